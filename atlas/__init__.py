@@ -1,0 +1,1 @@
+"""atlas: the array store for fleets of datasets."""
