@@ -1,0 +1,131 @@
+"""Bytes by key: the contract that every storage keeps and that the rest of the package relies on.
+
+Keys are relative names whose parts are joined by `/` (see `atlas.storage.keys`). Objects are written once and never
+changed, but for the one document that `replace` overwrites. Every method may be called from many threads at once.
+No knowledge of what the bytes mean; nothing above this floor is imported.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from atlas.errors import InvalidTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from atlas.storage.ranges import Integers, Octets
+
+__all__ = ["Keys", "Part", "Storage", "view_bytes"]
+
+Part: TypeAlias = "bytes | bytearray | memoryview | NDArray[np.uint8]"
+"""What `Storage.write` takes: anything contiguous with the buffer protocol; its bytes are stored as they lie."""
+
+Keys: TypeAlias = "list[str]"
+"""Keys in sorted order; named because `Storage.list` hides the builtin inside the classes."""
+
+
+def view_bytes(part: Part) -> memoryview:
+    """Return the bytes of `part` without a copy; `InvalidTypeError` where they are not contiguous or not a buffer."""
+    try:
+        view = part.data if isinstance(part, np.ndarray) else memoryview(part)
+    except TypeError:
+        raise InvalidTypeError(f"stored bytes come from a buffer, not from {type(part).__name__}") from None
+    if not view.c_contiguous:
+        raise InvalidTypeError("stored bytes come from a contiguous buffer; make a contiguous copy first")
+    # A view with a zero in its shape cannot be cast.
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
+class Storage(ABC):
+    """Objects of bytes under keys.
+
+    Errors, on every storage: `InvalidValueError` for a text that is no key, builtin `FileNotFoundError` where an
+    object that is read is missing, `StorageError` where the storage itself fails (disk full, no permission, network).
+    After a `StorageError` from `create`, `replace` or `write` the object is there in full or not at all, and the
+    same call may be made again; a `create` that was carried out although its answer was lost then meets itself.
+    """
+
+    @property
+    @abstractmethod
+    def describe(self) -> str:
+        """The place, for messages and reprs; holds no secrets."""
+
+    @property
+    @abstractmethod
+    def token(self) -> str:
+        """A text that names the place: equal for two storages of one place, wherever that can be known."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """Return the whole object as it is now."""
+
+    @abstractmethod
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`.
+
+        Raises `CorruptStoreError`, naming the key, the range and the true size, where the object does not have
+        them all. Nothing is allocated for bytes that are not there.
+        """
+
+    @abstractmethod
+    def read_into(self, key: str, offsets: Integers, lengths: Integers, out: Octets, places: Integers) -> None:
+        """Read many ranges of one object straight into a buffer: `out[places[i]:][:lengths[i]]` is range `i`.
+
+        `offsets`, `lengths` and `places` are int64 of equal length in any order, `out` a contiguous uint8 array.
+        Ranges may be empty and may overlap in the object; places must not overlap. Bytes of `out` outside the
+        places are left alone. Errors as for `read_range`; after one the places hold anything.
+        A storage need not look for an object of which nothing is wanted.
+        """
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Return the bytes of the object."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> bool:
+        """Store `data` unless the key is there already, in one step that only one of many callers can win.
+
+        Returns False, with nothing changed, where the key is there. When this returns the object outlives a power cut.
+        """
+
+    @abstractmethod
+    def replace(self, key: str, data: bytes) -> None:
+        """Store `data` in place of what may be there: readers meet the old bytes or the new, never a mixture."""
+
+    @abstractmethod
+    def write(self, key: str, parts: Iterable[Part]) -> int:
+        """Store the parts, one after the other, as one new object and return its size in bytes.
+
+        The parts are taken one at a time and never held all at once; a part's memory may be used again as soon as
+        the next is asked for. Nobody sees the object before it is whole; an error, of `parts` too, leaves none.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Keys:
+        """Return the sorted keys in the folder `prefix` and the folders in it; `""` is the whole store.
+
+        `prefix` is a folder's name, with or without a closing slash, not the beginning of a name. Unfinished files
+        are left out; a folder that is not there is empty.
+        """
+
+    @abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects, in the order given; missing ones are fine. Takes the names of `leftovers` too."""
+
+    def leftovers(self) -> Keys:
+        """Return the sorted names of unfinished files whose writers are gone, for `delete`."""
+        return []
+
+    def spill_folder(self) -> Path | None:
+        """Return the folder for temporary files that must lie beside the data; None is the system's own."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.describe}>"

@@ -1,0 +1,137 @@
+"""Open files kept for reading, so that a segment is opened once and not for every slice.
+
+Knows numbers and keys only: how a key becomes a descriptor is the owner's business. No writing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["DescriptorCache", "read_at"]
+
+_SEEK_LOCK = threading.Lock()
+
+
+def read_at(descriptor: int, view: memoryview, offset: int) -> int:
+    """Fill `view` from `offset` of the file and return the bytes read: fewer than asked for only at its end."""
+    filled = 0
+    while filled < len(view):
+        rest = view[filled:]
+        if hasattr(os, "preadv"):
+            count = os.preadv(descriptor, [rest], offset + filled)
+        else:
+            # Where nothing reads at an offset (Windows), threads take turns with the one position of the file.
+            with _SEEK_LOCK:
+                os.lseek(descriptor, offset + filled, os.SEEK_SET)
+                data = os.read(descriptor, len(rest))
+            count = len(data)
+            rest[:count] = data
+        if count == 0:
+            break
+        filled += count
+    return filled
+
+
+@dataclass(slots=True)
+class _Open:
+    descriptor: int
+    users: int
+    kept: bool = True
+
+
+class DescriptorCache:
+    """The most recently used descriptors, at most `limit` of them besides those in use.
+
+    A descriptor that is in use is never closed; one whose file has meanwhile been deleted or replaced is opened anew.
+    """
+
+    def __init__(self, opener: Callable[[str], int], limit: int) -> None:
+        self._opener = opener
+        self._limit = limit
+        self._entries: OrderedDict[str, _Open] = OrderedDict()
+        self._lock = threading.Lock()
+        _caches.add(self)
+        self._finalizer = weakref.finalize(self, _close_all, self._entries)
+
+    @contextmanager
+    def borrow(self, key: str) -> Iterator[tuple[int, int]]:
+        """Lend the descriptor of `key` and the file's size in bytes; errors are those of the opener."""
+        entry, size = self._take(key)
+        try:
+            yield entry.descriptor, size
+        finally:
+            self._give_back(entry)
+
+    def forget(self, key: str) -> None:
+        """Keep the descriptor of `key` no longer."""
+        with self._lock:
+            entry = self._entries.pop(key, None)
+            if entry is not None:
+                self._retire(entry)
+
+    def _take(self, key: str) -> tuple[_Open, int]:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.users += 1
+                self._entries.move_to_end(key)
+        if entry is not None:
+            status = os.fstat(entry.descriptor)
+            # No name is left of a file that was deleted, or replaced by a rename, through whichever process.
+            if status.st_nlink > 0:
+                return entry, status.st_size
+            self._give_back(entry)
+        entry = _Open(self._opener(key), users=1)
+        size = os.fstat(entry.descriptor).st_size
+        with self._lock:
+            older = self._entries.pop(key, None)
+            if older is not None:
+                self._retire(older)
+            self._entries[key] = entry
+            while len(self._entries) > self._limit:
+                self._retire(self._entries.popitem(last=False)[1])
+        return entry, size
+
+    def _give_back(self, entry: _Open) -> None:
+        with self._lock:
+            entry.users -= 1
+            if entry.users == 0 and not entry.kept:
+                os.close(entry.descriptor)
+
+    def _retire(self, entry: _Open) -> None:
+        entry.kept = False
+        if entry.users == 0:
+            os.close(entry.descriptor)
+
+    def reset_after_fork(self) -> None:
+        """Start empty in a forked child, where no reader of the parent runs on and its lock may stay shut for ever."""
+        self._lock = threading.Lock()
+        _close_all(self._entries)
+
+
+def _close_all(entries: OrderedDict[str, _Open]) -> None:
+    while entries:
+        os.close(entries.popitem()[1].descriptor)
+
+
+_caches: weakref.WeakSet[DescriptorCache] = weakref.WeakSet()
+
+
+def _reset_all_after_fork() -> None:
+    global _SEEK_LOCK  # noqa: PLW0603 - the lock of the module, which a thread of the parent may hold
+    _SEEK_LOCK = threading.Lock()
+    for cache in _caches:
+        cache.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all_after_fork)

@@ -1,0 +1,274 @@
+"""Objects as files in a folder, written so that a power cut at any moment leaves each whole or absent.
+
+A file is written under a temporary name in its folder, synchronised, linked or renamed into place, and the folder
+synchronised. Symbolic links inside the folder are never followed, so a store from elsewhere cannot lead out of it.
+"""
+
+# ruff: noqa: D102 - what each method does is said in `Storage`
+# ruff: noqa: PTH100, PTH105, PTH108, PTH111, PTH112 - paths are text on the way of every read and write: `pathlib` would add some 10 us to each
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.errors import AtlasError, StorageError
+from atlas.storage.base import Keys, Part, Storage
+from atlas.storage.descriptors import DescriptorCache, read_at
+from atlas.storage.durable import gather, is_abandoned, make_folder, open_temporary, sync_file, sync_folder, write_all
+from atlas.storage.keys import check_folder, check_key, is_key, is_temporary
+from atlas.storage.ranges import Integers, Octets, check_range, check_ranges, join_adjacent, short_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["LocalStorage"]
+
+# O_NONBLOCK so that a pipe laid in a file's place cannot hang the reader; O_BINARY is for Windows.
+_READ_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+
+
+class LocalStorage(Storage):
+    """The files under one folder, which the first write makes if need be.
+
+    `path` may begin with `~`. `durable=False` leaves out every wait for the disk: still atomic for other processes,
+    but a power cut may take the last objects. `descriptors` files stay open for reading. Pickles as its path.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], durable: bool = True, *, descriptors: int = 64) -> None:
+        self._root = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        self._durable = durable
+        self._limit = descriptors
+        self._open = DescriptorCache(self._open_file, descriptors)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self._root, self._durable, self._limit)
+
+    @property
+    def path(self) -> Path:
+        """The folder, absolute."""
+        return Path(self._root)
+
+    @property
+    def describe(self) -> str:
+        return self._root
+
+    @property
+    def token(self) -> str:
+        return f"local:{os.path.realpath(self._root)}"
+
+    def make_root(self) -> None:
+        """Make the folder, and those above it, unless it is there; `StorageError` where that cannot be."""
+        with _storage_errors(self._root):
+            if not os.path.isdir(self._root):
+                make_folder(self._root, durable=self._durable)
+
+    # -- reading
+
+    def read(self, key: str) -> bytes:
+        descriptor = self._open_file(key)
+        with _storage_errors(self._place(key)), os.fdopen(descriptor, "rb", buffering=0) as file:
+            return file.read()
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        check_range(offset, length)
+        with self._open.borrow(key) as (descriptor, size):
+            if offset + length > size:
+                raise short_read(key, offset, length, size)
+            data = bytearray(length)
+            with _storage_errors(self._place(key)):
+                count = read_at(descriptor, memoryview(data), offset)
+            if count != length:
+                raise short_read(key, offset, length, offset + count)
+        return bytes(data)
+
+    def read_into(self, key: str, offsets: Integers, lengths: Integers, out: Octets, places: Integers) -> None:
+        check_ranges(offsets, lengths, out, places)
+        columns = [column.tolist() for column in join_adjacent(offsets, lengths, places)]
+        view = out.data
+        with self._open.borrow(key) as (descriptor, size), _storage_errors(self._place(key)):
+            for offset, length, place in zip(*columns, strict=True):
+                if offset + length > size:
+                    raise short_read(key, offset, length, size)
+                count = read_at(descriptor, view[place : place + length], offset)
+                if count != length:
+                    raise short_read(key, offset, length, offset + count)
+
+    def size(self, key: str) -> int:
+        descriptor = self._open_file(key)
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
+    def list(self, prefix: str = "") -> Keys:
+        return sorted(key for key in self._walk(check_folder(prefix)) if is_key(key))
+
+    def leftovers(self) -> Keys:
+        """Return the temporaries of writers that were killed; those of living writers, in any process, are left out."""
+        return sorted(key for key in self._walk("") if is_temporary(key) and is_abandoned(self._place(key)))
+
+    def spill_folder(self) -> Path | None:
+        return self.path if self.path.is_dir() else None
+
+    # -- writing
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self._place(check_key(key))
+        with _storage_errors(path):
+            folder = self._folder_of(key, make=True)
+        if self._is_there(path):
+            return False
+        with self._temporary(path, folder, (data,)) as (temporary, _):
+            try:
+                os.link(temporary, path, follow_symlinks=False)
+            except FileExistsError:
+                return False
+        self._sync(folder)
+        return True
+
+    def replace(self, key: str, data: bytes) -> None:
+        self.write(key, (data,))
+
+    def write(self, key: str, parts: Iterable[Part]) -> int:
+        path = self._place(check_key(key))
+        with _storage_errors(path):
+            folder = self._folder_of(key, make=True)
+        with self._temporary(path, folder, parts) as (temporary, total):
+            os.replace(temporary, path)
+        self._open.forget(key)
+        self._sync(folder)
+        return total
+
+    def delete(self, keys: Iterable[str]) -> None:
+        folders: dict[str, None] = {}
+        for key in keys:
+            if not is_temporary(key):
+                check_key(key)
+            path = self._place(key)
+            self._open.forget(key)
+            with _storage_errors(path), suppress(FileNotFoundError, NotADirectoryError):
+                folder = self._folder_of(key, make=False)
+                os.unlink(path)
+                folders[folder] = None
+        for folder in folders:
+            self._sync(folder)
+
+    # -- the ground
+
+    def _place(self, key: str) -> str:
+        return f"{self._root}{os.sep}{key.replace('/', os.sep)}"
+
+    def _folder_of(self, key: str, *, make: bool) -> str:
+        # Each folder is looked at every time, some 2 us apiece, so that no order of events can slip in a link.
+        if make:
+            self.make_root()
+        folder = self._root
+        for part in key.split("/")[:-1]:
+            folder = f"{folder}{os.sep}{part}"
+            try:
+                mode = os.lstat(folder).st_mode
+            except FileNotFoundError:
+                if not make:
+                    raise
+                make_folder(folder, durable=self._durable)
+                mode = os.lstat(folder).st_mode
+            if stat.S_ISLNK(mode):
+                raise StorageError(errno.ELOOP, "symbolic links inside a store are not followed", folder)
+        return folder
+
+    def _is_there(self, path: str) -> bool:
+        with _storage_errors(path):
+            try:
+                mode = os.lstat(path).st_mode
+            except FileNotFoundError:
+                return False
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, "a folder lies in the object's place", path)
+            return True
+
+    def _open_file(self, key: str) -> int:
+        path = self._place(check_key(key))
+        with _storage_errors(path, missing_is_builtin=True):
+            self._folder_of(key, make=False)
+            descriptor = os.open(path, _READ_FLAGS)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode):
+            return descriptor
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise FileNotFoundError(errno.ENOENT, "a folder, not a stored object", path)
+        raise StorageError(errno.EINVAL, "not a regular file", path)
+
+    @contextmanager
+    def _temporary(self, path: str, folder: str, parts: Iterable[Part]) -> Iterator[tuple[str, int]]:
+        """Lend the name and the size of a synchronised temporary file; no such name is left afterwards.
+
+        Failures of the file become `StorageError` and name `path`; those of `parts` come through as they are.
+        """
+        with _storage_errors(path):
+            descriptor, temporary = open_temporary(folder)
+        try:
+            total = 0
+            for view in gather(parts):
+                with _storage_errors(path):
+                    write_all(descriptor, view)
+                total += len(view)
+            with _storage_errors(path):
+                if self._durable:
+                    sync_file(descriptor)
+                if os.name == "nt":
+                    # There an open file cannot be renamed; elsewhere it stays open, for its lock says "in use".
+                    os.close(descriptor)
+                    descriptor = -1
+                yield temporary, total
+        finally:
+            with suppress(OSError):
+                os.unlink(temporary)
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _sync(self, folder: str) -> None:
+        if self._durable:
+            with _storage_errors(folder):
+                sync_folder(folder)
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        waiting = [folder]
+        while waiting:
+            folder = waiting.pop()
+            path = self._place(folder) if folder else self._root
+            with _storage_errors(path):
+                try:
+                    if folder:
+                        self._folder_of(f"{folder}/", make=False)
+                    entries = os.scandir(path)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                with entries:
+                    for entry in entries:
+                        key = f"{folder}/{entry.name}" if folder else entry.name
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(key)
+                        elif entry.is_file(follow_symlinks=False):
+                            yield key
+
+
+def _reopen(path: str, durable: bool, descriptors: int) -> LocalStorage:
+    return LocalStorage(path, durable, descriptors=descriptors)
+
+
+@contextmanager
+def _storage_errors(path: str, *, missing_is_builtin: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except AtlasError:
+        raise
+    except OSError as error:
+        if missing_is_builtin and isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise FileNotFoundError(errno.ENOENT, "no such object", path) from None
+        raise StorageError(error.errno, error.strerror or str(error), path) from error
