@@ -1,0 +1,364 @@
+"""Objects in a bucket or container, through obstore: the only module that imports it.
+
+A handle is known by its methods, those of obstore's stores (the `obspec` protocols), so that a wrapper around one
+will do. No retries of our own: obstore makes them. What an answer holds is checked for its length, never trusted.
+"""
+
+# ruff: noqa: D102 - what each method does is said in `Storage`
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import re
+import uuid
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+import numpy as np
+import obstore.exceptions
+import obstore.store
+
+from atlas.errors import AtlasError, InvalidTypeError, StorageError
+from atlas.storage.base import Keys, Part, Storage, view_bytes
+from atlas.storage.keys import check_folder, check_key, is_key, is_temporary
+from atlas.storage.ranges import Integers, Octets, Request, check_range, check_ranges, plan_requests, short_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from typing_extensions import Buffer
+
+__all__ = ["Handle", "ObjectStorage"]
+
+# A request costs some 20-100 ms before its first byte and then gives about 100 MB/s: a gap of 1 MiB is read faster
+# than skipped, and past 8 MiB two requests at once are faster than one.
+_GAP = 1024 * 1024
+_LARGEST_REQUEST = 8 * 1024 * 1024
+_REQUESTS_AT_ONCE = 16
+# S3 takes 10,000 parts an object, so 160 GB at this size; what is on its way is at most 4 of them.
+_UPLOAD_PART = 16 * 1024 * 1024
+_UPLOADS_AT_ONCE = 4
+# S3 deletes up to 1,000 objects a request.
+_DELETED_AT_ONCE = 1000
+# What of a handle's configuration names the place and is no secret.
+_PLACE = ("bucket", "account_name", "container_name", "endpoint", "region")
+
+# What obstore raises. A missing object is a builtin FileNotFoundError, a call that a store lacks a NotImplementedError.
+_FAILURES = (obstore.exceptions.BaseError, OSError, NotImplementedError)
+_THERE_ALREADY = (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError)
+_MISSING = (FileNotFoundError, obstore.exceptions.NotFoundError)
+_REFUSED = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
+
+
+class Answer(Protocol):
+    """What `Handle.get` returns."""
+
+    def buffer(self) -> Buffer:
+        """Return the bytes of the object."""
+
+
+class Handle(Protocol):
+    """The calls made of an obstore store, or of anything that wraps one."""
+
+    def put(
+        self,
+        path: str,
+        file: bytes | Iterator[bytes],
+        *,
+        mode: Literal["create", "overwrite"] | None = ...,
+        use_multipart: bool | None = ...,
+        chunk_size: int = ...,
+        max_concurrency: int = ...,
+    ) -> object:
+        """Store an object."""
+
+    def get(self, path: str) -> Answer:
+        """Ask for a whole object."""
+
+    def get_range(self, path: str, *, start: int, length: int) -> Buffer:
+        """Return the bytes of a range, or fewer where the object ends before it does."""
+
+    def head(self, path: str) -> Mapping[str, Any]:
+        """Return a mapping with the object's `size`."""
+
+    def list(self, prefix: str | None = None) -> Iterable[Sequence[Mapping[str, Any]]]:
+        """Return batches of mappings with an object's `path`."""
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Remove objects."""
+
+
+class ObjectStorage(Storage):
+    """The objects behind an obstore handle; pickles if the handle does.
+
+    `create` needs a store with conditional puts (S3, GCS, Azure and most of their kin). Whether an object outlives a
+    power cut is the service's business; obstore's own LocalStore makes no such promise: pass a path instead.
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        place = _name_place(handle)
+        self._describe = place or type(handle).__name__
+        # What cannot be named is told apart by a name of its own, which goes along when it is pickled.
+        self._token = place or f"{self._describe}-{uuid.uuid4().hex}"
+        # Threads begin with the first requests that go out together, not here.
+        self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="atlas-get")
+
+    def __getstate__(self) -> dict[str, object]:
+        try:
+            pickle.dumps(self._handle)
+        except TypeError as error:
+            raise InvalidTypeError(
+                f"{self.describe} cannot be pickled, for its handle cannot: {error}; use a store that other "
+                "processes can reach too"
+            ) from error
+        except (pickle.PicklingError, AttributeError):
+            # Such as a class of __main__, which plain pickle refuses and cloudpickle may yet take.
+            return {"handle": self._handle, "token": self._token}
+        return {"handle": self._handle, "token": self._token}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["handle"])  # type: ignore[misc]
+        self._token = state["token"]
+
+    @property
+    def describe(self) -> str:
+        return self._describe
+
+    @property
+    def token(self) -> str:
+        return self._token
+
+    # -- reading
+
+    def read(self, key: str) -> bytes:
+        check_key(key)
+        with self._errors(key, missing_is_builtin=True):
+            return bytes(self._handle.get(key).buffer())
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        check_key(key)
+        check_range(offset, length)
+        return bytes(self._ask(key, offset, length)) if length else b""
+
+    def read_into(self, key: str, offsets: Integers, lengths: Integers, out: Octets, places: Integers) -> None:
+        check_key(key)
+        check_ranges(offsets, lengths, out, places)
+        order = np.argsort(offsets, kind="stable")
+        order = order[lengths[order] > 0]
+        offsets, lengths, places = offsets[order], lengths[order], places[order]
+        requests = plan_requests(offsets, lengths, _GAP, _LARGEST_REQUEST)
+        ranges = list(zip(offsets.tolist(), lengths.tolist(), places.tolist(), strict=True))
+
+        def fetch(request: Request) -> None:
+            start, end = request.start, request.end
+            data = np.frombuffer(self._ask(key, start, end - start), np.uint8)
+            for offset, length, place in ranges[request.first : request.last]:
+                low, high = max(offset, start), min(offset + length, end)
+                if low < high:
+                    out[place + low - offset : place + high - offset] = data[low - start : high - start]
+
+        if len(requests) == 1:
+            fetch(requests[0])
+            return
+        answers = [self._pool.submit(fetch, request) for request in requests]
+        wait(answers, return_when=FIRST_EXCEPTION)
+        for answer in answers:
+            answer.cancel()
+        # None may write to `out` any more once the caller has it back.
+        wait(answers)
+        for answer in answers:
+            if not answer.cancelled():
+                answer.result()
+
+    def size(self, key: str) -> int:
+        check_key(key)
+        with self._errors(key, missing_is_builtin=True):
+            return int(self._handle.head(key)["size"])
+
+    def list(self, prefix: str = "") -> Keys:
+        folder = check_folder(prefix)
+        start = f"{folder}/" if folder else ""
+        with self._errors(prefix):
+            batches = self._handle.list(prefix=folder or None)
+            keys = [str(entry["path"]) for batch in batches for entry in batch]
+        return sorted(key for key in keys if key.startswith(start) and is_key(key))
+
+    # -- writing
+
+    def create(self, key: str, data: bytes) -> bool:
+        check_key(key)
+        with self._errors(key):
+            try:
+                self._handle.put(key, bytes(view_bytes(data)), mode="create", use_multipart=False)
+            except _THERE_ALREADY:
+                return False
+        return True
+
+    def replace(self, key: str, data: bytes) -> None:
+        check_key(key)
+        with self._errors(key):
+            self._handle.put(key, bytes(view_bytes(data)), mode="overwrite", use_multipart=False)
+
+    def write(self, key: str, parts: Iterable[Part]) -> int:
+        check_key(key)
+        blocks = _Blocks(parts)
+        first, second = next(blocks, b""), next(blocks, None)
+        try:
+            if second is None:
+                self.replace(key, first)
+            else:
+                with self._errors(key):
+                    self._handle.put(
+                        key,
+                        chain((first, second), blocks),
+                        use_multipart=True,
+                        chunk_size=_UPLOAD_PART,
+                        max_concurrency=_UPLOADS_AT_ONCE,
+                    )
+        except StorageError:
+            if blocks.failure is not None:
+                raise blocks.failure from None
+            raise
+        return blocks.total
+
+    def delete(self, keys: Iterable[str]) -> None:
+        waiting = [key if is_temporary(key) else check_key(key) for key in keys]
+        for start in range(0, len(waiting), _DELETED_AT_ONCE):
+            batch = waiting[start : start + _DELETED_AT_ONCE]
+            with self._errors(batch[0]):
+                try:
+                    self._handle.delete(batch)
+                except FileNotFoundError:
+                    # Some stores stop at a missing object.
+                    for key in batch:
+                        with suppress(FileNotFoundError):
+                            self._handle.delete([key])
+
+    # -- the ground
+
+    def _ask(self, key: str, start: int, length: int) -> memoryview:
+        with self._errors(key, missing_is_builtin=True):
+            try:
+                data = memoryview(self._handle.get_range(key, start=start, length=length))
+            except obstore.exceptions.BaseError as error:
+                # A range that begins after the end is refused, in words that differ from store to store.
+                if "range" not in str(error).lower():
+                    raise
+                size = self.size(key)
+                if start + length <= size:
+                    raise
+                raise short_read(key, start, length, size) from error
+        if data.nbytes != length:
+            raise short_read(key, start, length, self.size(key))
+        return data
+
+    @contextmanager
+    def _errors(self, key: str, *, missing_is_builtin: bool = False) -> Iterator[None]:
+        _note_use()
+        try:
+            yield
+        except AtlasError:
+            raise
+        except _FAILURES as error:
+            if missing_is_builtin and isinstance(error, _MISSING):
+                raise FileNotFoundError(errno.ENOENT, f"no such object in {self._describe}", key) from None
+            number = errno.EACCES if isinstance(error, _REFUSED) else getattr(error, "errno", None)
+            raise StorageError(number or errno.EIO, f"{self._describe}: {_first_line(error)}", key) from error
+
+
+class _Blocks:
+    """The bytes of parts, cut anew in blocks of the size of an upload; remembers their total and their failure."""
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        self.total = 0
+        self.failure: BaseException | None = None
+        self._blocks = self._cut(parts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            block = next(self._blocks)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+        self.total += len(block)
+        return block
+
+    def _cut(self, parts: Iterable[Part]) -> Iterator[bytes]:
+        block = bytearray()
+        for part in parts:
+            view = view_bytes(part)
+            while view:
+                taken = view[: _UPLOAD_PART - len(block)]
+                block += taken
+                view = view[len(taken) :]
+                if len(block) == _UPLOAD_PART:
+                    yield bytes(block)
+                    block.clear()
+        if block:
+            yield bytes(block)
+
+
+def _first_line(error: BaseException) -> str:
+    # The lines after it are for debugging; the query of an address may hold a signature.
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\?\S*|//[^/\s@]*@", lambda found: "//" if found[0].startswith("//") else "?...", line)
+
+
+def _without_secrets(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
+
+
+def _name_place(handle: object) -> str | None:
+    """Name the place behind a handle, without secrets; None where nothing tells it from another of its kind."""
+    facts: dict[str, str] = {}
+    config = getattr(handle, "config", None)
+    if isinstance(config, dict):
+        facts = {name: _without_secrets(str(config[name])) for name in _PLACE if config.get(name)}
+    url = getattr(handle, "url", None)
+    if isinstance(url, str):
+        facts["url"] = _without_secrets(url)
+    prefix = getattr(handle, "prefix", None)
+    if isinstance(handle, obstore.store.LocalStore):
+        facts["prefix"] = os.path.realpath(prefix or "/")
+    elif facts and prefix:
+        facts["prefix"] = str(prefix)
+    if not facts:
+        return None
+    return f"{type(handle).__name__}({', '.join(f'{name}={value!r}' for name, value in facts.items())})"
+
+
+class _Process:
+    used = False
+    """Whether obstore has been called here; from then on its threads run, which a forked child does not have."""
+    lost = False
+    """Whether this is such a child, where a call would wait for ever."""
+
+
+def _note_use() -> None:
+    if _Process.lost:
+        raise StorageError(
+            errno.ENOTSUP,
+            "obstore was in use before this process was forked and cannot be used after it; start processes with "
+            "the multiprocessing method 'spawn' or 'forkserver'",
+        )
+    _Process.used = True
+
+
+def _note_fork() -> None:
+    _Process.lost = _Process.used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
