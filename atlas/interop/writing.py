@@ -1,0 +1,184 @@
+"""An xarray dataset into the store: everything is checked first, then written in pieces; all of it or nothing.
+
+Coordinates go before data variables. A dask-backed variable is written one block at a time, one `write_array` each
+in C order of the blocks, and only one block is in memory; every other variable goes in one piece. Nothing is flushed,
+and the source is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import accumulate, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from dask.base import get_scheduler, optimize
+from dask.optimization import cull
+
+from atlas.errors import AtlasError, InvalidTypeError, InvalidValueError, UnsupportedDtypeError
+from atlas.format.dtypes import SUPPORTED, parse_dtype
+from atlas.format.names import check_name
+from atlas.format.schema import make_schema
+from atlas.interop.attrs import COORDS_KEY, DTYPE_KEY, FILL_KEY, checked_attributes
+from atlas.interop.texts import text_cells
+from atlas.interop.times import time_marker, times_to_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import dask.array as da
+    from numpy.typing import NDArray
+
+    from atlas.format.attributes import AttributeKey
+    from atlas.interop.protocols import StoreLike, ViewLike
+
+__all__ = ["add"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A variable that has passed every check, and what it becomes."""
+
+    name: str
+    """Name of the array."""
+    variable: xr.Variable
+    """Its cells, perhaps not loaded yet."""
+    dtype: str
+    """Stored dtype."""
+    dims: tuple[str, ...]
+    """Names of its axes."""
+    chunk_shape: tuple[int, ...] | None
+    """Shape of a stored chunk, None for one chunk."""
+    fill: object
+    """Fill value, None for none."""
+    attributes: dict[str, object]
+    """Exact attributes, those of the store's own among them."""
+
+
+def add(store: StoreLike, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
+    """Create the dataset `name` from `ds`; `chunks` sets the stored chunk shape of variables by name.
+
+    Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError) naming the
+    variable for dtypes that are not stored, a MultiIndex among them; `InvalidTypeError` for cells, fill values and
+    names of a wrong type; `InvalidValueError` for names, chunks and attributes that cannot be kept; `OutOfRangeError`
+    for times beyond 64 bits of nanoseconds. Whatever is raised, also by dask, no trace of the dataset stays.
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidTypeError(f"an xarray.Dataset is added to a store, not {type(ds).__name__}; see its to_dataset()")
+    plans, attributes = _plan(ds, chunks or {})
+    view = store.create_dataset(name)
+    try:
+        for plan in plans:
+            view.define_array(
+                plan.name,
+                dtype=plan.dtype,
+                dims=list(plan.dims),
+                shape=list(plan.variable.shape),
+                chunk_shape=None if plan.chunk_shape is None else list(plan.chunk_shape),
+                fill_value=plan.fill,
+            )
+        for plan in plans:
+            _write(view, plan)
+        for key, value in attributes.items():
+            view.set_exact_attribute(key, value)
+    except BaseException:
+        store.discard_dataset(name)
+        raise
+
+
+def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_Plan], dict[AttributeKey, object]]:
+    names = [*ds.coords, *ds.data_vars]
+    unknown = [key for key in chunks if key not in names]
+    if unknown:
+        raise InvalidValueError(f"chunks names {unknown}, which the dataset lacks; its variables are {names}")
+    plans = [_plan_variable(ds, check_name("array", name), chunks) for name in names]
+    attributes: dict[AttributeKey, object] = {
+        (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
+    }
+    attributes |= {(key,): value for key, value in checked_attributes("dataset", ds.attrs).items()}
+    attributes[COORDS_KEY] = json.dumps(list(ds.coords))
+    return plans, attributes
+
+
+def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]]) -> _Plan:
+    variable = ds.variables[name]
+    owner = f"variable {name!r}"
+    if isinstance(ds.xindexes.get(name), xr.indexes.PandasMultiIndex):
+        raise UnsupportedDtypeError(f"{owner} belongs to a MultiIndex, which is not stored; use ds.reset_index() first")
+    attrs = dict(variable.attrs)
+    fill = _fill_value(attrs.pop(FILL_KEY, None), variable.dtype)
+    attributes = checked_attributes(owner, attrs)
+    try:
+        dtype = _stored_dtype(variable.dtype)
+        chunk_shape = chunks[name] if name in chunks else _dask_chunk_shape(variable)
+        schema = make_schema(dtype, variable.dims, variable.shape, chunk_shape, fill)  # type: ignore[arg-type]
+    except AtlasError as error:
+        raise type(error)(f"{owner}: {error}") from error
+    marker = time_marker(variable.dtype) if isinstance(variable.dtype, np.dtype) else None
+    if marker is not None:
+        attributes[DTYPE_KEY] = marker
+    return _Plan(
+        name, variable, dtype, schema.dims, None if chunk_shape is None else schema.chunk_shape, fill, attributes
+    )
+
+
+def _stored_dtype(dtype: Any) -> str:
+    if not isinstance(dtype, np.dtype):  # one of pandas
+        if dtype.kind == "O" and str(dtype).startswith("str"):
+            return "string"
+        raise UnsupportedDtypeError(f"arrays of dtype {dtype} are not stored; the dtypes supported are {SUPPORTED}")
+    if dtype.kind == "M":
+        return "timestamp_nanoseconds"
+    if dtype.kind == "m":
+        return "int64"
+    return parse_dtype(dtype).name
+
+
+def _fill_value(value: object, dtype: Any) -> object:
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    if isinstance(value, np.timedelta64) and dtype.kind == "m":
+        return int(value.astype("m8[ns]").astype(np.int64))
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _dask_chunk_shape(variable: xr.Variable) -> tuple[int, ...] | None:
+    if variable.chunks is None:
+        return None
+    if np.isnan(sum(map(sum, variable.chunks))):
+        raise InvalidValueError("the dask array has chunks of unknown size; call its compute_chunk_sizes() first")
+    return tuple(max(lengths) for lengths in variable.chunks)
+
+
+def _write(view: ViewLike, plan: _Plan) -> None:
+    pieces = _whole(plan.variable) if plan.variable.chunks is None else _blocks(plan.variable.data)
+    for start, cells in pieces:
+        if cells.dtype.kind in "mM":
+            data = times_to_ns(plan.name, cells)
+        else:
+            data = text_cells(plan.name, cells) if plan.dtype == "string" else cells
+        view.write_array(plan.name, start=start, data=data)
+
+
+def _whole(variable: xr.Variable) -> Iterator[tuple[list[int], NDArray[Any]]]:
+    if variable.size:
+        yield [0] * variable.ndim, variable.to_numpy()
+
+
+def _blocks(data: da.Array) -> Iterator[tuple[list[int], NDArray[Any]]]:
+    """Start and cells of each block that has any, in C order, computed when asked for."""
+    # Optimised and flattened once: asking for `data.blocks[i]` would walk the whole graph again for every block.
+    (optimized,) = optimize(data)  # type: ignore[no-untyped-call]
+    graph = dict(optimized.__dask_graph__())
+    get = get_scheduler(collections=[optimized])  # type: ignore[no-untyped-call]
+    starts = [tuple(accumulate(lengths, initial=0)) for lengths in data.chunks]
+    for index in product(*map(range, data.numblocks)):
+        lengths = [axis[i] for i, axis in zip(index, data.chunks, strict=True)]
+        if 0 in lengths:
+            continue
+        key = (optimized.name, *index)
+        needed, _ = cull(graph, [key])  # type: ignore[no-untyped-call]
+        (block,) = get(needed, [key])
+        yield [axis[i] for i, axis in zip(index, starts, strict=True)], np.asarray(block)

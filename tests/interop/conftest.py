@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.interop.fakes import FakeStore
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()

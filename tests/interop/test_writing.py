@@ -1,0 +1,405 @@
+"""Adding an xarray dataset: what becomes of it, what is refused, and that nothing stays of a failure."""
+
+from __future__ import annotations
+
+import copy
+
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from atlas.errors import (
+    AtlasError,
+    DatasetExistsError,
+    InvalidNameError,
+    InvalidTypeError,
+    InvalidValueError,
+    OutOfRangeError,
+    UnsupportedDtypeError,
+)
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def writes(view):
+    return [call for call in view.calls if call[0] == "write"]
+
+
+def test_the_published_mapping(store):
+    ds = xr.Dataset(
+        {"t": (["y", "x"], X, {"units": "C", "levels": [1, 2.5, "a"], "_FillValue": np.float32(9)})},
+        coords={"x": [1, 2, 3], "y": ("y", [1.0, 2.0], {"axis": "Y"}), "z": ("x", [7, 8, 9])},
+        attrs={"month": 1, "station": "KNMI", "pair": (1, 2)},
+    )
+    store.add_xr_dataset(ds, "a")
+    view = store.open_dataset("a")
+    assert view.list_arrays() == ["x", "y", "z", "t"]
+    assert view.attributes() == {
+        "y.axis": "Y",
+        "t.units": "C",
+        "t.levels": 'json:[1, 2.5, "a"]',
+        "month": 1,
+        "station": "KNMI",
+        "pair": "json:[1, 2]",
+        "_pyatlas_coords": '["x", "y", "z"]',
+    }
+    assert list(view.attributes())[-1] == "_pyatlas_coords"
+    assert view.array_fill_value("t") == 9.0
+    assert view.array_fill_value("x") is None
+    assert view.array_meta("t") == {
+        "dtype": "float32",
+        "shape": [2, 3],
+        "chunk_shape": [2, 3],
+        "dimension_names": ["y", "x"],
+    }
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8", ">i4", ">f8"])
+def test_every_number_is_stored_as_it_is(store, dtype):
+    ds = xr.Dataset({"t": ("x", np.array([1, 2], dtype)), "s": ((), np.array(3, dtype))})
+    store.add_xr_dataset(ds, "a")
+    assert store.open_dataset("a").array_meta("t")["dtype"] == np.dtype(dtype).name
+    assert store.open_dataset("a").array_meta("s")["shape"] == []
+    xr.testing.assert_identical(store.to_xarray("a"), ds)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [np.array(["a", "ü"], object), np.array([b"a", "ü"], object), np.array(["a", "ü"]), np.array([b"a", "ü".encode()])],
+    ids=["object", "mixed", "U", "S"],
+)
+def test_strings_of_every_kind_come_back_as_str(store, cells):
+    store.add_xr_dataset(xr.Dataset({"t": ("x", cells), "s": ((), cells[1])}), "a")
+    assert store.open_dataset("a").array_meta("t")["dtype"] == "string"
+    back = store.to_xarray("a")
+    assert back.t.values.tolist() == ["a", "ü"]
+    assert back.s.item() == "ü"
+    assert back.t.dtype == object
+
+
+def test_an_index_of_pandas_strings_is_a_string_array(store):
+    ds = xr.Dataset({"t": ("station", [1, 2])}, coords={"station": pd.Index(["a", "b"], dtype="str")})
+    store.add_xr_dataset(ds, "a")
+    assert store.to_xarray("a").station.values.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_keep_their_unit(store, unit):
+    ds = xr.Dataset({"t": ("x", np.array(["2020-01-01", "NaT", "1677-09-22"], f"M8[{unit}]"))})
+    store.add_xr_dataset(ds, "a")
+    view = store.open_dataset("a")
+    assert view.array_meta("t")["dtype"] == "timestamp_nanoseconds"
+    assert view.read_array("t").dtype == "M8[ns]"
+    back = store.to_xarray("a")
+    assert back.t.dtype == f"M8[{unit}]"
+    assert back.t.attrs == {}
+    xr.testing.assert_identical(back, ds)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("chunks", [None, {"t": [2]}])
+def test_durations_are_int64_nanoseconds_and_come_back(store, unit, chunks):
+    ds = xr.Dataset({"t": ("x", np.array([1, "NaT", -5], f"m8[{unit}]"))})
+    store.add_xr_dataset(ds, "a", chunks=chunks)
+    assert store.open_dataset("a").array_meta("t")["dtype"] == "int64"
+    back = store.to_xarray("a")
+    assert back.t.dtype == f"m8[{unit}]"
+    xr.testing.assert_identical(back, ds)
+
+
+def test_times_beyond_nanoseconds_are_refused_by_name(store):
+    ds = xr.Dataset({"when": ("x", np.array(["2020-01-01", "9999-01-01"], "M8[s]"))})
+    with pytest.raises(OutOfRangeError, match=r"'when'.*9999"):
+        store.add_xr_dataset(ds, "a")
+    assert store.list_datasets() == []
+
+
+@pytest.mark.parametrize(
+    "cells", [np.array([True]), np.array([1], "f2"), np.array([1], "c8"), np.array([(1,)], "i4,")], ids=str
+)
+def test_other_dtypes_are_refused_naming_variable_and_supported(store, cells):
+    with pytest.raises(UnsupportedDtypeError, match=r"'bad'.*float32.*timestamp_nanoseconds"):
+        store.add_xr_dataset(xr.Dataset({"good": 1, "bad": ("x", cells)}), "a")
+    assert store.list_datasets() == []
+
+
+def test_pandas_extension_arrays_are_refused(store):
+    ds = xr.Dataset({"bad": ("x", pd.array([1, None], dtype="Int64"))})
+    with pytest.raises(UnsupportedDtypeError, match=r"'bad'.*Int64"):
+        store.add_xr_dataset(ds, "a")
+
+
+def test_a_multiindex_is_refused_with_a_way_out(store):
+    ds = xr.Dataset({"t": (("x", "y"), X)}, coords={"x": [1, 2], "y": [1, 2, 3]}).stack(z=("x", "y"))
+    with pytest.raises(UnsupportedDtypeError, match="reset_index"):
+        store.add_xr_dataset(ds, "a")
+    store.add_xr_dataset(ds.reset_index("z"), "a")
+
+
+@pytest.mark.parametrize(("cell", "kind"), [(None, "NoneType|float"), (np.nan, "float"), (4, "int")])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_cells_that_are_no_text_are_refused(store, cell, kind, lazy):
+    cells = np.array(["a", "b", cell], object)
+    ds = xr.Dataset({"names": ("x", da.from_array(cells, chunks=2) if lazy else cells)})
+    with pytest.raises(InvalidTypeError, match=f"'names'.*({kind})"):
+        store.add_xr_dataset(ds, "a")
+    assert store.list_datasets() == []
+
+
+@pytest.mark.parametrize("name", ["_t", "a/b", ""])
+def test_variable_names_follow_the_rule(store, name):
+    with pytest.raises(InvalidNameError):
+        store.add_xr_dataset(xr.Dataset({name: ("x", [1, 2])}), "a")
+    assert store.list_datasets() == []
+
+
+def test_names_that_are_no_text_are_refused(store):
+    with pytest.raises(InvalidTypeError):
+        store.add_xr_dataset(xr.Dataset({5: ("x", [1])}), "a")
+    with pytest.raises(InvalidTypeError):
+        store.add_xr_dataset(xr.Dataset({"t": ((5,), [1])}), "a")
+    assert store.list_datasets() == []
+
+
+@pytest.mark.parametrize("value", [object(), 1j, {1, 2}, np.array([1j]), pd.Timestamp(0)], ids=str)
+def test_attributes_that_cannot_be_kept_are_refused_by_name(store, value):
+    with pytest.raises(InvalidValueError, match=r"'t'.*'bad'.*unsupported"):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", [1], {"bad": value})}), "a")
+    with pytest.raises(InvalidValueError, match=r"dataset.*'bad'.*unsupported"):
+        store.add_xr_dataset(xr.Dataset(attrs={"bad": value}), "a")
+    with pytest.raises(OutOfRangeError, match="'big'"):
+        store.add_xr_dataset(xr.Dataset(attrs={"big": 2**70}), "a")
+    assert store.list_datasets() == []
+
+
+@pytest.mark.parametrize("name", ["_pyatlas_coords", "_atlas_dtype"])
+def test_attribute_names_of_the_store_are_refused(store, name):
+    with pytest.raises(InvalidNameError, match=name):
+        store.add_xr_dataset(xr.Dataset(attrs={name: 1}), "a")
+    with pytest.raises(InvalidNameError, match=name):
+        store.add_xr_dataset(xr.Dataset({"t": ((), 1, {name: 1})}), "a")
+
+
+def test_attribute_keys_that_are_no_text_become_text(store):
+    store.add_xr_dataset(xr.Dataset(attrs={5: 1}), "a")
+    assert store.to_xarray("a").attrs == {"5": 1}
+
+
+@pytest.mark.parametrize("source", [xr.DataArray([1], name="q"), {"t": 1}, None])
+def test_only_datasets_are_added(store, source):
+    with pytest.raises(InvalidTypeError, match=r"xarray.Dataset"):
+        store.add_xr_dataset(source, "a")
+
+
+def test_a_name_that_is_taken_stays_as_it_was(store):
+    store.add_xr_dataset(xr.Dataset({"t": ("x", [1, 2])}), "a")
+    with pytest.raises(DatasetExistsError):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", [3])}), "a")
+    assert store.to_xarray("a").t.values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "stored"),
+    [
+        ("f4", 9, 9.0),
+        ("f4", np.float64(9), 9.0),
+        ("f4", np.array([9.0], "f4"), 9.0),
+        ("f4", np.array(9.0, ">f4"), 9.0),
+        ("i2", np.int16(9), 9),
+        ("i2", np.array([9], "i2"), 9),
+        ("U1", "b", "b"),
+        ("U1", b"b", "b"),
+        ("M8[ns]", 5, 5),
+        ("M8[s]", np.datetime64(5, "s"), 5_000_000_000),
+        ("m8[s]", np.timedelta64(5, "s"), 5_000_000_000),
+        ("f4", None, None),
+    ],
+    ids=str,
+)
+def test_fill_values_are_consumed(store, dtype, fill, stored):
+    attrs = {"_FillValue": fill, "units": "m"}
+    ds = xr.Dataset({"t": ("x", np.array([1, 9]).astype(dtype), attrs)})
+    store.add_xr_dataset(ds, "a")
+    view = store.open_dataset("a")
+    assert view.array_fill_value("t") == stored
+    assert "t._FillValue" not in view.attributes()
+    assert list(ds.t.attrs) == ["_FillValue", "units"]
+    back = store.to_xarray("a").t.attrs
+    assert list(back) == (["units"] if stored is None else ["units", "_FillValue"])
+    assert back.get("_FillValue") == stored
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "error"),
+    [
+        ("f4", "a", InvalidTypeError),
+        ("f4", np.array([1.0, 2.0]), InvalidTypeError),
+        ("f4", [9.0], InvalidTypeError),
+        ("i2", 9.0, InvalidTypeError),
+        ("i2", True, InvalidTypeError),
+        ("i2", 99999, OutOfRangeError),
+        ("U1", 5, InvalidTypeError),
+    ],
+)
+def test_fill_values_of_the_wrong_kind_are_refused_by_name(store, dtype, fill, error):
+    ds = xr.Dataset({"t": ("x", np.array([1, 9]).astype(dtype), {"_FillValue": fill})})
+    with pytest.raises(error, match="'t'"):
+        store.add_xr_dataset(ds, "a")
+    assert store.list_datasets() == []
+
+
+def test_a_dask_variable_is_one_write_a_block_in_order(store):
+    data = da.from_array(np.arange(70).reshape(7, 10), chunks=(3, 4))
+    store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a")
+    view = store.open_dataset("a")
+    assert view.array_meta("t")["chunk_shape"] == [3, 4]
+    starts = [[y, x] for y in (0, 3, 6) for x in (0, 4, 8)]
+    assert [call[2] for call in writes(view)] == starts
+    assert [call[3] for call in writes(view)] == [(min(3, 7 - y), min(4, 10 - x)) for y, x in starts]
+    np.testing.assert_array_equal(view.read_array("t"), np.arange(70).reshape(7, 10))
+
+
+def test_blocks_are_computed_one_at_a_time(store):
+    live, most = set(), []
+
+    def block(block_info=None):
+        location = tuple(block_info[None]["chunk-location"])
+        live.add(location)
+        most.append(len(live))
+        return np.ones((2, 2))
+
+    class Watching(type(store)):
+        def create_dataset(self, name):
+            view = super().create_dataset(name)
+            write = view.write_array
+
+            def written(name, start, data):
+                write(name, start=start, data=data)
+                live.clear()
+
+            view.write_array = written
+            return view
+
+    data = da.map_blocks(block, chunks=((2, 2, 2), (2, 2)), dtype=float, meta=np.empty((0, 0)))
+    Watching().add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a")
+    assert most == [1] * 6
+
+
+def test_every_other_variable_is_one_write(store):
+    store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), X), "s": 5}), "a", chunks={"t": [1, 2]})
+    view = store.open_dataset("a")
+    assert writes(view) == [("write", "t", [0, 0], (2, 3)), ("write", "s", [], ())]
+    assert view.array_meta("t")["chunk_shape"] == [1, 2]
+
+
+def test_irregular_dask_chunks_take_the_largest(store):
+    data = da.from_array(np.arange(20).reshape(2, 10), chunks=(1, (1, 6, 3)))
+    store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a")
+    view = store.open_dataset("a")
+    assert view.array_meta("t")["chunk_shape"] == [1, 6]
+    assert [call[2] for call in writes(view)] == [[y, x] for y in (0, 1) for x in (0, 1, 7)]
+    np.testing.assert_array_equal(view.read_array("t"), np.arange(20).reshape(2, 10))
+
+
+def test_chunks_override_those_of_dask(store):
+    data = da.from_array(X, chunks=(1, 2))
+    store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a", chunks={"t": (2, 1)})
+    view = store.open_dataset("a")
+    assert view.array_meta("t")["chunk_shape"] == [2, 1]
+    assert [call[3] for call in writes(view)] == [(1, 2), (1, 1), (1, 2), (1, 1)]
+
+
+def test_scalars_and_empty_blocks_of_dask(store):
+    ds = xr.Dataset(
+        {
+            "s": ((), da.from_array(np.array(5))),
+            "none": (("y", "x"), da.zeros((0, 3), chunks=(1, 2))),
+            "some": ("x", da.from_array(np.arange(3), chunks=((0, 2, 0, 1),))),
+            "empty": ("y", np.zeros(0)),
+        }
+    )
+    store.add_xr_dataset(ds, "a")
+    assert writes(store.open_dataset("a")) == [
+        ("write", "s", [], ()),
+        ("write", "some", [0], (2,)),
+        ("write", "some", [2], (1,)),
+    ]
+    xr.testing.assert_identical(store.to_xarray("a"), ds)
+
+
+def test_dask_chunks_of_unknown_size_are_refused_with_a_way_out(store):
+    data = da.from_array(np.arange(6), chunks=2)
+    ds = xr.Dataset({"t": ("x", data)})
+    ds.t.variable._data = data[data > 1]
+    with pytest.raises(InvalidValueError, match="compute_chunk_sizes"):
+        store.add_xr_dataset(ds, "a")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "error"),
+    [
+        ({"q": [3]}, InvalidValueError),
+        ({"t": [3]}, InvalidValueError),
+        ({"t": [0, 1]}, InvalidValueError),
+        ({"t": [-1, 1]}, OutOfRangeError),
+        ({"t": [1.5, 1]}, InvalidTypeError),
+        ({"t": 1}, InvalidTypeError),
+        ({"t": "ab"}, InvalidTypeError),
+        ({"t": {"y": 1, "x": 1}}, InvalidTypeError),
+    ],
+)
+def test_chunks_are_checked_before_anything_is_stored(store, chunks, error):
+    with pytest.raises(error):
+        store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), X)}), "a", chunks=chunks)
+    assert store.list_datasets() == []
+
+
+def test_a_failing_block_leaves_nothing(store):
+    def block(block_info=None):
+        if block_info[None]["chunk-location"] == (2,):
+            raise ZeroDivisionError
+        return np.ones(2)
+
+    data = da.map_blocks(block, chunks=((2, 2, 2),), dtype=float, meta=np.empty(0))
+    with pytest.raises(ZeroDivisionError):
+        store.add_xr_dataset(xr.Dataset({"ok": ("x", np.zeros(6)), "t": ("x", data)}), "a")
+    assert store.list_datasets() == []
+    store.add_xr_dataset(xr.Dataset({"t": ("x", np.zeros(6))}), "a")
+    assert store.open_dataset("a").list_arrays() == ["t"]
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+def test_any_scheduler_computes_the_blocks(store, scheduler):
+    data = da.from_array(np.arange(6), chunks=3) + 1
+    with dask.config.set(scheduler=scheduler):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", data)}), "a")
+    assert store.open_dataset("a").read_array("t").tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_source_is_left_as_it_is(store):
+    attrs = {"_FillValue": 9.0, "list": [1, [2]], "array": np.arange(3)}
+    ds = xr.Dataset({"t": (("y", "x"), X, attrs)}, attrs={"list": [1]})
+    before = copy.deepcopy(ds)
+    store.add_xr_dataset(ds, "a")
+    xr.testing.assert_identical(ds, before)
+    ds.t.attrs["list"].append(3)
+    ds.t.attrs["array"][0] = 9
+    ds.t.values[0, 0] = 9
+    xr.testing.assert_identical(store.to_xarray("a").drop_attrs(), before.drop_attrs())
+    assert store.to_xarray("a").t.attrs["list"] == [1, [2]]
+    assert store.to_xarray("a").t.attrs["array"].tolist() == [0, 1, 2]
+
+
+def test_unflushed_names_collide_only_within_the_store(store):
+    ds = xr.Dataset({"t": ("x", [1])})
+    for name in ("a", "b", "ü 1.2"):
+        store.add_xr_dataset(ds, name)
+        xr.testing.assert_identical(store.to_xarray(name), ds)
+
+
+def test_every_refusal_is_of_the_family(store):
+    with pytest.raises(AtlasError):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", [True])}), "a")
