@@ -92,7 +92,8 @@ class Storage(ABC):
     def create(self, key: str, data: bytes) -> bool:
         """Store `data` unless the key is there already, in one step that only one of many callers can win.
 
-        Returns False, with nothing changed, where the key is there. When this returns the object outlives a power cut.
+        Returns False, with nothing changed, where the key is there. Either way the object that is there when this
+        returns outlives a power cut.
         """
 
     @abstractmethod

@@ -4,7 +4,7 @@ A file lasts once its bytes are synchronised, it has its name, and the folder th
 Paths and descriptors only; errors are the builtin `OSError`.
 """
 
-# ruff: noqa: PTH102, PTH112, PTH120 - text in, text out: `pathlib` would add some 10 us to every object written
+# ruff: noqa: PTH102, PTH106, PTH112, PTH120 - text in, text out: `pathlib` would add some 10 us to every object written
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from atlas.storage.base import Part, view_bytes
@@ -59,7 +60,10 @@ def sync_folder(folder: str) -> None:
 
 
 def make_folder(folder: str, *, durable: bool) -> None:
-    """Make a folder and those above it that are missing, and synchronise the folder that each was made in."""
+    """Make a folder and those above it that are missing, and synchronise the folder that each was made in.
+
+    One whose name cannot be synchronised is removed again, so that a second try does not take it for lasting.
+    """
     parent = os.path.dirname(folder)
     try:
         os.mkdir(folder)
@@ -74,7 +78,12 @@ def make_folder(folder: str, *, durable: bool) -> None:
         if not os.path.isdir(folder):
             raise
     if durable:
-        sync_folder(parent)
+        try:
+            sync_folder(parent)
+        except OSError:
+            with suppress(OSError):
+                os.rmdir(folder)
+            raise
 
 
 def open_temporary(folder: str) -> tuple[int, str]:

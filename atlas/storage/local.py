@@ -122,14 +122,18 @@ class LocalStorage(Storage):
         with _storage_errors(path):
             folder = self._folder_of(key, make=True)
         if self._is_there(path):
+            # Whoever made it may have failed just before this step, and be the caller who now tries again.
+            self._sync(folder)
             return False
         with self._temporary(path, folder, (data,)) as (temporary, _):
             try:
                 os.link(temporary, path, follow_symlinks=False)
             except FileExistsError:
-                return False
+                made = False
+            else:
+                made = True
         self._sync(folder)
-        return True
+        return made
 
     def replace(self, key: str, data: bytes) -> None:
         self.write(key, (data,))

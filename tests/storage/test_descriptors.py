@@ -8,7 +8,7 @@ import pytest
 
 from atlas.storage import LocalStorage
 from atlas.storage.descriptors import DescriptorCache
-from tests.storage.test_local import run_python
+from tests.storage.helpers import run_python
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from obstore.store import MemoryStore
 from atlas.errors import AtlasError, MissingExtraError, StorageError
 from atlas.storage import LocalStorage, MemoryStorage, open_storage
 from atlas.storage.objects import ObjectStorage
-from tests.storage.test_local import run_python
+from tests.storage.helpers import run_python
 
 
 @pytest.mark.parametrize("kind", [str, Path])
