@@ -5,7 +5,7 @@ synchronised. Symbolic links inside the folder are never followed, so a store fr
 """
 
 # ruff: noqa: D102 - what each method does is said in `Storage`
-# ruff: noqa: PTH100, PTH105, PTH108, PTH111, PTH112 - paths are text on the way of every read and write: `pathlib` would add some 10 us to each
+# ruff: noqa: PTH100, PTH105, PTH108, PTH111, PTH112 - paths are text on the way of every read and write: `pathlib` would add some 7 us to each
 
 from __future__ import annotations
 
