@@ -3,7 +3,8 @@
 - `writing`: an `xr.Dataset` becomes a dataset of the store, one dask block at a time.
 - `reading`: a dataset of the store becomes an `xr.Dataset`; many become one, stacked.
 - `lazy`: one stored array as a dask array, one layer whatever the number of chunks.
-- `times`, `texts`: what xarray holds in several ways and the store in one: times and durations, strings.
+- `times`, `calendars`, `texts`: what xarray holds in several ways and the store in one.
+- `attrs`: which attribute is whose.
 - `accessor`: `xr.Dataset.atlas`.
 - `protocols`: what all of these need of a store and of a dataset; they import neither.
 """

@@ -25,7 +25,7 @@ __all__ = ["COORDS_KEY", "DTYPE_KEY", "FILL_KEY", "Attributes", "checked_attribu
 COORDS_KEY: Final = "_pyatlas_coords"
 """Dataset attribute: the names of the coordinates, as a JSON list."""
 DTYPE_KEY: Final = "_atlas_dtype"
-"""Variable attribute: the time or duration dtype to restore."""
+"""Variable attribute: the dtype of times, durations and dates to restore, hidden from xarray."""
 FILL_KEY: Final = "_FillValue"
 """Variable attribute of CF that becomes the fill value of the array."""
 

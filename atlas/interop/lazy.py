@@ -58,15 +58,15 @@ class _ReadChunk:
     """The dataset."""
     array: str
     """Name of the array."""
-    times: np.dtype[Any] | None
-    """The datetime64 or timedelta64 to restore, None for cells as stored."""
+    marker: str | None
+    """How to restore times (see `times`), None for cells as stored."""
 
     def __call__(self, box: tuple[tuple[int, int], ...]) -> NDArray[Any]:
         """Read the chunk in `box`."""
         cells = self.view.read_array(self.array, start=[start for start, _ in box], shape=[length for _, length in box])
         if cells is None:
             raise ArrayNotFoundError(f"dataset {self.view.name!r} has no array {self.array!r} any more")
-        return cells if self.times is None else restored_times(self.array, cells, self.times)
+        return cells if self.marker is None else restored_times(self.array, cells, self.marker)
 
 
 def grid_chunks(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -85,19 +85,19 @@ def lazy_array(
     chunk_shape: Sequence[int],
     *,
     dtype: np.dtype[Any],
-    times: np.dtype[Any] | None = None,
+    marker: str | None = None,
 ) -> da.Array:
     """The array `array` of `view`, of at least one axis, as a dask array.
 
-    `dtype` is that of what the view reads, `times` the dtype to restore those cells to, if another. The name of the
-    dask array depends on nothing but the stored data, so that equal reads are shared.
+    `dtype` is that of its cells, after they were restored where there is a `marker`. The name of the dask array
+    depends on nothing but the stored data, so that equal reads are shared.
     """
-    name = f"atlas-{tokenize(view.token(array), tuple(shape), tuple(chunk_shape), str(times))}"
+    name = f"atlas-{tokenize(view.token(array), tuple(shape), tuple(chunk_shape), marker)}"
     chunks = grid_chunks(shape, chunk_shape)
     axes = tuple(range(len(chunks)))
     boxes = _Boxes(tuple(shape), tuple(chunk_shape), tuple(map(len, chunks)))
-    read = _ReadChunk(view, array, times)
+    read = _ReadChunk(view, array, marker)
     layer = blockwise(read, name, axes, boxes, axes, numblocks={})  # type: ignore[no-untyped-call]
     graph = HighLevelGraph.from_collections(name, layer)
-    meta = np.empty((0,) * len(chunks), times or dtype)
+    meta = np.empty((0,) * len(chunks), dtype)
     return da.Array(graph, name, chunks, meta=meta)  # type: ignore[no-untyped-call]

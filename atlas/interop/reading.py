@@ -14,7 +14,7 @@ import xarray as xr
 
 from atlas.errors import ArrayNotFoundError, InvalidTypeError, InvalidValueError
 from atlas.format.dtypes import parse_dtype
-from atlas.interop.attrs import FILL_KEY, sort_attributes
+from atlas.interop.attrs import DTYPE_KEY, FILL_KEY, sort_attributes
 from atlas.interop.lazy import lazy_array
 from atlas.interop.times import restored_dtype, restored_times
 
@@ -41,10 +41,10 @@ class _Array:
     """Their lengths."""
     chunk_shape: tuple[int, ...]
     """Lengths of a chunk."""
-    stored: np.dtype[Any]
-    """dtype of the cells that are read."""
-    times: np.dtype[Any] | None
-    """datetime64 or timedelta64 to restore the cells to, None for cells as read."""
+    dtype: np.dtype[Any]
+    """dtype of the variable."""
+    marker: str | None
+    """How to restore times (see `times`), None for cells as read."""
     attrs: dict[str, Any]
     """Attributes, `_FillValue` last."""
     coordinate: bool
@@ -63,7 +63,7 @@ def to_xarray(view: ViewLike) -> xr.Dataset:
         lazy = array.chunk_shape != array.shape and not array.indexed
         if lazy:
             data: Any = lazy_array(
-                view, array.name, array.shape, array.chunk_shape, dtype=array.stored, times=array.times
+                view, array.name, array.shape, array.chunk_shape, dtype=array.dtype, marker=array.marker
             )
         else:
             data = _read(view, array)
@@ -96,6 +96,10 @@ def to_xarray_many(
             f"concat_dim {concat_dim!r} is an array or a dimension of dataset {labels[0]!r} already; choose another"
         )
 
+    for array in arrays:
+        if array.marker is not None and not array.coordinate:
+            _check_alike(store, array, labels)
+
     def variable(array: _Array) -> xr.Variable:
         if array.coordinate:
             return xr.Variable(array.dims, _read(first, array), array.attrs)
@@ -125,11 +129,20 @@ def _describe(view: ViewLike) -> tuple[list[_Array], dict[str, Any]]:
         if fill is not None:
             attrs.pop(FILL_KEY, None)
             attrs[FILL_KEY] = fill
-        times = restored_dtype(attributes.markers.get(name), meta["dtype"])
+        marker = attributes.markers.get(name)
+        restored = restored_dtype(marker, meta["dtype"])
         coordinate = dims == (name,) or (attributes.coords is not None and name in attributes.coords)
-        stored = parse_dtype(meta["dtype"]).memory
         arrays.append(
-            _Array(name, dims, tuple(meta["shape"]), tuple(meta["chunk_shape"]), stored, times, attrs, coordinate)
+            _Array(
+                name,
+                dims,
+                tuple(meta["shape"]),
+                tuple(meta["chunk_shape"]),
+                dtype=restored or parse_dtype(meta["dtype"]).memory,
+                marker=str(marker) if restored else None,
+                attrs=attrs,
+                coordinate=coordinate,
+            )
         )
     return arrays, attributes.dataset
 
@@ -138,16 +151,32 @@ def _read(view: ViewLike, array: _Array) -> NDArray[Any]:
     cells = view.read_array(array.name)
     if cells is None:
         raise ArrayNotFoundError(f"dataset {view.name!r} has no array {array.name!r} any more")
-    return cells if array.times is None else restored_times(array.name, cells, array.times)
+    return cells if array.marker is None else restored_times(array.name, cells, array.marker)
+
+
+def _check_alike(store: StoreLike, array: _Array, labels: list[str]) -> None:
+    """Refuse to read the integers of one dataset as the dates or durations of another."""
+    for label in labels[1:]:
+        view = store.open_dataset(label)
+        meta = view.array_meta(array.name)
+        if meta is None:
+            raise ArrayNotFoundError(f"dataset {label!r} has no array {array.name!r}")
+        marker = view.exact_attributes().get((array.name, DTYPE_KEY))
+        restored = restored_dtype(marker, meta["dtype"]) or parse_dtype(meta["dtype"]).memory
+        if restored.kind != array.dtype.kind or (restored.kind == "O" and marker != array.marker):
+            raise InvalidValueError(
+                f"array {array.name!r} of dataset {label!r} is {marker or restored}, which does not stack with the "
+                f"{array.marker} of dataset {labels[0]!r}"
+            )
 
 
 def _restored_if_exact(array: _Array, cells: NDArray[Any]) -> NDArray[Any]:
-    if array.times is None or cells.dtype != array.stored:
+    if array.marker is None:
         return cells
     try:
-        return restored_times(array.name, cells, array.times)
+        return restored_times(array.name, cells, array.marker)
     except InvalidValueError:  # datasets other than the first may hold finer times: nanoseconds suit them all
-        return cells.view(f"{array.times.kind}8[ns]")
+        return cells.view(f"{array.dtype.kind}8[ns]")
 
 
 def _assemble(

@@ -27,9 +27,11 @@ def text_cells(variable: str, cells: NDArray[Any]) -> NDArray[np.object_]:
         if isinstance(cell, str):
             continue
         if not isinstance(cell, bytes):
+            missing = cell is None or isinstance(cell, float)
+            remedy = "ds[{!r}].fillna('') for missing text" if missing else "ds[{!r}].astype(str)"
             raise InvalidTypeError(
                 f"variable {variable!r}: a string array holds str or bytes, and a cell is {type(cell).__name__}; "
-                f"for missing text use an empty string, for example ds[{variable!r}].fillna('')"
+                f"use {remedy.format(variable)}"
             )
         texts[index] = cell.decode("utf-8", "replace")
     try:  # one pass in C over all cells tells whether any needs care

@@ -1,7 +1,7 @@
 """Times and durations of any unit to int64 nanoseconds and back; exact, or an error.
 
 A variable of datetime64 in a unit other than ns, or of timedelta64, carries a marker (its dtype, as text), by which
-reading restores it.
+reading restores it; one of other calendars carries that of `calendars`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.errors import InvalidValueError, OutOfRangeError
+from atlas.interop.calendars import is_calendar_marker, restored_dates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,14 +30,18 @@ def time_marker(dtype: np.dtype[Any]) -> str | None:
 
 
 def restored_dtype(marker: object, stored: str) -> np.dtype[Any] | None:
-    """The dtype that `marker` names, if an array stored as `stored` can have come from it; None otherwise."""
-    if not isinstance(marker, str) or not _MARKER.fullmatch(marker):
+    """The dtype of what `marker` restores, if an array stored as `stored` can have come from it; None otherwise."""
+    if not isinstance(marker, str):
         return None
+    if is_calendar_marker(marker):
+        return np.dtype(object) if stored == "int64" else None
     try:
-        dtype = np.dtype(marker)
+        dtype = np.dtype(marker) if _MARKER.fullmatch(marker) else None
     except (TypeError, ValueError):
         return None
-    return dtype if stored == ("int64" if dtype.kind == "m" else "timestamp_nanoseconds") else None
+    if dtype is None or stored != ("int64" if dtype.kind == "m" else "timestamp_nanoseconds"):
+        return None
+    return dtype
 
 
 def times_to_ns(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
@@ -56,11 +61,14 @@ def times_to_ns(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
     return ns.view(np.int64) if cells.dtype.kind == "m" else ns
 
 
-def restored_times(array: str, cells: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Stored nanoseconds as `dtype`, datetime64 or timedelta64 of any unit.
+def restored_times(array: str, cells: NDArray[Any], marker: str) -> NDArray[Any]:
+    """Stored cells as what `marker` says; a marker that `restored_dtype` has found to fit.
 
     Raises `InvalidValueError` where the unit is too coarse for a value, which was then written by other means.
     """
+    if is_calendar_marker(marker):
+        return restored_dates(array, cells, marker)
+    dtype = np.dtype(marker)
     ns = cells.view(f"{dtype.kind}8[ns]")
     times = ns.astype(dtype)
     if not np.array_equal(_as_integers(times.astype(ns.dtype)), _as_integers(ns)):

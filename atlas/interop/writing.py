@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -22,11 +23,12 @@ from atlas.format.dtypes import SUPPORTED, parse_dtype
 from atlas.format.names import check_name
 from atlas.format.schema import make_schema
 from atlas.interop.attrs import COORDS_KEY, DTYPE_KEY, FILL_KEY, checked_attributes
+from atlas.interop.calendars import calendar_marker, dates_to_microseconds
 from atlas.interop.texts import text_cells
 from atlas.interop.times import time_marker, times_to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import dask.array as da
     from numpy.typing import NDArray
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from atlas.interop.protocols import StoreLike, ViewLike
 
 __all__ = ["add"]
+
+_Piece: TypeAlias = "tuple[list[int], Callable[[], NDArray[Any]]]"
+"""Where a piece of a variable goes, and how to load it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,9 @@ class _Plan:
     fill: object
     """Fill value, None for none."""
     attributes: dict[str, object]
-    """Exact attributes, those of the store's own among them."""
+    """Exact attributes."""
+    marker: str | None
+    """How times are restored (see `times`), None for what is stored as it is."""
 
 
 def add(store: StoreLike, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
@@ -97,6 +104,7 @@ def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_Pl
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
     }
+    attributes |= {(plan.name, DTYPE_KEY): plan.marker for plan in plans if plan.marker is not None}
     attributes |= {(key,): value for key, value in checked_attributes("dataset", ds.attrs).items()}
     attributes[COORDS_KEY] = json.dumps(list(ds.coords))
     return plans, attributes
@@ -111,17 +119,31 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]
     fill = _fill_value(attrs.pop(FILL_KEY, None), variable.dtype)
     attributes = checked_attributes(owner, attrs)
     try:
-        dtype = _stored_dtype(variable.dtype)
+        marker = _marker(variable)
+        dtype = "int64" if marker and variable.dtype == object else _stored_dtype(variable.dtype)
         chunk_shape = chunks[name] if name in chunks else _dask_chunk_shape(variable)
         schema = make_schema(dtype, variable.dims, variable.shape, chunk_shape, fill)  # type: ignore[arg-type]
     except AtlasError as error:
         raise type(error)(f"{owner}: {error}") from error
-    marker = time_marker(variable.dtype) if isinstance(variable.dtype, np.dtype) else None
-    if marker is not None:
-        attributes[DTYPE_KEY] = marker
     return _Plan(
-        name, variable, dtype, schema.dims, None if chunk_shape is None else schema.chunk_shape, fill, attributes
+        name,
+        variable,
+        dtype=dtype,
+        dims=schema.dims,
+        chunk_shape=None if chunk_shape is None else schema.chunk_shape,
+        fill=fill,
+        attributes=attributes,
+        marker=marker,
     )
+
+
+def _marker(variable: xr.Variable) -> str | None:
+    if not isinstance(variable.dtype, np.dtype):
+        return None
+    if variable.dtype != object or not variable.size:
+        return time_marker(variable.dtype)
+    # Objects are strings or dates of a calendar of cftime. The first cell tells; of a dask array it costs one block.
+    return calendar_marker(variable[(0,) * variable.ndim].to_numpy()[()])
 
 
 def _stored_dtype(dtype: Any) -> str:
@@ -154,31 +176,39 @@ def _dask_chunk_shape(variable: xr.Variable) -> tuple[int, ...] | None:
 
 def _write(view: ViewLike, plan: _Plan) -> None:
     pieces = _whole(plan.variable) if plan.variable.chunks is None else _blocks(plan.variable.data)
-    for start, cells in pieces:
-        if cells.dtype.kind in "mM":
-            data = times_to_ns(plan.name, cells)
-        else:
-            data = text_cells(plan.name, cells) if plan.dtype == "string" else cells
-        view.write_array(plan.name, start=start, data=data)
+    for start, load in pieces:
+        # Loaded within the call, so that no name keeps a block alive while the next one is computed.
+        view.write_array(plan.name, start=start, data=_stored_cells(plan, load()))
 
 
-def _whole(variable: xr.Variable) -> Iterator[tuple[list[int], NDArray[Any]]]:
+def _stored_cells(plan: _Plan, cells: NDArray[Any]) -> NDArray[Any]:
+    if cells.dtype.kind in "mM":
+        return times_to_ns(plan.name, cells)
+    if plan.dtype == "string":
+        return text_cells(plan.name, cells)
+    if cells.dtype == object and plan.marker is not None:
+        return dates_to_microseconds(plan.name, cells, plan.marker)
+    return cells
+
+
+def _whole(variable: xr.Variable) -> Iterator[_Piece]:
     if variable.size:
-        yield [0] * variable.ndim, variable.to_numpy()
+        yield [0] * variable.ndim, variable.to_numpy
 
 
-def _blocks(data: da.Array) -> Iterator[tuple[list[int], NDArray[Any]]]:
-    """Start and cells of each block that has any, in C order, computed when asked for."""
+def _blocks(data: da.Array) -> Iterator[_Piece]:
+    """The blocks that have any cells, in C order."""
     # Optimised and flattened once: asking for `data.blocks[i]` would walk the whole graph again for every block.
     (optimized,) = optimize(data)  # type: ignore[no-untyped-call]
     graph = dict(optimized.__dask_graph__())
     get = get_scheduler(collections=[optimized])  # type: ignore[no-untyped-call]
-    starts = [tuple(accumulate(lengths, initial=0)) for lengths in data.chunks]
-    for index in product(*map(range, data.numblocks)):
-        lengths = [axis[i] for i, axis in zip(index, data.chunks, strict=True)]
-        if 0 in lengths:
-            continue
-        key = (optimized.name, *index)
+
+    def load(key: tuple[object, ...]) -> NDArray[Any]:
         needed, _ = cull(graph, [key])  # type: ignore[no-untyped-call]
         (block,) = get(needed, [key])
-        yield [axis[i] for i, axis in zip(index, starts, strict=True)], np.asarray(block)
+        return np.asarray(block)
+
+    starts = [tuple(accumulate(lengths, initial=0)) for lengths in data.chunks]
+    for index in product(*map(range, data.numblocks)):
+        if all(lengths[i] for i, lengths in zip(index, data.chunks, strict=True)):
+            yield [axis[i] for i, axis in zip(index, starts, strict=True)], partial(load, (optimized.name, *index))

@@ -304,3 +304,9 @@ class TestMany:
         assert many.d.dtype == "m8[ns]"
         assert many.t.values.ravel().astype(int).tolist() == [10**9, 10**6]
         assert many.d.values.ravel().astype(int).tolist() == [10**9, 10**6]
+
+    def test_durations_do_not_stack_with_integers(self, store):
+        for name, dtype in (("durations", "m8[s]"), ("integers", "i8")):
+            store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([1], dtype))}), name)
+        with pytest.raises(InvalidValueError, match=r"'t'.*'integers'"):
+            store.to_xarray_many(["durations", "integers"])

@@ -1,0 +1,106 @@
+"""Whole xarray datasets through the store: real NetCDF files, and any that hypothesis can think of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tests.interop.fakes import FakeStore
+
+pytest.importorskip("netCDF4")
+iris_sample_data = pytest.importorskip("iris_sample_data")
+
+FILES = sorted(Path(iris_sample_data.path).rglob("*.nc")) + [
+    Path(xr.__file__).parent / "tests" / "data" / name for name in ("example_1.nc", "bears.nc")
+]
+
+
+def bytes_as_text(ds):
+    """The dataset with bytes as the str they are stored as."""
+    return ds.assign({name: array.str.decode("utf-8") for name, array in ds.items() if array.dtype.kind == "S"})
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["eager", "chunked"])
+@pytest.mark.parametrize("decode", [True, False], ids=["decoded", "raw"])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_real_files_come_back_identical(store, path, decode, chunked):
+    with xr.open_dataset(path, decode_cf=decode) as opened:
+        ds = opened.load()
+    if chunked:
+        ds = ds.chunk({dim: -(-length // 2) for dim, length in ds.sizes.items()})
+    store.add_xr_dataset(ds, path.stem)
+    back = store.to_xarray(path.stem)
+    xr.testing.assert_identical(back.compute(), bytes_as_text(ds.compute()))
+    assert list(back.attrs) == list(ds.attrs)
+    assert list(back.coords) == list(ds.coords)
+    for name, variable in ds.variables.items():
+        if variable.dtype.kind not in "SUO":
+            assert back[name].dtype == variable.dtype
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+NAMES = TEXT.filter(lambda name: name not in {"", ".", ".."} and "/" not in name and not name.startswith("_"))
+DIMS = {"x": 3, "y": 2, "z": 0}
+ATTRIBUTES = st.dictionaries(
+    TEXT,
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats()
+    | TEXT
+    | st.just("json:[1]")
+    | st.lists(st.integers(-5, 5))
+    | hnp.arrays(np.float32, hnp.array_shapes(max_dims=2, max_side=3)),
+    max_size=3,
+).map(lambda attrs: {k: v for k, v in attrs.items() if k not in {"_FillValue", "_pyatlas_coords", "_atlas_dtype"}})
+
+
+@st.composite
+def variables(draw):
+    dims = draw(st.lists(st.sampled_from(sorted(DIMS)), unique=True, max_size=3))
+    shape = tuple(DIMS[dim] for dim in dims)
+    dtype = draw(st.sampled_from(["i1", "u8", "f4", ">f8", "M8[ns]", "M8[s]", "m8[ms]", "O", "U3"]))
+    if dtype == "O":
+        cells = draw(hnp.arrays(object, shape, elements=TEXT))
+    elif dtype[1:].startswith("8["):
+        ticks = st.integers(-(10**9), 10**9) | st.just(-(2**63))
+        cells = draw(hnp.arrays(np.int64, shape, elements=ticks)).view(dtype)
+    else:
+        cells = draw(hnp.arrays(dtype, shape))
+    variable = xr.Variable(dims, cells, draw(ATTRIBUTES))
+    return variable.chunk(draw(st.integers(1, 3))) if shape and draw(st.booleans()) else variable
+
+
+@st.composite
+def datasets(draw):
+    named = draw(st.dictionaries(NAMES.filter(lambda name: name not in DIMS), variables(), max_size=4))
+    coords = set(draw(st.lists(st.sampled_from(sorted(named)), unique=True))) if named else set()
+    indexes = {
+        dim: xr.Variable(dim, draw(hnp.arrays(np.int32, DIMS[dim])), draw(ATTRIBUTES))
+        for dim in draw(st.lists(st.sampled_from(sorted(DIMS)), unique=True))
+    }
+    return xr.Dataset(
+        {name: variable for name, variable in named.items() if name not in coords},
+        indexes | {name: named[name] for name in coords},
+        draw(ATTRIBUTES),
+    )
+
+
+@given(datasets())
+def test_any_dataset_comes_back_identical(ds):
+    store = FakeStore()
+    store.add_xr_dataset(ds, "a")
+    back = store.to_xarray("a")
+    xr.testing.assert_identical(back.compute(), ds.compute())
+    assert set(back.coords) == set(ds.coords)
+    for name, variable in ds.variables.items():
+        stored = back[name]
+        assert list(stored.attrs) == list(variable.attrs)
+        if variable.dtype.kind not in "UO":
+            assert stored.dtype == variable.dtype.newbyteorder("=")
+            np.testing.assert_array_equal(stored.values, variable.values, strict=False)
