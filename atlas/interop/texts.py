@@ -1,43 +1,29 @@
-"""Strings as xarray holds them (object, |S, |U, StringDType) to object arrays of str. Missing cells are refused."""
+"""Which objects of xarray are strings. The store itself turns str and bytes into text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from atlas.errors import InvalidTypeError
-from atlas.format.attributes import recover_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["text_cells"]
+__all__ = ["check_text"]
 
 
-def text_cells(variable: str, cells: NDArray[Any]) -> NDArray[np.object_]:
-    """Cells of any string dtype as an object array of str, same shape; the input is left as it is.
+def check_text(variable: str, cells: NDArray[Any]) -> None:
+    """Raise `InvalidTypeError`, naming the variable, unless every cell is str or bytes.
 
-    Bytes are read as UTF-8, with U+FFFD where they are none; surrogate escapes are recovered. Raises
-    `InvalidTypeError` for a cell of another type. None and NaN are such: the store has no missing string, and a
-    silent "" would not come back as what it was.
+    None and NaN are neither: the store has no missing string, and a silent "" would not come back as what it was.
     """
-    texts: list[Any] = cells.ravel().tolist()
-    for index, cell in enumerate(texts):
-        if isinstance(cell, str):
-            continue
-        if not isinstance(cell, bytes):
+    if cells.dtype.kind in "SU":
+        return
+    for cell in cells.ravel().tolist():
+        if not isinstance(cell, str | bytes):
             missing = cell is None or isinstance(cell, float)
-            remedy = "ds[{!r}].fillna('') for missing text" if missing else "ds[{!r}].astype(str)"
+            remedy = f"ds[{variable!r}].fillna('') for missing text" if missing else f"ds[{variable!r}].astype(str)"
             raise InvalidTypeError(
                 f"variable {variable!r}: a string array holds str or bytes, and a cell is {type(cell).__name__}; "
-                f"use {remedy.format(variable)}"
+                f"use {remedy}"
             )
-        texts[index] = cell.decode("utf-8", "replace")
-    try:  # one pass in C over all cells tells whether any needs care
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        texts = [recover_text(text) for text in texts]
-    out = np.empty(len(texts), object)
-    out[:] = texts
-    return out.reshape(cells.shape)

@@ -24,7 +24,7 @@ from atlas.format.names import check_name
 from atlas.format.schema import make_schema
 from atlas.interop.attrs import COORDS_KEY, DTYPE_KEY, FILL_KEY, checked_attributes
 from atlas.interop.calendars import calendar_marker, dates_to_microseconds
-from atlas.interop.texts import text_cells
+from atlas.interop.texts import check_text
 from atlas.interop.times import time_marker, times_to_ns
 
 if TYPE_CHECKING:
@@ -185,7 +185,8 @@ def _stored_cells(plan: _Plan, cells: NDArray[Any]) -> NDArray[Any]:
     if cells.dtype.kind in "mM":
         return times_to_ns(plan.name, cells)
     if plan.dtype == "string":
-        return text_cells(plan.name, cells)
+        check_text(plan.name, cells)
+        return cells
     if cells.dtype == object and plan.marker is not None:
         return dates_to_microseconds(plan.name, cells, plan.marker)
     return cells
@@ -206,7 +207,7 @@ def _blocks(data: da.Array) -> Iterator[_Piece]:
     def load(key: tuple[object, ...]) -> NDArray[Any]:
         needed, _ = cull(graph, [key])  # type: ignore[no-untyped-call]
         (block,) = get(needed, [key])
-        return np.asarray(block)
+        return np.asanyarray(block)  # masked blocks stay masked: the store fills or refuses them
 
     starts = [tuple(accumulate(lengths, initial=0)) for lengths in data.chunks]
     for index in product(*map(range, data.numblocks)):
