@@ -1,1 +1,39 @@
+"""The basement of the house: compiled kernels over plain arrays. Arrays in, arrays out.
 
+What stands here are the doors: ordinary functions that check and cast, call a kernel that holds no GIL, and turn its
+status into `BlockFault` (stored bytes that cannot be right) or ValueError (a request that cannot be). Imports numpy,
+numba and the codec packages; no classes but tables of columns, no names, no files, no I/O. `policy` says how kernels
+are compiled and kept, `symbols` how they reach zstd and LZ4.
+"""
+
+from __future__ import annotations
+
+from atlas.kernels.blocks import choose_filter, decode_block, decode_blocks, encode_blocks
+from atlas.kernels.boxes import box_cells, fill_boxes, gather, scatter
+from atlas.kernels.faults import BlockFault
+from atlas.kernels.search import find_rows
+from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
+from atlas.kernels.symbols import NATIVE_CODECS
+from atlas.kernels.tables import BlockTable, Geometry, Pieces
+from atlas.kernels.text import gather_text, text_bounds
+
+__all__ = [
+    "NATIVE_CODECS",
+    "BlockFault",
+    "BlockTable",
+    "ChunkStatistics",
+    "Geometry",
+    "Pieces",
+    "box_cells",
+    "choose_filter",
+    "chunk_statistics",
+    "decode_block",
+    "decode_blocks",
+    "encode_blocks",
+    "fill_boxes",
+    "find_rows",
+    "gather",
+    "gather_text",
+    "scatter",
+    "text_bounds",
+]

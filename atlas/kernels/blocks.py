@@ -1,0 +1,267 @@
+"""Decodes and encodes whole blocks, one after the other, in one compiled pass.
+
+A block is checked against its row, its bytes against their checksum and the decompressor's result against the
+length, in that order, before anything is written beyond the block's own place. No chunks, no boxes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.kernels.checksum import hash_bytes
+from atlas.kernels.codec import LZ4, NONE, ZSTD, compress, compress_python, decompress, decompress_python, workspace
+from atlas.kernels.faults import ARGUMENT, BOUNDS, CHECKSUM, CODEC, FINE, LENGTH, PLACE, raise_status
+from atlas.kernels.policy import kernel
+from atlas.kernels.shuffle import BIT, BYTE, PLAIN, shuffle_block, unshuffle_range
+from atlas.kernels.symbols import NATIVE_CODECS
+from atlas.kernels.tables import BlockTable, as_bytes, as_column, as_source, as_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from atlas.kernels.policy import Int
+    from atlas.kernels.tables import I64, U8
+
+__all__ = ["admit_block", "choose_filter", "decode_block", "decode_blocks", "encode_blocks", "unpack_block"]
+
+# The most that a stored byte can become, by the formats: a zstd RLE block is 128 KiB from 4 bytes, an LZ4 length byte
+# adds 255. A declared length beyond it is a lie, found before anything of that length is allocated.
+_ZSTD_GROWTH = 32768
+_LZ4_GROWTH = 255
+_LZ4_LARGEST = 2**31 - 1
+
+
+@kernel
+def admit_block(size: Int, table: BlockTable, row: Int) -> Int:
+    """Whether a row can describe a block within `size` stored bytes; returns a status."""
+    stored, raw, codec = table.stored[row], table.raw[row], table.codec[row]
+    if stored < 0 or stored > size or table.offset[row] < 0 or table.offset[row] > size - stored:
+        return BOUNDS
+    if codec > LZ4 or table.filter[row] > BIT or (table.filter[row] != PLAIN and table.itemsize[row] == 0):
+        return CODEC
+    if codec == NONE:
+        return FINE if raw == stored else LENGTH
+    limit = stored * (_ZSTD_GROWTH if codec == ZSTD else _LZ4_GROWTH)
+    if raw < 1 or raw > limit or (codec == LZ4 and max(raw, stored) > _LZ4_LARGEST):
+        return LENGTH
+    return FINE
+
+
+@kernel
+def _admit_places(size: Int, table: BlockTable, out_size: Int, place: I64) -> tuple[Int, Int, Int]:
+    """(status, row, largest length to unfilter) of a whole table."""
+    largest: Int = 0
+    for row in range(place.size):
+        status = admit_block(size, table, row)
+        if status == FINE and (place[row] < 0 or place[row] > out_size - table.raw[row]):
+            status = PLACE
+        if status != FINE:
+            return status, row, largest
+        if table.filter[row] != PLAIN:
+            largest = max(largest, table.raw[row])
+    return FINE, 0, largest
+
+
+@kernel
+def _decode(source: U8, table: BlockTable, place: I64, context: Int, packed: U8, out: U8) -> tuple[Int, Int]:
+    for row in range(place.size):
+        begin, stored, raw = table.offset[row], table.stored[row], table.raw[row]
+        if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
+            return CHECKSUM, row
+        plain = table.filter[row] == PLAIN
+        target, at = (out, place[row]) if plain else (packed, 0)
+        status = decompress(source, begin, stored, table.codec[row], context, target, at, raw)
+        if status != FINE:
+            return status, row
+        if not plain:
+            itemsize = np.int64(table.itemsize[row])
+            unshuffle_range(packed, 0, raw, table.filter[row], itemsize, 0, raw, out, place[row])
+    return FINE, 0
+
+
+def unpack_block(source: U8, table: BlockTable, row: int) -> tuple[int, U8]:
+    """Without the C functions: check an admitted block and decompress it; a status and the still filtered bytes."""
+    begin, stored = int(table.offset[row]), int(table.stored[row])
+    if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
+        return CHECKSUM, source
+    return decompress_python(source, begin, stored, int(table.codec[row]), int(table.raw[row]))
+
+
+def decode_blocks(source: U8, table: BlockTable, out: U8, place: I64) -> None:
+    """Decode block i of the table into `out[place[i]:place[i] + raw[i]]`.
+
+    `source` and `out` are 1-D uint8, `out` writable; `place` is int64, one entry a block.
+
+    Raises:
+        BlockFault: a block is damaged, or would leave `out` (reason "place"); `out` may then be partly written.
+        ValueError: arrays of the wrong shape or dtype.
+
+    """
+    source, table, place, target = as_source(source), as_table(table), as_column(place), as_bytes(out)
+    if place.size != table.raw.size:
+        message = f"{table.raw.size} blocks need as many places, not {place.size}"
+        raise ValueError(message)
+    status, row, largest = _admit_places(source.size, table, target.size, place)
+    raise_status(status, row)
+    if NATIVE_CODECS:
+        packed = workspace.scratch(0, largest)
+        raise_status(*_decode(source, table, place, workspace.decoder, packed, target))
+        return
+    for row in range(place.size):
+        status, packed = unpack_block(source, table, row)
+        raise_status(status, row)
+        raw, at = int(table.raw[row]), int(place[row])
+        filter_, itemsize = int(table.filter[row]), max(1, int(table.itemsize[row]))
+        unshuffle_range(as_source(packed), 0, raw, filter_, itemsize, 0, raw, target, at)
+
+
+def decode_block(source: U8, table: BlockTable, row: int) -> U8:
+    """The decoded bytes of one block, fresh and writable, of length `table.raw[row]`.
+
+    Raises:
+        BlockFault: the block is damaged.
+        ValueError: no such row.
+
+    """
+    if not 0 <= row < len(table.raw):
+        raise_status(ARGUMENT, row)
+    one = BlockTable(*(column[row : row + 1] for column in as_table(table)))  # type: ignore[arg-type]  # by column
+    raise_status(admit_block(source.size, one, 0), row)
+    out = np.empty(int(one.raw[0]), np.uint8)
+    try:
+        decode_blocks(source, one, out, np.zeros(1, np.int64))
+    except Exception as fault:
+        if hasattr(fault, "block"):
+            fault.block = row
+        raise
+    return out
+
+
+@kernel
+def _encode(raw: U8, start: I64, level: Int, context: Int, packed: U8, table: BlockTable, out: U8) -> Int:
+    """Encode blocks back to back into `out`; `table` holds what is wished and is left holding what was done."""
+    at: Int = 0
+    for row in range(start.size):
+        begin, length, codec = start[row], table.raw[row], np.int64(table.codec[row])
+        size: Int = 0
+        if codec != NONE and length > 1:
+            if table.filter[row] == PLAIN:
+                size = compress(raw, begin, length, codec, level, context, out, at, length - 1)
+            else:
+                shuffle_block(raw, begin, length, table.filter[row], np.int64(table.itemsize[row]), packed, 0)
+                size = compress(packed, 0, length, codec, level, context, out, at, length - 1)
+        size = _seal_block(raw, begin, size, table, row, out, at)
+        at += size
+    return at
+
+
+@kernel
+def _seal_block(raw: U8, begin: Int, size: Int, table: BlockTable, row: Int, out: U8, at: Int) -> Int:
+    """Finish the row of a block whose `size` compressed bytes lie at `out[at:]`; store it plain where size is 0."""
+    if size == 0:
+        size = table.raw[row]
+        shuffle_block(raw, begin, size, PLAIN, 1, out, at)
+        table.codec[row] = NONE
+        table.filter[row] = PLAIN
+    table.offset[row] = at
+    table.stored[row] = size
+    table.checksum[row] = hash_bytes(out, at, at + size)
+    return size
+
+
+def _encode_python(raw: U8, start: I64, level: int, packed: U8, table: BlockTable, out: U8) -> int:
+    at = 0
+    for row in range(start.size):
+        begin, length, codec = int(start[row]), int(table.raw[row]), int(table.codec[row])
+        size = 0
+        if codec != NONE and length > 1:
+            shuffle_block(raw, begin, length, int(table.filter[row]), int(table.itemsize[row]), packed, 0)
+            data = compress_python(packed[:length], codec, level)
+            if len(data) < length:
+                size = len(data)
+                out[at : at + size] = np.frombuffer(data, np.uint8)
+        at += int(_seal_block(raw, begin, size, table, row, out, at))
+    return at
+
+
+def encode_blocks(
+    raw: U8,
+    start: I64,
+    length: I64,
+    *,
+    codec: int,
+    filter: int,
+    itemsize: int,
+    level: int,
+) -> tuple[U8, BlockTable]:
+    """Encode the blocks `raw[start:start + length]`.
+
+    `raw` is 1-D uint8; `start` and `length` are int64, one entry a block. `level` is zstd's and ignored by LZ4. A block that
+    would not shrink is stored as it is, with codec and filter 0. Returns the stored bytes back to back and their table,
+    with offsets from their beginning.
+
+    Raises:
+        ValueError: a block outside `raw`, an unknown codec or filter, or an item size outside 1 to 255.
+
+    """
+    if codec not in (NONE, ZSTD, LZ4) or filter not in (PLAIN, BYTE, BIT) or not 1 <= itemsize <= 255:
+        message = f"no codec {codec} with filter {filter} for items of {itemsize} bytes"
+        raise ValueError(message)
+    source, start, length = as_source(raw), as_column(start), as_column(length)
+    count = start.size
+    if length.size != count or ((start < 0) | (length < 0) | (start > source.size - length)).any():
+        message = f"{count} blocks must each lie within the {source.size} bytes given"
+        raise ValueError(message)
+
+    def column(value: int, dtype: type[np.generic]) -> NDArray[Any]:
+        return np.full(count, value, dtype)
+
+    table = BlockTable(
+        column(0, np.int64),
+        column(0, np.int64),
+        length.copy(),
+        column(codec, np.uint8),
+        column(PLAIN if codec == NONE else filter, np.uint8),
+        column(itemsize, np.uint8),
+        column(0, np.uint64),
+    )
+    out = np.empty(int(length.sum()), np.uint8)
+    packed = workspace.scratch(0, int(length.max(initial=0)))
+    if NATIVE_CODECS:
+        size = int(_encode(source, start, level, workspace.encoder, packed, table, out))
+    else:
+        size = _encode_python(source, start, level, packed, table, out)
+    # Shrinking in place gives the unused tail back without copying what was written.
+    out.resize(size, refcheck=False)
+    return out, table
+
+
+_SAMPLES = 4
+_SAMPLE_BYTES = 65536
+_MARGIN = 0.98
+
+
+def choose_filter(raw: U8, start: I64, length: I64, *, codec: int, itemsize: int, level: int) -> int:
+    """The filter (0 none, 1 byte-shuffle, 2 bit-shuffle) that suits the blocks `raw[start:start + length]`.
+
+    Tries each on the beginnings of a few blocks spread over them; the smallest stored size wins, but a filter that
+    decodes slower has to save more than 2 %.
+
+    Raises:
+        ValueError: as `encode_blocks` does.
+
+    """
+    start, length = as_column(start), as_column(length)
+    if codec == NONE or start.size == 0:
+        return PLAIN
+    rows = np.unique(np.linspace(0, start.size - 1, _SAMPLES).astype(np.int64))
+    starts, lengths = start[rows], np.minimum(length[rows], _SAMPLE_BYTES)
+    order = (BYTE, BIT, PLAIN) if itemsize > 1 else (PLAIN, BIT)
+    best, smallest = PLAIN, float("inf")
+    for filter_ in order:
+        stored, _ = encode_blocks(raw, starts, lengths, codec=codec, filter=filter_, itemsize=itemsize, level=level)
+        if stored.size < smallest * _MARGIN:
+            best, smallest = filter_, stored.size
+    return best

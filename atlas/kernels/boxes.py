@@ -1,0 +1,283 @@
+"""Copies boxes between chunks and results: decoded blocks into an array, an array into chunks, constants into boxes.
+
+Cells are moved as bytes and never interpreted. What comes from disk (blocks, and where pieces lie in them) is checked
+before the first byte is copied; a piece outside its block is a `BlockFault`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.kernels.blocks import admit_block, unpack_block
+from atlas.kernels.checksum import hash_bytes
+from atlas.kernels.codec import NONE, decompress, workspace
+from atlas.kernels.faults import ARGUMENT, CHECKSUM, FINE, PLACE, raise_status
+from atlas.kernels.plans import END, FIRST, HEAD, RESULT_FIRST, ROWS, copy_plan, plan_box, plan_size
+from atlas.kernels.policy import kernel
+from atlas.kernels.shuffle import PLAIN, unshuffle_range
+from atlas.kernels.symbols import NATIVE_CODECS
+from atlas.kernels.tables import (
+    I64,
+    U8,
+    U64,
+    BlockTable,
+    Geometry,
+    Pieces,
+    as_bytes,
+    as_column,
+    as_geometry,
+    as_pieces,
+    as_source,
+    as_table,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from atlas.kernels.policy import Int
+
+__all__ = ["box_cells", "fill_boxes", "gather", "scatter"]
+
+
+@kernel
+def _admit_pieces(
+    size: Int, table: BlockTable, pieces: Pieces, geometry: Geometry, targets: Int, cell: Int
+) -> tuple[Int, Int, Int]:
+    """(status, row, largest block) of a request; the row is a block's, or a piece's where the request is wrong."""
+    largest: Int = 0
+    known = np.int64(-1)
+    for piece in range(pieces.block.size):
+        row, chunk = pieces.block[piece], pieces.chunk[piece]
+        begin, count, place = pieces.begin[piece], pieces.count[piece], pieces.place[piece]
+        if row < 0 or row >= table.raw.size or chunk < 0 or chunk >= geometry.extent.shape[0]:
+            return ARGUMENT, piece, largest
+        if pieces.target[piece] < 0 or pieces.target[piece] >= targets:
+            return ARGUMENT, piece, largest
+        if row != known:
+            status = admit_block(size, table, row)
+            if status != FINE:
+                return status, row, largest
+            largest = max(largest, table.raw[row])
+            known = row
+        cells = np.int64(1)
+        for axis in range(geometry.box.size):
+            cells *= geometry.extent[chunk, axis]
+        raw = table.raw[row]
+        if begin < 0 or count < 0 or begin > cells - count or place < 0 or place > raw or count > (raw - place) // cell:
+            return PLACE, row, largest
+    return FINE, 0, largest
+
+
+@kernel
+def _copy_pieces(
+    data: U8, at: Int, table: BlockTable, row: Int, pieces: Pieces, piece: Int, last: Int,
+    geometry: Geometry, plan: I64, known: Int, cell: Int, plain: U8, plain_view: U8, out: U8,
+) -> Int:  # fmt: skip
+    """Copy the pieces `piece` to `last` of one block, which lies decompressed but filtered at `data[at:]`.
+
+    Returns the chunk that `plan` is made for.
+    """
+    raw, filter_, itemsize = table.raw[row], table.filter[row], max(1, np.int64(table.itemsize[row]))
+    result = np.int64(cell)
+    for axis in range(geometry.box.size):
+        result *= geometry.box[axis]
+    while piece < last:
+        chunk = pieces.chunk[piece]
+        if chunk != known:
+            plan_box(geometry, chunk, plan)
+            known = chunk
+        begin, count, place = pieces.begin[piece], pieces.count[piece], pieces.place[piece]
+        first, end = max(begin, plan[FIRST]), min(begin + count, plan[END])
+        if first < end:
+            target = pieces.target[piece] * result
+            source, base = data, at + place
+            if filter_ != PLAIN:
+                low, high = place + (first - begin) * cell, place + (end - begin) * cell
+                if plan[ROWS] == 1 and low == 0 and high == raw:
+                    # The whole block is one run of the result: it is unfiltered where it belongs.
+                    home = target + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
+                    unshuffle_range(data, at, raw, filter_, itemsize, 0, raw, out, home)
+                    piece += 1
+                    continue
+                unshuffle_range(data, at, raw, filter_, itemsize, low, high, plain, 0)
+                source, base = plain_view, place
+            copy_plan(plan, begin, begin + count, source, base, out, target, cell)
+        piece += 1
+    return known
+
+
+@kernel
+def _gather(
+    source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, cell: Int, context: Int,
+    packed: U8, packed_view: U8, plain: U8, plain_view: U8, out: U8,
+) -> tuple[Int, Int]:  # fmt: skip
+    plan = np.empty(plan_size(geometry.box.size), np.int64)
+    known: Int = -1
+    piece = 0
+    while piece < pieces.block.size:
+        row = pieces.block[piece]
+        last = piece + 1
+        while last < pieces.block.size and pieces.block[last] == row:
+            last += 1
+        begin, stored, raw = table.offset[row], table.stored[row], table.raw[row]
+        if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
+            return CHECKSUM, row
+        data, at = source, begin
+        if table.codec[row] != NONE:
+            status = decompress(source, begin, stored, table.codec[row], context, packed, 0, raw)
+            if status != FINE:
+                return status, row
+            data, at = packed_view, np.int64(0)
+        known = _copy_pieces(
+            data, at, table, row, pieces, piece, last, geometry, plan, known, cell, plain, plain_view, out
+        )
+        piece = last
+    return FINE, 0
+
+
+def _gather_python(
+    source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, cell: int, plain: U8, out: U8
+) -> None:
+    plan = np.empty(plan_size(geometry.box.size), np.int64)
+    known: Int = -1
+    edges = np.flatnonzero(np.diff(pieces.block)) + 1
+    begins = [0, *edges.tolist()]
+    lasts = [*edges.tolist(), pieces.block.size]
+    for piece, last in zip(begins, lasts, strict=True):
+        row = int(pieces.block[piece])
+        status, data = unpack_block(source, table, row)
+        raise_status(status, row)
+        known = _copy_pieces(
+            as_source(data), 0, table, row, pieces, piece, last, geometry, plan, known, cell,
+            plain, as_source(plain), out,
+        )  # fmt: skip
+
+
+def gather(source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, out: NDArray[Any]) -> None:
+    """Copy the wanted boxes of many chunks out of their blocks; each block is decoded once.
+
+    `source` is 1-D uint8, the stored bytes. `out` is writable, C-contiguous, of shape (N, *geometry.box) and of a
+    fixed-width dtype, whose item size is that of the chunks' cells. Cells that no piece covers are left as they are.
+
+    Raises:
+        BlockFault: a block is damaged, or a piece lies outside it (reason "place"); `out` may then be partly written.
+        ValueError: shapes that do not fit together, or a row that the request names and that is not there.
+
+    """
+    source, table, pieces, geometry = as_source(source), as_table(table), as_pieces(pieces), as_geometry(geometry)
+    if out.shape[1:] != tuple(geometry.box.tolist()) or out.ndim == 0:
+        message = f"the result has shape {out.shape}, its boxes {tuple(geometry.box.tolist())}"
+        raise ValueError(message)
+    cell, targets = out.itemsize, out.shape[0]
+    target = as_bytes(out)
+    status, row, largest = _admit_pieces(source.size, table, pieces, geometry, targets, cell)
+    raise_status(status, row)
+    if pieces.block.size == 0:
+        return
+    plain = workspace.scratch(1, largest)
+    if not NATIVE_CODECS:
+        _gather_python(source, table, pieces, geometry, cell, plain, target)
+        return
+    packed = workspace.scratch(0, largest)
+    raise_status(
+        *_gather(
+            source, table, pieces, geometry, cell, workspace.decoder,
+            packed, as_source(packed), plain, as_source(plain), target,
+        )
+    )  # fmt: skip
+
+
+@kernel
+def _scatter(data: U8, geometry: Geometry, cell: Int, out: U8, place: I64) -> tuple[Int, Int]:
+    plan = np.empty(plan_size(geometry.box.size), np.int64)
+    for chunk in range(place.size):
+        cells = np.int64(cell)
+        for axis in range(geometry.box.size):
+            cells *= geometry.extent[chunk, axis]
+        if place[chunk] < 0 or place[chunk] > out.size - cells:
+            return PLACE, chunk
+    for chunk in range(place.size):
+        plan_box(geometry, chunk, plan)
+        # A plan says where runs lie on both sides: copying the other way is the plan with its sides exchanged.
+        plan[FIRST], plan[RESULT_FIRST] = plan[RESULT_FIRST], plan[FIRST]
+        for at in range(HEAD, plan.size, 3):
+            plan[at + 1], plan[at + 2] = plan[at + 2], plan[at + 1]
+        copy_plan(plan, 0, np.int64(2**62), data, 0, out, place[chunk], cell)
+    return FINE, 0
+
+
+def scatter(data: NDArray[Any], geometry: Geometry, out: U8, place: I64) -> None:
+    """Copy an array's boxes into chunks: the writing twin of `gather`.
+
+    `data` has shape `geometry.box` and any fixed-width dtype. For each row k of the geometry, `data[target:target + count]`
+    goes to `first` of the chunk of shape `extent` that lies in C order at byte `place[k]` of `out` (1-D uint8, writable).
+
+    Raises:
+        BlockFault: chunk k would leave `out` (reason "place", `block` is k); nothing is written then.
+        ValueError: shapes that do not fit together.
+
+    """
+    geometry, place = as_geometry(geometry), as_column(place)
+    if data.shape != tuple(geometry.box.tolist()) or place.size != geometry.extent.shape[0]:
+        message = f"data of shape {data.shape} and {place.size} places do not fit the geometry"
+        raise ValueError(message)
+    cells = as_source(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+    raise_status(*_scatter(cells, geometry, data.itemsize, as_bytes(out), place))
+
+
+@kernel
+def _fill(out: NDArray[Any], values: NDArray[Any], chunk: I64, target: I64, geometry: Geometry) -> None:
+    plan = np.empty(plan_size(geometry.box.size), np.int64)
+    known = np.int64(-1)
+    result = np.int64(1)
+    for axis in range(geometry.box.size):
+        result *= geometry.box[axis]
+    for i in range(chunk.size):
+        if chunk[i] != known:
+            plan_box(geometry, chunk[i], plan)
+            known = chunk[i]
+        value, run = values[i], plan[HEAD]
+        for row in range(plan[ROWS]):
+            at, rest, axis = target[i] * result + plan[RESULT_FIRST], row, HEAD + 3
+            while rest > 0:
+                at += rest % plan[axis] * plan[axis + 2]
+                rest //= plan[axis]
+                axis += 3
+            out[at : at + run] = value
+
+
+def fill_boxes(out: NDArray[Any], bits: U64, chunk: I64, target: I64, geometry: Geometry) -> None:
+    """Write constant chunks: the cell whose bit pattern is the low bytes of `bits[i]` into all of the box that chunk
+    `chunk[i]` has in `out[target[i]]`.
+
+    `out` is as for `gather`, with cells of 1, 2, 4 or 8 bytes; `bits` uint64, `chunk` and `target` int64, of one length.
+
+    Raises:
+        ValueError: shapes that do not fit together, or a row that is not there.
+
+    """
+    geometry, chunk, target = as_geometry(geometry), as_column(chunk), as_column(target)
+    bits = as_column(bits, np.uint64)
+    if out.shape[1:] != tuple(geometry.box.tolist()) or out.ndim == 0 or not bits.size == chunk.size == target.size:
+        message = f"a result of shape {out.shape} and {chunk.size} rows do not fit the geometry"
+        raise ValueError(message)
+    bad = (chunk < 0) | (chunk >= geometry.extent.shape[0]) | (target < 0) | (target >= out.shape[0])
+    if bad.any():
+        raise_status(ARGUMENT, int(np.argmax(bad)))
+    unsigned = np.dtype(f"u{out.itemsize}")
+    _fill(as_bytes(out).view(unsigned), bits.astype(unsigned), chunk, target, geometry)
+
+
+def box_cells(geometry: Geometry, chunk: int) -> tuple[I64, I64]:
+    """For one chunk: the flat indices of the wanted box's cells within the chunk, and within the result box; both in C order."""
+    inside = np.zeros(1, np.int64)
+    result = np.zeros(1, np.int64)
+    for axis in range(len(geometry.box)):
+        steps = np.arange(geometry.count[chunk, axis], dtype=np.int64)
+        own = geometry.first[chunk, axis] + steps
+        theirs = geometry.target[chunk, axis] + steps
+        inside = (inside[:, None] * geometry.extent[chunk, axis] + own).reshape(-1)
+        result = (result[:, None] * geometry.box[axis] + theirs).reshape(-1)
+    return inside, result

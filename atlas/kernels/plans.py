@@ -1,0 +1,139 @@
+"""How one chunk's wanted box is walked: the fewest, longest runs that are contiguous in chunk and result at once.
+
+A plan is a flat int64 array made anew for each chunk in memory allocated once: `HEAD` numbers (see the constants), then
+three for each axis, innermost first: length, step in the chunk, step in the result, all in cells. The first axis is
+the run itself, with steps of 1. Inputs are trusted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.kernels.policy import kernel
+from atlas.kernels.runs import copy_bytes, copy_rows
+
+if TYPE_CHECKING:
+    from atlas.kernels.policy import Int
+    from atlas.kernels.tables import I64, U8, Geometry
+
+__all__ = ["END", "FIRST", "HEAD", "RESULT_FIRST", "ROWS", "copy_plan", "plan_box", "plan_size"]
+
+AXES = 0
+"""Number of axes of the plan, the run among them."""
+FIRST = 1
+"""The box's first cell within the chunk."""
+END = 2
+"""One past the box's last cell within the chunk; not past `FIRST` where the box is empty."""
+RESULT_FIRST = 3
+"""The box's first cell within the result."""
+ROWS = 4
+"""Number of runs."""
+HEAD = 5
+
+
+@kernel
+def plan_size(ndim: Int) -> Int:
+    """Length of the array that a plan of that rank needs."""
+    return HEAD + 3 * (ndim + 1)
+
+
+@kernel
+def plan_box(geometry: Geometry, chunk: Int, plan: I64) -> None:
+    """Make the plan of one row of the geometry."""
+    top = HEAD
+    plan[top], plan[top + 1], plan[top + 2] = 1, 1, 1
+    first = last = result_first = np.int64(0)
+    step = result_step = rows = cells = np.int64(1)
+    for axis in range(geometry.box.size - 1, -1, -1):
+        count = geometry.count[chunk, axis]
+        first += geometry.first[chunk, axis] * step
+        last += (geometry.first[chunk, axis] + count - 1) * step
+        result_first += geometry.target[chunk, axis] * result_step
+        cells *= count
+        if count != 1:
+            if step == plan[top] * plan[top + 1] and result_step == plan[top] * plan[top + 2]:
+                plan[top] *= count
+            else:
+                top += 3
+                plan[top], plan[top + 1], plan[top + 2] = count, step, result_step
+        step *= geometry.extent[chunk, axis]
+        result_step *= geometry.box[axis]
+    for at in range(HEAD + 3, top + 1, 3):
+        rows *= plan[at]
+    plan[AXES] = (top - HEAD) // 3 + 1
+    plan[FIRST] = first
+    plan[END] = last + 1 if cells > 0 else first
+    plan[RESULT_FIRST] = result_first
+    plan[ROWS] = rows if cells > 0 else 0
+
+
+@kernel
+def _locate(plan: I64, row: Int, side: Int) -> Int:
+    """Where run number `row` begins, relative to the box: in the chunk (side 1) or in the result (side 2)."""
+    at = np.int64(0)
+    axis = HEAD + 3
+    while row > 0:
+        at += row % plan[axis] * plan[axis + side]
+        row //= plan[axis]
+        axis += 3
+    return at
+
+
+@kernel
+def _first_row(plan: I64, cell: Int) -> Int:
+    """The first run that begins at or after a cell of the chunk, which lies within the box's span."""
+    low, high = np.int64(0), plan[ROWS]
+    while low < high:
+        middle = (low + high) // 2
+        if plan[FIRST] + _locate(plan, middle, 1) < cell:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def _copy_run(plan: I64, row: Int, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
+    """The part of one run that lies within the cells `begin` to `end` of the chunk."""
+    inside = plan[FIRST] + _locate(plan, row, 1)
+    first, last = max(inside, begin), min(inside + plan[HEAD], end)
+    if first < last:
+        target = plan[RESULT_FIRST] + _locate(plan, row, 2) + first - inside
+        copy_bytes(out, out_at + target * cell, data, at + (first - begin) * cell, (last - first) * cell)
+
+
+@kernel
+def copy_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
+    """Copy what the box wants of the chunk's cells `begin` to `end`, which lie from `data[at]` on.
+
+    `out_at` is the byte where the result begins; `cell` the bytes of a cell.
+    """
+    if begin <= plan[FIRST] and end >= plan[END]:
+        row: Int = 0
+        last: Int = plan[ROWS]
+    else:
+        # Only the first and the last run can be cut by the ends of the piece.
+        row = max(0, _first_row(plan, begin) - 1)
+        last = _first_row(plan, end)
+        if row < last:
+            _copy_run(plan, row, begin, end, data, at, out, out_at, cell)
+            row += 1
+        if row < last:
+            last -= 1
+            _copy_run(plan, last, begin, end, data, at, out, out_at, cell)
+    if row >= last:
+        return
+    size = plan[HEAD] * cell
+    data_at, out_at = at + (plan[FIRST] - begin) * cell, out_at + plan[RESULT_FIRST] * cell
+    if plan[AXES] == 1:
+        copy_bytes(out, out_at, data, data_at, size)
+        return
+    axis = HEAD + 3
+    line, step, out_step = plan[axis], plan[axis + 1] * cell, plan[axis + 2] * cell
+    while row < last:
+        rows = min(line - row % line, last - row)
+        here, there = data_at + _locate(plan, row, 1) * cell, out_at + _locate(plan, row, 2) * cell
+        copy_rows(out, there, out_step, data, here, step, rows, size)
+        row += rows

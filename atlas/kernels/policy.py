@@ -1,0 +1,151 @@
+"""How kernels are compiled: one decorator, `kernel`, and the cache that keeps compiled code fresh.
+
+Kernels hold no GIL, divide as NumPy does and are compiled on first use; threads are the caller's business, so
+nothing here is ever `parallel`. Compiled code is kept on disk. Numba's own cache looks only at the file a function
+stands in, and would go on running an old copy of a kernel that another file inlines; this one is stamped with a
+digest of every kernel source and of the codec libraries' versions. The caching of other people's functions is not touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+
+import numba
+import numpy as np
+from numba.core import config
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, UserWideCacheLocator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["JIT", "Int", "kernel"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Int: TypeAlias = int | np.int64
+"""What a kernel takes and returns for a whole number: both are int64 once compiled."""
+
+JIT: bool = not config.DISABLE_JIT
+"""False under NUMBA_DISABLE_JIT, where kernels run as plain Python."""
+
+_HERE = Path(__file__).resolve().parent
+
+
+@lru_cache(maxsize=1)
+def _source_stamp() -> str:
+    digest = hashlib.sha256()
+    for name in ("zstandard", "lz4", "llvmlite"):
+        try:
+            digest.update(f"{name} {version(name)}\n".encode())
+        except PackageNotFoundError:
+            digest.update(f"{name} -\n".encode())
+    for path in sorted(_HERE.glob("*.py")):
+        digest.update(path.name.encode() + b"\n" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _cache_folder() -> Path | None:
+    """The first writable of: NUMBA_CACHE_DIR, the package's `__pycache__`, the user's cache folder; else None."""
+    here = str(_HERE / "kernel.py")
+    subpath = UserWideCacheLocator.get_suitable_cache_subpath(here)
+    if config.CACHE_DIR:
+        candidates = [Path(config.CACHE_DIR) / subpath]
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+        candidates = [_HERE / "__pycache__", Path(home) / "numba" / subpath]
+    for folder in candidates:
+        if _is_writable(folder):
+            return folder
+    tried = ", ".join(str(folder) for folder in candidates)
+    warnings.warn(
+        f"atlas cannot keep its compiled kernels: no writable folder among {tried}. Every process will compile them "
+        "anew, which takes seconds. Set the environment variable NUMBA_CACHE_DIR to a writable folder.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+class _KernelLocator:
+    """Tells Numba where the compiled code of one kernel lies and how fresh it is (Numba's locator protocol)."""
+
+    def __init__(self, function: Callable[..., object], file: str, folder: Path) -> None:
+        self._py_file = file  # read by Numba when it words a warning
+        self._function = function
+        self._folder = folder
+
+    @classmethod
+    def from_function(cls, function: Callable[..., object], file: str) -> _KernelLocator | None:
+        folder = _cache_folder()
+        return None if folder is None else cls(function, file, folder)
+
+    def ensure_cache_path(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return _source_stamp()
+
+    def get_disambiguator(self) -> str:
+        return str(self._function.__code__.co_firstlineno)
+
+
+class _KernelCacheImpl(CompileResultCacheImpl):  # type: ignore[misc]  # Numba is untyped
+    _locator_classes = (_KernelLocator,)
+
+
+class _KernelCacheFile(IndexDataCacheFile):  # type: ignore[misc]  # Numba is untyped
+    """Names each data file by what it holds.
+
+    Numba numbers them, and two processes that compile two signatures at once may then swap their files: the loser
+    would load code made for other argument types.
+    """
+
+    def save(self, key: object, data: object) -> None:
+        overloads = self._load_index()
+        digest = hashlib.sha256(repr((self._source_stamp, key)).encode()).hexdigest()[:24]
+        name = self._data_name_pattern.replace("{number:d}", digest)
+        self._save_data(name, data)
+        overloads[key] = name
+        self._save_index(overloads)
+
+
+class _KernelCache(FunctionCache):  # type: ignore[misc]  # Numba is untyped
+    _impl_class = _KernelCacheImpl
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__(function)
+        self._cache_file = _KernelCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function of arrays and numbers to machine code on its first call; type checkers see it unchanged."""
+    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    if JIT and _cache_folder() is not None:
+        # The dispatcher's cache is the one place where Numba lets a single function have a cache of its own.
+        compiled._cache = _KernelCache(function)  # noqa: SLF001
+    return compiled  # type: ignore[no-any-return]  # Numba is untyped

@@ -1,0 +1,63 @@
+"""Moves runs of bytes between 1-D uint8 arrays. Bounds are trusted, ranges never overlap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from atlas.kernels.policy import JIT, kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from atlas.kernels.policy import Int
+    from atlas.kernels.tables import U8
+
+__all__ = ["copy_bytes", "copy_rows"]
+
+
+def _emit_copy(_context: Any, out: Any, at: Any, data: Any, begin: Any, size: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        out, at, data, begin, size = arguments
+        target = context.make_array(signature.args[0])(context, builder, out).data
+        source = context.make_array(signature.args[2])(context, builder, data).data
+        # LLVM's memcpy: a call of libc for a length known late, one or two instructions for a constant one.
+        copy: Any = cgutils.raw_memcpy
+        copy(builder, builder.gep(target, [at]), builder.gep(source, [begin]), size, 1)
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, data, types.intp, types.intp), generate
+
+
+def _copy_plainly(out: U8, at: Int, data: U8, begin: Int, size: Int) -> None:
+    out[at : at + size] = data[begin : begin + size]
+
+
+_emitted: Any = intrinsic(_emit_copy)
+
+copy_bytes: Callable[[U8, Int, U8, Int, Int], None] = _emitted if JIT else _copy_plainly
+"""`out[at:at + size] = data[begin:begin + size]`, from within kernels."""
+
+
+@kernel
+def copy_rows(out: U8, at: Int, out_step: Int, data: U8, begin: Int, step: Int, rows: Int, size: Int) -> None:
+    """Copy `rows` runs of `size` bytes, `step` bytes apart in `data` and `out_step` apart in `out`."""
+    # One cell a row is the usual case of a slice along the last axis: a constant length becomes a plain move.
+    if size == 4:
+        for row in range(rows):
+            copy_bytes(out, at + row * out_step, data, begin + row * step, 4)
+    elif size == 8:
+        for row in range(rows):
+            copy_bytes(out, at + row * out_step, data, begin + row * step, 8)
+    elif size == 2:
+        for row in range(rows):
+            copy_bytes(out, at + row * out_step, data, begin + row * step, 2)
+    elif size == 1:
+        for row in range(rows):
+            copy_bytes(out, at + row * out_step, data, begin + row * step, 1)
+    else:
+        for row in range(rows):
+            copy_bytes(out, at + row * out_step, data, begin + row * step, size)

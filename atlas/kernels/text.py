@@ -1,0 +1,90 @@
+"""String chunks: where each cell's UTF-8 lies, and gathering cells. Bytes are not decoded here.
+
+A chunk of n cells is n little-endian uint32 byte lengths, then the bytes of the cells back to back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.kernels.faults import ARGUMENT, FINE, PLACE, raise_status
+from atlas.kernels.policy import kernel
+from atlas.kernels.runs import copy_bytes
+from atlas.kernels.tables import as_column, as_source
+
+if TYPE_CHECKING:
+    from atlas.kernels.policy import Int
+    from atlas.kernels.tables import I64, U8
+
+__all__ = ["gather_text", "text_bounds"]
+
+
+@kernel
+def _bound(raw: U8, place: I64, cells: I64, out: I64, out_start: I64) -> tuple[Int, Int]:
+    for row in range(place.size):
+        if cells[row] < 0 or out_start[row] < 0 or cells[row] > out.size - 1 - out_start[row]:
+            return ARGUMENT, row
+        if place[row] < 0 or place[row] > raw.size or cells[row] > (raw.size - place[row]) // 4:
+            return PLACE, row
+        first = place[row]
+        at = first + 4 * cells[row]
+        base = out_start[row]
+        out[base] = at
+        lengths = raw[first:at].view(np.uint32)
+        for i in range(cells[row]):
+            at += np.int64(lengths[i])
+            out[base + i + 1] = at
+        # Lengths only add up, and 2**31 of them stay below 2**63: checking the last end checks all.
+        if at > raw.size:
+            return PLACE, row
+    return FINE, 0
+
+
+def text_bounds(raw: U8, place: I64, cells: I64, out: I64, out_start: I64) -> None:
+    """Write the offsets in `raw` between which each cell's bytes lie: n + 1 of them for a chunk of n cells.
+
+    `raw` is 1-D uint8. Chunk i begins at `raw[place[i]]`, has `cells[i]` cells, and its offsets go to
+    `out[out_start[i]:]`, int64. They ascend and stay within `raw`.
+
+    Raises:
+        BlockFault: a chunk leaves `raw` (reason "place", `block` is the chunk's row); `out` is then of no meaning.
+        ValueError: columns of different lengths, or offsets that would leave `out`.
+
+    """
+    place, cells, out_start = as_column(place), as_column(cells), as_column(out_start)
+    if not place.size == cells.size == out_start.size or out.dtype != np.int64 or out.ndim != 1:
+        message = f"{place.size} places, {cells.size} counts and {out_start.size} starts do not fit together"
+        raise ValueError(message)
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        message = "the offsets' array must be writable and C-contiguous"
+        raise ValueError(message)
+    raise_status(*_bound(as_source(raw), place, cells, out, out_start))
+
+
+@kernel
+def _gather_cells(raw: U8, begin: I64, offsets: I64, out: U8) -> None:
+    for i in range(begin.size):
+        copy_bytes(out, offsets[i], raw, begin[i], offsets[i + 1] - offsets[i])
+
+
+def gather_text(raw: U8, begin: I64, end: I64) -> tuple[U8, I64]:
+    """The bytes of the cells `raw[begin:end]` back to back, and the n + 1 offsets between which each lies.
+
+    Raises:
+        ValueError: columns of different lengths, or a cell that leaves `raw`.
+
+    """
+    source, begin, end = as_source(raw), as_column(begin), as_column(end)
+    if begin.size != end.size:
+        message = f"{begin.size} beginnings and {end.size} ends"
+        raise ValueError(message)
+    bad = (begin < 0) | (end < begin) | (end > source.size)
+    if bad.any():
+        raise_status(ARGUMENT, int(np.argmax(bad)))
+    offsets = np.zeros(begin.size + 1, np.int64)
+    np.cumsum(end - begin, out=offsets[1:])
+    out = np.empty(int(offsets[-1]), np.uint8)
+    _gather_cells(source, begin, offsets, out)
+    return out, offsets

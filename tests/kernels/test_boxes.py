@@ -1,0 +1,309 @@
+"""Gathering, scattering and filling boxes against their twins."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.kernels import BlockFault, Geometry, Pieces, box_cells, fill_boxes, gather, scatter
+from atlas.kernels.policy import JIT
+from tests import reference
+
+DTYPES = ["u1", "i2", "f4", "i8", "c16"]
+
+
+def columns(rows):
+    return (
+        Pieces(*(np.array(column, np.int64) for column in zip(*rows, strict=True)))
+        if rows
+        else Pieces(*(np.empty(0, np.int64) for _ in range(6)))
+    )
+
+
+class Fleet:
+    """A few datasets of one shape, cut in chunks, whose chunks are packed in blocks of about `pack` bytes."""
+
+    def __init__(self, shape, chunk, datasets, dtype, pack, codec=1, kind=2, seed=0):
+        rng = np.random.default_rng(seed)
+        self.chunk, self.shape = chunk, shape
+        cells = max(1, int(np.prod(shape)))
+        itemsize = np.dtype(dtype).itemsize
+        small = rng.integers(0, 50, (datasets, cells * itemsize), np.uint8)
+        self.values = small.view(dtype)[:, : int(np.prod(shape))].reshape(datasets, *shape).copy()
+        self.blocks, self.rows = [], {}
+        current = b""
+        for dataset in range(datasets):
+            for cell in np.ndindex(*[-(-n // c) for n, c in zip(shape, chunk, strict=True)]):
+                raw = reference.chunk_of(self.values[dataset], chunk, cell).tobytes()
+                if len(raw) > 2 * pack:
+                    self.blocks += [current] if current else []
+                    current = b""
+                    step = max(itemsize, pack // itemsize * itemsize)
+                    parts = [(at, raw[at : at + step]) for at in range(0, len(raw), step)]
+                    self.rows[dataset, cell] = [
+                        (len(self.blocks) + i, 0, at // itemsize, len(part) // itemsize)
+                        for i, (at, part) in enumerate(parts)
+                    ]
+                    self.blocks += [part for _, part in parts]
+                    continue
+                self.rows[dataset, cell] = [(len(self.blocks), len(current), 0, len(raw) // itemsize)]
+                current += raw
+                if len(current) >= pack:
+                    self.blocks.append(current)
+                    current = b""
+        self.blocks += [current] if current else []
+        self.source, self.table = reference.store([(b, codec, kind, min(itemsize, 8)) for b in self.blocks], lead=1)
+
+    def request(self, start, box, datasets):
+        geo, cells = reference.geometry(list(self.shape), self.chunk, start, box)
+        rows = [
+            (*piece, chunk, target)
+            for target, dataset in enumerate(datasets)
+            for chunk, cell in enumerate(cells)
+            for piece in self.rows[dataset, cell]
+        ]
+        return geo, columns(sorted(rows))
+
+    def check(self, start, box, datasets):
+        geo, pieces = self.request(start, box, datasets)
+        out = np.zeros((len(datasets), *box), self.values.dtype)
+        gather(self.source, self.table, pieces, geo, out)
+        window = tuple(slice(s, s + b) for s, b in zip(start, box, strict=True))
+        want = self.values[(datasets, *window)] if datasets else out
+        assert out.tobytes() == want.tobytes()
+
+
+SHAPES = [
+    ([], [], [], []),
+    ([1], [1], [0], [1]),
+    ([24], [24], [5], [7]),
+    ([24], [24], [0], [24]),
+    ([25], [7], [3], [20]),
+    ([0], [1], [0], [0]),
+    ([9, 11], [4, 5], [0, 0], [9, 11]),
+    ([9, 11], [4, 5], [3, 2], [5, 7]),
+    ([9, 11], [9, 11], [3, 0], [5, 11]),
+    ([9, 11], [9, 11], [0, 4], [9, 1]),
+    ([5, 6, 7], [5, 6, 7], [1, 0, 0], [3, 6, 7]),
+    ([5, 6, 7], [2, 3, 7], [1, 1, 0], [4, 4, 7]),
+    ([3, 4, 2, 5], [2, 4, 1, 3], [0, 1, 0, 1], [3, 2, 2, 4]),
+    ([2, 3, 2, 3, 4], [1, 2, 2, 3, 3], [0, 1, 0, 1, 1], [2, 2, 2, 2, 3]),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "chunk", "start", "box"), SHAPES)
+@pytest.mark.parametrize("pack", [16, 64, 100000])
+def test_gather_shapes(dtype, shape, chunk, start, box, pack):
+    fleet = Fleet(shape, chunk, 3, dtype, pack)
+    fleet.check(start, box, [0, 1, 2])
+    fleet.check(start, box, [2, 0, 2])
+    fleet.check(start, box, [])
+
+
+@pytest.mark.parametrize("codec", [0, 1, 2])
+@pytest.mark.parametrize("kind", [0, 1, 2])
+@pytest.mark.parametrize("pack", [64, 1000])
+def test_gather_codecs_and_filters(codec, kind, pack):
+    fleet = Fleet([13, 17], [8, 8], 2, "f4", pack, codec, kind)
+    fleet.check([0, 0], [13, 17], [0, 1])
+    fleet.check([5, 3], [6, 9], [1, 0])
+    whole = Fleet([16, 16], [16, 16], 2, "f4", 64, codec, kind)
+    whole.check([0, 0], [16, 16], [0, 1])
+    whole.check([7, 0], [3, 16], [0, 1])
+
+
+@given(st.data())
+def test_gather_anything(data):
+    ndim = data.draw(st.integers(0, 5))
+    limit = (60, 60, 12, 6, 5, 4)[ndim] if JIT else (9, 9, 5, 3, 2, 2)[ndim]
+    shape = [data.draw(st.integers(1, limit)) for _ in range(ndim)]
+    chunk = [data.draw(st.integers(1, n)) for n in shape]
+    start = [data.draw(st.integers(0, n - 1)) for n in shape]
+    box = [data.draw(st.integers(0, n - s)) for n, s in zip(shape, start, strict=True)]
+    dtype = data.draw(st.sampled_from(DTYPES))
+    fleet = Fleet(
+        shape, chunk, 2, dtype, data.draw(st.sampled_from([8, 40, 300, 5000])),
+        data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2)),
+    )  # fmt: skip
+    fleet.check(start, box, data.draw(st.lists(st.integers(0, 1), max_size=3)))
+
+
+@given(st.data())
+def test_gather_incomplete_pieces_leave_the_rest(data):
+    """Any cut of a chunk's cells, in any blocks, against the cell-by-cell twin."""
+    extent = [data.draw(st.integers(1, 6)) for _ in range(3)]
+    first = [data.draw(st.integers(0, n - 1)) for n in extent]
+    count = [data.draw(st.integers(1, n - f)) for n, f in zip(extent, first, strict=True)]
+    target = [data.draw(st.integers(0, 2)) for _ in extent]
+    box = [t + c + data.draw(st.integers(0, 2)) for t, c in zip(target, count, strict=True)]
+    geo = Geometry(*(np.array([v], np.int64) for v in (extent, first, count, target)), np.array(box, np.int64))
+    cells = int(np.prod(extent))
+    raw = np.arange(1, cells + 40, dtype="u2").tobytes()
+    source, table = reference.store([(raw, 1, 2, 2), (raw[::-1], 2, 1, 2)])
+    rows = []
+    for block in (0, 1):
+        begin = data.draw(st.integers(0, cells))
+        size = data.draw(st.integers(0, cells - begin))
+        rows.append((block, data.draw(st.integers(0, 35)) * 2, begin, size, 0, block))
+    pieces = columns(rows)
+    out, want = np.zeros((2, *box), "u2"), np.zeros((2, *box), "u2")
+    gather(source, table, pieces, geo, out)
+    reference.gather([raw, raw[::-1]], pieces, geo, want)
+    assert (out == want).all()
+
+
+LARGEST = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"place": -1},
+        {"place": 1},
+        {"place": LARGEST},
+        {"place": -LARGEST},
+        {"begin": -1},
+        {"begin": 1},
+        {"begin": LARGEST},
+        {"count": -1},
+        {"count": 397},
+        {"count": LARGEST},
+        {"begin": LARGEST, "count": LARGEST},
+    ],
+)
+def test_pieces_outside_their_block(values):
+    fleet = Fleet([18, 22], [18, 22], 2, "f4", 1000)
+    geo, pieces = fleet.request([0, 0], [18, 22], [0, 1])
+    hostile = pieces._replace(**{name: pieces._asdict()[name].copy() for name in values})
+    for name, value in values.items():
+        hostile._asdict()[name][-1] = value
+    out = np.zeros((2, 18, 22), "f4")
+    with pytest.raises(BlockFault) as fault:
+        gather(fleet.source, fleet.table, hostile, geo, out)
+    assert (fault.value.block, fault.value.reason) == (int(pieces.block[-1]), "place")
+    assert not out.any()
+
+
+@pytest.mark.parametrize(
+    "values", [{"block": -1}, {"block": 99}, {"chunk": -1}, {"chunk": 99}, {"target": -1}, {"target": 2}]
+)
+def test_requests_for_what_is_not_there(values):
+    fleet = Fleet([18, 22], [9, 22], 2, "f4", 1000)
+    geo, pieces = fleet.request([0, 0], [18, 22], [0, 1])
+    for name, value in values.items():
+        pieces._asdict()[name][-1] = value
+    with pytest.raises(ValueError):
+        gather(fleet.source, fleet.table, pieces, geo, np.zeros((2, 18, 22), "f4"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("first", 1), ("first", -1), ("count", -1), ("target", 1), ("target", LARGEST)]
+)
+def test_boxes_outside_their_chunk(column, value):
+    fleet = Fleet([18, 22], [18, 22], 2, "f4", 1000)
+    geo, pieces = fleet.request([0, 0], [18, 22], [0, 1])
+    geo._asdict()[column][0, 1] = value
+    with pytest.raises(ValueError):
+        gather(fleet.source, fleet.table, pieces, geo, np.zeros((2, 18, 22), "f4"))
+
+
+def test_results_of_the_wrong_shape():
+    fleet = Fleet([18, 22], [18, 22], 2, "f4", 1000)
+    geo, pieces = fleet.request([0, 0], [18, 22], [0, 1])
+    for out in (np.zeros((2, 18, 21), "f4"), np.zeros(2, "f4"), np.zeros((2, 22, 18), "f4").swapaxes(1, 2)):
+        with pytest.raises(ValueError):
+            gather(fleet.source, fleet.table, pieces, geo, out)
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("codec", [0, 1, 2])
+def test_damaged_blocks_of_a_gather(codec, kind):
+    fleet = Fleet([40, 10], [40, 10], 3, "f4", 100000, codec, kind)
+    fleet = Fleet([40, 10], [20, 10], 3, "f4", 700, codec, kind) if codec else fleet
+    geo, pieces = fleet.request([0, 0], [40, 10], [0, 1, 2])
+    row = len(fleet.blocks) - 1
+    source = fleet.source.copy()
+    source[fleet.table.offset[row] + 5] ^= 1
+    out = np.zeros((3, 40, 10), "f4")
+    with pytest.raises(BlockFault) as fault:
+        gather(source, fleet.table, pieces, geo, out)
+    assert (fault.value.block, fault.value.reason) == (row, "checksum")
+    for values, reasons in (
+        ({"raw": 2**50}, {"length"}),
+        ({"raw": int(fleet.table.raw[row]) + 4}, {"length", "codec"}),
+        ({"offset": -5}, {"bounds"}),
+        ({"stored": 2**40}, {"bounds"}),
+        ({"codec": 9}, {"codec"}),
+    ):
+        with pytest.raises(BlockFault) as fault:
+            gather(fleet.source, reference.change(fleet.table, row, **values), pieces, geo, out)
+        assert fault.value.block == row
+        assert fault.value.reason in reasons
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "chunk", "start", "box"), SHAPES)
+def test_scatter(dtype, shape, chunk, start, box):
+    rng = np.random.default_rng(3)
+    geo, cells = reference.geometry(shape, chunk, start, box)
+    itemsize = np.dtype(dtype).itemsize
+    data = rng.integers(0, 255, (int(np.prod(box)), itemsize), np.uint8).view(dtype).reshape(box)
+    sizes = geo.extent.prod(axis=1).astype(np.int64) * itemsize
+    place = np.cumsum(sizes) - sizes + 3
+    out = np.full(int(sizes.sum()) + 6, 1, np.uint8)
+    want = out.copy()
+    reference.scatter(data, geo, want, place)
+    scatter(data, geo, out, place)
+    assert (out == want).all()
+    assert len(cells) == place.size
+    if place.size:
+        for bad in (-1, out.size, LARGEST):
+            place[-1] = bad
+            with pytest.raises(BlockFault) as fault:
+                scatter(data, geo, out, place)
+            assert (fault.value.block, fault.value.reason) == (place.size - 1, "place")
+        with pytest.raises(ValueError):
+            scatter(data, geo, out, place[1:])
+
+
+def test_scatter_then_gather_of_views():
+    data = np.arange(6 * 8, dtype="i4").reshape(8, 6).T
+    geo, _ = reference.geometry([6, 8], [6, 8], [0, 0], [6, 8])
+    out = np.zeros(6 * 8 * 4, np.uint8)
+    scatter(data, geo, out, np.zeros(1, np.int64))
+    assert (out.view("i4").reshape(6, 8) == data).all()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8"])
+@pytest.mark.parametrize(("shape", "chunk", "start", "box"), SHAPES)
+def test_fill_boxes(dtype, shape, chunk, start, box):
+    geo, cells = reference.geometry(shape, chunk, start, box)
+    value = np.array([3, 5], dtype)
+    bits = value.view(f"u{value.itemsize}").astype(np.uint64) | np.uint64(0 if value.itemsize == 8 else 1 << 63)
+    out, want = np.ones((3, *box), dtype), np.ones((3, *box), dtype)
+    rows = [(which, chunk_, target) for which, target in ((0, 2), (1, 0)) for chunk_ in range(len(cells))]
+    for which, chunk_, target in rows:
+        want[(target, *reference.inside(chunk_, geo.target, geo.count))] = value[which]
+    which, chunks, targets = (np.array(c, np.int64) for c in (list(zip(*rows, strict=True)) or [[], [], []]))
+    fill_boxes(out, bits[which], chunks, targets, geo)
+    assert (out == want).all()
+
+
+@pytest.mark.parametrize(("chunk", "target"), [(-1, 0), (1, 0), (0, -1), (0, 2)])
+def test_fill_boxes_outside(chunk, target):
+    geo, _ = reference.geometry([4], [4], [0], [4])
+    with pytest.raises(ValueError):
+        fill_boxes(np.zeros((2, 4)), np.zeros(1, np.uint64), np.array([chunk]), np.array([target]), geo)
+
+
+@pytest.mark.parametrize(("shape", "chunk", "start", "box"), SHAPES)
+def test_box_cells(shape, chunk, start, box):
+    geo, cells = reference.geometry(shape, chunk, start, box)
+    values = np.arange(int(np.prod(shape))).reshape(shape)
+    out = np.full(box, -1)
+    for row, cell in enumerate(cells):
+        inside, result = box_cells(geo, row)
+        out.reshape(-1)[result] = reference.chunk_of(values, chunk, cell).reshape(-1)[inside]
+        assert (np.diff(inside) > 0).all()
+    assert (out == values[tuple(slice(s, s + b) for s, b in zip(start, box, strict=True))]).all()

@@ -1,0 +1,154 @@
+"""Plain NumPy and Python twins of the kernels: slow, obvious, and written without looking at them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lz4.block
+import numpy as np
+import xxhash
+import zstandard
+
+from atlas.kernels import BlockTable, Geometry, Pieces
+
+
+def byte_shuffle(raw: bytes, itemsize: int) -> bytes:
+    items = len(raw) // itemsize
+    planes = np.frombuffer(raw, np.uint8, items * itemsize).reshape(items, itemsize).T
+    return planes.tobytes() + raw[items * itemsize :]
+
+
+def bit_shuffle(raw: bytes, itemsize: int) -> bytes:
+    items = len(raw) // itemsize // 8 * 8
+    cells = np.frombuffer(raw, np.uint8, items * itemsize).reshape(items, itemsize)
+    bits = np.unpackbits(cells, axis=1, bitorder="little")  # (items, 8 * itemsize)
+    return np.packbits(bits.T, axis=1, bitorder="little").tobytes() + raw[items * itemsize :]
+
+
+def shuffle(raw: bytes, kind: int, itemsize: int) -> bytes:
+    return (lambda r, _s: r, byte_shuffle, bit_shuffle)[kind](raw, itemsize)
+
+
+def encode(raw: bytes, codec: int, kind: int, itemsize: int, level: int = 1) -> bytes:
+    data = shuffle(raw, kind, itemsize)
+    if codec == 1:
+        return zstandard.ZstdCompressor(level=level, write_checksum=False).compress(data)
+    if codec == 2:
+        return lz4.block.compress(data, store_size=False)
+    return data
+
+
+def checksum(stored: bytes) -> int:
+    return xxhash.xxh64_intdigest(stored)
+
+
+def store(blocks: list[tuple[bytes, int, int, int]], lead: int = 0) -> tuple[np.ndarray, BlockTable]:
+    """Blocks of (raw, codec, filter, itemsize), each stored as asked, after `lead` bytes of something else."""
+    source = b"\xa5" * lead
+    rows = []
+    for raw, codec, kind, itemsize in blocks:
+        stored = encode(raw, codec, kind, itemsize)
+        rows.append((len(source), len(stored), len(raw), codec, kind, itemsize, checksum(stored)))
+        source += stored
+    columns = list(zip(*rows, strict=True)) or [()] * 7
+    dtypes = [np.int64] * 3 + [np.uint8] * 3 + [np.uint64]
+    return np.frombuffer(source, np.uint8), BlockTable(
+        *(np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True))
+    )
+
+
+def change(table: BlockTable, row: int, **values: int) -> BlockTable:
+    """A copy of the table with some columns of one row changed."""
+    columns = {name: column.copy() for name, column in table._asdict().items()}
+    for name, value in values.items():
+        columns[name][row] = value
+    return BlockTable(**columns)
+
+
+def reseal(source: np.ndarray, table: BlockTable, row: int) -> BlockTable:
+    """A copy of the table with the row's checksum made right again."""
+    begin, size = int(table.offset[row]), int(table.stored[row])
+    return change(table, row, checksum=checksum(source[begin : begin + size].tobytes()))
+
+
+def geometry(shape: list[int], chunk: list[int], start: list[int], box: list[int]) -> tuple[Geometry, list[Any]]:
+    """The chunks of a grid that meet a box, and the index of each in the grid."""
+    rows: list[tuple[list[int], ...]] = []
+    cells = []
+    for cell in np.ndindex(*[-(-n // c) for n, c in zip(shape, chunk, strict=True)]):
+        corner = [i * c for i, c in zip(cell, chunk, strict=True)]
+        extent = [min(c, n - k) for c, n, k in zip(chunk, shape, corner, strict=True)]
+        low = [max(s, k) for s, k in zip(start, corner, strict=True)]
+        high = [min(s + b, k + e) for s, b, k, e in zip(start, box, corner, extent, strict=True)]
+        if all(h > w for h, w in zip(high, low, strict=True)):
+            rows.append(
+                (
+                    extent,
+                    [w - k for w, k in zip(low, corner, strict=True)],
+                    [h - w for h, w in zip(high, low, strict=True)],
+                    [w - s for w, s in zip(low, start, strict=True)],
+                )
+            )
+            cells.append(cell)
+    ndim = len(shape)
+    columns = [np.array([row[i] for row in rows], np.int64).reshape(len(rows), ndim) for i in range(4)]
+    return Geometry(*columns, np.array(box, np.int64)), cells
+
+
+def chunk_of(array: np.ndarray, chunk: list[int], cell: tuple[int, ...]) -> np.ndarray:
+    return array[tuple(slice(i * c, (i + 1) * c) for i, c in zip(cell, chunk, strict=True))]
+
+
+def inside(row: int, first: np.ndarray, count: np.ndarray) -> tuple[slice, ...]:
+    return tuple(slice(int(f), int(f + c)) for f, c in zip(first[row], count[row], strict=True))
+
+
+def gather(decoded: list[bytes], pieces: Pieces, geo: Geometry, out: np.ndarray) -> None:
+    """Rebuilds each chunk from its pieces, cell by cell, then slices it."""
+    partial: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+    for block, place, begin, count, chunk, target in zip(*(c.tolist() for c in pieces), strict=True):
+        size = int(np.prod(geo.extent[chunk]))
+        cells, known = partial.setdefault((chunk, target), (np.zeros(size, out.dtype), np.zeros(size, np.bool_)))
+        cells[begin : begin + count] = np.frombuffer(decoded[block], out.dtype, count, place)
+        known[begin : begin + count] = True
+    for (chunk, target), (cells, known) in partial.items():
+        box = inside(chunk, geo.first, geo.count)
+        there = inside(chunk, geo.target, geo.count)
+        shape = tuple(geo.extent[chunk])
+        mask = known.reshape(shape)[box]
+        out[target][there][...] = np.where(mask, cells.reshape(shape)[box], out[target][there])
+
+
+def scatter(data: np.ndarray, geo: Geometry, out: np.ndarray, place: np.ndarray) -> None:
+    for row, at in enumerate(place.tolist()):
+        size = int(np.prod(geo.extent[row])) * data.itemsize
+        chunk = out[at : at + size].view(data.dtype).reshape(tuple(geo.extent[row]))
+        chunk[inside(row, geo.first, geo.count)] = data[inside(row, geo.target, geo.count)]
+
+
+def statistics(values: np.ndarray, fill: Any, *, missing_minimum: bool = False) -> tuple[int, Any, Any, bool]:
+    """(nulls, minimum, maximum, constant) of one run; None where nothing is left."""
+    kind = values.dtype.kind
+    null = np.zeros(values.size, np.bool_)
+    if fill is not None:
+        null = np.isnan(values) if kind == "f" and np.isnan(fill) else values == values.dtype.type(fill)
+    left = ~null
+    if kind == "f":
+        left &= ~np.isnan(values)
+    if missing_minimum:
+        left &= values != np.iinfo(values.dtype).min
+    kept = values[left]
+    bits = values.view(f"u{values.itemsize}")
+    constant = bool((bits == bits[:1]).all())
+    return int(null.sum()), *((kept.min(), kept.max()) if kept.size else (None, None)), constant
+
+
+def find_rows(index: list[tuple[int, int, int]], wants: list[tuple[int, int]], chunks: list[int]) -> list[list[int]]:
+    """`index` holds (dataset, generation, chunk); `wants` (dataset, generation)."""
+    rows = {key: row for row, key in enumerate(index)}
+    return [[rows.get((dataset, generation, chunk), -1) for chunk in chunks] for dataset, generation in wants]
+
+
+def text_chunk(cells: list[str]) -> bytes:
+    encoded = [cell.encode() for cell in cells]
+    return np.array([len(cell) for cell in encoded], "<u4").tobytes() + b"".join(encoded)
