@@ -1,1 +1,10 @@
+"""Runs plans: sequences storage and kernels, holds what is pending, commits versions.
 
+- `session`     one open store, every operation under one lock
+- `datasets`    the committed catalog with what changed since; `catalog` the committed columns
+- `journal`     documents on storage: commits, checkpoint, pages
+- `incoming`, `cutting`, `encoding`, `staging`, `spill`   the way of written data to blocks
+- `tables`, `reading`, `text`, `statistics`, `cache`      the way of blocks to results
+- `compaction`  live data of many segments into one
+- `threads`     the library's own threads
+"""

@@ -1,0 +1,192 @@
+"""`DatasetView`: one dataset of a store, by name. Everything it does goes through the store's session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.errors import MissingAttributeError
+from atlas.format.attributes import coerce_attribute, decode_value, encode_value, flatten_key, plain_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import DTypeLike, NDArray
+
+    from atlas.format.attributes import AttributeKey
+    from atlas.format.schema import ArraySchema
+    from atlas.store import Atlas
+
+__all__ = ["DatasetView"]
+
+
+class DatasetView:
+    """One dataset of a store: named arrays and attributes.
+
+    A view holds no data. All views of a store share one state, so that each sees at once what another has written.
+    Every call raises `DatasetNotFoundError` (a KeyError) once the dataset is deleted.
+    """
+
+    __slots__ = ("_name", "_session", "_store")
+
+    def __init__(self, store: Atlas, name: str) -> None:
+        self._store = store
+        self._session = store._session  # noqa: SLF001 - a view is a part of its store
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f'<DatasetView name="{self._name}" arrays={len(self.list_arrays())}>'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DatasetView, (self._store, self._name)
+
+    # Arrays
+
+    def list_arrays(self) -> list[str]:
+        """Return the names of the arrays, in the order they were defined."""
+        return list(self._session.datasets.state(self._name).arrays)
+
+    def define_array(
+        self,
+        name: str,
+        dtype: DTypeLike | str,
+        dims: Sequence[str],
+        shape: Sequence[int],
+        chunk_shape: Sequence[int] | None = None,
+        fill_value: Any = None,
+    ) -> None:
+        """Declare a new array. Nothing reaches disk before `Atlas.flush`.
+
+        `dtype` is a name such as "float32", "string" or "timestamp_nanoseconds" (any case), or a NumPy dtype or scalar
+        type. `dims`, `shape` and `chunk_shape` have one entry an axis; axes may be 0 to 2**63-1 long. `chunk_shape`
+        defaults to `shape`: one chunk. Cells that are never written read as `fill_value`, else as 0, "" or 1970-01-01,
+        and cells equal to it count as nulls in `array_stats`. It is a scalar of the array's kind: int for integers, int
+        or float for floats, str for strings, int nanoseconds or datetime64 for timestamps.
+
+        Raises `ArrayExistsError` (FileExistsError) where the dataset has the array, `InvalidNameError` and
+        `InvalidValueError` (ValueError) for names, dtype names and shapes that break a rule, `InvalidTypeError`
+        (TypeError) and `OutOfRangeError` (OverflowError) for a fill value of the wrong kind or out of range,
+        `UnsupportedDtypeError` (NotImplementedError) for dtypes that are not stored, bool among them.
+        """
+        schema = self._store._schema(dtype, dims, shape, chunk_shape, fill_value)  # noqa: SLF001
+        self._session.define_array(self._name, name, schema)
+
+    def write_array(self, name: str, start: Sequence[int], data: NDArray[Any]) -> None:
+        """Write `data` so that its first cell lies at `start`; kept in memory until `Atlas.flush`.
+
+        `data` has the array's dtype, in any byte order and memory layout: datetime64[ns] or int64 for timestamps; object
+        (str or bytes), S or U for strings. It is copied.
+
+        Raises `ArrayNotFoundError` (KeyError), `InvalidTypeError` (TypeError) for data of another dtype,
+        `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it, and
+        `OutOfRangeError` (OverflowError) for negative indices.
+        """
+        self._session.write_array(self._name, name, start, data)
+
+    def read_array(
+        self, name: str, start: Sequence[int] | None = None, shape: Sequence[int] | None = None
+    ) -> NDArray[Any] | None:
+        """Return the box of `shape` at `start` as a fresh, writable, C-contiguous array.
+
+        `start` alone reads to the end, `shape` alone from the origin, neither the whole array. Unflushed writes are
+        seen. Timestamps are datetime64[ns], strings objects of str. None where the dataset has no such array.
+
+        Raises `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it,
+        `OutOfRangeError` (OverflowError) for negative numbers, and `CorruptStoreError` (RuntimeError) for damaged or
+        missing data.
+        """
+        return self._session.read_array(self._name, name, start, shape)
+
+    def read_arrays(
+        self, names: Sequence[str], start: Sequence[int] | None = None, shape: Sequence[int] | None = None
+    ) -> dict[str, NDArray[Any] | None]:
+        """Return the same box of several arrays by name, None for those the dataset lacks. See `read_array`."""
+        return {name: self.read_array(name, start, shape) for name in names}
+
+    def delete_array(self, name: str) -> None:
+        """Remove an array and the attributes that are surely its own; `ArrayNotFoundError` where there is none."""
+        self._session.delete_array(self._name, name)
+
+    def array_meta(self, array: str) -> dict[str, Any] | None:
+        """Return `{"dtype", "shape", "chunk_shape", "dimension_names"}` of an array, None where there is none."""
+        schema = self._find(array)
+        if schema is None:
+            return None
+        return {
+            "dtype": schema.datatype.name,
+            "shape": list(schema.shape),
+            "chunk_shape": list(schema.chunk_shape),
+            "dimension_names": list(schema.dims),
+        }
+
+    def array_fill_value(self, array: str) -> int | float | str | None:
+        """Return the fill value as declared, None where there is none or no such array. Timestamps: int nanoseconds."""
+        schema = self._find(array)
+        return None if schema is None else schema.fill
+
+    def array_stats(self, array: str) -> dict[str, Any] | None:
+        """Return `{"row_count", "null_count", "min", "max"}` as of the last flush.
+
+        `row_count` is the product of the shape. `null_count` counts the cells that equal the fill value (NaN equals
+        NaN) and those never written. `min` and `max` leave these and NaN out; they are int, float or str (timestamps:
+        int nanoseconds), None where nothing is left. None before the first flush, for a missing array and for one that
+        was never written.
+        """
+        return self._session.array_stats(self._name, array)
+
+    def _find(self, array: str) -> ArraySchema | None:
+        entry = self._session.datasets.state(self._name).arrays.get(array)
+        return None if entry is None else entry.schema
+
+    # Attributes
+
+    def set_attribute(self, key: str, value: Any, dtype: str | np.dtype[Any] | type | None = None) -> None:
+        """Set an attribute: a bool, int, float, str or datetime64.
+
+        The kind follows the value. `dtype` ("int8" … "uint64", "float32", "float64", "bool", "string",
+        "timestamp_nanoseconds") narrows it: integers are checked against its range, float32 rounds.
+
+        Raises `InvalidValueError` (ValueError) for other kinds of values and unknown dtypes, `InvalidTypeError`
+        (TypeError) for a key that is no str or a value that does not fit `dtype`, `OutOfRangeError` (OverflowError) for
+        integers out of range.
+        """
+        self._session.set_attribute(self._name, key, encode_value(coerce_attribute(value, dtype)))
+
+    def get_attribute(self, key: str) -> bool | int | float | str:
+        """Return an attribute; timestamps as int nanoseconds. Raises `MissingAttributeError` (KeyError)."""
+        attributes = self._session.datasets.state(self._name).attributes
+        if key in attributes:
+            return plain_value(decode_value(attributes[key]))
+        shown = self.attributes()
+        if key not in shown:
+            raise MissingAttributeError(f"dataset {self._name!r} has no attribute {key!r}")
+        return shown[key]
+
+    def attributes(self) -> dict[str, bool | int | float | str]:
+        """Return all attributes in the order they were set; those of variables as "variable.attribute"."""
+        return {flatten_key(key): plain_value(value) for key, value in self.exact_attributes().items()}
+
+    def delete_attribute(self, key: str) -> None:
+        """Remove an attribute. Raises `MissingAttributeError` (KeyError) where there is none."""
+        self._session.delete_attribute(self._name, key)
+
+    def exact_attributes(self) -> dict[AttributeKey, object]:
+        """Return all attributes with their exact values and keys (see `atlas.format.attributes`)."""
+        state = self._session.datasets.state(self._name)
+        return {key: decode_value(value) for key, value in state.attributes.items()}
+
+    def set_exact_attribute(self, key: AttributeKey, value: object) -> None:
+        """Set an attribute of any value that `atlas.format.attributes.encode_value` takes."""
+        self._session.set_attribute(self._name, key, encode_value(value))
+
+    # For lazy arrays
+
+    def token(self, array: str) -> str:
+        """Return text that changes whenever what `read_array` returns may change."""
+        return self._session.token(self._name, array)

@@ -1,0 +1,43 @@
+"""Decoded blocks kept within a budget of bytes, so that reading datasets one by one decodes a shared block once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["BlockCache"]
+
+BUDGET = 32 << 20
+
+
+class BlockCache:
+    """The most recently used decoded blocks; safe from many threads."""
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self._budget = budget
+        self._size = 0
+        self._blocks: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int]) -> NDArray[np.uint8] | None:
+        """Return the decoded block of (file, block row), None where it is not kept."""
+        with self._lock:
+            block = self._blocks.get(key)
+            if block is not None:
+                self._blocks.move_to_end(key)
+            return block
+
+    def put(self, key: tuple[str, int], block: NDArray[np.uint8]) -> None:
+        """Keep a decoded block, which nobody may write to any more."""
+        with self._lock:
+            if key in self._blocks or block.nbytes > self._budget // 4:
+                return
+            self._blocks[key] = block
+            self._size += block.nbytes
+            while self._size > self._budget:
+                self._size -= self._blocks.popitem(last=False)[1].nbytes

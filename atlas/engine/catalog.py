@@ -1,0 +1,289 @@
+"""The committed registry in memory: columns over all datasets, to which commits are added up.
+
+No I/O: pages are handed in as rows. Not locked: the store's lock guards every change, and a column is only ever appended to
+or replaced, so that readers who took their rows before a change go on undisturbed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.errors import CorruptStoreError
+from atlas.format.registry import EMPTY_ROWS, AttributeTable, Changes, RowBatch
+from atlas.planning.schedule import pages_are_due, rows_go_to_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.format.attributes import AttributeKey
+    from atlas.format.registry import ArrayEntry, Layout, PageRef
+    from atlas.format.segment import SegmentRef
+
+__all__ = ["Catalog", "RowBuilder"]
+
+_DEAD = -1
+
+
+class RowBuilder:
+    """Collects datasets into a `RowBatch`, keeping each layout, key list and value once."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._names: list[str] = []
+        self._layouts: list[int] = []
+        self._attributes: list[int] = []
+        self._layout_of: dict[Layout, int] = {}
+        self._layout_seen: dict[tuple[int, ...], tuple[Layout, int]] = {}
+        self._keyset_of: dict[tuple[AttributeKey, ...], int] = {}
+        self._value_of: dict[object, int] = {}
+        self._values: list[Any] = []
+        self._set_of: dict[tuple[int, ...], int] = {}
+
+    def _layout(self, layout: Layout) -> int:
+        # Entries come shared by the thousand: the same objects are known without hashing their schemas again.
+        key = tuple(map(id, layout))
+        seen = self._layout_seen.get(key)
+        if seen is None:
+            seen = (layout, self._layout_of.setdefault(layout, len(self._layout_of)))
+            self._layout_seen[key] = seen
+        return seen[1]
+
+    def _value(self, value: Any) -> int:
+        # True, 1 and 1.0 are equal in Python and so are 0.0 and -0.0, but not as attributes.
+        key = (type(value), repr(value) if isinstance(value, float | dict | list) else value)
+        index = self._value_of.setdefault(key, len(self._values))
+        if index == len(self._values):
+            self._values.append(value)
+        return index
+
+    def add(self, identity: int, name: str, layout: Layout, attributes: dict[AttributeKey, Any]) -> None:
+        """Add a dataset; ids come in ascending order. `attributes` are encoded values."""
+        self._ids.append(identity)
+        self._names.append(name)
+        self._layouts.append(self._layout(layout))
+        keys = tuple(attributes)
+        row = (self._keyset_of.setdefault(keys, len(self._keyset_of)), *map(self._value, attributes.values()))
+        self._attributes.append(self._set_of.setdefault(row, len(self._set_of)))
+
+    def __len__(self) -> int:
+        """Return the number of datasets added."""
+        return len(self._ids)
+
+    def build(self) -> RowBatch:
+        """Return the batch."""
+        return RowBatch(
+            np.array(self._ids, np.int64),
+            self._names,
+            np.array(self._layouts, np.int64),
+            np.array(self._attributes, np.int64),
+            list(self._layout_of),
+            AttributeTable(list(self._keyset_of), self._values, [list(row) for row in self._set_of]),
+        )
+
+
+class Catalog:
+    """All datasets of one version of a store."""
+
+    def __init__(self) -> None:
+        self.version = -1
+        """Version of the store; -1 before the first document is applied."""
+        self.next_id = 0
+        """Id that the next new dataset gets."""
+        self.names: list[str] = []
+        """Name of each row, dead rows included."""
+        self.ids = np.empty(0, np.int64)
+        """Id of each row, ascending."""
+        self.layouts = np.empty(0, np.int32)
+        """Index of each row's layout in `layout_table`, -1 for a dead row."""
+        self.layout_table: list[Layout] = []
+        """Every layout met, each once."""
+        self.row_of: dict[str, int] = {}
+        """Row of each live dataset."""
+        self.segments: dict[str, list[SegmentRef]] = {}
+        """Segments of each array name, oldest first."""
+        self.pages: tuple[PageRef, ...] = ()
+        """Pages that hold rows, in the order of their ids."""
+        self._layout_index: dict[Layout, int] = {}
+        self._table = np.empty(0, np.int32)
+        self._set = np.empty(0, np.int32)
+        self._tables: list[AttributeTable] = []
+        self._edited: set[int] = set()  # ids of paged rows that changed since
+
+    # Adding up
+
+    def apply(self, changes: Changes, page_rows: Sequence[RowBatch]) -> None:
+        """Add the changes of a commit or checkpoint; `page_rows` are the contents of its pages.
+
+        Raises `CorruptStoreError` where they contradict what is known.
+        """
+        if self.version >= 0 and changes.version != self.version + 1:
+            raise CorruptStoreError(f"the commit after version {self.version} is of version {changes.version}")
+        for page, rows in zip(changes.pages, page_rows, strict=True):
+            if len(self.ids) and page.first <= int(self.ids[-1]):
+                raise CorruptStoreError(f"page {page.key} begins with id {page.first}, which is taken", key=page.key)
+            self._append(rows)
+        self.pages += changes.pages
+        self._delete(changes.deleted)
+        self._upsert(changes.rows)
+        self._swap_segments(changes.dropped, changes.segments)
+        if changes.next_id < self.next_id or (len(self.ids) and int(self.ids[-1]) >= changes.next_id):
+            raise CorruptStoreError(f"next_id {changes.next_id} is taken already")
+        self.version, self.next_id = changes.version, changes.next_id
+        if len(self.row_of) != int((self.layouts != _DEAD).sum()):
+            raise CorruptStoreError("two datasets have the same name")
+
+    def _intern(self, layouts: Iterable[Layout]) -> NDArray[np.int32]:
+        indices = []
+        for layout in layouts:
+            index = self._layout_index.setdefault(layout, len(self.layout_table))
+            if index == len(self.layout_table):
+                self.layout_table.append(layout)
+            indices.append(index)
+        return np.array(indices, np.int32)
+
+    def _append(self, rows: RowBatch) -> None:
+        if not len(rows):
+            return
+        first = len(self.names)
+        self.names.extend(rows.names)
+        self.row_of.update(zip(rows.names, range(first, len(self.names)), strict=True))
+        self.ids = np.concatenate([self.ids, rows.ids])
+        self.layouts = np.concatenate([self.layouts, self._intern(rows.layout_table)[rows.layouts]])
+        self._table = np.concatenate([self._table, np.full(len(rows), len(self._tables), np.int32)])
+        self._set = np.concatenate([self._set, rows.attributes.astype(np.int32)])
+        self._tables.append(rows.attribute_table)
+
+    def _paged(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        last = self.pages[-1].last if self.pages else -1
+        return ids <= last
+
+    def _delete(self, ids: NDArray[np.int64]) -> None:
+        if not len(ids):
+            return
+        rows = self._rows_of(ids)
+        self.layouts = self.layouts.copy()
+        for row in rows.tolist():
+            if self.layouts[row] == _DEAD:
+                raise CorruptStoreError(f"dataset id {int(self.ids[row])} is deleted twice")
+            if self.row_of.get(self.names[row]) == row:
+                del self.row_of[self.names[row]]
+        self.layouts[rows] = _DEAD
+        self._edited.update(ids[self._paged(ids)].tolist())
+
+    def _upsert(self, rows: RowBatch) -> None:
+        known = np.isin(rows.ids, self.ids, assume_unique=True)
+        if known.any():
+            at = self._rows_of(rows.ids[known])
+            for row, name in zip(at.tolist(), np.array(rows.names, object)[known].tolist(), strict=True):
+                if self.names[row] != name or self.layouts[row] == _DEAD:
+                    raise CorruptStoreError(f"dataset id {int(self.ids[row])} is not the live dataset {name!r}")
+            self.layouts, self._table, self._set = self.layouts.copy(), self._table.copy(), self._set.copy()
+            self.layouts[at] = self._intern(rows.layout_table)[rows.layouts[known]]
+            self._table[at] = len(self._tables)
+            self._set[at] = rows.attributes[known]
+            self._tables.append(rows.attribute_table)
+            self._edited.update(rows.ids[known & self._paged(rows.ids)].tolist())
+        new = ~known
+        if new.any():
+            if len(self.ids) and int(rows.ids[new][0]) <= int(self.ids[-1]):
+                raise CorruptStoreError(f"dataset id {int(rows.ids[new][0])} is below ids that are taken")
+            names = rows.names if new.all() else np.array(rows.names, object)[new].tolist()
+            columns = (rows.ids[new], names, rows.layouts[new], rows.attributes[new])
+            self._append(RowBatch(*columns, rows.layout_table, rows.attribute_table))
+
+    def _swap_segments(self, dropped: Sequence[str], added: Sequence[SegmentRef]) -> None:
+        segments = {name: list(refs) for name, refs in self.segments.items()}
+        gone = set(dropped)
+        if gone:
+            segments = {
+                name: kept for name, refs in segments.items() if (kept := [ref for ref in refs if ref.key not in gone])
+            }
+        for ref in added:
+            segments.setdefault(ref.array, []).append(ref)
+        self.segments = segments
+
+    # Looking up
+
+    def _rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        rows = np.searchsorted(self.ids, ids)
+        if (rows >= len(self.ids)).any() or (self.ids[np.minimum(rows, len(self.ids) - 1)] != ids).any():
+            raise CorruptStoreError("a document names dataset ids that are not known")
+        return rows
+
+    def __len__(self) -> int:
+        """Return the number of live datasets."""
+        return len(self.row_of)
+
+    def live_rows(self) -> NDArray[np.int64]:
+        """Return the rows of live datasets, in insertion order."""
+        return np.flatnonzero(self.layouts != _DEAD)
+
+    def layout(self, row: int) -> Layout:
+        """Return the arrays of the dataset at `row`."""
+        return self.layout_table[int(self.layouts[row])]
+
+    def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:
+        """Return the attributes of the dataset at `row` as encoded values."""
+        return self._tables[int(self._table[row])].encoded(int(self._set[row]))
+
+    def live_layouts(self) -> list[Layout]:
+        """Return the layouts that live datasets have."""
+        used = np.unique(self.layouts)
+        return [self.layout_table[index] for index in used.tolist() if index != _DEAD]
+
+    def entries_of(self, array: str) -> tuple[NDArray[np.int32], list[ArrayEntry]]:
+        """Return for each layout the index of its entry for `array` in the list returned, or -1."""
+        index = np.full(len(self.layout_table), -1, np.int32)
+        entries: list[ArrayEntry] = []
+        for at, layout in enumerate(self.layout_table):
+            for entry in layout:
+                if entry.name == array:
+                    index[at] = len(entries)
+                    entries.append(entry)
+        return index, entries
+
+    # Writing down
+
+    def rows(self, at: NDArray[np.int64]) -> RowBatch:
+        """Return the datasets at the rows `at`, ascending."""
+        builder = RowBuilder()
+        for row in at.tolist():
+            builder.add(int(self.ids[row]), self.names[row], self.layout(row), self.encoded_attributes(row))
+        return builder.build()
+
+    def pages_to_seal(self) -> tuple[bool, NDArray[np.int64]]:
+        """Return which rows ought to move to new pages, and whether these replace all pages there are."""
+        live = self.live_rows()
+        if pages_are_due(len(self._edited), sum(page.rows for page in self.pages)):
+            return True, live
+        outside = live[~self._paged(self.ids[live])]
+        return False, outside if rows_go_to_page(len(outside)) else outside[:0]
+
+    def seal(self, pages: Sequence[PageRef], *, replace: bool) -> None:
+        """Note that rows now lie in `pages`, in place of all pages before where `replace`."""
+        if replace:
+            self.pages, self._edited = (), set()
+        self.pages += tuple(pages)
+
+    def checkpoint(self) -> Changes:
+        """Return the sum of all that was applied: the pages, and the rows and deletions that they lack."""
+        live = self.live_rows()
+        edited = np.array(sorted(self._edited), np.int64)
+        edited_rows = self._rows_of(edited) if len(edited) else edited
+        alive = self.layouts[edited_rows] != _DEAD
+        outside = live[~self._paged(self.ids[live])]
+        inline = np.concatenate([edited_rows[alive], outside])
+        return Changes(
+            self.version,
+            self.next_id,
+            self.pages,
+            edited[~alive],
+            self.rows(inline) if len(inline) else EMPTY_ROWS,
+            (),
+            tuple(ref for refs in self.segments.values() for ref in refs),
+        )

@@ -1,0 +1,92 @@
+"""Rewriting the segments of one array into a single one that holds live chunks only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.engine.encoding import PendingChunk
+from atlas.engine.reading import Targets, read_boxes
+from atlas.planning.regions import plan_region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from atlas.engine.datasets import Datasets
+    from atlas.engine.staging import Staging
+    from atlas.engine.tables import ChunkTable
+    from atlas.format.schema import ArraySchema
+    from atlas.format.segment import SegmentRef
+
+__all__ = ["compact_array"]
+
+_LOT = 16 << 20
+"""Bytes of chunks that are decoded at a time."""
+_WAITING = 32 << 20
+"""Bytes of chunks that wait before they are encoded, and encoded bytes that wait before they are spilled."""
+
+
+def compact_array(
+    array: str, refs: Sequence[SegmentRef], table: ChunkTable, datasets: Datasets, staging: Staging
+) -> bool:
+    """Gather the live chunks of `array` in `staging`; return False where its one segment holds nothing else.
+
+    Raises `CorruptStoreError` where a live chunk cannot be read: nothing is dropped then.
+    """
+    catalog = datasets.catalog
+    names = [catalog.names[row] for row in catalog.live_rows().tolist()]
+    arrays = datasets.arrays(array, names)
+    groups = [
+        Targets(array, schema, arrays.ids[at], generations, datasets.name_of)
+        for schema, at, generations in arrays.groups()
+    ]
+    if len(refs) == 1 and sum(len(_live_rows(table, targets)) for targets in groups) == refs[0].footer.chunks:
+        return False
+    for targets in groups:
+        _gather(table, targets, staging)
+    return True
+
+
+def _gather(table: ChunkTable, targets: Targets, staging: Staging) -> None:
+    """Put the live chunks of arrays of one schema into `staging`."""
+    rows = _live_rows(table, targets)
+    schema = targets.schema
+    for chunk, lot in _lots(table, rows, schema):
+        dataset = table.rows.dataset[lot]
+        part = Targets(targets.array, schema, dataset, table.rows.generation[lot], targets.name_of)
+        position = np.unravel_index(chunk, schema.grid) if schema.grid else ()
+        corner = tuple(int(p) * c for p, c in zip(position, schema.chunk_shape, strict=True))
+        extent = tuple(min(c, n - s) for c, n, s in zip(schema.chunk_shape, schema.shape, corner, strict=True))
+        boxes = read_boxes([table], part, plan_region(schema, corner, extent))
+        cells = boxes.reshape(len(lot), -1).view(schema.datatype.cell or object)
+        for identity, generation, own in zip(dataset.tolist(), part.generations.tolist(), cells, strict=True):
+            staging.put(identity, chunk, PendingChunk(schema, generation, own))
+        if staging.raw_bytes > _WAITING:
+            staging.encode()
+        if staging.encoded_bytes > _WAITING:
+            staging.spill()
+
+
+def _live_rows(table: ChunkTable, targets: Targets) -> NDArray[np.int64]:
+    """Return the rows of the table that belong to the targets."""
+    order = np.argsort(targets.ids)
+    ids, generations = targets.ids[order], targets.generations[order]
+    at = np.searchsorted(ids, table.rows.dataset).clip(0, max(len(ids) - 1, 0))
+    if not len(ids):
+        return np.empty(0, np.int64)
+    return np.flatnonzero((ids[at] == table.rows.dataset) & (generations[at] == table.rows.generation))
+
+
+def _lots(table: ChunkTable, rows: NDArray[np.int64], schema: ArraySchema) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield chunk positions with rows at that position, of bounded bytes, so that neighbours in a file stay near."""
+    chunk_bytes = max(schema.datatype.itemsize, 16 if schema.datatype.cell is None else 1)
+    for n, c in zip(schema.shape, schema.chunk_shape, strict=True):
+        chunk_bytes *= min(n, c)
+    step = max(1, _LOT // max(chunk_bytes, 1))
+    for first in range(0, len(rows), step):
+        some = rows[first : first + step]
+        for chunk in np.unique(table.rows.chunk[some]).tolist():
+            yield chunk, some[table.rows.chunk[some] == chunk]

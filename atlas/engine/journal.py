@@ -1,0 +1,291 @@
+"""Documents on storage: opening a store, committing a version, rewriting the checkpoint.
+
+The numbered commits are the truth, each created only if it is not there; the checkpoint is their sum up to some version
+and may lag behind. A reader takes the checkpoint and then the commits after it, by number, so that neither
+listings nor clocks decide anything.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
+
+from atlas.engine.catalog import Catalog
+from atlas.engine.threads import run_all
+from atlas.errors import (
+    AtlasError,
+    ConflictError,
+    CorruptStoreError,
+    StorageError,
+    StoreExistsError,
+    StoreNotFoundError,
+    UnsupportedFormatError,
+)
+from atlas.format.documents import CHECKPOINT_NAMES, Encoding
+from atlas.format.registry import (
+    Changes,
+    PageRef,
+    RowBatch,
+    changes_from_json,
+    changes_to_json,
+    page_from_json,
+    page_to_json,
+)
+from atlas.planning.schedule import checkpoint_is_due
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from atlas.storage import Storage
+
+__all__ = ["Journal", "StoreConfig"]
+
+_T = TypeVar("_T")
+_log = logging.getLogger("atlas")
+_FOLDERS = ("commits", "arrays", "registry")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """What `create` decided once and for all."""
+
+    codec: str
+    """"zstd", "lz4" or "none"."""
+    filter: str
+    """"auto", or the one filter to use."""
+    encoding: Encoding
+    """How documents are written."""
+
+
+def unique_name() -> str:
+    """Return a name that nobody else picks, whatever the clock says."""
+    return secrets.token_hex(12)
+
+
+class Journal:
+    """The documents of one store. Not locked: the store's lock guards every call."""
+
+    def __init__(self, storage: Storage, config: StoreConfig) -> None:
+        self.storage = storage
+        """Where the store lies."""
+        self.config = config
+        """What `create` decided."""
+        self._checkpoint_size = 0
+        self._commits_since = 0
+        self._bytes_since = 0
+
+    # Creating and opening
+
+    @classmethod
+    def create(cls, storage: Storage, config: StoreConfig, *, overwrite: bool) -> tuple[Journal, Catalog]:
+        """Create an empty store.
+
+        With `overwrite` a store that is there is replaced, by one step, with an empty one of a later version; its files
+        go afterwards.
+
+        Raises `StoreExistsError` where there is one and it shall not be overwritten.
+        """
+        found = [name for name in CHECKPOINT_NAMES if _try_read(storage, name) is not None]
+        if found and not overwrite:
+            raise StoreExistsError(
+                f"there is a store at {storage.describe} already ({found[0]}); open it with Atlas.open, or pass overwrite=True"
+            )
+        journal = cls(storage, config)
+        catalog = Catalog()
+        catalog.apply(Changes(_latest_version(storage, found) + 1 if found else 0, 0), [])
+        data = journal._checkpoint_bytes(catalog)
+        if found:
+            storage.replace(config.encoding.checkpoint, data)
+            storage.delete(name for name in found if name != config.encoding.checkpoint)
+            storage.delete([key for folder in _FOLDERS for key in storage.list(folder)])
+        elif not storage.create(config.encoding.checkpoint, data):
+            raise StoreExistsError(
+                f"another process has just created a store at {storage.describe}; open it with Atlas.open"
+            )
+        journal._checkpoint_size = len(data)
+        return journal, catalog
+
+    @classmethod
+    def open(cls, storage: Storage) -> tuple[Journal, Catalog]:
+        """Open the latest version of a store.
+
+        Raises `StoreNotFoundError`, `UnsupportedFormatError` or `CorruptStoreError`.
+        """
+        found = [(name, data) for name in CHECKPOINT_NAMES if (data := _try_read(storage, name)) is not None]
+        if not found:
+            raise StoreNotFoundError(
+                f"there is no store at {storage.describe}: it holds no {next(iter(CHECKPOINT_NAMES))}"
+            )
+        documents = [
+            (name, _decode(name, data, CHECKPOINT_NAMES[name], _read_changes("checkpoint"))) for name, data in found
+        ]
+        # Two are there only where `create(overwrite=True)` was cut off between the new one and the old.
+        name, (document, changes) = max(documents, key=lambda entry: entry[1][1].version)
+        config = StoreConfig(
+            _choice(document, "codec", name), _choice(document, "filter", name), CHECKPOINT_NAMES[name]
+        )
+        journal = cls(storage, config)
+        journal._checkpoint_size = len(dict(found)[name])
+        catalog = Catalog()
+        journal._apply(catalog, name, changes)
+        journal.catch_up(catalog)
+        return journal, catalog
+
+    def catch_up(self, catalog: Catalog) -> None:
+        """Apply every commit after the catalog's version."""
+        while (data := _try_read(self.storage, key := self._commit_key(catalog.version + 1))) is not None:
+            _, changes = _decode(key, data, self.config.encoding, _read_changes("commit"))
+            self._apply(catalog, key, changes)
+            self._commits_since += 1
+            self._bytes_since += len(data)
+
+    def _apply(self, catalog: Catalog, key: str, changes: Changes) -> None:
+        try:
+            catalog.apply(changes, run_all(self._read_page, changes.pages))
+        except CorruptStoreError as error:
+            raise CorruptStoreError(f"{key} is damaged: {error}", key=error.key or key) from error
+
+    def _read_page(self, page: PageRef) -> RowBatch:
+        data = _try_read(self.storage, page.key)
+        if data is None:
+            raise CorruptStoreError(f"{page.key} is missing; restore it from a copy", key=page.key)
+        encoding = self.config.encoding.compressed()
+        return _decode(page.key, data, encoding, lambda document: page_from_json(document, page))[1]
+
+    # Writing
+
+    def _commit_key(self, version: int) -> str:
+        return f"commits/{version:020d}{self.config.encoding.extension}"
+
+    def write_page(self, rows: RowBatch) -> PageRef:
+        """Write rows as a page and return its reference."""
+        encoding = self.config.encoding.compressed()
+        key = f"registry/{unique_name()}{encoding.extension}"
+        self.storage.write(key, [encoding.encode(page_to_json(rows))])
+        return PageRef(key, len(rows), int(rows.ids[0]), int(rows.ids[-1]))
+
+    def commit(self, changes: Changes) -> None:
+        """Make `changes` the next version, in one step.
+
+        Raises `ConflictError` where another writer has made that version; nothing has changed then.
+        """
+        attempt = unique_name()
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        key = self._commit_key(changes.version)
+        data = self.config.encoding.encode(changes_to_json("commit", changes, writer=attempt, time=now))
+        # A create whose answer was lost meets itself when it is tried again: the writer's name tells.
+        if not self.storage.create(key, data) and self.storage.read(key) != data:
+            raise ConflictError(
+                f"another writer has committed version {changes.version} of the store at {self.storage.describe} since this "
+                "handle was opened; its pending data is kept: open the store again and repeat the writes there"
+            )
+        self._commits_since += 1
+        self._bytes_since += len(data)
+
+    def checkpoint(self, catalog: Catalog, *, force: bool = False) -> None:
+        """Rewrite the checkpoint where it is due. A failure is logged: the commits hold all that it would."""
+        if not force and not checkpoint_is_due(self._checkpoint_size, self._commits_since, self._bytes_since):
+            return
+        try:
+            replace, rows = catalog.pages_to_seal()
+            if len(rows):
+                catalog.seal([self.write_page(catalog.rows(rows))], replace=replace)
+            data = self._checkpoint_bytes(catalog)
+            self.storage.replace(self.config.encoding.checkpoint, data)
+        except StorageError as error:
+            _log.warning("the checkpoint of %s could not be rewritten: %s", self.storage.describe, error)
+            return
+        self._checkpoint_size, self._commits_since, self._bytes_since = len(data), 0, 0
+
+    def _checkpoint_bytes(self, catalog: Catalog) -> bytes:
+        config = self.config
+        document = changes_to_json("checkpoint", catalog.checkpoint(), codec=config.codec, filter=config.filter)
+        return config.encoding.encode(document)
+
+    def sweep(self, catalog: Catalog) -> int:
+        """Remove every file that the catalog's version does not need and return the bytes reclaimed."""
+        needed = {ref.key for refs in catalog.segments.values() for ref in refs} | {page.key for page in catalog.pages}
+        storage = self.storage
+        latest = self._commit_key(catalog.version)
+        gone = [key for folder in ("arrays", "registry") for key in storage.list(folder) if key not in needed]
+        gone += [key for key in storage.list("commits") if key < latest]
+        gone += storage.leftovers()
+        reclaimed = sum(_size(storage, key) for key in gone)
+        storage.delete(gone)
+        return reclaimed
+
+
+def _read_changes(kind: str) -> Callable[[dict[str, Any]], Changes]:
+    """Return the reader of documents of one kind."""
+    return lambda document: changes_from_json(kind, document)
+
+
+def _try_read(storage: Storage, key: str) -> bytes | None:
+    try:
+        return storage.read(key)
+    except FileNotFoundError:
+        return None
+
+
+def _size(storage: Storage, key: str) -> int:
+    try:
+        return storage.size(key)
+    except (FileNotFoundError, AtlasError):
+        return 0
+
+
+def _latest_version(storage: Storage, checkpoints: list[str]) -> int:
+    """Return the last version of a store that is to be replaced, which need not be readable."""
+    numbers = [key.removeprefix("commits/").split(".")[0] for key in storage.list("commits")]
+    versions = [int(number) for number in numbers if number.isdecimal()]
+    for name in checkpoints:
+        data = _try_read(storage, name)
+        try:
+            if data is not None:
+                versions.append(int(CHECKPOINT_NAMES[name].decode(data)["version"]))
+        except (AtlasError, ValueError, KeyError, TypeError):
+            continue
+    return max(versions, default=0)
+
+
+def _decode(
+    key: str, data: bytes, encoding: Encoding, read: Callable[[dict[str, Any]], _T]
+) -> tuple[dict[str, Any], _T]:
+    """Return a document and its value; errors name the file."""
+    try:
+        document = encoding.decode(data)
+        return document, read(document)
+    except CorruptStoreError as error:
+        _refuse_seed_store(key, data)
+        raise CorruptStoreError(f"{key} is damaged: {error}; restore it from a copy", key=key) from error
+    except UnsupportedFormatError as error:
+        raise UnsupportedFormatError(f"{key}: {error}") from error
+
+
+def _refuse_seed_store(key: str, data: bytes) -> None:
+    if key == "atlas.json":
+        try:
+            document = orjson.loads(data)
+        except ValueError:
+            return
+        if isinstance(document, dict) and "xxh64" not in document and {"version", "datasets"} <= set(document):
+            raise UnsupportedFormatError(
+                "this is a store of atlas-python, whose format this release does not read: read it with the package that "
+                "wrote it and add its datasets to a new store"
+            )
+
+
+_CHOICES = {"codec": ("zstd", "lz4", "none"), "filter": ("auto", "none", "byteshuffle", "bitshuffle")}
+
+
+def _choice(document: dict[str, Any], field: str, key: str) -> str:
+    value = document.get(field)
+    if value not in _CHOICES[field]:
+        raise CorruptStoreError(f"{key} is damaged: its {field} is {value!r}", key=key)
+    return str(value)

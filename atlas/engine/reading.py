@@ -1,0 +1,236 @@
+"""Reading one box of one array from many datasets: the plan's pieces are read, decoded and copied by threads.
+
+Damage is found here and named with its file, dataset and array. What was not flushed is laid over by `staging`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas import kernels
+from atlas.engine.text import read_text
+from atlas.engine.threads import run_all, thread_count
+from atlas.errors import CorruptStoreError
+from atlas.kernels import BlockFault, BlockTable, Pieces
+from atlas.planning.packing import SHARED, blocks_of_chunk
+from atlas.planning.pieces import Batch, coalesce, plan_batches, plan_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.engine.cache import BlockCache
+    from atlas.engine.tables import ChunkTable, Source
+    from atlas.format.schema import ArraySchema
+    from atlas.planning.regions import Region
+
+__all__ = ["Targets", "load_blocks", "read_boxes"]
+
+_SMALL_BLOCK = 2 * SHARED
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The arrays that are read, all of one schema."""
+
+    array: str
+    """Array name, for messages."""
+    schema: ArraySchema
+    """Their schema."""
+    ids: NDArray[np.int64]
+    """Dataset id of each."""
+    generations: NDArray[np.int64]
+    """Generation of each."""
+    name_of: Callable[[int], str]
+    """Dataset name of an id, for messages."""
+
+    def damage(self, source: Source, reason: str, target: int) -> CorruptStoreError:
+        """Return the error for damage met while reading the array number `target`."""
+        dataset = self.name_of(int(self.ids[target]))
+        return CorruptStoreError(
+            f"{source.name} is damaged ({reason}): array {self.array!r} of dataset {dataset!r} cannot be read; "
+            "restore the file from a copy",
+            key=source.name,
+            dataset=dataset,
+            array=self.array,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Chunks of one source, in columns."""
+
+    source: Source
+    """Where their blocks are."""
+    block: NDArray[np.int64]
+    """Block in which each begins."""
+    place: NDArray[np.int64]
+    """Byte of that block at which it begins."""
+    chunk: NDArray[np.int64]
+    """Row in the region."""
+    target: NDArray[np.int64]
+    """Row in the result."""
+
+
+def read_boxes(
+    tables: Sequence[ChunkTable], targets: Targets, region: Region, cache: BlockCache | None = None
+) -> NDArray[Any]:
+    """Return the box of `region` from every target: (N, *box) in the schema's memory dtype.
+
+    `tables` come newest first; a chunk is taken from the first that has it, and reads as fill where none has.
+    """
+    schema = targets.schema
+    box = tuple(region.geometry.box.tolist())
+    if cache is not None and len(targets.ids) == 1 and len(region.chunk) == 1 and len(tables) == 1:
+        small = _read_small(tables[0], targets, region, cache)
+        if small is not None:
+            return small.reshape(1, *box)
+    text = schema.datatype.cell is None
+    dtype = np.dtype(object) if text else schema.datatype.cell
+    out: NDArray[Any] = np.empty((len(targets.ids), *box), dtype)
+    if out.size == 0:
+        return out.view(schema.memory_dtype)
+    found, constants = _find(tables, targets, region)
+    missing = len(targets.ids) * len(region.chunk) - sum(len(f.block) for f in found)
+    if missing - sum(len(chunk) for _, chunk, _ in constants):
+        fill = schema.fill_bits
+        out[...] = fill.decode() if text else np.frombuffer(fill, dtype)[0]
+    for bits, chunk, target in constants:
+        if text:
+            fill_text(out, schema, region, chunk, target)
+        else:
+            kernels.fill_boxes(out, bits, chunk, target, region.geometry)
+    for part in found:
+        if text:
+            read_text(part, targets, region, out, load_blocks)
+        else:
+            _read_pieces(part, targets, region, out)
+    return out.view(schema.memory_dtype)
+
+
+def fill_text(
+    out: NDArray[Any], schema: ArraySchema, region: Region, chunk: NDArray[np.int64], target: NDArray[np.int64]
+) -> None:
+    """Set the boxes of string chunks that are all fill."""
+    fill = schema.fill_bits.decode()
+    geometry = region.geometry
+    for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
+        first, count = geometry.target[k], geometry.count[k]
+        out[(n, *map(slice, first.tolist(), (first + count).tolist()))] = fill
+
+
+Constants = list[tuple["NDArray[np.uint64]", "NDArray[np.int64]", "NDArray[np.int64]"]]
+
+
+def _find(tables: Sequence[ChunkTable], targets: Targets, region: Region) -> tuple[list[Found], Constants]:
+    """Look every (target, chunk) up; return the chunks in blocks by source, and the constant ones."""
+    found: list[Found] = []
+    constants: Constants = []
+    open_cells: NDArray[np.bool_] | None = None
+    for table in tables:
+        rows = kernels.find_rows(
+            table.rows.dataset, table.rows.generation, table.rows.chunk, targets.ids, targets.generations, region.chunk
+        )
+        hit = rows >= 0
+        if open_cells is not None:
+            hit &= open_cells
+        open_cells = ~hit if open_cells is None else open_cells & ~hit
+        target, chunk = np.nonzero(hit)
+        at = rows[target, chunk]
+        block, place, source = table.rows.block[at], table.rows.place[at], table.source[at]
+        constant = block < 0
+        if constant.any():
+            constants.append((place[constant], chunk[constant], target[constant]))
+            kept = ~constant
+            block, place, source, chunk, target = block[kept], place[kept], source[kept], chunk[kept], target[kept]
+        for index in np.unique(source).tolist():
+            mine = source == index
+            if not mine.all():
+                columns = (block[mine], place[mine], chunk[mine], target[mine])
+            else:
+                columns = (block, place, chunk, target)
+            found.append(Found(table.sources[index], columns[0], columns[1].astype(np.int64), *columns[2:]))
+    return found, constants
+
+
+def load_blocks(source: Source, blocks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], BlockTable]:
+    """Read the stored bytes of `blocks` (ascending) and return them with their table within the buffer."""
+    table = source.blocks
+    offset, stored = table.offset[blocks], table.stored[blocks]
+    ranges = coalesce(offset, stored)
+    buffer = np.empty(ranges.size, np.uint8)
+    source.read_into(ranges.offset, ranges.length, buffer, ranges.place)
+    return buffer, BlockTable(
+        ranges.within,
+        stored,
+        table.raw[blocks],
+        table.codec[blocks],
+        table.filter[blocks],
+        table.itemsize[blocks],
+        table.checksum[blocks],
+    )
+
+
+def _read_pieces(found: Found, targets: Targets, region: Region, out: NDArray[Any]) -> None:
+    itemsize = out.dtype.itemsize
+    stored = found.source.blocks.stored
+    spans = blocks_of_chunk(int(region.cells.max()) * itemsize) if len(region.cells) else 1
+    if spans > 1:
+        last = found.block + np.array([blocks_of_chunk(n * itemsize) for n in region.cells.tolist()])[found.chunk] - 1
+        if (last >= len(stored)).any():
+            raise targets.damage(found.source, "a chunk's blocks are missing", int(found.target[np.argmax(last)]))
+    pieces = plan_pieces(region, itemsize, found.block, found.place, found.chunk, found.target)
+
+    def read(batch: Batch) -> None:
+        mine = slice(batch.first, batch.stop)
+        block = np.searchsorted(batch.blocks, pieces.block[mine])
+        wanted = Pieces(block, *(column[mine] for column in pieces[1:]))
+        try:
+            buffer, table = load_blocks(found.source, batch.blocks)
+            kernels.gather(buffer, table, wanted, region.geometry, out)
+        except BlockFault as fault:
+            target = int(wanted.target[np.argmax(block == fault.block)])
+            raise targets.damage(found.source, fault.reason, target) from fault
+
+    run_all(read, plan_batches(pieces, stored, thread_count()))
+
+
+def _read_small(table: ChunkTable, targets: Targets, region: Region, cache: BlockCache) -> NDArray[Any] | None:
+    """Return the box of one chunk of one dataset from its decoded block, None where that is not the way."""
+    dtype = targets.schema.datatype.cell
+    if dtype is None:
+        return None
+    rows = table.rows
+    at = int(
+        kernels.find_rows(rows.dataset, rows.generation, rows.chunk, targets.ids, targets.generations, region.chunk)[
+            0, 0
+        ]
+    )
+    if at < 0 or rows.block[at] < 0:
+        return None
+    source, block = table.sources[int(table.source[at])], int(rows.block[at])
+    if int(source.blocks.raw[block]) > _SMALL_BLOCK:
+        return None
+    raw = cache.get((source.name, block))
+    if raw is None:
+        try:
+            buffer, blocks = load_blocks(source, np.array([block]))
+            raw = kernels.decode_block(buffer, blocks, 0)
+        except BlockFault as fault:
+            raise targets.damage(source, fault.reason, 0) from fault
+        cache.put((source.name, block), raw)
+    geometry = region.geometry
+    extent = tuple(geometry.extent[0].tolist())
+    place, length = int(rows.place[at]), math.prod(extent) * dtype.itemsize
+    if place + length > len(raw):
+        raise targets.damage(source, "place", 0)
+    chunk = raw[place : place + length].view(dtype).reshape(extent)
+    first, count = geometry.first[0].tolist(), geometry.count[0].tolist()
+    box = chunk[tuple(slice(f, f + c) for f, c in zip(first, count, strict=True))]
+    return np.array(box, order="C").view(targets.schema.memory_dtype)

@@ -1,0 +1,425 @@
+"""One open store: what is committed, what is pending, and every operation on both, in order and under one lock.
+
+Reads of committed data take what they need under the lock and then run without it, beside writes and flushes.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.engine.cache import BlockCache
+from atlas.engine.compaction import compact_array
+from atlas.engine.cutting import cut_chunks
+from atlas.engine.datasets import Datasets
+from atlas.engine.incoming import as_cells
+from atlas.engine.journal import Journal, unique_name
+from atlas.engine.reading import Targets, read_boxes
+from atlas.engine.staging import SegmentDraft, Staging
+from atlas.engine.statistics import array_statistics
+from atlas.engine.tables import ChunkTable, load_segment, load_table
+from atlas.errors import (
+    ArrayNotFoundError,
+    ConflictError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingAttributeError,
+)
+from atlas.format.attributes import flatten_key
+from atlas.format.names import folder_name
+from atlas.format.registry import EMPTY_ROWS, Changes, PageRef, RowBatch
+from atlas.format.segment import SegmentRef
+from atlas.planning.regions import Region, check_region, plan_region
+from atlas.planning.schedule import rows_go_to_page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.engine.catalog import Catalog
+    from atlas.engine.datasets import Arrays, DatasetState
+    from atlas.format.attributes import AttributeKey
+    from atlas.format.registry import ArrayEntry
+    from atlas.format.schema import ArraySchema
+
+__all__ = ["Session"]
+
+_RAW_BUDGET = 32 << 20
+"""Bytes of chunks that wait before they are encoded."""
+_ENCODED_BUDGET = 64 << 20
+"""Bytes of encoded blocks held in memory before they are spilled."""
+
+
+class Session:
+    """A store that is open."""
+
+    def __init__(self, journal: Journal, catalog: Catalog) -> None:
+        self.journal = journal
+        """Its documents."""
+        self.datasets = Datasets(catalog)
+        """Its datasets."""
+        self.lock = threading.RLock()
+        """Guards everything but finished tables and the cache."""
+        self.change = 0
+        """Number that grows with every change of what a read may return."""
+        self._serial = unique_name()
+        self._staging: dict[str, Staging] = {}
+        self._tables: dict[str, ChunkTable] = {}
+        self._cache = BlockCache()
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is committed."""
+        return self.datasets.catalog
+
+    def _changed(self) -> None:
+        self.change += 1
+
+    # Datasets
+
+    def create_dataset(self, name: str) -> DatasetState:
+        """Create a dataset."""
+        with self.lock:
+            return self.datasets.create(name)
+
+    def delete_dataset(self, name: str) -> None:
+        """Delete a dataset and what is pending of it."""
+        with self.lock:
+            state = self.datasets.delete(name)
+            for array in state.arrays:
+                if array in self._staging:
+                    self._staging[array].drop(state.identity)
+            self._changed()
+
+    def list_datasets(self) -> list[str]:
+        """Return all dataset names in the order they were created."""
+        with self.lock:
+            return self.datasets.names()
+
+    def list_arrays(self) -> list[str]:
+        """Return all array names, sorted."""
+        with self.lock:
+            return self.datasets.array_names()
+
+    def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
+        """Set an attribute to an encoded value; a key that is shown alike keeps its place and scope."""
+        if not isinstance(key, str | tuple):
+            raise InvalidTypeError(f"an attribute key is text, not {type(key).__name__} {key!r}")
+        with self.lock:
+            state = self.datasets.touch(dataset)
+            state.attributes[_same_key(state, key)] = value
+
+    def delete_attribute(self, dataset: str, key: str) -> None:
+        """Remove an attribute."""
+        with self.lock:
+            state = self.datasets.state(dataset)
+            found = _same_key(state, key)
+            if found not in state.attributes:
+                raise MissingAttributeError(f"dataset {dataset!r} has no attribute {key!r}")
+            del self.datasets.touch(dataset).attributes[found]
+
+    def token(self, dataset: str, array: str) -> str:
+        """Return text that changes whenever what a read of the array returns may change."""
+        with self.lock:
+            state = self.datasets.state(dataset)
+            entry = state.array(array)
+            place = f"{self.journal.storage.token}@{self.catalog.version}"
+            if self.pending:
+                place += f"+{self._serial}.{self.change}"
+            return f"{place}:{state.identity}:{array}:{entry.generation}:{entry.schema.key}"
+
+    def define_array(self, dataset: str, array: str, schema: ArraySchema) -> None:
+        """Add an array to a dataset."""
+        with self.lock:
+            self.datasets.define(dataset, array, schema)
+            self._changed()
+
+    def delete_array(self, dataset: str, array: str) -> None:
+        """Remove an array from a dataset, with its own attributes and what is pending of it."""
+        with self.lock:
+            self.datasets.state(dataset).array(array)
+            state = self.datasets.touch(dataset)
+            del state.arrays[array]
+            state.attributes = {
+                key: value
+                for key, value in state.attributes.items()
+                if not (isinstance(key, tuple) and len(key) == 2 and key[0] == array)
+            }
+            if array in self._staging:
+                self._staging[array].drop(state.identity)
+            self._changed()
+
+    # Writing
+
+    def _stage(self, array: str) -> Staging:
+        staging = self._staging.get(array)
+        if staging is None:
+            staging = self._staging[array] = self._new_staging(array)
+        return staging
+
+    def _new_staging(self, array: str) -> Staging:
+        config = self.journal.config
+        return Staging(array, config.codec, config.filter, self.journal.storage.spill_folder())
+
+    def write_array(self, dataset: str, array: str, start: Sequence[int], data: object) -> None:
+        """Write `data` with its corner at `start`."""
+        with self.lock:
+            state = self.datasets.state(dataset)
+            entry = state.array(array)
+            cells = as_cells(data, entry.schema, array)
+            if start is None:
+                raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
+            region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
+            if cells.size == 0:
+                return
+            bases = self._bases(array, state, entry, region)
+            staging = self._stage(array)
+            for chunk, pending in cut_chunks(cells, entry, region, bases):
+                staging.put(state.identity, chunk, pending)
+                self._bound_memory()
+            self._changed()
+
+    def _bases(self, array: str, state: DatasetState, entry: ArrayEntry, region: Region) -> dict[int, NDArray[Any]]:
+        """Return the present cells of the chunks that the region takes only in part, by row of the region."""
+        if region.whole:
+            return {}
+        geometry = region.geometry
+        part = np.flatnonzero((geometry.extent != geometry.count).any(axis=1)).tolist()
+        bases = {}
+        for k in part:
+            extent = tuple(geometry.extent[k].tolist())
+            position = np.unravel_index(int(region.chunk[k]), entry.schema.grid) if entry.schema.grid else ()
+            corner = tuple(int(p) * c for p, c in zip(position, entry.schema.chunk_shape, strict=True))
+            found = self._read_group(array, entry.schema, [state.identity], [entry.generation], corner, extent)
+            cell = entry.schema.datatype.cell
+            bases[k] = found.reshape(-1) if cell is None else found.reshape(-1).view(cell)
+        return bases
+
+    def _bound_memory(self) -> None:
+        if sum(staging.raw_bytes for staging in self._staging.values()) <= _RAW_BUDGET:
+            return
+        for staging in self._staging.values():
+            staging.encode()
+        if sum(staging.encoded_bytes for staging in self._staging.values()) > _ENCODED_BUDGET:
+            for staging in self._staging.values():
+                staging.spill()
+
+    # Reading
+
+    def table(self, array: str) -> ChunkTable:
+        """Return the committed chunk table of an array name, reading the indexes of its segments when first asked."""
+        with self.lock:
+            table = self._tables.get(array)
+            if table is None:
+                refs = self.catalog.segments.get(array, [])
+                table = self._tables[array] = load_table(self.journal.storage, refs)
+            return table
+
+    def _read_group(
+        self,
+        array: str,
+        schema: ArraySchema,
+        ids: Sequence[int] | NDArray[np.int64],
+        generations: Sequence[int] | NDArray[np.int64],
+        start: tuple[int, ...],
+        count: tuple[int, ...],
+    ) -> NDArray[Any]:
+        """Read one box of arrays that have one schema: (N, *count)."""
+        region = plan_region(schema, start, count)
+        targets = Targets(
+            array, schema, np.asarray(ids, np.int64), np.asarray(generations, np.int64), self.datasets.name_of
+        )
+        with self.lock:
+            committed = self.table(array)
+            staging = self._staging.get(array)
+            if staging is not None:
+                # What is pending may be encoded, spilled or flushed by another thread: read it before that can happen.
+                encoded = staging.table()
+                tables = [committed] if encoded is None else [encoded, committed]
+                out = read_boxes(tables, targets, region)
+                staging.overlay(out, targets.ids.tolist(), region)
+                return out
+        return read_boxes([committed], targets, region, self._cache)
+
+    def read_array(
+        self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any] | None:
+        """Read a box of one array, None where the dataset lacks it."""
+        with self.lock:
+            state = self.datasets.state(dataset)
+            entry = state.arrays.get(array)
+        if entry is None:
+            return None
+        corner, count = check_region(entry.schema.shape, start, shape)
+        out: NDArray[Any] = self._read_group(array, entry.schema, [state.identity], [entry.generation], corner, count)
+        return out.reshape(count)
+
+    def _look_up(self, array: str, names: Sequence[str]) -> tuple[list[str], Arrays]:
+        if isinstance(names, str):
+            raise InvalidTypeError(f"dataset_names is a sequence of names, not the text {names!r}; write [{names!r}]")
+        wanted = list(names)
+        if not wanted:
+            raise InvalidValueError("dataset_names is empty; name at least one dataset")
+        with self.lock:
+            return wanted, self.datasets.arrays(array, wanted)
+
+    def read_across(
+        self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> list[NDArray[Any] | None]:
+        """Read the same box of one array from many datasets, None where one lacks it."""
+        wanted, arrays = self._look_up(array, names)
+        if (arrays.entry < 0).all() and array not in self.datasets.array_names():
+            raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
+        out: list[NDArray[Any] | None] = [None] * len(wanted)
+        groups = [(group, check_region(group[0].shape, start, shape)) for group in arrays.groups()]
+        for (schema, at, generations), (corner, count) in groups:
+            boxes = self._read_group(array, schema, arrays.ids[at], generations, corner, count)
+            for position, box in zip(at.tolist(), boxes, strict=True):
+                out[position] = box if isinstance(box, np.ndarray) else np.asarray(box, boxes.dtype)
+        return out
+
+    def read_stacked(
+        self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any]:
+        """Read the same box of one array from many datasets as one array (N, *box)."""
+        wanted, arrays = self._look_up(array, names)
+        if (arrays.entry < 0).any():
+            name = wanted[int(np.argmax(arrays.entry < 0))]
+            what = f"has no array {array!r}" if self.datasets.exists(name) else "is not in the store"
+            raise ArrayNotFoundError(f"dataset {name!r} {what}")
+        groups = list(arrays.groups())
+        first = groups[0][0]
+        for schema, at, _ in groups[1:]:
+            for what, mine, other in (
+                ("shape", schema.shape, first.shape),
+                ("dtype", schema.datatype.name, first.datatype.name),
+            ):
+                if mine != other:
+                    raise InvalidValueError(
+                        f"array {array!r} is of {what} {mine} in dataset {wanted[int(at[0])]!r} and of {other} in others, "
+                        "which cannot be stacked; read it with read_array_across"
+                    )
+        corner, count = check_region(first.shape, start, shape)
+        if len(groups) == 1:
+            return self._read_group(array, first, arrays.ids, groups[0][2], corner, count)
+        out: NDArray[Any] = np.empty((len(wanted), *count), first.memory_dtype)
+        for schema, at, generations in groups:
+            out[at] = self._read_group(array, schema, arrays.ids[at], generations, corner, count)
+        return out
+
+    def array_stats(self, dataset: str, array: str) -> dict[str, Any] | None:
+        """Return the statistics of an array as of the last flush."""
+        with self.lock:
+            state = self.datasets.state(dataset)
+            entry = state.arrays.get(array)
+            if entry is None or state.new:
+                return None
+            table = self.table(array)
+        return array_statistics(table, state.identity, entry.generation, entry.schema)
+
+    # Flushing
+
+    @property
+    def pending(self) -> bool:
+        """Whether a flush would change anything."""
+        return self.datasets.pending or bool(self._staging)
+
+    def flush(self) -> None:
+        """Commit everything that is pending.
+
+        A flush that fails leaves the store on disk as it was and keeps what is pending.
+        """
+        with self.lock:
+            drafts = {
+                array: draft for array, staging in self._staging.items() if (draft := staging.draft()) is not None
+            }
+            if not drafts and not self.datasets.pending:
+                self._forget_pending()
+                return
+            written: list[SegmentRef] = []
+            try:
+                written.extend(self._write_segment(array, draft) for array, draft in drafts.items())
+                changed, created = self.datasets.row_batches()
+            except BaseException:
+                self.journal.storage.delete(ref.key for ref in written)
+                raise
+            deleted = np.array(sorted(self.datasets.deleted.values()), np.int64)
+            self._commit(changed, created, deleted, (), tuple(written))
+            self._forget_pending()
+            self._extend_tables(written)
+            self.journal.checkpoint(self.catalog)
+
+    def _forget_pending(self) -> None:
+        for staging in self._staging.values():
+            staging.close()
+        self._staging = {}
+        self.datasets.committed()
+        self._changed()
+
+    def _write_segment(self, array: str, draft: SegmentDraft) -> SegmentRef:
+        key = f"arrays/{folder_name(array)}/{unique_name()}.seg"
+        size = self.journal.storage.write(key, draft.parts())
+        return SegmentRef(array, key, size, draft.footer)
+
+    def _commit(
+        self,
+        changed: RowBatch,
+        created: RowBatch,
+        deleted: NDArray[np.int64],
+        dropped: tuple[str, ...],
+        segments: tuple[SegmentRef, ...],
+    ) -> None:
+        """Commit changed and created rows; `created` go to a page where they are many."""
+        catalog = self.catalog
+        pages: tuple[PageRef, ...] = ()
+        rows = RowBatch.joined(changed, created)
+        if rows_go_to_page(len(created)):
+            pages, rows = (self.journal.write_page(created),), changed
+        changes = Changes(catalog.version + 1, self.datasets.next_id, pages, deleted, rows, dropped, segments)
+        try:
+            self.journal.commit(changes)
+        except ConflictError:
+            # Known not to have landed; after any other failure it may have, and then needs its segments.
+            self.journal.storage.delete(ref.key for ref in segments)
+            raise
+        catalog.apply(changes, [created] if pages else [])
+
+    def _extend_tables(self, written: Sequence[SegmentRef]) -> None:
+        for ref in written:
+            if ref.array in self._tables:
+                self._tables[ref.array] = self._tables[ref.array].added(*load_segment(self.journal.storage, ref))
+
+    def compact(self) -> None:
+        """Rewrite what lies in many segments or beside dead data, and remove the files that are no longer needed."""
+        with self.lock:
+            self.flush()
+            written: list[SegmentRef] = []
+            dropped: list[str] = []
+            try:
+                for array, refs in self.catalog.segments.items():
+                    staging = self._new_staging(array)
+                    if compact_array(array, refs, self.table(array), self.datasets, staging):
+                        dropped += [ref.key for ref in refs]
+                        draft = staging.draft()
+                        if draft is not None:
+                            written.append(self._write_segment(array, draft))
+                        staging.close()
+            except BaseException:
+                self.journal.storage.delete(ref.key for ref in written)
+                raise
+            if dropped:
+                self._commit(EMPTY_ROWS, EMPTY_ROWS, np.empty(0, np.int64), tuple(dropped), tuple(written))
+            self._tables = {}
+            self.journal.checkpoint(self.catalog, force=True)
+            self.journal.sweep(self.catalog)
+
+
+def _same_key(state: DatasetState, key: AttributeKey) -> AttributeKey:
+    """Return the key under which the attribute that is shown like `key` is kept, `key` itself where there is none."""
+    if key in state.attributes or isinstance(key, tuple):
+        return key
+    return next((known for known in state.attributes if flatten_key(known) == key), key)

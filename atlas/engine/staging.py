@@ -1,0 +1,200 @@
+"""What was written to one array name since the last flush: chunks not encoded yet, and encoded blocks.
+
+Not locked: the store's lock guards every call.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.engine.encoding import Compression, PendingChunk, encode_chunks
+from atlas.engine.spill import Spill
+from atlas.engine.tables import ChunkTable
+from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.planning.regions import Region
+
+__all__ = ["SegmentDraft", "Staging"]
+
+_serials = count()
+
+
+class _StagedSource:
+    """The encoded blocks of a staging, as a source for reads."""
+
+    def __init__(self, spill: Spill, blocks: BlockRows, name: str) -> None:
+        self.blocks = blocks
+        self.name = name
+        self._spill = spill
+
+    def read_into(
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+    ) -> None:
+        self._spill.read_into(offset, length, out, place)
+
+
+class SegmentDraft:
+    """A segment about to be written: the parts of the file in order, and the tables that close it."""
+
+    def __init__(self, spill: Spill, blocks: BlockRows, rows: ChunkRows) -> None:
+        self._spill = spill
+        self._source = blocks
+        offset = len(HEADER) + np.cumsum(blocks.stored) - blocks.stored
+        self.blocks = BlockRows(**(blocks.columns() | {"offset": offset}))
+        """Block table as it stands in the file."""
+        self.rows = rows
+        """Chunk table as it stands in the file."""
+        end = len(HEADER) + int(blocks.stored.sum())
+        self._tail, self.footer = encode_tail(self.blocks, rows, end)
+        self.size = end + len(self._tail)
+        """Bytes of the file."""
+
+    footer: Footer
+    """The footer."""
+
+    def parts(self) -> Iterator[bytes | NDArray[np.uint8]]:
+        """Yield the file in pieces."""
+        yield HEADER
+        offset, stored = self._source.offset, self._source.stored
+        # Neighbours are copied in one go: without dead blocks that is the whole spill.
+        breaks = np.flatnonzero(offset[1:] != (offset + stored)[:-1]) + 1
+        for first, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(offset)], strict=True):
+            if stop > first:
+                yield from self._spill.stretch(int(offset[first]), int(offset[stop - 1] + stored[stop - 1]))
+        yield self._tail
+
+
+class Staging:
+    """Pending chunks of one array name over all datasets."""
+
+    def __init__(self, name: str, codec: str, forced_filter: str, folder: Path | None) -> None:
+        self._name = name
+        self._compression = Compression(codec, forced_filter)
+        self._raw: dict[int, dict[int, PendingChunk]] = {}
+        self.raw_bytes = 0
+        """Bytes of chunks that are not encoded yet, about."""
+        self._spill = Spill(folder)
+        self._blocks: list[BlockRows] = []
+        self._block_count = 0
+        self._heads: list[NDArray[np.int64]] = []
+        self._rows: list[ChunkRows] = []
+        self._table: ChunkTable | None = None
+        self._serial = next(_serials)
+
+    # Writing
+
+    @property
+    def encoded_bytes(self) -> int:
+        """Bytes of encoded blocks held in memory."""
+        return self._spill.in_memory
+
+    def pending(self, dataset: int, chunk: int) -> PendingChunk | None:
+        """Return a chunk that is not encoded yet."""
+        return self._raw.get(dataset, {}).get(chunk)
+
+    def put(self, dataset: int, chunk: int, pending: PendingChunk) -> None:
+        """Keep a chunk, in place of what was written of it before. Its cells belong to the staging from now on."""
+        chunks = self._raw.setdefault(dataset, {})
+        before = chunks.get(chunk)
+        chunks[chunk] = pending
+        self.raw_bytes += _weight(pending) - (_weight(before) if before is not None else 0)
+
+    def drop(self, dataset: int) -> None:
+        """Forget what was written to the array of a dataset."""
+        for pending in self._raw.pop(dataset, {}).values():
+            self.raw_bytes -= _weight(pending)
+        if any((rows.dataset == dataset).any() for rows in self._rows):
+            self._rows = [rows.take(rows.dataset != dataset) for rows in self._rows]
+            self._table = None
+
+    def encode(self) -> None:
+        """Encode every chunk that waits."""
+        if not self._raw:
+            return
+        chunks = [
+            ((dataset, chunk), pending)
+            for dataset, of_dataset in self._raw.items()
+            for chunk, pending in of_dataset.items()
+        ]
+        chunks.sort(key=lambda item: item[0])
+        for encoded in encode_chunks(chunks, self._compression):
+            begin = self._spill.append(encoded.stored)
+            blocks = encoded.blocks
+            self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
+            block = np.where(encoded.rows.block >= 0, encoded.rows.block + self._block_count, encoded.rows.block)
+            self._heads.append(np.unique(block[block >= 0]))
+            self._rows.append(ChunkRows(**(encoded.rows.columns() | {"block": block})))
+            self._block_count += len(blocks)
+        self._raw, self.raw_bytes, self._table = {}, 0, None
+
+    def spill(self) -> None:
+        """Move encoded blocks to the temporary file."""
+        self._spill.to_disk()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._spill.close()
+        self._raw, self._rows, self._blocks, self._table = {}, [], [], None
+
+    # Reading
+
+    def table(self) -> ChunkTable | None:
+        """Return the newest encoded rows, None where there are none."""
+        if self._table is None and any(len(rows) for rows in self._rows):
+            blocks: BlockRows = BlockRows.joined(self._blocks)
+            source = _StagedSource(self._spill, blocks, f"pending data {self._serial} of {self._name}")
+            self._table = ChunkTable.of([(source, rows) for rows in self._rows])
+        return self._table
+
+    def overlay(self, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
+        """Lay the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
+        if not self._raw:
+            return
+        geometry = region.geometry
+        for row, dataset in enumerate(ids):
+            chunks = self._raw.get(dataset)
+            if chunks is None:
+                continue
+            for k, chunk in enumerate(region.chunk.tolist()):
+                pending = chunks.get(chunk)
+                if pending is not None:
+                    cells = pending.cells.reshape(geometry.extent[k])
+                    first, size, target = (column[k].tolist() for column in geometry[1:4])
+                    source = tuple(slice(f, f + n) for f, n in zip(first, size, strict=True))
+                    place = tuple(slice(t, t + n) for t, n in zip(target, size, strict=True))
+                    out[row][place] = cells.view(pending.schema.memory_dtype)[source]
+
+    # Flushing
+
+    def draft(self) -> SegmentDraft | None:
+        """Encode what waits and return the segment to write, None where nothing is pending."""
+        self.encode()
+        table = self.table()
+        if table is None:
+            return None
+        rows = table.rows
+        blocks: BlockRows = BlockRows.joined(self._blocks)
+        block = rows.block
+        alive = np.zeros(len(blocks), bool)
+        if len(blocks):
+            # A cut chunk's blocks follow its first up to the next chunk's first, and live as long as that one does.
+            heads = np.concatenate(self._heads)
+            owner = np.searchsorted(heads, np.arange(len(blocks)), side="right") - 1
+            alive = np.isin(heads, rows.block)[owner]
+            block = np.where(rows.block >= 0, (np.cumsum(alive) - 1)[rows.block], rows.block)
+        return SegmentDraft(self._spill, blocks.take(alive), ChunkRows(**(rows.columns() | {"block": block})))
+
+
+def _weight(pending: PendingChunk) -> int:
+    # A str costs about fifty bytes beside its text.
+    return pending.cells.nbytes * (8 if pending.cells.dtype == object else 1)

@@ -1,0 +1,158 @@
+"""String chunks: cells to bytes and back. Bytes are gathered by kernels; only the making of str objects holds the GIL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas import kernels
+from atlas.engine.threads import run_all, thread_count
+from atlas.errors import CorruptStoreError, InvalidTypeError
+from atlas.format.attributes import recover_text
+from atlas.kernels import BlockFault, Pieces
+from atlas.planning.pieces import Batch, plan_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.engine.reading import Found, Targets
+    from atlas.engine.tables import ChunkTable, Source
+    from atlas.kernels import BlockTable
+    from atlas.planning.regions import Region
+
+    Loader = Callable[[Source, NDArray[np.int64]], tuple[NDArray[np.uint8], BlockTable]]
+
+__all__ = ["as_text", "cell_of_chunk", "encode_cells", "read_text", "text_statistics"]
+
+NO_CELL = 2**64 - 1
+"""Position that stands for "no value" in the statistics of a string chunk."""
+
+
+def as_text(data: NDArray[Any]) -> NDArray[Any]:
+    """Return text data as a C-contiguous object array of str.
+
+    bytes are taken as UTF-8; surrogate escapes are recovered where they decode, else replaced.
+
+    Raises `InvalidTypeError` for a cell that is neither str nor bytes.
+    """
+    cells: list[Any] = data.ravel().tolist()
+    out = np.empty(data.size, object)
+    out[:] = [_text(cell) for cell in cells]
+    return out.reshape(data.shape)
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, str):
+        if cell.isascii():
+            return str(cell)
+        return recover_text(cell)
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    raise InvalidTypeError(f"a string array takes str and bytes, not {type(cell).__name__} {cell!r}")
+
+
+def encode_cells(cells: list[str]) -> bytes:
+    """Return a string chunk: the byte lengths of its cells as u32, then their UTF-8 bytes."""
+    joined = "".join(cells)
+    if joined.isascii():
+        return np.fromiter(map(len, cells), "<u4", len(cells)).tobytes() + joined.encode()
+    encoded = [cell.encode() for cell in cells]
+    return np.fromiter(map(len, encoded), "<u4", len(cells)).tobytes() + b"".join(encoded)
+
+
+def text_statistics(cells: list[str], fill: str | None) -> tuple[int, int, int]:
+    """Return the number of cells equal to `fill`, and the positions of the smallest and largest of the others."""
+    values = cells if fill is None else [cell for cell in cells if cell != fill]
+    if not values:
+        return len(cells), NO_CELL, NO_CELL
+    return len(cells) - len(values), cells.index(min(values)), cells.index(max(values))
+
+
+def read_text(found: Found, targets: Targets, region: Region, out: NDArray[Any], load: Loader) -> None:
+    """Set the boxes of the string chunks `found` in `out`, (N, *box) of objects."""
+    order = np.argsort(found.block, kind="stable")
+    block, chunk, target = found.block[order], found.chunk[order], found.target[order]
+    place = found.place[order]
+    zeros = np.zeros(len(block), np.int64)
+    pieces = Pieces(block, place, zeros, region.cells[chunk], chunk, target)
+    cells_of = {k: kernels.box_cells(region.geometry, k) for k in np.unique(chunk).tolist()}
+    flat = out.reshape(len(out), -1)
+
+    def read(batch: Batch) -> tuple[Batch, NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
+        mine = slice(batch.first, batch.stop)
+        wanted = np.searchsorted(batch.blocks, block[mine])
+        try:
+            buffer, table = load(found.source, batch.blocks)
+            begins = np.cumsum(table.raw) - table.raw
+            raw = np.empty(int(table.raw.sum()), np.uint8)
+            kernels.decode_blocks(buffer, table, raw, begins)
+            return batch, *gather_cells(raw, begins[wanted] + place[mine], chunk[mine], begins + table.raw, wanted)
+        except BlockFault as fault:
+            at = batch.first + int(np.argmax(wanted == fault.block))
+            raise targets.damage(found.source, fault.reason, int(target[at])) from fault
+
+    def gather_cells(
+        raw: NDArray[np.uint8],
+        begin: NDArray[np.int64],
+        chunks: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        blocks: NDArray[np.int64],
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
+        counts = region.cells[chunks]
+        starts = np.cumsum(counts + 1) - counts - 1
+        bounds = np.empty(int((counts + 1).sum()), np.int64)
+        try:
+            kernels.text_bounds(raw, begin, counts, bounds, starts)
+        except BlockFault as fault:  # which counts chunks, where the reader wants the block
+            raise BlockFault(int(blocks[fault.block]), fault.reason) from fault
+        beyond = bounds[starts + counts] > ends[blocks]
+        if beyond.any():
+            raise BlockFault(int(blocks[np.argmax(beyond)]), "place")
+        inside = [cells_of[k][0] + start for k, start in zip(chunks.tolist(), starts.tolist(), strict=True)]
+        picked = np.concatenate(inside)
+        return *kernels.gather_text(raw, bounds[picked], bounds[picked + 1]), [len(cells) for cells in inside]
+
+    for batch, blob, offsets, counts in run_all(read, plan_batches(pieces, found.source.blocks.stored, thread_count())):
+        values = _strings(blob, offsets)
+        begin = 0
+        for at, count in zip(range(batch.first, batch.stop), counts, strict=True):
+            flat[target[at], cells_of[int(chunk[at])][1]] = values[begin : begin + count]
+            begin += count
+
+
+def _strings(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the strings whose bytes lie between consecutive `offsets`."""
+    data, bounds = blob.tobytes(), offsets.tolist()
+    values = np.empty(len(bounds) - 1, object)
+    if data.isascii():  # slicing one str is several times faster than decoding each cell
+        text = data.decode("ascii")
+        values[:] = [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    else:
+        values[:] = [data[a:b].decode("utf-8", "replace") for a, b in zip(bounds, bounds[1:], strict=False)]
+    return values
+
+
+def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[int], load: Loader) -> list[str]:
+    """Return the strings at `positions` in the chunk of that row, which has so many cells.
+
+    Raises `CorruptStoreError` where the chunk's block is damaged.
+    """
+    source = table.sources[int(table.source[row])]
+    try:
+        buffer, blocks = load(source, table.rows.block[row : row + 1])
+        raw = kernels.decode_block(buffer, blocks, 0)
+        bounds = np.empty(cells + 1, np.int64)
+        place = table.rows.place[row : row + 1].astype(np.int64)
+        kernels.text_bounds(raw, place, np.array([cells]), bounds, np.zeros(1, np.int64))
+        if max(positions) >= cells:
+            raise BlockFault(0, "place")
+    except BlockFault as fault:
+        raise CorruptStoreError(
+            f"{source.name} is damaged ({fault.reason}): a string chunk cannot be read; restore the file from a copy",
+            key=source.name,
+        ) from fault
+    return [raw[bounds[at] : bounds[at + 1]].tobytes().decode("utf-8", "replace") for at in positions]

@@ -1,0 +1,130 @@
+"""Columns of a segment's index: fixed-width integers, small on disk and NumPy arrays in memory. No I/O.
+
+An index is a directory of columns followed by their payloads (docs/format.md, "Index"). A column is kept in the
+smallest of five encodings, so that the columns most stores hold constant cost nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+import zstandard
+
+from atlas.errors import CorruptStoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+__all__ = ["decode_columns", "encode_columns"]
+
+_DTYPES = (np.dtype("<u1"), np.dtype("<i8"), np.dtype("<u8"))
+_PLAIN, _CONSTANT, _SEQUENCE, _PACKED, _DELTAS = range(5)
+_COUNT = struct.Struct("<Q")
+_ENTRY = struct.Struct("<16sBB6xQQQ")
+_LEVEL = 3
+
+
+def _shuffled(values: NDArray[Any]) -> bytes:
+    width = values.dtype.itemsize
+    return np.ascontiguousarray(values.view(np.uint8).reshape(-1, width).T).tobytes()
+
+
+def _encode(values: NDArray[Any]) -> tuple[int, bytes]:
+    if len(values) == 0:
+        return _PLAIN, b""
+    if (values == values[0]).all():
+        return _CONSTANT, values[:1].tobytes()
+    wide = values.dtype.itemsize == 8
+    steps = values[1:] - values[:-1] if wide else values[:0]
+    if wide and (steps == steps[0]).all():
+        return _SEQUENCE, values[:1].tobytes() + steps[:1].tobytes()
+    compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+    candidates = [(_PLAIN, values.tobytes()), (_PACKED, compress(_shuffled(values)))]
+    if wide:
+        candidates.append((_DELTAS, compress(_shuffled(np.concatenate([values[:1], steps])))))
+    return min(candidates, key=lambda candidate: len(candidate[1]))
+
+
+def encode_columns(columns: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return the index that holds `columns`, which are 1-D arrays of uint8, int64 or uint64 by name."""
+    entries, payloads = [], []
+    offset = _COUNT.size + _ENTRY.size * len(columns)
+    for name, values in columns.items():
+        dtype = values.dtype.newbyteorder("<")
+        encoding, payload = _encode(np.ascontiguousarray(values, dtype))
+        entries.append(
+            _ENTRY.pack(name.encode("ascii"), _DTYPES.index(dtype), encoding, len(values), offset, len(payload))
+        )
+        payloads.append(payload)
+        offset += len(payload)
+    return b"".join([_COUNT.pack(len(columns)), *entries, *payloads])
+
+
+def _unshuffled(payload: bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    expected = count * dtype.itemsize
+    if zstandard.frame_content_size(payload) != expected:
+        raise CorruptStoreError(f"its zstd frame does not declare the {expected} bytes of {count} values")
+    raw = zstandard.ZstdDecompressor().decompress(payload, max_output_size=expected)
+    if len(raw) != expected:
+        raise CorruptStoreError(f"it decodes to {len(raw)} bytes instead of {expected}")
+    planes = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, count)
+    return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
+
+
+def _decode(encoding: int, payload: bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    needs = {_PLAIN: count * dtype.itemsize, _CONSTANT: dtype.itemsize, _SEQUENCE: 2 * dtype.itemsize}
+    if encoding in needs and len(payload) != needs[encoding]:
+        raise CorruptStoreError(f"it has {len(payload)} bytes where its encoding needs {needs[encoding]}")
+    if encoding == _PLAIN:
+        return np.frombuffer(payload, dtype).copy()
+    if encoding == _CONSTANT:
+        return np.full(count, np.frombuffer(payload, dtype)[0], dtype)
+    if encoding == _SEQUENCE:
+        start, step = np.frombuffer(payload, dtype)
+        with np.errstate(over="ignore"):
+            return np.asarray(start + step * np.arange(count, dtype=dtype), dtype)
+    if encoding == _PACKED:
+        return _unshuffled(payload, dtype, count)
+    if encoding == _DELTAS:
+        return np.cumsum(_unshuffled(payload, dtype, count), dtype=dtype)
+    raise CorruptStoreError(f"its encoding {encoding} is unknown")
+
+
+def decode_columns(index: bytes, counts: Mapping[str, tuple[str, int]]) -> dict[str, NDArray[Any]]:
+    """Return the columns named by `counts`, which gives each one's dtype and number of values.
+
+    Columns that are not asked for are passed over. Raises `CorruptStoreError` for a missing column, another dtype
+    or number of values, and payloads outside the index or of a wrong length. The caller has to have bounded the
+    counts: a constant column of any length takes eight bytes.
+    """
+    if len(index) < _COUNT.size:
+        raise CorruptStoreError(f"the index has {len(index)} bytes, less than its column count takes")
+    (number,) = _COUNT.unpack_from(index)
+    if number > (len(index) - _COUNT.size) // _ENTRY.size:
+        raise CorruptStoreError(f"the index of {len(index)} bytes declares {number} columns")
+    columns: dict[str, NDArray[Any]] = {}
+    for at in range(number):
+        raw_name, dtype_code, encoding, count, offset, length = _ENTRY.unpack_from(
+            index, _COUNT.size + at * _ENTRY.size
+        )
+        name = raw_name.rstrip(b"\0").decode("ascii", "replace")
+        if name not in counts:
+            continue
+        expected_dtype, expected_count = counts[name]
+        if dtype_code >= len(_DTYPES) or _DTYPES[dtype_code] != np.dtype(expected_dtype) or count != expected_count:
+            raise CorruptStoreError(f"index column {name!r} is not {expected_count} values of {expected_dtype}")
+        if offset > len(index) or length > len(index) - offset:
+            raise CorruptStoreError(f"index column {name!r} lies outside the index")
+        try:
+            columns[name] = _decode(encoding, index[offset : offset + length], _DTYPES[dtype_code], count)
+        except (CorruptStoreError, zstandard.ZstdError, ValueError) as error:
+            raise CorruptStoreError(f"index column {name!r} is damaged: {error}") from error
+    missing = [name for name in counts if name not in columns]
+    if missing:
+        raise CorruptStoreError(f"the index lacks the column {missing[0]!r}")
+    return columns

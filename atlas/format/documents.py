@@ -1,0 +1,136 @@
+"""Metadata documents as bytes: JSON or MessagePack, plain or compressed, always with a checksum. No I/O.
+
+The first field of every document, `xxh64`, holds the XXH64 (seed 0) of the uncompressed document in which those
+sixteen digits are written as zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import lz4.frame
+import orjson
+import ormsgpack
+import xxhash
+import zstandard
+
+from atlas.errors import CorruptStoreError, InvalidTypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["CHECKPOINT_NAMES", "Encoding", "parse_encoding"]
+
+_FORMATS = {"json": "json", "msgpack": "msgpack", "mp": "msgpack"}
+_COMPRESSIONS = {"none": "", "uncompressed": "", "zstd": ".zst", "lz4": ".lz4"}
+_ZEROS = "0" * 16
+# A document may decode to at most this many times its stored bytes (plus a little): names and values differ, so no
+# honest document comes near, and a decompression bomb stays a small one.
+_MOST_EXPANSION = 2000
+_FREE_EXPANSION = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How the documents of a store are written."""
+
+    format: str
+    """"json" or "msgpack"."""
+    suffix: str
+    """"" for plain, ".zst" or ".lz4"."""
+
+    @property
+    def extension(self) -> str:
+        """File name extension, such as ".json.zst"."""
+        return f".{self.format}{self.suffix}"
+
+    @property
+    def checkpoint(self) -> str:
+        """Key of the checkpoint document."""
+        return f"atlas{self.extension}"
+
+    def compressed(self) -> Encoding:
+        """Return the same format, compressed with zstd unless it is compressed already."""
+        return self if self.suffix else Encoding(self.format, ".zst")
+
+    def encode(self, document: dict[str, Any]) -> bytes:
+        """Return the bytes of `document`, a checksum put before its fields."""
+        packed = _pack(self.format, {"xxh64": _ZEROS} | document)
+        at = packed.index(_ZEROS.encode())
+        body = packed[:at] + xxhash.xxh64_hexdigest(packed).encode() + packed[at + 16 :]
+        if self.suffix == ".zst":
+            return zstandard.ZstdCompressor(level=3).compress(body)
+        if self.suffix == ".lz4":
+            return bytes(lz4.frame.compress(body, store_size=True))
+        return body
+
+    def decode(self, stored: bytes) -> dict[str, Any]:
+        """Return the document that `stored` holds, without its checksum, which is checked.
+
+        Raises `CorruptStoreError` where anything is wrong.
+        """
+        body = self._expanded(stored)
+        # The digits stand at a fixed place: after `{"xxh64":"` in JSON, after a one to five byte map header, the
+        # key and the string header in MessagePack.
+        at = body.find(b"xxh64", 0, 16) + (8 if self.format == "json" else 6)
+        if not 8 <= at <= 24 or len(body) < at + 16:
+            raise CorruptStoreError("it does not begin with a checksum")
+        zeroed = body[:at] + _ZEROS.encode() + body[at + 16 :]
+        if xxhash.xxh64_hexdigest(zeroed).encode() != body[at : at + 16]:
+            raise CorruptStoreError("its checksum does not match")
+        try:
+            document = orjson.loads(body) if self.format == "json" else ormsgpack.unpackb(body)
+        except ValueError as error:
+            raise CorruptStoreError(f"it is not {self.format}: {error}") from error
+        if not isinstance(document, dict) or "xxh64" not in document:
+            raise CorruptStoreError("it is not a document of a store")
+        del document["xxh64"]
+        return document
+
+    def _expanded(self, stored: bytes) -> bytes:
+        limit = len(stored) * _MOST_EXPANSION + _FREE_EXPANSION
+        try:
+            if self.suffix == ".zst":
+                declared = zstandard.frame_content_size(stored)
+                if not 0 <= declared <= limit:
+                    raise CorruptStoreError(f"its {len(stored)} bytes declare to decode to {declared}")
+                return zstandard.ZstdDecompressor().decompress(stored, max_output_size=limit)
+            if self.suffix == ".lz4":
+                decoder = lz4.frame.LZ4FrameDecompressor()
+                body = decoder.decompress(stored, max_length=limit)
+                if not decoder.eof:
+                    raise CorruptStoreError("its lz4 frame is cut short or decodes to more than it may")
+                return bytes(body)
+        except (zstandard.ZstdError, RuntimeError, EOFError, MemoryError, ValueError) as error:
+            raise CorruptStoreError(f"it cannot be decompressed: {error}") from error
+        return stored
+
+
+def _pack(form: str, document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document) if form == "json" else ormsgpack.packb(document)
+
+
+def parse_encoding(meta_format: object, meta_compression: object) -> Encoding:
+    """Return the encoding that `create`'s arguments name, in any case.
+
+    Raises `InvalidValueError` for unknown names, `InvalidTypeError` for what is no str.
+    """
+    for name, value in (("meta_format", meta_format), ("meta_compression", meta_compression)):
+        if not isinstance(value, str):
+            raise InvalidTypeError(f"{name} is a str, not {type(value).__name__} {value!r}")
+    assert isinstance(meta_format, str)
+    assert isinstance(meta_compression, str)
+    if meta_format.lower() not in _FORMATS:
+        raise InvalidValueError(f"unknown meta_format {meta_format!r}; use one of {', '.join(_FORMATS)}")
+    if meta_compression.lower() not in _COMPRESSIONS:
+        raise InvalidValueError(f"unknown meta_compression {meta_compression!r}; use one of {', '.join(_COMPRESSIONS)}")
+    return Encoding(_FORMATS[meta_format.lower()], _COMPRESSIONS[meta_compression.lower()])
+
+
+CHECKPOINT_NAMES = {
+    Encoding(form, suffix).checkpoint: Encoding(form, suffix)
+    for form in ("json", "msgpack")
+    for suffix in ("", ".zst", ".lz4")
+}
+"""The six names a checkpoint may have, with their encodings; a store has exactly one of them."""

@@ -1,0 +1,154 @@
+"""The dtypes that are stored: their names, NumPy twins, and what each takes as fill value. No I/O."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError, UnsupportedDtypeError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["DATATYPES", "SUPPORTED", "DataType", "Fill", "check_fill", "parse_dtype"]
+
+type_names = (
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
+)  # fmt: skip
+
+Fill = int | float | str
+"""A fill value as Python keeps it: int for integers and timestamps (nanoseconds), float, or str."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataType:
+    """One dtype of the store."""
+
+    name: str
+    """Canonical name, as written on disk and returned by `array_meta`."""
+    memory: np.dtype[Any]
+    """What reads return: little-endian; datetime64[ns] for timestamps, object (of str) for strings."""
+    cell: np.dtype[Any] | None
+    """What a stored cell is, None for strings, which are of variable length. Timestamps are int64 nanoseconds."""
+    kind: str
+    """"int", "uint", "float", "timestamp" or "string"."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a stored cell; 1 for strings, whose chunks are runs of bytes."""
+        return 1 if self.cell is None else self.cell.itemsize
+
+
+def _numeric(name: str) -> DataType:
+    dtype = np.dtype(name).newbyteorder("<")
+    kind = {"i": "int", "u": "uint", "f": "float"}[dtype.kind]
+    return DataType(name, dtype, dtype, kind)
+
+
+DATATYPES: dict[str, DataType] = {name: _numeric(name) for name in type_names} | {
+    "timestamp_nanoseconds": DataType("timestamp_nanoseconds", np.dtype("<M8[ns]"), np.dtype("<i8"), "timestamp"),
+    "string": DataType("string", np.dtype(object), None, "string"),
+}
+SUPPORTED = ", ".join(DATATYPES)
+
+_ALIASES = {name: name for name in DATATYPES} | {
+    "str": "string",
+    "timestamp_ns": "timestamp_nanoseconds",
+    "datetime64[ns]": "timestamp_nanoseconds",
+} | {f"{kind[0]}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
+    "f32": "float32",
+    "f64": "float64",
+}  # fmt: skip
+_RESERVED = ("bool", "binary", "list", "fixed_size_list")
+
+
+def _unsupported(dtype: object) -> UnsupportedDtypeError:
+    return UnsupportedDtypeError(f"arrays of dtype {dtype} are not stored; the dtypes supported are {SUPPORTED}")
+
+
+def parse_dtype(dtype: object) -> DataType:
+    """Return the `DataType` that `dtype` names: a name of the page (any case), a NumPy dtype or a scalar type.
+
+    Raises `UnsupportedDtypeError` for a known dtype that is not stored, `InvalidValueError` for text that names
+    none, `InvalidTypeError` for what cannot be a dtype.
+    """
+    if isinstance(dtype, DataType):
+        return dtype
+    if isinstance(dtype, str):
+        text = dtype.strip().lower()
+        if text in _ALIASES:
+            return DATATYPES[_ALIASES[text]]
+        if text.startswith(_RESERVED):
+            raise _unsupported(dtype)
+        try:
+            return _from_numpy(np.dtype(dtype))
+        except TypeError:
+            raise InvalidValueError(f"unknown dtype {dtype!r}; the dtypes supported are {SUPPORTED}") from None
+    if dtype is None:
+        raise InvalidTypeError(f"a dtype is needed; the dtypes supported are {SUPPORTED}")
+    try:
+        return _from_numpy(np.dtype(dtype))  # type: ignore[call-overload]
+    except UnsupportedDtypeError:
+        raise
+    except TypeError:
+        raise InvalidTypeError(f"{dtype!r} is not a dtype; the dtypes supported are {SUPPORTED}") from None
+
+
+def _from_numpy(dtype: np.dtype[Any]) -> DataType:
+    if dtype.kind in "iuf" and dtype.name in DATATYPES:
+        return DATATYPES[dtype.name]
+    if dtype.kind == "M" and np.datetime_data(dtype) == ("ns", 1):
+        return DATATYPES["timestamp_nanoseconds"]
+    if dtype.kind in "OSUT":
+        return DATATYPES["string"]
+    raise _unsupported(dtype)
+
+
+def check_fill(datatype: DataType, fill: object) -> Fill | None:
+    """Return `fill` as the Python scalar that stands for it, None for no fill.
+
+    Integers take an int (no bool, no float), floats an int or float, strings a str, timestamps an int of
+    nanoseconds or a datetime64; NumPy scalars of the fitting kind are taken too.
+
+    Raises `InvalidTypeError` for another kind and `OutOfRangeError` for an integer outside the dtype.
+    """
+    if fill is None:
+        return None
+    kind = datatype.kind
+    if kind == "timestamp" and isinstance(fill, np.datetime64):
+        return _nanoseconds(fill)
+    value = (
+        fill.item() if isinstance(fill, np.generic) and not isinstance(fill, np.datetime64 | np.timedelta64) else fill
+    )
+    if kind == "string" and isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            raise OutOfRangeError(f"fill_value {value!r} is too large for {datatype.name}") from None
+        if datatype.name == "float32" and math.isfinite(number) and not np.isfinite(np.float64(number).astype("f4")):
+            raise OutOfRangeError(f"fill_value {value!r} is too large for float32")
+        return number
+    if kind in {"int", "uint", "timestamp"} and isinstance(value, int) and not isinstance(value, bool):
+        assert datatype.cell is not None
+        limits = np.iinfo(datatype.cell)
+        if not limits.min <= value <= limits.max:
+            raise OutOfRangeError(
+                f"fill_value {value} is outside {datatype.name}, which holds {limits.min} to {limits.max}"
+            )
+        return value
+    takes = {"int": "an int", "uint": "an int", "float": "an int or a float", "string": "a str"}.get(
+        kind, "an int of nanoseconds or a datetime64"
+    )
+    raise InvalidTypeError(f"fill_value of a {datatype.name} array is {takes}, not {type(fill).__name__} {fill!r}")
+
+
+def _nanoseconds(value: np.datetime64) -> int:
+    exact = value.astype("M8[ns]")
+    if not np.isnat(value) and exact.astype(value.dtype) != value:
+        raise OutOfRangeError(f"fill_value {value} is outside what 64 bits of nanoseconds hold")
+    return int(exact.astype(np.int64))

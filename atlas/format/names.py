@@ -1,0 +1,46 @@
+"""Names of datasets, arrays and dimensions, and the folder a name becomes on disk. Pure text; no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+
+from atlas.errors import InvalidNameError, InvalidTypeError
+
+__all__ = ["check_name", "folder_name"]
+
+# Bytes that every file system and object store keeps as they are.
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
+# File systems allow 255 bytes in a name; a longer folder is cut and told apart by a digest of the whole name.
+_LONGEST_FOLDER = 200
+
+
+def check_name(kind: str, name: object) -> str:
+    """Return `name` if a `kind` ("dataset", "array") may be called so.
+
+    A name is any non-empty text without `/` and NUL that does not begin with `_`, is not `.` or `..` and can be
+    written as UTF-8.
+
+    Raises `InvalidTypeError` for what is no str and `InvalidNameError` for a name that breaks the rule.
+    """
+    if not isinstance(name, str):
+        raise InvalidTypeError(f"a {kind} name is text, not {type(name).__name__}: {name!r}")
+    if not name:
+        raise InvalidNameError(f"a {kind} name may not be empty")
+    if "/" in name or "\0" in name or name.startswith("_") or name in {".", ".."}:
+        raise InvalidNameError(
+            f"{name!r} cannot name a {kind}: use a name without '/' that does not begin with '_' and is not '.' or '..'"
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidNameError(f"{name!r} cannot name a {kind}: it holds a surrogate, which UTF-8 lacks") from error
+    return name
+
+
+def folder_name(name: str) -> str:
+    """Folder for the array `name`: its UTF-8 bytes, those outside ``A-Z a-z 0-9 - _ .`` percent-encoded."""
+    folder = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode())
+    if len(folder) > _LONGEST_FOLDER:
+        digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+        folder = f"{folder[:_LONGEST_FOLDER]}%{digest}"
+    return folder

@@ -1,0 +1,189 @@
+"""What is declared of an array: dtype, dimensions, shape, chunk shape, fill value. No I/O."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.errors import CorruptStoreError, InvalidNameError, InvalidTypeError, InvalidValueError, OutOfRangeError
+from atlas.format.dtypes import DATATYPES, DataType, Fill, check_fill, parse_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+__all__ = ["ArraySchema", "check_index", "make_schema", "schema_from_json", "schema_to_json"]
+
+_LARGEST = 2**63 - 1
+
+
+def check_index(what: str, value: object) -> int:
+    """Return `value` as an int of 0 to 2**63-1.
+
+    Raises `InvalidTypeError` for what is no integer, `OutOfRangeError` for one outside.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidTypeError(f"{what} holds whole numbers, not {type(value).__name__} {value!r}") from None
+    if isinstance(value, bool | np.bool_):
+        raise InvalidTypeError(f"{what} holds whole numbers, not bool {value!r}")
+    if not 0 <= number <= _LARGEST:
+        raise OutOfRangeError(f"{what} holds {number}; it takes whole numbers from 0 to 2**63-1")
+    return number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArraySchema:
+    """A declared array. Two are equal where `key` is."""
+
+    datatype: DataType
+    """The dtype of its cells."""
+    dims: tuple[str, ...]
+    """Dimension names, one an axis."""
+    shape: tuple[int, ...]
+    """Length of each axis; may be 0."""
+    chunk_shape: tuple[int, ...]
+    """Length of a chunk along each axis, at least 1 but on axes of length 0; may exceed the axis."""
+    fill: Fill | None
+    """What unwritten cells read as, and what counts as null; None where none was declared."""
+    fill_bits: bytes = field(init=False)
+    """The cell an unwritten place reads as: little-endian bytes, or UTF-8 for strings."""
+    size: int = field(init=False)
+    """Number of cells."""
+    grid: tuple[int, ...] = field(init=False)
+    """Number of chunks along each axis."""
+    key: tuple[object, ...] = field(init=False)
+    """What makes two declarations the same: fills by their bits, so that NaN is NaN and -0.0 is not 0.0."""
+
+    def __post_init__(self) -> None:
+        """Derive what every read needs."""
+        cell = self.datatype.cell
+        if cell is None:
+            bits = str(self.fill or "").encode()
+        else:
+            bits = (
+                np.array(0 if self.fill is None else self.fill, np.float64 if cell.kind == "f" else cell)
+                .astype(cell)
+                .tobytes()
+            )
+        object.__setattr__(self, "fill_bits", bits)
+        object.__setattr__(self, "size", math.prod(self.shape))
+        grid = tuple(-(-n // max(c, 1)) for n, c in zip(self.shape, self.chunk_shape, strict=True))
+        object.__setattr__(self, "grid", grid)
+        fill = np.float64(self.fill).tobytes() if isinstance(self.fill, float) else self.fill
+        key = (self.datatype.name, self.dims, self.shape, self.chunk_shape, type(self.fill), fill)
+        object.__setattr__(self, "key", key)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both declare the same."""
+        return isinstance(other, ArraySchema) and self.key == other.key
+
+    def __hash__(self) -> int:
+        """Return the hash of `key`."""
+        return hash(self.key)
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks of the grid."""
+        return math.prod(self.grid)
+
+    @property
+    def memory_dtype(self) -> np.dtype[Any]:
+        """The dtype of arrays that reads return."""
+        return self.datatype.memory
+
+
+def _axis_tuple(what: str, values: Iterable[object]) -> tuple[int, ...]:
+    if isinstance(values, str | bytes):
+        raise InvalidTypeError(f"{what} is a sequence of whole numbers, not {values!r}")
+    try:
+        items = tuple(values)
+    except TypeError:
+        raise InvalidTypeError(f"{what} is a sequence of whole numbers, not {values!r}") from None
+    return tuple(check_index(what, value) for value in items)
+
+
+def _dimension_names(dims: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(dims, str | bytes):
+        raise InvalidTypeError(f"dims is a sequence of names, not the text {dims!r}; write [{dims!r}]")
+    names = tuple(dims)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"dimension names are text, not {type(name).__name__}: {name!r}")
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidNameError(f"dimension name {name!r} holds a surrogate, which UTF-8 lacks") from error
+    return names
+
+
+def make_schema(
+    dtype: object,
+    dims: Sequence[str],
+    shape: Sequence[int],
+    chunk_shape: Sequence[int] | None = None,
+    fill_value: object = None,
+) -> ArraySchema:
+    """Check a declaration and return its schema.
+
+    Raises `InvalidValueError`, `InvalidTypeError`, `OutOfRangeError` or `UnsupportedDtypeError` as the rules of
+    `DatasetView.define_array` say.
+    """
+    if isinstance(dtype, str) and dtype.strip().lower() == "bool" and fill_value is not None:
+        _refuse_bool_fill(fill_value)
+    datatype = parse_dtype(dtype)
+    names = _dimension_names(dims)
+    extent = _axis_tuple("shape", shape)
+    chunk = extent if chunk_shape is None else _axis_tuple("chunk_shape", chunk_shape)
+    if not len(names) == len(extent) == len(chunk):
+        raise InvalidValueError(
+            f"dims, shape and chunk_shape have one entry an axis, but are of length {len(names)}, {len(extent)} and "
+            f"{len(chunk)}: {list(names)}, {list(extent)}, {list(chunk)}"
+        )
+    if any(c == 0 and n != 0 for c, n in zip(chunk, extent, strict=True)):
+        raise InvalidValueError(f"chunk_shape {list(chunk)} holds 0; a chunk is at least 1 along each axis")
+    if math.prod(extent) * datatype.itemsize > _LARGEST:
+        raise InvalidValueError(f"shape {list(extent)} of {datatype.name} has more than 2**63-1 bytes")
+    return ArraySchema(datatype, names, extent, chunk, check_fill(datatype, fill_value))
+
+
+def _refuse_bool_fill(fill_value: object) -> None:
+    if not isinstance(fill_value, bool | np.bool_):
+        raise InvalidTypeError(f"fill_value of a bool array is a bool, not {type(fill_value).__name__} {fill_value!r}")
+
+
+def schema_to_json(schema: ArraySchema) -> dict[str, object]:
+    """Return the schema as the documents of the store write it."""
+    document: dict[str, object] = {
+        "dtype": schema.datatype.name,
+        "dims": list(schema.dims),
+        "shape": list(schema.shape),
+        "chunk_shape": list(schema.chunk_shape),
+    }
+    if schema.fill is not None:
+        # NaN and infinities have no JSON; every float fill is kept as the hexadecimal of its bits.
+        fill = schema.fill
+        document["fill"] = {"float64": np.float64(fill).tobytes()[::-1].hex()} if isinstance(fill, float) else fill
+    return document
+
+
+def schema_from_json(document: object) -> ArraySchema:
+    """Return the schema that `document` describes, or raise `CorruptStoreError`."""
+    if not isinstance(document, dict):
+        raise CorruptStoreError(f"an array schema is an object, not {document!r}")
+    try:
+        fill = document.get("fill")
+        if isinstance(fill, dict):
+            fill = float(np.frombuffer(bytes.fromhex(fill["float64"])[::-1], "<f8")[0])
+        name = document["dtype"]
+        if name not in DATATYPES:
+            raise CorruptStoreError(f"an array schema has the unknown dtype {name!r}")
+        schema = make_schema(name, document["dims"], document["shape"], document["chunk_shape"], fill)
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        raise CorruptStoreError(f"an array schema is not valid: {error}") from error
+    return schema

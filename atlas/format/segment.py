@@ -1,0 +1,239 @@
+"""A segment: the immutable file in which one flush keeps one array of many datasets. Bytes to values; no I/O.
+
+Layout: header, blocks, index, footer (docs/format.md). The index holds one row a block and one row a chunk.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xxhash
+
+from atlas.errors import CorruptStoreError, UnsupportedFormatError
+from atlas.format.columns import decode_columns, encode_columns
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "CONSTANT",
+    "FOOTER_SIZE",
+    "FORMAT_VERSION",
+    "HEADER",
+    "BlockRows",
+    "ChunkRows",
+    "Footer",
+    "SegmentRef",
+    "decode_footer",
+    "decode_index",
+    "encode_tail",
+]
+
+FORMAT_VERSION = 1
+_MAGIC = b"ATLASSEG"
+HEADER = _MAGIC + struct.pack("<II", FORMAT_VERSION, 0)
+_FOOTER = struct.Struct("<QQQQQII")
+FOOTER_SIZE = _FOOTER.size + 16
+# Constant columns make rows cheap on disk; a file may still not declare more rows than 64 times its bytes, so that
+# what a reader allocates stays in proportion to what it was given. The writer pads the index to keep the rule.
+_ROWS_PER_BYTE = 64
+CONSTANT = -1
+"""`block` of a chunk whose cells are all the same: numbers keep the cell's bits in `place`, strings are all fill."""
+
+
+class _Rows:
+    """Columns of equal length as a frozen value."""
+
+    __slots__ = ()
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return the columns by name, in the order of the format."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def take(self, rows: NDArray[Any]) -> Any:
+        """Return the rows picked by an index array or mask."""
+        return type(self)(**{name: values[rows] for name, values in self.columns().items()})
+
+    @classmethod
+    def joined(cls, parts: list[Any]) -> Any:
+        """Return the rows of `parts`, one after the other."""
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRows(_Rows):
+    """One row a block. Field names are the column names on disk, prefixed with `block_` there."""
+
+    offset: NDArray[np.int64]
+    """First stored byte, from the beginning of the file."""
+    stored: NDArray[np.int64]
+    """Stored bytes."""
+    raw: NDArray[np.int64]
+    """Bytes it decodes to."""
+    codec: NDArray[np.uint8]
+    """0 none, 1 zstd, 2 lz4."""
+    filter: NDArray[np.uint8]
+    """0 none, 1 byte-shuffle, 2 bit-shuffle."""
+    itemsize: NDArray[np.uint8]
+    """Bytes of an item, as the filter takes it."""
+    checksum: NDArray[np.uint64]
+    """XXH64, seed 0, of the stored bytes."""
+
+    def __len__(self) -> int:
+        """Return the number of blocks."""
+        return len(self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRows(_Rows):
+    """One row a chunk, sorted by (dataset, chunk). Field names are the column names on disk."""
+
+    dataset: NDArray[np.int64]
+    """Id of the dataset."""
+    generation: NDArray[np.int64]
+    """Generation of the array within its dataset (see `registry.ArrayEntry`)."""
+    chunk: NDArray[np.int64]
+    """C-order position in the chunk grid."""
+    block: NDArray[np.int64]
+    """Row of the block where the chunk begins, or `CONSTANT`."""
+    place: NDArray[np.uint64]
+    """Byte in the decoded block where the chunk begins; the cell's bits where the chunk is constant."""
+    nulls: NDArray[np.int64]
+    """Cells equal to the fill value."""
+    minimum: NDArray[np.uint64]
+    """Bits of the smallest value that is not null (int64, uint64 or float64); cell position for strings."""
+    maximum: NDArray[np.uint64]
+    """Bits of the largest such value; above `minimum`'s where there is none, in that type's order."""
+
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+        return len(self.dataset)
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What the last bytes of a segment say."""
+
+    index_offset: int
+    """First byte of the index."""
+    index_length: int
+    """Bytes of the index."""
+    index_checksum: int
+    """XXH64, seed 0, of the index."""
+    chunks: int
+    """Rows of the chunk table."""
+    blocks: int
+    """Rows of the block table."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRef:
+    """A segment as commits name it: enough to read its index in one request, and to know it has not changed."""
+
+    array: str
+    """Array name."""
+    key: str
+    """Key of the file within the store."""
+    size: int
+    """Bytes of the file."""
+    footer: Footer
+    """Copy of the file's footer."""
+    shift_from: int = 0
+    """Dataset ids of the index at or above this one …"""
+    shift_by: int = 0
+    """… are raised by this much: how a writer that lost a race keeps the segments it has written."""
+
+
+_BLOCK_DTYPES = {"offset": "<i8", "stored": "<i8", "raw": "<i8", "codec": "<u1", "filter": "<u1", "itemsize": "<u1"}
+_CHUNK_DTYPES = {"place": "<u8", "minimum": "<u8", "maximum": "<u8"}
+
+
+def _expected(footer: Footer) -> dict[str, tuple[str, int]]:
+    blocks = {f"block_{f.name}": (_BLOCK_DTYPES.get(f.name, "<u8"), footer.blocks) for f in fields(BlockRows)}
+    chunks = {f.name: (_CHUNK_DTYPES.get(f.name, "<i8"), footer.chunks) for f in fields(ChunkRows)}
+    return blocks | chunks
+
+
+def encode_tail(blocks: BlockRows, chunks: ChunkRows, index_offset: int) -> tuple[bytes, Footer]:
+    """Return the index and footer that close a segment whose blocks end at `index_offset`, and the footer's value."""
+    index = encode_columns({f"block_{name}": values for name, values in blocks.columns().items()} | chunks.columns())
+    rows = max(len(blocks), len(chunks))
+    index += bytes(max(0, -(-rows // _ROWS_PER_BYTE) - len(index)))
+    footer = Footer(index_offset, len(index), xxhash.xxh64_intdigest(index), len(chunks), len(blocks))
+    head = _FOOTER.pack(
+        footer.index_offset, footer.index_length, footer.index_checksum, footer.chunks, footer.blocks, FORMAT_VERSION, 0
+    )
+    return index + head + struct.pack("<Q", xxhash.xxh64_intdigest(head)) + _MAGIC, footer
+
+
+def decode_footer(tail: bytes, size: int) -> Footer:
+    """Return the footer that the last `FOOTER_SIZE` bytes of a segment of `size` bytes hold."""
+    if len(tail) != FOOTER_SIZE or tail[-8:] != _MAGIC:
+        raise CorruptStoreError("it does not end as a segment does")
+    head = tail[: _FOOTER.size]
+    index_offset, index_length, index_checksum, chunks, blocks, version, _ = _FOOTER.unpack(head)
+    if struct.unpack("<Q", tail[_FOOTER.size : _FOOTER.size + 8])[0] != xxhash.xxh64_intdigest(head):
+        raise CorruptStoreError("the checksum of its footer does not match")
+    if version != FORMAT_VERSION:
+        raise UnsupportedFormatError(
+            f"a segment of format version {version}; this release reads {FORMAT_VERSION}: use a newer atlas-store"
+        )
+    footer = Footer(index_offset, index_length, index_checksum, chunks, blocks)
+    check_footer(footer, size)
+    return footer
+
+
+def check_footer(footer: Footer, size: int) -> None:
+    """Raise `CorruptStoreError` unless the index lies where it must in a file of `size` bytes."""
+    if footer.index_offset < len(HEADER) or footer.index_offset + footer.index_length + FOOTER_SIZE != size:
+        raise CorruptStoreError(
+            f"its index (bytes {footer.index_offset} + {footer.index_length}) does not fit its {size}"
+        )
+    if max(footer.chunks, footer.blocks) > footer.index_length * _ROWS_PER_BYTE:
+        raise CorruptStoreError(
+            f"it declares {footer.chunks} chunks in {footer.blocks} blocks, more than its size allows"
+        )
+
+
+def decode_index(index: bytes, footer: Footer) -> tuple[BlockRows, ChunkRows]:
+    """Return the tables of an index, every row checked to lie within the file and in order.
+
+    Raises `CorruptStoreError` where the checksum, a length, an order or a bound does not hold.
+    """
+    if len(index) != footer.index_length or xxhash.xxh64_intdigest(index) != footer.index_checksum:
+        raise CorruptStoreError("the checksum of its index does not match")
+    columns = decode_columns(index, _expected(footer))
+    blocks = BlockRows(**{f.name: columns[f"block_{f.name}"] for f in fields(BlockRows)})
+    chunks = ChunkRows(**{f.name: columns[f.name] for f in fields(ChunkRows)})
+    _check_blocks(blocks, footer)
+    _check_chunks(chunks, footer)
+    return blocks, chunks
+
+
+def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
+    end = footer.index_offset
+    outside = (blocks.offset < len(HEADER)) | (blocks.stored < 0) | (blocks.stored > end) | (blocks.raw < 0)
+    # Both terms are at most `end` where the first tests hold, so the sum cannot wrap.
+    outside |= np.where(outside, 0, blocks.offset) > end - np.where(outside, 0, blocks.stored)
+    if outside.any():
+        raise CorruptStoreError(f"block {int(np.argmax(outside))} lies outside the file")
+    if (blocks.codec > 2).any() or (blocks.filter > 2).any() or (blocks.itemsize < 1).any():
+        raise CorruptStoreError("a block has an unknown codec or filter, or items of no bytes")
+
+
+def _check_chunks(chunks: ChunkRows, footer: Footer) -> None:
+    bad = (chunks.dataset < 0) | (chunks.chunk < 0) | (chunks.generation < 0) | (chunks.nulls < 0)
+    bad |= (chunks.block < CONSTANT) | (chunks.block >= footer.blocks)
+    bad |= (chunks.block >= 0) & (chunks.place > np.uint64(2**62))
+    if bad.any():
+        raise CorruptStoreError(f"row {int(np.argmax(bad))} of its chunk table is out of bounds")
+    same = chunks.dataset[1:] == chunks.dataset[:-1]
+    ordered = (chunks.dataset[1:] > chunks.dataset[:-1]) | (same & (chunks.chunk[1:] > chunks.chunk[:-1]))
+    if not ordered.all():
+        raise CorruptStoreError(f"row {int(np.argmin(ordered)) + 1} of its chunk table is out of order")

@@ -1,0 +1,77 @@
+"""How chunks to be written share blocks. Pure; no I/O.
+
+Measured on profiles of 80 bytes: a zstd frame each took 1.08 of the raw size and 5.2 ms to decode for 20,000 of them,
+shared shuffled blocks of 64 KiB 0.69 and 1.3 ms. A chunk from 64 KiB on is worth a block of its own, and a large one is cut so
+that a decoded block stays in a core's cache and a small box decodes little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SPAN", "Packing", "blocks_of_chunk", "pack_chunks"]
+
+ALONE = 64 << 10
+"""A chunk of this many bytes or more has blocks of its own."""
+SHARED = 128 << 10
+"""Smaller chunks that begin in the same stretch of this many bytes share a block."""
+WHOLE = 512 << 10
+"""A chunk of more bytes is cut."""
+SPAN = 256 << 10
+"""Bytes of the blocks that a large chunk is cut into; the last is shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Blocks over a run of chunks that lie one after the other in a buffer."""
+
+    start: NDArray[np.int64]
+    """First byte of each block in the buffer."""
+    length: NDArray[np.int64]
+    """Bytes of each block."""
+    block: NDArray[np.int64]
+    """Block in which each chunk begins."""
+    place: NDArray[np.int64]
+    """Byte in that block at which it begins."""
+
+
+def pack_chunks(lengths: NDArray[np.int64], *, cut: bool = True) -> Packing:
+    """Return the blocks for chunks of `lengths` bytes each, in order; `cut=False` keeps large chunks in one block.
+
+    A chunk of `ALONE` bytes or more begins a block and ends one; smaller chunks fill blocks of about `SHARED`.
+    """
+    ends = np.cumsum(lengths)
+    begins = ends - lengths
+    alone = lengths >= ALONE
+    # A chunk opens a block where it or its neighbour before stands alone, or another stretch of `SHARED` bytes begins.
+    # Stretches are counted from the last chunk that stood alone, so that each run of small chunks is cut the same way.
+    after = np.maximum.accumulate(np.where(alone, ends, 0))
+    origin = np.concatenate([[0], after[:-1]]) if len(lengths) else begins
+    stretch = (begins - origin) // SHARED
+    opens = np.ones(len(lengths), bool)
+    opens[1:] = alone[1:] | alone[:-1] | (stretch[1:] != stretch[:-1])
+    heads = np.flatnonzero(opens)
+    start = begins[heads]
+    length = np.diff(np.append(start, ends[-1] if len(ends) else 0))
+    block = np.cumsum(opens) - 1
+    place = begins - start[block] if len(lengths) else begins
+    if not cut or not (length > WHOLE).any():
+        return Packing(start, length, block, place)
+    pieces = np.where(length > WHOLE, -(-length // SPAN), 1)
+    first = np.cumsum(pieces) - pieces
+    within = np.arange(int(pieces.sum())) - np.repeat(first, pieces)
+    cut_length = np.where(np.repeat(pieces, pieces) > 1, SPAN, np.repeat(length, pieces))
+    cut_start = np.repeat(start, pieces) + within * SPAN
+    cut_length = np.minimum(cut_length, np.repeat(start + length, pieces) - cut_start)
+    return Packing(cut_start, cut_length, first[block], place)
+
+
+def blocks_of_chunk(nbytes: int) -> int:
+    """Return the number of blocks that a chunk of `nbytes` bytes of fixed-width cells takes."""
+    return -(-nbytes // SPAN) if nbytes > WHOLE else 1

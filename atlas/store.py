@@ -1,0 +1,272 @@
+"""`Atlas`: a store of many datasets. A thin floor over `engine.session`, `interop` and `storage`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from atlas import interop
+from atlas.dataset import DatasetView
+from atlas.engine.encoding import CODECS, FILTERS
+from atlas.engine.journal import Journal, StoreConfig
+from atlas.engine.session import Session
+from atlas.errors import DatasetExistsError, InvalidTypeError, InvalidValueError
+from atlas.format.documents import parse_encoding
+from atlas.format.schema import make_schema
+from atlas.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from atlas.format.schema import ArraySchema
+    from atlas.storage import Storage
+
+__all__ = ["Atlas"]
+
+
+def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
+    if not isinstance(value, str):
+        raise InvalidTypeError(f"{what} is a str, not {type(value).__name__} {value!r}")
+    if value.lower() not in choices:
+        raise InvalidValueError(f"unknown {what} {value!r}; use one of {', '.join(choices)}")
+    return choices[value.lower()]
+
+
+class Atlas:
+    """A store of datasets that look alike.
+
+    Writes are kept in memory until `flush`, the one durability boundary: it commits everything that is pending, or
+    fails and changes nothing on disk. As a context manager a store is flushed on every exit. A handle may be used from
+    many threads, and pickles by reopening.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Use `Atlas.create` or `Atlas.open`."""
+        self._session = session
+        self._schemas: dict[tuple[object, ...], ArraySchema] = {}
+
+    # Opening
+
+    @classmethod
+    def create(
+        cls,
+        source: Any,
+        codec: str = "zstd",
+        meta_format: str = "json",
+        meta_compression: str = "none",
+        *,
+        overwrite: bool = False,
+        filter: str = "auto",  # noqa: A002 - the field's term
+    ) -> Atlas:
+        """Create an empty store at `source`, a path (`~` is expanded) or an obstore handle.
+
+        `codec` is "zstd", "lz4" or "none" ("uncompressed"); `meta_format` "json" or "msgpack" ("mp"); `meta_compression`
+        like `codec`. `filter` is "auto", which chooses for each array and flush by trial, or "none", "byteshuffle" or
+        "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that is there, with all it holds.
+
+        Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name, and
+        `StorageError` (OSError) where the place cannot be written.
+        """
+        config = StoreConfig(
+            _choice("codec", codec, {name: name for name in CODECS} | {"uncompressed": "none"}),
+            _choice("filter", filter, {"auto": "auto"} | {name: name for name in FILTERS}),
+            parse_encoding(meta_format, meta_compression),
+        )
+        storage = open_storage(source, create=True)
+        return cls(Session(*Journal.create(storage, config, overwrite=overwrite)))
+
+    @classmethod
+    def open(cls, source: Any) -> Atlas:
+        """Open the store at `source`, a path (`~` is expanded) or an obstore handle, as it was last flushed.
+
+        Raises `StoreNotFoundError` (FileNotFoundError), `UnsupportedFormatError` (RuntimeError) for a store of a later
+        format or of another system, `CorruptStoreError` (RuntimeError) where its metadata is damaged.
+        """
+        return cls(Session(*Journal.open(open_storage(source))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._session.pending:
+            raise InvalidValueError(
+                "a store with unflushed changes cannot be pickled: another process would not see them; flush first"
+            )
+        return _reopen, (self._session.journal.storage, self._session.catalog.version)
+
+    def __repr__(self) -> str:
+        return f"<Atlas datasets={len(self._session.datasets)}>"
+
+    def __enter__(self) -> Atlas:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Flush, on every exit."""
+        self.close()
+
+    # Datasets
+
+    def create_dataset(self, name: str) -> DatasetView:
+        """Create a dataset, in memory until `flush`.
+
+        A name is any non-empty text without `/` that does not begin with `_` and is not `.` or `..`.
+
+        Raises `DatasetExistsError` (FileExistsError) or `InvalidNameError` (ValueError).
+        """
+        self._session.create_dataset(name)
+        return DatasetView(self, name)
+
+    def open_dataset(self, name: str) -> DatasetView:
+        """Return an existing dataset. Raises `DatasetNotFoundError` (KeyError)."""
+        self._session.datasets.state(name)
+        return DatasetView(self, name)
+
+    def delete_dataset(self, name: str) -> None:
+        """Remove a dataset, on disk at the next `flush`. Raises `DatasetNotFoundError` (KeyError)."""
+        self._session.delete_dataset(name)
+
+    def list_datasets(self) -> list[str]:
+        """Return the names of all datasets, in the order they were created."""
+        return self._session.list_datasets()
+
+    def list_arrays(self) -> list[str]:
+        """Return the distinct array names over all datasets, sorted."""
+        return self._session.list_arrays()
+
+    def dataset_exists(self, name: str) -> bool:
+        """Return whether there is a dataset of that name."""
+        return self._session.datasets.exists(name)
+
+    # xarray
+
+    def add_xr_dataset(self, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
+        """Append an xarray dataset as the new dataset `name`, all of it or nothing; does not flush.
+
+        Each coordinate and data variable becomes an array. Dask-backed variables are written block by block and chunked
+        alike on disk; `chunks` maps variable names to another chunk shape.
+
+        Raises `DatasetExistsError` (FileExistsError), `UnsupportedDtypeError` (NotImplementedError) naming the
+        variable, and what `DatasetView.define_array` raises.
+        """
+        interop.add(self, ds, name, chunks=chunks)
+
+    def to_xarray(self, name: str) -> xr.Dataset:
+        """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.
+
+        Raises `DatasetNotFoundError` (KeyError).
+        """
+        return interop.to_xarray(self.open_dataset(name))
+
+    def to_xarray_many(self, names: Sequence[str], concat_dim: str = "dataset", parallel: bool = True) -> xr.Dataset:
+        """Stack many datasets along the new dimension `concat_dim`, whose coordinate is the names; eager.
+
+        Coordinates and attributes are the first dataset's. `parallel=False` reads with one variable at a time.
+
+        Raises `InvalidValueError` (ValueError) on no names or shapes that differ, `ArrayNotFoundError` (KeyError) where a
+        dataset lacks a variable.
+        """
+        return interop.to_xarray_many(self, names, concat_dim=concat_dim, parallel=parallel)
+
+    # Bulk reads
+
+    def read_array_across(
+        self,
+        array: str,
+        dataset_names: Sequence[str],
+        start: Sequence[int] | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> list[NDArray[Any] | None]:
+        """Return the same box of one array from many datasets, None where a dataset or its array is missing.
+
+        Shapes may differ between datasets. See `DatasetView.read_array` for `start` and `shape`.
+
+        Raises `ArrayNotFoundError` (KeyError) where no dataset of the store has the array, `InvalidValueError`
+        (ValueError) on no names or a box that leaves one of the arrays.
+        """
+        return self._session.read_across(array, dataset_names, start, shape)
+
+    def read_array_across_stacked(
+        self,
+        array: str,
+        dataset_names: Sequence[str],
+        start: Sequence[int] | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> NDArray[Any]:
+        """Return the same box of one array from N datasets as one array of shape (N, *box).
+
+        Raises `ArrayNotFoundError` (KeyError) where a dataset lacks it, `InvalidValueError` (ValueError) on no names,
+        a box that leaves the arrays, or arrays of different shape or dtype.
+        """
+        return self._session.read_stacked(array, dataset_names, start, shape)
+
+    # Durability
+
+    def flush(self) -> None:
+        """Commit everything that is pending: one segment an array name and one commit, however many datasets.
+
+        Raises `StorageError` (OSError) or `ConflictError` (RuntimeError): the store on disk is then as it was, and what is
+        pending is kept.
+        """
+        self._session.flush()
+
+    def close(self) -> None:
+        """Flush; the store stays usable."""
+        self._session.flush()
+
+    def compact(self) -> None:
+        """Flush, then rewrite every array's live data as one segment and reclaim the space of what was deleted.
+
+        Must not run while another process writes to the store.
+        """
+        self._session.compact()
+
+    # For the xarray layer and views
+
+    def discard_dataset(self, name: str) -> None:
+        """Forget a dataset that this handle created and has not flushed, with all that is pending of it."""
+        if not self._session.datasets.state(name).new:
+            raise DatasetExistsError(f"dataset {name!r} is flushed already; use delete_dataset")
+        self._session.delete_dataset(name)
+
+    def _schema(
+        self,
+        dtype: Any,
+        dims: Sequence[str],
+        shape: Sequence[int],
+        chunk_shape: Sequence[int] | None,
+        fill_value: Any,
+    ) -> ArraySchema:
+        """Check a declaration. Fleets declare the same thousands of times: what was checked once is known."""
+        key: tuple[object, ...] | None = None
+        try:
+            chunk = None if chunk_shape is None else tuple(chunk_shape)
+            key = (dtype, tuple(dims), tuple(shape), chunk, type(dims), type(fill_value), repr(fill_value))
+            known = self._schemas.get(key)
+        except TypeError:
+            known = None
+        if known is None:
+            known = make_schema(dtype, dims, shape, chunk_shape, fill_value)
+            if key is not None:
+                if len(self._schemas) >= 1024:
+                    self._schemas.clear()
+                self._schemas[key] = known
+        return known
+
+
+_reopened: dict[tuple[str, int], Atlas] = {}
+_reopened_lock = threading.Lock()
+
+
+def _reopen(storage: Storage, version: int) -> Atlas:
+    """Return the handle that this process has for a pickled one, opening the store the first time."""
+    key = (f"{os.getpid()}:{storage.token}", version)
+    with _reopened_lock:
+        store = _reopened.get(key)
+        if store is None or store._session.pending:  # noqa: SLF001 - a handle of this class
+            store = _reopened[key] = Atlas.open(storage)
+        return store
