@@ -215,7 +215,10 @@ def _read_small(table: ChunkTable, targets: Targets, region: Region, cache: Bloc
     if at < 0 or rows.block[at] < 0:
         return None
     source, block = table.sources[int(table.source[at])], int(rows.block[at])
-    if int(source.blocks.raw[block]) > _SMALL_BLOCK:
+    geometry = region.geometry
+    extent = tuple(geometry.extent[0].tolist())
+    place, length = int(rows.place[at]), math.prod(extent) * dtype.itemsize
+    if int(source.blocks.raw[block]) > _SMALL_BLOCK or blocks_of_chunk(length) > 1:
         return None
     raw = cache.get((source.name, block))
     if raw is None:
@@ -225,9 +228,6 @@ def _read_small(table: ChunkTable, targets: Targets, region: Region, cache: Bloc
         except BlockFault as fault:
             raise targets.damage(source, fault.reason, 0) from fault
         cache.put((source.name, block), raw)
-    geometry = region.geometry
-    extent = tuple(geometry.extent[0].tolist())
-    place, length = int(rows.place[at]), math.prod(extent) * dtype.itemsize
     if place + length > len(raw):
         raise targets.damage(source, "place", 0)
     chunk = raw[place : place + length].view(dtype).reshape(extent)
