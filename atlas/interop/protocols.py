@@ -25,7 +25,7 @@ class ViewLike(Protocol):
     def list_arrays(self) -> list[str]:
         """Names of the arrays, in the order they were defined."""
 
-    def define_array(  # noqa: PLR0917 - the published signature
+    def define_array(
         self,
         name: str,
         dtype: Any,

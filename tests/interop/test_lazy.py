@@ -35,14 +35,14 @@ def lazy(view, shape, chunk_shape, array="t"):
 
 
 @pytest.fixture
-def reads(store):
+def reads(store, calls):
     """The recorded reads of a stored dataset, with the dataset as read back."""
     cells = np.arange(250 * 4, dtype=np.float32).reshape(250, 4)
     store.add_xr_dataset(xr.Dataset({"t": (("x", "y"), da.from_array(cells, chunks=(100, 4)))}), "a")
-    view = store.open_dataset("a")
+    store.flush()
     ds = store.to_xarray("a")
-    view.calls.clear()
-    return cells, ds, view.calls
+    calls.clear()
+    return cells, ds, calls
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.interop.fakes import FakeStore
+from atlas import Atlas
 
 pytest.importorskip("netCDF4")
 iris_sample_data = pytest.importorskip("iris_sample_data")
@@ -29,13 +29,16 @@ def bytes_as_text(ds):
 @pytest.mark.parametrize("chunked", [False, True], ids=["eager", "chunked"])
 @pytest.mark.parametrize("decode", [True, False], ids=["decoded", "raw"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_real_files_come_back_identical(store, path, decode, chunked):
+def test_real_files_come_back_identical(tmp_path, path, decode, chunked):
+    location = tmp_path / "store"
+    store = Atlas.create(location)
     with xr.open_dataset(path, decode_cf=decode) as opened:
         ds = opened.load()
     if chunked:
         ds = ds.chunk({dim: -(-length // 2) for dim, length in ds.sizes.items()})
     store.add_xr_dataset(ds, path.stem)
-    back = store.to_xarray(path.stem)
+    store.flush()
+    back = Atlas.open(location).to_xarray(path.stem)
     xr.testing.assert_identical(back.compute(), bytes_as_text(ds.compute()))
     assert list(back.attrs) == list(ds.attrs)
     assert list(back.coords) == list(ds.coords)
@@ -91,16 +94,26 @@ def datasets(draw):
     )
 
 
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("any") / "store"
+    Atlas.create(path)
+    return path
+
+
+@settings(deadline=None)  # the first example may compile kernels
 @given(datasets())
-def test_any_dataset_comes_back_identical(ds):
-    store = FakeStore()
-    store.add_xr_dataset(ds, "a")
-    back = store.to_xarray("a")
-    xr.testing.assert_identical(back.compute(), ds.compute())
-    assert set(back.coords) == set(ds.coords)
-    for name, variable in ds.variables.items():
-        stored = back[name]
-        assert list(stored.attrs) == list(variable.attrs)
-        if variable.dtype.kind not in "UO":
-            assert stored.dtype == variable.dtype.newbyteorder("=")
-            np.testing.assert_array_equal(stored.values, variable.values, strict=False)
+def test_any_dataset_comes_back_identical(path, ds):
+    with Atlas.open(path) as store:
+        store.add_xr_dataset(ds, "a")
+        unflushed = store.to_xarray("a")
+    with Atlas.open(path) as store:
+        flushed = store.to_xarray("a")
+        for back in (unflushed, flushed):
+            xr.testing.assert_identical(back.compute(), ds.compute())
+            assert set(back.coords) == set(ds.coords)
+            for name, variable in ds.variables.items():
+                assert list(back[name].attrs) == list(variable.attrs)
+                if variable.dtype.kind not in "UO":
+                    assert back[name].dtype == variable.dtype.newbyteorder("=")
+        store.delete_dataset("a")

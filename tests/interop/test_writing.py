@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from atlas import Atlas, DatasetView
 from atlas.errors import (
     AtlasError,
     DatasetExistsError,
@@ -22,10 +23,6 @@ from atlas.errors import (
 )
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
-
-
-def writes(view):
-    return [call for call in view.calls if call[0] == "write"]
 
 
 def test_the_published_mapping(store):
@@ -251,18 +248,18 @@ def test_fill_values_of_the_wrong_kind_are_refused_by_name(store, dtype, fill, e
     assert store.list_datasets() == []
 
 
-def test_a_dask_variable_is_one_write_a_block_in_order(store):
+def test_a_dask_variable_is_one_write_a_block_in_order(store, calls):
     data = da.from_array(np.arange(70).reshape(7, 10), chunks=(3, 4))
     store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a")
     view = store.open_dataset("a")
     assert view.array_meta("t")["chunk_shape"] == [3, 4]
     starts = [[y, x] for y in (0, 3, 6) for x in (0, 4, 8)]
-    assert [call[2] for call in writes(view)] == starts
-    assert [call[3] for call in writes(view)] == [(min(3, 7 - y), min(4, 10 - x)) for y, x in starts]
+    assert [call[2] for call in calls] == starts
+    assert [call[3] for call in calls] == [(min(3, 7 - y), min(4, 10 - x)) for y, x in starts]
     np.testing.assert_array_equal(view.read_array("t"), np.arange(70).reshape(7, 10))
 
 
-def test_blocks_are_computed_one_at_a_time(store):
+def test_blocks_are_computed_one_at_a_time(store, monkeypatch):
     live, most = set(), []
 
     def block(block_info=None):
@@ -271,48 +268,42 @@ def test_blocks_are_computed_one_at_a_time(store):
         most.append(len(live))
         return np.ones((2, 2))
 
-    class Watching(type(store)):
-        def create_dataset(self, name):
-            view = super().create_dataset(name)
-            write = view.write_array
+    def written(self, name, start, data):
+        write(self, name, start=start, data=data)
+        live.clear()
 
-            def written(name, start, data):
-                write(name, start=start, data=data)
-                live.clear()
-
-            view.write_array = written
-            return view
-
+    write = DatasetView.write_array
+    monkeypatch.setattr(DatasetView, "write_array", written)
     data = da.map_blocks(block, chunks=((2, 2, 2), (2, 2)), dtype=float, meta=np.empty((0, 0)))
-    Watching().add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a")
+    store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a")
     assert most == [1] * 6
 
 
-def test_every_other_variable_is_one_write(store):
+def test_every_other_variable_is_one_write(store, calls):
     store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), X), "s": 5}), "a", chunks={"t": [1, 2]})
     view = store.open_dataset("a")
-    assert writes(view) == [("write", "t", [0, 0], (2, 3)), ("write", "s", [], ())]
+    assert calls == [("write", "t", [0, 0], (2, 3)), ("write", "s", [], ())]
     assert view.array_meta("t")["chunk_shape"] == [1, 2]
 
 
-def test_irregular_dask_chunks_take_the_largest(store):
+def test_irregular_dask_chunks_take_the_largest(store, calls):
     data = da.from_array(np.arange(20).reshape(2, 10), chunks=(1, (1, 6, 3)))
     store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a")
     view = store.open_dataset("a")
     assert view.array_meta("t")["chunk_shape"] == [1, 6]
-    assert [call[2] for call in writes(view)] == [[y, x] for y in (0, 1) for x in (0, 1, 7)]
+    assert [call[2] for call in calls] == [[y, x] for y in (0, 1) for x in (0, 1, 7)]
     np.testing.assert_array_equal(view.read_array("t"), np.arange(20).reshape(2, 10))
 
 
-def test_chunks_override_those_of_dask(store):
+def test_chunks_override_those_of_dask(store, calls):
     data = da.from_array(X, chunks=(1, 2))
     store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a", chunks={"t": (2, 1)})
     view = store.open_dataset("a")
     assert view.array_meta("t")["chunk_shape"] == [2, 1]
-    assert [call[3] for call in writes(view)] == [(1, 2), (1, 1), (1, 2), (1, 1)]
+    assert [call[3] for call in calls] == [(1, 2), (1, 1), (1, 2), (1, 1)]
 
 
-def test_scalars_and_empty_blocks_of_dask(store):
+def test_scalars_and_empty_blocks_of_dask(store, calls):
     ds = xr.Dataset(
         {
             "s": ((), da.from_array(np.array(5))),
@@ -322,7 +313,7 @@ def test_scalars_and_empty_blocks_of_dask(store):
         }
     )
     store.add_xr_dataset(ds, "a")
-    assert writes(store.open_dataset("a")) == [
+    assert calls == [
         ("write", "s", [], ()),
         ("write", "some", [0], (2,)),
         ("write", "some", [2], (1,)),
@@ -371,6 +362,18 @@ def test_a_failing_block_leaves_nothing(store):
     assert store.open_dataset("a").list_arrays() == ["t"]
 
 
+def test_a_failure_leaves_no_trace_for_the_next_flush(store, tmp_path):
+    cells = np.array(["a", 5], object)
+    with pytest.raises(InvalidTypeError):
+        store.add_xr_dataset(xr.Dataset({"ok": ("x", np.zeros(2)), "bad": ("x", cells)}, attrs={"k": 1}), "a")
+    store.create_dataset("b")
+    store.flush()
+    again = Atlas.open(tmp_path / "store")
+    assert again.list_datasets() == ["b"]
+    assert again.list_arrays() == []
+    assert not [path for path in (tmp_path / "store").rglob("*") if "ok" in path.name or "bad" in path.name]
+
+
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
 def test_any_scheduler_computes_the_blocks(store, scheduler):
     data = da.from_array(np.arange(6), chunks=3) + 1
@@ -403,3 +406,15 @@ def test_unflushed_names_collide_only_within_the_store(store):
 def test_every_refusal_is_of_the_family(store):
     with pytest.raises(AtlasError):
         store.add_xr_dataset(xr.Dataset({"t": ("x", [True])}), "a")
+
+
+def test_blocks_that_turn_out_masked_are_filled_or_refused(store):
+    def mask(block):
+        return np.ma.masked_array(block, block == 2)
+
+    data = da.map_blocks(mask, da.arange(1.0, 4.0, chunks=2), dtype=float, meta=np.empty(0))
+    store.add_xr_dataset(xr.Dataset({"t": ("x", data, {"_FillValue": -1.0})}), "a")
+    assert store.to_xarray("a").t.values.tolist() == [1, -1, 3]
+    with pytest.raises(InvalidTypeError, match="masked"):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", data)}), "b")
+    assert store.list_datasets() == ["a"]
