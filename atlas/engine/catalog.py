@@ -1,7 +1,7 @@
 """The committed registry in memory: columns over all datasets, to which commits are added up.
 
-No I/O: pages are handed in as rows. Not locked: the store's lock guards every change, and a column is only ever appended to
-or replaced, so that readers who took their rows before a change go on undisturbed.
+No I/O: pages are handed in as rows. Not locked: the store's lock guards every change, and a column is only ever
+appended to or replaced, so that readers who took their rows before a change go on undisturbed.
 """
 
 from __future__ import annotations
@@ -158,9 +158,15 @@ class Catalog:
         self._set = np.concatenate([self._set, rows.attributes.astype(np.int32)])
         self._tables.append(rows.attribute_table)
 
+    def _page_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return for each id the position of the last page that begins at or below it, -1 for none."""
+        return np.searchsorted(np.array([page.first for page in self.pages], np.int64), ids, side="right") - 1
+
     def _paged(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        last = self.pages[-1].last if self.pages else -1
-        return ids <= last
+        # Rows of a small flush between two large ones lie between the pages of these, in none.
+        last = np.array([page.last for page in self.pages] or [-1], np.int64)
+        at = self._page_of(ids)
+        return (at >= 0) & (ids <= last[at])
 
     def _delete(self, ids: NDArray[np.int64]) -> None:
         if not len(ids):
@@ -256,19 +262,27 @@ class Catalog:
             builder.add(int(self.ids[row]), self.names[row], self.layout(row), self.encoded_attributes(row))
         return builder.build()
 
-    def pages_to_seal(self) -> tuple[bool, NDArray[np.int64]]:
-        """Return which rows ought to move to new pages, and whether these replace all pages there are."""
+    def pages_to_seal(self) -> tuple[bool, list[NDArray[np.int64]]]:
+        """Return the rows of each page that ought to be written, and whether these replace all pages there are.
+
+        Pages keep the order of the ids, so rows between two pages become a page too, however few they are; only those
+        after the last page may stay outside.
+        """
         live = self.live_rows()
         if pages_are_due(len(self._edited), sum(page.rows for page in self.pages)):
-            return True, live
+            return True, [live] if len(live) else []
         outside = live[~self._paged(self.ids[live])]
-        return False, outside if rows_go_to_page(len(outside)) else outside[:0]
+        before = self._page_of(self.ids[outside])
+        runs = [outside[before == page] for page in np.unique(before).tolist()]
+        if runs and before[-1] == len(self.pages) - 1 and not rows_go_to_page(len(runs[-1])):
+            runs.pop()
+        return False, runs
 
     def seal(self, pages: Sequence[PageRef], *, replace: bool) -> None:
         """Note that rows now lie in `pages`, in place of all pages before where `replace`."""
         if replace:
             self.pages, self._edited = (), set()
-        self.pages += tuple(pages)
+        self.pages = tuple(sorted((*self.pages, *pages), key=lambda page: page.first))
 
     def checkpoint(self) -> Changes:
         """Return the sum of all that was applied: the pages, and the rows and deletions that they lack."""

@@ -7,7 +7,7 @@ listings nor clocks decide anything.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import logging
 import secrets
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from atlas.storage import Storage
 
-__all__ = ["Journal", "StoreConfig"]
+__all__ = ["Attempt", "Journal", "StoreConfig", "unique_name"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger("atlas")
@@ -61,6 +61,18 @@ class StoreConfig:
     """"auto", or the one filter to use."""
     encoding: Encoding
     """How documents are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A commit about to be made."""
+
+    changes: Changes
+    """What it changes."""
+    page_rows: list[RowBatch]
+    """Contents of its pages."""
+    data: bytes
+    """Its document."""
 
 
 def unique_name() -> str:
@@ -94,7 +106,8 @@ class Journal:
         found = [name for name in CHECKPOINT_NAMES if _try_read(storage, name) is not None]
         if found and not overwrite:
             raise StoreExistsError(
-                f"there is a store at {storage.describe} already ({found[0]}); open it with Atlas.open, or pass overwrite=True"
+                f"there is a store at {storage.describe} already ({found[0]}); "
+                "open it with Atlas.open, or pass overwrite=True"
             )
         journal = cls(storage, config)
         catalog = Catalog()
@@ -170,32 +183,45 @@ class Journal:
         self.storage.write(key, [encoding.encode(page_to_json(rows))])
         return PageRef(key, len(rows), int(rows.ids[0]), int(rows.ids[-1]))
 
-    def commit(self, changes: Changes) -> None:
-        """Make `changes` the next version, in one step.
+    def encode_commit(self, changes: Changes) -> bytes:
+        """Return the commit of `changes`, which bears a name of its own, so that no two are ever the same."""
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        document = changes_to_json("commit", changes, writer=unique_name(), time=now)
+        return self.config.encoding.encode(document)
 
-        Raises `ConflictError` where another writer has made that version; nothing has changed then.
+    def commit(self, attempt: Attempt) -> None:
+        """Make the attempt the next version, in one step.
+
+        Raises `ConflictError` where another writer has made that version; nothing has changed then. After a
+        `StorageError` only `landed` can tell whether anything has.
         """
-        attempt = unique_name()
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        key = self._commit_key(changes.version)
-        data = self.config.encoding.encode(changes_to_json("commit", changes, writer=attempt, time=now))
-        # A create whose answer was lost meets itself when it is tried again: the writer's name tells.
-        if not self.storage.create(key, data) and self.storage.read(key) != data:
+        version = attempt.changes.version
+        key = self._commit_key(version)
+        # A create that is tried again after its answer was lost meets its own bytes.
+        if not self.storage.create(key, attempt.data) and self.storage.read(key) != attempt.data:
             raise ConflictError(
-                f"another writer has committed version {changes.version} of the store at {self.storage.describe} since this "
-                "handle was opened; its pending data is kept: open the store again and repeat the writes there"
+                f"another writer has committed version {version} of the store at {self.storage.describe} since "
+                "this handle was opened; its pending data is kept: open the store again and repeat the writes there"
             )
         self._commits_since += 1
-        self._bytes_since += len(data)
+        self._bytes_since += len(attempt.data)
+
+    def landed(self, attempt: Attempt) -> bool | None:
+        """Return whether a commit whose answer was lost is in place, None where the storage does not say."""
+        try:
+            data = _try_read(self.storage, self._commit_key(attempt.changes.version))
+        except StorageError:
+            return None
+        return data == attempt.data
 
     def checkpoint(self, catalog: Catalog, *, force: bool = False) -> None:
         """Rewrite the checkpoint where it is due. A failure is logged: the commits hold all that it would."""
         if not force and not checkpoint_is_due(self._checkpoint_size, self._commits_since, self._bytes_since):
             return
         try:
-            replace, rows = catalog.pages_to_seal()
-            if len(rows):
-                catalog.seal([self.write_page(catalog.rows(rows))], replace=replace)
+            replace, runs = catalog.pages_to_seal()
+            if replace or runs:
+                catalog.seal([self.write_page(catalog.rows(run)) for run in runs], replace=replace)
             data = self._checkpoint_bytes(catalog)
             self.storage.replace(self.config.encoding.checkpoint, data)
         except StorageError as error:
@@ -276,8 +302,8 @@ def _refuse_seed_store(key: str, data: bytes) -> None:
             return
         if isinstance(document, dict) and "xxh64" not in document and {"version", "datasets"} <= set(document):
             raise UnsupportedFormatError(
-                "this is a store of atlas-python, whose format this release does not read: read it with the package that "
-                "wrote it and add its datasets to a new store"
+                "this is a store of atlas-python, whose format this release does not read: read it with the package "
+                "that wrote it and add its datasets to a new store"
             )
 
 

@@ -1,0 +1,70 @@
+"""Datasets in pages: what large flushes write must add up with what small ones leave in the documents."""
+
+from __future__ import annotations
+
+import pytest
+
+from atlas import Atlas
+from atlas.planning import schedule
+from atlas.storage import MemoryStorage
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch):
+    monkeypatch.setattr(schedule, "PAGE_ROWS", 4)
+
+
+def fill(store, numbers):
+    for number in numbers:
+        store.create_dataset(f"d{number}").set_attribute("number", number)
+    store.flush()
+
+
+def contents(store):
+    return {name: store.open_dataset(name).get_attribute("number") for name in store.list_datasets()}
+
+
+@pytest.mark.parametrize("sizes", [[6, 2, 6], [2, 6, 2, 6, 2], [6, 1, 7, 6, 3, 9, 1], [1, 1, 1, 1, 1, 1, 6]])
+@pytest.mark.parametrize("small", [0, 1 << 30], ids=["checkpoints lag", "checkpoints follow"])
+def test_small_flushes_between_large_ones_are_kept(sizes, small, monkeypatch):
+    monkeypatch.setattr(schedule, "_SMALL", small)
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    number = 0
+    for size in sizes:
+        fill(store, range(number, number + size))
+        number += size
+        expected = {f"d{n}": n for n in range(number)}
+        assert contents(store) == contents(Atlas.open(place)) == expected
+        assert list(contents(Atlas.open(place))) == list(expected)
+
+
+def test_deletions_and_changes_of_paged_and_lone_rows():
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    fill(store, range(6))
+    fill(store, range(6, 8))
+    store.delete_dataset("d2")
+    store.open_dataset("d3").set_attribute("number", -3)
+    store.delete_dataset("d6")
+    store.open_dataset("d7").set_attribute("number", -7)
+    store.flush()
+    fill(store, range(8, 14))
+    store.delete_dataset("d7")
+    store.flush()
+    expected = {"d0": 0, "d1": 1, "d3": -3, "d4": 4, "d5": 5} | {f"d{n}": n for n in range(8, 14)}
+    assert contents(store) == contents(Atlas.open(place)) == expected
+
+
+def test_deleting_everything_leaves_no_pages():
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    fill(store, range(9))
+    for name in store.list_datasets():
+        store.delete_dataset(name)
+    store.flush()
+    store.compact()
+    assert contents(Atlas.open(place)) == {}
+    assert place.list("registry") == []
+    fill(store, range(9))
+    assert list(contents(Atlas.open(place))) == [f"d{n}" for n in range(9)]
