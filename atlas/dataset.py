@@ -80,8 +80,8 @@ class DatasetView:
     def write_array(self, name: str, start: Sequence[int], data: NDArray[Any]) -> None:
         """Write `data` so that its first cell lies at `start`; kept in memory until `Atlas.flush`.
 
-        `data` has the array's dtype, in any byte order and memory layout: datetime64[ns] or int64 for timestamps; object
-        (str or bytes), S or U for strings. It is copied.
+        `data` has the array's dtype, in any byte order and memory layout: datetime64[ns] or int64 for timestamps;
+        object (str or bytes), S or U for strings. It is copied.
 
         Raises `ArrayNotFoundError` (KeyError), `InvalidTypeError` (TypeError) for data of another dtype,
         `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it, and

@@ -19,7 +19,7 @@ from atlas.storage import open_storage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Self
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -66,9 +66,10 @@ class Atlas:
     ) -> Atlas:
         """Create an empty store at `source`, a path (`~` is expanded) or an obstore handle.
 
-        `codec` is "zstd", "lz4" or "none" ("uncompressed"); `meta_format` "json" or "msgpack" ("mp"); `meta_compression`
-        like `codec`. `filter` is "auto", which chooses for each array and flush by trial, or "none", "byteshuffle" or
-        "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that is there, with all it holds.
+        `codec` is "zstd", "lz4" or "none" ("uncompressed"); `meta_format` "json" or "msgpack" ("mp");
+        `meta_compression` like `codec`. `filter` is "auto", which chooses for each array and flush by trial, or
+        "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that is there,
+        with all it holds.
 
         Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name, and
         `StorageError` (OSError) where the place cannot be written.
@@ -100,7 +101,7 @@ class Atlas:
     def __repr__(self) -> str:
         return f"<Atlas datasets={len(self._session.datasets)}>"
 
-    def __enter__(self) -> Atlas:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -167,8 +168,8 @@ class Atlas:
 
         Coordinates and attributes are the first dataset's. `parallel=False` reads with one variable at a time.
 
-        Raises `InvalidValueError` (ValueError) on no names or shapes that differ, `ArrayNotFoundError` (KeyError) where a
-        dataset lacks a variable.
+        Raises `InvalidValueError` (ValueError) on no names or shapes that differ, `ArrayNotFoundError` (KeyError) where
+        a dataset lacks a variable.
         """
         return interop.to_xarray_many(self, names, concat_dim=concat_dim, parallel=parallel)
 
@@ -209,8 +210,8 @@ class Atlas:
     def flush(self) -> None:
         """Commit everything that is pending: one segment an array name and one commit, however many datasets.
 
-        Raises `StorageError` (OSError) or `ConflictError` (RuntimeError): the store on disk is then as it was, and what is
-        pending is kept.
+        Raises `StorageError` (OSError) or `ConflictError` (RuntimeError): the store on disk is then as it was, and
+        what is pending is kept.
         """
         self._session.flush()
 

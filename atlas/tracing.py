@@ -15,8 +15,8 @@ _LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "erro
 def init_tracing(filter: str | None = None) -> None:  # noqa: A002 - the published name
     """Log to stderr what the library does.
 
-    `filter` is a level ("trace", "debug", "info", "warn", "error", "off"), or several directives `logger=level` joined by
-    commas, such as "info,atlas.engine=debug"; "info" where None. Calling it again changes the levels.
+    `filter` is a level ("trace", "debug", "info", "warn", "error", "off"), or several directives `logger=level` joined
+    by commas, such as "info,atlas.engine=debug"; "info" where None. Calling it again changes the levels.
 
     Raises `InvalidValueError` (ValueError) for a level that is none, `InvalidTypeError` for what is no str.
     """

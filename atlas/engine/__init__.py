@@ -6,5 +6,5 @@
 - `incoming`, `cutting`, `encoding`, `staging`, `spill`   the way of written data to blocks
 - `tables`, `reading`, `text`, `statistics`, `cache`      the way of blocks to results
 - `compaction`  live data of many segments into one
-- `threads`     the library's own threads
+- `threads`     the library's own threads; `locks` locks that survive a fork
 """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
+
+from atlas.engine.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,7 @@ class BlockCache:
         self._budget = budget
         self._size = 0
         self._blocks: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def get(self, key: tuple[str, int]) -> NDArray[np.uint8] | None:
         """Return the decoded block of (file, block row), None where it is not kept."""

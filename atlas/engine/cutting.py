@@ -1,4 +1,4 @@
-"""Written arrays to whole chunks: the kernel cuts the chunks that are filled, the others are laid over what they held."""
+"""Written arrays to whole chunks: the kernel cuts those that are filled, the others keep what is not written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cut_chunks(
 ) -> Iterator[tuple[int, PendingChunk]]:
     """Yield grid position and cells of every chunk of `region`, which `cells` covers.
 
-    `bases` holds the present cells of the chunks that are covered only in part, by row of the region; they are written to.
+    `bases` holds the present cells of the chunks covered only in part, by row of the region; they are written to.
     """
     if len(region.chunk) == 1 and not bases:
         borrowed = cells.nbytes > _BORROWED and cells.flags.c_contiguous

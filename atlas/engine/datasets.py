@@ -257,6 +257,16 @@ class Datasets:
         """Id that the next new dataset gets."""
         return self._next_id
 
+    def settle(self) -> None:
+        """Note that all that is pending has been committed, but keep it as pending."""
+        for state in self.touched.values():
+            state.new = state.new and state.name not in self.catalog.row_of
+        self.deleted = {
+            name: identity
+            for name, identity in self.deleted.items()
+            if name in self.catalog.row_of and int(self.catalog.ids[self.catalog.row_of[name]]) == identity
+        }
+
     def committed(self) -> None:
         """Forget what was pending: the catalog has it now."""
         self.touched, self.deleted, self._known = {}, {}, {}

@@ -48,7 +48,7 @@ def as_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
             else _ticks(data)
         )
     raise InvalidTypeError(
-        f"array {array!r} is of dtype {datatype.name}, and data of dtype {data.dtype} does not fit; convert it with .astype"
+        f"array {array!r} is of dtype {datatype.name}, and data of dtype {data.dtype} does not fit; use .astype"
     )
 
 

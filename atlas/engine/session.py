@@ -5,7 +5,6 @@ Reads of committed data take what they need under the lock and then run without 
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,8 @@ from atlas.engine.compaction import compact_array
 from atlas.engine.cutting import cut_chunks
 from atlas.engine.datasets import Datasets
 from atlas.engine.incoming import as_cells
-from atlas.engine.journal import Journal, unique_name
+from atlas.engine.journal import Attempt, Journal, unique_name
+from atlas.engine.locks import ForkSafeLock
 from atlas.engine.reading import Targets, read_boxes
 from atlas.engine.staging import SegmentDraft, Staging
 from atlas.engine.statistics import array_statistics
@@ -23,9 +23,12 @@ from atlas.engine.tables import ChunkTable, load_segment, load_table
 from atlas.errors import (
     ArrayNotFoundError,
     ConflictError,
+    CorruptStoreError,
+    InvalidNameError,
     InvalidTypeError,
     InvalidValueError,
     MissingAttributeError,
+    StorageError,
 )
 from atlas.format.attributes import flatten_key
 from atlas.format.names import folder_name
@@ -62,7 +65,7 @@ class Session:
         """Its documents."""
         self.datasets = Datasets(catalog)
         """Its datasets."""
-        self.lock = threading.RLock()
+        self.lock = ForkSafeLock()
         """Guards everything but finished tables and the cache."""
         self.change = 0
         """Number that grows with every change of what a read may return."""
@@ -70,6 +73,8 @@ class Session:
         self._staging: dict[str, Staging] = {}
         self._tables: dict[str, ChunkTable] = {}
         self._cache = BlockCache()
+        self._compactions = 0
+        self._uncertain: Attempt | None = None
 
     @property
     def catalog(self) -> Catalog:
@@ -109,6 +114,10 @@ class Session:
         """Set an attribute to an encoded value; a key that is shown alike keeps its place and scope."""
         if not isinstance(key, str | tuple):
             raise InvalidTypeError(f"an attribute key is text, not {type(key).__name__} {key!r}")
+        try:
+            flatten_key(key).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidNameError(f"attribute key {key!r} holds a surrogate, which UTF-8 lacks") from error
         with self.lock:
             state = self.datasets.touch(dataset)
             state.attributes[_same_key(state, key)] = value
@@ -233,17 +242,23 @@ class Session:
         targets = Targets(
             array, schema, np.asarray(ids, np.int64), np.asarray(generations, np.int64), self.datasets.name_of
         )
-        with self.lock:
-            committed = self.table(array)
-            staging = self._staging.get(array)
-            if staging is not None:
-                # What is pending may be encoded, spilled or flushed by another thread: read it before that can happen.
-                encoded = staging.table()
-                tables = [committed] if encoded is None else [encoded, committed]
-                out = read_boxes(tables, targets, region)
-                staging.overlay(out, targets.ids.tolist(), region)
-                return out
-        return read_boxes([committed], targets, region, self._cache)
+        while True:
+            with self.lock:
+                committed, compactions = self.table(array), self._compactions
+                staging = self._staging.get(array)
+                if staging is not None:
+                    # What is pending may be encoded or flushed by another thread: read it before that can happen.
+                    encoded = staging.table()
+                    tables = [committed] if encoded is None else [encoded, committed]
+                    out = read_boxes(tables, targets, region)
+                    staging.overlay(out, targets.ids.tolist(), region)
+                    return out
+            try:
+                return read_boxes([committed], targets, region, self._cache)
+            except CorruptStoreError:
+                # Files that another thread has just compacted away are no damage: the new ones hold the same.
+                if compactions == self._compactions:
+                    raise
 
     def read_array(
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
@@ -300,8 +315,8 @@ class Session:
             ):
                 if mine != other:
                     raise InvalidValueError(
-                        f"array {array!r} is of {what} {mine} in dataset {wanted[int(at[0])]!r} and of {other} in others, "
-                        "which cannot be stacked; read it with read_array_across"
+                        f"array {array!r} is of {what} {mine} in dataset {wanted[int(at[0])]!r} and of {other} in "
+                        "others, which cannot be stacked; read it with read_array_across"
                     )
         corner, count = check_region(first.shape, start, shape)
         if len(groups) == 1:
@@ -334,6 +349,7 @@ class Session:
         A flush that fails leaves the store on disk as it was and keeps what is pending.
         """
         with self.lock:
+            self._settle()
             drafts = {
                 array: draft for array, staging in self._staging.items() if (draft := staging.draft()) is not None
             }
@@ -380,13 +396,46 @@ class Session:
         if rows_go_to_page(len(created)):
             pages, rows = (self.journal.write_page(created),), changed
         changes = Changes(catalog.version + 1, self.datasets.next_id, pages, deleted, rows, dropped, segments)
+        attempt = Attempt(changes, [created] if pages else [], self.journal.encode_commit(changes))
         try:
-            self.journal.commit(changes)
+            self.journal.commit(attempt)
         except ConflictError:
-            # Known not to have landed; after any other failure it may have, and then needs its segments.
-            self.journal.storage.delete(ref.key for ref in segments)
+            self._discard(attempt)
             raise
-        catalog.apply(changes, [created] if pages else [])
+        except StorageError:
+            landed = self.journal.landed(attempt)
+            if landed is None:  # nobody can tell now: the next flush begins by asking again
+                self._uncertain = attempt
+            if not landed:
+                if landed is False:
+                    self._discard(attempt)
+                raise
+        catalog.apply(changes, attempt.page_rows)
+
+    def _discard(self, attempt: Attempt) -> None:
+        self.journal.storage.delete(
+            [segment.key for segment in attempt.changes.segments] + [page.key for page in attempt.changes.pages]
+        )
+
+    def _settle(self) -> None:
+        """Find out whether a commit whose answer was lost has landed, and take it in if so."""
+        attempt = self._uncertain
+        if attempt is None:
+            return
+        landed = self.journal.landed(attempt)
+        if landed is None:
+            raise StorageError(
+                f"{self.journal.storage.describe} does not answer, and an earlier flush may or may not have landed; "
+                "flush again once it does"
+            )
+        self._uncertain = None
+        if not landed:
+            self._discard(attempt)
+            return
+        self.catalog.apply(attempt.changes, attempt.page_rows)
+        self._extend_tables(attempt.changes.segments)
+        # What was pending is written once more, with what came since: the same values under the same ids.
+        self.datasets.settle()
 
     def _extend_tables(self, written: Sequence[SegmentRef]) -> None:
         for ref in written:
@@ -414,6 +463,7 @@ class Session:
             if dropped:
                 self._commit(EMPTY_ROWS, EMPTY_ROWS, np.empty(0, np.int64), tuple(dropped), tuple(written))
             self._tables = {}
+            self._compactions += 1
             self.journal.checkpoint(self.catalog, force=True)
             self.journal.sweep(self.catalog)
 

@@ -1,6 +1,7 @@
 """Encoded blocks that wait for a flush: in memory, and past a budget in a temporary file that has no name.
 
-A killed process leaves nothing behind. A disk too full to spill to is no reason to lose data: blocks then stay in memory.
+A killed process leaves nothing behind. A disk too full to spill to is no reason to lose data: blocks then stay in
+memory.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""String chunks: cells to bytes and back. Bytes are gathered by kernels; only the making of str objects holds the GIL."""
+"""String chunks: cells to bytes and back. Kernels gather the bytes; only the making of str objects holds the GIL."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,9 +131,9 @@ def _strings(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any
     values = np.empty(len(bounds) - 1, object)
     if data.isascii():  # slicing one str is several times faster than decoding each cell
         text = data.decode("ascii")
-        values[:] = [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        values[:] = [text[a:b] for a, b in pairwise(bounds)]
     else:
-        values[:] = [data[a:b].decode("utf-8", "replace") for a, b in zip(bounds, bounds[1:], strict=False)]
+        values[:] = [data[a:b].decode("utf-8", "replace") for a, b in pairwise(bounds)]
     return values
 
 
@@ -148,11 +149,13 @@ def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[i
         bounds = np.empty(cells + 1, np.int64)
         place = table.rows.place[row : row + 1].astype(np.int64)
         kernels.text_bounds(raw, place, np.array([cells]), bounds, np.zeros(1, np.int64))
-        if max(positions) >= cells:
-            raise BlockFault(0, "place")
     except BlockFault as fault:
         raise CorruptStoreError(
             f"{source.name} is damaged ({fault.reason}): a string chunk cannot be read; restore the file from a copy",
             key=source.name,
         ) from fault
+    if max(positions) >= cells:
+        raise CorruptStoreError(
+            f"{source.name} is damaged: its statistics name cells that are not there", key=source.name
+        )
     return [raw[bounds[at] : bounds[at + 1]].tobytes().decode("utf-8", "replace") for at in positions]

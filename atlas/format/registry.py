@@ -367,7 +367,8 @@ def check_format(document: dict[str, Any], kind: str) -> None:
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise UnsupportedFormatError(
-            f"the store has format version {version}; this release reads up to {FORMAT_VERSION}: use a newer atlas-store"
+            f"the store has format version {version}; this release reads up to {FORMAT_VERSION}: "
+            "use a newer atlas-store"
         )
     if document.get("atlas") != kind or version != FORMAT_VERSION:
         raise CorruptStoreError(f"it is not a {kind} of format version {FORMAT_VERSION}")

@@ -1,8 +1,8 @@
 """How chunks to be written share blocks. Pure; no I/O.
 
 Measured on profiles of 80 bytes: a zstd frame each took 1.08 of the raw size and 5.2 ms to decode for 20,000 of them,
-shared shuffled blocks of 64 KiB 0.69 and 1.3 ms. A chunk from 64 KiB on is worth a block of its own, and a large one is cut so
-that a decoded block stays in a core's cache and a small box decodes little.
+shared shuffled blocks of 64 KiB 0.69 and 1.3 ms. A chunk from 64 KiB on is worth a block of its own, and a large one
+is cut so that a decoded block stays in a core's cache and a small box decodes little.
 """
 
 from __future__ import annotations
