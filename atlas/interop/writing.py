@@ -62,6 +62,8 @@ class _Plan:
     """Exact attributes."""
     marker: str | None
     """How times are restored (see `times`), None for what is stored as it is."""
+    chunked: bool
+    """Whether dask holds it, and it goes block by block."""
 
 
 def add(store: StoreLike, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
@@ -121,7 +123,8 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]
     try:
         marker = _marker(variable)
         dtype = "int64" if marker and variable.dtype == object else _stored_dtype(variable.dtype)
-        chunk_shape = chunks[name] if name in chunks else _dask_chunk_shape(variable)
+        dask_chunks = variable.chunks
+        chunk_shape = chunks[name] if name in chunks else _dask_chunk_shape(dask_chunks)
         schema = make_schema(dtype, variable.dims, variable.shape, chunk_shape, fill)  # type: ignore[arg-type]
     except AtlasError as error:
         raise type(error)(f"{owner}: {error}") from error
@@ -134,6 +137,7 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]
         fill=fill,
         attributes=attributes,
         marker=marker,
+        chunked=dask_chunks is not None,
     )
 
 
@@ -166,16 +170,17 @@ def _fill_value(value: object, dtype: Any) -> object:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _dask_chunk_shape(variable: xr.Variable) -> tuple[int, ...] | None:
-    if variable.chunks is None:
+def _dask_chunk_shape(chunks: tuple[tuple[int, ...], ...] | None) -> tuple[int, ...] | None:
+    """The largest length along each axis: dask's chunks may differ, those of the store may not."""
+    if chunks is None:
         return None
-    if np.isnan(sum(map(sum, variable.chunks))):
+    if np.isnan(sum(map(sum, chunks))):
         raise InvalidValueError("the dask array has chunks of unknown size; call its compute_chunk_sizes() first")
-    return tuple(max(lengths) for lengths in variable.chunks)
+    return tuple(map(max, chunks))
 
 
 def _write(view: ViewLike, plan: _Plan) -> None:
-    pieces = _whole(plan.variable) if plan.variable.chunks is None else _blocks(plan.variable.data)
+    pieces = _blocks(plan.variable.data) if plan.chunked else _whole(plan.variable)
     for start, load in pieces:
         # Loaded within the call, so that no name keeps a block alive while the next one is computed.
         view.write_array(plan.name, start=start, data=_stored_cells(plan, load()))
