@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atlas.errors import MissingAttributeError
+from atlas.errors import CorruptStoreError
 from atlas.format.attributes import coerce_attribute, decode_value, encode_value, flatten_key, plain_value
 
 if TYPE_CHECKING:
@@ -158,15 +158,12 @@ class DatasetView:
         """
         self._session.set_attribute(self._name, key, encode_value(coerce_attribute(value, dtype)))
 
-    def get_attribute(self, key: str) -> bool | int | float | str:
-        """Return an attribute; timestamps as int nanoseconds. Raises `MissingAttributeError` (KeyError)."""
+    def get_attribute(self, key: str) -> bool | int | float | str | None:
+        """Return an attribute, timestamps as int nanoseconds; None where there is none."""
         attributes = self._session.datasets.state(self._name).attributes
         if key in attributes:
-            return plain_value(decode_value(attributes[key]))
-        shown = self.attributes()
-        if key not in shown:
-            raise MissingAttributeError(f"dataset {self._name!r} has no attribute {key!r}")
-        return shown[key]
+            return plain_value(self._decoded(key, attributes[key]))
+        return self.attributes().get(key)
 
     def attributes(self) -> dict[str, bool | int | float | str]:
         """Return all attributes in the order they were set; those of variables as "variable.attribute"."""
@@ -179,7 +176,15 @@ class DatasetView:
     def exact_attributes(self) -> dict[AttributeKey, object]:
         """Return all attributes with their exact values and keys (see `atlas.format.attributes`)."""
         state = self._session.datasets.state(self._name)
-        return {key: decode_value(value) for key, value in state.attributes.items()}
+        return {key: self._decoded(key, value) for key, value in state.attributes.items()}
+
+    def _decoded(self, key: AttributeKey, value: Any) -> object:
+        try:
+            return decode_value(value)
+        except ValueError as error:
+            raise CorruptStoreError(
+                f"attribute {flatten_key(key)!r} of dataset {self._name!r} is damaged: {error}", dataset=self._name
+            ) from error
 
     def set_exact_attribute(self, key: AttributeKey, value: object) -> None:
         """Set an attribute of any value that `atlas.format.attributes.encode_value` takes."""

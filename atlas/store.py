@@ -68,8 +68,8 @@ class Atlas:
 
         `codec` is "zstd", "lz4" or "none" ("uncompressed"); `meta_format` "json" or "msgpack" ("mp");
         `meta_compression` like `codec`. `filter` is "auto", which chooses for each array and flush by trial, or
-        "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that is there,
-        with all it holds.
+        "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that
+        is there, with all it holds.
 
         Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name, and
         `StorageError` (OSError) where the place cannot be written.
@@ -154,7 +154,8 @@ class Atlas:
         Raises `DatasetExistsError` (FileExistsError), `UnsupportedDtypeError` (NotImplementedError) naming the
         variable, and what `DatasetView.define_array` raises.
         """
-        interop.add(self, ds, name, chunks=chunks)
+        with self._session.building.passing():
+            interop.add(self, ds, name, chunks=chunks)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.

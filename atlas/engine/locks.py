@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["ForkSafeLock"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ForkSafeLock", "Gate"]
 
 
 class ForkSafeLock:
@@ -14,7 +20,7 @@ class ForkSafeLock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        _alive.add(self)
+        _renewable.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -27,12 +33,51 @@ class ForkSafeLock:
         self._lock = threading.RLock()
 
 
-_alive: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
+class Gate:
+    """Lets many threads pass side by side, or one that closes it alone."""
+
+    def __init__(self) -> None:
+        self.renew()
+        _renewable.add(self)
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Be on the way; waits while the gate is closed."""
+        me = threading.get_ident()
+        with self._moved:
+            self._passing[me] += 1
+        try:
+            yield
+        finally:
+            with self._moved:
+                self._passing[me] -= 1
+                self._passing += Counter()  # drops threads that have none left
+                self._moved.notify_all()
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Wait until no other thread is on the way, and let none begin meanwhile."""
+        me = threading.get_ident()
+        with self._moved:
+            self._moved.wait_for(lambda: set(self._passing) <= {me})
+            yield
+
+    def renew(self) -> None:
+        """Begin anew, open and empty."""
+        self._moved = threading.Condition()
+        self._passing: Counter[int] = Counter()
+
+
+class _Renewable(Protocol):
+    def renew(self) -> None: ...
+
+
+_renewable: weakref.WeakSet[_Renewable] = weakref.WeakSet()
 
 
 def _renew_all() -> None:
     # The thread that held a lock does not exist in the child and would never release it.
-    for lock in list(_alive):
+    for lock in list(_renewable):
         lock.renew()
 
 

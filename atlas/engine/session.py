@@ -15,11 +15,12 @@ from atlas.engine.cutting import cut_chunks
 from atlas.engine.datasets import Datasets
 from atlas.engine.incoming import as_cells
 from atlas.engine.journal import Attempt, Journal, unique_name
-from atlas.engine.locks import ForkSafeLock
+from atlas.engine.locks import ForkSafeLock, Gate
 from atlas.engine.reading import Targets, read_boxes
 from atlas.engine.staging import SegmentDraft, Staging
 from atlas.engine.statistics import array_statistics
 from atlas.engine.tables import ChunkTable, load_segment, load_table
+from atlas.engine.threads import run_all
 from atlas.errors import (
     ArrayNotFoundError,
     ConflictError,
@@ -67,6 +68,8 @@ class Session:
         """Its datasets."""
         self.lock = ForkSafeLock()
         """Guards everything but finished tables and the cache."""
+        self.building = Gate()
+        """Passed by calls that build a dataset in many steps, so that no flush commits half of one."""
         self.change = 0
         """Number that grows with every change of what a read may return."""
         self._serial = unique_name()
@@ -348,7 +351,7 @@ class Session:
 
         A flush that fails leaves the store on disk as it was and keeps what is pending.
         """
-        with self.lock:
+        with self.building.closed(), self.lock:
             self._settle()
             drafts = {
                 array: draft for array, staging in self._staging.items() if (draft := staging.draft()) is not None
@@ -358,11 +361,12 @@ class Session:
                 return
             written: list[SegmentRef] = []
             try:
-                written.extend(self._write_segment(array, draft) for array, draft in drafts.items())
+                run_all(lambda item: written.append(self._write_segment(*item)), list(drafts.items()))
                 changed, created = self.datasets.row_batches()
             except BaseException:
                 self.journal.storage.delete(ref.key for ref in written)
                 raise
+            written.sort(key=lambda ref: ref.array)
             deleted = np.array(sorted(self.datasets.deleted.values()), np.int64)
             self._commit(changed, created, deleted, (), tuple(written))
             self._forget_pending()
@@ -444,7 +448,7 @@ class Session:
 
     def compact(self) -> None:
         """Rewrite what lies in many segments or beside dead data, and remove the files that are no longer needed."""
-        with self.lock:
+        with self.building.closed(), self.lock:
             self.flush()
             written: list[SegmentRef] = []
             dropped: list[str] = []

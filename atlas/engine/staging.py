@@ -171,8 +171,10 @@ class Staging:
                     cells = pending.cells.reshape(geometry.extent[k])
                     first, size, target = (column[k].tolist() for column in geometry[1:4])
                     source = tuple(slice(f, f + n) for f, n in zip(first, size, strict=True))
-                    place = tuple(slice(t, t + n) for t, n in zip(target, size, strict=True))
-                    out[row][place] = cells.view(pending.schema.memory_dtype)[source]
+                    place = [slice(t, t + n) for t, n in zip(target, size, strict=True)]
+                    # One index: out[row] of a 0-D array would be a scalar, which takes no assignment.
+                    index: tuple[int | slice, ...] = (row, *place)
+                    out[index] = cells.view(pending.schema.memory_dtype)[source]
 
     # Flushing
 

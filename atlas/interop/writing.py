@@ -67,7 +67,7 @@ class _Plan:
 
 
 def add(store: StoreLike, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
-    """Create the dataset `name` from `ds`; `chunks` sets the stored chunk shape of variables by name.
+    """Create the dataset `name` from `ds`; `chunks` gives variables by name their stored chunk shape.
 
     Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError) naming the
     variable for dtypes that are not stored, a MultiIndex among them; `InvalidTypeError` for cells, fill values and
@@ -99,9 +99,6 @@ def add(store: StoreLike, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequen
 
 def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_Plan], dict[AttributeKey, object]]:
     names = [*ds.coords, *ds.data_vars]
-    unknown = [key for key in chunks if key not in names]
-    if unknown:
-        raise InvalidValueError(f"chunks names {unknown}, which the dataset lacks; its variables are {names}")
     plans = [_plan_variable(ds, check_name("array", name), chunks) for name in names]
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()

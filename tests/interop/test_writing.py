@@ -329,10 +329,14 @@ def test_dask_chunks_of_unknown_size_are_refused_with_a_way_out(store):
         store.add_xr_dataset(ds, "a")
 
 
+def test_one_chunks_mapping_serves_datasets_that_lack_some_of_its_variables(store):
+    store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), X)}), "a", chunks={"t": [1, 2], "salinity": [7]})
+    assert store.open_dataset("a").array_meta("t")["chunk_shape"] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("chunks", "error"),
     [
-        ({"q": [3]}, InvalidValueError),
         ({"t": [3]}, InvalidValueError),
         ({"t": [0, 1]}, InvalidValueError),
         ({"t": [-1, 1]}, OutOfRangeError),
