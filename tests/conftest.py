@@ -1,0 +1,62 @@
+"""Hypothesis profiles, and fixtures that every folder may use.
+
+`ATLAS_TEST_PROFILE` selects the profile: "fast" (the default), "long" (hours of examples; run it with `-m "long or not
+long"` to have the long tests too) or "debug" (prints every step).
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, Verbosity, settings
+
+from atlas import Atlas
+from tests.servers import s3_endpoint
+
+__all__ = ["s3_endpoint"]
+
+_SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
+settings.register_profile(
+    "fast",
+    deadline=None,
+    max_examples=40,
+    stateful_step_count=30,
+    suppress_health_check=_SLOW,
+    derandomize=True,
+    report_multiple_bugs=False,
+)
+settings.register_profile(
+    "long", deadline=None, max_examples=2000, stateful_step_count=50, suppress_health_check=_SLOW, print_blob=True
+)
+settings.register_profile(
+    "debug",
+    parent=settings.get_profile("fast"),
+    max_examples=10,
+    verbosity=Verbosity.verbose,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    report_multiple_bugs=False,
+)
+settings.load_profile(os.environ.get("ATLAS_TEST_PROFILE", "fast"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests marked `long` unless `-m` or the profile asks for them."""
+    if config.getoption("markexpr") or os.environ.get("ATLAS_TEST_PROFILE") == "long":
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Where a local store may be made."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(place):
+    """An empty local store."""
+    return Atlas.create(place)

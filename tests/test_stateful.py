@@ -1,0 +1,504 @@
+"""The whole API, in any order, against a store made of dictionaries and NumPy arrays."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from atlas import Atlas, AtlasError
+from atlas.engine import compaction, cutting, encoding, reading, session
+from atlas.planning import packing, pieces, schedule
+from atlas.storage.memory import MemoryStorage
+from tests.model import MEMORY, Model, ModelArray, ModelDataset, identical
+
+DATASETS = ["a", "ü.%2F", "#1 日本", ".hidden", "c\\d~"]
+ARRAYS = ["t", "ö#% 日", "t.units"]
+DIMS = ["x", "y", "z.w"]
+DTYPES = [*MEMORY]
+TEXTS = ["", "a", "b", "zebra", "ä", "日本語", "json:[1]", "a\0b", "\n", "x" * 70]
+BITS = {
+    "float32": [0.0, -0.0, 1.5, -7.0, math.nan, math.inf, -math.inf, 1e-42, 3.4e38],
+    "float64": [0.0, -0.0, 1.5, -7.0, math.nan, math.inf, -math.inf, 5e-324, 1.7e308],
+    "timestamp_nanoseconds": [0, 1, -1, np.iinfo(np.int64).min, np.iinfo(np.int64).max, 1_700_000_000 * 10**9],
+    "string": TEXTS,
+} | {
+    name: [0, 1, 2, int(np.iinfo(name).min), int(np.iinfo(name).max), 100]
+    for name, dtype in MEMORY.items()
+    if dtype.kind in "iu"
+}  # fmt: skip
+"""Cells that are likely to be mixed up, of each dtype."""
+
+# Small limits make pages, shared blocks, cut chunks, spills and several lots out of a handful of cells.
+SMALL_LIMITS = [
+    (packing, "ALONE", 16), (packing, "SHARED", 64), (packing, "WHOLE", 64), (packing, "SPAN", 16),
+    (pieces, "WHOLE", 64), (pieces, "SPAN", 16), (pieces, "_BATCH", 128), (pieces, "_SHARE", 32), (pieces, "_GAP", 8),
+    (encoding, "ALONE", 16), (encoding, "_TASK", 64), (encoding, "_LOT", 128),
+    (reading, "SHARED", 64), (reading, "_SMALL_BLOCK", 64),
+    (schedule, "PAGE_ROWS", 2), (schedule, "_SMALL", 0), (schedule, "_MOST_COMMITS", 3),
+    (session, "_RAW_BUDGET", 200), (session, "_ENCODED_BUDGET", 400),
+    (cutting, "_LOT", 64), (cutting, "_BORROWED", 96),
+    (compaction, "_LOT", 64), (compaction, "_WAITING", 128),
+]  # fmt: skip
+
+attribute_values = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.sampled_from([*TEXTS, "2020-01-01", "2020-01-01T00:00:00Z", "json:", "json:{", "nan", "1"]),
+    st.integers(-(2**63) + 1, 2**63 - 1).map(lambda ns: np.datetime64(ns, "ns")),
+)
+
+
+def shown(value):
+    """What an attribute set to `value` reads as."""
+    return int(value.astype(np.int64)) if isinstance(value, np.datetime64) else value
+
+
+def alike(a, b):
+    """Whether two attribute values are the same to the last bit."""
+    if type(a) is not type(b):
+        return False
+    return np.float64(a).tobytes() == np.float64(b).tobytes() if isinstance(a, float) else a == b
+
+
+class Stores(RuleBasedStateMachine):
+    """A store on disk or in memory, and its model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="atlas-stateful-"))
+        self.patch = pytest.MonkeyPatch()
+        self.model = Model()
+
+    @initialize(
+        memory=st.booleans(),
+        small=st.booleans(),
+        codec=st.sampled_from(["zstd", "LZ4", "none"]),
+        filtering=st.sampled_from(["auto", "none", "byteshuffle", "bitshuffle"]),
+        meta_format=st.sampled_from(["json", "msgpack"]),
+        meta_compression=st.sampled_from(["none", "zstd", "lz4"]),
+    )
+    def create_store(self, memory, small, codec, filtering, meta_format, meta_compression):
+        if small:
+            for module, name, value in SMALL_LIMITS:
+                assert hasattr(module, name), f"{module.__name__} has no {name}"
+                self.patch.setattr(module, name, value)
+        self.source = MemoryStorage() if memory else self.folder / "store"
+        self.memory = memory
+        self.store = Atlas.create(self.source, codec, meta_format, meta_compression, filter=filtering)
+        for name in DATASETS[:2]:
+            self.create_dataset(name)
+
+    def teardown(self):
+        try:
+            if hasattr(self, "store"):
+                self.compare(self.store, self.model.datasets)
+                self.store.flush()
+                self.compare(Atlas.open(self.source), self.model.datasets)
+        finally:
+            self.patch.undo()
+            shutil.rmtree(self.folder)
+
+    # Choosing
+
+    def a_dataset(self, data):
+        name = data.draw(st.sampled_from(sorted(self.model.datasets)), label="dataset")
+        return name, self.model.datasets[name], self.store.open_dataset(name)
+
+    def an_array(self, data):
+        choices = [(name, key) for name, found in self.model.datasets.items() for key in found.arrays]
+        name, key = data.draw(st.sampled_from(choices), label="array")
+        return name, key, self.model.datasets[name].arrays[key], self.store.open_dataset(name)
+
+    def cells(self, data, dtype, shape):
+        count = math.prod(shape)
+        few = data.draw(st.lists(st.sampled_from(BITS[dtype]), min_size=1, max_size=4), label="cells")
+        chosen = [few[i] for i in np.random.default_rng(count).integers(0, len(few), count)]
+        if dtype == "string":
+            out = np.empty(count, object)
+            out[:] = chosen
+            return out.reshape(shape)
+        if dtype == "timestamp_nanoseconds":
+            return np.array(chosen, np.int64).reshape(shape).view("M8[ns]")
+        return np.array(chosen, MEMORY[dtype]).reshape(shape)
+
+    @staticmethod
+    def a_box(data, shape):
+        start = tuple(data.draw(st.integers(0, n), label="start") for n in shape)
+        return start, tuple(data.draw(st.integers(0, n - s), label="count") for s, n in zip(start, shape, strict=True))
+
+    has_dataset = precondition(lambda self: self.model.datasets)
+    has_array = precondition(lambda self: any(found.arrays for found in self.model.datasets.values()))
+
+    # Datasets
+
+    @rule(name=st.sampled_from(DATASETS))
+    def create_dataset(self, name):
+        if name in self.model.datasets:
+            with pytest.raises(FileExistsError):
+                self.store.create_dataset(name)
+        else:
+            assert self.store.create_dataset(name).name == name
+            self.model.datasets[name] = ModelDataset()
+            self.model.pending = True
+
+    @rule(name=st.sampled_from(DATASETS))
+    def delete_dataset(self, name):
+        if name in self.model.datasets:
+            view = self.store.open_dataset(name)
+            self.store.delete_dataset(name)
+            del self.model.datasets[name]
+            self.model.pending = True
+            with pytest.raises(KeyError):
+                view.list_arrays()
+        else:
+            for call in (self.store.delete_dataset, self.store.open_dataset, self.store.to_xarray):
+                with pytest.raises(KeyError):
+                    call(name)
+
+    # Arrays
+
+    @has_dataset
+    @rule(data=st.data(), array=st.sampled_from(ARRAYS), dtype=st.sampled_from(DTYPES), filled=st.booleans())
+    def define_array(self, data, array, dtype, filled):
+        _, found, view = self.a_dataset(data)
+        shape = tuple(data.draw(st.lists(st.integers(0, 7), max_size=3), label="shape"))
+        if data.draw(st.booleans(), label="chunked"):
+            chunk = tuple(data.draw(st.integers(min(n, 1), n + 2), label="chunk") for n in shape)
+        else:
+            chunk = None
+        fill = data.draw(st.sampled_from(BITS[dtype]), label="fill") if filled else None
+        dims = DIMS[: len(shape)]
+        if array in found.arrays:
+            with pytest.raises(FileExistsError):
+                view.define_array(array, dtype, dims, shape, chunk, fill)
+            return
+        view.define_array(array, dtype, dims, shape, chunk, fill)
+        found.arrays[array] = ModelArray(dtype, tuple(dims), shape, shape if chunk is None else chunk, fill)
+        self.model.pending = True
+
+    @has_array
+    @rule(data=st.data(), whole=st.booleans())
+    def write_array(self, data, whole):
+        _, key, array, view = self.an_array(data)
+        start, shape = ((0,) * len(array.shape), array.shape) if whole else self.a_box(data, array.shape)
+        cells = self.cells(data, array.dtype, shape)
+        source, expected = cells, cells.copy()
+        match data.draw(st.sampled_from(["plain", "fortran", "swapped", "strided", "other"]), label="layout"):
+            case "fortran":
+                source = np.array(cells, order="F")
+            case "swapped" if cells.dtype != object:
+                source = cells.astype(cells.dtype.newbyteorder(">"))
+            case "strided" if cells.ndim:
+                source = np.repeat(cells, 2, axis=-1)[..., ::2]
+            case "other" if array.dtype == "timestamp_nanoseconds":
+                source = cells.view(np.int64)
+        kept = source.copy()
+        view.write_array(key, list(start), source)
+        assert identical(kept, source)
+        if source.size and source.dtype.kind != "O":
+            source[...] = source.ravel()[0]  # what was written must not follow
+        array.write(start, expected)
+        self.model.pending = self.model.pending or bool(cells.size)
+
+    @has_array
+    @rule(data=st.data())
+    def delete_array(self, data):
+        name, key, _, view = self.an_array(data)
+        view.delete_array(key)
+        del self.model.datasets[name].arrays[key]
+        self.model.pending = True
+        with pytest.raises(KeyError):
+            view.delete_array(key)
+
+    @has_array
+    @rule(data=st.data(), by_start=st.booleans(), by_shape=st.booleans())
+    def read_array(self, data, by_start, by_shape):
+        name, key, array, view = self.an_array(data)
+        start, shape = self.a_box(data, array.shape)
+        begin = start if by_start else None
+        if by_shape:
+            count = shape if by_start else tuple(min(a, b) for a, b in zip(shape, array.shape, strict=True))
+        else:
+            count = None
+        found = view.read_array(key, begin, count)
+        assert identical(found, array.read(begin, count)), (name, key, found, array.read(begin, count))
+        assert found.flags.c_contiguous
+        assert found.flags.writeable
+        if found.size:
+            found[...] = found.ravel()[-1]  # what is read is the caller's own
+        assert view.read_array("never", begin, count) is None
+
+    # Attributes
+
+    @has_dataset
+    @rule(
+        data=st.data(), key=st.sampled_from(["k", "units", "t.units", "ü", "", "_x", "json:"]), value=attribute_values
+    )
+    def set_attribute(self, data, key, value):
+        _, found, view = self.a_dataset(data)
+        view.set_attribute(key, value)
+        found.attributes[key] = shown(value)
+        self.model.pending = True
+        assert alike(view.get_attribute(key), shown(value))
+
+    @has_dataset
+    @rule(data=st.data(), key=st.sampled_from(["k", "units", "t.units"]))
+    def delete_attribute(self, data, key):
+        _, found, view = self.a_dataset(data)
+        if key in found.attributes:
+            view.delete_attribute(key)
+            del found.attributes[key]
+            self.model.pending = True
+        else:
+            with pytest.raises(KeyError):
+                view.delete_attribute(key)
+            assert view.get_attribute(key) is None
+
+    # Bulk reads
+
+    @rule(
+        data=st.data(), array=st.sampled_from(ARRAYS), names=st.lists(st.sampled_from(DATASETS), min_size=1, max_size=6)
+    )
+    def read_across(self, data, array, names):
+        held = [found.arrays.get(array) for found in map(self.model.datasets.get, names) if found is not None]
+        shapes = [found.shape for found in held if found is not None]
+        start, shape = None, None
+        if shapes and len({len(s) for s in shapes}) == 1 and data.draw(st.booleans(), label="box"):
+            start, shape = self.a_box(data, tuple(map(min, zip(*shapes, strict=True))))
+        if array not in self.model.list_arrays():
+            with pytest.raises(KeyError):
+                self.store.read_array_across(array, names)
+            return
+        wanted = [self.model.datasets.get(name, ModelDataset()).arrays.get(array) for name in names]
+        expected = [None if one is None else one.read(start, shape) for one in wanted]
+        answer = self.store.read_array_across(array, names, start, shape)
+        assert all(map(identical, answer, expected)), (answer, expected)
+        if None in wanted:
+            with pytest.raises(KeyError):
+                self.store.read_array_across_stacked(array, names, start, shape)
+        elif len({(one.shape, one.dtype) for one in wanted}) > 1:
+            with pytest.raises(ValueError, match="stack"):
+                self.store.read_array_across_stacked(array, names, start, shape)
+        else:
+            stacked = self.store.read_array_across_stacked(array, names, start, shape)
+            assert identical(stacked, np.stack(expected)), (stacked, expected)
+
+    # Durability
+
+    @rule(how=st.sampled_from(["flush", "close", "with"]))
+    def flush(self, how):
+        if how == "with":
+            with self.store:
+                pass
+        else:
+            getattr(self.store, how)()
+        self.model.flush()
+
+    @rule()
+    def compact(self):
+        self.store.compact()
+        self.model.flush()
+
+    @rule()
+    def reopen(self):
+        self.store = Atlas.open(self.source)
+        self.model.revert()
+
+    @rule(how=st.sampled_from(["here", "elsewhere", "pickle"]))
+    def read_all(self, how):
+        if how == "here":
+            self.compare(self.store, self.model.datasets)
+        elif how == "elsewhere" or self.memory:
+            self.compare(Atlas.open(self.source), self.model.flushed)
+        elif self.model.pending:
+            with pytest.raises(ValueError, match="flush"):
+                pickle.dumps(self.store)
+        else:
+            self.compare(pickle.loads(pickle.dumps(self.store)), self.model.flushed)
+
+    # Refusals, of which nothing may stay
+
+    @rule(name=st.sampled_from(["", "a/b", "_a", ".", "..", "\ud800"]))
+    def refuse_name(self, name):
+        with pytest.raises(ValueError, match="name") as info:
+            self.store.create_dataset(name)
+        assert isinstance(info.value, AtlasError)
+        for dataset in self.model.datasets:
+            with pytest.raises(ValueError, match="name"):
+                self.store.open_dataset(dataset).define_array(name, "int8", [], [])
+
+    @has_dataset
+    @rule(
+        data=st.data(),
+        wrong=st.sampled_from(
+            [
+                (ValueError, ("zz", "int99", ["x"], [1])),
+                (NotImplementedError, ("zz", "bool", ["x"], [1])),
+                (NotImplementedError, ("zz", np.complex64, ["x"], [1])),
+                (TypeError, ("zz", "bool", ["x"], [1], None, 1)),
+                (ValueError, ("zz", "int8", ["x"], [1, 2])),
+                (ValueError, ("zz", "int8", ["x"], [1], [0])),
+                (ValueError, ("zz", "int8", ["x"], [1], [1, 1])),
+                (OverflowError, ("zz", "int8", ["x"], [-1])),
+                (TypeError, ("zz", "int8", ["x"], [1.5])),
+                (TypeError, ("zz", "int8", ["x"], [1], None, 1.0)),
+                (TypeError, ("zz", "int8", ["x"], [1], None, True)),
+                (OverflowError, ("zz", "int8", ["x"], [1], None, 128)),
+                (TypeError, ("zz", "float32", ["x"], [1], None, "0")),
+                (TypeError, ("zz", "string", ["x"], [1], None, 0)),
+            ]
+        ),
+    )
+    def refuse_definition(self, data, wrong):
+        _, _, view = self.a_dataset(data)
+        kind, arguments = wrong
+        with pytest.raises(kind) as info:
+            view.define_array(*arguments)
+        assert isinstance(info.value, AtlasError)
+        assert "zz" not in view.list_arrays()
+
+    @has_array
+    @rule(data=st.data())
+    def refuse_write(self, data):
+        _, key, array, view = self.an_array(data)
+        origin, ndim = [0] * len(array.shape), len(array.shape)
+        cells = blank_like(array)
+        with pytest.raises(TypeError):
+            view.write_array(key, origin, np.zeros(array.shape, np.complex128))
+        with pytest.raises(TypeError):
+            view.write_array(key, origin, cells.tolist())
+        with pytest.raises(ValueError, match="dimensions"):
+            view.write_array(key, [*origin, 0], cells)
+        with pytest.raises(ValueError, match="dimensions"):
+            view.write_array(key, origin, cells[..., None])
+        with pytest.raises(KeyError):
+            view.write_array("never", origin, cells)
+        if ndim:
+            with pytest.raises(OverflowError):
+                view.write_array(key, [-1] * ndim, cells)
+            with pytest.raises(ValueError, match="leaves"):
+                view.write_array(
+                    key, list(array.shape), np.repeat(cells, 1, 0) if cells.size else np.resize(cells, (1,) * ndim)
+                )
+        if array.dtype == "string" and cells.size:
+            cells[(0,) * ndim] = 3
+            with pytest.raises(TypeError):
+                view.write_array(key, origin, cells)
+
+    @has_array
+    @rule(data=st.data())
+    def refuse_read(self, data):
+        name, key, array, view = self.an_array(data)
+        ndim = len(array.shape)
+        for start, shape in (([0] * (ndim + 1), None), (None, [0] * (ndim + 1))):
+            with pytest.raises(ValueError, match="dimensions"):
+                view.read_array(key, start, shape)
+            with pytest.raises(ValueError, match="dimensions"):
+                self.store.read_array_across(key, [name], start, shape)
+        if ndim:
+            with pytest.raises(ValueError, match="leaves"):
+                view.read_array(key, [n + 1 for n in array.shape])
+            with pytest.raises(ValueError, match="leaves"):
+                view.read_array(key, None, [n + 1 for n in array.shape])
+            with pytest.raises(OverflowError):
+                view.read_array(key, [-1] * ndim)
+        with pytest.raises(ValueError, match="empty"):
+            self.store.read_array_across(key, [])
+
+    @has_dataset
+    @rule(
+        data=st.data(),
+        wrong=st.sampled_from(
+            [
+                (ValueError, ("zz", None)),
+                (ValueError, ("zz", b"x")),
+                (ValueError, ("zz", [1])),
+                (OverflowError, ("zz", 2**63)),
+                (OverflowError, ("zz", 300, "uint8")),
+                (TypeError, ("zz", "1", "int8")),
+                (ValueError, ("zz", 1, "int99")),
+                (TypeError, (1, 1)),
+            ]
+        ),
+    )
+    def refuse_attribute(self, data, wrong):
+        _, _, view = self.a_dataset(data)
+        kind, arguments = wrong
+        with pytest.raises(kind) as info:
+            view.set_attribute(*arguments)
+        assert isinstance(info.value, AtlasError)
+
+    # Comparing
+
+    @invariant()
+    def lists(self):
+        if hasattr(self, "store"):
+            assert self.store.list_datasets() == list(self.model.datasets)
+            assert self.store.list_arrays() == self.model.list_arrays()
+            assert repr(self.store) == f"<Atlas datasets={len(self.model.datasets)}>"
+
+    @has_array
+    @rule(data=st.data())
+    def read_statistics(self, data):
+        name, key, _, view = self.an_array(data)
+        expected = self.model.stats(name, key)
+        found = view.array_stats(key)
+        assert same_statistics(found, expected), (name, key, found, expected)
+
+    def compare(self, store, datasets):
+        assert store.list_datasets() == list(datasets)
+        flushed = store is not self.store
+        for name, expected in datasets.items():
+            assert store.dataset_exists(name)
+            view = store.open_dataset(name)
+            assert view.list_arrays() == list(expected.arrays)
+            found = view.attributes()
+            assert list(found) == list(expected.attributes)
+            assert all(map(alike, found.values(), expected.attributes.values())), (found, expected.attributes)
+            for key, array in expected.arrays.items():
+                assert view.array_meta(key) == array.meta()
+                assert alike(view.array_fill_value(key), declared(array))
+                cells = view.read_array(key)
+                if not identical(cells, array.read()):
+                    note(f"{name}/{key}: {cells!r} is not {array.read()!r}")
+                    raise AssertionError((name, key))
+                statistics = array.stats() if flushed else self.model.stats(name, key)
+                assert same_statistics(view.array_stats(key), statistics), (
+                    name,
+                    key,
+                    view.array_stats(key),
+                    statistics,
+                )
+
+
+def declared(array):
+    """The fill value as Python keeps it."""
+    if array.fill is not None and array.dtype.startswith("float"):
+        return float(array.fill)
+    return array.fill
+
+
+def blank_like(array):
+    """Data that fits the array whole."""
+    return np.array(array.cells)
+
+
+def same_statistics(a, b):
+    """Whether two statistics agree, type by type; the sign of zero is not compared."""
+    if a is None or b is None:
+        return a is b
+    return list(a) == list(b) and all(type(a[k]) is type(b[k]) and a[k] == b[k] for k in a)
+
+
+TestStores = Stores.TestCase
+TestStores.pytestmark = [pytest.mark.timeout(0)]
