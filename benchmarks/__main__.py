@@ -89,9 +89,7 @@ def main() -> None:
     arguments = parser.parse_args()
     engines = [engine for engine, package in PACKAGES.items() if importlib.util.find_spec(package)]
     rows = []
-    print(
-        f"{'workload':10} {'operation':11} {'engine':8} {'median ms':>10} {'min ms':>10} {'ratio':>8} {'MiB':>8} {'peak':>6}"
-    )
+    print("workload   operation   engine    median ms     min ms    ratio      MiB   peak")
     for workload in arguments.workloads:
         runs, fraction = (2, 0.1) if arguments.quick else (arguments.runs, 1.0)
         for row in measure(workload, engines, runs, fraction):
