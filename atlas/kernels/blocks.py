@@ -14,6 +14,7 @@ from atlas.kernels.checksum import hash_bytes
 from atlas.kernels.codec import LZ4, NONE, ZSTD, compress, compress_python, decompress, decompress_python, workspace
 from atlas.kernels.faults import ARGUMENT, BOUNDS, CHECKSUM, CODEC, FINE, LENGTH, PLACE, raise_status
 from atlas.kernels.policy import kernel
+from atlas.kernels.runs import copy_bytes, freeze
 from atlas.kernels.shuffle import BIT, BYTE, PLAIN, shuffle_block, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
 from atlas.kernels.tables import BlockTable, as_bytes, as_column, as_source, as_table
@@ -70,14 +71,14 @@ def _decode(source: U8, table: BlockTable, place: I64, context: Int, packed: U8,
         begin, stored, raw = table.offset[row], table.stored[row], table.raw[row]
         if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
             return CHECKSUM, row
-        plain = table.filter[row] == PLAIN
-        target, at = (out, place[row]) if plain else (packed, 0)
-        status = decompress(source, begin, stored, table.codec[row], context, target, at, raw)
+        filter_, codec = np.int64(table.filter[row]), np.int64(table.codec[row])
+        target, at = (out, place[row]) if filter_ == PLAIN else (packed, 0)
+        status = decompress(source, begin, stored, codec, context, target, at, raw)
         if status != FINE:
             return status, row
-        if not plain:
+        if filter_ != PLAIN:
             itemsize = np.int64(table.itemsize[row])
-            unshuffle_range(packed, 0, raw, table.filter[row], itemsize, 0, raw, out, place[row])
+            unshuffle_range(freeze(packed), 0, raw, filter_, itemsize, 0, raw, out, place[row])
     return FINE, 0
 
 
@@ -147,11 +148,12 @@ def _encode(raw: U8, start: I64, level: Int, context: Int, packed: U8, table: Bl
         begin, length, codec = start[row], table.raw[row], np.int64(table.codec[row])
         size: Int = 0
         if codec != NONE and length > 1:
-            if table.filter[row] == PLAIN:
-                size = compress(raw, begin, length, codec, level, context, out, at, length - 1)
-            else:
-                shuffle_block(raw, begin, length, table.filter[row], np.int64(table.itemsize[row]), packed, 0)
-                size = compress(packed, 0, length, codec, level, context, out, at, length - 1)
+            data, place = raw, begin
+            if table.filter[row] != PLAIN:
+                filter_, itemsize = np.int64(table.filter[row]), np.int64(table.itemsize[row])
+                shuffle_block(raw, begin, length, filter_, itemsize, packed, 0)
+                data, place = freeze(packed), 0
+            size = compress(data, place, length, codec, level, context, out, at, length - 1)
         size = _seal_block(raw, begin, size, table, row, out, at)
         at += size
     return at
@@ -162,12 +164,12 @@ def _seal_block(raw: U8, begin: Int, size: Int, table: BlockTable, row: Int, out
     """Finish the row of a block whose `size` compressed bytes lie at `out[at:]`; store it plain where size is 0."""
     if size == 0:
         size = table.raw[row]
-        shuffle_block(raw, begin, size, PLAIN, 1, out, at)
+        copy_bytes(out, at, raw, begin, size)
         table.codec[row] = NONE
         table.filter[row] = PLAIN
     table.offset[row] = at
     table.stored[row] = size
-    table.checksum[row] = hash_bytes(out, at, at + size)
+    table.checksum[row] = hash_bytes(freeze(out), at, at + size)
     return size
 
 
@@ -192,15 +194,15 @@ def encode_blocks(
     length: I64,
     *,
     codec: int,
-    filter: int,
+    filter: int,  # noqa: A002  # the name of the thing
     itemsize: int,
     level: int,
 ) -> tuple[U8, BlockTable]:
     """Encode the blocks `raw[start:start + length]`.
 
-    `raw` is 1-D uint8; `start` and `length` are int64, one entry a block. `level` is zstd's and ignored by LZ4. A block that
-    would not shrink is stored as it is, with codec and filter 0. Returns the stored bytes back to back and their table,
-    with offsets from their beginning.
+    `raw` is 1-D uint8; `start` and `length` are int64, one entry a block. `level` is zstd's and ignored by LZ4. A
+    block that would not shrink is stored as it is, with codec and filter 0. Returns the stored bytes back to back and
+    their table, with offsets from their beginning.
 
     Raises:
         ValueError: a block outside `raw`, an unknown codec or filter, or an item size outside 1 to 255.

@@ -16,6 +16,7 @@ from atlas.kernels.codec import NONE, decompress, workspace
 from atlas.kernels.faults import ARGUMENT, CHECKSUM, FINE, PLACE, raise_status
 from atlas.kernels.plans import END, FIRST, HEAD, RESULT_FIRST, ROWS, copy_plan, plan_box, plan_size
 from atlas.kernels.policy import kernel
+from atlas.kernels.runs import freeze
 from atlas.kernels.shuffle import PLAIN, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
 from atlas.kernels.tables import (
@@ -73,13 +74,13 @@ def _admit_pieces(
 @kernel
 def _copy_pieces(
     data: U8, at: Int, table: BlockTable, row: Int, pieces: Pieces, piece: Int, last: Int,
-    geometry: Geometry, plan: I64, known: Int, cell: Int, plain: U8, plain_view: U8, out: U8,
+    geometry: Geometry, plan: I64, known: Int, cell: Int, plain: U8, out: U8,
 ) -> Int:  # fmt: skip
     """Copy the pieces `piece` to `last` of one block, which lies decompressed but filtered at `data[at:]`.
 
     Returns the chunk that `plan` is made for.
     """
-    raw, filter_, itemsize = table.raw[row], table.filter[row], max(1, np.int64(table.itemsize[row]))
+    raw, filter_, itemsize = table.raw[row], np.int64(table.filter[row]), np.int64(table.itemsize[row])
     result = np.int64(cell)
     for axis in range(geometry.box.size):
         result *= geometry.box[axis]
@@ -91,19 +92,18 @@ def _copy_pieces(
         begin, count, place = pieces.begin[piece], pieces.count[piece], pieces.place[piece]
         first, end = max(begin, plan[FIRST]), min(begin + count, plan[END])
         if first < end:
-            target = pieces.target[piece] * result
-            source, base = data, at + place
+            result_at = pieces.target[piece] * result
+            source, base, copied = data, at + place, False
             if filter_ != PLAIN:
                 low, high = place + (first - begin) * cell, place + (end - begin) * cell
-                if plan[ROWS] == 1 and low == 0 and high == raw:
-                    # The whole block is one run of the result: it is unfiltered where it belongs.
-                    home = target + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
-                    unshuffle_range(data, at, raw, filter_, itemsize, 0, raw, out, home)
-                    piece += 1
-                    continue
-                unshuffle_range(data, at, raw, filter_, itemsize, low, high, plain, 0)
-                source, base = plain_view, place
-            copy_plan(plan, begin, begin + count, source, base, out, target, cell)
+                # Where the whole block is one run of the result, it is unfiltered right there.
+                copied = plan[ROWS] == 1 and low == 0 and high == raw
+                home = result_at + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
+                target, target_at = (out, home) if copied else (plain, 0)
+                unshuffle_range(data, at, raw, filter_, itemsize, low, high, target, target_at)
+                source, base = freeze(plain), place
+            if not copied:
+                copy_plan(plan, begin, begin + count, source, base, out, result_at, cell)
         piece += 1
     return known
 
@@ -111,7 +111,7 @@ def _copy_pieces(
 @kernel
 def _gather(
     source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, cell: Int, context: Int,
-    packed: U8, packed_view: U8, plain: U8, plain_view: U8, out: U8,
+    packed: U8, plain: U8, out: U8,
 ) -> tuple[Int, Int]:  # fmt: skip
     plan = np.empty(plan_size(geometry.box.size), np.int64)
     known: Int = -1
@@ -125,14 +125,13 @@ def _gather(
         if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
             return CHECKSUM, row
         data, at = source, begin
-        if table.codec[row] != NONE:
-            status = decompress(source, begin, stored, table.codec[row], context, packed, 0, raw)
+        codec = np.int64(table.codec[row])
+        if codec != NONE:
+            status = decompress(source, begin, stored, codec, context, packed, 0, raw)
             if status != FINE:
                 return status, row
-            data, at = packed_view, np.int64(0)
-        known = _copy_pieces(
-            data, at, table, row, pieces, piece, last, geometry, plan, known, cell, plain, plain_view, out
-        )
+            data, at = freeze(packed), np.int64(0)
+        known = _copy_pieces(data, at, table, row, pieces, piece, last, geometry, plan, known, cell, plain, out)
         piece = last
     return FINE, 0
 
@@ -150,9 +149,8 @@ def _gather_python(
         status, data = unpack_block(source, table, row)
         raise_status(status, row)
         known = _copy_pieces(
-            as_source(data), 0, table, row, pieces, piece, last, geometry, plan, known, cell,
-            plain, as_source(plain), out,
-        )  # fmt: skip
+            as_source(data), 0, table, row, pieces, piece, last, geometry, plan, known, cell, plain, out
+        )
 
 
 def gather(source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, out: NDArray[Any]) -> None:
@@ -181,12 +179,7 @@ def gather(source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, ou
         _gather_python(source, table, pieces, geometry, cell, plain, target)
         return
     packed = workspace.scratch(0, largest)
-    raise_status(
-        *_gather(
-            source, table, pieces, geometry, cell, workspace.decoder,
-            packed, as_source(packed), plain, as_source(plain), target,
-        )
-    )  # fmt: skip
+    raise_status(*_gather(source, table, pieces, geometry, cell, workspace.decoder, packed, plain, target))
 
 
 @kernel
@@ -211,8 +204,9 @@ def _scatter(data: U8, geometry: Geometry, cell: Int, out: U8, place: I64) -> tu
 def scatter(data: NDArray[Any], geometry: Geometry, out: U8, place: I64) -> None:
     """Copy an array's boxes into chunks: the writing twin of `gather`.
 
-    `data` has shape `geometry.box` and any fixed-width dtype. For each row k of the geometry, `data[target:target + count]`
-    goes to `first` of the chunk of shape `extent` that lies in C order at byte `place[k]` of `out` (1-D uint8, writable).
+    `data` has shape `geometry.box` and any fixed-width dtype. For each row k of the geometry,
+    `data[target:target + count]` goes to `first` of the chunk of shape `extent` that lies in C order at byte `place[k]`
+    of `out` (1-D uint8, writable).
 
     Raises:
         BlockFault: chunk k would leave `out` (reason "place", `block` is k); nothing is written then.
@@ -249,10 +243,10 @@ def _fill(out: NDArray[Any], values: NDArray[Any], chunk: I64, target: I64, geom
 
 
 def fill_boxes(out: NDArray[Any], bits: U64, chunk: I64, target: I64, geometry: Geometry) -> None:
-    """Write constant chunks: the cell whose bit pattern is the low bytes of `bits[i]` into all of the box that chunk
-    `chunk[i]` has in `out[target[i]]`.
+    """Write constant chunks: one value into all of the box that a chunk has in a row of the result.
 
-    `out` is as for `gather`, with cells of 1, 2, 4 or 8 bytes; `bits` uint64, `chunk` and `target` int64, of one length.
+    The cell whose bit pattern is the low bytes of `bits[i]` goes to the box of chunk `chunk[i]` in `out[target[i]]`.
+    `out` is as for `gather`, with cells of 1, 2, 4 or 8 bytes; `bits` is uint64, `chunk` and `target` int64.
 
     Raises:
         ValueError: shapes that do not fit together, or a row that is not there.
@@ -271,7 +265,7 @@ def fill_boxes(out: NDArray[Any], bits: U64, chunk: I64, target: I64, geometry: 
 
 
 def box_cells(geometry: Geometry, chunk: int) -> tuple[I64, I64]:
-    """For one chunk: the flat indices of the wanted box's cells within the chunk, and within the result box; both in C order."""
+    """Flat indices of one chunk's wanted cells, in C order: within the chunk, and within the result box."""
     inside = np.zeros(1, np.int64)
     result = np.zeros(1, np.int64)
     for axis in range(len(geometry.box)):

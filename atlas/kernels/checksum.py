@@ -75,7 +75,7 @@ def _hash_compiled(data: U8, begin: Int, end: Int) -> np.uint64:
     return total ^ (total >> np.uint64(32))
 
 
-def _hash_package(data: U8, begin: int, end: int) -> np.uint64:
+def _hash_package(data: U8, begin: Int, end: Int) -> np.uint64:
     return np.uint64(xxhash.xxh64_intdigest(data[begin:end].data))
 
 

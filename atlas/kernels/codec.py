@@ -101,7 +101,10 @@ workspace = _Workspace()
 
 @kernel
 def decompress(source: U8, begin: Int, stored: Int, codec: Int, context: Int, out: U8, at: Int, raw: Int) -> Int:
-    """Decompress `source[begin:begin + stored]` to exactly `out[at:at + raw]`; returns a status. Both ranges are trusted."""
+    """Decompress `source[begin:begin + stored]` to exactly `out[at:at + raw]`; returns a status.
+
+    The ranges are trusted, the bytes are not.
+    """
     if codec == NONE:
         copy_bytes(out, at, source, begin, raw)
         return FINE
@@ -122,7 +125,7 @@ def decompress(source: U8, begin: Int, stored: Int, codec: Int, context: Int, ou
 def compress(
     data: U8, begin: Int, length: Int, codec: Int, level: Int, context: Int, out: U8, at: Int, room: Int
 ) -> Int:
-    """Compress `data[begin:begin + length]` into at most `room` bytes at `out[at:]`; the size, or 0 where it does not fit."""
+    """Compress `data[begin:begin + length]` into `room` bytes at `out[at:]`; the size, or 0 where it does not fit."""
     source = np.intp(data.ctypes.data) + np.intp(begin)
     target = np.intp(out.ctypes.data) + np.intp(at)
     if codec == LZ4:

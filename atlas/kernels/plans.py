@@ -117,12 +117,10 @@ def copy_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_a
         # Only the first and the last run can be cut by the ends of the piece.
         row = max(0, _first_row(plan, begin) - 1)
         last = _first_row(plan, end)
-        if row < last:
-            _copy_run(plan, row, begin, end, data, at, out, out_at, cell)
-            row += 1
-        if row < last:
-            last -= 1
-            _copy_run(plan, last, begin, end, data, at, out, out_at, cell)
+        for side in range(2):
+            if row < last:
+                _copy_run(plan, row if side == 0 else last - 1, begin, end, data, at, out, out_at, cell)
+                row, last = row + 1 - side, last - side
     if row >= last:
         return
     size = plan[HEAD] * cell

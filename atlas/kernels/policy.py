@@ -3,7 +3,8 @@
 Kernels hold no GIL, divide as NumPy does and are compiled on first use; threads are the caller's business, so
 nothing here is ever `parallel`. Compiled code is kept on disk. Numba's own cache looks only at the file a function
 stands in, and would go on running an old copy of a kernel that another file inlines; this one is stamped with a
-digest of every kernel source and of the codec libraries' versions. The caching of other people's functions is not touched.
+digest of every kernel source and of the codec libraries' versions. The caching
+of other people's functions is not touched.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 import numba
 import numpy as np
 from numba.core import config
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, UserWideCacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,9 @@ R = TypeVar("R")
 Int: TypeAlias = int | np.int64
 """What a kernel takes and returns for a whole number: both are int64 once compiled."""
 
-JIT: bool = not config.DISABLE_JIT
+_settings: Any = config  # its attributes are made at run time
+
+JIT: bool = not _settings.DISABLE_JIT
 """False under NUMBA_DISABLE_JIT, where kernels run as plain Python."""
 
 _HERE = Path(__file__).resolve().parent
@@ -64,10 +67,9 @@ def _is_writable(folder: Path) -> bool:
 @lru_cache(maxsize=1)
 def _cache_folder() -> Path | None:
     """The first writable of: NUMBA_CACHE_DIR, the package's `__pycache__`, the user's cache folder; else None."""
-    here = str(_HERE / "kernel.py")
-    subpath = UserWideCacheLocator.get_suitable_cache_subpath(here)
-    if config.CACHE_DIR:
-        candidates = [Path(config.CACHE_DIR) / subpath]
+    subpath = "atlas_kernels_" + hashlib.sha256(str(_HERE).encode()).hexdigest()[:24]
+    if _settings.CACHE_DIR:
+        candidates = [Path(_settings.CACHE_DIR) / subpath]
     else:
         home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
         candidates = [_HERE / "__pycache__", Path(home) / "numba" / subpath]
@@ -110,11 +112,11 @@ class _KernelLocator:
         return str(self._function.__code__.co_firstlineno)
 
 
-class _KernelCacheImpl(CompileResultCacheImpl):  # type: ignore[misc]  # Numba is untyped
-    _locator_classes = (_KernelLocator,)
+class _KernelCacheImpl(CompileResultCacheImpl):
+    _locator_classes: Any = (_KernelLocator,)
 
 
-class _KernelCacheFile(IndexDataCacheFile):  # type: ignore[misc]  # Numba is untyped
+class _KernelCacheFile(IndexDataCacheFile):
     """Names each data file by what it holds.
 
     Numba numbers them, and two processes that compile two signatures at once may then swap their files: the loser
@@ -122,20 +124,20 @@ class _KernelCacheFile(IndexDataCacheFile):  # type: ignore[misc]  # Numba is un
     """
 
     def save(self, key: object, data: object) -> None:
-        overloads = self._load_index()
+        overloads: dict[object, str] = self._load_index()  # type: ignore[no-untyped-call]  # Numba has few types
         digest = hashlib.sha256(repr((self._source_stamp, key)).encode()).hexdigest()[:24]
         name = self._data_name_pattern.replace("{number:d}", digest)
-        self._save_data(name, data)
+        self._save_data(name, data)  # type: ignore[no-untyped-call]
         overloads[key] = name
-        self._save_index(overloads)
+        self._save_index(overloads)  # type: ignore[no-untyped-call]
 
 
-class _KernelCache(FunctionCache):  # type: ignore[misc]  # Numba is untyped
+class _KernelCache(FunctionCache):
     _impl_class = _KernelCacheImpl
 
     def __init__(self, function: Callable[..., object]) -> None:
-        super().__init__(function)
-        self._cache_file = _KernelCacheFile(
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._cache_file = _KernelCacheFile(  # type: ignore[no-untyped-call]
             cache_path=self._cache_path,
             filename_base=self._impl.filename_base,
             source_stamp=self._impl.locator.get_source_stamp(),

@@ -1,4 +1,4 @@
-"""Moves runs of bytes between 1-D uint8 arrays. Bounds are trusted, ranges never overlap."""
+"""Moves runs of bytes between 1-D uint8 arrays: what plain loops would do slower. Bounds are trusted, nothing overlaps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from numba import types
 from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 from atlas.kernels.policy import JIT, kernel
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import U8
 
-__all__ = ["copy_bytes", "copy_rows"]
+__all__ = ["copy_bytes", "copy_rows", "freeze"]
 
 
-def _emit_copy(_context: Any, out: Any, at: Any, data: Any, begin: Any, size: Any) -> Any:
+def _emit_copy(_context: Any, out: Any, _at: Any, data: Any, _begin: Any, _size: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         out, at, data, begin, size = arguments
         target = context.make_array(signature.args[0])(context, builder, out).data
@@ -40,6 +41,24 @@ _emitted: Any = intrinsic(_emit_copy)
 
 copy_bytes: Callable[[U8, Int, U8, Int, Int], None] = _emitted if JIT else _copy_plainly
 """`out[at:at + size] = data[begin:begin + size]`, from within kernels."""
+
+
+def _emit_freeze(_context: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        borrowed: Any = impl_ret_borrowed
+        return borrowed(context, builder, signature.return_type, arguments[0])
+
+    return array.copy(readonly=True)(array), generate
+
+
+def _freeze_plainly(array: U8) -> U8:
+    return array
+
+
+_frozen: Any = intrinsic(_emit_freeze)
+
+freeze: Callable[[U8], U8] = _frozen if JIT else _freeze_plainly
+"""The same memory typed as read-only, from within kernels: what a kernel reads has that type, so it is compiled once."""
 
 
 @kernel

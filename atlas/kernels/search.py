@@ -71,5 +71,5 @@ def find_rows(
         message = "columns of one table differ in length"
         raise ValueError(message)
     out = np.empty((wants[0].size, wants[2].size), np.int64)
-    _find(*index, *wants, out)
+    _find(index[0], index[1], index[2], wants[0], wants[1], wants[2], out)
     return out

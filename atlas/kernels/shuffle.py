@@ -12,17 +12,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.kernels.policy import kernel
-from atlas.kernels.runs import copy_bytes
+from atlas.kernels.runs import copy_bytes, freeze
+from atlas.kernels.vectors import (
+    TILE,
+    join_bits,
+    join_bytes_2,
+    join_bytes_4,
+    join_bytes_8,
+    split_bits,
+    split_bytes_2,
+    split_bytes_4,
+    split_bytes_8,
+)
 
 if TYPE_CHECKING:
     from atlas.kernels.policy import Int
-    from atlas.kernels.tables import U8, U64
+    from atlas.kernels.tables import U8
 
 __all__ = ["BIT", "BYTE", "PLAIN", "shuffle_block", "unshuffle_range"]
 
 PLAIN, BYTE, BIT = 0, 1, 2
 
-_TILE = 8192  # bytes of planes worked on at once: with its source and target, a tile stays in a 32 KiB cache
+# Groups of 8 items whose bit planes are turned to byte planes, in a scratch that stays in the nearest cache, before
+# bytes are joined to items. Reading 8 planes at a time matters: 32 of them, a power of two apart, would evict each other.
+_WINDOW = 256
 
 _MASK_1 = np.uint64(0x00AA00AA00AA00AA)
 _MASK_2 = np.uint64(0x0000CCCC0000CCCC)
@@ -42,113 +55,103 @@ def _turn_bits(word: np.uint64) -> np.uint64:
 
 
 @kernel
-def _join_planes(data: U8, at: Int, stride: Int, itemsize: Int, items: Int, out: U8, out_at: Int) -> None:
-    """Byte j of item i is `data[at + j * stride + i]`; items go to `out` from `out_at` on."""
-    if itemsize == 2:
-        a, b = data[at : at + items], data[at + stride : at + stride + items]
-        halves = out[out_at : out_at + items * 2].view(np.uint16)
-        for i in range(items):
-            halves[i] = np.uint16(a[i]) | (np.uint16(b[i]) << np.uint16(8))
-    elif itemsize == 4:
-        a, b = data[at : at + items], data[at + stride : at + stride + items]
-        c = data[at + 2 * stride : at + 2 * stride + items]
-        d = data[at + 3 * stride : at + 3 * stride + items]
-        words = out[out_at : out_at + items * 4].view(np.uint32)
-        for i in range(items):
-            low = np.uint32(a[i]) | (np.uint32(b[i]) << np.uint32(8))
-            words[i] = low | (np.uint32(c[i]) << np.uint32(16)) | (np.uint32(d[i]) << np.uint32(24))
-    elif itemsize == 8:
-        longs = out[out_at : out_at + items * 8].view(np.uint64)
-        for i in range(items):
-            here = at + i
-            value = np.uint64(0)
-            for j in range(8):
-                value |= np.uint64(data[here + j * stride]) << np.uint64(8 * j)
-            longs[i] = value
+def _turn_plane(data: U8, at: Int, step: Int, out: U8, out_at: Int, out_step: Int) -> None:
+    """Transpose the bits of 8 bytes, `step` apart, into 8 others."""
+    word = np.uint64(0)
+    for k in range(8):
+        word |= np.uint64(data[at + k * step]) << np.uint64(8 * k)
+    word = _turn_bits(word)
+    for i in range(8):
+        out[out_at + i * out_step] = np.uint8((word >> np.uint64(8 * i)) & np.uint64(255))
+
+
+# The last tile of a range is moved back to end with the block's items: it does some items twice and needs no remainder
+# loop. Blocks of less than a tile, and other item sizes, go byte by byte.
+
+
+@kernel
+def _unshuffle_bytes(
+    data: U8, at: Int, stride: Int, itemsize: Int, items: Int, begin: Int, end: Int, out: U8, out_at: Int
+) -> None:
+    """Items `begin` to `end` of planes `stride` bytes apart, each to its own place in `out`."""
+    last = items - TILE
+    if last >= 0 and itemsize == 4:
+        for item in range(begin, end, TILE):
+            here = min(item, last)
+            join_bytes_4(data, at + here, stride, out, out_at + here * 4)
+    elif last >= 0 and itemsize == 8:
+        for item in range(begin, end, TILE):
+            here = min(item, last)
+            join_bytes_8(data, at + here, stride, out, out_at + here * 8)
+    elif last >= 0 and itemsize == 2:
+        for item in range(begin, end, TILE):
+            here = min(item, last)
+            join_bytes_2(data, at + here, stride, out, out_at + here * 2)
     else:
-        for j in range(itemsize):
-            plane = data[at + j * stride : at + j * stride + items]
-            for i in range(items):
-                out[out_at + i * itemsize + j] = plane[i]
+        for item in range(begin, end):
+            for j in range(itemsize):
+                out[out_at + item * itemsize + j] = data[at + j * stride + item]
 
 
 @kernel
-def _split_planes(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at: Int, stride: Int) -> None:
-    """The other way: byte j of item i goes to `out[out_at + j * stride + i]`."""
-    if itemsize == 2:
-        halves = data[at : at + items * 2].view(np.uint16)
-        for j in range(2):
-            plane = out[out_at + j * stride : out_at + j * stride + items]
-            for i in range(items):
-                plane[i] = np.uint8((halves[i] >> np.uint16(8 * j)) & np.uint16(255))
-    elif itemsize == 4:
-        words = data[at : at + items * 4].view(np.uint32)
-        for j in range(4):
-            plane = out[out_at + j * stride : out_at + j * stride + items]
-            for i in range(items):
-                plane[i] = np.uint8((words[i] >> np.uint32(8 * j)) & np.uint32(255))
-    elif itemsize == 8:
-        longs = data[at : at + items * 8].view(np.uint64)
-        for j in range(8):
-            plane = out[out_at + j * stride : out_at + j * stride + items]
-            for i in range(items):
-                plane[i] = np.uint8((longs[i] >> np.uint64(8 * j)) & np.uint64(255))
+def _shuffle_bytes(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at: Int, stride: Int) -> None:
+    last = items - TILE
+    if last >= 0 and itemsize == 4:
+        for item in range(0, items, TILE):
+            here = min(item, last)
+            split_bytes_4(data, at + here * 4, stride, out, out_at + here)
+    elif last >= 0 and itemsize == 8:
+        for item in range(0, items, TILE):
+            here = min(item, last)
+            split_bytes_8(data, at + here * 8, stride, out, out_at + here)
+    elif last >= 0 and itemsize == 2:
+        for item in range(0, items, TILE):
+            here = min(item, last)
+            split_bytes_2(data, at + here * 2, stride, out, out_at + here)
     else:
+        for item in range(items):
+            for j in range(itemsize):
+                out[out_at + j * stride + item] = data[at + item * itemsize + j]
+
+
+@kernel
+def _unshuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, end: Int, out: U8, out_at: Int) -> None:
+    """Groups of 8 items `begin` to `end` of `stride`, each to its own place in `out`."""
+    window = min(_WINDOW, stride)
+    scratch = np.empty(window * 8 * itemsize, np.uint8)
+    planes = freeze(scratch)
+    for group in range(begin, end, window):
+        first = min(group, stride - window)
+        groups = min(end - first, window)
         for j in range(itemsize):
-            plane = out[out_at + j * stride : out_at + j * stride + items]
-            for i in range(items):
-                plane[i] = data[at + i * itemsize + j]
+            here, there = at + j * 8 * stride + first, j * 8 * window
+            if window >= TILE:
+                for tile in range(0, groups, TILE):
+                    step = min(tile, window - TILE)
+                    join_bits(data, here + step, stride, scratch, there + step * 8)
+            else:
+                for k in range(groups):
+                    _turn_plane(data, here + k, stride, scratch, there + k * 8, 1)
+        _unshuffle_bytes(planes, 0, 8 * window, itemsize, 8 * window, 0, 8 * groups, out, out_at + first * 8 * itemsize)
 
 
 @kernel
-def _join_bits(data: U8, at: Int, stride: Int, groups: Int, words: U64, word_at: Int) -> None:
-    """Eight bit planes, `stride` bytes apart, to one byte plane: a word for each group of 8 items."""
-    for group in range(groups):
-        word = np.uint64(0)
-        for bit in range(8):
-            word |= np.uint64(data[at + bit * stride + group]) << np.uint64(8 * bit)
-        words[word_at + group] = _turn_bits(word)
-
-
-@kernel
-def _split_bits(words: U64, word_at: Int, groups: Int, out: U8, at: Int, stride: Int) -> None:
-    """One byte plane to its eight bit planes."""
-    for group in range(groups):
-        word = _turn_bits(words[word_at + group])
-        for bit in range(8):
-            out[at + bit * stride + group] = np.uint8((word >> np.uint64(8 * bit)) & np.uint64(255))
-
-
-@kernel
-def _tile_groups(itemsize: Int) -> Int:
-    return max(32, _TILE // (8 * itemsize) // 32 * 32)
-
-
-@kernel
-def _unshuffle_bits(data: U8, at: Int, itemsize: Int, items: Int, begin: Int, end: Int, out: U8, out_at: Int) -> None:
-    """Groups of 8 items `begin` to `end`, each to its own place in `out`."""
-    stride = items // 8
-    tile = min(_tile_groups(itemsize), end - begin)
-    words = np.empty(tile * itemsize, np.uint64)
-    planes = words.view(np.uint8)
-    for group in range(begin, end, tile):
-        groups = min(tile, end - group)
+def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at: Int) -> None:
+    window = min(_WINDOW, stride)
+    scratch = np.empty(window * 8 * itemsize, np.uint8)
+    planes = freeze(scratch)
+    for group in range(0, stride, max(1, window)):
+        first = min(group, stride - window)
+        _shuffle_bytes(data, at + first * 8 * itemsize, itemsize, 8 * window, scratch, 0, 8 * window)
         for j in range(itemsize):
-            _join_bits(data, at + j * 8 * stride + group, stride, groups, words, j * tile)
-        _join_planes(planes, 0, tile * 8, itemsize, groups * 8, out, out_at + group * 8 * itemsize)
-
-
-@kernel
-def _shuffle_bits(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at: Int) -> None:
-    stride = items // 8
-    tile = min(_tile_groups(itemsize), stride)
-    words = np.empty(tile * itemsize, np.uint64)
-    planes = words.view(np.uint8)
-    for group in range(0, stride, tile):
-        groups = min(tile, stride - group)
-        _split_planes(data, at + group * 8 * itemsize, itemsize, groups * 8, planes, 0, tile * 8)
-        for j in range(itemsize):
-            _split_bits(words, j * tile, groups, out, out_at + j * 8 * stride + group, stride)
+            here, there = j * 8 * window, out_at + j * 8 * stride + first
+            if window >= TILE:
+                for tile in range(0, window, TILE):
+                    step = min(tile, window - TILE)
+                    split_bits(planes, here + step * 8, stride, out, there + step)
+            else:
+                for k in range(window):
+                    _turn_plane(planes, here + k * 8, 1, out, there + k, stride)
 
 
 @kernel
@@ -157,7 +160,7 @@ def unshuffle_range(
 ) -> None:
     """Undo a filter for the bytes `begin` to `end` of a block of `length` bytes that lies filtered at `data[at:]`.
 
-    Byte b of the block goes to `out[out_at + b]`; bytes next to the range, never outside the block, may be written
+    Byte b of the block goes to `out[out_at + b]`; other bytes of the block, never what is outside of it, may be written
     too. `itemsize` is at least 1.
     """
     if begin >= end:
@@ -171,12 +174,12 @@ def unshuffle_range(
         if filter_ == PLAIN or (filter_ == BYTE and itemsize == 1):
             copy_bytes(out, out_at + begin, data, at + begin, stop - begin)
         elif filter_ == BYTE:
-            first = begin // itemsize
             last = (stop + itemsize - 1) // itemsize
-            _join_planes(data, at + first, items, itemsize, last - first, out, out_at + first * itemsize)
+            _unshuffle_bytes(data, at, items, itemsize, items, begin // itemsize, last, out, out_at)
         else:
             group = 8 * itemsize
-            _unshuffle_bits(data, at, itemsize, items, begin // group, (stop + group - 1) // group, out, out_at)
+            last = (stop + group - 1) // group
+            _unshuffle_bits(data, at, itemsize, items // 8, begin // group, last, out, out_at)
     if end > whole:
         copy_bytes(out, out_at + whole, data, at + whole, length - whole)
 
@@ -191,7 +194,7 @@ def shuffle_block(data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, o
     if filter_ == PLAIN or (filter_ == BYTE and itemsize == 1):
         copy_bytes(out, out_at, data, at, whole)
     elif filter_ == BYTE:
-        _split_planes(data, at, itemsize, items, out, out_at, items)
-    elif items > 0:
-        _shuffle_bits(data, at, itemsize, items, out, out_at)
+        _shuffle_bytes(data, at, itemsize, items, out, out_at, items)
+    else:
+        _shuffle_bits(data, at, itemsize, items // 8, out, out_at)
     copy_bytes(out, out_at + whole, data, at + whole, length - whole)

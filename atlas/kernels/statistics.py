@@ -41,8 +41,10 @@ def _summarise(
     cells: NDArray[Any], start: I64, count: I64, is_float: bool, rule: NDArray[Any],
     nulls: I64, left: I64, low: NDArray[Any], high: NDArray[Any], constant: U8,
 ) -> None:  # fmt: skip
-    """`cells` are signed integers holding the bits; `rule` is (null mask, null value, missing mask, missing value,
-    NaN is null, bits of infinity or sign flip, largest, smallest), in their dtype.
+    """Fill the result columns for runs of `cells`, signed integers that hold the bits.
+
+    `rule` is (null mask, null value, missing mask, missing value, NaN is null, bits of infinity or sign flip,
+    largest, smallest), in the dtype of the cells.
     """
     null_mask, null_want, skip_mask, skip_want = rule[0], rule[1], rule[2], rule[3]
     nan_null, special, largest, smallest = rule[4] != 0, rule[5], rule[6], rule[7]

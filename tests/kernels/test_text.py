@@ -1,5 +1,7 @@
 """Text bounds and gathering, and lengths that lie."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def test_chunks_come_back(chunks, lead):
     text_bounds(as_array(raw), np.array(place), np.array(cells), out, np.array(starts))
     for chunk, start in zip(chunks, starts, strict=True):
         ends = out[start : start + len(chunk) + 1]
-        assert [raw[a:b].decode() for a, b in zip(ends[:-1], ends[1:], strict=True)] == chunk
+        assert [raw[a:b].decode() for a, b in itertools.pairwise(ends)] == chunk
         data, offsets = gather_text(as_array(raw), ends[:-1][::-1], ends[1:][::-1])
         want = [cell.encode() for cell in reversed(chunk)]
         assert data.tobytes() == b"".join(want)
