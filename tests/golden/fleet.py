@@ -1,0 +1,208 @@
+"""A store and its model side by side: what is done to the one is done to dictionaries and NumPy arrays too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.format.attributes import Timestamp
+from tests.independent_reader import CELLS, Time, read_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from atlas import Atlas
+
+
+@dataclass
+class ArrayModel:
+    dtype: str
+    dims: list[str]
+    shape: list[int]
+    chunk_shape: list[int]
+    fill: Any
+    values: np.ndarray = field(init=False)
+    """Stored cells: int64 for timestamps, objects for strings."""
+    covered: np.ndarray = field(init=False)
+    """Cells of chunks that were written to."""
+
+    def __post_init__(self):
+        text = self.dtype == "string"
+        default = ("" if text else 0) if self.fill is None else self.fill
+        self.values = np.full(self.shape, default, object if text else CELLS[self.dtype])
+        self.covered = np.zeros(self.shape, bool)
+
+    def write(self, start, data):
+        data = data.view("i8") if data.dtype.kind == "M" else data
+        place = tuple(slice(s, s + n) for s, n in zip(start, data.shape, strict=True))
+        self.values[place] = data if data.ndim else data[()]
+        if data.size:
+            edges = zip(start, data.shape, self.chunk_shape, strict=True)
+            self.covered[tuple(slice(s // c * c, -(-(s + n) // c) * c) for s, n, c in edges)] = True
+
+    def statistics(self) -> dict[str, Any] | None:
+        if not self.covered.any():
+            return None
+        cells = self.values[self.covered].tolist()
+        kept = [cell for cell in cells if not (self.fill is not None and same(cell, self.fill_cell()))]
+        nulls = self.values.size - len(kept)
+        if self.dtype == "timestamp_nanoseconds":
+            kept = [cell for cell in kept if cell != -(2**63)]
+        # NaN does not equal itself; -0.0 counts as 0.0.
+        kept = [cell + 0.0 if isinstance(cell, float) else cell for cell in kept if cell == cell]
+        low, high = min(kept, default=None), max(kept, default=None)
+        return {"row_count": self.values.size, "null_count": nulls, "min": low, "max": high}
+
+    def fill_cell(self):
+        return self.fill if self.dtype == "string" else np.array(self.fill).astype(CELLS[self.dtype]).item()
+
+
+def same(one, other):
+    return one == other or (one != one and other != other)
+
+
+@dataclass
+class DatasetModel:
+    arrays: dict[str, ArrayModel] = field(default_factory=dict)
+    attributes: dict[Any, Any] = field(default_factory=dict)
+
+
+class Fleet:
+    """The model, and the store it stands for unless that is None."""
+
+    def __init__(self, store: Atlas | None = None):
+        self.store = store
+        self.datasets: dict[str, DatasetModel] = {}
+
+    def _view(self, name: str):
+        assert self.store is not None
+        return self.store.open_dataset(name)
+
+    def create(self, name: str) -> None:
+        self.datasets[name] = DatasetModel()
+        if self.store:
+            self.store.create_dataset(name)
+
+    def delete(self, name: str) -> None:
+        del self.datasets[name]
+        if self.store:
+            self.store.delete_dataset(name)
+
+    def define(
+        self,
+        dataset: str,
+        array: str,
+        dtype: str,
+        shape: Sequence[int],
+        chunks: Sequence[int] | None = None,
+        fill: Any = None,
+        dims: Sequence[str] | None = None,
+    ) -> None:
+        names = [f"dim{axis}" for axis in range(len(shape))] if dims is None else list(dims)
+        model = ArrayModel(dtype, names, list(shape), list(shape if chunks is None else chunks), fill)
+        self.datasets[dataset].arrays[array] = model
+        if self.store:
+            self._view(dataset).define_array(array, dtype, names, shape, chunks, fill)
+
+    def write(self, dataset: str, array: str, start: Sequence[int], data: np.ndarray) -> None:
+        self.datasets[dataset].arrays[array].write(start, data)
+        if self.store:
+            self._view(dataset).write_array(array, start, data)
+
+    def delete_array(self, dataset: str, array: str) -> None:
+        del self.datasets[dataset].arrays[array]
+        if self.store:
+            self._view(dataset).delete_array(array)
+
+    def attribute(self, dataset: str, key: Any, value: Any) -> None:
+        self.datasets[dataset].attributes[key] = value
+        if self.store:
+            self._view(dataset).set_exact_attribute(key, value)
+
+    def flush(self) -> None:
+        if self.store:
+            self.store.flush()
+
+    # Comparing
+
+    def check_store(self, store: Atlas) -> None:
+        """Assert that `store` holds what the model does."""
+        assert store.list_datasets() == list(self.datasets)
+        assert store.list_arrays() == sorted({array for model in self.datasets.values() for array in model.arrays})
+        for name, model in self.datasets.items():
+            view = store.open_dataset(name)
+            assert view.list_arrays() == list(model.arrays)
+            assert_same(view.exact_attributes(), model.attributes)
+            assert list(view.exact_attributes()) == list(model.attributes)
+            for array, expected in model.arrays.items():
+                meta = view.array_meta(array)
+                assert meta == {
+                    "dtype": expected.dtype,
+                    "shape": expected.shape,
+                    "chunk_shape": expected.chunk_shape,
+                    "dimension_names": expected.dims,
+                }
+                assert_same(view.array_fill_value(array), expected.fill)
+                values = view.read_array(array)
+                if expected.dtype == "timestamp_nanoseconds":
+                    assert values.dtype == np.dtype("M8[ns]")
+                    values = values.view("i8")
+                assert_same(values, expected.values)
+                assert_same(view.array_stats(array), expected.statistics())
+        self._check_across(store)
+
+    def _check_across(self, store: Atlas) -> None:
+        names = list(self.datasets)
+        for array in store.list_arrays():
+            for name, found in zip(names, store.read_array_across(array, names), strict=True):
+                model = self.datasets[name].arrays.get(array)
+                if model is None:
+                    assert found is None
+                else:
+                    assert_same(found.view("i8") if found.dtype.kind == "M" else found, model.values)
+
+    def check_reader(self, source: Any) -> None:
+        """Assert that the independent reader finds in `source` what the model holds."""
+        found = read_store(source)
+        assert list(found) == list(self.datasets)
+        for name, model in self.datasets.items():
+            contents = found[name]
+            assert [key for key, _ in contents.attributes] == list(model.attributes)
+            for (_, value), expected in zip(contents.attributes, model.attributes.values(), strict=True):
+                assert_same(value, Time(expected.ns) if isinstance(expected, Timestamp) else expected)
+            assert list(contents.arrays) == list(model.arrays)
+            for array, expected in model.arrays.items():
+                read = contents.arrays[array]
+                assert (read.schema["dtype"], read.schema["dims"]) == (expected.dtype, expected.dims)
+                assert_same(read.values, expected.values)
+                assert_same(read.statistics, expected.statistics())
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Assert equality of type, shape and bits."""
+    assert type(one) is type(other), (one, other)
+    if isinstance(one, np.ndarray):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        if one.dtype == object:
+            assert one.tolist() == other.tolist()
+        else:
+            np.testing.assert_array_equal(one, other)
+            assert one.tobytes() == other.tobytes()
+    elif isinstance(one, dict):
+        assert set(one) == set(other)
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for mine, theirs in zip(one, other, strict=True):
+            assert_same(mine, theirs)
+    elif isinstance(one, np.generic):
+        assert (one.dtype, one.tobytes()) == (other.dtype, other.tobytes())
+    elif isinstance(one, float):
+        assert math.copysign(1, one) == math.copysign(1, other)
+        assert same(one, other)
+    else:
+        assert one == other

@@ -1,0 +1,299 @@
+"""The golden stores: how each is made, by operations that `Fleet` models too. Nothing in them depends on chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.format.attributes import Timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.golden.fleet import Fleet
+
+INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+NAT = -(2**63)
+
+
+@dataclass(frozen=True)
+class Golden:
+    build: Callable[[Fleet], None]
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of `Atlas.create`."""
+    page_rows: int | None = None
+    """Rows above which a page is written, where the number of the library is too large for a small file."""
+
+
+def words(count: int) -> np.ndarray:
+    """Text of all lengths, of one to four bytes a character."""
+    some = ["", "a", "Ålesund", "東京", "🌊 wave", "x" * 50, "line\nbreak", "nul\0inside", "e\u0301"]
+    return np.array([some[at % len(some)] + (str(at) if at % 4 == 3 else "") for at in range(count)], object)
+
+
+def dtypes(fleet: Fleet) -> None:
+    fleet.create("filled")
+    fleet.create("bare")
+    for name in INTEGERS:
+        limits = np.iinfo(name)
+        cells = np.array([limits.min, limits.max, 0, 1, 7, 42, 100, limits.max], name)
+        fleet.define("filled", name, name, [8], [3], fill=42)
+        fleet.define("bare", name, name, [2, 4], [1, 4])
+        fleet.write("filled", name, [0], cells)
+        fleet.write("bare", name, [0, 0], cells.reshape(2, 4))
+    floats = [0.0, -0.0, np.nan, np.inf, -np.inf, 1.5, -1e30, 1e-40]
+    for name in ("float32", "float64"):
+        for array, fill in ((name, None), (f"{name} nan", np.nan), (f"{name} zero", -0.0), (f"{name} tenth", 0.1)):
+            dataset = "bare" if fill is None else "filled"
+            fleet.define(dataset, array, name, [10], [4], fill=fill)
+            fleet.write(dataset, array, [0], np.array(floats, name))
+    times = np.array([0, NAT, 1, -1, 2**62, 1_700_000_000_000_000_000], "i8")
+    fleet.define("filled", "time", "timestamp_nanoseconds", [7], [3], fill=1)
+    fleet.define("bare", "time", "timestamp_nanoseconds", [2, 3])
+    fleet.write("filled", "time", [1], times.view("M8[ns]"))
+    fleet.write("bare", "time", [0, 0], times.reshape(2, 3))
+    fleet.define("filled", "text", "string", [9], [4], fill="Ålesund")
+    fleet.define("bare", "text", "string", [3, 3])
+    fleet.write("filled", "text", [0], words(9))
+    fleet.write("bare", "text", [0, 0], words(9).reshape(3, 3))
+    fleet.flush()
+
+
+def shapes(fleet: Fleet) -> None:
+    fleet.create("points")
+    for at, (name, dtype, fill) in enumerate(
+        [("i", "int32", None), ("f", "float64", np.nan), ("t", "timestamp_nanoseconds", 5)]
+    ):
+        fleet.define("points", name, dtype, [], fill=fill)
+        if at < 2:
+            fleet.write(
+                "points",
+                name,
+                [],
+                np.array(at + 0.5 if name == "f" else at, np.dtype(name + "8" if name == "f" else "i4")),
+            )
+    fleet.define("points", "s", "string", [])
+    fleet.write("points", "s", [], np.array("0-D ✓", object))
+    fleet.create("empty")
+    for at, shape in enumerate([[0], [3, 0], [0, 0, 2]]):
+        fleet.define("empty", f"none{at}", "int16", shape, fill=3)
+        fleet.define("empty", f"text{at}", "string", shape, [1] * len(shape))
+    fleet.write("empty", "none1", [1, 0], np.zeros((2, 0), "i2"))
+    fleet.create("grids")
+    cube = (np.arange(5 * 7 * 4) % 97).astype("u2").reshape(5, 7, 4)
+    fleet.define("grids", "clipped", "uint16", [5, 7, 4], [2, 3, 3], dims=["z", "y", "x"])
+    fleet.write("grids", "clipped", [0, 0, 0], cube)
+    fleet.define("grids", "large chunk", "uint16", [5, 7, 4], [8, 100, 4], fill=9)
+    fleet.write("grids", "large chunk", [1, 2, 0], cube[1:4, 2:5, :3])
+    fleet.define("grids", "holes", "uint16", [5, 7, 4], [1, 7, 2], fill=60)
+    fleet.write("grids", "holes", [3, 0, 2], cube[3:5, :, 2:])
+    fleet.define("grids", "never", "float32", [10, 10], [5, 5], fill=-1.0)
+    fleet.create("constants")
+    for name, fill, value in (("same", None, 3), ("fill", 3, 3), ("other", 3, 4), ("zero", None, 0)):
+        fleet.define("constants", name, "int64", [6], [2], fill=fill)
+        fleet.write("constants", name, [0], np.full(4, value))
+    fleet.define("constants", "minus zero", "float32", [4], [2])
+    fleet.write("constants", "minus zero", [0], np.array([-0.0, -0.0, 0.0, -0.0], "f4"))
+    odd = np.array([0x7FC00001, 0x7FC00001, 0xFFC12345, 0xFFC12345], "u4").view("f4")
+    fleet.define("constants", "odd nan", "float32", [4], [2])
+    fleet.write("constants", "odd nan", [0], odd)
+    fleet.define("constants", "words", "string", [6], [2], fill="same")
+    fleet.write("constants", "words", [0], np.array(["same"] * 4, object))
+    fleet.define("constants", "blank", "string", [6], [2])
+    fleet.write("constants", "blank", [0], np.array([""] * 4, object))
+    fleet.flush()
+
+
+def history(fleet: Fleet) -> None:
+    for name in ("kept", "gone", "reborn"):
+        fleet.create(name)
+        fleet.define(name, "a", "int32", [8], [4], fill=-1)
+        fleet.write(name, "a", [0], np.arange(8, dtype="i4") * 3)
+        fleet.define(name, "b", "string", [4], [2])
+        fleet.write(name, "b", [0], words(4))
+        fleet.attribute(name, "name", name)
+        fleet.attribute(name, ("a", "units"), "K")
+    fleet.flush()
+    fleet.delete("gone")
+    fleet.delete("reborn")
+    fleet.create("reborn")
+    fleet.define("reborn", "a", "int32", [8], [4], fill=-1)
+    fleet.write("reborn", "a", [4], np.arange(4, dtype="i4"))
+    fleet.write("kept", "a", [2], np.array([100, 200, 300], "i4"))
+    fleet.attribute("kept", "name", "changed")
+    fleet.attribute("kept", "later", 2)
+    fleet.flush()
+    fleet.delete_array("kept", "b")
+    fleet.define("kept", "b", "string", [4], [2])
+    fleet.delete_array("reborn", "a")
+    fleet.define("reborn", "a", "float64", [3])
+    fleet.create("last")
+    fleet.flush()
+    fleet.write("reborn", "a", [1], np.array([0.25]))
+    fleet.write("kept", "b", [0], np.array(["again"], object))
+    fleet.define("last", "a", "int32", [8], [4], fill=-1)
+    fleet.write("last", "a", [0], np.full(8, -1, "i4"))
+    fleet.flush()
+
+
+def pages(fleet: Fleet) -> None:
+    number = 0
+    for size in (40, 3, 20, 2):
+        for _ in range(size):
+            name = f"profile {number:04d}"
+            fleet.create(name)
+            fleet.define(name, "depth", "float32", [5], fill=np.nan)
+            fleet.write(name, "depth", [0], np.arange(5, dtype="f4") + number % 7)
+            if number % 5 == 0:
+                fleet.define(name, "flag", "int8", [2])
+                fleet.write(name, "flag", [0], np.array([number % 2, 1], "i1"))
+            fleet.attribute(name, "number", number)
+            fleet.attribute(name, "group", "odd" if number % 2 else "even")
+            number += 1
+        fleet.flush()
+    for gone in (0, 7, 41, 62):
+        fleet.delete(f"profile {gone:04d}")
+    for edited in (5, 42, 64):
+        fleet.attribute(f"profile {edited:04d}", "group", "edited")
+    fleet.write("profile 0010", "depth", [1], np.array([99], "f4"))
+    fleet.flush()
+
+
+def blocks(fleet: Fleet) -> None:
+    rng = np.random.default_rng(5)
+    walk = np.cumsum(rng.integers(-3, 4, 3000))
+    for at in range(4):
+        name = f"station {at}"
+        fleet.create(name)
+        part = walk[at * 700 : at * 700 + 701]
+        for dtype in ("int8", "int16", "float32", "float64", "uint64"):
+            fleet.define(name, dtype, dtype, [701], [97])
+            cells = np.abs(part).astype(dtype) if dtype == "uint64" else (part % 100).astype(dtype)
+            fleet.write(name, dtype, [0], cells)
+        fleet.define(name, "texts", "string", [30], [7])
+        fleet.write(name, "texts", [0], words(30))
+    fleet.flush()
+
+
+def cut(fleet: Fleet) -> None:
+    fleet.create("one")
+    for name, dtype, count in (("exact", "int16", 262_144), ("more", "int16", 262_145), ("wide", "float64", 100_003)):
+        fleet.define("one", name, dtype, [count])
+        fleet.write("one", name, [0], (np.arange(count) // 1000 % 50).astype(dtype))
+    fleet.define("one", "text", "string", [3])
+    fleet.write("one", "text", [0], np.array(["é" * 300_000, "", "x" * 10], object))
+    fleet.flush()
+
+
+ODD_NAMES = [
+    "with space",
+    "ünïcode",
+    "100%",
+    "a.b",
+    ".hidden",
+    "name\nbreak",
+    "x" * 190 + "é" * 40,
+    "COM1",
+    "-dash",
+    "🌊",
+    "a:b\\c",
+]
+
+
+def names(fleet: Fleet) -> None:
+    for at, name in enumerate(ODD_NAMES):
+        fleet.create(name)
+        for array in ODD_NAMES[at:]:
+            fleet.define(name, array, "int16", [2], dims=[array[:3]])
+            fleet.write(name, array, [0], np.array([at, len(array)], "i2"))
+    fleet.flush()
+
+
+def attributes(fleet: Fleet) -> None:
+    fleet.create("plain")
+    values = [
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2**63 - 1,
+        NAT,
+        0.0,
+        -0.0,
+        1.0,
+        0.1,
+        1e300,
+        5e-324,
+        np.inf,
+        -np.inf,
+        np.nan,
+        "",
+        "東京",
+        '{"$": "none"}',
+    ]
+    for at, value in enumerate(values):
+        fleet.attribute("plain", f"key {at}", value)
+    fleet.attribute("plain", "time", Timestamp(1_700_000_000_000_000_001))
+    fleet.create("rich")
+    rich = [
+        None,
+        b"",
+        b"\x00\xff",
+        [],
+        [1, [2.5, "x"]],
+        (),
+        (True, None),
+        {},
+        {"$": "none", "a": {"b": [1]}},
+        {1: "int", None: "none"},
+        [2**70, -(2**70)],
+        np.int8(-3),
+        np.float32(0.1),
+        np.bool_(1),
+        np.str_("text\0"),
+        np.bytes_(b"raw\0"),
+        np.datetime64(5, "D"),
+        np.timedelta64(7, "ms"),
+        np.arange(6, dtype="i2").reshape(2, 3),
+        np.array([[1.5, np.nan]], "f4"),
+        np.zeros((0, 3)),
+        np.array([True, False]),
+        np.array(["a", "東京"]),
+        np.array([b"x", b"yz"]),
+        np.array(["o", "ö"], object),
+        np.array([1, 2], "M8[s]"),
+    ]
+    for at, value in enumerate(rich):
+        fleet.attribute("rich", ("temp", f"key {at}"), value)
+    fleet.attribute("rich", ("own",), 1)
+    fleet.attribute("rich", "temp.own", 2)
+    fleet.create("bare")
+    fleet.flush()
+    fleet.attribute("bare", "added", "later")
+    fleet.define("bare", "a", "float32", [3], fill=-np.inf)
+    fleet.write("bare", "a", [1], np.array([1, 2], "f4"))
+    fleet.flush()
+
+
+GOLDEN = {
+    "dtypes": Golden(dtypes),
+    "shapes": Golden(shapes),
+    "history": Golden(history, {"codec": "lz4", "meta_format": "msgpack"}),
+    "pages-json": Golden(pages, {"meta_compression": "none"}, page_rows=16),
+    "pages-msgpack-lz4": Golden(pages, {"meta_format": "msgpack", "meta_compression": "lz4"}, page_rows=16),
+    "cut": Golden(cut),
+    "names": Golden(names),
+    "blocks-zstd-auto": Golden(blocks),
+    "blocks-zstd-none": Golden(blocks, {"filter": "none"}),
+    "blocks-zstd-byte": Golden(blocks, {"filter": "byteshuffle"}),
+    "blocks-lz4-bit": Golden(blocks, {"codec": "lz4", "filter": "bitshuffle"}),
+    "blocks-lz4-none": Golden(blocks, {"codec": "lz4", "filter": "none"}),
+    "blocks-none": Golden(blocks, {"codec": "none"}),
+} | {
+    f"meta-{form}-{packed}": Golden(attributes, {"meta_format": form, "meta_compression": packed})
+    for form in ("json", "msgpack")
+    for packed in ("none", "zstd", "lz4")
+}  # fmt: skip

@@ -1,0 +1,458 @@
+"""A second reader of stores, written from docs/format.md alone: it imports nothing of the library.
+
+Slow and simple on purpose. `read_store` returns everything that a store holds; section numbers are those of the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lz4.block
+import lz4.frame
+import msgpack
+import numpy as np
+import xxhash
+import zstandard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Read = Callable[[str], bytes]
+    """Bytes of the file of a key; raises FileNotFoundError."""
+
+NO_CELL = 2**64 - 1
+CHECKPOINTS = [f"atlas.{form}{packed}" for form in ("json", "msgpack") for packed in ("", ".zst", ".lz4")]
+CELLS = {f"{kind}{bits}": f"<{kind[0]}{bits // 8}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
+    "float32": "<f4",
+    "float64": "<f8",
+    "timestamp_nanoseconds": "<i8",
+}
+
+
+class FormatError(Exception):
+    """The bytes are not those of a store of format version 1."""
+
+
+def need(condition: object, what: str) -> None:
+    if not condition:
+        raise FormatError(what)
+
+
+# Section 2: documents
+
+
+def unpack_zstd(data: bytes, most: int) -> bytes:
+    size = zstandard.frame_content_size(data)
+    need(0 <= size <= most, f"a frame that declares {size} bytes")
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=max(size, 1))
+
+
+def read_document(data: bytes, name: str, kind: str) -> dict[str, Any]:
+    if name.endswith(".zst"):
+        data = unpack_zstd(data, 2000 * len(data) + (1 << 20))
+    elif name.endswith(".lz4"):
+        data = lz4.frame.decompress(data)
+    is_json = ".json" in name
+    if is_json:
+        need(data.startswith(b'{"xxh64":"'), "no checksum")
+        at = 10
+    else:
+        at = {0xDE: 3, 0xDF: 5}.get(data[0], 1) + 7
+        need(data[at - 7 : at] == b"\xa5xxh64\xb0", "no checksum")
+    digits = xxhash.xxh64_hexdigest(data[:at] + b"0" * 16 + data[at + 16 :])
+    need(data[at : at + 16] == digits.encode(), f"checksum of {name}")
+    document = json.loads(data) if is_json else msgpack.unpackb(data, strict_map_key=False)
+    need(document["atlas"] == kind, f"{name} is not a {kind}")
+    need(document["format"] == 1, f"format version {document['format']}")
+    return document
+
+
+def read_integers(column: Any, count: int) -> list[int]:
+    if isinstance(column, dict) and "runs" in column:
+        runs = column["runs"]
+        need(all(0 <= n <= count for n in runs[1::2]), "a run's length")
+        column = [value for value, n in zip(runs[::2], runs[1::2], strict=True) for _ in range(n)]
+    elif isinstance(column, dict):
+        need(column["count"] == count, "a column's length")
+        column = list(range(column["start"], column["start"] + count))
+    need(len(column) == count and all(0 <= value < 2**63 for value in column), "a column of integers")
+    return column
+
+
+@dataclass
+class Dataset:
+    identity: int
+    name: str
+    arrays: list[tuple[str, dict[str, Any], int]]
+    """Name, schema and generation of each."""
+    attributes: list[tuple[Any, Any]]
+    """Key as stored (lists as tuples) and value."""
+
+
+def read_rows(rows: dict[str, Any]) -> list[Dataset]:
+    count = len(rows["names"])
+    ids = read_integers(rows["ids"], count)
+    need(all(a < b for a, b in pairwise(ids)), "ids that do not ascend")
+    layouts = read_integers(rows["layouts"], count)
+    attributes = read_integers(rows["attributes"], count)
+    found = []
+    for identity, name, layout, row in zip(ids, rows["names"], layouts, attributes, strict=True):
+        arrays = [
+            (array, rows["schema_table"][at], generation) for array, at, generation in rows["layout_table"][layout]
+        ]
+        keyset, *values = rows["attribute_table"][row]
+        keys = [key if isinstance(key, str) else tuple(key) for key in rows["keyset_table"][keyset]]
+        pairs = [(key, read_value(rows["value_table"][at])) for key, at in zip(keys, values, strict=True)]
+        found.append(Dataset(identity, name, arrays, pairs))
+    return found
+
+
+def read_cells(dtype: str, data: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(data), dtype)
+
+
+@dataclass(frozen=True)
+class Time:
+    """An attribute value with the tag `time`."""
+
+    ns: int
+
+
+def read_value(value: Any) -> Any:
+    if not isinstance(value, dict):
+        need(isinstance(value, bool | int | float | str), "an attribute value")
+        return value
+    tag, content = value["$"], value.get("v")
+    readers: dict[str, Callable[[], Any]] = {
+        "none": lambda: None,
+        "float": lambda: struct.unpack(">d", bytes.fromhex(content))[0],
+        "int": lambda: int(content, 16),
+        "bytes": lambda: base64.b64decode(content),
+        "time": lambda: Time(content),
+        "list": lambda: [read_value(item) for item in content],
+        "tuple": lambda: tuple(read_value(item) for item in content),
+        "dict": lambda: {read_value(key): read_value(item) for key, item in content},
+        "np": lambda: read_cells(value["t"], content)[0],
+        "npstr": lambda: np.str_(content),
+        "npbytes": lambda: np.bytes_(base64.b64decode(content)),
+        "array": lambda: read_cells(value["t"], content).reshape(value["s"]),
+        "text": lambda: np.array(content, object).reshape(value["s"]),
+    }
+    need(tag in readers, f"tag {tag}")
+    return readers[tag]()
+
+
+@dataclass
+class Registry:
+    config: dict[str, Any]
+    version: int = -1
+    next_id: int = 0
+    datasets: dict[int, Dataset] = field(default_factory=dict)
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    last_id: int = -1
+
+    def apply(self, document: dict[str, Any], read_page: Callable[[str], list[Dataset]]) -> None:
+        need(self.version < 0 or document["version"] == self.version + 1, "a gap between versions")
+        need(document["next_id"] >= self.next_id, "next_id falls")
+        for page in document["pages"]:
+            datasets = read_page(page["key"])
+            ids = [dataset.identity for dataset in datasets]
+            need((len(ids), ids[0], ids[-1]) == (page["rows"], page["first"], page["last"]), f"page {page['key']}")
+            for dataset in datasets:
+                self.add(dataset)
+        for identity in document["deleted"]:
+            need(self.datasets.pop(identity, None), f"dataset {identity} is deleted but not there")
+        for dataset in read_rows(document["rows"]):
+            known = self.datasets.get(dataset.identity)
+            if known is None:
+                self.add(dataset)
+            else:
+                need(known.name == dataset.name, f"dataset {dataset.identity} changes its name")
+                self.datasets[dataset.identity] = dataset
+        dropped = set(document["dropped"])
+        self.segments = [segment for segment in self.segments if segment["key"] not in dropped] + document["segments"]
+        need(len({dataset.name for dataset in self.datasets.values()}) == len(self.datasets), "a name is there twice")
+        need(document["next_id"] > self.last_id, "next_id is taken")
+        self.version, self.next_id = document["version"], document["next_id"]
+
+    def add(self, dataset: Dataset) -> None:
+        need(dataset.identity > self.last_id, f"id {dataset.identity} does not ascend")
+        self.last_id = dataset.identity
+        self.datasets[dataset.identity] = dataset
+
+
+def try_read(read: Read, key: str) -> bytes | None:
+    try:
+        return read(key)
+    except FileNotFoundError:
+        return None
+
+
+def read_registry(read: Read) -> Registry:
+    found = [(name, data) for name in CHECKPOINTS if (data := try_read(read, name)) is not None]
+    need(found, "no store")
+    documents = [(read_document(data, name, "checkpoint"), name) for name, data in found]
+    checkpoint, name = max(documents, key=lambda entry: entry[0]["version"])
+    extension = name.removeprefix("atlas")
+    page_extension = extension if extension.count(".") == 2 else f"{extension}.zst"
+    registry = Registry({field: checkpoint[field] for field in ("codec", "filter")})
+
+    def read_page(key: str) -> list[Dataset]:
+        need(key.startswith("registry/"), f"key {key}")
+        return read_rows(read_document(read(key), page_extension, "page")["rows"])
+
+    registry.apply(checkpoint, read_page)
+    while (data := try_read(read, f"commits/{registry.version + 1:020d}{extension}")) is not None:
+        registry.apply(read_document(data, extension, "commit"), read_page)
+    return registry
+
+
+# Sections 3 and 4: segments and blocks
+
+
+def join_planes(planes: bytes, width: int, count: int) -> bytes:
+    items = bytearray(width * count)
+    for j in range(width):
+        items[j::width] = planes[j * count : (j + 1) * count]
+    return bytes(items)
+
+
+SPREAD = [bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256)]
+
+
+def join_bits(planes: bytes, width: int, count: int) -> bytes:
+    items = bytearray(width * count)
+    step = count // 8
+    for j in range(width):
+        column = 0
+        for k in range(8):
+            plane = planes[(8 * j + k) * step : (8 * j + k + 1) * step]
+            column |= int.from_bytes(b"".join([SPREAD[byte] for byte in plane]), "little") << k
+        items[j::width] = column.to_bytes(count, "little")
+    return bytes(items)
+
+
+def undo_filter(data: bytes, kind: int, width: int) -> bytes:
+    need(width >= 1 and kind <= 2, "a filter")
+    count = len(data) // width
+    if kind == 1:
+        return join_planes(data, width, count) + data[count * width :]
+    if kind == 2:
+        count -= count % 8
+        return join_bits(data, width, count) + data[count * width :]
+    return data
+
+
+COLUMNS = {
+    "block_offset": "q", "block_stored": "q", "block_raw": "q", "block_codec": "B", "block_filter": "B",
+    "block_itemsize": "B", "block_checksum": "Q", "dataset": "q", "generation": "q", "chunk": "q", "block": "q",
+    "place": "Q", "nulls": "q", "minimum": "Q", "maximum": "Q",
+}  # fmt: skip
+
+
+def read_column(payload: bytes, encoding: int, code: str, count: int) -> list[int]:
+    width = struct.calcsize(f"<{code}")
+    if encoding in (3, 4):
+        payload = unpack_zstd(payload, count * width)
+        payload = join_planes(payload, width, count)
+    values = list(struct.unpack(f"<{len(payload) // width}{code}", payload))
+    if encoding == 1:
+        return values * count
+    modulus = 1 << 8 * width
+    if encoding == 2:
+        values = [values[0] + at * values[1] for at in range(count)]
+    elif encoding == 4:
+        for at in range(1, count):
+            values[at] += values[at - 1]
+    else:
+        need(encoding in (0, 3), f"encoding {encoding}")
+    need(len(values) == count, "a column's length")
+    values = [value % modulus for value in values]
+    return [value - modulus if code == "q" and value >= modulus // 2 else value for value in values]
+
+
+@dataclass
+class Segment:
+    read: Callable[[int, int], bytes]
+    columns: dict[str, list[int]]
+    rows: dict[tuple[int, int], int]
+    """Row of each (dataset, chunk)."""
+    decoded: dict[int, bytes] = field(default_factory=dict)
+
+    def block(self, number: int) -> bytes:
+        if number not in self.decoded:
+            self.decoded[number] = self.decode(number)
+        return self.decoded[number]
+
+    def decode(self, number: int) -> bytes:
+        get = {name.removeprefix("block_"): values[number] for name, values in self.columns.items() if "block_" in name}
+        stored = self.read(get["offset"], get["stored"])
+        need(xxhash.xxh64_intdigest(stored) == get["checksum"], f"checksum of block {number}")
+        need(get["codec"] <= 2, "a codec")
+        if get["codec"] == 1:
+            stored = unpack_zstd(stored, get["raw"])
+        elif get["codec"] == 2:
+            stored = lz4.block.decompress(stored, uncompressed_size=get["raw"])
+        need(len(stored) == get["raw"], f"length of block {number}")
+        return undo_filter(stored, get["filter"], get["itemsize"])
+
+
+def read_segment(read: Read, reference: dict[str, Any]) -> Segment:
+    need(reference["key"].startswith("arrays/"), "a key")
+    data = read(reference["key"])
+    need(len(data) == reference["size"] and data[:16] == b"ATLASSEG" + struct.pack("<II", 1, 0), "a header")
+    *head, version, zero = struct.unpack_from("<QQQQQII", data, len(data) - 64)
+    offset, length, checksum, chunks, blocks = head
+    need(data[-8:] == b"ATLASSEG" and (version, zero) == (1, 0), "a footer")
+    need(xxhash.xxh64_intdigest(data[-64:-16]) == struct.unpack("<Q", data[-16:-8])[0], "checksum of a footer")
+    need([offset, length] == reference["index"] and f"{checksum:016x}" == reference["index_xxh64"], "an index")
+    need((chunks, blocks) == (reference["chunks"], reference["blocks"]), "rows of a segment")
+    index = data[offset : offset + length]
+    need(offset + length + 64 == len(data) and xxhash.xxh64_intdigest(index) == checksum, "checksum of an index")
+    columns = {}
+    for at in range(struct.unpack_from("<Q", index)[0]):
+        raw, dtype, encoding, count, begin, size = struct.unpack_from("<16sBB6xQQQ", index, 8 + 48 * at)
+        name = raw.rstrip(b"\0").decode()
+        need(COLUMNS[name] == "BqQ"[dtype], f"dtype of {name}")
+        need(count == (blocks if name.startswith("block_") else chunks), f"length of {name}")
+        columns[name] = read_column(index[begin : begin + size], encoding, COLUMNS[name], count)
+    first, by = reference.get("shift", [0, 0])
+    ids = [identity + by if identity >= first else identity for identity in columns["dataset"]]
+    keys = list(zip(ids, columns["chunk"], strict=True))
+    need(keys == sorted(set(keys)), "order of chunk rows")
+    return Segment(lambda at, n: data[at : at + n], columns, {key: row for row, key in enumerate(keys)})
+
+
+# Section 5: arrays
+
+
+@dataclass
+class Array:
+    schema: dict[str, Any]
+    values: np.ndarray
+    """Of the stored dtype; timestamps are int64, strings objects."""
+    statistics: dict[str, Any] | None
+
+
+def fill_cell(schema: dict[str, Any]) -> Any:
+    fill = schema.get("fill")
+    if schema["dtype"] == "string":
+        return fill or ""
+    if isinstance(fill, dict):
+        (fill,) = struct.unpack(">d", bytes.fromhex(fill["float64"]))
+    return np.array(0 if fill is None else fill).astype(CELLS[schema["dtype"]])[()]
+
+
+def grid_of(schema: dict[str, Any]) -> list[tuple[int, tuple[slice, ...]]]:
+    """Position and place of each chunk."""
+    counts = [-(-n // c) if n else 0 for n, c in zip(schema["shape"], schema["chunk_shape"], strict=True)]
+    chunks = []
+    for position in range(math.prod(counts)):
+        index = np.unravel_index(position, counts) if counts else ()
+        edges = zip(index, schema["chunk_shape"], schema["shape"], strict=True)
+        chunks.append((position, tuple(slice(int(i) * c, min((int(i) + 1) * c, n)) for i, c, n in edges)))
+    return chunks
+
+
+def read_fixed(segment: Segment, row: int, dtype: str, count: int) -> np.ndarray:
+    block, place = segment.columns["block"][row], segment.columns["place"][row]
+    width = np.dtype(dtype).itemsize
+    if block < 0:
+        return np.frombuffer(struct.pack("<Q", place)[:width] * count, dtype)
+    nbytes = count * width
+    if nbytes > 524_288:
+        need(place == 0, "a cut chunk that does not begin its block")
+        data = b"".join(segment.block(block + at) for at in range(-(-nbytes // 262_144)))
+        need(len(data) == nbytes, "a cut chunk's length")
+    else:
+        data = segment.block(block)[place : place + nbytes]
+    return np.frombuffer(data, dtype, count)
+
+
+def read_texts(segment: Segment, row: int, count: int, fill: str) -> np.ndarray:
+    texts = np.full(count, fill, object)
+    block, place = segment.columns["block"][row], segment.columns["place"][row]
+    if block >= 0:
+        data = segment.block(block)
+        at = place + 4 * count
+        for cell, length in enumerate(struct.unpack_from(f"<{count}I", data, place)):
+            need(at + length <= len(data), "a text outside its block")
+            texts[cell] = data[at : at + length].decode()
+            at += length
+    return texts
+
+
+def read_array(segments: list[Segment], identity: int, schema: dict[str, Any], generation: int) -> Array:
+    is_text, fill = schema["dtype"] == "string", fill_cell(schema)
+    dtype = object if is_text else CELLS[schema["dtype"]]
+    values = np.full(schema["shape"], fill, dtype)
+    written, nulls, lows, highs = 0, 0, [], []
+    for position, place in grid_of(schema):
+        newest = next((segment for segment in reversed(segments) if (identity, position) in segment.rows), None)
+        if newest is None:
+            continue
+        row = newest.rows[identity, position]
+        if newest.columns["generation"][row] != generation:
+            continue
+        shape = tuple(part.stop - part.start for part in place)
+        count = math.prod(shape)
+        cells = read_texts(newest, row, count, fill) if is_text else read_fixed(newest, row, dtype, count)
+        values[place] = cells.reshape(shape) if shape else cells[0]
+        written += count
+        nulls += newest.columns["nulls"][row]
+        ends = newest.columns["minimum"][row], newest.columns["maximum"][row]
+        if is_text:
+            low, high = (cells[end] if end != NO_CELL else None for end in ends)
+            if low is None:
+                continue
+        else:
+            code = {"f": "d", "u": "Q"}.get(np.dtype(dtype).kind, "q")
+            low, high = struct.unpack(f"<2{code}", struct.pack("<2Q", *ends))
+            if low > high:
+                continue
+        lows.append(low)
+        highs.append(high)
+    if not written:
+        return Array(schema, values, None)
+    statistics = {
+        "row_count": values.size,
+        "null_count": values.size - written + nulls,
+        "min": min(lows, default=None),
+        "max": max(highs, default=None),
+    }
+    return Array(schema, values, statistics)
+
+
+@dataclass
+class Contents:
+    """All that a dataset holds."""
+
+    attributes: list[tuple[Any, Any]]
+    arrays: dict[str, Array]
+
+
+def read_store(source: str | Path | Read) -> dict[str, Contents]:
+    """Everything in the store in a folder, or whose files a function returns by key."""
+    read = source if callable(source) else cache(lambda key: (Path(source) / key).read_bytes())
+    registry = read_registry(read)
+    segments: dict[str, list[Segment]] = {}
+    for reference in registry.segments:
+        segments.setdefault(reference["array"], []).append(read_segment(read, reference))
+    return {
+        dataset.name: Contents(
+            dataset.attributes,
+            {
+                name: read_array(segments.get(name, []), dataset.identity, schema, generation)
+                for name, schema, generation in dataset.arrays
+            },
+        )
+        for _, dataset in sorted(registry.datasets.items())
+    }

@@ -1,0 +1,172 @@
+"""Stores of every released format version must open for good, and read alike by the library and by a second reader.
+
+`python -m tests.test_golden NAME...` writes golden stores of the present version again, on purpose; never those of an
+older one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas import Atlas
+from atlas.planning import schedule
+from atlas.storage import MemoryStorage
+from tests.golden.fleet import Fleet
+from tests.golden.stores import GOLDEN, INTEGERS, words
+
+FOLDER = Path(__file__).parent / "golden" / "v1"
+MOST_BYTES = 400_000
+
+
+def build(golden, source):
+    page_rows = golden.page_rows or schedule.PAGE_ROWS
+    with mock.patch.object(schedule, "PAGE_ROWS", page_rows):
+        fleet = Fleet(Atlas.create(source, **golden.options))
+        golden.build(fleet)
+    return fleet
+
+
+def expected(golden):
+    fleet = Fleet()
+    golden.build(fleet)
+    return fleet
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_library_reads_a_golden_store(name):
+    expected(GOLDEN[name]).check_store(Atlas.open(FOLDER / name))
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_independent_reader_reads_a_golden_store(name):
+    expected(GOLDEN[name]).check_reader(FOLDER / name)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_what_is_written_today_reads_alike(name):
+    place = MemoryStorage()
+    fleet = build(GOLDEN[name], place)
+    fleet.check_store(fleet.store)
+    fleet.check_store(Atlas.open(place))
+    fleet.check_reader(place.read)
+
+
+@pytest.mark.parametrize("name", ["history", "pages-json", "shapes"])
+def test_a_golden_store_can_be_compacted_and_reads_alike(name, tmp_path):
+    shutil.copytree(FOLDER / name, tmp_path / "store")
+    Atlas.open(tmp_path / "store").compact()
+    expected(GOLDEN[name]).check_store(Atlas.open(tmp_path / "store"))
+    expected(GOLDEN[name]).check_reader(tmp_path / "store")
+
+
+def test_the_golden_stores_are_small_and_none_is_forgotten():
+    assert {folder.name for folder in FOLDER.iterdir()} == set(GOLDEN)
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) < MOST_BYTES
+
+
+def test_the_golden_stores_hold_what_they_are_for():
+    def files(name):
+        return {str(file.relative_to(FOLDER / name)) for file in (FOLDER / name).rglob("*") if file.is_file()}
+
+    for form in ("json", "msgpack"):
+        for packed, ending in (("none", ""), ("zstd", ".zst"), ("lz4", ".lz4")):
+            assert f"atlas.{form}{ending}" in files(f"meta-{form}-{packed}")
+    assert any(key.startswith("registry/") and key.endswith(".json.zst") for key in files("pages-json"))
+    assert any(key.startswith("registry/") and key.endswith(".msgpack.lz4") for key in files("pages-msgpack-lz4"))
+    assert any("%F0%9F%8C%8A" in key for key in files("names"))
+
+
+# Random stores
+
+DTYPES = [*INTEGERS, "float32", "float64", "timestamp_nanoseconds", "string"]
+
+
+@st.composite
+def arrays(draw):
+    dtype = draw(st.sampled_from(DTYPES))
+    shape = draw(st.lists(st.integers(0, 6), max_size=3))
+    chunks = [draw(st.integers(1, 7)) for _ in shape]
+    fill = draw(st.sampled_from([None, 0, 1])) if dtype != "string" else draw(st.sampled_from([None, "", "a"]))
+    if fill is not None and dtype.startswith("float"):
+        fill = float(fill)
+    return dtype, shape, chunks, fill
+
+
+@st.composite
+def boxes(draw, model):
+    start = [draw(st.integers(0, n)) for n in model.shape]
+    shape = [draw(st.integers(0, n - s)) for n, s in zip(model.shape, start, strict=True)]
+    size = int(np.prod(shape))
+    if model.dtype == "string":
+        flat = words(size) if draw(st.booleans()) else np.full(size, "a", object)
+    else:
+        cells = draw(st.lists(st.sampled_from([0, 1, 2, 100, 3]), min_size=1, max_size=5))
+        flat = np.resize(np.array(cells), size).astype("i8" if model.dtype[0] == "t" else model.dtype)
+    return start, flat.reshape(shape)
+
+
+@given(st.data())
+def test_random_stores_read_alike(data):
+    options = {
+        "codec": data.draw(st.sampled_from(["zstd", "lz4", "none"])),
+        "filter": data.draw(st.sampled_from(["auto", "none", "byteshuffle", "bitshuffle"])),
+        "meta_format": data.draw(st.sampled_from(["json", "msgpack"])),
+        "meta_compression": data.draw(st.sampled_from(["none", "zstd", "lz4"])),
+    }
+    place = MemoryStorage()
+    with mock.patch.object(schedule, "PAGE_ROWS", 2):
+        fleet = Fleet(Atlas.create(place, **options))
+        for _ in range(data.draw(st.integers(1, 3))):
+            change(fleet, data)
+            fleet.flush()
+            fleet.check_reader(place.read)
+    fleet.check_store(fleet.store)
+    fleet.check_store(Atlas.open(place))
+
+
+def change(fleet, data):
+    for _ in range(data.draw(st.integers(1, 4))):
+        names = list(fleet.datasets)
+        action = data.draw(
+            st.sampled_from(["create", "create", "define", "define", "write", "delete", "forget", "attribute"])
+        )
+        if action == "create" or not names:
+            fresh = next(name for at in range(100) if (name := f"d{at}") not in fleet.datasets)
+            fleet.create(fresh)
+            continue
+        name = data.draw(st.sampled_from(names))
+        model = fleet.datasets[name]
+        if action == "delete":
+            fleet.delete(name)
+        elif action == "attribute":
+            fleet.attribute(
+                name,
+                data.draw(st.sampled_from("ab")),
+                data.draw(st.one_of(st.booleans(), st.integers(0, 2), st.floats(), st.text())),
+            )
+        elif action == "define" and len(model.arrays) < 2:
+            array = next(array for array in "xy" if array not in model.arrays)
+            dtype, shape, chunks, fill = data.draw(arrays())
+            fleet.define(name, array, dtype, shape, chunks, fill)
+            fleet.write(name, array, *data.draw(boxes(model.arrays[array])))
+        elif model.arrays:
+            array = data.draw(st.sampled_from(list(model.arrays)))
+            if action == "forget":
+                fleet.delete_array(name, array)
+            else:
+                fleet.write(name, array, *data.draw(boxes(model.arrays[array])))
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or GOLDEN:
+        shutil.rmtree(FOLDER / chosen, ignore_errors=True)
+        build(GOLDEN[chosen], FOLDER / chosen)
+        print("wrote", FOLDER / chosen)
