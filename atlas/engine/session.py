@@ -5,38 +5,35 @@ Reads of committed data take what they need under the lock and then run without 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.engine.cache import BlockCache
+from atlas.engine.committing import Committer
 from atlas.engine.compaction import compact_array
 from atlas.engine.cutting import cut_chunks
 from atlas.engine.datasets import Datasets
 from atlas.engine.incoming import as_cells
-from atlas.engine.journal import Attempt, Journal, unique_name
+from atlas.engine.journal import Journal, unique_name
 from atlas.engine.locks import ForkSafeLock, Gate
 from atlas.engine.reading import Targets, read_boxes
-from atlas.engine.staging import SegmentDraft, Staging
+from atlas.engine.staging import Staging
 from atlas.engine.statistics import array_statistics
 from atlas.engine.tables import ChunkTable, load_segment, load_table
-from atlas.engine.threads import run_all
 from atlas.errors import (
     ArrayNotFoundError,
-    ConflictError,
+    AtlasError,
     CorruptStoreError,
     InvalidNameError,
     InvalidTypeError,
     InvalidValueError,
     MissingAttributeError,
-    StorageError,
 )
 from atlas.format.attributes import flatten_key
-from atlas.format.names import folder_name
-from atlas.format.registry import EMPTY_ROWS, Changes, PageRef, RowBatch
 from atlas.format.segment import SegmentRef
 from atlas.planning.regions import Region, check_region, plan_region
-from atlas.planning.schedule import rows_go_to_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+_log = logging.getLogger("atlas")
+
+_log = logging.getLogger("atlas.engine")
 _RAW_BUDGET = 32 << 20
 """Bytes of chunks that wait before they are encoded."""
 _ENCODED_BUDGET = 64 << 20
@@ -77,7 +77,7 @@ class Session:
         self._tables: dict[str, ChunkTable] = {}
         self._cache = BlockCache()
         self._compactions = 0
-        self._uncertain: Attempt | None = None
+        self._committer = Committer(journal, self.datasets)
 
     @property
     def catalog(self) -> Catalog:
@@ -352,26 +352,18 @@ class Session:
         A flush that fails leaves the store on disk as it was and keeps what is pending.
         """
         with self.building.closed(), self.lock:
-            self._settle()
+            self._extend_tables(self._committer.settle())
             drafts = {
                 array: draft for array, staging in self._staging.items() if (draft := staging.draft()) is not None
             }
-            if not drafts and not self.datasets.pending:
+            if drafts or self.datasets.pending:
+                written = self._committer.write_segments(drafts)
+                self._committer.commit_pending(written)
                 self._forget_pending()
-                return
-            written: list[SegmentRef] = []
-            try:
-                run_all(lambda item: written.append(self._write_segment(*item)), list(drafts.items()))
-                changed, created = self.datasets.row_batches()
-            except BaseException:
-                self.journal.storage.delete(ref.key for ref in written)
-                raise
-            written.sort(key=lambda ref: ref.array)
-            deleted = np.array(sorted(self.datasets.deleted.values()), np.int64)
-            self._commit(changed, created, deleted, (), tuple(written))
-            self._forget_pending()
-            self._extend_tables(written)
-            self.journal.checkpoint(self.catalog)
+                self._extend_tables(written)
+                self.journal.checkpoint(self.catalog)
+            else:
+                self._forget_pending()
 
     def _forget_pending(self) -> None:
         for staging in self._staging.values():
@@ -380,96 +372,34 @@ class Session:
         self.datasets.committed()
         self._changed()
 
-    def _write_segment(self, array: str, draft: SegmentDraft) -> SegmentRef:
-        key = f"arrays/{folder_name(array)}/{unique_name()}.seg"
-        size = self.journal.storage.write(key, draft.parts())
-        return SegmentRef(array, key, size, draft.footer)
-
-    def _commit(
-        self,
-        changed: RowBatch,
-        created: RowBatch,
-        deleted: NDArray[np.int64],
-        dropped: tuple[str, ...],
-        segments: tuple[SegmentRef, ...],
-    ) -> None:
-        """Commit changed and created rows; `created` go to a page where they are many."""
-        catalog = self.catalog
-        pages: tuple[PageRef, ...] = ()
-        rows = RowBatch.joined(changed, created)
-        if rows_go_to_page(len(created)):
-            pages, rows = (self.journal.write_page(created),), changed
-        changes = Changes(catalog.version + 1, self.datasets.next_id, pages, deleted, rows, dropped, segments)
-        attempt = Attempt(changes, [created] if pages else [], self.journal.encode_commit(changes))
-        try:
-            self.journal.commit(attempt)
-        except ConflictError:
-            self._discard(attempt)
-            raise
-        except StorageError:
-            landed = self.journal.landed(attempt)
-            if landed is None:  # nobody can tell now: the next flush begins by asking again
-                self._uncertain = attempt
-            if not landed:
-                if landed is False:
-                    self._discard(attempt)
-                raise
-        catalog.apply(changes, attempt.page_rows)
-
-    def _discard(self, attempt: Attempt) -> None:
-        self.journal.storage.delete(
-            [segment.key for segment in attempt.changes.segments] + [page.key for page in attempt.changes.pages]
-        )
-
-    def _settle(self) -> None:
-        """Find out whether a commit whose answer was lost has landed, and take it in if so."""
-        attempt = self._uncertain
-        if attempt is None:
-            return
-        landed = self.journal.landed(attempt)
-        if landed is None:
-            raise StorageError(
-                f"{self.journal.storage.describe} does not answer, and an earlier flush may or may not have landed; "
-                "flush again once it does"
-            )
-        self._uncertain = None
-        if not landed:
-            self._discard(attempt)
-            return
-        self.catalog.apply(attempt.changes, attempt.page_rows)
-        self._extend_tables(attempt.changes.segments)
-        # What was pending is written once more, with what came since: the same values under the same ids.
-        self.datasets.settle()
-
     def _extend_tables(self, written: Sequence[SegmentRef]) -> None:
         for ref in written:
             if ref.array in self._tables:
-                self._tables[ref.array] = self._tables[ref.array].added(*load_segment(self.journal.storage, ref))
+                try:
+                    self._tables[ref.array] = self._tables[ref.array].added(*load_segment(self.journal.storage, ref))
+                except AtlasError:  # the commit stands; whoever reads the array next meets the error itself
+                    del self._tables[ref.array]
 
     def compact(self) -> None:
         """Rewrite what lies in many segments or beside dead data, and remove the files that are no longer needed."""
         with self.building.closed(), self.lock:
             self.flush()
-            written: list[SegmentRef] = []
             dropped: list[str] = []
-            try:
-                for array, refs in self.catalog.segments.items():
-                    staging = self._new_staging(array)
-                    if compact_array(array, refs, self.table(array), self.datasets, staging):
-                        dropped += [ref.key for ref in refs]
-                        draft = staging.draft()
-                        if draft is not None:
-                            written.append(self._write_segment(array, draft))
-                        staging.close()
-            except BaseException:
-                self.journal.storage.delete(ref.key for ref in written)
-                raise
+            stagings: dict[str, Staging] = {}
+            for array, refs in self.catalog.segments.items():
+                staging = self._new_staging(array)
+                if compact_array(array, refs, self.table(array), self.datasets, staging):
+                    dropped += [ref.key for ref in refs]
+                    stagings[array] = staging
             if dropped:
-                self._commit(EMPTY_ROWS, EMPTY_ROWS, np.empty(0, np.int64), tuple(dropped), tuple(written))
+                drafts = {array: draft for array, staging in stagings.items() if (draft := staging.draft()) is not None}
+                self._committer.commit_swap(dropped, self._committer.write_segments(drafts))
             self._tables = {}
             self._compactions += 1
-            self.journal.checkpoint(self.catalog, force=True)
-            self.journal.sweep(self.catalog)
+            # Files may only go once the checkpoint no longer leads to them.
+            if self.journal.checkpoint(self.catalog, force=True):
+                reclaimed = self.journal.sweep(self.catalog)
+                _log.info("%s is compacted: %d bytes reclaimed", self.journal.storage.describe, reclaimed)
 
 
 def _same_key(state: DatasetState, key: AttributeKey) -> AttributeKey:
