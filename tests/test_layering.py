@@ -1,0 +1,85 @@
+"""The floors of the house: what imports what is tested, not hoped for."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "atlas").rglob("*.py"))
+DOORS = {
+    "numba": {"atlas/kernels"},
+    "llvmlite": {"atlas/kernels"},
+    "obstore": {"atlas/storage"},
+    "xarray": {"atlas/interop"},
+    "dask": {"atlas/interop"},
+}
+"""The one floor that may import each package."""
+
+
+def type_only(tree: ast.Module) -> set[ast.AST]:
+    """Everything under `if TYPE_CHECKING:`."""
+    return {
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for statement in branch.body
+        for node in ast.walk(statement)
+    }
+
+
+def imported(path: Path) -> set[str]:
+    """Packages that a module imports when it runs, at its top or within a function."""
+    tree = ast.parse(path.read_text())
+    skipped = type_only(tree)
+    names = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_contracts_of_import_linter_hold():
+    command = shutil.which("lint-imports", path=str(Path(sys.executable).parent))
+    assert command, "lint-imports is not installed; install atlas-store[test]"
+    done = subprocess.run(
+        [command, "--config", ".importlinter", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_a_package_has_one_door(package):
+    floors = {f"atlas/{path.relative_to(ROOT / 'atlas').parts[0]}" for path in MODULES if package in imported(path)}
+    assert floors <= DOORS[package]
+
+
+@pytest.mark.parametrize("folder", ["format", "planning", "kernels"])
+def test_lower_floors_touch_no_files_and_no_network(folder):
+    banned = {"tempfile", "shutil", "socket", "urllib", "http", "io"}
+    allowed = {"atlas/kernels/policy.py": {"tempfile"}}  # it looks for a folder to keep compiled kernels in
+    for path in (ROOT / "atlas" / folder).rglob("*.py"):
+        key = str(path.relative_to(ROOT))
+        assert not imported(path) & banned - allowed.get(key, set()), key
+
+
+def test_importing_atlas_imports_no_optional_package():
+    optional = ["obstore", "netCDF4", "matplotlib", "distributed", "tqdm", "click", "moto"]
+    script = f"import sys, atlas; print(sorted(set({optional}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_has_grown_past_reading():
+    long = {str(path): lines for path in MODULES if (lines := len(path.read_text().splitlines())) > 500}
+    assert not long
