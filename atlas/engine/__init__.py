@@ -2,7 +2,7 @@
 
 - `session`     one open store, every operation under one lock
 - `datasets`    the committed catalog with what changed since; `catalog` the committed columns
-- `journal`     documents on storage: commits, checkpoint, pages
+- `journal`     documents on storage: commits, checkpoint, pages; `committing` makes a version
 - `incoming`, `cutting`, `encoding`, `staging`, `spill`   the way of written data to blocks
 - `tables`, `reading`, `text`, `statistics`, `cache`      the way of blocks to results
 - `compaction`  live data of many segments into one

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Journal", "StoreConfig", "unique_name"]
 
 _T = TypeVar("_T")
-_log = logging.getLogger("atlas")
+_log = logging.getLogger("atlas.engine")
 _FOLDERS = ("commits", "arrays", "registry")
 
 
@@ -214,10 +214,13 @@ class Journal:
             return None
         return data == attempt.data
 
-    def checkpoint(self, catalog: Catalog, *, force: bool = False) -> None:
-        """Rewrite the checkpoint where it is due. A failure is logged: the commits hold all that it would."""
+    def checkpoint(self, catalog: Catalog, *, force: bool = False) -> bool:
+        """Rewrite the checkpoint where it is due and return whether that was done.
+
+        A failure is logged: the commits hold all that it would.
+        """
         if not force and not checkpoint_is_due(self._checkpoint_size, self._commits_since, self._bytes_since):
-            return
+            return False
         try:
             replace, runs = catalog.pages_to_seal()
             if replace or runs:
@@ -226,8 +229,9 @@ class Journal:
             self.storage.replace(self.config.encoding.checkpoint, data)
         except StorageError as error:
             _log.warning("the checkpoint of %s could not be rewritten: %s", self.storage.describe, error)
-            return
+            return False
         self._checkpoint_size, self._commits_since, self._bytes_since = len(data), 0, 0
+        return True
 
     def _checkpoint_bytes(self, catalog: Catalog) -> bytes:
         config = self.config

@@ -32,7 +32,6 @@ from atlas.errors import (
     MissingAttributeError,
 )
 from atlas.format.attributes import flatten_key
-from atlas.format.segment import SegmentRef
 from atlas.planning.regions import Region, check_region, plan_region
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from atlas.format.attributes import AttributeKey
     from atlas.format.registry import ArrayEntry
     from atlas.format.schema import ArraySchema
+    from atlas.format.segment import SegmentRef
 
 __all__ = ["Session"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Spill"]
 
-_log = logging.getLogger("atlas")
+_log = logging.getLogger("atlas.engine")
 _COPY = 4 << 20
 
 
