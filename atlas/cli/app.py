@@ -1,0 +1,185 @@
+"""The commands and their options. Errors of the library end in one line on stderr and an exit code of 1."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from atlas import Atlas, __version__
+from atlas.cli.demo import run_demo
+from atlas.cli.ingest import SUFFIXES, Reading, find_files, ingest
+from atlas.cli.layout import count_text, size_text
+from atlas.cli.listing import describe_store, info_lines, ls_lines, show_lines
+from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
+from atlas.interop.netcdf import check_netcdf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from atlas.cli.ingest import Outcome
+
+__all__ = ["main"]
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; show errors of the library without their traceback."""
+        try:
+            return super().invoke(ctx)
+        except AtlasError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="atlas", message="%(prog)s %(version)s")
+def main() -> None:
+    """Keep many datasets that look alike in one store, and read across them."""
+
+
+def _parse_chunks(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    chunks = {}
+    for value in values:
+        dim, _sign, length = value.rpartition("=")
+        if not dim or not length.isdecimal() or int(length) < 1:
+            raise click.BadParameter(f"{value!r} is not DIM=LENGTH, such as time=24")
+        chunks[dim] = int(length)
+    return chunks
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("store", metavar="STORE")
+@click.option("--append", is_flag=True, help="Add to a store that is there; datasets it has already are left alone.")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there, with all it holds.")
+@click.option("--codec", default="zstd", show_default=True, help="zstd, lz4 or none.")
+@click.option("--filter", default="auto", show_default=True, help="auto, none, byteshuffle or bitshuffle.")
+@click.option(
+    "--chunk",
+    "chunks",
+    multiple=True,
+    metavar="DIM=LENGTH",
+    callback=_parse_chunks,
+    help="Length of chunks along a dimension, by default all of it; may be given several times. "
+    "Variables over 64 MiB are cut in any case.",
+)
+@click.option("--drop", multiple=True, metavar="VARIABLE", help="Leave a variable out; may be given several times.")
+@click.option("--raw", is_flag=True, help="Keep packed values, missing values and times as they lie in the files.")
+@click.option("--separator", default=".", show_default=True, help="What stands for / in the names of datasets.")
+def create(
+    folder: Path,
+    store: str,
+    codec: str,
+    filter: str,  # noqa: A002 - the option's name
+    separator: str,
+    chunks: dict[str, int],
+    drop: tuple[str, ...],
+    *,
+    append: bool,
+    overwrite: bool,
+    raw: bool,
+) -> None:
+    """Put every NetCDF file of DIR, and of the folders in it, into STORE.
+
+    A file becomes a dataset named by its path below DIR, without the suffix and with "." for "/" (see --separator):
+    2024/jan.nc becomes 2024.jan. A file that cannot be read or stored is named with the reason and left out; the
+    exit code is then 1. Interrupted, the files read so far are stored; go on with --append.
+    """
+    if append and overwrite:
+        raise click.UsageError("--append keeps what --overwrite removes; give one of them")
+    check_netcdf()
+    files = find_files(folder)
+    if not files:
+        raise click.ClickException(f"no NetCDF files ({', '.join(sorted(SUFFIXES))}) in {folder}")
+    begun = time.perf_counter()
+    try:
+        target = Atlas.open(store) if append else Atlas.create(store, codec, filter=filter, overwrite=overwrite)
+    except StoreExistsError as error:
+        raise click.ClickException(
+            f"there is a store at {store} already; add to it with --append, or replace it with --overwrite"
+        ) from error
+    outcome = ingest(target, folder, files, Reading(separator, chunks, drop, raw=raw))
+    _report(outcome, len(files), target, time.perf_counter() - begun)
+
+
+def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
+    found = describe_store(store)
+    click.echo(
+        f"stored {count_text(outcome.stored, 'dataset')} in {seconds:.1f} s; the store holds {found.datasets:,}: "
+        f"{size_text(found.raw)} of arrays in {size_text(found.stored)}"
+    )
+    if outcome.interrupted:
+        left = files - outcome.stored - outcome.present - outcome.failed
+        click.echo(f"interrupted with {count_text(left, 'file')} to go; go on with --append", err=True)
+        raise click.exceptions.Exit(130)
+    if outcome.failed:
+        raise click.ClickException(f"{outcome.failed} of {count_text(files, 'file')} not stored")
+
+
+@main.command("ls")
+@click.argument("store", metavar="STORE")
+@click.argument("pattern", metavar="[PATTERN]", required=False)
+@click.option("--long", "-l", is_flag=True, help="With the number of arrays and attributes, and the size in memory.")
+def list_(store: str, pattern: str | None, *, long: bool) -> None:
+    """List the datasets of STORE, in the order they were created.
+
+    PATTERN, such as 'NEMO*', lists those whose name matches.
+    """
+    _print(ls_lines(Atlas.open(store), pattern, long=long))
+
+
+@main.command()
+@click.argument("store", metavar="STORE")
+@click.argument("name", metavar="NAME")
+def show(store: str, name: str) -> None:
+    """Show dimensions, variables, attributes and statistics of the dataset NAME."""
+    _print(show_lines(Atlas.open(store).open_dataset(name)))
+
+
+@main.command()
+@click.argument("store", metavar="STORE")
+def info(store: str) -> None:
+    """Show what STORE is and what each array takes on disk."""
+    _print(info_lines(Atlas.open(store)))
+
+
+@main.command()
+@click.argument("store", metavar="STORE")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--compact", is_flag=True, help="Give their space back at once; no other process may write meanwhile.")
+def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
+    """Remove datasets from STORE: all that are named, or none where one is missing."""
+    target = Atlas.open(store)
+    wanted = list(dict.fromkeys(names))
+    missing = [name for name in wanted if not target.dataset_exists(name)]
+    if missing:
+        raise DatasetNotFoundError(f"no dataset {', '.join(map(repr, missing))} in {store}; nothing was removed")
+    for name in wanted:
+        target.delete_dataset(name)
+    target.flush()
+    if compact:
+        target.compact()
+    click.echo(f"removed {count_text(len(wanted), 'dataset')}; {len(target.list_datasets()):,} left")
+
+
+@main.command()
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the store and the picture; by default a new temporary one.",
+)
+def demo(folder: Path | None) -> None:
+    """Build a store of real NetCDF files, look into it and draw three months of the ocean.
+
+    The files are those of the package iris-sample-data: pip install "atlas-store[demo]".
+    """
+    run_demo(folder)

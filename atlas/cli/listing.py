@@ -1,0 +1,163 @@
+"""What is printed of stores and datasets, line by line. Reads metadata and statistics, never cells."""
+
+from __future__ import annotations
+
+import math
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.cli.layout import count_text, size_text, table_lines, value_text, wrapped
+from atlas.engine.description import describe
+from atlas.format.dtypes import DATATYPES
+from atlas.interop.attrs import sort_attributes
+from atlas.interop.times import restored_dtype, restored_times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from atlas import Atlas, DatasetView
+    from atlas.engine.description import StoreDescription
+
+__all__ = ["describe_store", "info_lines", "ls_lines", "show_lines"]
+
+_LONGEST_TEXT = 24
+
+
+def describe_store(store: Atlas) -> StoreDescription:
+    """Return what `store` holds and takes on disk."""
+    return describe(store._session)  # noqa: SLF001 - the command line is a part of the package
+
+
+def ls_lines(store: Atlas, pattern: str | None, *, long: bool) -> Iterator[str]:
+    """Yield the names of datasets that match the shell pattern, or a table of them."""
+    names = [name for name in store.list_datasets() if pattern is None or fnmatchcase(name, pattern)]
+    if not long:
+        yield from names
+        return
+    rows = []
+    for name in names:
+        view = store.open_dataset(name)
+        metas = [meta for array in view.list_arrays() if (meta := view.array_meta(array)) is not None]
+        rows.append((name, str(len(metas)), str(len(view.attributes())), size_text(sum(map(_raw_size, metas)))))
+    yield from table_lines(("dataset", "arrays", "attributes", "size"), rows)
+
+
+def _raw_size(meta: dict[str, Any]) -> int:
+    return int(math.prod(meta["shape"])) * DATATYPES[meta["dtype"]].itemsize
+
+
+def info_lines(store: Atlas) -> Iterator[str]:
+    """Yield what the store is and what each array takes."""
+    found = describe_store(store)
+    segments = sum(array.segments for array in found.arrays)
+    facts = {
+        "store": found.place,
+        "format": f"version {found.format}, metadata in {found.metadata_name}",
+        "commit": str(found.version),
+        "codec": f"{found.codec}, filter {found.filter}",
+        "datasets": f"{found.datasets:,}",
+        "arrays": f"{len(found.arrays):,} names in {count_text(segments, 'segment')}",
+        "size": f"{size_text(found.raw)} of arrays in {size_text(found.stored)}{_ratio(found.raw, found.stored)}",
+    }
+    for name, fact in facts.items():
+        yield wrapped(f"{name:<10}", fact, 0)
+    if not found.arrays:
+        return
+    yield ""
+    rows = [
+        (
+            array.name,
+            _dtypes_text(array.dtypes),
+            f"{array.datasets:,}",
+            f"{array.segments:,}",
+            size_text(array.raw),
+            size_text(array.stored),
+            f"{array.raw / array.stored:.1f}" if array.stored else "-",
+        )
+        for array in sorted(found.arrays, key=lambda array: (-array.stored, array.name))
+    ]
+    rows.append(("(metadata)", "", "", "", "", size_text(found.metadata), ""))
+    yield from table_lines(("array", "dtype", "datasets", "files", "raw", "on disk", "ratio"), rows)
+
+
+def _dtypes_text(dtypes: tuple[str, ...]) -> str:
+    if len(dtypes) == 1:
+        return dtypes[0].removesuffix("_nanoseconds")
+    return "mixed" if dtypes else "deleted"
+
+
+def _ratio(raw: int, stored: int) -> str:
+    return f", ratio {raw / stored:.1f}" if raw and stored else ""
+
+
+def show_lines(view: DatasetView) -> Iterator[str]:
+    """Yield a dataset in the manner of ncdump: dimensions, variables, attributes, statistics."""
+    names = view.list_arrays()
+    metas = {name: meta for name in names if (meta := view.array_meta(name)) is not None}
+    attributes = sort_attributes(view.exact_attributes(), names)
+    yield f"dataset {view.name} {{"
+    lengths: dict[str, set[int]] = {}
+    for meta in metas.values():
+        for dim, length in zip(meta["dimension_names"], meta["shape"], strict=True):
+            lengths.setdefault(dim, set()).add(length)
+    yield "dimensions:"
+    for dim, found in lengths.items():
+        yield f"  {dim} = {', '.join(map(str, sorted(found)))}" + ("  // arrays differ" if len(found) > 1 else "")
+    yield "variables:"
+    for name, meta in metas.items():
+        yield f"  {meta['dtype']} {name}({', '.join(meta['dimension_names'])})"
+        yield wrapped("// ", _storage_text(view, name, meta, attributes.coords, attributes.markers.get(name)), 6)
+        for key, value in attributes.variables[name].items():
+            yield wrapped(f"{name}:{key} = ", value_text(value), 6)
+    yield "attributes:"
+    for key, value in attributes.dataset.items():
+        yield wrapped(f":{key} = ", value_text(value), 2)
+    yield "statistics:"
+    rows = [_statistics_row(view, name, meta, attributes.markers.get(name)) for name, meta in metas.items()]
+    yield from table_lines(("variable", "cells", "missing", "min", "max"), rows, indent=2)
+    yield "}"
+
+
+def _storage_text(view: DatasetView, name: str, meta: dict[str, Any], coords: list[str] | None, marker: object) -> str:
+    dims, shape, chunk = meta["dimension_names"], meta["shape"], meta["chunk_shape"]
+    parts = ["one chunk" if chunk == shape else f"chunks of {tuple(chunk)}"]
+    fill = view.array_fill_value(name)
+    if fill is not None:
+        parts.append(f"fill {value_text(_restored(name, fill, meta, marker))}")
+    if dims == [name] or name in (coords or ()):
+        parts.append("coordinate")
+    if restored_dtype(marker, meta["dtype"]) is not None:
+        parts.append(f"from {marker}")
+    return ", ".join(parts)
+
+
+def _restored(name: str, value: object, meta: dict[str, Any], marker: object) -> object:
+    """Return a cell of an array as what it stands for: dates and durations instead of whole numbers."""
+    if value is None:
+        return None
+    if restored_dtype(marker, meta["dtype"]) is not None and isinstance(value, int):
+        cells = np.array([value], np.int64).view(DATATYPES[meta["dtype"]].memory)
+        return restored_times(name, cells, str(marker))[0]
+    if meta["dtype"] == "timestamp_nanoseconds" and isinstance(value, int):
+        return np.datetime64(value, "ns")
+    return np.float32(value) if meta["dtype"] == "float32" and isinstance(value, float) else value
+
+
+def _statistics_row(view: DatasetView, name: str, meta: dict[str, Any], marker: object) -> tuple[str, ...]:
+    stats = view.array_stats(name)
+    if stats is None:
+        return (name, f"{math.prod(meta['shape']):,}", "all", "-", "-")
+    low, high = (_short(_restored(name, stats[key], meta, marker)) for key in ("min", "max"))
+    return (name, f"{stats['row_count']:,}", f"{stats['null_count']:,}", low, high)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    if isinstance(value, np.datetime64):
+        value = value.astype("M8[s]")
+    text = value_text(value)
+    return text if len(text) <= _LONGEST_TEXT or not isinstance(value, str) else text[: _LONGEST_TEXT - 1] + "…"

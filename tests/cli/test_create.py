@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from atlas import Atlas
+from atlas.cli import ingest as ingesting
+from atlas.errors import MissingExtraError, StorageError
+from atlas.interop.netcdf import check_netcdf
+from tests.cli.conftest import month
+
+
+def test_every_file_below_the_folder_becomes_a_dataset_named_by_its_path(run, folder, tmp_path):
+    result = run("create", folder, tmp_path / "s")
+    assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024", "deep.feb", "jan"]
+    assert "stored 3 datasets" in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_separator_is_chosen(run, folder, tmp_path):
+    run("create", folder, tmp_path / "s", "--separator", "~")
+    assert "deep~er~mar.2024" in Atlas.open(tmp_path / "s").list_datasets()
+
+
+def test_datasets_read_as_xarray_reads_the_files(store, folder):
+    opened = Atlas.open(store)
+    for name, path in (("jan", "jan.nc"), ("deep.er.mar.2024", "deep/er/mar.2024.NC")):
+        with xr.open_dataset(folder / path) as expected:
+            found = opened.to_xarray(name)
+            assert found["t"].attrs.pop("_FillValue") != 0
+            xr.testing.assert_identical(found, expected.load())
+
+
+def test_missing_cells_are_counted(store):
+    for name in ("jan", "deep.er.mar.2024"):
+        assert Atlas.open(store).open_dataset(name).array_stats("t")["null_count"] == 1
+
+
+def test_raw_keeps_packed_values(run, folder, tmp_path):
+    run("create", folder, tmp_path / "s", "--raw")
+    view = Atlas.open(tmp_path / "s").open_dataset("deep.er.mar.2024")
+    assert view.array_meta("t")["dtype"] == "int16"
+    assert view.array_fill_value("t") == -1
+    assert view.get_attribute("t.scale_factor") == 0.5
+
+
+def test_chunks_and_drop(run, folder, tmp_path):
+    run("create", folder, tmp_path / "s", "--chunk", "x=2", "--chunk", "nowhere=5", "--drop", "station")
+    view = Atlas.open(tmp_path / "s").open_dataset("jan")
+    assert view.array_meta("t")["chunk_shape"] == [3, 2]
+    assert view.list_arrays() == ["x", "time", "t"]
+    np.testing.assert_array_equal(view.read_array("t"), month(1)["t"])
+
+
+def test_a_large_variable_is_read_and_stored_in_pieces(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas.interop.netcdf._PIECE", 4000)
+    ds = xr.Dataset(
+        {
+            "big": (("y", "x"), np.arange(6000.0).reshape(60, 100)),
+            "names": (("y", "x"), np.full((60, 100), "ä", object)),
+        }
+    )
+    (tmp_path / "files").mkdir()
+    ds.to_netcdf(tmp_path / "files" / "a.nc")
+    run("create", tmp_path / "files", tmp_path / "s")
+    view = Atlas.open(tmp_path / "s").open_dataset("a")
+    for name in ("big", "names"):
+        meta = view.array_meta(name)
+        assert np.prod(meta["chunk_shape"]) <= 1000, meta
+        np.testing.assert_array_equal(view.read_array(name), ds[name])
+
+
+def test_bad_files_are_named_left_out_and_counted(run, folder, tmp_path):
+    (folder / "broken.nc").write_bytes(b"not NetCDF at all")
+    (folder / "_hidden.nc").write_bytes((folder / "jan.nc").read_bytes())
+    xr.Dataset({"ok": ("x", np.arange(3.0)), "flag": ("x", np.array([True, False, True]))}).to_netcdf(
+        folder / "bools.nc"
+    )
+    result = run("create", folder, tmp_path / "s", code=1)
+    assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024", "deep.feb", "jan"]
+    lines = result.stderr.splitlines()
+    assert len(lines) == 4
+    assert "_hidden.nc" in lines[0]
+    assert "does not begin with" in lines[0]
+    assert "bools.nc" in lines[1]
+    assert "'flag'" in lines[1]
+    assert "bool" in lines[1]
+    assert "broken.nc" in lines[2]
+    assert lines[3] == "Error: 3 of 6 files not stored"
+    assert "stored 3 datasets" in result.stdout
+
+
+def test_a_file_that_fails_while_it_is_read_leaves_nothing(run, folder, tmp_path, monkeypatch):
+    whole = (folder / "deep" / "feb.nc4").read_bytes()
+    (folder / "deep" / "feb.nc4").write_bytes(whole[: len(whole) // 2])
+    result = run("create", folder, tmp_path / "s", code=1)
+    assert "feb.nc4" in result.stderr
+    assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024", "jan"]
+    assert "station" in Atlas.open(tmp_path / "s").list_arrays()
+
+
+def test_two_files_of_one_name_are_told(run, folder, tmp_path):
+    month(5).to_netcdf(folder / "deep.feb.nc")
+    result = run("create", folder, tmp_path / "s", code=1)
+    assert "'deep.feb'" in result.stderr
+    assert "already" in result.stderr
+    assert "1 of 4 files not stored" in result.stderr
+
+
+def test_append_leaves_what_is_there_and_says_so(run, store, folder):
+    month(4).to_netcdf(folder / "apr.nc")
+    result = run("create", folder, store, "--append")
+    assert Atlas.open(store).list_datasets() == ["deep.er.mar.2024", "deep.feb", "jan", "apr"]
+    assert result.stderr.count("there already") == 3
+    assert "stored 1 dataset in" in result.stdout
+
+
+def test_an_existing_store_is_kept_unless_overwritten(run, store, folder):
+    (folder / "jan.nc").unlink()
+    result = run("create", folder, store, code=1)
+    assert "--append" in result.stderr
+    assert "--overwrite" in result.stderr
+    assert len(Atlas.open(store).list_datasets()) == 3
+    run("create", folder, store, "--overwrite")
+    assert len(Atlas.open(store).list_datasets()) == 2
+
+
+def test_append_to_no_store_is_an_error(run, folder, tmp_path):
+    result = run("create", folder, tmp_path / "s", "--append", code=1)
+    assert "no store" in result.stderr
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--codec", "gzip"], ["--filter", "xor"], ["--chunk", "x"], ["--chunk", "x=0"], ["--append", "--overwrite"]],
+)
+def test_wrong_options_are_refused_before_anything_is_made(run, folder, tmp_path, options):
+    result = run(
+        "create",
+        folder,
+        tmp_path / "s",
+        *options,
+        code=2 if "--codec" not in options and "--filter" not in options else 1,
+    )
+    assert "Error: " in result.stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_without_files_makes_no_store(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run("create", tmp_path / "empty", tmp_path / "s", code=1)
+    assert "no NetCDF files" in result.stderr
+    assert not (tmp_path / "s").exists()
+    assert "does not exist" in run("create", tmp_path / "nowhere", tmp_path / "s", code=2).stderr
+
+
+def test_interrupted_it_keeps_whole_files_and_goes_on_with_append(run, folder, tmp_path, monkeypatch):
+    whole = ingesting.open_netcdf
+
+    def stop_at_the_third(path, **options):
+        if path.name == "jan.nc":
+            raise KeyboardInterrupt
+        return whole(path, **options)
+
+    monkeypatch.setattr(ingesting, "open_netcdf", stop_at_the_third)
+    result = run("create", folder, tmp_path / "s", code=130)
+    assert "interrupted with 1 file to go" in result.stderr
+    assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024", "deep.feb"]
+    monkeypatch.setattr(ingesting, "open_netcdf", whole)
+    run("create", folder, tmp_path / "s", "--append")
+    assert len(Atlas.open(tmp_path / "s").list_datasets()) == 3
+
+
+def test_a_store_that_fails_ends_it_in_one_line(run, folder, tmp_path, monkeypatch):
+    def full(self, *args, **options):
+        raise StorageError(28, "No space left on device")
+
+    monkeypatch.setattr(Atlas, "add_xr_dataset", full)
+    result = run("create", folder, tmp_path / "s", code=1)
+    assert result.stderr == "Error: [Errno 28] No space left on device\n"
+
+
+def test_without_netcdf4_the_extra_is_named_and_no_file_is_blamed(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = run("create", folder, tmp_path / "s", code=1)
+    assert "atlas-store[netcdf]" in result.stderr
+    assert "jan.nc" not in result.stderr
+    assert not (tmp_path / "s").exists()
+    with pytest.raises(MissingExtraError):
+        check_netcdf()

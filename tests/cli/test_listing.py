@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from atlas import Atlas, __version__
+from atlas.cli.layout import size_text, table_lines, value_text
+
+
+def test_version(run):
+    assert run("--version").stdout == f"atlas {__version__}\n"
+
+
+def test_help_names_every_command(run):
+    out = run("--help").stdout
+    for command in ("create", "ls", "show", "info", "rm", "demo"):
+        assert f"\n  {command}" in out
+        assert run(command, "-h").stdout.startswith("Usage: ")
+
+
+def test_ls_lists_names_in_order_of_creation(run, store):
+    assert run("ls", store).stdout == "deep.er.mar.2024\ndeep.feb\njan\n"
+    assert run("ls", store, "deep*").stdout == "deep.er.mar.2024\ndeep.feb\n"
+    assert run("ls", store, "nothing*").stdout == ""
+
+
+def test_ls_long_is_aligned(run, store):
+    lines = run("ls", store, "-l").stdout.splitlines()
+    assert lines[0].split() == ["dataset", "arrays", "attributes", "size"]
+    assert lines[3].split() == ["jan", "4", "5", "89", "B"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_show_in_the_manner_of_ncdump(run, store):
+    assert run("show", store, "jan").stdout == (
+        "dataset jan {\n"
+        "dimensions:\n"
+        "  x = 4\n"
+        "  y = 3\n"
+        "variables:\n"
+        "  int64 x(x)\n"
+        "      // one chunk, coordinate\n"
+        "  timestamp_nanoseconds time()\n"
+        "      // one chunk, coordinate\n"
+        "  float32 t(y, x)\n"
+        "      // one chunk, fill nan\n"
+        '      t:units = "K"\n'
+        '      t:long_name = "temperature"\n'
+        "  string station()\n"
+        "      // one chunk\n"
+        "attributes:\n"
+        '  :title = "month 1"\n'
+        "  :run = 7\n"
+        "statistics:\n"
+        "  variable  cells  missing         min         max\n"
+        "  x             4        0           0           3\n"
+        "  time          1        0  2024-01-01  2024-01-01\n"
+        "  t            12        1           2          12\n"
+        '  station       1        0   "De Bilt"   "De Bilt"\n'
+        "}\n"
+    )
+
+
+def test_show_of_odd_datasets(run, tmp_path):
+    with Atlas.create(tmp_path / "s") as store:
+        view = store.create_dataset("odd")
+        view.define_array("never.written", "float32", ["x"], [4], [3], fill_value=-1.5)
+        view.define_array("other", "int8", ["x"], [5])
+        view.write_array("other", [0], np.arange(5, dtype=np.int8))
+        view.set_attribute("note", "two\nlines, " + "and many words " * 10)
+        view.set_exact_attribute("values", np.arange(100, dtype=np.float32) / 10)
+        view.set_attribute("on", value=True)
+        store.create_dataset("empty")
+    out = run("show", tmp_path / "s", "odd").stdout
+    assert "  x = 4, 5  // arrays differ\n" in out
+    assert "// chunks of (3,), fill -1.5\n" in out
+    assert "never.written      4      all    -    -\n" in out
+    assert ':note = "two\\nlines, and many' in out
+    assert ":values = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, … 100 values]\n" in out
+    assert ":on = true\n" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert run("show", tmp_path / "s", "empty").stdout.startswith("dataset empty {\ndimensions:\nvariables:\n")
+
+
+def test_show_restores_dates_and_durations(run, tmp_path):
+    time = xr.date_range("2000-02-28", periods=3, calendar="360_day", use_cftime=True)
+    ds = xr.Dataset({"wait": ("time", np.array([1, 2, 3], "m8[D]"))}, coords={"time": time})
+    with Atlas.create(tmp_path / "s") as store:
+        store.add_xr_dataset(ds.assign(day=("time", np.array(["2000-01-01"] * 3, "M8[s]"))), "a")
+    out = run("show", tmp_path / "s", "a").stdout
+    rows = {line.split()[0]: line.split() for line in out[out.index("statistics:") :].splitlines()}
+    assert rows["time"][3:] == ["2000-02-28", "2000-02-30"]
+    assert rows["wait"][3:] == ["86400", "seconds", "259200", "seconds"]
+    assert rows["day"][3:] == ["2000-01-01", "2000-01-01"]
+    assert "from cftime[360_day,1]" in out
+
+
+def test_info_adds_up(run, store):
+    lines = run("info", store).stdout.splitlines()
+    facts = {line[:10].strip(): line[10:] for line in lines if not line.startswith(" ")}
+    assert facts["format"] == "version 1, metadata in atlas.json"
+    assert facts["codec"] == "zstd, filter auto"
+    assert facts["datasets"] == "3"
+    assert facts["arrays"] == "4 names in 4 segments"
+    rows = {line.split()[0]: line.split() for line in lines[lines.index("") + 2 :]}
+    assert rows["x"][1:6] == ["int64", "3", "1", "96", "B"]
+    assert rows["t"][1:6] == ["mixed", "3", "1", "192", "B"]  # the packed file reads as float64
+    assert rows["time"][1] == "timestamp"
+    on_disk = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    assert f" of arrays in {size_text(on_disk)}" in facts["size"]
+
+
+def test_info_of_an_empty_store(run, tmp_path):
+    Atlas.create(tmp_path / "s", codec="lz4", meta_format="msgpack", meta_compression="zstd")
+    out = run("info", tmp_path / "s").stdout
+    assert "metadata in atlas.msgpack.zst" in out
+    assert "codec     lz4" in out
+    assert "datasets  0" in out
+
+
+def test_rm_removes_all_that_are_named_or_none(run, store):
+    result = run("rm", store, "jan", "nix", code=1)
+    assert "'nix'" in result.stderr
+    assert "nothing was removed" in result.stderr
+    assert len(Atlas.open(store).list_datasets()) == 3
+    assert run("rm", store, "jan", "deep.feb", "jan").stdout == "removed 2 datasets; 1 left\n"
+    assert Atlas.open(store).list_datasets() == ["deep.er.mar.2024"]
+
+
+def test_rm_compact_gives_the_space_back(run, store):
+    before = sum(path.stat().st_size for path in store.glob("arrays/*/*"))
+    run("rm", store, "jan", "deep.feb", "deep.er.mar.2024", "--compact")
+    assert sum(path.stat().st_size for path in store.glob("arrays/*/*")) < before
+    assert "arrays    0 names in 0 segments" in run("info", store).stdout
+
+
+@pytest.mark.parametrize("command", [["ls"], ["info"], ["show", "a"], ["rm", "a"]])
+def test_errors_are_one_line_without_a_traceback(run, tmp_path, command):
+    result = run(command[0], tmp_path / "nowhere", *command[1:], code=1)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: there is no store at ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_missing_dataset_and_a_damaged_store(run, store):
+    assert run("show", store, "nix", code=1).stderr.startswith("Error: there is no dataset 'nix'")
+    (store / "atlas.json").write_text("{}")
+    result = run("ls", store, code=1)
+    assert result.stderr.startswith("Error: atlas.json is damaged")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (102400, "100 KiB"),
+        (5000 * 2**40, "5000 TiB"),
+    ],
+)
+def test_sizes_for_people(size, text):
+    assert size_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float32(0.1), "0.1"),
+        (0.1, "0.1"),
+        ("ü\t", '"ü\\t"'),
+        (b"\xff", '"\\\\xff"'),
+        (None, "-"),
+        ([1, "a"], '[1, "a"]'),
+        (np.bool_(False), "false"),
+        (np.datetime64("2020-01-01T00:00:00.5"), "2020-01-01T00:00:00.500"),
+    ],
+)
+def test_values_as_text(value, text):
+    assert value_text(value) == text
+
+
+def test_a_long_first_cell_stands_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = list(table_lines(("name", "n"), [("a" * 50, "1"), ("b", "2")]))
+    assert lines == ["name  n", "a" * 50, "      1", "b     2"]

@@ -1,0 +1,53 @@
+"""The installed command in a real terminal: a bar while it works, lines that fit, colours and codes only there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+COMMAND = [sys.executable, "-c", "from atlas.cli import main; main(prog_name='atlas')"]
+
+
+def in_terminal(*args: str) -> tuple[int, str]:
+    terminal, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen([*COMMAND, *args], stdin=inside, stdout=inside, stderr=inside, env=environment) as process:
+        os.close(inside)
+        parts = []
+        while True:
+            try:
+                part = os.read(terminal, 65536)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not part:
+                break
+            parts.append(part)
+    os.close(terminal)
+    return process.returncode, b"".join(parts).decode()
+
+
+def test_progress_is_shown_and_bad_files_do_not_tear_it(folder, tmp_path):
+    (folder / "broken.nc").write_bytes(b"nothing")
+    code, out = in_terminal("create", str(folder), str(tmp_path / "s"))
+    assert code == 1
+    assert "file/s" in out
+    assert "0/4" in out
+    lines = out.replace("\r\n", "\n").replace("\r", "\n").splitlines()
+    assert any(line.startswith(f"not stored: {folder / 'broken.nc'}: ") for line in lines)
+    assert lines[-1] == "Error: 1 of 4 files not stored"
+
+
+def test_the_installed_script(folder, tmp_path):
+    script = Path(sys.executable).parent / "atlas"
+    found = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("atlas ")
+    piped = subprocess.run([script, "create", folder, tmp_path / "s"], capture_output=True, text=True, check=False)
+    assert (piped.returncode, piped.stderr) == (0, "")  # no bar where nobody watches
