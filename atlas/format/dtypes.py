@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError, UnsupportedDtypeError
+from atlas.format.attribute_codec import recover_text
 
 if TYPE_CHECKING:
     from typing import Any
@@ -124,14 +125,16 @@ def check_fill(datatype: DataType, fill: object) -> Fill | None:
         fill.item() if isinstance(fill, np.generic) and not isinstance(fill, np.datetime64 | np.timedelta64) else fill
     )
     if kind == "string" and isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return recover_text(value)
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:
             raise OutOfRangeError(f"fill_value {value!r} is too large for {datatype.name}") from None
-        if datatype.name == "float32" and math.isfinite(number) and not np.isfinite(np.float64(number).astype("f4")):
-            raise OutOfRangeError(f"fill_value {value!r} is too large for float32")
+        if datatype.name == "float32" and math.isfinite(number):
+            with np.errstate(over="ignore"):
+                if np.isinf(np.float32(number)):
+                    raise OutOfRangeError(f"fill_value {value!r} is too large for float32")
         return number
     if kind in {"int", "uint", "timestamp"} and isinstance(value, int) and not isinstance(value, bool):
         assert datatype.cell is not None
