@@ -6,6 +6,7 @@ Reads of committed data take what they need under the lock and then run without 
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,8 @@ from atlas.engine.cutting import cut_chunks
 from atlas.engine.datasets import Datasets
 from atlas.engine.incoming import as_cells
 from atlas.engine.journal import Journal, unique_name
-from atlas.engine.locks import ForkSafeLock, Gate
+from atlas.engine.locks import Gate, renew_in_children
+from atlas.engine.lone import LoneChunks, is_lone
 from atlas.engine.reading import Targets, read_boxes
 from atlas.engine.staging import Staging
 from atlas.engine.statistics import array_statistics
@@ -66,8 +68,8 @@ class Session:
         """Its documents."""
         self.datasets = Datasets(catalog)
         """Its datasets."""
-        self.lock = ForkSafeLock()
-        """Guards everything but finished tables and the cache."""
+        self.renew()
+        renew_in_children(self)
         self.building = Gate()
         """Passed by calls that build a dataset in many steps, so that no flush commits half of one."""
         self.change = 0
@@ -75,9 +77,13 @@ class Session:
         self._serial = unique_name()
         self._staging: dict[str, Staging] = {}
         self._tables: dict[str, ChunkTable] = {}
-        self._cache = BlockCache()
+        self._lone = LoneChunks(BlockCache())
         self._compactions = 0
         self._committer = Committer(journal, self.datasets)
+
+    def renew(self) -> None:
+        """Make the lock anew; it guards everything but finished tables and the cache."""
+        self.lock = threading.RLock()
 
     @property
     def catalog(self) -> Catalog:
@@ -85,6 +91,7 @@ class Session:
         return self.datasets.catalog
 
     def _changed(self) -> None:
+        self._lone.forget()
         self.change += 1
 
     # Datasets
@@ -257,11 +264,21 @@ class Session:
                     staging.overlay(out, targets.ids.tolist(), region)
                     return out
             try:
-                return read_boxes([committed], targets, region, self._cache)
+                return read_boxes([committed], targets, region)
             except CorruptStoreError:
                 # Files that another thread has just compacted away are no damage: the new ones hold the same.
                 if compactions == self._compactions:
                     raise
+
+    def _find_lone(self, array: str, state: DatasetState, entry: ArrayEntry) -> NDArray[Any] | None:
+        """Return the whole of a small committed array as a view of its cached block, None where that is not the way."""
+        if array in self._staging:
+            return None
+        known = self._lone.known(array, state.identity, entry)
+        if known is not None or not is_lone(entry):
+            return known
+        ids, generations = np.array([state.identity]), np.array([entry.generation])
+        return self._lone.find(self.table(array), Targets(array, entry.schema, ids, generations, self.datasets.name_of))
 
     def read_array(
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
@@ -270,8 +287,14 @@ class Session:
         with self.lock:
             state = self.datasets.state(dataset)
             entry = state.arrays.get(array)
-        if entry is None:
-            return None
+            if entry is None:
+                return None
+            lone = self._find_lone(array, state, entry)
+        if lone is not None:
+            if start is None and shape is None:
+                return lone.copy()
+            corner, count = check_region(lone.shape, start, shape)
+            return lone[tuple([slice(s, s + n) for s, n in zip(corner, count, strict=True)])].copy()
         corner, count = check_region(entry.schema.shape, start, shape)
         out: NDArray[Any] = self._read_group(array, entry.schema, [state.identity], [entry.generation], corner, count)
         return out.reshape(count)
@@ -293,7 +316,12 @@ class Session:
         if (arrays.entry < 0).all() and array not in self.datasets.array_names():
             raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
         out: list[NDArray[Any] | None] = [None] * len(wanted)
-        groups = [(group, check_region(group[0].shape, start, shape)) for group in arrays.groups()]
+        groups = []
+        for group in arrays.groups():
+            try:
+                groups.append((group, check_region(group[0].shape, start, shape)))
+            except InvalidValueError as error:
+                raise InvalidValueError(f"array {array!r} of dataset {wanted[int(group[1][0])]!r}: {error}") from error
         for (schema, at, generations), (corner, count) in groups:
             boxes = self._read_group(array, schema, arrays.ids[at], generations, corner, count)
             for position, box in zip(at.tolist(), boxes, strict=True):
@@ -396,6 +424,7 @@ class Session:
                 self._committer.commit_swap(dropped, self._committer.write_segments(drafts))
             self._tables = {}
             self._compactions += 1
+            self._changed()
             # Files may only go once the checkpoint no longer leads to them.
             if self.journal.checkpoint(self.catalog, force=True):
                 reclaimed = self.journal.sweep(self.catalog)

@@ -1,0 +1,38 @@
+"""Cells of every stored dtype, for tests that go over all of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tests.model import MEMORY
+
+DTYPES = list(MEMORY)
+FIXED = [name for name in DTYPES if name != "string"]
+
+
+def make_cells(dtype, shape, seed=0):
+    """Varied cells of a dtype: NaN, extremes, empty and non-ASCII text among them."""
+    rng = np.random.default_rng(seed)
+    count = math.prod(shape)
+    memory = MEMORY[dtype]
+    if dtype == "string":
+        out = np.empty(count, object)
+        out[:] = [["", "a", "zürich", "日本語", "x" * 40, str(i)][int(rng.integers(6))] for i in range(count)]
+        return out.reshape(shape)
+    if dtype == "timestamp_nanoseconds":
+        return rng.integers(-(2**62), 2**62, count).reshape(shape).view("M8[ns]")
+    if memory.kind == "f":
+        cells = rng.normal(size=count).astype(memory)
+        cells[:: max(count // 5, 1)] = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0][seed % 6]
+        return cells.reshape(shape)
+    info = np.iinfo(memory)
+    return rng.integers(info.min, info.max, count, memory, endpoint=True).reshape(shape)
+
+
+def put(view, name, cells, dtype, chunk_shape=None, fill_value=None):
+    """Define an array and write all of it."""
+    dims = [f"d{axis}" for axis in range(cells.ndim)]
+    view.define_array(name, dtype, dims, cells.shape, chunk_shape, fill_value)
+    view.write_array(name, [0] * cells.ndim, cells)
