@@ -111,7 +111,7 @@ def test_shapes_and_dtypes_may_differ_between_datasets(store, flushed):
         )
     with pytest.raises(ValueError, match="shape"):
         store.read_array_across_stacked("t", ["m0", "m1"])
-    with pytest.raises(ValueError, match=r"m2|m1"):
+    with pytest.raises(ValueError, match="'m0'"):
         store.read_array_across("t", names, [0, 0], [3, 2])
 
 
