@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from atlas.engine.locks import ForkSafeLock
+from atlas.engine.locks import renew_in_children
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,12 @@ class BlockCache:
         self._budget = budget
         self._size = 0
         self._blocks: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
-        self._lock = ForkSafeLock()
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Make the lock anew."""
+        self._lock = threading.Lock()
 
     def get(self, key: tuple[str, int]) -> NDArray[np.uint8] | None:
         """Return the decoded block of (file, block row), None where it is not kept."""

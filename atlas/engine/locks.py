@@ -12,25 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ForkSafeLock", "Gate"]
-
-
-class ForkSafeLock:
-    """A reentrant lock as a context manager."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        _renewable.add(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def renew(self) -> None:
-        """Begin anew, with nobody holding it."""
-        self._lock = threading.RLock()
+__all__ = ["Gate", "renew_in_children"]
 
 
 class Gate:
@@ -38,7 +20,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.renew()
-        _renewable.add(self)
+        renew_in_children(self)
 
     @contextmanager
     def passing(self) -> Iterator[None]:
@@ -75,10 +57,15 @@ class _Renewable(Protocol):
 _renewable: weakref.WeakSet[_Renewable] = weakref.WeakSet()
 
 
+def renew_in_children(owner: _Renewable) -> None:
+    """Call `owner.renew()`, which makes its locks anew, in every forked child for as long as it lives."""
+    _renewable.add(owner)
+
+
 def _renew_all() -> None:
     # The thread that held a lock does not exist in the child and would never release it.
-    for lock in list(_renewable):
-        lock.renew()
+    for owner in list(_renewable):
+        owner.renew()
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,7 +5,6 @@ Damage is found here and named with its file, dataset and array. What was not fl
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.engine.cache import BlockCache
     from atlas.engine.tables import ChunkTable, Source
     from atlas.format.schema import ArraySchema
     from atlas.planning.regions import Region
@@ -78,19 +76,13 @@ class Found:
     """Row in the result."""
 
 
-def read_boxes(
-    tables: Sequence[ChunkTable], targets: Targets, region: Region, cache: BlockCache | None = None
-) -> NDArray[Any]:
+def read_boxes(tables: Sequence[ChunkTable], targets: Targets, region: Region) -> NDArray[Any]:
     """Return the box of `region` from every target: (N, *box) in the schema's memory dtype.
 
     `tables` come newest first; a chunk is taken from the first that has it, and reads as fill where none has.
     """
     schema = targets.schema
     box = tuple(region.geometry.box.tolist())
-    if cache is not None and len(targets.ids) == 1 and len(region.chunk) == 1 and len(tables) == 1:
-        small = _read_small(tables[0], targets, region, cache)
-        if small is not None:
-            return small.reshape(1, *box)
     text = schema.datatype.cell is None
     dtype = np.dtype(object) if text else schema.datatype.cell
     out: NDArray[Any] = np.empty((len(targets.ids), *box), dtype)
@@ -199,38 +191,3 @@ def _read_pieces(found: Found, targets: Targets, region: Region, out: NDArray[An
             raise targets.damage(found.source, fault.reason, target) from fault
 
     run_all(read, plan_batches(pieces, stored, thread_count()))
-
-
-def _read_small(table: ChunkTable, targets: Targets, region: Region, cache: BlockCache) -> NDArray[Any] | None:
-    """Return the box of one chunk of one dataset from its decoded block, None where that is not the way."""
-    dtype = targets.schema.datatype.cell
-    if dtype is None:
-        return None
-    rows = table.rows
-    at = int(
-        kernels.find_rows(rows.dataset, rows.generation, rows.chunk, targets.ids, targets.generations, region.chunk)[
-            0, 0
-        ]
-    )
-    if at < 0 or rows.block[at] < 0:
-        return None
-    source, block = table.sources[int(table.source[at])], int(rows.block[at])
-    geometry = region.geometry
-    extent = tuple(geometry.extent[0].tolist())
-    place, length = int(rows.place[at]), math.prod(extent) * dtype.itemsize
-    if int(source.blocks.raw[block]) > _SMALL_BLOCK or blocks_of_chunk(length) > 1:
-        return None
-    raw = cache.get((source.name, block))
-    if raw is None:
-        try:
-            buffer, blocks = load_blocks(source, np.array([block]))
-            raw = kernels.decode_block(buffer, blocks, 0)
-        except BlockFault as fault:
-            raise targets.damage(source, fault.reason, 0) from fault
-        cache.put((source.name, block), raw)
-    if place + length > len(raw):
-        raise targets.damage(source, "place", 0)
-    chunk = raw[place : place + length].view(dtype).reshape(extent)
-    first, count = geometry.first[0].tolist(), geometry.count[0].tolist()
-    box = chunk[tuple(slice(f, f + c) for f, c in zip(first, count, strict=True))]
-    return np.array(box, order="C").view(targets.schema.memory_dtype)

@@ -1,0 +1,106 @@
+"""Arrays that are one small chunk, read one at a time: where each lies is remembered, its decoded block cached.
+
+Fleets are often read dataset by dataset, and then finding a chunk costs more than copying it. Measured on a (24,)
+float32 array with a warm cache: 55 us by way of a plan, 8 us from here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas import kernels
+from atlas.engine.reading import load_blocks
+from atlas.kernels import BlockFault
+from atlas.planning.packing import ALONE
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.engine.cache import BlockCache
+    from atlas.engine.reading import Targets
+    from atlas.engine.tables import ChunkTable, Source
+    from atlas.format.registry import ArrayEntry
+
+__all__ = ["LoneChunks"]
+
+_MOST = 1 << 16
+"""Places that are remembered."""
+
+
+def is_lone(entry: ArrayEntry) -> bool:
+    """Return whether the array is one chunk of numbers that shares its block with others."""
+    schema = entry.schema
+    return (
+        schema.datatype.cell is not None
+        and schema.size > 0
+        and schema.size * schema.datatype.itemsize < ALONE
+        and schema.chunks == 1
+    )
+
+
+class LoneChunks:
+    """The lone chunks of one version of a store; safe from many threads."""
+
+    def __init__(self, cache: BlockCache) -> None:
+        self._cache = cache
+        self._places: dict[tuple[str, int], tuple[Source, int, int] | None] = {}
+
+    def forget(self) -> None:
+        """Forget where chunks lie: the tables have changed."""
+        self._places = {}
+
+    def find(self, table: ChunkTable, targets: Targets) -> NDArray[Any] | None:
+        """Return the array that `targets` names, as a view of a cached block that must not be written to.
+
+        None where it was never written or is constant. Raises `CorruptStoreError` where its block is damaged.
+        """
+        key = (targets.array, int(targets.ids[0]))
+        if key in self._places:
+            place = self._places[key]
+        else:
+            place = _locate(table, targets)
+            if len(self._places) >= _MOST:
+                self._places = {}
+            self._places[key] = place
+        return None if place is None else self._view(place, targets)
+
+    def known(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
+        """Return an array that `find` has found before and whose block is cached, None otherwise."""
+        place = self._places.get((array, identity))
+        if place is None:
+            return None
+        source, block, begin = place
+        raw = self._cache.get((source.name, block))
+        schema = entry.schema
+        return None if raw is None else np.ndarray(schema.shape, schema.datatype.memory, raw, begin)
+
+    def _view(self, place: tuple[Source, int, int], targets: Targets) -> NDArray[Any]:
+        source, block, begin = place
+        schema = targets.schema
+        raw = self._cache.get((source.name, block))
+        if raw is None:
+            try:
+                buffer, blocks = load_blocks(source, np.array([block]))
+                raw = kernels.decode_block(buffer, blocks, 0)
+            except BlockFault as fault:
+                raise targets.damage(source, fault.reason, 0) from fault
+            self._cache.put((source.name, block), raw)
+        if begin + math.prod(schema.shape) * schema.datatype.itemsize > len(raw):
+            raise targets.damage(source, "place", 0)
+        return np.ndarray(schema.shape, schema.datatype.memory, raw, begin)
+
+
+def _locate(table: ChunkTable, targets: Targets) -> tuple[Source, int, int] | None:
+    rows = table.rows
+    wanted = np.zeros(1, np.int64)
+    at = int(
+        kernels.find_rows(rows.dataset, rows.generation, rows.chunk, targets.ids, targets.generations, wanted)[0, 0]
+    )
+    if at < 0 or rows.block[at] < 0:
+        return None
+    return table.sources[int(table.source[at])], int(rows.block[at]), int(rows.place[at])
