@@ -27,7 +27,13 @@ settings.register_profile(
     report_multiple_bugs=False,
 )
 settings.register_profile(
-    "long", deadline=None, max_examples=2000, stateful_step_count=50, suppress_health_check=_SLOW, print_blob=True
+    "long",
+    deadline=None,
+    max_examples=2000,
+    stateful_step_count=50,
+    suppress_health_check=_SLOW,
+    print_blob=True,
+    report_multiple_bugs=False,
 )
 settings.register_profile(
     "debug",

@@ -18,7 +18,7 @@ from atlas import Atlas, AtlasError
 from atlas.engine import compaction, cutting, encoding, reading, session
 from atlas.planning import packing, pieces, schedule
 from atlas.storage.memory import MemoryStorage
-from tests.model import MEMORY, Model, ModelArray, ModelDataset, identical
+from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
 
 DATASETS = ["a", "ü.%2F", "#1 日本", ".hidden", "c\\d~"]
 ARRAYS = ["t", "ö#% 日", "t.units"]
@@ -320,11 +320,14 @@ class Stores(RuleBasedStateMachine):
             self.compare(self.store, self.model.datasets)
         elif how == "elsewhere" or self.memory:
             self.compare(Atlas.open(self.source), self.model.flushed)
-        elif self.model.pending:
-            with pytest.raises(ValueError, match="flush"):
-                pickle.dumps(self.store)
         else:
-            self.compare(pickle.loads(pickle.dumps(self.store)), self.model.flushed)
+            try:
+                pickled = pickle.dumps(self.store)
+            except ValueError:
+                assert self.model.pending
+                return
+            self.compare(pickle.loads(pickled), self.model.flushed)
+            self.compare(self.store, self.model.flushed)
 
     # Refusals, of which nothing may stay
 
@@ -387,9 +390,7 @@ class Stores(RuleBasedStateMachine):
             with pytest.raises(OverflowError):
                 view.write_array(key, [-1] * ndim, cells)
             with pytest.raises(ValueError, match="leaves"):
-                view.write_array(
-                    key, list(array.shape), np.repeat(cells, 1, 0) if cells.size else np.resize(cells, (1,) * ndim)
-                )
+                view.write_array(key, list(array.shape), blank(array.dtype, (1,) * ndim, array.fill))
         if array.dtype == "string" and cells.size:
             cells[(0,) * ndim] = 3
             with pytest.raises(TypeError):
