@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -179,11 +180,11 @@ def schema_from_json(document: object) -> ArraySchema:
     try:
         fill = document.get("fill")
         if isinstance(fill, dict):
-            fill = float(np.frombuffer(bytes.fromhex(fill["float64"])[::-1], "<f8")[0])
+            (fill,) = struct.unpack(">d", bytes.fromhex(fill["float64"]))
         name = document["dtype"]
         if name not in DATATYPES:
             raise CorruptStoreError(f"an array schema has the unknown dtype {name!r}")
         schema = make_schema(name, document["dims"], document["shape"], document["chunk_shape"], fill)
-    except (KeyError, ValueError, TypeError, OverflowError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, struct.error) as error:
         raise CorruptStoreError(f"an array schema is not valid: {error}") from error
     return schema
