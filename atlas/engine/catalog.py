@@ -109,6 +109,7 @@ class Catalog:
         self.pages: tuple[PageRef, ...] = ()
         """Pages that hold rows, in the order of their ids."""
         self._layout_index: dict[Layout, int] = {}
+        self._entries: dict[str, tuple[NDArray[np.int32], list[ArrayEntry]]] = {}
         self._table = np.empty(0, np.int32)
         self._set = np.empty(0, np.int32)
         self._tables: list[AttributeTable] = []
@@ -244,6 +245,9 @@ class Catalog:
 
     def entries_of(self, array: str) -> tuple[NDArray[np.int32], list[ArrayEntry]]:
         """Return for each layout the index of its entry for `array` in the list returned, or -1."""
+        known = self._entries.get(array)
+        if known is not None and len(known[0]) == len(self.layout_table):
+            return known
         index = np.full(len(self.layout_table), -1, np.int32)
         entries: list[ArrayEntry] = []
         for at, layout in enumerate(self.layout_table):
@@ -251,6 +255,7 @@ class Catalog:
                 if entry.name == array:
                     index[at] = len(entries)
                     entries.append(entry)
+        self._entries[array] = index, entries
         return index, entries
 
     # Writing down
