@@ -113,9 +113,11 @@ def coalesce(offset: NDArray[np.int64], length: NDArray[np.int64]) -> Ranges:
 
     Ranges come in the order of their offsets where that pays; others are read one by one.
     """
+    if not len(offset):
+        return Ranges(offset, length, offset, 0, offset)
     end = offset + length
     gap = offset[1:] - end[:-1]
-    apart = np.concatenate([[True], (gap < 0) | (gap > _GAP)]) if len(offset) else np.zeros(0, bool)
+    apart = np.concatenate([[True], (gap < 0) | (gap > _GAP)])
     heads = np.flatnonzero(apart)
     stretch = np.cumsum(apart) - 1
     begin = offset[heads]
