@@ -181,3 +181,11 @@ def test_unknown_names_are_refused(form, packed):
 def test_names_that_are_no_text_are_refused(form, packed):
     with pytest.raises(InvalidTypeError, match="is a str"):
         parse_encoding(form, packed)
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_a_document_of_monotonous_text_is_not_taken_for_a_bomb(form, compression):
+    encoding = parse_encoding(form, compression)
+    document = {"atlas": "commit", "text": " " * 20_000_000}
+    assert encoding.decode(encoding.encode(document))["text"] == document["text"]
