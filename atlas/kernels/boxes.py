@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["box_cells", "fill_boxes", "gather", "scatter"]
 
 
+# Bytes of a block that are unfiltered in the time that one small piece of it takes by itself.
+_PIECE_COST = 2048
+
+
 @kernel
 def _admit_pieces(
     size: Int, table: BlockTable, pieces: Pieces, geometry: Geometry, targets: Int, cell: Int
@@ -81,6 +85,7 @@ def _copy_pieces(
     Returns the chunk that `plan` is made for.
     """
     raw, filter_, itemsize = table.raw[row], np.int64(table.filter[row]), np.int64(table.itemsize[row])
+    whole = (last - piece) * _PIECE_COST >= raw
     result = np.int64(cell)
     for axis in range(geometry.box.size):
         result *= geometry.box[axis]
@@ -93,17 +98,22 @@ def _copy_pieces(
         first, end = max(begin, plan[FIRST]), min(begin + count, plan[END])
         if first < end:
             result_at = pieces.target[piece] * result
-            source, base, copied = data, at + place, False
+            copied = False
             if filter_ != PLAIN:
                 low, high = place + (first - begin) * cell, place + (end - begin) * cell
-                # Where the whole block is one run of the result, it is unfiltered right there.
+                # Where the whole block is one run of the result, it is unfiltered right there; where there are many
+                # pieces, all of it is unfiltered at once.
                 copied = plan[ROWS] == 1 and low == 0 and high == raw
                 home = result_at + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
                 target, target_at = (out, home) if copied else (plain, 0)
+                if whole:
+                    low, high = 0, raw
                 unshuffle_range(data, at, raw, filter_, itemsize, low, high, target, target_at)
-                source, base = freeze(plain), place
+                if whole and not copied:
+                    data, at, filter_ = freeze(plain), 0, np.int64(PLAIN)
             if not copied:
-                copy_plan(plan, begin, begin + count, source, base, out, result_at, cell)
+                source, base = (data, at) if filter_ == PLAIN else (freeze(plain), 0)
+                copy_plan(plan, begin, begin + count, source, base + place, out, result_at, cell)
         piece += 1
     return known
 

@@ -8,10 +8,11 @@ import numpy as np
 import xxhash
 
 from atlas.kernels.policy import JIT, kernel
+from atlas.kernels.runs import read_half, read_word
 
 if TYPE_CHECKING:
     from atlas.kernels.policy import Int
-    from atlas.kernels.tables import U8, U64
+    from atlas.kernels.tables import U8
 
 __all__ = ["hash_bytes"]
 
@@ -47,26 +48,24 @@ def _hash_compiled(data: U8, begin: Int, end: Int) -> np.uint64:
     length = end - begin
     at = begin
     if length >= 32:
-        words = data[begin : begin + length // 32 * 32].view(np.uint64)
         a, b, c, d = _FIRST_LANE, _P2, _U0, _LAST_LANE
-        for i in range(0, words.size, 4):
-            a = _round(a, words[i])
-            b = _round(b, words[i + 1])
-            c = _round(c, words[i + 2])
-            d = _round(d, words[i + 3])
+        stop = end - 31
+        while at < stop:
+            a = _round(a, read_word(data, at))
+            b = _round(b, read_word(data, at + 8))
+            c = _round(c, read_word(data, at + 16))
+            d = _round(d, read_word(data, at + 24))
+            at += 32
         total = _turn(a, 1) + _turn(b, 7) + _turn(c, 12) + _turn(d, 18)
         total = _merge(_merge(_merge(_merge(total, a), b), c), d)
-        at += words.size * 8
     else:
         total = _P5
     total += np.uint64(length)
-    rest: U64 = data[at : at + (end - at) // 8 * 8].view(np.uint64)
-    for i in range(rest.size):
-        total = _turn(total ^ _round(_U0, rest[i]), 27) * _P1 + _P4
-    at += rest.size * 8
-    if end - at >= 4:
-        half = data[at : at + 4].view(np.uint32)[0]
-        total = _turn(total ^ (np.uint64(half) * _P1), 23) * _P2 + _P3
+    while at + 8 <= end:
+        total = _turn(total ^ _round(_U0, read_word(data, at)), 27) * _P1 + _P4
+        at += 8
+    if at + 4 <= end:
+        total = _turn(total ^ (np.uint64(read_half(data, at)) * _P1), 23) * _P2 + _P3
         at += 4
     for i in range(at, end):
         total = _turn(total ^ (np.uint64(data[i]) * _P5), 11) * _P1

@@ -34,7 +34,7 @@ __all__ = ["BIT", "BYTE", "PLAIN", "shuffle_block", "unshuffle_range"]
 PLAIN, BYTE, BIT = 0, 1, 2
 
 # Groups of 8 items whose bit planes are turned to byte planes, in a scratch that stays in the nearest cache, before
-# bytes are joined to items. Reading 8 planes at a time matters: 32 of them, a power of two apart, would evict each other.
+# bytes are joined to items. It reads 8 planes at a time: 32, a power of two apart, would evict each other.
 _WINDOW = 256
 
 _MASK_1 = np.uint64(0x00AA00AA00AA00AA)
@@ -87,6 +87,8 @@ def _unshuffle_bytes(
         for item in range(begin, end, TILE):
             here = min(item, last)
             join_bytes_2(data, at + here, stride, out, out_at + here * 2)
+    elif itemsize == 1:
+        copy_bytes(out, out_at + begin, data, at + begin, end - begin)
     else:
         for item in range(begin, end):
             for j in range(itemsize):
@@ -108,6 +110,8 @@ def _shuffle_bytes(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at
         for item in range(0, items, TILE):
             here = min(item, last)
             split_bytes_2(data, at + here * 2, stride, out, out_at + here)
+    elif itemsize == 1:
+        copy_bytes(out, out_at, data, at, items)
     else:
         for item in range(items):
             for j in range(itemsize):
@@ -117,22 +121,24 @@ def _shuffle_bytes(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at
 @kernel
 def _unshuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, end: Int, out: U8, out_at: Int) -> None:
     """Groups of 8 items `begin` to `end` of `stride`, each to its own place in `out`."""
-    window = min(_WINDOW, stride)
-    scratch = np.empty(window * 8 * itemsize, np.uint8)
+    window = min(_WINDOW, (end - begin + TILE - 1) // TILE * TILE)
+    room = window + TILE
+    scratch = np.empty(room * 8 * itemsize, np.uint8)
     planes = freeze(scratch)
     for group in range(begin, end, window):
-        first = min(group, stride - window)
-        groups = min(end - first, window)
+        # A tile never reaches past the planes: near their end it begins earlier, by less than a tile.
+        first = max(0, min(group, stride - TILE))
+        groups = min(end, group + window) - first
         for j in range(itemsize):
-            here, there = at + j * 8 * stride + first, j * 8 * window
-            if window >= TILE:
+            here, there = at + j * 8 * stride + first, j * 8 * room
+            if stride >= TILE:
                 for tile in range(0, groups, TILE):
-                    step = min(tile, window - TILE)
+                    step = min(tile, stride - TILE - first)
                     join_bits(data, here + step, stride, scratch, there + step * 8)
             else:
                 for k in range(groups):
                     _turn_plane(data, here + k, stride, scratch, there + k * 8, 1)
-        _unshuffle_bytes(planes, 0, 8 * window, itemsize, 8 * window, 0, 8 * groups, out, out_at + first * 8 * itemsize)
+        _unshuffle_bytes(planes, 0, 8 * room, itemsize, 8 * groups, 0, 8 * groups, out, out_at + first * 8 * itemsize)
 
 
 @kernel
@@ -171,7 +177,7 @@ def unshuffle_range(
     whole = items * itemsize
     if begin < whole:
         stop = min(end, whole)
-        if filter_ == PLAIN or (filter_ == BYTE and itemsize == 1):
+        if filter_ == PLAIN:
             copy_bytes(out, out_at + begin, data, at + begin, stop - begin)
         elif filter_ == BYTE:
             last = (stop + itemsize - 1) // itemsize
@@ -191,7 +197,7 @@ def shuffle_block(data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, o
     if filter_ == BIT:
         items -= items % 8
     whole = items * itemsize
-    if filter_ == PLAIN or (filter_ == BYTE and itemsize == 1):
+    if filter_ == PLAIN:
         copy_bytes(out, out_at, data, at, whole)
     elif filter_ == BYTE:
         _shuffle_bytes(data, at, itemsize, items, out, out_at, items)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkStatistics", "chunk_statistics"]
 
-_LANES = 64
+_LARGEST, _SMALLEST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 
 class ChunkStatistics(NamedTuple):
@@ -37,91 +37,89 @@ class ChunkStatistics(NamedTuple):
 
 
 @kernel
-def _summarise(
-    cells: NDArray[Any], start: I64, count: I64, is_float: bool, rule: NDArray[Any],
-    nulls: I64, left: I64, low: NDArray[Any], high: NDArray[Any], constant: U8,
-) -> None:  # fmt: skip
+def _summarise_integers(
+    cells: NDArray[Any], start: I64, count: I64, rule: I64, nulls: I64, left: I64, low: I64, high: I64, constant: U8
+) -> None:
     """Fill the result columns for runs of `cells`, signed integers that hold the bits.
 
-    `rule` is (null mask, null value, missing mask, missing value, NaN is null, bits of infinity or sign flip,
-    largest, smallest), in the dtype of the cells.
+    `rule` is (null mask, null value, missing mask, missing value, bits to flip): a cell is null or missing where what
+    the mask leaves of its bits is the value, and flipping makes keys whose order is that of the values.
     """
-    null_mask, null_want, skip_mask, skip_want = rule[0], rule[1], rule[2], rule[3]
-    nan_null, special, largest, smallest = rule[4] != 0, rule[5], rule[6], rule[7]
-    lows = np.empty(_LANES, cells.dtype)
-    highs = np.empty(_LANES, cells.dtype)
-    changes = np.empty(_LANES, cells.dtype)
+    null_mask, null_want, skip_mask, skip_want, flip = rule[0], rule[1], rule[2], rule[3], rule[4]
+    largest, smallest = np.int64(_LARGEST), np.int64(_SMALLEST)
     for row in range(start.size):
         run = cells[start[row] : start[row] + count[row]]
-        lows[:] = largest
-        highs[:] = smallest
-        changes[:] = 0
-        null, out = np.int64(0), np.int64(0)
-        for begin in range(0, run.size, _LANES):
-            part = run[begin : begin + _LANES]
-            part_null, part_out = np.int32(0), np.int32(0)
-            for i in range(part.size):
-                bits = part[i]
-                key = bits
-                is_null = (bits & null_mask) == null_want
-                if is_float:
-                    nan = (bits & largest) > special
-                    key = bits ^ ((bits >> np.int64(8 * cells.itemsize - 1)) & largest)
-                    is_null |= nan & nan_null
-                    is_out = is_null | nan
-                else:
-                    key = bits ^ special
-                    is_out = is_null | ((bits & skip_mask) == skip_want)
-                part_null += np.int32(is_null)
-                part_out += np.int32(is_out)
-                changes[i] |= bits ^ run[0]
-                lows[i] = min(lows[i], largest if is_out else key)
-                highs[i] = max(highs[i], smallest if is_out else key)
-            null += part_null
-            out += part_out
-        nulls[row] = null
-        left[row] = run.size - out
-        low[row] = lows.min()
-        high[row] = highs.max()
-        constant[row] = np.uint8(1) if not changes.any() else np.uint8(0)
+        null, out, change = np.int64(0), np.int64(0), np.int64(0)
+        lowest, highest = largest, smallest
+        first = np.int64(run[0]) if run.size > 0 else np.int64(0)
+        for i in range(run.size):
+            bits = np.int64(run[i])
+            key = bits ^ flip
+            is_null = (bits & null_mask) == null_want
+            is_out = is_null | ((bits & skip_mask) == skip_want)
+            null += np.int64(is_null)
+            out += np.int64(is_out)
+            change |= bits ^ first
+            lowest = min(lowest, largest if is_out else key)
+            highest = max(highest, smallest if is_out else key)
+        nulls[row], left[row], low[row], high[row] = null, run.size - out, lowest, highest
+        constant[row] = np.uint8(change == 0)
 
 
-def _rule(dtype: np.dtype[Any], fill: Any, *, missing_minimum: bool) -> NDArray[Any]:
-    """What `_summarise` needs to know about a dtype and its fill."""
-    signed = np.dtype(f"i{dtype.itemsize}")
-    limits = np.iinfo(signed)
-    # A mask of 0 with a wanted value of 1 matches nothing.
-    rule = np.array([0, 1, 0, 1, 0, 0, limits.max, limits.min], signed)
-    if dtype.kind == "f":
-        rule[5] = np.array(np.inf, dtype).view(signed)
-    elif dtype.kind == "u":
-        rule[5] = limits.min
-    if missing_minimum:
-        rule[2:4] = -1, limits.min
+@kernel
+def _summarise_floats(
+    cells: NDArray[Any], start: I64, count: I64, rule: I64, nulls: I64, left: I64, low: I64, high: I64, constant: U8
+) -> None:
+    """The same for floats: `rule` is (null mask, null value, NaN is null, bits of infinity, all bits but the sign)."""
+    null_mask, null_want, nan_null, infinity, magnitude = rule[0], rule[1], rule[2] != 0, rule[3], rule[4]
+    largest, smallest = np.int64(_LARGEST), np.int64(_SMALLEST)
+    for row in range(start.size):
+        run = cells[start[row] : start[row] + count[row]]
+        null, out, change = np.int64(0), np.int64(0), np.int64(0)
+        lowest, highest = largest, smallest
+        first = np.int64(run[0]) if run.size > 0 else np.int64(0)
+        for i in range(run.size):
+            bits = np.int64(run[i])
+            key = bits ^ ((bits >> np.int64(63)) & magnitude)
+            nan = (bits & magnitude) > infinity
+            is_null = ((bits & null_mask) == null_want) | (nan & nan_null)
+            is_out = is_null | nan
+            null += np.int64(is_null)
+            out += np.int64(is_out)
+            change |= bits ^ first
+            lowest = min(lowest, largest if is_out else key)
+            highest = max(highest, smallest if is_out else key)
+        nulls[row], left[row], low[row], high[row] = null, run.size - out, lowest, highest
+        constant[row] = np.uint8(change == 0)
+
+
+def _null_rule(dtype: np.dtype[Any], fill: Any) -> tuple[int, int, int]:
+    """(mask, value, NaN is null); a mask of 0 with a value of 1 matches nothing."""
     if fill is None:
-        return rule
+        return 0, 1, 0
     value = np.array(fill, dtype)
+    signed = np.dtype(f"i{dtype.itemsize}")
     if dtype.kind == "f" and np.isnan(value):
-        rule[4] = 1
-    elif dtype.kind == "f" and value == 0:
-        rule[0:2] = limits.max, 0
-    else:
-        rule[0:2] = -1, value.view(signed)
-    return rule
+        return 0, 1, 1
+    if dtype.kind == "f" and value == 0:
+        return int(np.iinfo(signed).max), 0, 0
+    return -1, int(value.view(signed)), 0
 
 
-def _widen(keys: NDArray[Any], left: I64, dtype: np.dtype[Any], empty: Any) -> U64:
+def _widen(keys: I64, left: I64, dtype: np.dtype[Any], empty: Any) -> U64:
     """Bits of the 64-bit values that the order-keeping keys stand for."""
+    narrow = keys.astype(f"i{dtype.itemsize}")
+    limits = np.iinfo(narrow.dtype)
     if dtype.kind == "f":
-        mask = np.iinfo(keys.dtype).max
-        wide = (keys ^ ((keys >> (8 * keys.itemsize - 1)) & mask)).view(dtype).astype(np.float64) + 0.0
+        bits = narrow ^ ((narrow >> (8 * dtype.itemsize - 1)) & limits.max)
+        wide = bits.view(dtype).astype(np.float64) + 0.0  # -0.0 becomes 0.0
     elif dtype.kind == "u":
-        wide = (keys ^ np.iinfo(keys.dtype).min).view(dtype).astype(np.uint64)
+        wide = (narrow ^ limits.min).view(dtype).astype(np.uint64)
     else:
-        wide = keys.astype(np.int64)
+        wide = keys.copy()
     wide[left == 0] = empty
-    bits: U64 = wide.view(np.uint64)
-    return bits
+    result: U64 = wide.view(np.uint64)
+    return result
 
 
 def chunk_statistics(
@@ -153,18 +151,26 @@ def chunk_statistics(
     )
     if bad.any():
         raise_status(ARGUMENT, int(np.argmax(bad)))
-    rule = _rule(dtype, fill, missing_minimum=missing_minimum)
-    cells = values.view(rule.dtype)
+    signed = np.dtype(f"i{dtype.itemsize}")
+    cells = values.view(signed)
     if cells.flags.writeable:
         cells = cells.view()
         cells.flags.writeable = False
-    rows = start.size
-    nulls, left = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    low, high = np.empty(rows, rule.dtype), np.empty(rows, rule.dtype)
-    constant = np.empty(rows, np.uint8)
-    _summarise(cells, start, count, dtype.kind == "f", rule, nulls, left, low, high, constant)
-    ends: tuple[Any, Any] = (np.inf, -np.inf)
-    if dtype.kind != "f":
+    mask, want, nan_null = _null_rule(dtype, fill)
+    columns = [np.empty(start.size, np.int64) for _ in range(4)]
+    nulls, left, low, high = columns
+    constant = np.empty(start.size, np.uint8)
+    ends: tuple[Any, Any]
+    if dtype.kind == "f":
+        infinity = int(np.array(np.inf, dtype).view(signed))
+        rule = np.array([mask, want, nan_null, infinity, np.iinfo(signed).max])
+        _summarise_floats(cells, start, count, rule, nulls, left, low, high, constant)
+        ends = np.inf, -np.inf
+    else:
+        skip = (-1, int(np.iinfo(signed).min)) if missing_minimum else (0, 1)
+        flip = int(np.iinfo(signed).min) if dtype.kind == "u" else 0
+        rule = np.array([mask, want, *skip, flip])
+        _summarise_integers(cells, start, count, rule, nulls, left, low, high, constant)
         limits = np.iinfo(np.uint64 if dtype.kind == "u" else np.int64)
-        ends = (limits.max, limits.min)
+        ends = limits.max, limits.min
     return ChunkStatistics(nulls, _widen(low, left, dtype, ends[0]), _widen(high, left, dtype, ends[1]), constant)

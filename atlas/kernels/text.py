@@ -11,7 +11,7 @@ import numpy as np
 
 from atlas.kernels.faults import ARGUMENT, FINE, PLACE, raise_status
 from atlas.kernels.policy import kernel
-from atlas.kernels.runs import copy_bytes
+from atlas.kernels.runs import copy_bytes, read_half
 from atlas.kernels.tables import as_column, as_source
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ def _bound(raw: U8, place: I64, cells: I64, out: I64, out_start: I64) -> tuple[I
         at = first + 4 * cells[row]
         base = out_start[row]
         out[base] = at
-        lengths = raw[first:at].view(np.uint32)
         for i in range(cells[row]):
-            at += np.int64(lengths[i])
+            at += np.int64(read_half(raw, first + 4 * i))
             out[base + i + 1] = at
         # Lengths only add up, and 2**31 of them stay below 2**63: checking the last end checks all.
         if at > raw.size:

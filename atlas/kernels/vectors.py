@@ -206,7 +206,7 @@ def _tile(itemsize: int, emit: Callable[..., None], plainly: Callable[..., None]
         plainly(data, at, stride, out, out_at, itemsize)
 
     compiled: Any = intrinsic(typed)
-    return compiled if JIT else plain  # type: ignore[no-any-return]  # Numba has few types
+    return compiled if JIT else plain
 
 
 join_bytes_2, join_bytes_4, join_bytes_8 = (_tile(s, _emit_join_bytes, _join_bytes_plainly) for s in (2, 4, 8))

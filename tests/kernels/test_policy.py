@@ -1,0 +1,118 @@
+"""The compilation policy: one decorator, a cache of its own that follows every source."""
+
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numba
+import pytest
+
+import atlas
+from atlas.kernels import policy
+from atlas.kernels.shuffle import unshuffle_range
+
+needs_compiler = pytest.mark.skipif(not policy.JIT, reason="kernels are plain Python here")
+ROOT = Path(atlas.__file__).parent.parent
+
+
+def run(code, **environment):
+    """Run a script in a fresh interpreter; its output."""
+    values = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=values, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_kernels_keep_their_python_signature():
+    assert list(inspect.signature(unshuffle_range).parameters)[:2] == ["data", "at"]
+
+
+def test_stamp_covers_every_source(monkeypatch, tmp_path):
+    make = policy._source_stamp.__wrapped__
+    stamp = make()
+    copy = tmp_path / "kernels"
+    shutil.copytree(policy._HERE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(policy, "_HERE", copy)
+    assert make() == stamp
+    for source in sorted(copy.glob("*.py")):
+        text = source.read_text()
+        source.write_text(text + "\n")
+        assert make() != stamp
+        source.write_text(text)
+    monkeypatch.setattr(policy, "version", lambda name: "another")
+    assert make() != stamp
+
+
+@needs_compiler
+def test_only_our_functions_use_our_cache(tmp_path):
+    (tmp_path / "theirs.py").write_text("import numba\n\n@numba.njit(cache=True)\ndef one(x):\n    return x + 1\n")
+    out = run(
+        """
+        import sys
+        sys.path.insert(0, sys.argv[1] if len(sys.argv) > 1 else ".")
+        from atlas.kernels.checksum import hash_bytes
+        import theirs, numpy as np
+        theirs.one(1)
+        print(type(hash_bytes._cache).__name__, type(theirs.one._cache).__name__)
+        """.replace('sys.argv[1] if len(sys.argv) > 1 else "."', repr(str(tmp_path))),
+        NUMBA_CACHE_DIR=str(tmp_path / "cache"),
+    )
+    assert out.split() == ["_KernelCache", "FunctionCache"]
+
+
+@needs_compiler
+def test_compiled_code_is_kept_and_used_again(tmp_path):
+    code = """
+        import numpy as np
+        from atlas.kernels.checksum import hash_bytes
+        data = np.zeros(9, np.uint8)
+        hash_bytes(data, 0, 9)
+        print(sum(hash_bytes.stats.cache_hits.values()), sum(hash_bytes.stats.cache_misses.values()))
+    """
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["0", "1"]
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["1", "0"]
+
+
+@needs_compiler
+def test_no_writable_folder_warns_and_works(monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where a folder should be")
+    out = run(
+        """
+        import numpy as np
+        from atlas.kernels.checksum import hash_bytes
+        print(int(hash_bytes(np.zeros(9, np.uint8), 0, 9)) != 0, hash_bytes._cache.cache_path)
+        """,
+        NUMBA_CACHE_DIR=str(blocked / "cache"),
+    )
+    assert "True None" in out
+    assert "RuntimeWarning" in out
+    assert "NUMBA_CACHE_DIR" in out
+
+
+@needs_compiler
+def test_falls_back_to_the_users_folder(monkeypatch, tmp_path):
+    policy._cache_folder.cache_clear()
+    monkeypatch.setattr(policy, "_HERE", tmp_path / "nowhere")
+    monkeypatch.setattr(policy._settings, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    (tmp_path / "nowhere").write_text("")
+    try:
+        assert policy._cache_folder().is_relative_to(tmp_path / "user")
+    finally:
+        policy._cache_folder.cache_clear()
+
+
+@needs_compiler
+def test_kernels_hold_no_gil_and_start_no_threads():
+    compiled = policy.kernel(lambda x: x)
+    options = compiled.targetoptions
+    assert options["nogil"]
+    assert not options.get("parallel")
+    assert isinstance(compiled, numba.core.dispatcher.Dispatcher)
