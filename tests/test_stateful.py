@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from atlas import Atlas, AtlasError
 from atlas.engine import compaction, cutting, encoding, reading, session
-from atlas.planning import packing, pieces, schedule
+from atlas.planning import pieces, schedule
 from atlas.storage.memory import MemoryStorage
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
 
@@ -38,11 +39,16 @@ BITS = {
 """Cells that are likely to be mixed up, of each dtype."""
 
 # Small limits make pages, shared blocks, cut chunks, spills and several lots out of a handful of cells.
+PACKING_LIMITS = {"ALONE": 16, "SHARED": 64, "WHOLE": 64, "SPAN": 16}
 SMALL_LIMITS = [
-    (packing, "ALONE", 16), (packing, "SHARED", 64), (packing, "WHOLE", 64), (packing, "SPAN", 16),
-    (pieces, "WHOLE", 64), (pieces, "SPAN", 16), (pieces, "_BATCH", 128), (pieces, "_SHARE", 32), (pieces, "_GAP", 8),
-    (encoding, "ALONE", 16), (encoding, "_TASK", 64), (encoding, "_LOT", 128),
-    (reading, "SHARED", 64), (reading, "_SMALL_BLOCK", 64),
+    (module, name, value)
+    for key, module in sorted(sys.modules.items())
+    if key.startswith("atlas.")
+    for name, value in PACKING_LIMITS.items()
+    if name in vars(module)
+] + [
+    (pieces, "_BATCH", 128), (pieces, "_SHARE", 32), (pieces, "_GAP", 8),
+    (encoding, "_TASK", 64), (encoding, "_LOT", 128), (reading, "_SMALL_BLOCK", 64),
     (schedule, "PAGE_ROWS", 2), (schedule, "_SMALL", 0), (schedule, "_MOST_COMMITS", 3),
     (session, "_RAW_BUDGET", 200), (session, "_ENCODED_BUDGET", 400),
     (cutting, "_LOT", 64), (cutting, "_BORROWED", 96),
@@ -90,7 +96,6 @@ class Stores(RuleBasedStateMachine):
     def create_store(self, memory, small, codec, filtering, meta_format, meta_compression):
         if small:
             for module, name, value in SMALL_LIMITS:
-                assert hasattr(module, name), f"{module.__name__} has no {name}"
                 self.patch.setattr(module, name, value)
         self.source = MemoryStorage() if memory else self.folder / "store"
         self.memory = memory
