@@ -96,6 +96,7 @@ class ChunkTable:
         return slice(*np.searchsorted(self.rows.dataset, [identity, identity + 1]).tolist())
 
 
+_LARGEST = 2**63 - 1
 EMPTY = np.empty(0, np.int64)
 _BYTES, _BITS = np.empty(0, np.uint8), np.empty(0, np.uint64)
 NO_BLOCKS = BlockRows(EMPTY, EMPTY, EMPTY, _BYTES, _BYTES, _BYTES, _BITS)
@@ -136,10 +137,21 @@ def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, Chun
             key=ref.key,
             array=ref.array,
         ) from error
-    if ref.shift_by:
-        shifted = rows.dataset + np.where(rows.dataset >= ref.shift_from, ref.shift_by, 0)
-        rows = ChunkRows(**(rows.columns() | {"dataset": shifted}))
-    return SegmentSource(storage, ref, blocks), rows
+    return SegmentSource(storage, ref, blocks), _shifted(rows, ref)
+
+
+def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:
+    """Return the rows under the dataset ids that the commit of `ref` gives them."""
+    if not ref.shift_by or not len(rows):
+        return rows
+    if int(rows.dataset[-1]) > _LARGEST - ref.shift_by:
+        raise CorruptStoreError(
+            f"{ref.key}, which holds data of array {ref.array!r}, is named with a shift that no id can take",
+            key=ref.key,
+            array=ref.array,
+        )
+    shifted = rows.dataset + np.where(rows.dataset >= ref.shift_from, ref.shift_by, 0)
+    return ChunkRows(**(rows.columns() | {"dataset": shifted}))
 
 
 def load_table(storage: Storage, refs: Sequence[SegmentRef]) -> ChunkTable:

@@ -48,9 +48,8 @@ def as_text(data: NDArray[Any]) -> NDArray[Any]:
 
 def _text(cell: object) -> str:
     if isinstance(cell, str):
-        if cell.isascii():
-            return str(cell)
-        return recover_text(cell)
+        text = str.__str__(cell)  # of a subclass too, whatever it prints as
+        return text if text.isascii() else recover_text(text)
     if isinstance(cell, bytes):
         return cell.decode("utf-8", "replace")
     raise InvalidTypeError(f"a string array takes str and bytes, not {type(cell).__name__} {cell!r}")
