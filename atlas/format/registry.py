@@ -207,6 +207,12 @@ def _ints_from_json(document: object, what: str, count: int, below: int) -> NDAr
     return result
 
 
+def _ascending(values: NDArray[np.int64], what: str) -> NDArray[np.int64]:
+    if (values[1:] <= values[:-1]).any():
+        raise CorruptStoreError(f"{what} is not ascending")
+    return values
+
+
 # Rows
 
 
@@ -295,9 +301,7 @@ def _rows_from_json(document: object, below_id: int) -> RowBatch:
     names = _list(fields, "names")
     for name in names:
         check_name("dataset", name)
-    ids = _ints_from_json(fields.get("ids"), "the column of ids", len(names), below_id)
-    if (np.diff(ids) <= 0).any():
-        raise CorruptStoreError("the column of ids is not ascending")
+    ids = _ascending(_ints_from_json(fields.get("ids"), "the column of ids", len(names), below_id), "the column of ids")
     layouts = _layouts_from_json(fields)
     table = _attributes_from_json(fields)
     return RowBatch(
@@ -405,7 +409,9 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
             _int(document.get("version"), "version"),
             next_id,
             _page_refs(_list(document, "pages")),
-            _ints_from_json(deleted, "the list of deleted ids", len(deleted), next_id),
+            _ascending(
+                _ints_from_json(deleted, "the list of deleted ids", len(deleted), next_id), "the list of deleted ids"
+            ),
             _rows_from_json(document.get("rows"), next_id),
             tuple(check_key(key, "arrays") for key in _list(document, "dropped")),
             tuple(_segment_from_json(segment) for segment in _list(document, "segments")),

@@ -346,6 +346,12 @@ def test_rows_that_contradict_themselves(field, value):
         changes_from_json("commit", document)
 
 
+@pytest.mark.parametrize("deleted", [[1, 0], [1, 1], [20], [-1], [None], {"start": 0, "count": 2}])
+def test_lists_of_deleted_ids_that_break_a_rule(deleted):
+    with pytest.raises(CorruptStoreError):
+        changes_from_json("commit", documents() | {"deleted": deleted})
+
+
 def test_every_refusal_is_of_the_family():
     with pytest.raises(AtlasError):
         changes_from_json("commit", {})
