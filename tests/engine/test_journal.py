@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import orjson
+import pytest
+
+from atlas.engine.catalog import RowBuilder
+from atlas.engine.journal import Attempt, Journal, StoreConfig, unique_name
+from atlas.errors import (
+    ConflictError,
+    CorruptStoreError,
+    StorageError,
+    StoreExistsError,
+    StoreNotFoundError,
+    UnsupportedFormatError,
+)
+from atlas.format.documents import CHECKPOINT_NAMES, Encoding
+from atlas.format.registry import Changes
+from atlas.planning import schedule
+from atlas.storage import MemoryStorage
+
+CONFIG = StoreConfig("lz4", "bitshuffle", Encoding("json", ""))
+every_encoding = pytest.mark.parametrize("encoding", CHECKPOINT_NAMES.values(), ids=CHECKPOINT_NAMES)
+
+
+def batch(*ids):
+    builder = RowBuilder()
+    for identity in ids:
+        builder.add(identity, f"d{identity}", (), {"n": identity})
+    return builder.build()
+
+
+def make(place, config=CONFIG):
+    return Journal.create(place, config, overwrite=False)
+
+
+def commit(journal, catalog, *ids, paged=False):
+    rows = batch(*ids)
+    pages = (journal.write_page(rows),) if paged else ()
+    changes = Changes(
+        catalog.version + 1,
+        max((catalog.next_id, *(identity + 1 for identity in ids))),
+        pages,
+        rows=batch() if paged else rows,
+    )
+    page_rows = [rows] if paged else []
+    attempt = Attempt(changes, page_rows, journal.encode_commit(changes))
+    journal.commit(attempt)
+    catalog.apply(changes, page_rows)
+    return attempt
+
+
+@every_encoding
+def test_an_empty_store_is_one_document(encoding):
+    place = MemoryStorage()
+    journal, catalog = make(place, StoreConfig("zstd", "auto", encoding))
+    assert place.list("") == [encoding.checkpoint]
+    assert (catalog.version, catalog.next_id) == (0, 0)
+    found, again = Journal.open(place)
+    assert found.config == journal.config
+    assert (again.version, len(again)) == (0, 0)
+
+
+@every_encoding
+def test_commits_after_the_checkpoint_are_found_by_number(encoding):
+    place = MemoryStorage()
+    journal, catalog = make(place, StoreConfig("zstd", "auto", encoding))
+    commit(journal, catalog, 0, 1)
+    commit(journal, catalog, 2, 3, 4, paged=True)
+    assert place.list("commits") == [f"commits/{n:020d}{encoding.extension}" for n in (1, 2)]
+    (page,) = place.list("registry")
+    assert page.endswith(encoding.compressed().extension)
+    _, again = Journal.open(place)
+    assert (again.version, again.names) == (2, ["d0", "d1", "d2", "d3", "d4"])
+    assert journal.checkpoint(catalog, force=True)
+    place.delete(place.list("commits"))
+    _, again = Journal.open(place)
+    assert (again.version, again.names) == (2, ["d0", "d1", "d2", "d3", "d4"])
+
+
+def test_a_gap_in_the_commits_ends_them():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    for identity in range(4):
+        commit(journal, catalog, identity)
+    place.delete(["commits/00000000000000000003.json"])
+    assert Journal.open(place)[1].version == 2
+
+
+def test_a_handle_catches_up():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    other, behind = Journal.open(place)
+    commit(journal, catalog, 0)
+    commit(journal, catalog, 1)
+    other.catch_up(behind)
+    assert (behind.version, behind.names) == (2, ["d0", "d1"])
+
+
+def test_nothing_there_is_no_store():
+    with pytest.raises(StoreNotFoundError, match=r"holds no atlas\.json"):
+        Journal.open(MemoryStorage())
+
+
+def test_a_store_is_not_created_twice():
+    place = MemoryStorage()
+    make(place)
+    for encoding in CHECKPOINT_NAMES.values():
+        with pytest.raises(StoreExistsError, match="there is a store"):
+            make(place, StoreConfig("zstd", "auto", encoding))
+
+
+def test_of_two_that_create_at_once_one_wins():
+    class Late(MemoryStorage):
+        def create(self, key, data):
+            make_other = super().create
+            make_other(key, b"another")
+            return super().create(key, data)
+
+    with pytest.raises(StoreExistsError, match="has just created"):
+        make(Late())
+
+
+@every_encoding
+def test_overwriting_leaves_an_empty_store_of_a_later_version(encoding):
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0, 1, 2, paged=True)
+    place.write("arrays/t/a.seg", [b"data"])
+    place.write("unrelated", [b"kept"])
+    _, fresh = Journal.create(place, StoreConfig("none", "none", encoding), overwrite=True)
+    assert (fresh.version, len(fresh)) == (2, 0)
+    assert sorted(place.list("")) == sorted([encoding.checkpoint, "unrelated"])
+    assert Journal.open(place)[1].version == 2
+
+
+def test_overwriting_does_not_need_the_store_to_be_sound():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0)
+    place.replace("atlas.json", b"garbage")
+    _, fresh = Journal.create(place, CONFIG, overwrite=True)
+    assert fresh.version == 2
+
+
+def test_overwriting_where_nothing_is():
+    assert Journal.create(MemoryStorage(), CONFIG, overwrite=True)[1].version == 0
+
+
+def test_of_two_checkpoints_the_later_holds():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0)
+    old = place.read("atlas.json")
+    Journal.create(place, StoreConfig("none", "auto", Encoding("msgpack", ".zst")), overwrite=True)
+    place.replace("atlas.json", old)
+    journal, catalog = Journal.open(place)
+    assert (journal.config.encoding, catalog.version) == (Encoding("msgpack", ".zst"), 2)
+
+
+def test_a_version_is_made_once():
+    place = MemoryStorage()
+    first, one = make(place)
+    second, two = Journal.open(place)
+    commit(first, one, 0)
+    before = {key: place.read(key) for key in place.list("")}
+    with pytest.raises(ConflictError, match="another writer has committed version 1"):
+        commit(second, two, 1)
+    assert {key: place.read(key) for key in place.list("")} == before
+
+
+def test_a_create_that_is_tried_again_meets_its_own_commit():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    attempt = commit(journal, catalog, 0)
+    journal.commit(attempt)
+    assert journal.landed(attempt)
+
+
+def test_whether_a_commit_landed_can_be_asked():
+    place = MemoryStorage()
+    journal, _ = make(place)
+    changes = Changes(1, 1, rows=batch(0))
+    mine, theirs = (Attempt(changes, [], journal.encode_commit(changes)) for _ in range(2))
+    assert mine.data != theirs.data
+    assert journal.landed(mine) is False
+    journal.commit(theirs)
+    assert (journal.landed(mine), journal.landed(theirs)) == (False, True)
+
+    def fail(key):
+        raise StorageError("down")
+
+    place.read = fail
+    assert journal.landed(mine) is None
+
+
+def test_small_checkpoints_follow_every_commit_and_large_ones_lag(monkeypatch):
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0)
+    assert journal.checkpoint(catalog)
+    monkeypatch.setattr(schedule, "_SMALL", 0)
+    commit(journal, catalog, *range(1, 300))
+    assert journal.checkpoint(catalog)
+    commit(journal, catalog, 300)
+    assert not journal.checkpoint(catalog)
+    assert journal.checkpoint(catalog, force=True)
+    commit(journal, catalog, 301)
+    reopened, again = Journal.open(place)
+    assert (again.version, len(again)) == (4, 302)
+    assert not reopened.checkpoint(again)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_only_logged(caplog):
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0)
+
+    def fail(key, data):
+        raise StorageError("disk full")
+
+    place.replace = fail
+    with caplog.at_level(logging.WARNING, "atlas"):
+        assert not journal.checkpoint(catalog)
+    assert "could not be rewritten: disk full" in caplog.text
+    assert Journal.open(place)[1].names == ["d0"]
+
+
+def test_a_sweep_removes_what_no_version_needs():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0, 1, 2, paged=True)
+    commit(journal, catalog, 3)
+    journal.checkpoint(catalog, force=True)
+    place.write("arrays/t/orphan.seg", [b"12345"])
+    place.write("registry/orphan.json.zst", [b"123"])
+    first = place.size("commits/00000000000000000001.json")
+    assert journal.sweep(catalog) == 8 + first
+    assert len(place.list("registry")) == 1
+    assert place.list("commits") == ["commits/00000000000000000002.json"]
+    assert Journal.open(place)[1].names == ["d0", "d1", "d2", "d3"]
+    assert journal.sweep(catalog) == 0
+
+
+# Damage
+
+
+def stored(encoding=CONFIG.encoding):
+    place = MemoryStorage()
+    journal, catalog = make(place, StoreConfig("zstd", "auto", encoding))
+    commit(journal, catalog, 0, 1, 2, paged=True)
+    journal.checkpoint(catalog, force=True)
+    commit(journal, catalog, 3, 4)
+    return place
+
+
+@every_encoding
+def test_damage_of_any_document_is_named(encoding):
+    place = stored(encoding)
+    keys = [encoding.checkpoint, *place.list("registry"), f"commits/{2:020d}{encoding.extension}"]
+    for key in keys:
+        data = place.read(key)
+        for damaged in (
+            data[: len(data) // 2],
+            b"",
+            bytes(len(data)),
+            data[:-9] + bytes([data[-9] ^ 0x55]) + data[-8:],
+        ):
+            place.replace(key, damaged)
+            with pytest.raises(CorruptStoreError) as caught:
+                Journal.open(place)
+            assert caught.value.key == key
+            assert key in str(caught.value)
+        place.replace(key, data)
+    assert len(Journal.open(place)[1]) == 5
+
+
+def test_a_missing_page_is_damage_and_no_lost_datasets():
+    place = stored()
+    (page,) = place.list("registry")
+    place.delete([page])
+    with pytest.raises(CorruptStoreError, match="is missing") as caught:
+        Journal.open(place)
+    assert caught.value.key == page
+
+
+def rewritten(place, key, change, encoding=CONFIG.encoding):
+    document = encoding.decode(place.read(key))
+    document.update(change)
+    place.replace(key, encoding.encode(document))
+    return place
+
+
+@pytest.mark.parametrize("key", ["atlas.json", "commits/00000000000000000002.json"])
+def test_a_later_format_is_refused_as_such(key):
+    with pytest.raises(UnsupportedFormatError, match="newer atlas-store") as caught:
+        Journal.open(rewritten(stored(), key, {"format": 2}))
+    assert key in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"codec": "gzip"}, {"codec": None}, {"filter": 1}, {"filter": "AUTO"}])
+def test_an_unknown_codec_or_filter_is_damage(change):
+    with pytest.raises(CorruptStoreError, match=r"atlas\.json is damaged"):
+        Journal.open(rewritten(stored(), "atlas.json", change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 3},
+        {"next_id": 4},
+        {"deleted": [9]},
+        {"deleted": [3]},
+        {"pages": [{"key": "registry/none", "rows": 1, "first": 5, "last": 5}]},
+    ],
+)
+def test_a_commit_that_contradicts_the_checkpoint_is_named(change):
+    key = "commits/00000000000000000002.json"
+    with pytest.raises(CorruptStoreError) as caught:
+        Journal.open(rewritten(stored(), key, change))
+    assert caught.value.key in {key, "registry/none"}
+
+
+def test_a_store_of_the_other_system_is_recognised():
+    place = MemoryStorage()
+    place.create("atlas.json", orjson.dumps({"version": 1, "codec": "zstd", "datasets": {"a": {}}}))
+    with pytest.raises(UnsupportedFormatError, match="store of atlas-python"):
+        Journal.open(place)
+
+
+def test_names_are_unique():
+    assert len({unique_name() for _ in range(1000)}) == 1000
+
+
+def test_pages_refer_to_what_they_hold():
+    journal, _ = make(MemoryStorage())
+    page = journal.write_page(batch(4, 7, 9))
+    assert (page.rows, page.first, page.last) == (3, 4, 9)
+    np.testing.assert_array_equal(journal._read_page(page).ids, [4, 7, 9])
