@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.encoding import PendingChunk
+from atlas.engine.encoding import ChunkKeys, PendingChunk
 from atlas.engine.reading import Targets, read_boxes
+from atlas.planning.packing import ALONE
 from atlas.planning.regions import plan_region
 
 if TYPE_CHECKING:
@@ -62,8 +63,11 @@ def _gather(table: ChunkTable, targets: Targets, staging: Staging) -> None:
         extent = tuple(min(c, n - s) for c, n, s in zip(schema.chunk_shape, schema.shape, corner, strict=True))
         boxes = read_boxes([table], part, plan_region(schema, corner, extent))
         cells = boxes.reshape(len(lot), -1).view(schema.datatype.cell or object)
-        for identity, generation, own in zip(dataset.tolist(), part.generations.tolist(), cells, strict=True):
-            staging.put(identity, chunk, PendingChunk(schema, generation, own))
+        if schema.datatype.cell is not None and cells[0].nbytes < ALONE:
+            staging.put_stack(schema, ChunkKeys(dataset, part.generations, np.full(len(lot), chunk)), cells)
+        else:
+            for identity, generation, own in zip(dataset.tolist(), part.generations.tolist(), cells, strict=True):
+                staging.put(identity, chunk, PendingChunk(schema, generation, own))
         if staging.raw_bytes > _WAITING:
             staging.encode()
         if staging.encoded_bytes > _WAITING:

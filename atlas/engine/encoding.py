@@ -6,7 +6,7 @@ Chunks of one dtype and fill are encoded together, because neighbours share bloc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from atlas.format.schema import ArraySchema
 
-__all__ = ["CODECS", "FILTERS", "Compression", "PendingChunk", "encode_chunks"]
+__all__ = ["CODECS", "FILTERS", "ChunkKeys", "Compression", "PendingChunk", "encode_chunks", "encode_stack"]
 
 CODECS = {"none": 0, "zstd": 1, "lz4": 2}
 FILTERS = {"none": 0, "byteshuffle": 1, "bitshuffle": 2}
@@ -87,6 +87,17 @@ Key = tuple[int, int]
 """Dataset id and chunk position."""
 
 
+class ChunkKeys(NamedTuple):
+    """What chunks are of, in columns."""
+
+    dataset: NDArray[np.int64]
+    """Dataset ids."""
+    generation: NDArray[np.int64]
+    """Generations of the array."""
+    chunk: NDArray[np.int64]
+    """Positions in the grid."""
+
+
 def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Iterator[Encoded]:
     """Yield the encoding of `chunks`, sorted by key, in lots of bounded size."""
     groups: dict[tuple[str, bytes | None], list[tuple[Key, PendingChunk]]] = {}
@@ -100,7 +111,7 @@ def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compr
             continue
         small = [item for item in group if item[1].cells.nbytes < ALONE]
         if small:
-            yield from _encode_small(small, compression)
+            yield _encode_small(small, compression)
         large = [item for item in group if item[1].cells.nbytes >= ALONE]
         for lot in _lots(large):
             yield from run_all(lambda item: _encode_alone(item, compression), lot)
@@ -131,15 +142,9 @@ def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
     return values.view(f"<u{values.dtype.itemsize}").astype(np.uint64)
 
 
-def _rows(
-    group: Sequence[tuple[Key, PendingChunk]],
-    block: NDArray[np.int64],
-    place: NDArray[np.uint64],
-    statistics: tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]],
-) -> ChunkRows:
+def _keys(group: Sequence[tuple[Key, PendingChunk]]) -> ChunkKeys:
     keys = np.array([key for key, _ in group], np.int64).reshape(-1, 2)
-    generations = np.array([chunk.generation for _, chunk in group], np.int64)
-    return ChunkRows(keys[:, 0].copy(), generations, keys[:, 1].copy(), block, place, *statistics)
+    return ChunkKeys(keys[:, 0].copy(), np.array([chunk.generation for _, chunk in group], np.int64), keys[:, 1].copy())
 
 
 def _encode_blocks(
@@ -175,14 +180,26 @@ def _encode_blocks(
     return stored, BlockRows(**(blocks.columns() | {"offset": np.cumsum(blocks.stored) - blocks.stored}))
 
 
-def _encode_small(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Iterator[Encoded]:
-    schema = group[0][1].schema
+def _encode_small(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
     values = group[0][1].cells if len(group) == 1 else np.concatenate([chunk.cells for _, chunk in group])
     count = np.array([len(chunk.cells) for _, chunk in group], np.int64)
+    return _encode_values(group[0][1].schema, _keys(group), values, count, compression)
+
+
+def encode_stack(schema: ArraySchema, keys: ChunkKeys, cells: NDArray[Any], compression: Compression) -> Encoded:
+    """Return the encoding of equally long chunks, the rows of `cells`, each of less than `ALONE` bytes."""
+    count = np.full(len(cells), cells.shape[1], np.int64)
+    return _encode_values(schema, keys, cells.reshape(-1), count, compression)
+
+
+def _encode_values(
+    schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64], compression: Compression
+) -> Encoded:
+    """Encode chunks of `count` cells that lie one after the other in `values`."""
     start = np.cumsum(count) - count
     found = _statistics(schema, values, start, count)
     constant = found.constant.astype(bool)
-    block = np.full(len(group), CONSTANT, np.int64)
+    block = np.full(len(count), CONSTANT, np.int64)
     place = _bits(values[start])
     if constant.any():
         kept = ~constant
@@ -193,7 +210,7 @@ def _encode_small(group: Sequence[tuple[Key, PendingChunk]], compression: Compre
         packing = pack_chunks(count * values.dtype.itemsize)
         block, place = packing.block, packing.place.astype(np.uint64)
     stored, blocks = _encode_blocks(values.view(np.uint8), packing.start, packing.length, values.dtype, compression)
-    yield Encoded(stored, blocks, _rows(group, block, place, (found.nulls, found.minimum, found.maximum)))
+    return Encoded(stored, blocks, ChunkRows(*keys, block, place, found.nulls, found.minimum, found.maximum))
 
 
 def _encode_alone(item: tuple[Key, PendingChunk], compression: Compression) -> Encoded:
@@ -206,7 +223,7 @@ def _encode_alone(item: tuple[Key, PendingChunk], compression: Compression) -> E
         packing = pack_chunks(np.array([values.nbytes]))
         start, length, block, place = packing.start, packing.length, packing.block, packing.place.astype(np.uint64)
     stored, blocks = _encode_blocks(values.view(np.uint8), start, length, values.dtype, compression)
-    return Encoded(stored, blocks, _rows([item], block, place, (found.nulls, found.minimum, found.maximum)))
+    return Encoded(stored, blocks, ChunkRows(*_keys([item]), block, place, found.nulls, found.minimum, found.maximum))
 
 
 def _encode_text(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
@@ -230,4 +247,4 @@ def _encode_text(group: Sequence[tuple[Key, PendingChunk]], compression: Compres
     raw = np.frombuffer(b"".join(payloads), np.uint8)
     stored, blocks = _encode_blocks(raw, packing.start, packing.length, raw.dtype, compression)
     statistics = (np.array(nulls, np.int64), np.array(low, np.uint64), np.array(high, np.uint64))
-    return Encoded(stored, blocks, _rows(group, block, place, statistics))
+    return Encoded(stored, blocks, ChunkRows(*_keys(group), block, place, *statistics))

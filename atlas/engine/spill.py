@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import weakref
 from bisect import bisect_right
 from typing import IO, TYPE_CHECKING
 
@@ -55,6 +56,8 @@ class Spill:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".tmp-", buffering=0)  # noqa: SIM115
+                # A store may be dropped without a flush: its file then goes with it, and without a warning.
+                weakref.finalize(self, self._file.close)
             self._file.seek(self._spilled)
             for part in self._parts:
                 view = part.data

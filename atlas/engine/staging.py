@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.encoding import Compression, PendingChunk, encode_chunks
+from atlas.engine.encoding import ChunkKeys, Compression, Encoded, PendingChunk, encode_chunks, encode_stack
 from atlas.engine.spill import Spill
 from atlas.engine.tables import ChunkTable
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.format.schema import ArraySchema
     from atlas.planning.regions import Region
 
 __all__ = ["SegmentDraft", "Staging"]
@@ -98,10 +99,6 @@ class Staging:
         """Bytes of encoded blocks held in memory."""
         return self._spill.in_memory
 
-    def pending(self, dataset: int, chunk: int) -> PendingChunk | None:
-        """Return a chunk that is not encoded yet."""
-        return self._raw.get(dataset, {}).get(chunk)
-
     def put(self, dataset: int, chunk: int, pending: PendingChunk) -> None:
         """Keep a chunk, in place of what was written of it before. Its cells belong to the staging from now on."""
         chunks = self._raw.setdefault(dataset, {})
@@ -128,14 +125,22 @@ class Staging:
         ]
         chunks.sort(key=lambda item: item[0])
         for encoded in encode_chunks(chunks, self._compression):
-            begin = self._spill.append(encoded.stored)
-            blocks = encoded.blocks
-            self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
-            block = np.where(encoded.rows.block >= 0, encoded.rows.block + self._block_count, encoded.rows.block)
-            self._heads.append(np.unique(block[block >= 0]))
-            self._rows.append(ChunkRows(**(encoded.rows.columns() | {"block": block})))
-            self._block_count += len(blocks)
-        self._raw, self.raw_bytes, self._table = {}, 0, None
+            self._add(encoded)
+        self._raw, self.raw_bytes = {}, 0
+
+    def put_stack(self, schema: ArraySchema, keys: ChunkKeys, cells: NDArray[Any]) -> None:
+        """Keep equally long chunks of less than `ALONE` bytes, the rows of `cells`, none written before."""
+        self._add(encode_stack(schema, keys, cells, self._compression))
+
+    def _add(self, encoded: Encoded) -> None:
+        begin = self._spill.append(encoded.stored)
+        blocks = encoded.blocks
+        self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
+        block = np.where(encoded.rows.block >= 0, encoded.rows.block + self._block_count, encoded.rows.block)
+        self._heads.append(np.unique(block[block >= 0]))
+        self._rows.append(ChunkRows(**(encoded.rows.columns() | {"block": block})))
+        self._block_count += len(blocks)
+        self._table = None
 
     def spill(self) -> None:
         """Move encoded blocks to the temporary file."""
