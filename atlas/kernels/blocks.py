@@ -23,7 +23,7 @@ from atlas.kernels.faults import (
     BlockFault,
     raise_status,
 )
-from atlas.kernels.policy import kernel
+from atlas.kernels.policy import ZERO, kernel
 from atlas.kernels.runs import copy_bytes, freeze
 from atlas.kernels.shuffle import BIT, BYTE, PLAIN, shuffle_block, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
@@ -63,7 +63,7 @@ def admit_block(size: Int, table: BlockTable, row: Int) -> Int:
 @kernel
 def _admit_places(size: Int, table: BlockTable, out_size: Int, place: I64) -> tuple[Int, Int, Int]:
     """(status, row, largest length to unfilter) of a whole table."""
-    largest: Int = 0
+    largest = ZERO
     for row in range(place.size):
         status = admit_block(size, table, row)
         if status == FINE and (place[row] < 0 or place[row] > out_size - table.raw[row]):
@@ -82,13 +82,13 @@ def _decode(source: U8, table: BlockTable, place: I64, context: Int, packed: U8,
         if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
             return CHECKSUM, row
         filter_, codec = np.int64(table.filter[row]), np.int64(table.codec[row])
-        target, at = (out, place[row]) if filter_ == PLAIN else (packed, 0)
+        target, at = (out, place[row]) if filter_ == PLAIN else (packed, ZERO)
         status = decompress(source, begin, stored, codec, context, target, at, raw)
         if status != FINE:
             return status, row
         if filter_ != PLAIN:
             itemsize = np.int64(table.itemsize[row])
-            unshuffle_range(freeze(packed), 0, raw, filter_, itemsize, 0, raw, out, place[row])
+            unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, place[row])
     return FINE, 0
 
 
@@ -151,16 +151,16 @@ def decode_block(source: U8, table: BlockTable, row: int) -> U8:
 @kernel
 def _encode(raw: U8, start: I64, level: Int, context: Int, packed: U8, table: BlockTable, out: U8) -> Int:
     """Encode blocks back to back into `out`; `table` holds what is wished and is left holding what was done."""
-    at: Int = 0
+    at = ZERO
     for row in range(start.size):
         begin, length, codec = start[row], table.raw[row], np.int64(table.codec[row])
-        size: Int = 0
+        size = ZERO
         if codec != NONE and length > 1:
             data, place = raw, begin
             if table.filter[row] != PLAIN:
                 filter_, itemsize = np.int64(table.filter[row]), np.int64(table.itemsize[row])
-                shuffle_block(raw, begin, length, filter_, itemsize, packed, 0)
-                data, place = freeze(packed), 0
+                shuffle_block(raw, begin, length, filter_, itemsize, packed, ZERO)
+                data, place = freeze(packed), ZERO
             size = compress(data, place, length, codec, level, context, out, at, length - 1)
         size = _seal_block(raw, begin, size, table, row, out, at)
         at += size

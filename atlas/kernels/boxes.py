@@ -15,7 +15,7 @@ from atlas.kernels.checksum import hash_bytes
 from atlas.kernels.codec import NONE, decompress, workspace
 from atlas.kernels.faults import ARGUMENT, CHECKSUM, FINE, PLACE, raise_status
 from atlas.kernels.plans import END, FIRST, HEAD, RESULT_FIRST, ROWS, copy_plan, plan_box, plan_size
-from atlas.kernels.policy import kernel
+from atlas.kernels.policy import ONE, ZERO, kernel
 from atlas.kernels.runs import freeze
 from atlas.kernels.shuffle import PLAIN, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
@@ -51,8 +51,8 @@ def _admit_pieces(
     size: Int, table: BlockTable, pieces: Pieces, geometry: Geometry, targets: Int, cell: Int
 ) -> tuple[Int, Int, Int]:
     """(status, row, largest block) of a request; the row is a block's, or a piece's where the request is wrong."""
-    largest: Int = 0
-    known = np.int64(-1)
+    largest = ZERO
+    known = -ONE
     for piece in range(pieces.block.size):
         row, chunk = pieces.block[piece], pieces.chunk[piece]
         begin, count, place = pieces.begin[piece], pieces.count[piece], pieces.place[piece]
@@ -66,7 +66,7 @@ def _admit_pieces(
                 return status, row, largest
             largest = max(largest, table.raw[row])
             known = row
-        cells = np.int64(1)
+        cells = ONE
         for axis in range(geometry.box.size):
             cells *= geometry.extent[chunk, axis]
         raw = table.raw[row]
@@ -105,14 +105,14 @@ def _copy_pieces(
                 # pieces, all of it is unfiltered at once.
                 copied = plan[ROWS] == 1 and low == 0 and high == raw
                 home = result_at + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
-                target, target_at = (out, home) if copied else (plain, 0)
+                target, target_at = (out, home) if copied else (plain, ZERO)
                 if whole:
-                    low, high = 0, raw
+                    low, high = ZERO, raw
                 unshuffle_range(data, at, raw, filter_, itemsize, low, high, target, target_at)
                 if whole and not copied:
-                    data, at, filter_ = freeze(plain), 0, np.int64(PLAIN)
+                    data, at, filter_ = freeze(plain), ZERO, np.int64(PLAIN)
             if not copied:
-                source, base = (data, at) if filter_ == PLAIN else (freeze(plain), 0)
+                source, base = (data, at) if filter_ == PLAIN else (freeze(plain), ZERO)
                 copy_plan(plan, begin, begin + count, source, base + place, out, result_at, cell)
         piece += 1
     return known
@@ -124,8 +124,8 @@ def _gather(
     packed: U8, plain: U8, out: U8,
 ) -> tuple[Int, Int]:  # fmt: skip
     plan = np.empty(plan_size(geometry.box.size), np.int64)
-    known: Int = -1
-    piece = 0
+    known = -ONE
+    piece = ZERO
     while piece < pieces.block.size:
         row = pieces.block[piece]
         last = piece + 1
@@ -137,10 +137,10 @@ def _gather(
         data, at = source, begin
         codec = np.int64(table.codec[row])
         if codec != NONE:
-            status = decompress(source, begin, stored, codec, context, packed, 0, raw)
+            status = decompress(source, begin, stored, codec, context, packed, ZERO, raw)
             if status != FINE:
                 return status, row
-            data, at = freeze(packed), np.int64(0)
+            data, at = freeze(packed), ZERO
         known = _copy_pieces(data, at, table, row, pieces, piece, last, geometry, plan, known, cell, plain, out)
         piece = last
     return FINE, 0
@@ -207,7 +207,7 @@ def _scatter(data: U8, geometry: Geometry, cell: Int, out: U8, place: I64) -> tu
         plan[FIRST], plan[RESULT_FIRST] = plan[RESULT_FIRST], plan[FIRST]
         for at in range(HEAD, plan.size, 3):
             plan[at + 1], plan[at + 2] = plan[at + 2], plan[at + 1]
-        copy_plan(plan, 0, np.int64(2**62), data, 0, out, place[chunk], cell)
+        copy_plan(plan, ZERO, np.int64(2**62), data, ZERO, out, place[chunk], cell)
     return FINE, 0
 
 
@@ -234,8 +234,8 @@ def scatter(data: NDArray[Any], geometry: Geometry, out: U8, place: I64) -> None
 @kernel
 def _fill(out: NDArray[Any], values: NDArray[Any], chunk: I64, target: I64, geometry: Geometry) -> None:
     plan = np.empty(plan_size(geometry.box.size), np.int64)
-    known = np.int64(-1)
-    result = np.int64(1)
+    known = -ONE
+    result = ONE
     for axis in range(geometry.box.size):
         result *= geometry.box[axis]
     for i in range(chunk.size):

@@ -28,14 +28,13 @@ _U64 = np.uint64(64)
 
 
 @kernel
-def _turn(value: np.uint64, bits: Int) -> np.uint64:
-    left = np.uint64(bits)
+def _turn(value: np.uint64, left: np.uint64) -> np.uint64:
     return (value << left) | (value >> (_U64 - left))
 
 
 @kernel
 def _round(lane: np.uint64, word: np.uint64) -> np.uint64:
-    return _turn(lane + word * _P2, 31) * _P1
+    return _turn(lane + word * _P2, np.uint64(31)) * _P1
 
 
 @kernel
@@ -56,19 +55,19 @@ def _hash_compiled(data: U8, begin: Int, end: Int) -> np.uint64:
             c = _round(c, read_word(data, at + 16))
             d = _round(d, read_word(data, at + 24))
             at += 32
-        total = _turn(a, 1) + _turn(b, 7) + _turn(c, 12) + _turn(d, 18)
+        total = _turn(a, np.uint64(1)) + _turn(b, np.uint64(7)) + _turn(c, np.uint64(12)) + _turn(d, np.uint64(18))
         total = _merge(_merge(_merge(_merge(total, a), b), c), d)
     else:
         total = _P5
     total += np.uint64(length)
     while at + 8 <= end:
-        total = _turn(total ^ _round(_U0, read_word(data, at)), 27) * _P1 + _P4
+        total = _turn(total ^ _round(_U0, read_word(data, at)), np.uint64(27)) * _P1 + _P4
         at += 8
     if at + 4 <= end:
-        total = _turn(total ^ (np.uint64(read_half(data, at)) * _P1), 23) * _P2 + _P3
+        total = _turn(total ^ (np.uint64(read_half(data, at)) * _P1), np.uint64(23)) * _P2 + _P3
         at += 4
     for i in range(at, end):
-        total = _turn(total ^ (np.uint64(data[i]) * _P5), 11) * _P1
+        total = _turn(total ^ (np.uint64(data[i]) * _P5), np.uint64(11)) * _P1
     total = (total ^ (total >> np.uint64(33))) * _P2
     total = (total ^ (total >> np.uint64(29))) * _P3
     return total ^ (total >> np.uint64(32))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.policy import kernel
+from atlas.kernels.policy import ONE, ZERO, kernel
 from atlas.kernels.runs import copy_bytes, copy_rows
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ ROWS = 4
 """Number of runs."""
 HEAD = 5
 
+# The two sides of a plan, by where their steps stand.
+_CHUNK: Int = np.int64(1)
+_RESULT: Int = np.int64(2)
+
 
 @kernel
 def plan_size(ndim: Int) -> Int:
@@ -44,8 +48,8 @@ def plan_box(geometry: Geometry, chunk: Int, plan: I64) -> None:
     """Make the plan of one row of the geometry."""
     top = HEAD
     plan[top], plan[top + 1], plan[top + 2] = 1, 1, 1
-    first = last = result_first = np.int64(0)
-    step = result_step = rows = cells = np.int64(1)
+    first = last = result_first = ZERO
+    step = result_step = rows = cells = ONE
     for axis in range(geometry.box.size - 1, -1, -1):
         count = geometry.count[chunk, axis]
         first += geometry.first[chunk, axis] * step
@@ -71,8 +75,8 @@ def plan_box(geometry: Geometry, chunk: Int, plan: I64) -> None:
 
 @kernel
 def _locate(plan: I64, row: Int, side: Int) -> Int:
-    """Where run number `row` begins, relative to the box: in the chunk (side 1) or in the result (side 2)."""
-    at = np.int64(0)
+    """Where run number `row` begins, relative to the box: in the chunk or in the result."""
+    at = ZERO
     axis = HEAD + 3
     while row > 0:
         at += row % plan[axis] * plan[axis + side]
@@ -84,10 +88,10 @@ def _locate(plan: I64, row: Int, side: Int) -> Int:
 @kernel
 def _first_row(plan: I64, cell: Int) -> Int:
     """The first run that begins at or after a cell of the chunk, which lies within the box's span."""
-    low, high = np.int64(0), plan[ROWS]
+    low, high = ZERO, plan[ROWS]
     while low < high:
         middle = (low + high) // 2
-        if plan[FIRST] + _locate(plan, middle, 1) < cell:
+        if plan[FIRST] + _locate(plan, middle, _CHUNK) < cell:
             low = middle + 1
         else:
             high = middle
@@ -97,10 +101,10 @@ def _first_row(plan: I64, cell: Int) -> Int:
 @kernel
 def _copy_run(plan: I64, row: Int, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
     """The part of one run that lies within the cells `begin` to `end` of the chunk."""
-    inside = plan[FIRST] + _locate(plan, row, 1)
+    inside = plan[FIRST] + _locate(plan, row, _CHUNK)
     first, last = max(inside, begin), min(inside + plan[HEAD], end)
     if first < last:
-        target = plan[RESULT_FIRST] + _locate(plan, row, 2) + first - inside
+        target = plan[RESULT_FIRST] + _locate(plan, row, _RESULT) + first - inside
         copy_bytes(out, out_at + target * cell, data, at + (first - begin) * cell, (last - first) * cell)
 
 
@@ -111,11 +115,11 @@ def copy_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_a
     `out_at` is the byte where the result begins; `cell` the bytes of a cell.
     """
     if begin <= plan[FIRST] and end >= plan[END]:
-        row: Int = 0
+        row = ZERO
         last: Int = plan[ROWS]
     else:
         # Only the first and the last run can be cut by the ends of the piece.
-        row = max(0, _first_row(plan, begin) - 1)
+        row = max(ZERO, _first_row(plan, begin) - 1)
         last = _first_row(plan, end)
         for side in range(2):
             if row < last:
@@ -132,6 +136,6 @@ def copy_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_a
     line, step, out_step = plan[axis], plan[axis + 1] * cell, plan[axis + 2] * cell
     while row < last:
         rows = min(line - row % line, last - row)
-        here, there = data_at + _locate(plan, row, 1) * cell, out_at + _locate(plan, row, 2) * cell
+        here, there = data_at + _locate(plan, row, _CHUNK) * cell, out_at + _locate(plan, row, _RESULT) * cell
         copy_rows(out, there, out_step, data, here, step, rows, size)
         row += rows

@@ -26,13 +26,17 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JIT", "Int", "kernel"]
+__all__ = ["JIT", "ONE", "ZERO", "Int", "kernel"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Int: TypeAlias = int | np.int64
 """What a kernel takes and returns for a whole number: both are int64 once compiled."""
+
+ZERO: Int = np.int64(0)
+ONE: Int = np.int64(1)
+"""What kernels pass to kernels instead of a bare 0 or 1, for which Numba would compile the callee once more."""
 
 _settings: Any = config  # its attributes are made at run time
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.policy import kernel
+from atlas.kernels.policy import ONE, ZERO, kernel
 from atlas.kernels.tables import as_column
 
 if TYPE_CHECKING:
@@ -27,19 +27,19 @@ def _find(
     dataset: I64, generation: I64, chunk: I64, want_dataset: I64, want_generation: I64, want_chunk: I64, out: I64
 ) -> None:
     size = dataset.size
-    row: Int = 0
+    row = ZERO
     for n in range(want_dataset.size):
         for k in range(want_chunk.size):
             name, cell = want_dataset[n], want_chunk[k]
             # Wants mostly ascend and their rows mostly follow one another: gallop on from the last one.
             if row < size and _is_before(dataset, chunk, row, name, cell):
-                low, step = row + 1, 1
+                low, step = row + 1, ONE
                 while low < size and _is_before(dataset, chunk, min(low + step, size) - 1, name, cell):
                     low = min(low + step, size)
                     step *= 2
                 high = min(low + step, size)
             elif row > 0 and not _is_before(dataset, chunk, row - 1, name, cell):
-                low, high = 0, row - 1
+                low, high = ZERO, row - 1
             else:
                 low, high = row, row
             while low < high:

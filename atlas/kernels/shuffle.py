@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.policy import kernel
+from atlas.kernels.policy import ONE, ZERO, kernel
 from atlas.kernels.runs import copy_bytes, freeze
 from atlas.kernels.vectors import (
     TILE,
@@ -137,8 +137,10 @@ def _unshuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, e
                     join_bits(data, here + step, stride, scratch, there + step * 8)
             else:
                 for k in range(groups):
-                    _turn_plane(data, here + k, stride, scratch, there + k * 8, 1)
-        _unshuffle_bytes(planes, 0, 8 * room, itemsize, 8 * groups, 0, 8 * groups, out, out_at + first * 8 * itemsize)
+                    _turn_plane(data, here + k, stride, scratch, there + k * 8, ONE)
+        _unshuffle_bytes(
+            planes, ZERO, 8 * room, itemsize, 8 * groups, ZERO, 8 * groups, out, out_at + first * 8 * itemsize
+        )
 
 
 @kernel
@@ -148,7 +150,7 @@ def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at
     planes = freeze(scratch)
     for group in range(0, stride, max(1, window)):
         first = min(group, stride - window)
-        _shuffle_bytes(data, at + first * 8 * itemsize, itemsize, 8 * window, scratch, 0, 8 * window)
+        _shuffle_bytes(data, at + first * 8 * itemsize, itemsize, 8 * window, scratch, ZERO, 8 * window)
         for j in range(itemsize):
             here, there = j * 8 * window, out_at + j * 8 * stride + first
             if window >= TILE:
@@ -157,7 +159,7 @@ def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at
                     split_bits(planes, here + step * 8, stride, out, there + step)
             else:
                 for k in range(window):
-                    _turn_plane(planes, here + k * 8, 1, out, there + k, stride)
+                    _turn_plane(planes, here + k * 8, ONE, out, there + k, stride)
 
 
 @kernel
