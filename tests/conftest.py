@@ -20,7 +20,7 @@ _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_
 settings.register_profile(
     "fast",
     deadline=None,
-    max_examples=40,
+    max_examples=100,
     stateful_step_count=30,
     suppress_health_check=_SLOW,
     derandomize=True,
