@@ -1,0 +1,159 @@
+"""Pending chunks read as what was written, encoded, spilled, replaced or dropped, and so does the segment made."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.engine.encoding import PendingChunk
+from atlas.engine.reading import Targets, read_boxes
+from atlas.engine.staging import Staging
+from atlas.engine.tables import ChunkTable, load_segment
+from atlas.format.schema import make_schema
+from atlas.format.segment import SegmentRef, decode_footer
+from atlas.planning.regions import plan_region
+from atlas.storage import MemoryStorage
+
+SCHEMA = make_schema("int32", ["x"], [10], [4], -1)
+TEXT = make_schema("string", ["x"], [10], [4], "?")
+CHUNKS = [4, 4, 2]
+
+
+def cells_of(schema, chunk, value):
+    if schema is TEXT:
+        return np.array([f"{value}é{at % 2}" for at in range(CHUNKS[chunk])], object)
+    return np.arange(CHUNKS[chunk], dtype="i4") * (value % 3) + value
+
+
+def targets(schema, ids):
+    ids = np.array(ids, np.int64)
+    return Targets("t", schema, ids, np.zeros(len(ids), np.int64), str)
+
+
+def read_staging(staging, schema, ids):
+    region = plan_region(schema, (0,), (10,))
+    table = staging.table()
+    out = read_boxes([] if table is None else [table], targets(schema, ids), region)
+    staging.overlay(out, ids, region)
+    return out
+
+
+def read_draft(draft, schema, ids):
+    place = MemoryStorage()
+    size = place.write("arrays/t/a.seg", draft.parts())
+    assert size == draft.size
+    assert decode_footer(place.read("arrays/t/a.seg")[-64:], size) == draft.footer
+    ref = SegmentRef("t", "arrays/t/a.seg", size, draft.footer)
+    source, rows = load_segment(place, ref)
+    table = ChunkTable.of([(source, rows)])
+    return read_boxes([table], targets(schema, ids), plan_region(schema, (0,), (10,))), source
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, TEXT], ids=["int32", "string"])
+@pytest.mark.parametrize(
+    ("codec", "kind"), [("zstd", "auto"), ("lz4", "bitshuffle"), ("none", "none"), ("zstd", "byteshuffle")]
+)
+@given(data=st.data())
+def test_what_is_pending_reads_alike_at_every_stage(schema, codec, kind, data):
+    with contextlib.closing(Staging("t", codec, kind, None)) as staging:
+        write_and_read(staging, schema, data)
+
+
+def write_and_read(staging, schema, data):
+    ids = [0, 1, 7]
+    fill = schema.fill
+    expected = {identity: [[fill] * n for n in CHUNKS] for identity in ids}
+    for value in range(data.draw(st.integers(0, 12))):
+        action = data.draw(st.sampled_from(["put", "put", "put", "encode", "spill", "drop"]))
+        identity = data.draw(st.sampled_from(ids))
+        if action == "put":
+            chunk = data.draw(st.integers(0, 2))
+            cells = cells_of(schema, chunk, value)
+            expected[identity][chunk] = cells.tolist()
+            staging.put(identity, chunk, PendingChunk(schema, 0, cells))
+        elif action == "drop":
+            staging.drop(identity)
+            expected[identity] = [[fill] * n for n in CHUNKS]
+        else:
+            staging.encode()
+            assert staging.raw_bytes == 0
+            if action == "spill":
+                staging.spill()
+                assert staging.encoded_bytes == 0
+    wanted = [[cell for chunk in expected[identity] for cell in chunk] for identity in ids]
+    assert read_staging(staging, schema, ids).tolist() == wanted
+    draft = staging.draft()
+    if draft is None:
+        assert all(cell == fill for row in wanted for cell in row)
+    else:
+        out, source = read_draft(draft, schema, ids)
+        assert out.tolist() == wanted
+        used = set(draft.rows.block[draft.rows.block >= 0].tolist())
+        assert used == set(range(len(source.blocks)))
+
+
+def test_a_replaced_chunk_counts_once():
+    staging = Staging("t", "zstd", "auto", None)
+    for value in range(5):
+        staging.put(0, 0, PendingChunk(SCHEMA, 0, cells_of(SCHEMA, 0, value)))
+    assert staging.raw_bytes == 16
+    staging.drop(0)
+    assert staging.raw_bytes == 0
+    assert staging.draft() is None
+    assert staging.table() is None
+
+
+def test_blocks_of_replaced_and_dropped_chunks_are_not_written():
+    schema = make_schema("float64", ["x"], [40_000])
+    rng = np.random.default_rng(1)
+    staging = Staging("t", "none", "none", None)
+    for _ in range(3):
+        cells = rng.random(40_000)
+        staging.put(0, 0, PendingChunk(schema, 0, cells))
+        staging.put(1, 0, PendingChunk(schema, 0, rng.random(40_000)))
+        staging.encode()
+    staging.drop(1)
+    draft = staging.draft()
+    assert len(draft.blocks) == 1
+    assert draft.size < 400_000
+    place = MemoryStorage()
+    place.write("arrays/t/a.seg", draft.parts())
+    ref = SegmentRef("t", "arrays/t/a.seg", draft.size, draft.footer)
+    table = ChunkTable.of([load_segment(place, ref)])
+    out = read_boxes([table], targets(schema, [0]), plan_region(schema, (0,), (40_000,)))
+    np.testing.assert_array_equal(out[0], cells)
+    staging.close()
+
+
+def test_the_blocks_of_a_cut_chunk_live_and_die_together():
+    schema = make_schema("int64", ["x"], [200_000])
+    staging = Staging("t", "zstd", "none", None)
+    rng = np.random.default_rng(1)
+    old, new = rng.integers(0, 9, (2, 200_000))
+    other = rng.integers(0, 9, 200_000)
+    staging.put(5, 0, PendingChunk(schema, 0, old))
+    staging.put(6, 0, PendingChunk(schema, 0, other))
+    staging.encode()
+    staging.spill()
+    staging.put(5, 0, PendingChunk(schema, 0, new))
+    draft = staging.draft()
+    assert len(draft.blocks) == 14
+    place = MemoryStorage()
+    place.write("arrays/t/a.seg", draft.parts())
+    ref = SegmentRef("t", "arrays/t/a.seg", draft.size, draft.footer)
+    table = ChunkTable.of([load_segment(place, ref)])
+    out = read_boxes([table], targets(schema, [5, 6]), plan_region(schema, (0,), (200_000,)))
+    np.testing.assert_array_equal(out, [new, other])
+    staging.close()
+
+
+def test_only_constants_make_a_segment_without_blocks():
+    staging = Staging("t", "zstd", "auto", None)
+    staging.put(3, 1, PendingChunk(SCHEMA, 0, np.full(4, 9, "i4")))
+    draft = staging.draft()
+    assert len(draft.blocks) == 0
+    assert read_draft(draft, SCHEMA, [3])[0].tolist() == [[-1] * 4 + [9] * 4 + [-1] * 2]
