@@ -55,9 +55,18 @@ def _parse_chunks(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     return chunks
 
 
+def _check_folder(_: click.Context, __: click.Parameter, value: str) -> str:
+    if "://" in value:
+        raise click.BadParameter(f"{value!r} is a URL; the command line opens folders, Python also obstore handles")
+    return value
+
+
+_store = click.argument("store", metavar="STORE", callback=_check_folder)
+
+
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("store", metavar="STORE")
+@_store
 @click.option("--append", is_flag=True, help="Add to a store that is there; datasets it has already are left alone.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, with all it holds.")
 @click.option("--codec", default="zstd", show_default=True, help="zstd, lz4 or none.")
@@ -125,7 +134,7 @@ def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
 
 
 @main.command("ls")
-@click.argument("store", metavar="STORE")
+@_store
 @click.argument("pattern", metavar="[PATTERN]", required=False)
 @click.option("--long", "-l", is_flag=True, help="With the number of arrays and attributes, and the size in memory.")
 def list_(store: str, pattern: str | None, *, long: bool) -> None:
@@ -137,7 +146,7 @@ def list_(store: str, pattern: str | None, *, long: bool) -> None:
 
 
 @main.command()
-@click.argument("store", metavar="STORE")
+@_store
 @click.argument("name", metavar="NAME")
 def show(store: str, name: str) -> None:
     """Show dimensions, variables, attributes and statistics of the dataset NAME."""
@@ -145,14 +154,14 @@ def show(store: str, name: str) -> None:
 
 
 @main.command()
-@click.argument("store", metavar="STORE")
+@_store
 def info(store: str) -> None:
     """Show what STORE is and what each array takes on disk."""
     _print(info_lines(Atlas.open(store)))
 
 
 @main.command()
-@click.argument("store", metavar="STORE")
+@_store
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--compact", is_flag=True, help="Give their space back at once; no other process may write meanwhile.")
 def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:

@@ -83,6 +83,6 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], *, indent:
         cells = "".join(f"  {cell:>{size}}" for cell, size in zip(row[1:], others, strict=True))
         if len(row[0]) > first:
             yield " " * indent + row[0]
-            yield " " * (indent + first) + cells
+            yield (" " * (indent + first) + cells).rstrip()
         else:
-            yield " " * indent + f"{row[0]:<{first}}" + cells
+            yield (" " * indent + f"{row[0]:<{first}}" + cells).rstrip()

@@ -59,7 +59,7 @@ def info_lines(store: Atlas) -> Iterator[str]:
         "commit": str(found.version),
         "codec": f"{found.codec}, filter {found.filter}",
         "datasets": f"{found.datasets:,}",
-        "arrays": f"{len(found.arrays):,} names in {count_text(segments, 'segment')}",
+        "arrays": f"{count_text(len(found.arrays), 'name')} in {count_text(segments, 'segment')}",
         "size": f"{size_text(found.raw)} of arrays in {size_text(found.stored)}{_ratio(found.raw, found.stored)}",
     }
     for name, fact in facts.items():

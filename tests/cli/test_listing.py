@@ -117,6 +117,7 @@ def test_info_of_an_empty_store(run, tmp_path):
     assert "metadata in atlas.msgpack.zst" in out
     assert "codec     lz4" in out
     assert "datasets  0" in out
+    assert all(line == line.rstrip() for line in out.splitlines())
 
 
 def test_rm_removes_all_that_are_named_or_none(run, store):
@@ -141,6 +142,11 @@ def test_errors_are_one_line_without_a_traceback(run, tmp_path, command):
     assert result.stdout == ""
     assert result.stderr.startswith("Error: there is no store at ")
     assert result.stderr.count("\n") == 1
+
+
+def test_urls_are_told_from_folders(run, tmp_path):
+    assert "opens folders" in run("ls", "s3://bucket/store", code=2).stderr
+    assert not (tmp_path / "s3:").exists()
 
 
 def test_a_missing_dataset_and_a_damaged_store(run, store):
