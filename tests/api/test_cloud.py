@@ -1,0 +1,117 @@
+"""The whole API on object stores, and what is said where obstore is not installed."""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from atlas import Atlas
+from tests.api.samples import DTYPES, make_cells, put
+from tests.api.subprocesses import run_python
+from tests.model import identical
+
+
+@pytest.fixture(params=["memory", "local", "s3"])
+def handle(request, tmp_path):
+    from obstore.store import LocalStore, MemoryStore  # noqa: PLC0415 - optional
+
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "local":
+        (tmp_path / "objects").mkdir()
+        return LocalStore(tmp_path / "objects")
+    endpoint = request.getfixturevalue("s3_endpoint")
+    return endpoint.open_store(endpoint.make_bucket("api"), prefix=f"deep/{uuid.uuid4().hex}")
+
+
+@pytest.mark.parametrize("form", [("json", "none"), ("msgpack", "zstd")])
+def test_the_whole_api(handle, form):
+    with pytest.raises(FileNotFoundError):
+        Atlas.open(handle)
+    store = Atlas.create(handle, "zstd", *form)
+    with pytest.raises(FileExistsError):
+        Atlas.create(handle)
+    expected = {}
+    for seed, name in enumerate(["a", "ü %", "c"]):
+        view = store.create_dataset(name)
+        for dtype in DTYPES:
+            expected[name, dtype] = make_cells(dtype, (5, 6), seed)
+            put(view, dtype, expected[name, dtype], dtype, (2, 4))
+        view.set_attribute("k", float("nan"))
+    assert Atlas.open(handle).list_datasets() == []
+    store.flush()
+    store.open_dataset("c").write_array("int32", [1, 1], np.full((2, 2), 7, "i4"))
+    expected["c", "int32"][1:3, 1:3] = 7
+    store.delete_dataset("a")
+    store.close()
+    for _ in range(2):
+        again = Atlas.open(handle)
+        assert again.list_datasets() == ["ü %", "c"]
+        for dtype in DTYPES:
+            for name in again.list_datasets():
+                assert identical(again.open_dataset(name).read_array(dtype), expected[name, dtype])
+            stacked = again.read_array_across_stacked(dtype, ["c", "ü %"], [1, 2], [3, 4])
+            assert identical(stacked, np.stack([expected[name, dtype][1:4, 2:6] for name in ("c", "ü %")]))
+        assert np.isnan(again.open_dataset("c").get_attribute("k"))
+        assert again.open_dataset("c").array_stats("int8")["row_count"] == 30
+        again.compact()
+
+
+def test_xarray_and_lazy_reads(handle):
+    ds = xr.Dataset({"t": (("x", "y"), make_cells("float32", (8, 6)), {"units": "K"})}, coords={"x": np.arange(8)})
+    with Atlas.create(handle) as store:
+        store.add_xr_dataset(ds.chunk({"x": 3}), "d")
+    back = Atlas.open(handle).to_xarray("d")
+    assert back["t"].chunks == ((3, 3, 2), (6,))
+    xr.testing.assert_identical(back.compute(), ds)
+
+
+def test_handles_pickle_where_obstore_does(handle):
+    store = Atlas.create(handle)
+    put(store.create_dataset("d"), "t", np.arange(3), "int64")
+    store.flush()
+    if type(handle).__name__ == "MemoryStore":
+        with pytest.raises(TypeError):
+            pickle.dumps(store)
+    else:
+        other = pickle.loads(pickle.dumps(store))
+        assert other.open_dataset("d").read_array("t").tolist() == [0, 1, 2]
+
+
+def test_secrets_are_not_shown(s3_endpoint):
+    handle = s3_endpoint.open_store(s3_endpoint.make_bucket("api"), prefix="none", secret="very-secret-text")
+    with pytest.raises(FileNotFoundError) as info:
+        Atlas.open(handle)
+    assert "very-secret-text" not in str(info.value)
+
+
+def test_a_handle_without_obstore_says_what_to_install():
+    out = run_python(
+        """
+        import sys
+        sys.modules["obstore"] = None
+        import atlas, tempfile
+        class Handle:
+            def get(self, path): ...
+            def put(self, path, data): ...
+            def get_range(self, path, *, start, end): ...
+            def get_ranges(self, path, *, starts, ends): ...
+            def head(self, path): ...
+            def list(self, prefix=None): ...
+            def delete(self, paths): ...
+        for call in (atlas.Atlas.create, atlas.Atlas.open):
+            try:
+                call(Handle())
+            except ImportError as error:
+                assert isinstance(error, atlas.AtlasError)
+                print(error)
+        with atlas.Atlas.create(tempfile.mkdtemp() + "/s") as store:
+            store.create_dataset("d")
+        """
+    )
+    assert out.count("pip install") == 2
+    assert "atlas-store[cloud]" in out

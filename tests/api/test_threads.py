@@ -1,0 +1,180 @@
+"""Many threads on one handle, forks, and handles that travel to other processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from atlas import Atlas
+from tests.api.samples import make_cells, put
+from tests.api.subprocesses import run_python
+from tests.model import identical
+
+
+def test_threads_read_while_another_writes_flushes_and_compacts(store):
+    for i in range(6):
+        put(store.create_dataset(f"d{i}"), "t", np.full((20, 20), i, "i8"), "int64", (7, 7))
+        put(store.open_dataset(f"d{i}"), "s", np.full(10, f"text {i}", object), "string", (3,))
+    store.flush()
+    names = [f"d{i}" for i in range(6)]
+    stop = threading.Event()
+
+    def read(seed):
+        rng = np.random.default_rng(seed)
+        count = 0
+        while not stop.is_set():
+            i = int(rng.integers(6))
+            view = store.open_dataset(f"d{i}")
+            values = view.read_array("t", [3, 4], [10, 9])
+            # A write of the whole array is seen whole or not at all.
+            assert (values == values[0, 0]).all()
+            assert values[0, 0] % 6 == i
+            assert set(view.read_array("s").tolist()) == {f"text {i}"}
+            stacked = store.read_array_across_stacked("t", names, [0, 0], [2, 2])
+            assert (stacked % 6 == np.arange(6)[:, None, None]).all()
+            assert view.array_stats("t")["row_count"] == 400
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read, seed) for seed in range(3)]
+        try:
+            for step in range(1, 25):
+                i = step % 6
+                store.open_dataset(f"d{i}").write_array("t", [0, 0], np.full((20, 20), i + 6 * step, "i8"))
+                store.open_dataset(f"d{i}").set_attribute("step", step)
+                if step % 3 == 0:
+                    store.flush()
+                if step % 8 == 0:
+                    store.compact()
+        finally:
+            stop.set()
+        assert all(reader.result(60) > 0 for reader in readers)
+
+
+def test_many_threads_write_their_own_datasets(store, place):
+    def fill(i):
+        view = store.create_dataset(f"d{i}")
+        put(view, "t", make_cells("float32", (30, 30), i), "float32", (11, 13))
+        view.set_attribute("i", i)
+        if i % 5 == 0:
+            store.flush()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(fill, range(30)))
+    store.flush()
+    again = Atlas.open(place)
+    assert sorted(again.list_datasets()) == sorted(f"d{i}" for i in range(30))
+    for i in range(30):
+        assert identical(again.open_dataset(f"d{i}").read_array("t"), make_cells("float32", (30, 30), i))
+        assert again.open_dataset(f"d{i}").attributes() == {"i": i}
+
+
+def test_one_dataset_is_created_by_one_thread_only(store):
+    barrier = threading.Barrier(6)
+
+    def create(_):
+        barrier.wait()
+        try:
+            store.create_dataset("d")
+        except FileExistsError:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(create, range(6))) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_reads_and_writes_its_own():
+    out = run_python(
+        """
+        import os, sys, tempfile, threading, warnings, numpy as np, atlas
+        warnings.simplefilter("ignore")
+        folder = tempfile.mkdtemp()
+        store = atlas.Atlas.create(folder + "/s")
+        for i in range(300):
+            view = store.create_dataset(f"d{i}")
+            view.define_array("t", "float64", ["x"], [1000])
+            view.write_array("t", [0], np.arange(1000.0) + i)
+        store.flush()
+        names = store.list_datasets()
+        expected = store.read_array_across_stacked("t", names)
+        stop = threading.Event()
+
+        def spin():
+            while not stop.is_set():
+                store.read_array_across_stacked("t", names)
+
+        threads = [threading.Thread(target=spin) for _ in range(2)]
+        [thread.start() for thread in threads]
+        for attempt in range(10):
+            child = os.fork()
+            if not child:
+                found = store.read_array_across_stacked("t", names)
+                mine = atlas.Atlas.create(f"{folder}/child{attempt}")
+                mine.create_dataset("c").set_attribute("k", 1)
+                mine.flush()
+                os._exit(0 if (found == expected).all() else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        stop.set()
+        [thread.join() for thread in threads]
+        print("fine")
+        """,
+        timeout=120,
+    )
+    assert out == "fine"
+
+
+def _read(view, start):
+    return view.read_array("t", start)
+
+
+def test_views_travel_to_other_processes(store):
+    cells = make_cells("int32", (6, 5))
+    put(store.create_dataset("d"), "t", cells, "int32", (2, 2))
+    store.flush()
+    view = store.open_dataset("d")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert identical(pool.submit(_read, view, [1, 2]).result(120), cells[1:, 2:].copy())
+
+
+def test_stores_and_views_pickle_by_reopening(store):
+    put(store.create_dataset("d"), "t", np.arange(3), "int64")
+    with pytest.raises(ValueError, match="flush"):
+        pickle.dumps(store)
+    with pytest.raises(ValueError, match="flush"):
+        pickle.dumps(store.open_dataset("d"))
+    store.flush()
+    other = pickle.loads(pickle.dumps(store))
+    assert other is not store
+    assert other.open_dataset("d").read_array("t").tolist() == [0, 1, 2]
+    view = pickle.loads(pickle.dumps(store.open_dataset("d")))
+    assert view.name == "d"
+    assert view.read_array("t").tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "7", " 3 "])
+def test_any_number_of_threads_gives_the_same(monkeypatch, place, threads):
+    monkeypatch.setenv("ATLAS_NUM_THREADS", threads)
+    cells = make_cells("float64", (400, 300))
+    with Atlas.create(place) as store:
+        put(store.create_dataset("d"), "t", cells, "float64", (100, 100))
+    assert identical(Atlas.open(place).open_dataset("d").read_array("t"), cells)
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5"])
+def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, store, threads):
+    put(store.create_dataset("d"), "t", make_cells("float64", (400, 300)), "float64", (100, 100))
+    monkeypatch.setenv("ATLAS_NUM_THREADS", threads)
+    with pytest.raises(ValueError, match="ATLAS_NUM_THREADS"):
+        store.flush()
+    monkeypatch.delenv("ATLAS_NUM_THREADS")
+    store.flush()
+    assert identical(store.open_dataset("d").read_array("t"), make_cells("float64", (400, 300)))
