@@ -67,9 +67,9 @@ class ModelArray:
             self.written[touched] = True
 
     @staticmethod
-    def box(start: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-        """The box of `shape` at `start` as slices."""
-        return tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
+    def box(start: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
+        """The index of the box of `shape` at `start`; always of an array, of scalars too."""
+        return (*(slice(s, s + n) for s, n in zip(start, shape, strict=True)), ...)
 
     def read(self, start: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """A copy of a box."""
