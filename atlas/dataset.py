@@ -100,6 +100,12 @@ class DatasetView:
         Raises `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it,
         `OutOfRangeError` (OverflowError) for negative numbers, and `CorruptStoreError` (RuntimeError) for damaged or
         missing data.
+
+        >>> dataset = atlas.Atlas.create(path).create_dataset("monday")
+        >>> dataset.define_array("depth", "float32", ["y", "x"], [2, 3], fill_value=float("nan"))
+        >>> dataset.write_array("depth", [0, 1], np.ones((2, 1), np.float32))
+        >>> dataset.read_array("depth", shape=[1, 3])
+        array([[nan,  1., nan]], dtype=float32)
         """
         return self._session.read_array(self._name, name, start, shape)
 
@@ -137,6 +143,14 @@ class DatasetView:
         NaN) and those never written. `min` and `max` leave these and NaN out; they are int, float or str (timestamps:
         int nanoseconds), None where nothing is left. None before the first flush, for a missing array and for one that
         was never written.
+
+        >>> store = atlas.Atlas.create(path)
+        >>> dataset = store.create_dataset("monday")
+        >>> dataset.define_array("depth", "int32", ["x"], [4], fill_value=-1)
+        >>> dataset.write_array("depth", [0], np.array([7, -1, 3], np.int32))
+        >>> store.flush()
+        >>> dataset.array_stats("depth")
+        {'row_count': 4, 'null_count': 2, 'min': 3, 'max': 7}
         """
         return self._session.array_stats(self._name, array)
 
@@ -155,6 +169,12 @@ class DatasetView:
         Raises `InvalidValueError` (ValueError) for other kinds of values and unknown dtypes, `InvalidTypeError`
         (TypeError) for a key that is no str or a value that does not fit `dtype`, `OutOfRangeError` (OverflowError) for
         integers out of range.
+
+        >>> dataset = atlas.Atlas.create(path).create_dataset("monday")
+        >>> dataset.set_attribute("station", "KNMI")
+        >>> dataset.set_attribute("opened", np.datetime64("1970-01-01T00:00:01"))
+        >>> dataset.attributes()
+        {'station': 'KNMI', 'opened': 1000000000}
         """
         self._session.set_attribute(self._name, key, encode_value(coerce_attribute(value, dtype)))
 

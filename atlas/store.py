@@ -6,6 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from atlas import interop
 from atlas.dataset import DatasetView
 from atlas.engine.encoding import CODECS, FILTERS
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
     from atlas.storage import Storage
 
 __all__ = ["Atlas"]
+
+
+def _names(what: str, names: Sequence[str]) -> list[str]:
+    if isinstance(names, str):
+        raise InvalidTypeError(f"{what} is a sequence of names, not the text {names!r}; write [{names!r}]")
+    return list(names)
 
 
 def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
@@ -88,6 +96,11 @@ class Atlas:
 
         Raises `StoreNotFoundError` (FileNotFoundError), `UnsupportedFormatError` (RuntimeError) for a store of a later
         format or of another system, `CorruptStoreError` (RuntimeError) where its metadata is damaged.
+
+        >>> with atlas.Atlas.create(path) as store:
+        ...     _ = store.create_dataset("monday")
+        >>> atlas.Atlas.open(path)
+        <Atlas datasets=1>
         """
         return cls(Session(*Journal.open(open_storage(source))))
 
@@ -121,6 +134,17 @@ class Atlas:
         """
         self._session.create_dataset(name)
         return DatasetView(self, name)
+
+    def create_datasets(self, names: Sequence[str]) -> list[DatasetView]:
+        """Create many datasets, all of them or none. See `create_dataset` for the errors.
+
+        >>> store = atlas.Atlas.create(path)
+        >>> store.create_datasets(["monday", "tuesday"])
+        [<DatasetView name="monday" arrays=0>, <DatasetView name="tuesday" arrays=0>]
+        """
+        wanted = _names("names", names)
+        self._session.create_datasets(wanted)
+        return [DatasetView(self, name) for name in wanted]
 
     def open_dataset(self, name: str) -> DatasetView:
         """Return an existing dataset. Raises `DatasetNotFoundError` (KeyError)."""
@@ -161,6 +185,11 @@ class Atlas:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.
 
         Raises `DatasetNotFoundError` (KeyError).
+
+        >>> store = atlas.Atlas.create(path)
+        >>> store.add_xr_dataset(xr.Dataset({"t": ("x", [1.0, 2.0], {"units": "K"})}), "monday")
+        >>> store.to_xarray("monday")["t"].units
+        'K'
         """
         return interop.to_xarray(self.open_dataset(name))
 
@@ -189,6 +218,11 @@ class Atlas:
 
         Raises `ArrayNotFoundError` (KeyError) where no dataset of the store has the array, `InvalidValueError`
         (ValueError) on no names or a box that leaves one of the arrays.
+
+        >>> store = atlas.Atlas.create(path)
+        >>> store.create_dataset("monday").define_array("depth", "int16", ["x"], [2], fill_value=-1)
+        >>> store.read_array_across("depth", ["monday", "sunday"])
+        [array([-1, -1], dtype=int16), None]
         """
         return self._session.read_across(array, dataset_names, start, shape)
 
@@ -203,8 +237,51 @@ class Atlas:
 
         Raises `ArrayNotFoundError` (KeyError) where a dataset lacks it, `InvalidValueError` (ValueError) on no names,
         a box that leaves the arrays, or arrays of different shape or dtype.
+
+        >>> with atlas.Atlas.create(path) as store:
+        ...     for day in ("monday", "tuesday"):
+        ...         dataset = store.create_dataset(day)
+        ...         dataset.define_array("depth", "int16", ["x"], [4])
+        ...         dataset.write_array("depth", [0], np.arange(4, dtype=np.int16))
+        >>> store.read_array_across_stacked("depth", ["monday", "tuesday"], start=[1], shape=[2])
+        array([[1, 2],
+               [1, 2]], dtype=int16)
         """
         return self._session.read_stacked(array, dataset_names, start, shape)
+
+    def write_array_across_stacked(
+        self,
+        array: str,
+        dataset_names: Sequence[str],
+        data: NDArray[Any],
+        dims: Sequence[str] | None = None,
+        chunk_shape: Sequence[int] | None = None,
+        fill_value: Any = None,
+    ) -> None:
+        """Define one array in N datasets and write `data`, of shape (N, *shape), to them: the twin of the stacked read.
+
+        The datasets must exist and lack the array. Its dtype is that of `data`; `dims` defaults to "dim_0", "dim_1", …;
+        see `DatasetView.define_array` for the others. All of it is done or nothing.
+
+        Raises `DatasetNotFoundError` (KeyError), `ArrayExistsError` (FileExistsError), `InvalidValueError` (ValueError)
+        where `data` does not have one row a name, and what `DatasetView.define_array` raises.
+
+        >>> store = atlas.Atlas.create(path)
+        >>> names = [f"station{at}" for at in range(1000)]
+        >>> _ = store.create_datasets(names)
+        >>> store.write_array_across_stacked("temperature", names, np.zeros((1000, 24), np.float32), dims=["hour"])
+        >>> store.read_array_across_stacked("temperature", names[:2]).shape
+        (2, 24)
+        """
+        wanted = _names("dataset_names", dataset_names)
+        if not isinstance(data, np.ndarray) or data.ndim == 0 or len(data) != len(wanted):
+            shape = f"shape {data.shape}" if isinstance(data, np.ndarray) else f"type {type(data).__name__}"
+            raise InvalidValueError(
+                f"data is an ndarray with one row for each of the {len(wanted)} datasets, not of {shape}"
+            )
+        names = [f"dim_{axis}" for axis in range(data.ndim - 1)] if dims is None else dims
+        schema = self._schema(data.dtype, names, data.shape[1:], chunk_shape, fill_value)
+        self._session.write_stacked(array, wanted, data, schema)
 
     # Durability
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.engine.catalog import RowBuilder
-from atlas.errors import ArrayExistsError, ArrayNotFoundError, DatasetExistsError, DatasetNotFoundError
+from atlas.errors import (
+    ArrayExistsError,
+    ArrayNotFoundError,
+    DatasetExistsError,
+    DatasetNotFoundError,
+    InvalidValueError,
+)
 from atlas.format.names import check_name
 from atlas.format.registry import ArrayEntry
 
@@ -221,6 +227,17 @@ class Datasets:
         self.touched[name] = state
         return state
 
+    def create_many(self, names: Sequence[str]) -> None:
+        """Create many datasets, or raise as `create` does and create none."""
+        for name in names:
+            check_name("dataset", name)
+            if self.exists(name):
+                raise DatasetExistsError(f"there is a dataset {name!r} already; open it, or delete it first")
+        if len(set(names)) != len(names):
+            raise InvalidValueError("names holds a name more than once")
+        for name in names:
+            self.create(name)
+
     def delete(self, name: str) -> DatasetState:
         """Delete a dataset and return what it was, or raise `DatasetNotFoundError`."""
         state = self.state(name)
@@ -230,8 +247,8 @@ class Datasets:
             self.deleted[name] = state.identity
         return state
 
-    def define(self, dataset: str, array: str, schema: ArraySchema) -> None:
-        """Add an array to a dataset, or raise `ArrayExistsError` or `InvalidNameError`."""
+    def define(self, dataset: str, array: str, schema: ArraySchema) -> ArrayEntry:
+        """Add an array to a dataset and return it, or raise `ArrayExistsError` or `InvalidNameError`."""
         state = self.state(dataset)
         check_name("array", array)
         if array in state.arrays:
@@ -241,6 +258,7 @@ class Datasets:
         if entry is None:
             entry = self._entries[key] = ArrayEntry(*key)
         self.touch(dataset).arrays[array] = entry
+        return entry
 
     # Flushing
 

@@ -21,19 +21,23 @@ from atlas.engine.journal import Journal, unique_name
 from atlas.engine.locks import Gate, renew_in_children
 from atlas.engine.lone import LoneChunks, is_lone
 from atlas.engine.reading import Targets, read_boxes
+from atlas.engine.stacking import stage_stack
 from atlas.engine.staging import Staging
 from atlas.engine.statistics import array_statistics
 from atlas.engine.tables import ChunkTable, load_segment, load_table
 from atlas.errors import (
+    ArrayExistsError,
     ArrayNotFoundError,
     AtlasError,
     CorruptStoreError,
+    DatasetNotFoundError,
     InvalidNameError,
     InvalidTypeError,
     InvalidValueError,
     MissingAttributeError,
 )
 from atlas.format.attributes import flatten_key
+from atlas.format.names import check_name
 from atlas.planning.regions import Region, check_region, plan_region
 
 if TYPE_CHECKING:
@@ -100,6 +104,11 @@ class Session:
         """Create a dataset."""
         with self.lock:
             return self.datasets.create(name)
+
+    def create_datasets(self, names: Sequence[str]) -> None:
+        """Create many datasets, all of them or none."""
+        with self.lock:
+            self.datasets.create_many(names)
 
     def delete_dataset(self, name: str) -> None:
         """Delete a dataset and what is pending of it."""
@@ -200,6 +209,29 @@ class Session:
             for chunk, pending in cut_chunks(cells, entry, region, bases):
                 staging.put(state.identity, chunk, pending)
                 self._bound_memory()
+            self._changed()
+
+    def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
+        """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""
+        with self.lock:
+            check_name("array", array)
+            cells = as_cells(data, schema, array)
+            if len(set(names)) != len(names):
+                raise InvalidValueError("dataset_names holds a name more than once")
+            arrays = self.datasets.arrays(array, names)
+            for name, identity, entry in zip(names, arrays.ids.tolist(), arrays.entry.tolist(), strict=True):
+                if identity < 0:
+                    raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
+                if entry >= 0:
+                    raise ArrayExistsError(f"dataset {name!r} has an array {array!r} already; delete it first")
+            by_generation: dict[ArrayEntry, list[int]] = {}
+            for at, name in enumerate(names):
+                by_generation.setdefault(self.datasets.define(name, array, schema), []).append(at)
+            if cells.size:
+                staging = self._stage(array)
+                for defined, some in by_generation.items():
+                    rows = cells if len(some) == len(names) else cells[some]
+                    stage_stack(staging, defined, arrays.ids[some], rows, self._bound_memory)
             self._changed()
 
     def _bases(self, array: str, state: DatasetState, entry: ArrayEntry, region: Region) -> dict[int, NDArray[Any]]:
