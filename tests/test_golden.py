@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas import Atlas
+from atlas.format.documents import Encoding
 from atlas.planning import schedule
 from atlas.storage import MemoryStorage
 from tests.golden.fleet import Fleet
@@ -82,6 +83,30 @@ def test_the_golden_stores_hold_what_they_are_for():
     assert any(key.startswith("registry/") and key.endswith(".json.zst") for key in files("pages-json"))
     assert any(key.startswith("registry/") and key.endswith(".msgpack.lz4") for key in files("pages-msgpack-lz4"))
     assert any("%F0%9F%8C%8A" in key for key in files("names"))
+
+
+def test_segments_that_are_named_with_a_shift_belong_to_later_ids():
+    """What a writer that lost a race would write: the segments as they were, the datasets under other ids."""
+    place = MemoryStorage()
+    fleet = Fleet(Atlas.create(place))
+    for name in ("first", "second"):
+        fleet.create(name)
+        fleet.define(name, "t", "int16", [5], [2])
+        fleet.write(name, "t", [0], np.arange(5, dtype="i2") * len(name))
+        fleet.define(name, "s", "string", [5], [2])
+        fleet.write(name, "s", [0], words(5))
+    fleet.flush()
+    encoding = Encoding("json", "")
+    document = encoding.decode(place.read("atlas.json"))
+    document["rows"]["ids"], document["next_id"] = [0, 5], 6
+    for segment in document["segments"]:
+        segment["shift"] = [1, 4]
+    place.replace("atlas.json", encoding.encode(document))
+    fleet.check_store(Atlas.open(place))
+    fleet.check_reader(place.read)
+    Atlas.open(place).compact()
+    fleet.check_store(Atlas.open(place))
+    fleet.check_reader(place.read)
 
 
 # Random stores

@@ -42,6 +42,9 @@ FOOTER_SIZE = _FOOTER.size + 16
 # Constant columns make rows cheap on disk; a file may still not declare more rows than 64 times its bytes, so that
 # what a reader allocates stays in proportion to what it was given. The writer pads the index to keep the rule.
 _ROWS_PER_BYTE = 64
+# What one stored byte can stand for at most, by codec: a zstd block of 128 KiB takes four bytes, an LZ4 length adds
+# 255 a byte. So a reader may allocate what a row claims.
+_MOST_EXPANSION = np.array([1, 32_768, 255], np.int64)
 CONSTANT = -1
 """`block` of a chunk whose cells are all the same: numbers keep the cell's bits in `place`, strings are all fill."""
 
@@ -225,6 +228,13 @@ def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
         raise CorruptStoreError(f"block {int(np.argmax(outside))} lies outside the file")
     if (blocks.codec > 2).any() or (blocks.filter > 2).any() or (blocks.itemsize < 1).any():
         raise CorruptStoreError("a block has an unknown codec or filter, or items of no bytes")
+    most = _MOST_EXPANSION[blocks.codec]
+    lies = (blocks.raw // most > blocks.stored) | ((blocks.codec == 0) & (blocks.raw != blocks.stored))
+    if lies.any():
+        at = int(np.argmax(lies))
+        raise CorruptStoreError(
+            f"block {at} claims to decode its {blocks.stored[at]} bytes to {blocks.raw[at]}, which no codec does"
+        )
 
 
 def _check_chunks(chunks: ChunkRows, footer: Footer) -> None:

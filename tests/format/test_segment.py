@@ -81,11 +81,12 @@ def test_tables_come_back():
 def test_any_tables_come_back(count, seed):
     rng = np.random.default_rng(seed)
     stored = rng.integers(0, 50, count)
+    codec = rng.integers(0, 3, count, "u1")
     blocks = BlockRows(
         16 + np.cumsum(stored) - stored,
         stored,
-        rng.integers(0, 1 << 40, count),
-        rng.integers(0, 3, count, "u1"),
+        stored * np.array([1, 32_768, 255])[codec],
+        codec,
         rng.integers(0, 3, count, "u1"),
         rng.integers(1, 9, count, "u1"),
         rng.integers(0, 2**64, count, "u8"),
@@ -211,6 +212,11 @@ def test_no_index_with_a_right_checksum_does_harm():
         {"stored": [985, 500]},
         {"stored": [2**63 - 1, 500]},
         {"raw": [-1, 500]},
+        {"raw": [600, 499]},
+        {"raw": [600, 501]},
+        {"raw": [485 * 32_768, 500]},
+        {"raw": [485 * 255, 500], "codec": [2, 0]},
+        {"raw": [2**63 - 1, 500]},
         {"codec": [3, 0]},
         {"filter": [0, 3]},
         {"itemsize": [0, 1]},

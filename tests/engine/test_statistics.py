@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas import Atlas
+from atlas.storage import MemoryStorage
+
+DTYPES = {
+    "int8": st.integers(-128, 127),
+    "uint64": st.integers(0, 2**64 - 1),
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "float32": st.floats(width=32),
+    "float64": st.floats(),
+    "timestamp_nanoseconds": st.integers(-(2**63), 2**63 - 1),
+    "string": st.text(max_size=3),
+}
+
+
+def statistics(dtype, cells, fill=None, chunk=4, start=0, shape=None):
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    view = store.create_dataset("d")
+    view.define_array("a", dtype, ["x"], [shape or len(cells)], [chunk], fill)
+    kind = {"string": object, "timestamp_nanoseconds": "i8"}.get(dtype, dtype)
+    view.write_array("a", [start], np.array(cells, kind))
+    assert view.array_stats("a") is None
+    store.flush()
+    found = view.array_stats("a")
+    assert repr(found) == repr(Atlas.open(place).open_dataset("d").array_stats("a"))
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(data=st.data())
+def test_statistics_are_those_of_brute_force(dtype, data):
+    cells = data.draw(st.lists(DTYPES[dtype], min_size=1, max_size=9))
+    fill = data.draw(st.none() | st.sampled_from(cells) | DTYPES[dtype])
+    if dtype == "float32" and fill is not None:
+        fill = float(fill)
+    found = statistics(dtype, cells, fill)
+    null = [fill is not None and (cell == fill or (cell != cell and fill != fill)) for cell in cells]
+    kept = [cell for cell, is_null in zip(cells, null, strict=True) if not is_null and cell == cell]
+    if dtype == "timestamp_nanoseconds":
+        kept = [cell for cell in kept if cell != -(2**63)]
+    assert found == {
+        "row_count": len(cells),
+        "null_count": sum(null),
+        "min": min(kept, default=None),
+        "max": max(kept, default=None),
+    }
+    if kept:
+        assert type(found["min"]) is type(found["max"]) is type(cells[0])
+
+
+def test_cells_of_chunks_never_written_are_nulls_but_no_bounds():
+    found = statistics("int16", [5, 7], chunk=3, start=4, shape=10)
+    assert found == {"row_count": 10, "null_count": 7, "min": 0, "max": 7}
+    found = statistics("int16", [5, 7], fill=-1, chunk=3, start=4, shape=10)
+    assert found == {"row_count": 10, "null_count": 8, "min": 5, "max": 7}
+
+
+def test_bounds_of_nothing():
+    assert statistics("float64", [math.nan] * 5) == {"row_count": 5, "null_count": 0, "min": None, "max": None}
+    assert statistics("float64", [math.nan] * 5, fill=math.nan)["null_count"] == 5
+    assert statistics("string", ["?"] * 5, fill="?") == {"row_count": 5, "null_count": 5, "min": None, "max": None}
+    assert statistics("string", [""] * 5) == {"row_count": 5, "null_count": 0, "min": "", "max": ""}
+
+
+def test_infinities_are_values():
+    found = statistics("float32", [math.inf, -math.inf, math.nan])
+    assert (found["min"], found["max"]) == (-math.inf, math.inf)
+    assert statistics("float32", [math.inf])["min"] == math.inf
