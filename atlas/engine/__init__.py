@@ -4,7 +4,7 @@
 - `datasets`    the committed catalog with what changed since; `catalog` the committed columns
 - `journal`     documents on storage: commits, checkpoint, pages; `committing` makes a version
 - `incoming`, `cutting`, `encoding`, `staging`, `spill`   the way of written data to blocks
-- `tables`, `reading`, `text`, `statistics`              the way of blocks to results
+- `across`, `tables`, `fetching`, `reading`, `text`, `statistics`   the way of blocks to results
 - `lone`, `cache`                                        small arrays read one at a time
 - `compaction`  live data of many segments into one
 - `threads`     the library's own threads; `locks` locks that survive a fork

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.engine.encoding import ChunkKeys, PendingChunk
-from atlas.engine.reading import Targets, read_boxes
+from atlas.engine.fetching import Targets
+from atlas.engine.reading import read_boxes
 from atlas.planning.packing import ALONE
 from atlas.planning.regions import plan_region
 

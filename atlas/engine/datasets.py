@@ -16,6 +16,7 @@ from atlas.errors import (
     ArrayNotFoundError,
     DatasetExistsError,
     DatasetNotFoundError,
+    InvalidTypeError,
     InvalidValueError,
 )
 from atlas.format.names import check_name
@@ -121,10 +122,12 @@ class Datasets:
 
         Raises `DatasetNotFoundError`.
         """
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"a dataset name is text, not {type(name).__name__}: {name!r}")
         state = self.touched.get(name) or self._known.get(name)
         if state is not None:
             return state
-        row = self._row(name) if isinstance(name, str) else None
+        row = self._row(name)
         if row is None:
             raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
         catalog = self.catalog

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.engine.reading import load_blocks
+from atlas.engine.fetching import load_blocks
 from atlas.kernels import BlockFault
 from atlas.planning.packing import ALONE
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.cache import BlockCache
-    from atlas.engine.reading import Targets
+    from atlas.engine.fetching import Targets
     from atlas.engine.tables import ChunkTable, Source
     from atlas.format.registry import ArrayEntry
 

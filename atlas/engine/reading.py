@@ -5,75 +5,29 @@ Damage is found here and named with its file, dataset and array. What was not fl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas import kernels
+from atlas.engine.fetching import Found, Targets, load_blocks
 from atlas.engine.text import read_text
 from atlas.engine.threads import run_all, thread_count
-from atlas.errors import CorruptStoreError
-from atlas.kernels import BlockFault, BlockTable, Pieces
-from atlas.planning.packing import SHARED, blocks_of_chunk
-from atlas.planning.pieces import Batch, coalesce, plan_batches, plan_pieces
+from atlas.kernels import BlockFault, Pieces
+from atlas.planning.packing import blocks_of_chunk
+from atlas.planning.pieces import Batch, plan_batches, plan_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from atlas.engine.tables import ChunkTable, Source
+    from atlas.engine.tables import ChunkTable
     from atlas.format.schema import ArraySchema
     from atlas.planning.regions import Region
 
-__all__ = ["Targets", "load_blocks", "read_boxes"]
-
-_SMALL_BLOCK = 2 * SHARED
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """The arrays that are read, all of one schema."""
-
-    array: str
-    """Array name, for messages."""
-    schema: ArraySchema
-    """Their schema."""
-    ids: NDArray[np.int64]
-    """Dataset id of each."""
-    generations: NDArray[np.int64]
-    """Generation of each."""
-    name_of: Callable[[int], str]
-    """Dataset name of an id, for messages."""
-
-    def damage(self, source: Source, reason: str, target: int) -> CorruptStoreError:
-        """Return the error for damage met while reading the array number `target`."""
-        dataset = self.name_of(int(self.ids[target]))
-        return CorruptStoreError(
-            f"{source.name} is damaged ({reason}): array {self.array!r} of dataset {dataset!r} cannot be read; "
-            "restore the file from a copy",
-            key=source.name,
-            dataset=dataset,
-            array=self.array,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Chunks of one source, in columns."""
-
-    source: Source
-    """Where their blocks are."""
-    block: NDArray[np.int64]
-    """Block in which each begins."""
-    place: NDArray[np.int64]
-    """Byte of that block at which it begins."""
-    chunk: NDArray[np.int64]
-    """Row in the region."""
-    target: NDArray[np.int64]
-    """Row in the result."""
+__all__ = ["read_boxes"]
 
 
 def read_boxes(tables: Sequence[ChunkTable], targets: Targets, region: Region) -> NDArray[Any]:
@@ -100,7 +54,7 @@ def read_boxes(tables: Sequence[ChunkTable], targets: Targets, region: Region) -
             kernels.fill_boxes(out, bits, chunk, target, region.geometry)
     for part in found:
         if text:
-            read_text(part, targets, region, out, load_blocks)
+            read_text(part, targets, region, out)
         else:
             _read_pieces(part, targets, region, out)
     return out.view(schema.memory_dtype)
@@ -149,24 +103,6 @@ def _find(tables: Sequence[ChunkTable], targets: Targets, region: Region) -> tup
                 columns = (block, place, chunk, target)
             found.append(Found(table.sources[index], columns[0], columns[1].astype(np.int64), *columns[2:]))
     return found, constants
-
-
-def load_blocks(source: Source, blocks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], BlockTable]:
-    """Read the stored bytes of `blocks` (ascending) and return them with their table within the buffer."""
-    table = source.blocks
-    offset, stored = table.offset[blocks], table.stored[blocks]
-    ranges = coalesce(offset, stored)
-    buffer = np.empty(ranges.size, np.uint8)
-    source.read_into(ranges.offset, ranges.length, buffer, ranges.place)
-    return buffer, BlockTable(
-        ranges.within,
-        stored,
-        table.raw[blocks],
-        table.codec[blocks],
-        table.filter[blocks],
-        table.itemsize[blocks],
-        table.checksum[blocks],
-    )
 
 
 def _read_pieces(found: Found, targets: Targets, region: Region, out: NDArray[Any]) -> None:

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.engine.across import Fleet, read_across, read_stacked
 from atlas.engine.cache import BlockCache
 from atlas.engine.committing import Committer
 from atlas.engine.compaction import compact_array
 from atlas.engine.cutting import cut_chunks
 from atlas.engine.datasets import Datasets
+from atlas.engine.fetching import Targets
 from atlas.engine.incoming import as_cells
 from atlas.engine.journal import Journal, unique_name
 from atlas.engine.locks import Gate, renew_in_children
 from atlas.engine.lone import LoneChunks, is_lone
-from atlas.engine.reading import Targets, read_boxes
+from atlas.engine.reading import read_boxes
 from atlas.engine.stacking import stage_stack
 from atlas.engine.staging import Staging
 from atlas.engine.statistics import array_statistics
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.catalog import Catalog
-    from atlas.engine.datasets import Arrays, DatasetState
+    from atlas.engine.datasets import DatasetState
     from atlas.format.attributes import AttributeKey
     from atlas.format.registry import ArrayEntry
     from atlas.format.schema import ArraySchema
@@ -331,63 +333,29 @@ class Session:
         out: NDArray[Any] = self._read_group(array, entry.schema, [state.identity], [entry.generation], corner, count)
         return out.reshape(count)
 
-    def _look_up(self, array: str, names: Sequence[str]) -> tuple[list[str], Arrays]:
+    def _look_up(self, array: str, names: Sequence[str]) -> Fleet:
         if isinstance(names, str):
             raise InvalidTypeError(f"dataset_names is a sequence of names, not the text {names!r}; write [{names!r}]")
         wanted = list(names)
         if not wanted:
             raise InvalidValueError("dataset_names is empty; name at least one dataset")
         with self.lock:
-            return wanted, self.datasets.arrays(array, wanted)
+            arrays = self.datasets.arrays(array, wanted)
+            if (arrays.entry < 0).all() and array not in self.datasets.array_names():
+                raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
+        return Fleet(array, wanted, arrays)
 
     def read_across(
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> list[NDArray[Any] | None]:
         """Read the same box of one array from many datasets, None where one lacks it."""
-        wanted, arrays = self._look_up(array, names)
-        if (arrays.entry < 0).all() and array not in self.datasets.array_names():
-            raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
-        out: list[NDArray[Any] | None] = [None] * len(wanted)
-        groups = []
-        for group in arrays.groups():
-            try:
-                groups.append((group, check_region(group[0].shape, start, shape)))
-            except InvalidValueError as error:
-                raise InvalidValueError(f"array {array!r} of dataset {wanted[int(group[1][0])]!r}: {error}") from error
-        for (schema, at, generations), (corner, count) in groups:
-            boxes = self._read_group(array, schema, arrays.ids[at], generations, corner, count)
-            for position, box in zip(at.tolist(), boxes, strict=True):
-                out[position] = box if isinstance(box, np.ndarray) else np.asarray(box, boxes.dtype)
-        return out
+        return read_across(self._look_up(array, names), start, shape, self._read_group)
 
     def read_stacked(
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any]:
         """Read the same box of one array from many datasets as one array (N, *box)."""
-        wanted, arrays = self._look_up(array, names)
-        if (arrays.entry < 0).any():
-            name = wanted[int(np.argmax(arrays.entry < 0))]
-            what = f"has no array {array!r}" if self.datasets.exists(name) else "is not in the store"
-            raise ArrayNotFoundError(f"dataset {name!r} {what}")
-        groups = list(arrays.groups())
-        first = groups[0][0]
-        for schema, at, _ in groups[1:]:
-            for what, mine, other in (
-                ("shape", schema.shape, first.shape),
-                ("dtype", schema.datatype.name, first.datatype.name),
-            ):
-                if mine != other:
-                    raise InvalidValueError(
-                        f"array {array!r} is of {what} {mine} in dataset {wanted[int(at[0])]!r} and of {other} in "
-                        "others, which cannot be stacked; read it with read_array_across"
-                    )
-        corner, count = check_region(first.shape, start, shape)
-        if len(groups) == 1:
-            return self._read_group(array, first, arrays.ids, groups[0][2], corner, count)
-        out: NDArray[Any] = np.empty((len(wanted), *count), first.memory_dtype)
-        for schema, at, generations in groups:
-            out[at] = self._read_group(array, schema, arrays.ids[at], generations, corner, count)
-        return out
+        return read_stacked(self._look_up(array, names), start, shape, self._read_group)
 
     def array_stats(self, dataset: str, array: str) -> dict[str, Any] | None:
         """Return the statistics of an array as of the last flush."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.reading import load_blocks
 from atlas.engine.text import NO_CELL, cell_of_chunk
 from atlas.planning.regions import chunk_cells
 
@@ -59,7 +58,7 @@ def _text_extremes(table: ChunkTable, at: NDArray[np.int64], schema: ArraySchema
         if table.rows.block[row] < 0:
             low = high = schema.fill_bits.decode()
         else:
-            low, high = cell_of_chunk(table, row, count, positions, load_blocks)
+            low, high = cell_of_chunk(table, row, count, positions)
         lows.append(low)
         highs.append(high)
     return min(lows, default=None), max(highs, default=None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
+from atlas.engine.fetching import load_blocks
 from atlas.engine.threads import run_all, thread_count
 from atlas.errors import CorruptStoreError, InvalidTypeError
 from atlas.format.attributes import recover_text
@@ -15,17 +16,14 @@ from atlas.kernels import BlockFault, Pieces
 from atlas.planning.pieces import Batch, plan_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from atlas.engine.reading import Found, Targets
-    from atlas.engine.tables import ChunkTable, Source
-    from atlas.kernels import BlockTable
+    from atlas.engine.fetching import Found, Targets
+    from atlas.engine.tables import ChunkTable
     from atlas.planning.regions import Region
-
-    Loader = Callable[[Source, NDArray[np.int64]], tuple[NDArray[np.uint8], BlockTable]]
 
 __all__ = ["as_text", "cell_of_chunk", "encode_cells", "read_text", "text_statistics"]
 
@@ -72,7 +70,7 @@ def text_statistics(cells: list[str], fill: str | None) -> tuple[int, int, int]:
     return len(cells) - len(values), cells.index(min(values)), cells.index(max(values))
 
 
-def read_text(found: Found, targets: Targets, region: Region, out: NDArray[Any], load: Loader) -> None:
+def read_text(found: Found, targets: Targets, region: Region, out: NDArray[Any]) -> None:
     """Set the boxes of the string chunks `found` in `out`, (N, *box) of objects."""
     order = np.argsort(found.block, kind="stable")
     block, chunk, target = found.block[order], found.chunk[order], found.target[order]
@@ -86,7 +84,7 @@ def read_text(found: Found, targets: Targets, region: Region, out: NDArray[Any],
         mine = slice(batch.first, batch.stop)
         wanted = np.searchsorted(batch.blocks, block[mine])
         try:
-            buffer, table = load(found.source, batch.blocks)
+            buffer, table = load_blocks(found.source, batch.blocks)
             begins = np.cumsum(table.raw) - table.raw
             raw = np.empty(int(table.raw.sum()), np.uint8)
             kernels.decode_blocks(buffer, table, raw, begins)
@@ -136,14 +134,14 @@ def _strings(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any
     return values
 
 
-def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[int], load: Loader) -> list[str]:
+def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[int]) -> list[str]:
     """Return the strings at `positions` in the chunk of that row, which has so many cells.
 
     Raises `CorruptStoreError` where the chunk's block is damaged.
     """
     source = table.sources[int(table.source[row])]
     try:
-        buffer, blocks = load(source, table.rows.block[row : row + 1])
+        buffer, blocks = load_blocks(source, table.rows.block[row : row + 1])
         raw = kernels.decode_block(buffer, blocks, 0)
         bounds = np.empty(cells + 1, np.int64)
         place = table.rows.place[row : row + 1].astype(np.int64)

@@ -50,7 +50,7 @@ WRONG = {
     "dataset exists": (lambda s, v: s.create_dataset("d"), FileExistsError, "'d'"),
     "array exists": (lambda s, v: v.define_array("t", "int8", [], []), FileExistsError, "'t'"),
     "open missing": (lambda s, v: s.open_dataset("e"), KeyError, "'e'"),
-    "open a number": (lambda s, v: s.open_dataset(1), KeyError, "1"),
+    "open a number": (lambda s, v: s.open_dataset(1), TypeError, "1"),
     "delete missing": (lambda s, v: s.delete_dataset("e"), KeyError, "'e'"),
     "to_xarray missing": (lambda s, v: s.to_xarray("e"), KeyError, "'e'"),
     "delete array missing": (lambda s, v: v.delete_array("x"), KeyError, "'x'"),

@@ -11,6 +11,7 @@ from atlas.errors import (
     DatasetExistsError,
     DatasetNotFoundError,
     InvalidNameError,
+    InvalidTypeError,
 )
 from atlas.format.registry import Changes, RowBatch
 from atlas.format.schema import make_schema
@@ -47,8 +48,9 @@ def test_datasets_are_found_committed_or_not(datasets):
     assert [datasets.exists(name) for name in "abcdx"] == [True, False, True, True, False]
     with pytest.raises(DatasetNotFoundError, match="no dataset 'b'"):
         datasets.state("b")
-    with pytest.raises(DatasetNotFoundError):
-        datasets.state(5)
+    for name in (5, None, ["a"]):
+        with pytest.raises(InvalidTypeError, match="a dataset name is text"):
+            datasets.state(name)
     assert datasets.pending
     commit(datasets)
     assert (datasets.names(), datasets.pending) == (["a", "c", "d"], False)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.engine.encoding import PendingChunk
-from atlas.engine.reading import Targets, read_boxes
+from atlas.engine.fetching import Targets
+from atlas.engine.reading import read_boxes
 from atlas.engine.staging import Staging
 from atlas.engine.tables import ChunkTable, load_segment
 from atlas.format.schema import make_schema
