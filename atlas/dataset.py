@@ -140,9 +140,9 @@ class DatasetView:
         """Return `{"row_count", "null_count", "min", "max"}` as of the last flush.
 
         `row_count` is the product of the shape. `null_count` counts the cells that equal the fill value (NaN equals
-        NaN) and those never written. `min` and `max` leave these and NaN out; they are int, float or str (timestamps:
-        int nanoseconds), None where nothing is left. None before the first flush, for a missing array and for one that
-        was never written.
+        NaN) and those of chunks never written. `min` and `max` leave these and NaN out; they are int,
+        float or str (timestamps: int nanoseconds), None where nothing is left. None before the first flush, for a
+        missing array and for one that was never written.
 
         >>> store = atlas.Atlas.create(path)
         >>> dataset = store.create_dataset("monday")

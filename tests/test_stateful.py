@@ -50,8 +50,8 @@ SMALL_LIMITS = [
     (pieces, "_BATCH", 128), (pieces, "_SHARE", 32), (pieces, "_GAP", 8),
     (encoding, "_TASK", 64), (encoding, "_LOT", 128), (reading, "_SMALL_BLOCK", 64),
     (schedule, "PAGE_ROWS", 2), (schedule, "_SMALL", 0), (schedule, "_MOST_COMMITS", 3),
-    (session, "_RAW_BUDGET", 200), (session, "_ENCODED_BUDGET", 400),
-    (cutting, "_LOT", 64), (cutting, "_BORROWED", 200),
+    (session, "RAW_BUDGET", 200), (session, "_ENCODED_BUDGET", 400),
+    (cutting, "_LOT", 64), (cutting, "RAW_BUDGET", 200),
     (compaction, "_LOT", 64), (compaction, "_WAITING", 128),
 ]  # fmt: skip
 

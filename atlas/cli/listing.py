@@ -117,7 +117,7 @@ def show_lines(view: DatasetView) -> Iterator[str]:
         yield wrapped(f":{key} = ", value_text(value), 2)
     yield "statistics:"
     rows = [_statistics_row(view, name, meta, attributes.markers.get(name)) for name, meta in metas.items()]
-    yield from table_lines(("variable", "cells", "missing", "min", "max"), rows, indent=2)
+    yield from table_lines(("variable", "cells", "nulls", "min", "max"), rows, indent=2)
     yield "}"
 
 

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from atlas.format.registry import ArrayEntry
     from atlas.planning.regions import Region
 
-__all__ = ["cut_chunks"]
+__all__ = ["RAW_BUDGET", "cut_chunks"]
 
 _LOT = 16 << 20
 """Bytes of chunks that are cut at a time."""
-_BORROWED = 32 << 20
-"""A single chunk of more bytes is not copied: it is more than may wait, and so is encoded before the write returns."""
+RAW_BUDGET = 32 << 20
+"""Bytes of chunks that may wait before they are encoded. A single chunk of more is encoded before the write returns,
+and so need not be copied."""
 
 
 def cut_chunks(
@@ -35,7 +36,7 @@ def cut_chunks(
     `bases` holds the present cells of the chunks covered only in part, by row of the region; they are written to.
     """
     if len(region.chunk) == 1 and not bases:
-        borrowed = cells.nbytes > _BORROWED and cells.flags.c_contiguous
+        borrowed = cells.nbytes > RAW_BUDGET and cells.flags.c_contiguous
         own = cells.reshape(-1) if borrowed else np.array(cells, order="C", subok=False).reshape(-1)
         yield int(region.chunk[0]), PendingChunk(entry.schema, entry.generation, own)
         return

@@ -15,7 +15,7 @@ from atlas.engine.across import Fleet, read_across, read_stacked
 from atlas.engine.cache import BlockCache
 from atlas.engine.committing import Committer
 from atlas.engine.compaction import compact_array
-from atlas.engine.cutting import cut_chunks
+from atlas.engine.cutting import RAW_BUDGET, cut_chunks
 from atlas.engine.datasets import Datasets
 from atlas.engine.fetching import Targets
 from atlas.engine.incoming import as_cells
@@ -60,8 +60,6 @@ __all__ = ["Session"]
 _log = logging.getLogger("atlas")
 
 _log = logging.getLogger("atlas.engine")
-_RAW_BUDGET = 32 << 20
-"""Bytes of chunks that wait before they are encoded."""
 _ENCODED_BUDGET = 64 << 20
 """Bytes of encoded blocks held in memory before they are spilled."""
 
@@ -253,7 +251,7 @@ class Session:
         return bases
 
     def _bound_memory(self) -> None:
-        if sum(staging.raw_bytes for staging in self._staging.values()) <= _RAW_BUDGET:
+        if sum(staging.raw_bytes for staging in self._staging.values()) <= RAW_BUDGET:
             return
         for staging in self._staging.values():
             staging.encode()

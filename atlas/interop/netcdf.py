@@ -42,8 +42,7 @@ def open_netcdf(
 
     `chunks` gives chunk lengths by dimension; those of dimensions that the file lacks are ignored. A variable that
     has no such dimension is in one piece up to 64 MiB, and cut along its dimensions beyond. `drop` names variables to
-    leave out. `raw` leaves packed values, missing values and times as they lie in the file; else missing cells of
-    floats are NaN, which is their `_FillValue` then.
+    leave out. `raw` leaves packed values, missing values and times as they lie in the file.
 
     Raises what netCDF4 and xarray raise for files they cannot read.
     """
@@ -58,16 +57,7 @@ def open_netcdf(
             drop_variables=list(drop) or None,
             cache=False,
         ) as ds:
-            yield _cut(_marked(ds), path, chunks or {})
-
-
-def _marked(ds: xr.Dataset) -> xr.Dataset:
-    """Give variables whose missing cells xarray has made NaN that fill value, so that statistics count them."""
-    for variable in ds.variables.values():
-        decoded = variable.encoding.keys() & {"_FillValue", "missing_value"}
-        if variable.dtype.kind == "f" and decoded:
-            variable.attrs.setdefault("_FillValue", variable.dtype.type("nan"))
-    return ds
+            yield _cut(ds, path, chunks or {})
 
 
 def _cut(ds: xr.Dataset, path: Path, chunks: Mapping[str, int]) -> xr.Dataset:

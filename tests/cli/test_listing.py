@@ -44,7 +44,7 @@ def test_show_in_the_manner_of_ncdump(run, store):
         "  timestamp_nanoseconds time()\n"
         "      // one chunk, coordinate\n"
         "  float32 t(y, x)\n"
-        "      // one chunk, fill nan\n"
+        "      // one chunk\n"
         '      t:units = "K"\n'
         '      t:long_name = "temperature"\n'
         "  string station()\n"
@@ -53,11 +53,11 @@ def test_show_in_the_manner_of_ncdump(run, store):
         '  :title = "month 1"\n'
         "  :run = 7\n"
         "statistics:\n"
-        "  variable  cells  missing         min         max\n"
-        "  x             4        0           0           3\n"
-        "  time          1        0  2024-01-01  2024-01-01\n"
-        "  t            12        1           2          12\n"
-        '  station       1        0   "De Bilt"   "De Bilt"\n'
+        "  variable  cells  nulls         min         max\n"
+        "  x             4      0           0           3\n"
+        "  time          1      0  2024-01-01  2024-01-01\n"
+        "  t            12      0           2          12\n"
+        '  station       1      0   "De Bilt"   "De Bilt"\n'
         "}\n"
     )
 
@@ -75,7 +75,7 @@ def test_show_of_odd_datasets(run, tmp_path):
     out = run("show", tmp_path / "s", "odd").stdout
     assert "  x = 4, 5  // arrays differ\n" in out
     assert "// chunks of (3,), fill -1.5\n" in out
-    assert "never.written      4      all    -    -\n" in out
+    assert "never.written      4    all    -    -\n" in out
     assert ':note = "two\\nlines, and many' in out
     assert ":values = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, … 100 values]\n" in out
     assert ":on = true\n" in out

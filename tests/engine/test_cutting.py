@@ -58,7 +58,7 @@ def test_chunks_do_not_share_memory_with_what_was_written():
 
 
 def test_a_single_huge_chunk_is_borrowed(monkeypatch):
-    monkeypatch.setattr(cutting, "_BORROWED", 100)
+    monkeypatch.setattr(cutting, "RAW_BUDGET", 100)
     cells = np.arange(30, dtype="i4")
     (pending,) = cut(cells, make_schema("int32", ["x"], [30]), (0,)).values()
     assert np.shares_memory(pending.cells, cells)

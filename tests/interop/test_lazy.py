@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 
 import dask.array as da
 import numpy as np
@@ -84,10 +83,7 @@ def test_arithmetic_is_lazy_and_reads_each_chunk_once(reads):
 
 def test_a_million_chunks_cost_one_layer():
     view = Ones()
-    lazy(view, (2,), (1,))
-    begin = time.perf_counter()
     array = lazy(view, (1000, 1000, 3), (1, 1, 3))
-    assert time.perf_counter() - begin < 0.5
     assert array.npartitions == 1_000_000
     assert len(array.dask.layers) == 1
     assert not next(iter(array.dask.layers.values())).is_materialized()
