@@ -10,6 +10,7 @@ import numpy as np
 
 from atlas import interop
 from atlas.dataset import DatasetView
+from atlas.engine.description import describe
 from atlas.engine.encoding import CODECS, FILTERS
 from atlas.engine.journal import Journal, StoreConfig
 from atlas.engine.session import Session
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from atlas.engine.description import StoreDescription
     from atlas.format.schema import ArraySchema
     from atlas.storage import Storage
 
@@ -166,6 +168,14 @@ class Atlas:
     def dataset_exists(self, name: str) -> bool:
         """Return whether there is a dataset of that name."""
         return self._session.datasets.exists(name)
+
+    def describe(self) -> StoreDescription:
+        """Return what the store, as last flushed, holds and what each array takes on disk; reads no values.
+
+        >>> atlas.Atlas.create(path).describe().codec
+        'zstd'
+        """
+        return describe(self._session)
 
     # xarray
 

@@ -12,7 +12,7 @@ from atlas import Atlas, __version__
 from atlas.cli.demo import run_demo
 from atlas.cli.ingest import SUFFIXES, Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
-from atlas.cli.listing import describe_store, info_lines, ls_lines, show_lines
+from atlas.cli.listing import info_lines, ls_lines, show_lines
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
 from atlas.interop.netcdf import check_netcdf
 
@@ -120,7 +120,7 @@ def create(
 
 
 def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
-    found = describe_store(store)
+    found = store.describe()
     click.echo(
         f"stored {count_text(outcome.stored, 'dataset')} in {seconds:.1f} s; the store holds {found.datasets:,}: "
         f"{size_text(found.raw)} of arrays in {size_text(found.stored)}"

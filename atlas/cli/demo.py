@@ -14,7 +14,7 @@ import numpy as np
 from atlas import Atlas
 from atlas.cli.ingest import Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
-from atlas.cli.listing import describe_store, ls_lines, show_lines
+from atlas.cli.listing import ls_lines, show_lines
 from atlas.errors import AtlasError, MissingExtraError, StorageError
 from atlas.interop.netcdf import check_netcdf
 
@@ -63,7 +63,7 @@ def run_demo(folder: Path | None) -> None:
     outcome = ingest(store, samples, files, _READING)
     if outcome.failed:
         raise AtlasError(f"{outcome.failed} of {count_text(len(files), 'file')} not stored")
-    found = describe_store(store)
+    found = store.describe()
     click.echo(
         f"stored {count_text(outcome.stored, 'dataset')} in {time.perf_counter() - begun:.1f} s "
         f"(a first run compiles the kernels): {size_text(found.raw)} of arrays in {size_text(found.stored)}"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.cli.layout import count_text, size_text, table_lines, value_text, wrapped
-from atlas.engine.description import describe
 from atlas.format.dtypes import DATATYPES
 from atlas.interop.attrs import sort_attributes
 from atlas.interop.times import restored_dtype, restored_times
@@ -19,16 +18,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atlas import Atlas, DatasetView
-    from atlas.engine.description import StoreDescription
 
-__all__ = ["describe_store", "info_lines", "ls_lines", "show_lines"]
+__all__ = ["info_lines", "ls_lines", "show_lines"]
 
 _LONGEST_TEXT = 24
-
-
-def describe_store(store: Atlas) -> StoreDescription:
-    """Return what `store` holds and takes on disk."""
-    return describe(store._session)  # noqa: SLF001 - the command line is a part of the package
 
 
 def ls_lines(store: Atlas, pattern: str | None, *, long: bool) -> Iterator[str]:
@@ -51,7 +44,7 @@ def _raw_size(meta: dict[str, Any]) -> int:
 
 def info_lines(store: Atlas) -> Iterator[str]:
     """Yield what the store is and what each array takes."""
-    found = describe_store(store)
+    found = store.describe()
     segments = sum(array.segments for array in found.arrays)
     facts = {
         "store": found.place,
