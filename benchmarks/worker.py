@@ -1,38 +1,104 @@
-"""One engine in a process of its own: an operation a line on standard input, an answer a line on standard output."""
+"""One engine in a process of its own: an operation a line on standard input, an answer a line on standard output.
+
+Answers hold seconds, a digest of the values, the memory that the operation took at its peak over what the process held
+before, and the bytes on disk after it. What fails is an answer too.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import json
 import resource
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
+from typing import Any
 
-from benchmarks.engines import ENGINES, bytes_on_disk
-from benchmarks.workloads import WORKLOADS
+from benchmarks.engines import Unsupported, make
+from benchmarks.engines.base import Engine, digest
+from benchmarks.operations import OPERATIONS
+from benchmarks.workloads import Workload, located
 
 __all__ = ["main"]
 
 
-def main() -> None:
-    """Serve operations until standard input ends."""
-    engine_name, workload_name, fraction = sys.argv[1:4]
+def _status(field: str) -> int | None:
+    """A field of this process's status in KiB; None where the system has no such file."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith(field + ":")), None)
+
+
+def _begin_peak() -> int | None:
+    """Forget the largest memory so far and return what is held now, in KiB."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return _status("VmRSS")
+
+
+def _peak_since(held: int | None) -> int:
+    largest = _status("VmHWM")
+    if held is None or largest is None:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return max(0, largest - held)
+
+
+def _bytes_on_disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _run(engine: Engine, operation: str) -> dict[str, Any]:
+    getattr(engine, f"prepare_{operation}", lambda: None)()
+    gc.collect()
+    held = _begin_peak()
+    started = time.perf_counter()
+    values = getattr(engine, operation)()
+    seconds = time.perf_counter() - started
+    peak = _peak_since(held)
+    if values is None:
+        values = getattr(engine, f"check_{operation}", list)()
+    answer = {"seconds": seconds, "peak_kib": peak, "digest": digest(values)}
+    if operation in {"write", "write_each"}:
+        answer["bytes"] = _bytes_on_disk(engine.path)
+    return answer
+
+
+def _answer(what: dict[str, Any]) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def _serve(engine_name: str, work: Workload) -> None:
     with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as folder:
-        engine = ENGINES[engine_name](WORKLOADS[workload_name].scaled(float(fraction)), Path(folder))
-        print(json.dumps({"ready": True}), flush=True)
+        try:
+            engine = make(engine_name, work, Path(folder))
+        except Unsupported as error:
+            _answer({"unsupported": str(error)})
+            return
+        operations = [operation for operation in OPERATIONS if hasattr(engine, operation)]
+        _answer({"operations": operations, "versions": engine.versions})
         for line in sys.stdin:
-            operation = line.strip()
-            started = time.perf_counter()
-            values = getattr(engine, operation)()
-            seconds = time.perf_counter() - started
-            digest = hashlib.sha256()
-            for array in values or []:
-                digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            answer = {"seconds": seconds, "digest": digest.hexdigest(), "peak_kib": peak}
-            print(json.dumps(answer | {"bytes": bytes_on_disk(Path(folder))}), flush=True)
+            try:
+                _answer(_run(engine, line.strip()))
+            except Exception as error:  # noqa: BLE001 - the other engines go on
+                traceback.print_exc()
+                _answer({"error": f"{type(error).__name__}: {error}"})
+
+
+def main() -> None:
+    """Serve operations until standard input ends; with `--first`, do one read and print the digest of its values."""
+    if sys.argv[1] == "--first":
+        what = json.loads(sys.argv[2])
+        work = {key: tuple(value) if isinstance(value, list) else value for key, value in what["work"].items()}
+        print(digest(make(what["engine"], Workload(**work), Path(what["folder"])).read_one()))
+        return
+    engine, workload, fraction, samples = sys.argv[1:5]
+    _serve(engine, located(workload, float(fraction), samples))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""The data: float32 noise, the same for every engine. Pure NumPy."""
+"""The data, the same for every engine, and the boxes that are read. Pure NumPy: every environment imports this."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Any
 
     from numpy.typing import NDArray
 
-__all__ = ["WORKLOADS", "Workload"]
+__all__ = ["WORKLOADS", "Workload", "located"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Workload:
     arrays: int
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None = None
+    kind: str = "noise"
+    """"noise" (float32), "strings", or "real" (float32, from `source`)."""
+    source: str | None = None
+    """Where `samples` has put the values of a real one."""
 
     @property
     def names(self) -> list[str]:
@@ -38,23 +44,54 @@ class Workload:
         return [f"axis{at}" for at in range(len(self.shape))]
 
     @property
+    def chunk(self) -> tuple[int, ...]:
+        """Shape of a chunk of one array."""
+        return self.chunks or self.shape
+
+    @property
     def quarter(self) -> tuple[int, ...]:
         """Shape of the box at the origin that slice reads take: a quarter of each dimension."""
         return tuple(max(1, length // 4) for length in self.shape)
 
     @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * 4 * self.arrays * self.datasets
+    def box(self) -> tuple[slice, ...]:
+        return tuple(slice(0, length) for length in self.quarter)
 
-    def data(self) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
-        """Every dataset with its arrays; the same values in every process."""
-        for at, name in enumerate(self.names):
-            source = np.random.default_rng([7, at])
-            yield name, {v: source.standard_normal(self.shape, np.float32) for v in self.variables}
+    @property
+    def one(self) -> int:
+        """The dataset that single reads take."""
+        return min(3, self.datasets - 1)
+
+    @property
+    def per_block(self) -> int:
+        """Datasets of which one chunk each makes a block of about 128 KiB: how engines of one large array chunk it."""
+        return min(self.datasets, max(1, 2**17 // (4 * prod(self.chunk))))
+
+    def data(self) -> dict[str, NDArray[Any]]:
+        """Every variable as (datasets, *shape), the same values in every process: float32, or str in object arrays."""
+        if self.kind == "real":
+            assert self.source is not None
+            with np.load(self.source) as file:
+                return {variable: file[variable] for variable in self.variables}
+        return {variable: self._made(at) for at, variable in enumerate(self.variables)}
+
+    def _made(self, at: int) -> NDArray[Any]:
+        source = np.random.default_rng([7, at])
+        shape = (self.datasets, *self.shape)
+        if self.kind == "noise":
+            return source.standard_normal(shape, np.float32)
+        words = np.array([f"{kind} {n}" for kind in ("buoy", "drifter", "station", "océan") for n in range(200)], object)
+        return words[source.integers(0, len(words), shape)]
 
     def scaled(self, fraction: float) -> Workload:
-        """The same with fewer datasets."""
-        return Workload(self.name, max(10, int(self.datasets * fraction)), self.arrays, self.shape, self.chunks)
+        """The same with fewer datasets, though not fewer than 10."""
+        if self.kind == "real":
+            return self
+        return replace(self, datasets=min(self.datasets, max(10, int(self.datasets * fraction))))
+
+    def __str__(self) -> str:
+        chunks = f" in chunks {self.chunks}" if self.chunks else ""
+        return f"{self.name}: {self.datasets:,} x {self.arrays} x {self.shape}{chunks}"
 
 
 WORKLOADS = {
@@ -64,5 +101,14 @@ WORKLOADS = {
         Workload("profile", 1000, 4, (50, 168)),
         Workload("gridded", 60, 3, (100, 100, 48), (50, 50, 24)),
         Workload("tiny", 20_000, 2, (20,)),
+        Workload("strings", 1000, 2, (50,), kind="strings"),
+        Workload("nemo", 3, 3, (330, 360), kind="real"),
+        Workload("casts", 48, 2, (40,), kind="real"),
     )
 }
+
+
+def located(name: str, fraction: float, samples: Path | str) -> Workload:
+    """The workload of that name, scaled, with its values found in the folder `samples`."""
+    workload = WORKLOADS[name].scaled(fraction)
+    return replace(workload, source=str(Path(samples) / f"{name}.npz")) if workload.kind == "real" else workload

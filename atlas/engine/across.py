@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.datasets import Arrays
+    from atlas.format.registry import ArrayEntry
     from atlas.format.schema import ArraySchema
 
 __all__ = ["Fleet", "read_across", "read_stacked"]
@@ -49,8 +50,21 @@ class ReadGroup(Protocol):
         """Read."""
 
 
+class ReadOne(Protocol):
+    """Reads a box of the array of one dataset."""
+
+    def __call__(
+        self, array: str, identity: int, entry: ArrayEntry, start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any]:
+        """Read."""
+
+
 def read_across(
-    fleet: Fleet, start: Sequence[int] | None, shape: Sequence[int] | None, read_group: ReadGroup
+    fleet: Fleet,
+    start: Sequence[int] | None,
+    shape: Sequence[int] | None,
+    read_group: ReadGroup,
+    read_one: ReadOne,
 ) -> list[NDArray[Any] | None]:
     """Return the box of each array, None where a dataset or its array is missing."""
     out: list[NDArray[Any] | None] = [None] * len(fleet.names)
@@ -62,6 +76,11 @@ def read_across(
             name = fleet.names[int(group[1][0])]
             raise InvalidValueError(f"array {fleet.array!r} of dataset {name!r}: {error}") from error
     for (schema, at, generations), (corner, count) in groups:
+        if len(at) == 1:
+            # Fleets of profiles have a length each; read one by one they still share decoded blocks, by the cache.
+            entry = fleet.arrays.entries[int(fleet.arrays.entry[at[0]])]
+            out[int(at[0])] = read_one(fleet.array, int(fleet.arrays.ids[at[0]]), entry, start, shape)
+            continue
         boxes = read_group(fleet.array, schema, fleet.arrays.ids[at], generations, corner, count)
         for position, box in zip(at.tolist(), boxes, strict=True):
             out[position] = box if isinstance(box, np.ndarray) else np.asarray(box, boxes.dtype)

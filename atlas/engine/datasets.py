@@ -78,15 +78,20 @@ class Arrays:
 
     def groups(self) -> Iterator[tuple[ArraySchema, NDArray[np.int64], NDArray[np.int64]]]:
         """Yield each distinct schema with the positions of its arrays and their generations."""
-        by_schema: dict[ArraySchema, list[int]] = {}
-        for index in np.unique(self.entry).tolist():
-            if index >= 0:
-                by_schema.setdefault(self.entries[index].schema, []).append(index)
-        generations = np.array([entry.generation for entry in self.entries], np.int64)
-        for schema, indices in by_schema.items():
-            single = len(indices) == 1
-            at = np.flatnonzero(self.entry == indices[0] if single else np.isin(self.entry, indices))
-            yield schema, at, generations[self.entry[at]]
+        at = np.flatnonzero(self.entry >= 0)
+        if not len(at):
+            return
+        schemas: dict[ArraySchema, int] = {}
+        schema = np.array([schemas.setdefault(entry.schema, len(schemas)) for entry in self.entries], np.int64)
+        generation = np.array([entry.generation for entry in self.entries], np.int64)
+        entry = self.entry[at]
+        group = schema[entry]
+        # Sorted once: fleets of profiles may have as many schemas as datasets.
+        order = np.argsort(group, kind="stable") if (group != group[0]).any() else np.arange(len(at))
+        cuts = np.flatnonzero(np.diff(group[order])) + 1
+        distinct = list(schemas)
+        for some in np.split(order, cuts):
+            yield distinct[int(group[some[0]])], at[some], generation[entry[some]]
 
 
 class Datasets:
@@ -181,7 +186,10 @@ class Datasets:
         """Look one array up in many datasets."""
         catalog = self.catalog
         row_of = catalog.row_of
-        rows = np.array([row_of.get(name, -1) for name in names], np.int64)
+        try:
+            rows = np.fromiter(map(row_of.__getitem__, names), np.int64, len(names))
+        except KeyError:
+            rows = np.array([row_of.get(name, -1) for name in names], np.int64)
         index, entries = catalog.entries_of(array)
         missing = rows < 0
         if len(catalog.ids):

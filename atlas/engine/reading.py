@@ -95,12 +95,11 @@ def _find(tables: Sequence[ChunkTable], targets: Targets, region: Region) -> tup
             constants.append((place[constant], chunk[constant], target[constant]))
             kept = ~constant
             block, place, source, chunk, target = block[kept], place[kept], source[kept], chunk[kept], target[kept]
-        for index in np.unique(source).tolist():
+        for index in np.unique(source).tolist() if len(table.sources) > 1 else [0] * bool(len(source)):
             mine = source == index
+            columns = (block, place, chunk, target)
             if not mine.all():
                 columns = (block[mine], place[mine], chunk[mine], target[mine])
-            else:
-                columns = (block, place, chunk, target)
             found.append(Found(table.sources[index], columns[0], columns[1].astype(np.int64), *columns[2:]))
     return found, constants
 

@@ -302,14 +302,14 @@ class Session:
                 if compactions == self._compactions:
                     raise
 
-    def _find_lone(self, array: str, state: DatasetState, entry: ArrayEntry) -> NDArray[Any] | None:
+    def _find_lone(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
         """Return the whole of a small committed array as a view of its cached block, None where that is not the way."""
         if array in self._staging:
             return None
-        known = self._lone.known(array, state.identity, entry)
+        known = self._lone.known(array, identity, entry)
         if known is not None or not is_lone(entry):
             return known
-        ids, generations = np.array([state.identity]), np.array([entry.generation])
+        ids, generations = np.array([identity]), np.array([entry.generation])
         return self._lone.find(self.table(array), Targets(array, entry.schema, ids, generations, self.datasets.name_of))
 
     def read_array(
@@ -321,15 +321,22 @@ class Session:
             entry = state.arrays.get(array)
             if entry is None:
                 return None
-            lone = self._find_lone(array, state, entry)
-        if lone is not None:
-            if start is None and shape is None:
-                return lone.copy()
-            corner, count = check_region(lone.shape, start, shape)
-            return lone[tuple([slice(s, s + n) for s, n in zip(corner, count, strict=True)])].copy()
-        corner, count = check_region(entry.schema.shape, start, shape)
-        out: NDArray[Any] = self._read_group(array, entry.schema, [state.identity], [entry.generation], corner, count)
-        return out.reshape(count)
+        return self._read_one(array, state.identity, entry, start, shape)
+
+    def _read_one(
+        self, array: str, identity: int, entry: ArrayEntry, start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any]:
+        """Read a box of one array."""
+        with self.lock:
+            lone = self._find_lone(array, identity, entry)
+        if lone is None:
+            corner, count = check_region(entry.schema.shape, start, shape)
+            out = self._read_group(array, entry.schema, [identity], [entry.generation], corner, count)
+            return out.reshape(count)
+        if start is None and shape is None:
+            return lone.copy()
+        corner, count = check_region(lone.shape, start, shape)
+        return lone[tuple([slice(s, s + n) for s, n in zip(corner, count, strict=True)])].copy()
 
     def _look_up(self, array: str, names: Sequence[str]) -> Fleet:
         if isinstance(names, str):
@@ -347,7 +354,7 @@ class Session:
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> list[NDArray[Any] | None]:
         """Read the same box of one array from many datasets, None where one lacks it."""
-        return read_across(self._look_up(array, names), start, shape, self._read_group)
+        return read_across(self._look_up(array, names), start, shape, self._read_group, self._read_one)
 
     def read_stacked(
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
