@@ -1,106 +1,119 @@
-"""`python -m benchmarks`: time the engines that are installed on the same work and print medians and ratios."""
+"""`python -m benchmarks`: set up the peers, time all engines on the same work, print, save and draw what came of it."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
-import statistics
-import subprocess
+import os
 import sys
+import tempfile
+import time
 from pathlib import Path
-from typing import Any
 
+from benchmarks import report
+from benchmarks.engines import ENGINES
+from benchmarks.environments import EnvironmentFailed, default_folder, interpreter
+from benchmarks.measuring import Effort, Row, link_package, measure
+from benchmarks.samples import extract
 from benchmarks.workloads import WORKLOADS
 
-OPERATIONS = ("write", "open_slice", "slice", "read_one")
-PACKAGES = {"atlas": "atlas", "netcdf": "netCDF4", "zarr": "zarr"}
+QUICK = Effort(fraction=0.05, runs=2, slow=0.7)
+WHOLE = Effort(fraction=1.0, runs=5, slow=6.0)
+FIRST_READS = frozenset({"first_read", "first_read_empty"})
 
 
-class Worker:
-    """An engine's process."""
-
-    def __init__(self, engine: str, workload: str, fraction: float) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker", engine, workload, str(fraction)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self._process.args} ended with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def run(self, operation: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(operation + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default: all")
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), metavar="ENGINE",
+                        help=f"of {', '.join(ENGINES)}; default: all")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the datasets, few runs: two minutes")
+    parser.add_argument("--runs", type=int, help="counted runs of every operation, three times that of short ones")
+    parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
+                        help="where the peers' environments are kept; default: %(default)s")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG (needs matplotlib)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables between the markers of that page")
+    arguments = parser.parse_args()
+    unknown = set(arguments.workloads) - set(WORKLOADS)
+    if unknown:
+        parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    return arguments
 
 
-def measure(workload: str, engines: list[str], runs: int, fraction: float) -> list[dict[str, Any]]:
-    """Rows of one workload. The first run of every operation warms up and is not counted."""
-    workers = {engine: Worker(engine, workload, fraction) for engine in engines}
-    rows = []
-    try:
-        for operation in OPERATIONS:
-            answers: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
-            for _ in range(runs + 1):
-                for engine, worker in workers.items():
-                    answers[engine].append(worker.run(operation))
-            digests = {answer["digest"] for each in answers.values() for answer in each}
-            if len(digests) != 1:
-                raise SystemExit(f"{workload}/{operation}: the engines return different values")
-            ours = statistics.median(answer["seconds"] for answer in answers[engines[0]][1:])
-            for engine, each in answers.items():
-                seconds = [answer["seconds"] for answer in each[1:]]
-                median = statistics.median(seconds)
-                rows.append(
-                    {
-                        "workload": workload,
-                        "operation": operation,
-                        "engine": engine,
-                        "median_ms": median * 1e3,
-                        "min_ms": min(seconds) * 1e3,
-                        "ratio": median / ours,
-                        "mib_on_disk": each[-1]["bytes"] / 2**20,
-                        "peak_mib": each[-1]["peak_kib"] / 2**10,
-                    }
-                )
-    finally:
-        for worker in workers.values():
-            worker.close()
-    return rows
+def _interpreters(engines: list[str], folder: Path, notes: list[str]) -> dict[str, str]:
+    """The Python of each engine; what cannot be set up is noted and left out."""
+    pythons: dict[str, str] = {}
+    made: dict[str | None, str | None] = {None: sys.executable}
+    for engine in engines:
+        environment = ENGINES[engine].environment
+        if environment not in made:
+            assert environment is not None
+            try:
+                made[environment] = interpreter(environment, folder)
+            except (EnvironmentFailed, OSError) as error:
+                notes.append(f"{environment} cannot be set up and is left out: {error}")
+                made[environment] = None
+        python = made[environment]
+        if python:
+            pythons[engine] = python
+    return pythons
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), help=", ".join(WORKLOADS))
-    parser.add_argument("--quick", action="store_true", help="a tenth of the datasets, two counted runs")
-    parser.add_argument("--runs", type=int, default=5, help="counted runs of every operation")
-    parser.add_argument("--json", type=Path, help="write the rows to this file as well")
-    arguments = parser.parse_args()
-    engines = [engine for engine, package in PACKAGES.items() if importlib.util.find_spec(package)]
-    rows = []
-    print("workload   operation   engine    median ms     min ms    ratio      MiB   peak")
-    for workload in arguments.workloads:
-        runs, fraction = (2, 0.1) if arguments.quick else (arguments.runs, 1.0)
-        for row in measure(workload, engines, runs, fraction):
-            rows.append(row)
-            print(
-                f"{row['workload']:10} {row['operation']:11} {row['engine']:8} {row['median_ms']:10.2f} "
-                f"{row['min_ms']:10.2f} {row['ratio']:8.1f} {row['mib_on_disk']:8.2f} {row['peak_mib']:6.0f}",
-                flush=True,
-            )
+    """Run it."""
+    arguments = _arguments()
+    chosen = QUICK if arguments.quick else WHOLE
+    effort = Effort(chosen.fraction, arguments.runs or chosen.runs, chosen.slow)
+    notes: list[str] = []
+    versions: dict[str, str] = {}
+    rows: list[Row] = []
+    loads = [os.getloadavg()[0]]
+    pythons = _interpreters(arguments.engines, arguments.environments, notes)
+    began = time.monotonic()
+    print(report.HEADING)
+    with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as name:
+        folder = Path(name)
+        package = link_package(folder)
+        skip: frozenset[str] = frozenset()
+        for workload in arguments.workloads or WORKLOADS:
+            problem = extract(workload, folder) if WORKLOADS[workload].kind == "real" else None
+            if problem:
+                notes.append(problem)
+                continue
+            found = measure(
+                workload, pythons, effort, samples=folder, package=package, skip=skip, note=notes.append,
+                versions=versions,
+            )  # fmt: skip
+            skip = FIRST_READS  # they hardly depend on the workload
+            rows += found
+            loads.append(os.getloadavg()[0])
+            print("\n".join(map(report.line, found)), flush=True)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    result = report.Report(
+        command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
+        machine=report.machine(),
+        load=(min(loads), max(loads)),
+        seconds=time.monotonic() - began,
+        fraction=effort.fraction,
+        versions=versions,
+        rows=rows,
+        notes=notes,
+    )
+    print("\n" + report.summary(rows))
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+        arguments.json.write_text(result.as_json())
+    if arguments.page:
+        report.insert(result, arguments.page)
+    if arguments.plot:
+        try:
+            from benchmarks.plot import draw  # noqa: PLC0415 - not every environment draws
+        except ImportError as error:
+            print(f"note: nothing is drawn: {error}", file=sys.stderr)
+        else:
+            draw(rows, arguments.plot)
+    if not all(row.agrees for row in rows):
+        sys.exit("the engines return different values")
 
 
 if __name__ == "__main__":

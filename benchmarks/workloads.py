@@ -80,7 +80,9 @@ class Workload:
         shape = (self.datasets, *self.shape)
         if self.kind == "noise":
             return source.standard_normal(shape, np.float32)
-        words = np.array([f"{kind} {n}" for kind in ("buoy", "drifter", "station", "océan") for n in range(200)], object)
+        words = np.array(
+            [f"{kind} {n}" for kind in ("buoy", "drifter", "station", "océan") for n in range(200)], object
+        )
         return words[source.integers(0, len(words), shape)]
 
     def scaled(self, fraction: float) -> Workload:

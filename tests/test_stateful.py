@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from atlas import Atlas, AtlasError
-from atlas.engine import compaction, cutting, encoding, reading, session
+from atlas.engine import compaction, cutting, encoding, session, stacking
 from atlas.planning import pieces, schedule
 from atlas.storage.memory import MemoryStorage
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
@@ -48,7 +48,7 @@ SMALL_LIMITS = [
     if name in vars(module)
 ] + [
     (pieces, "_BATCH", 128), (pieces, "_SHARE", 32), (pieces, "_GAP", 8),
-    (encoding, "_TASK", 64), (encoding, "_LOT", 128), (reading, "_SMALL_BLOCK", 64),
+    (encoding, "_TASK", 64), (encoding, "_LOT", 128), (stacking, "_LOT", 64),
     (schedule, "PAGE_ROWS", 2), (schedule, "_SMALL", 0), (schedule, "_MOST_COMMITS", 3),
     (session, "RAW_BUDGET", 200), (session, "_ENCODED_BUDGET", 400),
     (cutting, "_LOT", 64), (cutting, "RAW_BUDGET", 200),
@@ -186,7 +186,40 @@ class Stores(RuleBasedStateMachine):
                 with pytest.raises(KeyError):
                     call(name)
 
+    @rule(names=st.lists(st.sampled_from(DATASETS), max_size=3))
+    def create_datasets(self, names):
+        if len(set(names)) < len(names) or set(names) & set(self.model.datasets):
+            with pytest.raises((FileExistsError, ValueError)):
+                self.store.create_datasets(names)
+            return
+        assert [view.name for view in self.store.create_datasets(names)] == names
+        for name in names:
+            self.model.datasets[name] = ModelDataset()
+            self.model.pending = True
+
     # Arrays
+
+    @has_dataset
+    @rule(data=st.data(), array=st.sampled_from(ARRAYS), dtype=st.sampled_from(DTYPES), filled=st.booleans())
+    def write_across(self, data, array, dtype, filled):
+        lacking = [name for name, found in self.model.datasets.items() if array not in found.arrays]
+        names = data.draw(st.permutations(lacking), label="names")
+        shape = tuple(data.draw(st.lists(st.integers(0, 7), max_size=3), label="shape"))
+        chunk = tuple(data.draw(st.integers(min(n, 1), n + 2), label="chunk") for n in shape)
+        fill = data.draw(st.sampled_from(BITS[dtype]), label="fill") if filled else None
+        cells = self.cells(data, dtype, (len(names), *shape))
+        if len(lacking) < len(self.model.datasets):
+            everywhere = list(self.model.datasets)
+            with pytest.raises(FileExistsError):
+                self.store.write_array_across_stacked(
+                    array, everywhere, self.cells(data, dtype, (len(everywhere), *shape))
+                )
+        dims = DIMS[: len(shape)]
+        self.store.write_array_across_stacked(array, names, cells, dims, chunk, fill)
+        for name, part in zip(names, cells, strict=True):
+            found = self.model.datasets[name].arrays[array] = ModelArray(dtype, tuple(dims), shape, chunk, fill)
+            found.write((0,) * len(shape), np.asarray(part, cells.dtype))
+            self.model.pending = True
 
     @has_dataset
     @rule(data=st.data(), array=st.sampled_from(ARRAYS), dtype=st.sampled_from(DTYPES), filled=st.booleans())
