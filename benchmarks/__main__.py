@@ -7,17 +7,19 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
 from benchmarks.engines import ENGINES
-from benchmarks.environments import EnvironmentFailed, default_folder, interpreter
+from benchmarks.environments import EnvironmentFailedError, default_folder, interpreter
 from benchmarks.measuring import Effort, Row, link_package, measure
+from benchmarks.operations import OPERATIONS
 from benchmarks.samples import extract
 from benchmarks.workloads import WORKLOADS
 
-QUICK = Effort(fraction=0.05, runs=2, slow=0.7)
-WHOLE = Effort(fraction=1.0, runs=5, slow=6.0)
+QUICK = Effort(fraction=0.05, runs=2, short=0.01, slow=0.5)
+WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=6.0)
 FIRST_READS = frozenset({"first_read", "first_read_empty"})
 
 
@@ -26,6 +28,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default: all")
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), metavar="ENGINE",
                         help=f"of {', '.join(ENGINES)}; default: all")  # fmt: skip
+    parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
+                        help=f"of {', '.join(OPERATIONS)}; default: all; writing is always done")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="a twentieth of the datasets, few runs: two minutes")
     parser.add_argument("--runs", type=int, help="counted runs of every operation, three times that of short ones")
     parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
@@ -50,7 +54,7 @@ def _interpreters(engines: list[str], folder: Path, notes: list[str]) -> dict[st
             assert environment is not None
             try:
                 made[environment] = interpreter(environment, folder)
-            except (EnvironmentFailed, OSError) as error:
+            except (EnvironmentFailedError, OSError) as error:
                 notes.append(f"{environment} cannot be set up and is left out: {error}")
                 made[environment] = None
         python = made[environment]
@@ -63,18 +67,18 @@ def main() -> None:
     """Run it."""
     arguments = _arguments()
     chosen = QUICK if arguments.quick else WHOLE
-    effort = Effort(chosen.fraction, arguments.runs or chosen.runs, chosen.slow)
+    effort = replace(chosen, runs=arguments.runs or chosen.runs)
     notes: list[str] = []
     versions: dict[str, str] = {}
     rows: list[Row] = []
     loads = [os.getloadavg()[0]]
     pythons = _interpreters(arguments.engines, arguments.environments, notes)
     began = time.monotonic()
-    print(report.HEADING)
+    print(report.HEADING, flush=True)
     with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as name:
         folder = Path(name)
         package = link_package(folder)
-        skip: frozenset[str] = frozenset()
+        skip = frozenset(OPERATIONS) - {"write", *arguments.operations}
         for workload in arguments.workloads or WORKLOADS:
             problem = extract(workload, folder) if WORKLOADS[workload].kind == "real" else None
             if problem:
@@ -84,7 +88,7 @@ def main() -> None:
                 workload, pythons, effort, samples=folder, package=package, skip=skip, note=notes.append,
                 versions=versions,
             )  # fmt: skip
-            skip = FIRST_READS  # they hardly depend on the workload
+            skip |= FIRST_READS  # they hardly depend on the workload
             rows += found
             loads.append(os.getloadavg()[0])
             print("\n".join(map(report.line, found)), flush=True)

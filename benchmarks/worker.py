@@ -77,7 +77,7 @@ def _serve(engine_name: str, work: Workload) -> None:
     with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as folder:
         try:
             engine = make(engine_name, work, Path(folder))
-        except Unsupported as error:
+        except (Unsupported, ImportError) as error:
             _answer({"unsupported": str(error)})
             return
         operations = [operation for operation in OPERATIONS if hasattr(engine, operation)]

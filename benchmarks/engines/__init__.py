@@ -1,0 +1,55 @@
+"""What each engine does for each operation, a file an engine.
+
+Nothing of an engine is imported before `make` makes it, in its own process.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.engines.base import Engine, Unsupported
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.workloads import Workload
+
+__all__ = ["ENGINES", "OURS", "Engine", "Unsupported", "make"]
+
+OURS = "atlas"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An engine of the table."""
+
+    title: str
+    where: str
+    """Its file in this folder and its class there."""
+    environment: str | None
+    """Its environment in `environments.PINS`, None for the current one."""
+    large: bool = True
+    """Whether fleets of many thousands are in its line: N files or N stores take minutes there."""
+
+
+ENGINES = {
+    OURS: Entry("atlas", "store.Ours", None),
+    "limit": Entry("limit", "limit.Limit", None),
+    "seed": Entry("atlas-python 0.9.1", "store.Store", "seed"),
+    "zarrs": Entry("zarr sharded, zarrs", "zarr_sharded.Sharded", "zarr"),
+    "tensorstore": Entry("tensorstore, same layout", "tensorstore_arrays.Arrays", "tensorstore"),
+    "blosc2": Entry("blosc2", "blosc2_arrays.Arrays", "blosc2"),
+    "tiledb": Entry("TileDB", "tiledb_arrays.Arrays", "tiledb"),
+    "zarr": Entry("zarr, N stores", "zarr_stores.Stores", "zarr", large=False),
+    "netcdf": Entry("netCDF4, N files", "netcdf_files.Files", "netcdf", large=False),
+}
+
+
+def make(name: str, work: Workload, folder: Path) -> Engine:
+    """Import an engine's package and return it, ready for one workload in one folder."""
+    module, _, kind = ENGINES[name].where.partition(".")
+    engine: Engine = getattr(importlib.import_module(f"benchmarks.engines.{module}"), kind)(work, folder)
+    engine.name = name
+    return engine

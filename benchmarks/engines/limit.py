@@ -1,0 +1,83 @@
+"""The least a bulk read could take: the blocks of our own store, in memory, decoded and copied, nothing around it.
+
+One slice read of a real store is listened to: every call of `kernels.gather`, with the stored bytes, the tables and the
+pieces it was given. What is timed is those calls again, by as many threads, into new results: the C library
+decompresses, the kernels check, unfilter and copy. No files, no metadata, no planning.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.engines.base import Engine, Unsupported, Values
+from benchmarks.engines.store import Ours
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from benchmarks.workloads import Workload
+
+__all__ = ["Limit"]
+
+
+class Limit(Engine):
+    """Replays the kernel calls of a bulk read."""
+
+    def __init__(self, work: Workload, folder: Path) -> None:
+        super().__init__(work, folder)
+        if self.text:
+            raise Unsupported("texts are not read by gather")
+        self._results: list[tuple[NDArray[Any], list[Any]]] = []
+        """The result of each variable, and the calls that filled it."""
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def versions(self) -> str:
+        return "kernels of atlas"
+
+    def prepare_slice(self) -> None:
+        from atlas import kernels  # noqa: PLC0415
+        from atlas.engine.threads import thread_count  # noqa: PLC0415
+
+        if self._results:
+            return
+        store = Ours(self.work, self.folder)
+        store.prepare_write()
+        store.write()
+        calls = []
+        door = kernels.gather
+
+        def listen(*request: Any) -> None:
+            calls.append(request)
+            door(*request)
+
+        kernels.gather = listen
+        try:
+            store.open_slice()
+        finally:
+            kernels.gather = door
+        for *request, out in calls:
+            home = next((mine for result, mine in self._results if result is out), None)
+            if home is None:
+                home = []
+                self._results.append((out, home))
+            home.append(request)
+        self._gather = door
+        self._pool = ThreadPoolExecutor(thread_count())
+
+    def slice(self) -> Values:
+        assert self._pool is not None
+        read = []
+        for result, calls in self._results:
+            out = np.empty_like(result)
+            if len(calls) == 1:
+                self._gather(*calls[0], out)
+            else:
+                list(self._pool.map(lambda call, out=out: self._gather(*call, out), calls))
+            read.append(out)
+        return read

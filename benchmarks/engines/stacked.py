@@ -1,0 +1,89 @@
+"""What the engines of one large array a variable, (datasets, *shape), have in common.
+
+The layout is what an expert would choose who knows all datasets beforehand and that they are alike: chunks of about
+128 KiB, several datasets in one where arrays are small, so that one array is read cheaply and a slice of all in long
+reads. Subclasses open an array (`_array`), create one (`_create`), read a region (`_get`) and lengthen one (`_extend`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.engines.base import Collection, Values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from benchmarks.workloads import Workload
+
+__all__ = ["Stacked"]
+
+
+class Stacked(Collection):
+    """One array a variable."""
+
+    def __init__(self, work: Workload, folder: Path) -> None:
+        super().__init__(work, folder)
+        self._handles: list[Any] | None = None
+        self._length = 0
+
+    @abstractmethod
+    def _create(self, variable: str, values: NDArray[Any]) -> None:
+        """Create the array of a variable and write all of it."""
+
+    @abstractmethod
+    def _array(self, variable: str) -> Any:
+        """Open one."""
+
+    @abstractmethod
+    def _get(self, array: Any, region: tuple[slice | int, ...]) -> NDArray[Any]:
+        """Read a region."""
+
+    @abstractmethod
+    def _extend(self, array: Any, row: NDArray[Any], length: int) -> Any:
+        """Make an array `length` long and write its last row; returns the array to go on with."""
+
+    def prepare_write(self) -> None:
+        self.clear()
+        self._handles = None
+        self._length = self.work.datasets
+
+    def write(self) -> None:
+        for variable, values in self.data.items():
+            self._create(variable, values)
+
+    def _arrays(self) -> list[Any]:
+        return [self._array(variable) for variable in self.work.variables]
+
+    def _slice(self, arrays: list[Any]) -> Values:
+        region = (slice(0, self.work.datasets), *self.work.box)
+        return [self._get(array, region) for array in arrays]
+
+    def open(self) -> None:
+        self._arrays()
+
+    def open_slice(self) -> Values:
+        return self._slice(self._arrays())
+
+    def _open(self) -> list[Any]:
+        if self._handles is None:
+            self._handles = self._arrays()
+        return self._handles
+
+    def slice(self) -> Values:
+        return self._slice(self._open())
+
+    def read_one(self) -> Values:
+        return [self._get(self._open()[0], (self.work.one,))]
+
+    def append(self) -> None:
+        self._length += 1
+        rows = [values[self.work.one] for values in self.data.values()]
+        extended = [self._extend(array, row, self._length) for array, row in zip(self._open(), rows, strict=True)]
+        self._handles = extended
+
+    def check_append(self) -> Values:
+        return [self._get(array, (self._length - 1,)) for array in self._arrays()]

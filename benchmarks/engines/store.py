@@ -1,0 +1,176 @@
+"""This library and atlas-python 0.9.1, whose calls it shares: each is what its environment imports as atlas."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.engines.base import Collection, Values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from benchmarks.workloads import Workload
+
+__all__ = ["Ours", "Store"]
+
+_STATISTICS = ("row_count", "null_count", "min", "max")
+
+
+class Store(Collection):
+    """A store as either makes it by default: zstd."""
+
+    def __init__(self, work: Workload, folder: Path) -> None:
+        super().__init__(work, folder)
+        import atlas  # noqa: PLC0415
+
+        self._atlas: Any = atlas.Atlas
+        self._handle: Any = None
+        self._doomed: Any = None
+        self._appended = 0
+
+    @property
+    def versions(self) -> str:
+        for name in ("atlas-python", "atlas-store"):
+            try:
+                return f"{name} {version(name)}"
+            except PackageNotFoundError:
+                continue
+        return ""
+
+    @property
+    def _dtype(self) -> str:
+        return "string" if self.text else "float32"
+
+    # Writing
+
+    def prepare_write(self) -> None:
+        self.clear()
+        self._handle = None
+        self._appended = 0
+
+    prepare_write_each = prepare_write
+
+    def write(self) -> None:
+        self.write_each()
+
+    def write_each(self) -> None:
+        with self._atlas.create(self.path / "store") as store:
+            for at, name in enumerate(self.work.names):
+                self._add(store, name, at)
+
+    def check_write_each(self) -> Values:
+        return self.read_one()
+
+    def _add(self, store: Any, name: str, at: int) -> None:
+        work = self.work
+        origin = [0] * len(work.shape)
+        dataset = store.create_dataset(name)
+        for variable, values in self.data.items():
+            dataset.define_array(variable, self._dtype, work.dims, work.shape, work.chunks)
+            dataset.write_array(variable, origin, values[at])
+
+    # Reading
+
+    def _slice(self, store: Any) -> Values:
+        return [self._stack(store, variable, [0] * len(self.work.shape)) for variable in self.work.variables]
+
+    def _stack(self, store: Any, variable: str, origin: list[int]) -> NDArray[Any]:
+        """One variable of all datasets; atlas-python does not stack texts."""
+        work = self.work
+        if self.text:
+            return np.stack(store.read_array_across(variable, work.names, origin, work.quarter))
+        stacked: NDArray[Any] = store.read_array_across_stacked(variable, work.names, origin, work.quarter)
+        return stacked
+
+    def open(self) -> None:
+        self._atlas.open(self.path / "store")
+
+    def open_slice(self) -> Values:
+        return self._slice(self._atlas.open(self.path / "store"))
+
+    def _open(self) -> Any:
+        if self._handle is None:
+            self._handle = self._atlas.open(self.path / "store")
+        return self._handle
+
+    def slice(self) -> Values:
+        return self._slice(self._open())
+
+    def to_xarray_many(self) -> Values:
+        dataset = self._open().to_xarray_many(self.work.names)
+        return [dataset[variable].values for variable in self.work.variables]
+
+    def read_one(self) -> Values:
+        dataset = self._open().open_dataset(self.work.names[self.work.one])
+        return [dataset.read_array(self.work.variables[0])]
+
+    def to_xarray(self) -> Values:
+        dataset = self._open().to_xarray(self.work.names[self.work.one]).load()
+        return [dataset[variable].values for variable in self.work.variables]
+
+    def array_stats(self) -> Values:
+        store = self._open()
+        # The least and largest text are bytes in one of the two, a str in the other.
+        compared = _STATISTICS[:2] if self.text else _STATISTICS
+        datasets = [store.open_dataset(name) for name in self.work.names]
+        found = []
+        for variable in self.work.variables:
+            stats = [dataset.array_stats(variable) for dataset in datasets]
+            found.append(np.array([[str(each[key]) for key in compared] for each in stats], object))
+        return found
+
+    # Changing
+
+    def append(self) -> None:
+        store = self._open()
+        self._appended += 1
+        self._add(store, f"appended{self._appended:06d}", self.work.one)
+        store.flush()
+
+    def check_append(self) -> Values:
+        store = self._atlas.open(self.path / "store")
+        dataset = store.open_dataset(f"appended{self._appended:06d}")
+        return [dataset.read_array(variable) for variable in self.work.variables]
+
+    def prepare_compact(self) -> None:
+        """A copy of the store, of which every other dataset is deleted."""
+        copy = self.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.path / "store", copy)
+        self._doomed = self._atlas.open(copy)
+        for name in self.work.names[0 if self.work.one % 2 else 1 :: 2]:
+            self._doomed.delete_dataset(name)
+        self._doomed.flush()
+
+    def compact(self) -> None:
+        self._doomed.compact()
+
+    def check_compact(self) -> Values:
+        dataset = self._atlas.open(self.folder / "copy").open_dataset(self.work.names[self.work.one])
+        return [dataset.read_array(variable) for variable in self.work.variables]
+
+
+class Ours(Store):
+    """With the calls that only this library has, and the compiler that only it waits for."""
+
+    def write(self) -> None:
+        work = self.work
+        with self._atlas.create(self.path / "store") as store:
+            store.create_datasets(work.names)
+            for variable, values in self.data.items():
+                store.write_array_across_stacked(variable, work.names, values, work.dims, work.chunks)
+
+    def _stack(self, store: Any, variable: str, origin: list[int]) -> NDArray[Any]:
+        stacked: NDArray[Any] = store.read_array_across_stacked(variable, self.work.names, origin, self.work.quarter)
+        return stacked
+
+    def first_read_empty(self) -> Values:
+        with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as cache:
+            return self.first_read_with({"NUMBA_CACHE_DIR": cache})

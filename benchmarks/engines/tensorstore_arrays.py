@@ -1,0 +1,74 @@
+"""One sharded zarr 3 array a variable by tensorstore: shards, inner chunks and codec as in `zarr_sharded`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.engines.base import Unsupported
+from benchmarks.engines.stacked import Stacked
+from benchmarks.engines.zarr_sharded import shard_and_chunk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from benchmarks.workloads import Workload
+
+__all__ = ["Arrays"]
+
+
+class Arrays(Stacked):
+    """The zarr3 driver over local files."""
+
+    def __init__(self, work: Workload, folder: Path) -> None:
+        super().__init__(work, folder)
+        import tensorstore  # noqa: PLC0415
+
+        if self.text:
+            raise Unsupported("tensorstore has no texts of any length in zarr3")
+        self._module: Any = tensorstore
+
+    @property
+    def versions(self) -> str:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return f"tensorstore {version('tensorstore')}"
+
+    def _place(self, variable: str) -> dict[str, Any]:
+        return {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{self.path / variable}/"}}
+
+    def _create(self, variable: str, values: NDArray[Any]) -> None:
+        shards, chunks = shard_and_chunk(self.work)
+        little = {"name": "bytes", "configuration": {"endian": "little"}}
+        inner = [little, {"name": "zstd", "configuration": {"level": 0, "checksum": False}}]
+        sharding = {
+            "chunk_shape": chunks,
+            "codecs": inner,
+            "index_codecs": [little, {"name": "crc32c"}],
+            "index_location": "end",
+        }
+        metadata = {
+            "shape": values.shape,
+            "data_type": "float32",
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shards}},
+            "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        }
+        array = self._module.open(self._place(variable) | {"metadata": metadata, "create": True}).result()
+        array.write(values).result()
+
+    def _array(self, variable: str) -> Any:
+        return self._module.open(self._place(variable), open=True, read=True, write=True).result()
+
+    def _get(self, array: Any, region: tuple[slice | int, ...]) -> NDArray[Any]:
+        return array[region].read().result()
+
+    def _slice(self, arrays: list[Any]) -> list[NDArray[Any]]:
+        region = (slice(0, self.work.datasets), *self.work.box)
+        reads = [array[region].read() for array in arrays]  # all at once: they run beside each other
+        return [read.result() for read in reads]
+
+    def _extend(self, array: Any, row: NDArray[Any], length: int) -> Any:
+        longer = array.resize(exclusive_max=(length, *self.work.shape)).result()
+        longer[length - 1].write(row).result()
+        return longer

@@ -1,0 +1,101 @@
+"""One dense TileDB array, the variables its attributes: bit-shuffle and zstd, tiles of about 128 KiB.
+
+The first dimension is longer than the fleet, so that datasets can be appended as new fragments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.engines.base import Collection, Values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.workloads import Workload
+
+__all__ = ["Arrays"]
+
+_LONGEST = 2**30
+
+
+class Arrays(Collection):
+    """One array with an attribute a variable."""
+
+    def __init__(self, work: Workload, folder: Path) -> None:
+        super().__init__(work, folder)
+        import tiledb  # noqa: PLC0415
+
+        self._module: Any = tiledb
+        self._handle: Any = None
+        self._length = 0
+
+    @property
+    def versions(self) -> str:
+        return f"TileDB {'.'.join(map(str, self._module.libtiledb.version()))}, tiledb {self._module.__version__}"
+
+    def prepare_write(self) -> None:
+        self.clear()
+        self._handle = None
+        self._length = self.work.datasets
+
+    @property
+    def _place(self) -> str:
+        return str(self.path / "array")
+
+    def write(self) -> None:
+        tiledb, work = self._module, self.work
+        tile = (work.per_block, *work.chunk)
+        lengths = (_LONGEST, *work.shape)
+        dims = [
+            tiledb.Dim(name, domain=(0, length - 1), tile=extent, dtype=np.int64)
+            for name, length, extent in zip(("dataset", *work.dims), lengths, tile, strict=True)
+        ]
+        packing = tiledb.FilterList(
+            [tiledb.ZstdFilter(level=3)] if self.text else [tiledb.BitShuffleFilter(), tiledb.ZstdFilter(level=3)]
+        )
+        kind: dict[str, Any] = {"dtype": np.dtype("U"), "var": True} if self.text else {"dtype": np.float32}
+        attrs = [tiledb.Attr(variable, filters=packing, **kind) for variable in work.variables]
+        schema = tiledb.ArraySchema(tiledb.Domain(*dims), attrs=attrs, cell_order="row-major", tile_order="row-major")
+        tiledb.Array.create(self._place, schema)
+        self._put(0, self.data)
+
+    def _put(self, at: int, values: dict[str, Any]) -> None:
+        count = len(next(iter(values.values())))
+        with self._module.open(self._place, "w") as array:
+            array[at : at + count] = values
+
+    def _slice(self, array: Any) -> Values:
+        region = (slice(0, self.work.datasets), *self.work.box)
+        found = array[region]
+        return [found[variable] for variable in self.work.variables]
+
+    def open(self) -> None:
+        self._module.open(self._place).close()
+
+    def open_slice(self) -> Values:
+        with self._module.open(self._place) as array:
+            return self._slice(array)
+
+    def _open(self) -> Any:
+        if self._handle is None:
+            self._handle = self._module.open(self._place)
+        return self._handle
+
+    def slice(self) -> Values:
+        return self._slice(self._open())
+
+    def read_one(self) -> Values:
+        found = self._open().query(attrs=self.work.variables[:1])[self.work.one]
+        return [found[self.work.variables[0]]]
+
+    def append(self) -> None:
+        self._put(self._length, {v: values[self.work.one][None] for v, values in self.data.items()})
+        self._length += 1
+
+    def check_append(self) -> Values:
+        with self._module.open(self._place) as array:
+            found = array[self._length - 1]
+            return [found[variable] for variable in self.work.variables]

@@ -1,0 +1,53 @@
+"""One virtual environment a peer: `python -m venv` and pip, pinned versions, kept in a cache folder.
+
+An environment is complete when its file `ready` is there; anything else is made anew. One that cannot be made is
+reported by `EnvironmentFailedError`, for the caller to leave its engines out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+__all__ = ["PINS", "EnvironmentFailedError", "default_folder", "interpreter"]
+
+PINS = {
+    "seed": ("atlas-python==0.9.1", "numpy==2.4.6", "xarray==2026.9.0", "dask==2026.8.0"),
+    "zarr": ("zarr==3.1.6", "zarrs==0.2.3", "numcodecs==0.16.6", "numpy==2.4.6"),
+    "tensorstore": ("tensorstore==0.1.86", "numpy==2.4.6"),
+    "blosc2": ("blosc2==4.14.1", "numpy==2.4.6"),
+    "netcdf": ("netCDF4==1.7.5.1.post1", "numpy==2.4.6"),
+    "tiledb": ("tiledb==0.36.1", "numpy==2.4.6"),
+}
+
+
+class EnvironmentFailedError(RuntimeError):
+    """pip or venv did not succeed; the message is the last line of what they said."""
+
+
+def default_folder() -> Path:
+    """Where environments are kept: in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas-benchmarks"
+
+
+def interpreter(name: str, folder: Path) -> str:
+    """Path of the Python of the environment `name`, which is made where it is not there yet."""
+    pins = PINS[name]
+    digest = hashlib.sha256(repr((pins, sys.version_info[:2])).encode()).hexdigest()[:10]
+    home = folder / f"{name}-{digest}"
+    python = home / "bin" / "python"
+    if not (home / "ready").exists():
+        print(f"making an environment of {', '.join(pins)} in {home}", file=sys.stderr, flush=True)
+        shutil.rmtree(home, ignore_errors=True)
+        venv.create(home, with_pip=True)
+        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pins]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise EnvironmentFailedError((made.stderr.strip() or made.stdout.strip() or "pip failed").splitlines()[-1])
+        (home / "ready").write_text("\n".join(pins))
+    return str(python)

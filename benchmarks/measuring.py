@@ -1,0 +1,213 @@
+"""Starts a worker an engine, runs each operation by all of them in turn, and compares what they read.
+
+Runs are interleaved, so that what else the machine does falls on all engines alike. The first run of each operation
+warms up and is not counted, unless it alone takes longer than is spent on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.engines import OURS
+from benchmarks.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Effort", "Row", "Worker", "collect_rows", "link_package", "measure"]
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_ONCE_A_RUN = {"first_read_empty"}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of everything."""
+
+    fraction: float
+    """Of the datasets."""
+    runs: int
+    """Counted runs of each operation."""
+    short: float
+    """Seconds under which an operation is run three times as often."""
+    slow: float
+    """Seconds after which a first run is the only one, and counts."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation of one engine on one workload."""
+
+    workload: str
+    operation: str
+    engine: str
+    median_ms: float
+    min_ms: float
+    runs: int
+    ratio: float | None
+    """The median over ours; None without ours."""
+    peak_mib: float
+    """Memory at the peak over what the process held before, the largest of all runs."""
+    mib_on_disk: float | None
+    """After a write, else None."""
+    agrees: bool
+    """Whether the values are those of the first engine that read them."""
+
+
+def link_package(folder: Path) -> Path:
+    """Return a folder in which there is this package and nothing else.
+
+    Workers run there: beside the package lies our own `atlas`, which would hide the `atlas` of atlas-python.
+    """
+    home = folder / "package"
+    home.mkdir()
+    (home / "benchmarks").symlink_to(_REPOSITORY / "benchmarks", target_is_directory=True)
+    return home
+
+
+class Worker:
+    """An engine's process; `ready` waits for it."""
+
+    def __init__(self, python: str, engine: str, workload: str, fraction: float, samples: Path, package: Path) -> None:
+        command = [python, "-m", "benchmarks.worker", engine, workload, str(fraction), str(samples)]
+        seen = [str(package), str(_REPOSITORY)] if engine in {OURS, "limit"} else [str(package)]
+        self.engine = engine
+        self.operations: frozenset[str] = frozenset()
+        self.versions = ""
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=package,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(seen), "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+
+    def ready(self) -> str | None:
+        """Wait until the process takes operations; returns why not where it never will."""
+        answer = self._answer()
+        if "operations" not in answer:
+            return str(answer.get("unsupported") or answer.get("error"))
+        self.operations, self.versions = frozenset(answer["operations"]), answer["versions"]
+        return None
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            return {"error": f"the process ended with status {self._process.wait()}"}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def run(self, operation: str) -> dict[str, Any]:
+        """Seconds, digest, peak_kib and, after a write, bytes; or an error."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(operation + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return {"error": "the process has ended"}
+        return self._answer()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def _time(
+    operation: str, workers: Sequence[Worker], effort: Effort, note: Callable[[str], None]
+) -> dict[str, list[dict[str, Any]]]:
+    """The answers of each engine that succeeded, in the order of their runs."""
+    answers: dict[str, list[dict[str, Any]]] = {}
+    running = {worker.engine: worker for worker in workers if operation in worker.operations}
+    wanted = dict.fromkeys(running, 1)
+    while running:
+        for engine, worker in list(running.items()):
+            answer = worker.run(operation)
+            if "error" in answer:
+                note(f"{operation} by {engine}: {answer['error']}")
+                answers.pop(engine, None)
+                del running[engine]
+                continue
+            mine = answers.setdefault(engine, [])
+            mine.append(answer)
+            if len(mine) == 1 and operation not in _ONCE_A_RUN and answer["seconds"] <= effort.slow:
+                wanted[engine] = 1 + effort.runs * (3 if answer["seconds"] < effort.short else 1)
+            if len(mine) >= wanted[engine]:
+                del running[engine]
+    return answers
+
+
+def collect_rows(workload: str, operation: str, answers: Mapping[str, list[dict[str, Any]]]) -> list[Row]:
+    """Rows of one operation from all answers of each engine; the first engine's values are those expected."""
+    counted = {engine: [answer["seconds"] for answer in each[1:] or each] for engine, each in answers.items()}
+    ours = statistics.median(counted[OURS]) if OURS in counted else None
+    expected = next(iter(answers.values()))[0]["digest"] if answers else ""
+    rows = []
+    for engine, each in answers.items():
+        median = statistics.median(counted[engine])
+        size = each[-1].get("bytes")
+        rows.append(
+            Row(
+                workload,
+                operation,
+                engine,
+                median_ms=median * 1e3,
+                min_ms=min(counted[engine]) * 1e3,
+                runs=len(counted[engine]),
+                ratio=None if ours is None else median / ours,
+                peak_mib=max(answer["peak_kib"] for answer in each) / 2**10,
+                mib_on_disk=None if size is None else size / 2**20,
+                agrees=all(answer["digest"] == expected for answer in each),
+            )
+        )
+    return rows
+
+
+def measure(
+    workload: str,
+    pythons: Mapping[str, str],
+    effort: Effort,
+    *,
+    samples: Path,
+    package: Path,
+    skip: frozenset[str] = frozenset(),
+    note: Callable[[str], None] = print,
+    versions: dict[str, str] | None = None,
+) -> list[Row]:
+    """Rows of one workload by the engines that `pythons` has an interpreter for, in that order.
+
+    `samples` is the folder of real data, `package` what `link_package` returned, `skip` holds operations that are not
+    run. What is left out or fails goes to `note`; the engines' versions are put in `versions`.
+    """
+    started = [Worker(python, e, workload, effort.fraction, samples, package) for e, python in pythons.items()]
+    try:
+        workers = []
+        for worker in started:
+            problem = worker.ready()
+            if problem:
+                note(f"{workload} by {worker.engine}: {problem}")
+                continue
+            workers.append(worker)
+            if versions is not None:
+                versions[worker.engine] = worker.versions
+        rows = []
+        for operation in OPERATIONS:
+            if operation not in skip:
+                rows += collect_rows(workload, operation, _time(operation, workers, effort, note))
+    finally:
+        for worker in started:
+            worker.close()
+    for row in rows:
+        if not row.agrees:
+            note(f"{workload}/{row.operation}: {row.engine} returns other values than the first engine")
+    return rows

@@ -1,0 +1,52 @@
+"""Takes the values of the real workloads out of the NetCDF files of the package iris-sample-data.
+
+Runs in the current environment, once, so that peers need neither that package nor netCDF4.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+__all__ = ["extract"]
+
+
+def _nemo(folder: Path) -> list[NDArray[Any]]:
+    """Three months of sea surface temperature and their coordinates, each (3, 330, 360)."""
+    import netCDF4  # noqa: PLC0415 - absent where nobody asks for real data
+
+    months: dict[str, list[NDArray[Any]]] = {"tos": [], "nav_lat": [], "nav_lon": []}
+    for path in sorted((folder / "NEMO").glob("*.nc")):
+        with netCDF4.Dataset(path) as file:
+            file.set_auto_mask(False)
+            for name, fields in months.items():
+                fields.append(np.squeeze(file[name][...]))
+    return [np.stack(fields) for fields in months.values()]
+
+
+def _casts(folder: Path) -> list[NDArray[Any]]:
+    """Salinity and temperature of 48 places in the Atlantic at 40 depths, each (48, 40)."""
+    import netCDF4  # noqa: PLC0415
+
+    with netCDF4.Dataset(folder / "atlantic_profiles.nc") as file:
+        file.set_auto_mask(False)
+        return [np.ascontiguousarray(file[name][...].reshape(40, 48).T) for name in ("salinity", "theta")]
+
+
+def extract(name: str, folder: Path) -> str | None:
+    """Put the values of the real workload `name` in `folder`; returns why not where the packages are not there."""
+    try:
+        import iris_sample_data  # noqa: PLC0415
+
+        fields = {"nemo": _nemo, "casts": _casts}[name](Path(iris_sample_data.path))
+    except ImportError as error:
+        return f"{name} is left out: {error}"
+    np.savez(folder / f"{name}.npz", **{f"variable{at}": values for at, values in enumerate(fields)})
+    return None

@@ -1,0 +1,176 @@
+"""The harness of the benchmarks: its engines agree, its report has its shape. No times are asserted."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from benchmarks import report
+from benchmarks.engines import ENGINES
+from benchmarks.engines.base import digest
+from benchmarks.environments import PINS
+from benchmarks.measuring import Effort, collect_rows, link_package, measure
+from benchmarks.operations import OPERATIONS
+from benchmarks.samples import extract
+from benchmarks.workloads import WORKLOADS, Workload, located
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.measuring import Row
+
+EFFORT = Effort(fraction=0.01, runs=1, short=0.0, slow=10.0)
+SLOW_STARTS = frozenset({"first_read_empty", "first_read"})
+
+
+def run(workload: str, folder: Path, engines: tuple[str, ...], skip: frozenset[str] = SLOW_STARTS) -> list[Row]:
+    notes: list[str] = []
+    rows = measure(
+        workload, dict.fromkeys(engines, sys.executable), EFFORT,
+        samples=folder, package=link_package(folder), skip=skip, note=notes.append,
+    )  # fmt: skip
+    assert notes == []
+    return rows
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    pytest.importorskip("netCDF4")
+    return run(
+        "sensors", tmp_path_factory.mktemp("benchmark"), ("atlas", "limit", "netcdf"), frozenset({"first_read_empty"})
+    )
+
+
+def test_engines_read_the_same_values(rows: list[Row]) -> None:
+    assert all(row.agrees for row in rows)
+
+
+def test_every_operation_has_a_row_of_each_engine_that_can(rows: list[Row]) -> None:
+    can = {engine: {row.operation for row in rows if row.engine == engine} for engine in ("atlas", "limit", "netcdf")}
+    assert can["atlas"] == set(OPERATIONS) - {"first_read_empty"}
+    assert can["limit"] == {"slice"}
+    assert can["netcdf"] == {"write", "open_slice", "read_one", "first_read", "append"}
+
+
+def test_rows_measure(rows: list[Row]) -> None:
+    for row in rows:
+        assert 0 < row.min_ms <= row.median_ms
+        assert row.runs == 1
+        assert row.peak_mib >= 0
+        assert (row.mib_on_disk is not None) == (row.operation in {"write", "write_each"})
+        assert row.ratio is not None or row.operation not in {"write", "slice"}
+    assert {row.ratio for row in rows if row.engine == "atlas"} == {1.0}
+
+
+def test_real_data_agree(tmp_path: Path) -> None:
+    pytest.importorskip("netCDF4")
+    pytest.importorskip("iris_sample_data")
+    assert extract("casts", tmp_path) is None
+    found = run("casts", tmp_path, ("atlas", "netcdf"))
+    assert {row.engine for row in found} == {"atlas", "netcdf"}
+    assert all(row.agrees for row in found)
+
+
+def test_texts_agree(tmp_path: Path) -> None:
+    pytest.importorskip("netCDF4")
+    found = run("strings", tmp_path, ("atlas", "netcdf"))
+    assert {row.engine for row in found} == {"atlas", "netcdf"}
+    assert all(row.agrees for row in found)
+
+
+def test_other_values_are_told() -> None:
+    answer = {"seconds": 1.0, "peak_kib": 0, "digest": "a"}
+    answers = {"atlas": [answer], "seed": [answer, answer | {"digest": "b"}], "zarrs": [answer]}
+    assert [row.agrees for row in collect_rows("sensors", "slice", answers)] == [True, False, True]
+
+
+def test_an_engine_that_cannot_start_is_noted_and_left_out(tmp_path: Path) -> None:
+    if importlib.util.find_spec("tiledb"):
+        pytest.skip("tiledb is installed here")
+    notes: list[str] = []
+    found = measure(
+        "sensors", dict.fromkeys(("atlas", "tiledb"), sys.executable), EFFORT, samples=tmp_path,
+        package=link_package(tmp_path), skip=frozenset(OPERATIONS) - {"write"}, note=notes.append,
+    )  # fmt: skip
+    assert {row.engine for row in found} == {"atlas"}
+    assert len(notes) == 1
+    assert "tiledb" in notes[0]
+
+
+def test_the_report_has_tables_json_and_a_page(rows: list[Row], tmp_path: Path) -> None:
+    disagreeing = [replace(row, agrees=False) if row.operation == "append" else row for row in rows]
+    made = report.Report(
+        "python -m benchmarks", report.machine(), (0.1, 1.0), 60.0, EFFORT.fraction, {"atlas": "atlas-store 1"},
+        disagreeing, ["something was left out"],
+    )  # fmt: skip
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    for _ in range(2):  # a second time replaces the first
+        report.insert(made, page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert text.count("### sensors: 10 x 3 x (24,)") == 1
+    assert "OTHER VALUES" in text
+    assert "something was left out" in text
+    assert all(text.count(OPERATIONS[row.operation]) for row in rows)
+    widths = {line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+    back = json.loads(made.as_json())
+    assert len(back["rows"]) == len(rows)
+    assert set(back["rows"][0]) >= {"workload", "operation", "engine", "median_ms", "min_ms", "ratio", "peak_mib"}
+    assert all(len(report.line(row).split()) >= 6 for row in rows)
+
+
+def test_a_plot_is_a_png(rows: list[Row], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from benchmarks.plot import draw  # noqa: PLC0415 - needs matplotlib
+
+    draw(rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ratios_are_theirs_over_ours(rows: list[Row]) -> None:
+    times = {(row.operation, row.engine): row.median_ms for row in rows}
+    ratios = {(row.operation, row.engine): row.ratio for row in rows}
+    assert ratios["write", "netcdf"] == pytest.approx(times["write", "netcdf"] / times["write", "atlas"])
+
+
+@pytest.mark.parametrize("name", [name for name, workload in WORKLOADS.items() if workload.kind != "real"])
+def test_data_are_the_same_every_time(name: str, tmp_path: Path) -> None:
+    work = located(name, 0.01, tmp_path)
+    first, second = work.data(), work.data()
+    assert digest(list(first.values())) == digest(list(second.values()))
+    for values in first.values():
+        assert values.shape == (work.datasets, *work.shape)
+        assert values.dtype == (object if work.kind == "strings" else np.float32)
+    assert len({digest([values]) for values in first.values()}) == work.arrays
+
+
+def test_digests_tell_arrays_apart() -> None:
+    texts = np.array(["a", "bc"], object)
+    assert digest([texts]) == digest([texts.astype("U9")])
+    assert digest([texts]) != digest([texts[::-1]])
+    assert digest([np.zeros(4, np.float32)]) != digest([np.zeros((2, 2), np.float32)])
+    assert digest([np.zeros(4, np.float32)]) != digest([np.zeros(4, np.int32)])
+
+
+def test_boxes_are_a_quarter_and_blocks_hold_a_chunk_at_least() -> None:
+    work = Workload("w", 1000, 1, (100, 3), (50, 3))
+    assert work.quarter == (25, 1)
+    assert work.per_block == 2**17 // 600
+    assert replace(work, shape=(1000, 1000), chunks=None).per_block == 1
+    assert replace(work, datasets=7).per_block == 7
+
+
+def test_every_engine_has_pinned_packages() -> None:
+    for entry in ENGINES.values():
+        if entry.environment is not None:
+            assert all("==" in pin for pin in PINS[entry.environment])
