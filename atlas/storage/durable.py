@@ -67,23 +67,28 @@ def make_folder(folder: str, *, durable: bool) -> None:
     """
     parent = os.path.dirname(folder)
     try:
-        os.mkdir(folder)
+        _make_one(folder)
     except FileNotFoundError:
         if parent == folder:
             raise
         make_folder(parent, durable=durable)
-        make_folder(folder, durable=durable)
-        return
-    except FileExistsError:
-        # Another writer made it just now and may not have synchronised yet; a file in its place is an error.
-        if not os.path.isdir(folder):
-            raise
+        # Where this fails alike it is not for want of a parent: so answer file systems, such as /proc, that make none.
+        _make_one(folder)
     if durable:
         try:
             sync_folder(parent)
         except OSError:
             with suppress(OSError):
                 os.rmdir(folder)
+            raise
+
+
+def _make_one(folder: str) -> None:
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        # Another writer made it just now and may not have synchronised yet; a file in its place is an error.
+        if not os.path.isdir(folder):
             raise
 
 

@@ -242,3 +242,14 @@ class TestPath:
         finally:
             os.umask(mask)
         assert (storage.path / "x").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_place_where_no_folder_can_be_made_is_one_error(tmp_path, monkeypatch):
+    def refuse(folder, *args, **options):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)  # as /proc answers for any name
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(StorageError) as caught:
+        LocalStorage(tmp_path / "s").create("atlas.json", b"")
+    assert caught.value.errno == errno.ENOENT
+    assert "\n" not in str(caught.value)
