@@ -81,7 +81,11 @@ _store = click.argument("store", metavar="STORE", callback=_check_folder)
     "Variables over 64 MiB are cut in any case.",
 )
 @click.option("--drop", multiple=True, metavar="VARIABLE", help="Leave a variable out; may be given several times.")
-@click.option("--raw", is_flag=True, help="Keep packed values, missing values and times as they lie in the files.")
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Keep packed values, missing values and times as they lie in the files; characters become text in any case.",
+)
 @click.option("--separator", default=".", show_default=True, help="What stands for / in the names of datasets.")
 def create(
     folder: Path,

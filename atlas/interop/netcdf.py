@@ -1,26 +1,28 @@
 """NetCDF files as xarray datasets, ready to be added to a store.
 
 netCDF4 is optional and is not safe to enter from two threads: files are opened one at a time, and what is read in
-pieces is read by the thread that asks.
+pieces is read by the thread that asks. Only variables in the root of a file are read; a file with groups is refused.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import warnings
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
 import xarray as xr
 
-from atlas.errors import MissingExtraError
+from atlas.errors import InvalidValueError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["check_netcdf", "open_netcdf"]
+__all__ = ["Contents", "check_netcdf", "inspect_netcdf", "open_netcdf"]
 
 _PIECE = 64 << 20
 """Bytes of a variable that are read at a time; a larger variable is stored in chunks of about this size."""
@@ -34,6 +36,33 @@ def check_netcdf() -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Names in the root of a file, before anything is decoded or left out."""
+
+    dims: frozenset[str]
+    """Those of dimensions."""
+    variables: frozenset[str]
+    """Those of variables."""
+
+
+def inspect_netcdf(path: Path) -> Contents:
+    """Names of what the file holds; none of its values is read.
+
+    Raises `InvalidValueError` where it has groups, which would be lost, and what netCDF4 raises for what is no NetCDF.
+    """
+    netCDF4 = importlib.import_module("netCDF4")  # noqa: N806 - its own spelling
+    with netCDF4.Dataset(path) as file:
+        groups = list(file.groups)
+        if groups:
+            raise InvalidValueError(
+                f"{path.name} has the group{'s' if len(groups) > 1 else ''} {', '.join(groups)}; only files whose "
+                "variables are all in the root can be stored. Write each group to a file of its own first: "
+                f"xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(...)"
+            )
+        return Contents(frozenset(file.dimensions), frozenset(file.variables))
+
+
 @contextmanager
 def open_netcdf(
     path: Path, *, chunks: Mapping[str, int] | None = None, drop: Sequence[str] = (), raw: bool = False
@@ -42,7 +71,9 @@ def open_netcdf(
 
     `chunks` gives chunk lengths by dimension; those of dimensions that the file lacks are ignored. A variable that
     has no such dimension is in one piece up to 64 MiB, and cut along its dimensions beyond. `drop` names variables to
-    leave out. `raw` leaves packed values, missing values and times as they lie in the file.
+    leave out. `raw` leaves packed values, missing values and times as they lie in the file; characters are joined to
+    text in any case, since a character of several bytes cannot be kept one byte a cell. Groups are not looked for: see
+    `inspect_netcdf`.
 
     Raises what netCDF4 and xarray raise for files they cannot read.
     """
@@ -52,8 +83,11 @@ def open_netcdf(
         with xr.open_dataset(
             path,
             engine="netcdf4",
-            decode_cf=not raw,
-            decode_timedelta=None if raw else False,
+            mask_and_scale=not raw,
+            decode_times=not raw,
+            decode_timedelta=False,
+            decode_coords=not raw,
+            concat_characters=True,
             drop_variables=list(drop) or None,
             cache=False,
         ) as ds:

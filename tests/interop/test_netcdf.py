@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dask
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 
+from atlas.errors import InvalidValueError
 from atlas.interop import netcdf
-from atlas.interop.netcdf import open_netcdf
+from atlas.interop.netcdf import Contents, inspect_netcdf, open_netcdf
 
 
 @pytest.fixture
@@ -31,10 +33,38 @@ def test_a_file_opens_as_xarray_opens_it_but_for_durations(path):
         assert ds["lead"].attrs["units"] == "hours"
 
 
-def test_raw_decodes_nothing(path):
-    with open_netcdf(path, raw=True) as ds:
+def test_raw_decodes_no_numbers_and_no_times(path):
+    with open_netcdf(path, raw=True) as ds, xr.open_dataset(path, decode_cf=False) as expected:
+        xr.testing.assert_identical(ds, expected)
         assert ds["packed"].dtype == np.int16
         assert ds["packed"].attrs["_FillValue"] == -9
+
+
+def test_raw_joins_characters_to_text(tmp_path, store):
+    with netCDF4.Dataset(tmp_path / "c.nc", "w") as file:
+        file.createDimension("n", 2)
+        file.createDimension("length", 6)
+        file.createVariable("told", "S1", ("n", "length"))._Encoding = "utf-8"
+        file.createVariable("untold", "S1", ("n", "length"), fill_value=b"\0")
+        cells = np.array(["Zürch".encode(), b"ab"], "S6").view("S1").reshape(2, 6)
+        for variable in file.variables.values():
+            variable.set_auto_chartostring(False)
+            variable[:] = cells
+    with open_netcdf(tmp_path / "c.nc", raw=True) as ds:
+        assert ds["told"].dims == ds["untold"].dims == ("n",)
+        store.add_xr_dataset(ds, "c")
+    for name in ("told", "untold"):
+        assert store.open_dataset("c").read_array(name).tolist() == ["Zürch", "ab"]
+
+
+def test_what_a_file_holds_is_told_and_groups_are_refused(path):
+    names = inspect_netcdf(path)
+    assert names == Contents(frozenset("xy"), frozenset({"packed", "count", "lead", "x", "y", "lon"}))
+    with netCDF4.Dataset(path, "a") as file:
+        file.createGroup("g1")
+        file.createGroup("g2/deeper")
+    with pytest.raises(InvalidValueError, match=r"a\.nc has the groups g1, g2; only files .* group='g1'"):
+        inspect_netcdf(path)
 
 
 def test_chunks_apply_where_a_variable_has_the_dimension(path):
