@@ -20,6 +20,7 @@ __all__ = [
     "MissingAttributeError",
     "MissingExtraError",
     "OutOfRangeError",
+    "StaleHandleError",
     "StorageError",
     "StoreExistsError",
     "StoreNotFoundError",
@@ -111,6 +112,10 @@ class CorruptStoreError(AtlasError, RuntimeError):
 
 class UnsupportedFormatError(AtlasError, RuntimeError):
     """A store written in a format that this version does not read."""
+
+
+class StaleHandleError(AtlasError, RuntimeError):
+    """What the handle shows is no longer kept: the store was compacted or replaced since. Open it again."""
 
 
 class ConflictError(AtlasError, RuntimeError):

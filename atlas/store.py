@@ -53,7 +53,8 @@ class Atlas:
 
     Writes are kept in memory until `flush`, the one durability boundary: it commits everything that is pending, or
     fails and changes nothing on disk. As a context manager a store is flushed on every exit. A handle may be used from
-    many threads, and pickles by reopening.
+    many threads. It pickles as the place and the version, and is opened at that version where it is loaded; a process
+    opens each only once, and what it loads again is that handle.
     """
 
     def __init__(self, session: Session) -> None:
@@ -357,5 +358,5 @@ def _reopen(storage: Storage, version: int) -> Atlas:
     with _reopened_lock:
         store = _reopened.get(key)
         if store is None or store._session.pending:  # noqa: SLF001 - a handle of this class
-            store = _reopened[key] = Atlas.open(storage)
+            store = _reopened[key] = Atlas(Session(*Journal.open(storage, version)))
         return store

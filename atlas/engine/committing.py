@@ -84,7 +84,7 @@ class Committer:
         self._commit(changes, [])
 
     def _commit(self, changes: Changes, page_rows: list[RowBatch]) -> None:
-        attempt = Attempt(changes, page_rows, self._journal.encode_commit(changes))
+        attempt = self._journal.attempt(changes, page_rows)
         try:
             self._journal.commit(attempt)
         except ConflictError:

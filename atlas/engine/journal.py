@@ -21,6 +21,7 @@ from atlas.errors import (
     AtlasError,
     ConflictError,
     CorruptStoreError,
+    StaleHandleError,
     StorageError,
     StoreExistsError,
     StoreNotFoundError,
@@ -49,6 +50,10 @@ __all__ = ["Attempt", "Journal", "StoreConfig", "unique_name"]
 _T = TypeVar("_T")
 _log = logging.getLogger("atlas.engine")
 _FOLDERS = ("commits", "arrays", "registry")
+_RECENT = 64
+"""Commits whose writers a checkpoint remembers, so that a writer can tell whether it was one of them."""
+_LONG_AGO = ""
+"""Stands for a writer that nobody remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Attempt:
     """What it changes."""
     page_rows: list[RowBatch]
     """Contents of its pages."""
+    writer: str
+    """Name that no other attempt has."""
     data: bytes
     """Its document."""
 
@@ -83,11 +90,16 @@ def unique_name() -> str:
 class Journal:
     """The documents of one store. Not locked: the store's lock guards every call."""
 
-    def __init__(self, storage: Storage, config: StoreConfig) -> None:
+    def __init__(self, storage: Storage, config: StoreConfig, identity: str, first: int) -> None:
         self.storage = storage
         """Where the store lies."""
         self.config = config
         """What `create` decided."""
+        self.identity = identity
+        """Name of this store, which a store made later in the same place does not have."""
+        self.first = first
+        """Version it was created with, empty."""
+        self._recent: list[tuple[int, str]] = []  # the last commits: version and writer
         self._checkpoint_size = 0
         self._commits_since = 0
         self._bytes_since = 0
@@ -109,9 +121,10 @@ class Journal:
                 f"there is a store at {storage.describe} already ({found[0]}); "
                 "open it with Atlas.open, or pass overwrite=True"
             )
-        journal = cls(storage, config)
+        first = _latest_version(storage, found) + 1 if found else 0
+        journal = cls(storage, config, unique_name(), first)
         catalog = Catalog()
-        catalog.apply(Changes(_latest_version(storage, found) + 1 if found else 0, 0), [])
+        catalog.apply(Changes(first, 0), [])
         data = journal._checkpoint_bytes(catalog)
         if found:
             storage.replace(config.encoding.checkpoint, data)
@@ -125,10 +138,11 @@ class Journal:
         return journal, catalog
 
     @classmethod
-    def open(cls, storage: Storage) -> tuple[Journal, Catalog]:
-        """Open the latest version of a store.
+    def open(cls, storage: Storage, version: int | None = None) -> tuple[Journal, Catalog]:
+        """Open the latest version of a store, or the one named.
 
-        Raises `StoreNotFoundError`, `UnsupportedFormatError` or `CorruptStoreError`.
+        Raises `StoreNotFoundError`, `UnsupportedFormatError`, `CorruptStoreError`, and `StaleHandleError` for a version
+        that is no longer kept.
         """
         found = [(name, data) for name in CHECKPOINT_NAMES if (data := _try_read(storage, name)) is not None]
         if not found:
@@ -143,20 +157,38 @@ class Journal:
         config = StoreConfig(
             _choice(document, "codec", name), _choice(document, "filter", name), CHECKPOINT_NAMES[name]
         )
-        journal = cls(storage, config)
+        identity, first = document.get("store"), document.get("first")
+        if not isinstance(identity, str) or not isinstance(first, int) or not 0 <= first <= changes.version:
+            raise CorruptStoreError(f"{name} is damaged: it does not say which store it is of", key=name)
+        journal = cls(storage, config, identity, first)
         journal._checkpoint_size = len(dict(found)[name])
         catalog = Catalog()
-        journal._apply(catalog, name, changes)
-        journal.catch_up(catalog)
+        if version is None or version >= changes.version:
+            journal._recent = list(_recent_commits(document).items())
+            journal._apply(catalog, name, changes)
+        else:  # the checkpoint is past it: begin where the store did
+            catalog.apply(Changes(first, 0), [])
+        journal._catch_up(catalog, version)
+        if version is not None and catalog.version != version:
+            raise StaleHandleError(
+                f"version {version} of the store at {storage.describe} is no longer kept: it was compacted or replaced "
+                "since; open it again"
+            )
         return journal, catalog
 
-    def catch_up(self, catalog: Catalog) -> None:
-        """Apply every commit after the catalog's version."""
-        while (data := _try_read(self.storage, key := self._commit_key(catalog.version + 1))) is not None:
-            _, changes = _decode(key, data, self.config.encoding, _read_changes("commit"))
+    def _catch_up(self, catalog: Catalog, version: int | None) -> None:
+        """Apply the commits after the catalog's version, up to the one named."""
+        while catalog.version != version:
+            data = _try_read(self.storage, key := self._commit_key(catalog.version + 1))
+            if data is None:
+                return
+            document, changes = _decode(key, data, self.config.encoding, _read_changes("commit"))
+            if document.get("store") != self.identity:
+                raise CorruptStoreError(
+                    f"{key} is of another store; remove it, or restore the store from a copy", key=key
+                )
             self._apply(catalog, key, changes)
-            self._commits_since += 1
-            self._bytes_since += len(data)
+            self._note_commit(changes.version, str(document.get("writer")), len(data))
 
     def _apply(self, catalog: Catalog, key: str, changes: Changes) -> None:
         try:
@@ -183,11 +215,12 @@ class Journal:
         self.storage.write(key, [encoding.encode(page_to_json(rows))])
         return PageRef(key, len(rows), int(rows.ids[0]), int(rows.ids[-1]))
 
-    def encode_commit(self, changes: Changes) -> bytes:
+    def attempt(self, changes: Changes, page_rows: list[RowBatch]) -> Attempt:
         """Return the commit of `changes`, which bears a name of its own, so that no two are ever the same."""
+        writer = unique_name()
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        document = changes_to_json("commit", changes, writer=unique_name(), time=now)
-        return self.config.encoding.encode(document)
+        document = changes_to_json("commit", changes, store=self.identity, writer=writer, time=now)
+        return Attempt(changes, page_rows, writer, self.config.encoding.encode(document))
 
     def commit(self, attempt: Attempt) -> None:
         """Make the attempt the next version, in one step.
@@ -195,24 +228,69 @@ class Journal:
         Raises `ConflictError` where another writer has made that version; nothing has changed then. After a
         `StorageError` only `landed` can tell whether anything has.
         """
-        version = attempt.changes.version
-        key = self._commit_key(version)
+        key = self._commit_key(attempt.changes.version)
         # A create that is tried again after its answer was lost meets its own bytes.
-        if not self.storage.create(key, attempt.data) and self.storage.read(key) != attempt.data:
+        taken = not self.storage.create(key, attempt.data) and self.storage.read(key) != attempt.data
+        if not taken and self._writer_seen(attempt.changes.version) not in {None, attempt.writer}:
+            # The number was free because a compaction has removed the commit that had it, or the store was replaced.
+            # Its checkpoint, written before anything was removed, tells; readers begin behind this commit.
+            self.storage.delete([key])
+            taken = True
+        if taken:
             raise ConflictError(
-                f"another writer has committed version {version} of the store at {self.storage.describe} since "
-                "this handle was opened; its pending data is kept: open the store again and repeat the writes there"
+                f"another writer has committed to the store at {self.storage.describe} since this handle was opened; "
+                "its pending data is kept: open the store again and repeat the writes there"
             )
+        self._note_commit(attempt.changes.version, attempt.writer, len(attempt.data))
+
+    def _note_commit(self, version: int, writer: str, size: int) -> None:
+        self._recent = [*self._recent[1 - _RECENT :], (version, writer)]
         self._commits_since += 1
-        self._bytes_since += len(attempt.data)
+        self._bytes_since += size
 
     def landed(self, attempt: Attempt) -> bool | None:
-        """Return whether a commit whose answer was lost is in place, None where the storage does not say."""
+        """Return whether a commit whose answer was lost is in place, None where that cannot be told."""
+        version = attempt.changes.version
         try:
-            data = _try_read(self.storage, self._commit_key(attempt.changes.version))
+            data = _try_read(self.storage, self._commit_key(version))
+            seen = self._writer_seen(version)
         except StorageError:
             return None
-        return data == attempt.data
+        if seen is None:
+            landed = data == attempt.data
+        elif seen == _LONG_AGO:
+            return None if data == attempt.data else False
+        else:
+            landed = seen == attempt.writer
+        if landed:
+            self._note_commit(version, attempt.writer, len(attempt.data))
+        return landed
+
+    def _writer_seen(self, version: int) -> str | None:
+        """Return who made a version by the checkpoint's account, None where the checkpoint is before it.
+
+        `_LONG_AGO` where it does not tell any more, or is of another store.
+        """
+        encoding = self.config.encoding
+        data = _try_read(self.storage, encoding.checkpoint)
+        if data is None:
+            return _LONG_AGO
+        try:
+            document, changes = _decode(encoding.checkpoint, data, encoding, _read_changes("checkpoint"))
+            if document.get("store") != self.identity:
+                return _LONG_AGO
+            if changes.version < version:
+                return None
+            return _recent_commits(document).get(version, _LONG_AGO)
+        except CorruptStoreError:  # whoever opens the store is told; the commit stands on its own
+            return None
+
+    def has_moved_past(self, version: int) -> bool:
+        """Return whether the store, as its checkpoint says, is past a version or was replaced."""
+        try:
+            return self._writer_seen(version + 1) is not None
+        except StorageError:
+            return False
 
     def checkpoint(self, catalog: Catalog, *, force: bool = False) -> bool:
         """Rewrite the checkpoint where it is due and return whether that was done.
@@ -235,7 +313,15 @@ class Journal:
 
     def _checkpoint_bytes(self, catalog: Catalog) -> bytes:
         config = self.config
-        document = changes_to_json("checkpoint", catalog.checkpoint(), codec=config.codec, filter=config.filter)
+        document = changes_to_json(
+            "checkpoint",
+            catalog.checkpoint(),
+            store=self.identity,
+            first=self.first,
+            recent=[list(commit) for commit in self._recent],
+            codec=config.codec,
+            filter=config.filter,
+        )
         return config.encoding.encode(document)
 
     def sweep(self, catalog: Catalog) -> int:
@@ -249,6 +335,17 @@ class Journal:
         reclaimed = sum(_size(storage, key) for key in gone)
         storage.delete(gone)
         return reclaimed
+
+
+def _recent_commits(document: dict[str, Any]) -> dict[int, str]:
+    """Return the writers of the last versions before a checkpoint."""
+    recent = document.get("recent")
+    if not isinstance(recent, list) or not all(
+        isinstance(commit, list) and len(commit) == 2 and isinstance(commit[0], int) and isinstance(commit[1], str)
+        for commit in recent
+    ):
+        raise CorruptStoreError("its field 'recent' is not a list of versions and writers")
+    return dict(recent)
 
 
 def _read_changes(kind: str) -> Callable[[dict[str, Any]], Changes]:

@@ -37,6 +37,7 @@ from atlas.errors import (
     InvalidTypeError,
     InvalidValueError,
     MissingAttributeError,
+    StaleHandleError,
 )
 from atlas.format.attributes import flatten_key
 from atlas.format.names import check_name
@@ -267,8 +268,20 @@ class Session:
             table = self._tables.get(array)
             if table is None:
                 refs = self.catalog.segments.get(array, [])
-                table = self._tables[array] = load_table(self.journal.storage, refs)
+                try:
+                    table = self._tables[array] = load_table(self.journal.storage, refs)
+                except CorruptStoreError as error:
+                    self._refuse_stale(error)
+                    raise
             return table
+
+    def _refuse_stale(self, error: CorruptStoreError) -> None:
+        """Raise `StaleHandleError` where a file is missing because the store was compacted or replaced by others."""
+        if isinstance(error.__cause__, FileNotFoundError) and self.journal.has_moved_past(self.catalog.version):
+            raise StaleHandleError(
+                f"the store at {self.journal.storage.describe} was compacted or replaced since this handle was opened "
+                f"at version {self.catalog.version}, whose data is no longer kept: open it again"
+            ) from error
 
     def _read_group(
         self,
@@ -286,20 +299,23 @@ class Session:
         )
         while True:
             with self.lock:
-                committed, compactions = self.table(array), self._compactions
+                compactions = self._compactions
+                # Datasets that are new have nothing committed: they stay readable whatever happens to the files.
+                new = int(targets.ids.min(initial=self.catalog.next_id)) >= self.catalog.next_id
+                committed = [] if new else [self.table(array)]
                 staging = self._staging.get(array)
                 if staging is not None:
                     # What is pending may be encoded or flushed by another thread: read it before that can happen.
                     encoded = staging.table()
-                    tables = [committed] if encoded is None else [encoded, committed]
-                    out = read_boxes(tables, targets, region)
+                    out = read_boxes(committed if encoded is None else [encoded, *committed], targets, region)
                     staging.overlay(out, targets.ids.tolist(), region)
                     return out
             try:
-                return read_boxes([committed], targets, region)
-            except CorruptStoreError:
+                return read_boxes(committed, targets, region)
+            except CorruptStoreError as error:
                 # Files that another thread has just compacted away are no damage: the new ones hold the same.
                 if compactions == self._compactions:
+                    self._refuse_stale(error)
                     raise
 
     def _find_lone(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:

@@ -7,10 +7,11 @@ import orjson
 import pytest
 
 from atlas.engine.catalog import RowBuilder
-from atlas.engine.journal import Attempt, Journal, StoreConfig, unique_name
+from atlas.engine.journal import Journal, StoreConfig, unique_name
 from atlas.errors import (
     ConflictError,
     CorruptStoreError,
+    StaleHandleError,
     StorageError,
     StoreExistsError,
     StoreNotFoundError,
@@ -46,7 +47,7 @@ def commit(journal, catalog, *ids, paged=False):
         rows=batch() if paged else rows,
     )
     page_rows = [rows] if paged else []
-    attempt = Attempt(changes, page_rows, journal.encode_commit(changes))
+    attempt = journal.attempt(changes, page_rows)
     journal.commit(attempt)
     catalog.apply(changes, page_rows)
     return attempt
@@ -89,14 +90,19 @@ def test_a_gap_in_the_commits_ends_them():
     assert Journal.open(place)[1].version == 2
 
 
-def test_a_handle_catches_up():
+def test_a_version_is_opened_while_its_commits_are_kept():
     place = MemoryStorage()
     journal, catalog = make(place)
-    other, behind = Journal.open(place)
-    commit(journal, catalog, 0)
-    commit(journal, catalog, 1)
-    other.catch_up(behind)
-    assert (behind.version, behind.names) == (2, ["d0", "d1"])
+    for identity in range(3):
+        commit(journal, catalog, identity)
+    journal.checkpoint(catalog, force=True)
+    for version in range(4):
+        assert Journal.open(place, version)[1].ids.tolist() == list(range(version))
+    journal.sweep(catalog)
+    assert Journal.open(place, 3)[1].version == 3
+    for version in (2, 4):
+        with pytest.raises(StaleHandleError, match=f"version {version}"):
+            Journal.open(place, version)
 
 
 def test_nothing_there_is_no_store():
@@ -166,7 +172,7 @@ def test_a_version_is_made_once():
     second, two = Journal.open(place)
     commit(first, one, 0)
     before = {key: place.read(key) for key in place.list("")}
-    with pytest.raises(ConflictError, match="another writer has committed version 1"):
+    with pytest.raises(ConflictError, match="another writer has committed to the store"):
         commit(second, two, 1)
     assert {key: place.read(key) for key in place.list("")} == before
 
@@ -183,7 +189,7 @@ def test_whether_a_commit_landed_can_be_asked():
     place = MemoryStorage()
     journal, _ = make(place)
     changes = Changes(1, 1, rows=batch(0))
-    mine, theirs = (Attempt(changes, [], journal.encode_commit(changes)) for _ in range(2))
+    mine, theirs = (journal.attempt(changes, []) for _ in range(2))
     assert mine.data != theirs.data
     assert journal.landed(mine) is False
     journal.commit(theirs)
