@@ -18,8 +18,8 @@ from benchmarks.operations import OPERATIONS
 from benchmarks.samples import extract
 from benchmarks.workloads import WORKLOADS
 
-QUICK = Effort(fraction=0.05, runs=2, short=0.01, slow=0.5)
-WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=6.0)
+QUICK = Effort(fraction=0.02, runs=2, short=0.0, slow=1.5)
+WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=4.0)
 FIRST_READS = frozenset({"first_read", "first_read_empty"})
 
 
@@ -30,7 +30,7 @@ def _arguments() -> argparse.Namespace:
                         help=f"of {', '.join(ENGINES)}; default: all")  # fmt: skip
     parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
                         help=f"of {', '.join(OPERATIONS)}; default: all; writing is always done")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the datasets, few runs: two minutes")
+    parser.add_argument("--quick", action="store_true", help="a fiftieth of the datasets, few runs: two minutes")
     parser.add_argument("--runs", type=int, help="counted runs of every operation, three times that of short ones")
     parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
                         help="where the peers' environments are kept; default: %(default)s")  # fmt: skip
@@ -63,6 +63,29 @@ def _interpreters(engines: list[str], folder: Path, notes: list[str]) -> dict[st
     return pythons
 
 
+def _without_places(words: list[str]) -> list[str]:
+    """A command line without the options that only say where things are put."""
+    kept, places = [], {"--environments", "--json", "--plot", "--page"}
+    for before, word in zip(["", *words], words, strict=False):
+        if before not in places and word.split("=")[0] not in places:
+            kept.append(word)
+    return kept
+
+
+def _save(result: report.Report, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        arguments.json.write_text(result.as_json())
+    if arguments.page:
+        report.insert(result, arguments.page)
+    if arguments.plot:
+        try:
+            from benchmarks.plot import draw  # noqa: PLC0415 - not every environment draws
+        except ImportError as error:
+            print(f"note: nothing is drawn: {error}", file=sys.stderr)
+        else:
+            draw(result.rows, arguments.plot)
+
+
 def main() -> None:
     """Run it."""
     arguments = _arguments()
@@ -92,30 +115,23 @@ def main() -> None:
             rows += found
             loads.append(os.getloadavg()[0])
             print("\n".join(map(report.line, found)), flush=True)
+            # After every workload, so that a run that is broken off leaves what it has.
+            _save(
+                report.Report(
+                    command=" ".join(["python -m benchmarks", *_without_places(sys.argv[1:])]),
+                    machine=report.machine(),
+                    load=(min(loads), max(loads)),
+                    seconds=time.monotonic() - began,
+                    fraction=effort.fraction,
+                    versions=versions,
+                    rows=rows,
+                    notes=notes,
+                ),
+                arguments,
+            )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    result = report.Report(
-        command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
-        machine=report.machine(),
-        load=(min(loads), max(loads)),
-        seconds=time.monotonic() - began,
-        fraction=effort.fraction,
-        versions=versions,
-        rows=rows,
-        notes=notes,
-    )
     print("\n" + report.summary(rows))
-    if arguments.json:
-        arguments.json.write_text(result.as_json())
-    if arguments.page:
-        report.insert(result, arguments.page)
-    if arguments.plot:
-        try:
-            from benchmarks.plot import draw  # noqa: PLC0415 - not every environment draws
-        except ImportError as error:
-            print(f"note: nothing is drawn: {error}", file=sys.stderr)
-        else:
-            draw(rows, arguments.plot)
     if not all(row.agrees for row in rows):
         sys.exit("the engines return different values")
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.engines import OURS
+from benchmarks.engines import ENGINES, OURS
 from benchmarks.operations import OPERATIONS
+from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -189,7 +190,14 @@ def measure(
     `samples` is the folder of real data, `package` what `link_package` returned, `skip` holds operations that are not
     run. What is left out or fails goes to `note`; the engines' versions are put in `versions`.
     """
-    started = [Worker(python, e, workload, effort.fraction, samples, package) for e, python in pythons.items()]
+    datasets = WORKLOADS[workload].scaled(effort.fraction).datasets
+    started = []
+    for engine, python in pythons.items():
+        largest = ENGINES[engine].largest
+        if largest is not None and datasets > largest:
+            note(f"{workload} by {engine}: left out, {datasets:,} datasets take minutes an operation")
+            continue
+        started.append(Worker(python, engine, workload, effort.fraction, samples, package))
     try:
         workers = []
         for worker in started:

@@ -1,7 +1,8 @@
-"""Draws rows: one panel for each workload and measure, bars on logarithmic axes."""
+"""Draws rows: a workload a line of panels, a measure a column, bars on logarithmic axes of whole decades."""
 
 from __future__ import annotations
 
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
+
     from benchmarks.measuring import Row
 
 __all__ = ["draw"]
@@ -23,35 +26,48 @@ _MEASURES = {
     "write": "write all, ms",
     "bytes": "on disk, MiB",
 }
-_OURS, _LIMIT, _PEER = "#c0392b", "#b0b0b0", "#4a6fa5"
+_COLOURS = {OURS: "#c0392b", "limit": "#b0b0b0"}
+_PEER = "#4a6fa5"
+
+
+def _text(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def _panel(axes: Axes, engines: list[str], values: dict[str, float]) -> None:
+    shown = [(at, engine, values[engine]) for at, engine in enumerate(engines) if values.get(engine)]
+    axes.set_yticks(range(len(engines)), [ENGINES[engine].title for engine in engines])
+    axes.tick_params(labelsize=7, bottom=False, labelbottom=False, left=False)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    if not shown:
+        return
+    bars = axes.barh(
+        [at for at, _, _ in shown],
+        [value for _, _, value in shown],
+        color=[_COLOURS.get(engine, _PEER) for _, engine, _ in shown],
+    )
+    axes.bar_label(bars, [_text(value) for _, _, value in shown], fontsize=7, padding=2)
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    least, largest = min(value for _, _, value in shown), max(value for _, _, value in shown)
+    # From a whole decade below the shortest bar, so that bars of like length are like values.
+    begin, end = floor(log10(least)) - 1, ceil(log10(largest))
+    axes.set_xlim(10.0**begin, 10.0 ** (end + 0.25 * (end - begin)))
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Write a PNG."""
     workloads = list(dict.fromkeys(row.workload for row in rows))
     engines = [engine for engine in ENGINES if any(row.engine == engine for row in rows)]
-    figure = Figure((3.2 * len(workloads) + 1, 2.3 * len(_MEASURES)), layout="constrained")
+    figure = Figure((3.0 * len(_MEASURES) + 1, 1.9 * len(workloads)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(_MEASURES), len(workloads), squeeze=False, sharey=True)
-    for down, (measure, title) in enumerate(_MEASURES.items()):
-        operation = "write" if measure == "bytes" else measure
-        for across, workload in enumerate(workloads):
-            axes = panels[down][across]
+    panels = figure.subplots(len(workloads), len(_MEASURES), squeeze=False, sharey=True)
+    for down, workload in enumerate(workloads):
+        for across, (measure, title) in enumerate(_MEASURES.items()):
+            operation = "write" if measure == "bytes" else measure
             mine = {row.engine: row for row in rows if (row.workload, row.operation) == (workload, operation)}
-            values = {e: (row.mib_on_disk or 0) if measure == "bytes" else row.median_ms for e, row in mine.items()}
-            shown = [(at, engine) for at, engine in enumerate(engines) if values.get(engine)]
-            if shown:
-                bars = axes.barh(
-                    [at for at, _ in shown],
-                    [values[engine] for _, engine in shown],
-                    color=[{OURS: _OURS, "limit": _LIMIT}.get(engine, _PEER) for _, engine in shown],
-                )
-                axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)
-                axes.set_xscale("log")
-                axes.margins(x=0.25)
-            axes.set_title(f"{workload}: {title}", fontsize=8)
-            axes.tick_params(labelsize=7)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.set_yticks(range(len(engines)), [ENGINES[engine].title for engine in engines])
+            values = {e: (row.mib_on_disk or 0.0) if measure == "bytes" else row.median_ms for e, row in mine.items()}
+            panels[down][across].set_title(f"{workload}: {title}", fontsize=8)
+            _panel(panels[down][across], engines, values)
     panels[0][0].invert_yaxis()
     figure.savefig(path, dpi=110)

@@ -48,5 +48,6 @@ def extract(name: str, folder: Path) -> str | None:
         fields = {"nemo": _nemo, "casts": _casts}[name](Path(iris_sample_data.path))
     except ImportError as error:
         return f"{name} is left out: {error}"
-    np.savez(folder / f"{name}.npz", **{f"variable{at}": values for at, values in enumerate(fields)})
+    named: dict[str, Any] = {f"variable{at}": values for at, values in enumerate(fields)}
+    np.savez(folder / f"{name}.npz", **named)
     return None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engines import Unsupported, make
-from benchmarks.engines.base import Engine, digest
+from benchmarks.engines.base import Collection, Engine, digest
 from benchmarks.operations import OPERATIONS
 from benchmarks.workloads import Workload, located
 
@@ -94,11 +94,12 @@ def main() -> None:
     """Serve operations until standard input ends; with `--first`, do one read and print the digest of its values."""
     if sys.argv[1] == "--first":
         what = json.loads(sys.argv[2])
-        work = {key: tuple(value) if isinstance(value, list) else value for key, value in what["work"].items()}
-        print(digest(make(what["engine"], Workload(**work), Path(what["folder"])).read_one()))
+        engine = make(what["engine"], Workload.from_json(what["work"]), Path(what["folder"]))
+        assert isinstance(engine, Collection)
+        print(digest(engine.read_one()))
         return
-    engine, workload, fraction, samples = sys.argv[1:5]
-    _serve(engine, located(workload, float(fraction), samples))
+    name, workload, fraction, samples = sys.argv[1:5]
+    _serve(name, located(workload, float(fraction), samples))
 
 
 if __name__ == "__main__":

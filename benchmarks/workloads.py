@@ -85,6 +85,14 @@ class Workload:
         )
         return words[source.integers(0, len(words), shape)]
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Workload:
+        """The workload of which `dataclasses.asdict` went through JSON, which has no tuples."""
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+        return cls(**given)
+
     def scaled(self, fraction: float) -> Workload:
         """The same with fewer datasets, though not fewer than 10."""
         if self.kind == "real":

@@ -30,8 +30,8 @@ class Entry:
     """Its file in this folder and its class there."""
     environment: str | None
     """Its environment in `environments.PINS`, None for the current one."""
-    large: bool = True
-    """Whether fleets of many thousands are in its line: N files or N stores take minutes there."""
+    largest: int | None = None
+    """Datasets beyond which one operation takes minutes: larger fleets are left out."""
 
 
 ENGINES = {
@@ -42,8 +42,8 @@ ENGINES = {
     "tensorstore": Entry("tensorstore, same layout", "tensorstore_arrays.Arrays", "tensorstore"),
     "blosc2": Entry("blosc2", "blosc2_arrays.Arrays", "blosc2"),
     "tiledb": Entry("TileDB", "tiledb_arrays.Arrays", "tiledb"),
-    "zarr": Entry("zarr, N stores", "zarr_stores.Stores", "zarr", large=False),
-    "netcdf": Entry("netCDF4, N files", "netcdf_files.Files", "netcdf", large=False),
+    "zarr": Entry("zarr, N stores", "zarr_stores.Stores", "zarr", largest=5000),
+    "netcdf": Entry("netCDF4, N files", "netcdf_files.Files", "netcdf"),
 }
 
 

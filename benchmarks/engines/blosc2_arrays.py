@@ -6,6 +6,7 @@ chunk, which is what threads share out and what is read from disk, holds blocks 
 
 from __future__ import annotations
 
+from importlib import import_module
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,7 @@ class Arrays(Stacked):
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
-        import blosc2  # noqa: PLC0415
-
-        self._module: Any = blosc2
+        self._module: Any = import_module("blosc2")
 
     @property
     def versions(self) -> str:

@@ -8,6 +8,7 @@ decompresses, the kernels check, unfilter and copy. No files, no metadata, no pl
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,9 +42,9 @@ class Limit(Engine):
         return "kernels of atlas"
 
     def prepare_slice(self) -> None:
-        from atlas import kernels  # noqa: PLC0415
         from atlas.engine.threads import thread_count  # noqa: PLC0415
 
+        kernels: Any = import_module("atlas.kernels")
         if self._results:
             return
         store = Ours(self.work, self.folder)

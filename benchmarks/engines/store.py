@@ -82,10 +82,11 @@ class Store(Collection):
         return [self._stack(store, variable, [0] * len(self.work.shape)) for variable in self.work.variables]
 
     def _stack(self, store: Any, variable: str, origin: list[int]) -> NDArray[Any]:
-        """One variable of all datasets; atlas-python does not stack texts."""
+        """One variable of all datasets; atlas-python has no bulk read of texts."""
         work = self.work
         if self.text:
-            return np.stack(store.read_array_across(variable, work.names, origin, work.quarter))
+            datasets = [store.open_dataset(name) for name in work.names]
+            return np.stack([dataset.read_array(variable, origin, work.quarter) for dataset in datasets])
         stacked: NDArray[Any] = store.read_array_across_stacked(variable, work.names, origin, work.quarter)
         return stacked
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.engines.base import Unsupported
@@ -23,16 +25,12 @@ class Arrays(Stacked):
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
-        import tensorstore  # noqa: PLC0415
-
         if self.text:
             raise Unsupported("tensorstore has no texts of any length in zarr3")
-        self._module: Any = tensorstore
+        self._module: Any = import_module("tensorstore")
 
     @property
     def versions(self) -> str:
-        from importlib.metadata import version  # noqa: PLC0415
-
         return f"tensorstore {version('tensorstore')}"
 
     def _place(self, variable: str) -> dict[str, Any]:
@@ -61,7 +59,8 @@ class Arrays(Stacked):
         return self._module.open(self._place(variable), open=True, read=True, write=True).result()
 
     def _get(self, array: Any, region: tuple[slice | int, ...]) -> NDArray[Any]:
-        return array[region].read().result()
+        found: NDArray[Any] = array[region].read().result()
+        return found
 
     def _slice(self, arrays: list[Any]) -> list[NDArray[Any]]:
         region = (slice(0, self.work.datasets), *self.work.box)

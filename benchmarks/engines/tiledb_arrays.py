@@ -5,6 +5,7 @@ The first dimension is longer than the fleet, so that datasets can be appended a
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +27,7 @@ class Arrays(Collection):
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
-        import tiledb  # noqa: PLC0415
-
-        self._module: Any = tiledb
+        self._module: Any = import_module("tiledb")
         self._handle: Any = None
         self._length = 0
 

@@ -6,6 +6,8 @@ to work on, and the Zstd codec with zarr's default level.
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.engines.base import Unsupported
@@ -39,17 +41,13 @@ class Sharded(Stacked):
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
-        import zarr  # noqa: PLC0415
-
         if self.text:
             raise Unsupported("zarr does not shard texts")
-        zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
-        self._zarr: Any = zarr
+        self._zarr: Any = import_module("zarr")
+        self._zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
     @property
     def versions(self) -> str:
-        from importlib.metadata import version  # noqa: PLC0415
-
         return f"zarr {self._zarr.__version__}, zarrs {version('zarrs')}"
 
     def _create(self, variable: str, values: NDArray[Any]) -> None:
@@ -63,7 +61,8 @@ class Sharded(Stacked):
         return self._zarr.open_array(self.path / variable, mode="r+")
 
     def _get(self, array: Any, region: tuple[slice | int, ...]) -> NDArray[Any]:
-        return array[region]
+        found: NDArray[Any] = array[region]
+        return found
 
     def _extend(self, array: Any, row: NDArray[Any], length: int) -> Any:
         array.resize((length, *self.work.shape))

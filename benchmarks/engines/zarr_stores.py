@@ -6,6 +6,7 @@ them, and a warm handle keeps them all.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +26,7 @@ class Stores(Collection):
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
-        import zarr  # noqa: PLC0415
-
-        self._zarr: Any = zarr
+        self._zarr: Any = import_module("zarr")
         self._handles: list[list[Any]] | None = None
 
     @property
