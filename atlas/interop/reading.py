@@ -6,6 +6,7 @@ always in memory, as xarray has no other kind. Nothing is written, and no chunk 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from atlas.interop.lazy import lazy_array
 from atlas.interop.times import restored_dtype, restored_times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -86,6 +87,10 @@ def to_xarray_many(
     """
     if isinstance(names, str):
         raise InvalidTypeError(f"names is a list of dataset names, not the text {names!r}; write [{names!r}]")
+    if not isinstance(names, Iterable):
+        raise InvalidTypeError(f"names is a list of dataset names, not {names!r}; store.list_datasets() has them all")
+    if not isinstance(concat_dim, str):
+        raise InvalidTypeError(f"concat_dim is the name of the new dimension, not {concat_dim!r}; write 'dataset'")
     labels = list(names)
     if not labels:
         raise InvalidValueError("to_xarray_many needs at least one dataset name")

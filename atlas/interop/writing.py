@@ -8,6 +8,7 @@ and the source is left as it is.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, product
@@ -28,7 +29,7 @@ from atlas.interop.texts import check_text
 from atlas.interop.times import time_marker, times_to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import dask.array as da
     from numpy.typing import NDArray
@@ -76,6 +77,11 @@ def add(store: StoreLike, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequen
     """
     if not isinstance(ds, xr.Dataset):
         raise InvalidTypeError(f"an xarray.Dataset is added to a store, not {type(ds).__name__}; see its to_dataset()")
+    if not isinstance(chunks, Mapping | None):
+        raise InvalidTypeError(
+            f"chunks gives chunk shapes by variable, such as {{'t': [24, 50]}}, and is {chunks!r}; leave it out to "
+            "keep the chunks of dask"
+        )
     plans, attributes = _plan(ds, chunks or {})
     view = store.create_dataset(name)
     try:
@@ -123,6 +129,8 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]
         dask_chunks = variable.chunks
         chunk_shape = chunks[name] if name in chunks else _dask_chunk_shape(dask_chunks)
         schema = make_schema(dtype, variable.dims, variable.shape, chunk_shape, fill)  # type: ignore[arg-type]
+    except UnsupportedDtypeError as error:
+        raise UnsupportedDtypeError(f"{owner}: {error}{_remedy(name, variable.dtype)}") from error
     except AtlasError as error:
         raise type(error)(f"{owner}: {error}") from error
     return _Plan(
@@ -152,11 +160,28 @@ def _stored_dtype(dtype: Any) -> str:
         if dtype.kind == "O" and str(dtype).startswith("str"):
             return "string"
         raise UnsupportedDtypeError(f"arrays of dtype {dtype} are not stored; the dtypes supported are {SUPPORTED}")
+    if dtype.names is not None:
+        fields = ", ".join(dtype.names[:3]) + (f" and {len(dtype.names) - 3} more" if len(dtype.names) > 3 else "")
+        raise UnsupportedDtypeError(f"compound dtypes are not stored; make a variable of each field: {fields}")
     if dtype.kind == "M":
         return "timestamp_nanoseconds"
     if dtype.kind == "m":
         return "int64"
     return parse_dtype(dtype).name
+
+
+def _remedy(name: str, dtype: Any) -> str:
+    """What to do with a dtype that is not stored, to end a message with; nothing where there is no plain answer."""
+    if dtype.kind == "c":
+        return f"; use ds[{name!r}].real and ds[{name!r}].imag, a variable each"
+    numpy = isinstance(dtype, np.dtype)
+    other = {"b": "uint8", "f": ("float32" if dtype.itemsize < 4 else "float64") if numpy else "float64"}.get(
+        dtype.kind
+    )
+    if not numpy:
+        # Those of pandas: integers may have missing cells, which float64 keeps as NaN.
+        other = {"O": "str", "i": "float64", "u": "float64"}.get(dtype.kind, other)
+    return f"; use ds[{name!r}].astype({other!r})" if other else ""
 
 
 def _fill_value(value: object, dtype: Any) -> object:

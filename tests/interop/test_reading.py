@@ -281,8 +281,16 @@ class TestMany:
     def test_no_names_are_refused(self, store, parts):
         with pytest.raises(InvalidValueError):
             store.to_xarray_many([])
-        with pytest.raises(InvalidTypeError):
-            store.to_xarray_many("d0")
+
+    @pytest.mark.parametrize("names", ["d0", None, 3, [3]])
+    def test_names_that_are_no_list_of_names_are_refused(self, store, parts, names):
+        with pytest.raises(InvalidTypeError, match="name"):
+            store.to_xarray_many(names)
+
+    @pytest.mark.parametrize("dim", [3, None, ("a", "b")])
+    def test_a_new_dimension_that_is_no_text_is_refused(self, store, parts, dim):
+        with pytest.raises(InvalidTypeError, match="concat_dim is the name of the new dimension"):
+            store.to_xarray_many(["d0"], concat_dim=dim)
 
     @pytest.mark.parametrize("parallel", [True, False])
     def test_a_missing_dataset_or_variable_is_a_key_error(self, store, parts, parallel):
