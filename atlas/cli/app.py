@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,19 @@ __all__ = ["main"]
 
 
 class _Commands(click.Group):
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; an output that cannot be written ends it in one line (click is quiet about broken pipes)."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            # What is still buffered would fail once more when the interpreter ends.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            with suppress(OSError):
+                what = "standard output" if error.filename is None else error.filename
+                click.echo(f"Error: {what}: {error.strerror or error}", err=True)
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; show errors of the library without their traceback."""
         try:
@@ -102,9 +118,11 @@ def create(
 ) -> None:
     """Put every NetCDF file of DIR, and of the folders in it, into STORE.
 
-    A file becomes a dataset named by its path below DIR, without the suffix and with "." for "/" (see --separator):
-    2024/jan.nc becomes 2024.jan. A file that cannot be read or stored is named with the reason and left out; the
-    exit code is then 1. Interrupted, the files read so far are stored; go on with --append.
+    Files count by their suffix: .nc, .nc3, .nc4, .cdf or .netcdf, in any case. Each becomes a dataset named by its path
+    below DIR, without the suffix and with "." for "/" (see --separator): 2024/jan.nc becomes 2024.jan. A file that
+    cannot be read or stored is named with the reason and left out, as are those with groups and those that would share
+    a name; the exit code is then 1. Interrupted, the files read so far are stored; go on with --append. Interrupted
+    once more while they are written, nothing is.
     """
     if append and overwrite:
         raise click.UsageError("--append keeps what --overwrite removes; give one of them")
@@ -124,13 +142,16 @@ def create(
 
 
 def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
+    if outcome.lost:
+        click.echo("interrupted while the store was written; nothing was stored", err=True)
+        raise click.exceptions.Exit(130)
     found = store.describe()
     click.echo(
         f"stored {count_text(outcome.stored, 'dataset')} in {seconds:.1f} s; the store holds {found.datasets:,}: "
         f"{size_text(found.raw)} of arrays in {size_text(found.stored)}"
     )
+    left = files - outcome.stored - outcome.present - outcome.failed
     if outcome.interrupted:
-        left = files - outcome.stored - outcome.present - outcome.failed
         click.echo(f"interrupted with {count_text(left, 'file')} to go; go on with --append", err=True)
         raise click.exceptions.Exit(130)
     if outcome.failed:

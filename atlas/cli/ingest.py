@@ -1,11 +1,13 @@
 """A folder of NetCDF files into a store, one dataset a file; what cannot be stored is named and left out.
 
-A file is stored whole or not at all. Nothing is on disk before the one flush at the end, or at an interruption.
+A file is stored whole or not at all: one with groups, or of a name that another file shares, is not. Nothing is on disk
+before the one flush at the end, or at an interruption.
 """
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +15,15 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from atlas.errors import StorageError
-from atlas.interop.netcdf import open_netcdf
+from atlas import Atlas
+from atlas.cli.layout import count_text
+from atlas.errors import InvalidTypeError, OutOfRangeError, StorageError, UnsupportedDtypeError
+from atlas.interop.netcdf import inspect_netcdf, open_netcdf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from atlas import Atlas
-
-__all__ = ["Outcome", "Reading", "dataset_name", "find_files", "ingest"]
+__all__ = ["SUFFIXES", "Outcome", "Reading", "dataset_name", "find_files", "ingest"]
 
 SUFFIXES = frozenset({".nc", ".nc3", ".nc4", ".cdf", ".netcdf"})
 """What a file name ends in to be taken, in any case."""
@@ -53,6 +55,8 @@ class Outcome:
     """Files that could not be stored."""
     interrupted: bool
     """Whether the user stopped it before the last file."""
+    lost: bool = False
+    """Whether the user stopped it once more, while it was written, so that nothing of it was stored."""
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -75,28 +79,81 @@ def ingest(store: Atlas, folder: Path, files: Sequence[Path], reading: Reading) 
 
     Raises what `Atlas.flush` raises, and `StorageError` where the place of the store fails.
     """
+    begun = store.describe()
     before = set(store.list_datasets())
+    names = {path: dataset_name(folder, path, reading.separator) for path in files}
+    clashes = _clashes(folder, names)
+    seen = _Seen(set(), set())
     stored = present = failed = 0
-    interrupted = False
+    interrupted = lost = False
     # No bar where nobody watches.
     with tqdm(files, unit="file", disable=None, leave=False, dynamic_ncols=True) as bar:
         try:
             for path in bar:
-                name = dataset_name(folder, path, reading.separator)
-                if name in before:
+                if path not in clashes and names[path] in before:
                     present += 1
-                    _say(f"there already: {path} is dataset {name!r}")
                     continue
-                reason = _add(store, path, name, reading)
+                reason = clashes.get(path) or _add(store, path, names[path], reading, seen)
                 if reason is None:
                     stored += 1
                 else:
                     failed += 1
-                    _say(f"not stored: {path}: {reason}")
+                    _say(f"not stored: {_path_text(path)}: {reason}")
         except KeyboardInterrupt:
             interrupted = True
-    store.flush()
-    return Outcome(stored, present, failed, interrupted)
+    try:
+        store.flush()
+    except KeyboardInterrupt:
+        # It may have come when the commit was made already.
+        lost = Atlas.open(begun.place).describe().version == begun.version
+    if present:
+        _say(f"{count_text(present, 'file')} left alone, whose datasets are there already")
+    if not interrupted and not lost:
+        _warn_of_needless(reading, seen)
+    return Outcome(stored, present, failed, interrupted, lost)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the files that could be read hold."""
+
+    dims: set[str]
+    """Names of dimensions."""
+    variables: set[str]
+    """Names of variables, also of those left out."""
+
+
+def _clashes(folder: Path, names: Mapping[Path, str]) -> dict[Path, str]:
+    """Return why files whose names are alike are not stored: none of them has more right to the name."""
+    by_name = defaultdict(list)
+    for path, name in names.items():
+        by_name[name].append(path)
+    reasons = {}
+    for name, paths in by_name.items():
+        remedy = "rename all but one"
+        if len({path.with_suffix("") for path in paths}) == len(paths):
+            remedy = "choose another --separator, or " + remedy
+        for path in paths if len(paths) > 1 else ():
+            others = ", ".join(_path_text(other.relative_to(folder)) for other in paths if other != path)
+            reasons[path] = f"{others} would be dataset {name!r} too; {remedy}"
+    return reasons
+
+
+def _warn_of_needless(reading: Reading, seen: _Seen) -> None:
+    """Tell of options that named nothing in any file; of none where no file was read."""
+    if not seen.dims and not seen.variables:
+        return
+    for dim, length in reading.chunks.items():
+        if dim not in seen.dims:
+            _say(f"Warning: --chunk {dim}={length} did nothing: no file read has a dimension {dim!r}")
+    for name in reading.drop:
+        if name not in seen.variables:
+            _say(f"Warning: --drop {name} did nothing: no file read has a variable {name!r}")
+
+
+def _path_text(path: Path) -> str:
+    """Return a path for people; bytes that are no UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _say(message: str) -> None:
@@ -104,13 +161,33 @@ def _say(message: str) -> None:
         click.echo(message.encode("utf-8", "backslashreplace").decode(), err=True)
 
 
-def _add(store: Atlas, path: Path, name: str, reading: Reading) -> str | None:
+def _add(store: Atlas, path: Path, name: str, reading: Reading, seen: _Seen) -> str | None:
     """Add one file; return why it could not be added."""
     try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return "its name, or that of a folder it is in, is no UTF-8 text; rename it"
+    try:
+        contents = inspect_netcdf(path)
+        seen.dims.update(contents.dims)
+        seen.variables.update(contents.variables)
         with open_netcdf(path, chunks=reading.chunks, drop=reading.drop, raw=reading.raw) as ds:
             store.add_xr_dataset(ds, name)
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - files are damaged in more ways than libraries have errors for
-        return " ".join(str(error).split()) or type(error).__name__
+        return _reason(error, raw=reading.raw)
     return None
+
+
+def _reason(error: Exception, *, raw: bool) -> str:
+    """Return one line; where values are what does not fit, with the options that help."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    # What xarray advises when it cannot decode times is for those who call it themselves.
+    text, undecoded, _ = text.partition(" Try opening your dataset with decode_times")
+    if not (undecoded or isinstance(error, InvalidTypeError | OutOfRangeError | UnsupportedDtypeError)):
+        return text
+    remedy = "leave the variable out with --drop NAME"
+    if not raw:
+        remedy = "try --raw, which stores values as they lie in the file, or " + remedy
+    return f"{text.removesuffix('.')}; {remedy}"

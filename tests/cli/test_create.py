@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import sys
+
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -93,20 +97,79 @@ def test_a_file_that_fails_while_it_is_read_leaves_nothing(run, folder, tmp_path
     assert "station" in Atlas.open(tmp_path / "s").list_arrays()
 
 
-def test_two_files_of_one_name_are_told(run, folder, tmp_path):
+@pytest.mark.parametrize("options", [[], ["--append"]])
+def test_of_files_that_share_a_name_none_is_stored(run, folder, tmp_path, options):
     month(5).to_netcdf(folder / "deep.feb.nc")
-    result = run("create", folder, tmp_path / "s", code=1)
-    assert "'deep.feb'" in result.stderr
-    assert "already" in result.stderr
-    assert "1 of 4 files not stored" in result.stderr
+    month(6).to_netcdf(folder / "jan.cdf")
+    Atlas.create(tmp_path / "s").flush()
+    result = run("create", folder, tmp_path / "s", *(options or ["--overwrite"]), code=1)
+    assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024"]
+    separated = "would be dataset 'deep.feb' too; choose another --separator, or rename all but one"
+    assert f"not stored: {folder}/deep/feb.nc4: deep.feb.nc {separated}\n" in result.stderr
+    assert f"not stored: {folder}/deep.feb.nc: deep/feb.nc4 {separated}\n" in result.stderr
+    assert f"not stored: {folder}/jan.nc: jan.cdf would be dataset 'jan' too; rename all but one\n" in result.stderr
+    assert "4 of 5 files not stored" in result.stderr
+    run("create", folder, tmp_path / "s", "--append", "--separator", "~", code=1)
+    assert {"deep~feb", "deep.feb"} < set(Atlas.open(tmp_path / "s").list_datasets())
 
 
-def test_append_leaves_what_is_there_and_says_so(run, store, folder):
+def test_append_leaves_what_is_there_and_says_how_much(run, store, folder):
     month(4).to_netcdf(folder / "apr.nc")
     result = run("create", folder, store, "--append")
     assert Atlas.open(store).list_datasets() == ["deep.er.mar.2024", "deep.feb", "jan", "apr"]
-    assert result.stderr.count("there already") == 3
+    assert result.stderr == "3 files left alone, whose datasets are there already\n"
     assert "stored 1 dataset in" in result.stdout
+
+
+def test_files_with_groups_are_refused(run, folder, tmp_path):
+    month(1).to_netcdf(folder / "groups.nc")
+    month(2).to_netcdf(folder / "groups.nc", mode="a", group="g1")
+    month(2).to_netcdf(folder / "groups.nc", mode="a", group="g2")
+    result = run("create", folder, tmp_path / "s", code=1)
+    assert result.stderr.startswith(
+        f"not stored: {folder}/groups.nc: groups.nc has the groups g1, g2; only files whose"
+    )
+    assert "1 of 4 files not stored" in result.stderr
+    assert "groups" not in Atlas.open(tmp_path / "s").list_datasets()
+
+
+def test_options_that_name_nothing_are_told_of(run, folder, tmp_path):
+    result = run("create", folder, tmp_path / "s", "--chunk", "x=2", "--chunk", "nix=3", "--drop", "t", "--drop", "nox")
+    assert result.stderr.splitlines() == [
+        "Warning: --chunk nix=3 did nothing: no file read has a dimension 'nix'",
+        "Warning: --drop nox did nothing: no file read has a variable 'nox'",
+    ]
+    # Where every file is there already none is read, and nothing is known of their names.
+    assert "Warning" not in run("create", folder, tmp_path / "s", "--append", "--chunk", "nix=3").stderr
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
+def test_a_file_name_that_is_no_text_is_told(run, folder, tmp_path):
+    (folder / os.fsdecode(b"b\xff.nc")).write_bytes((folder / "jan.nc").read_bytes())
+    result = run("create", folder, tmp_path / "s", code=1)
+    assert f"not stored: {folder}/b\\xff.nc: its name, or that of a folder it is in, is no UTF-8 text" in result.stderr
+
+
+def test_values_that_do_not_fit_come_with_the_options_that_help(run, tmp_path):
+    (tmp_path / "files").mkdir()
+    with netCDF4.Dataset(tmp_path / "files" / "compound.nc", "w") as file:
+        fields = np.dtype([(f"field_{i}", "f8") for i in range(9)])
+        file.createDimension("n", 1)
+        file.createVariable("many", file.createCompoundType(fields, "fields"), ("n",))
+    with netCDF4.Dataset(tmp_path / "files" / "times.nc", "w") as file:
+        file.createVariable("when", "f8", ()).units = "moons since 2000-01-01"
+        file["when"][...] = 1
+    result = run("create", tmp_path / "files", tmp_path / "s", code=1)
+    compound, times, _ = result.stderr.splitlines()
+    assert "'many': compound dtypes are not stored" in compound
+    assert "field_0, field_1, field_2 and 6 more;" in compound
+    assert "--drop NAME" in compound
+    assert "moons" in times
+    assert "try --raw" in times
+    assert "decode_times" not in times
+    raw = run("create", tmp_path / "files", tmp_path / "s", "--raw", "--append", code=1)
+    assert "--raw" not in raw.stderr
+    assert Atlas.open(tmp_path / "s").open_dataset("times").read_array("when") == 1
 
 
 def test_an_existing_store_is_kept_unless_overwritten(run, store, folder):
@@ -164,6 +227,23 @@ def test_interrupted_it_keeps_whole_files_and_goes_on_with_append(run, folder, t
     monkeypatch.setattr(ingesting, "open_netcdf", whole)
     run("create", folder, tmp_path / "s", "--append")
     assert len(Atlas.open(tmp_path / "s").list_datasets()) == 3
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_interrupted_while_it_is_written(run, store, folder, monkeypatch, landed):
+    flush = Atlas.flush
+
+    def stop(self):
+        if landed:
+            flush(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Atlas, "flush", stop)
+    month(4).to_netcdf(folder / "apr.nc")
+    result = run("create", folder, store, "--append", code=0 if landed else 130)
+    assert ("nothing was stored" in result.stderr) is not landed
+    assert ("stored 1 dataset" in result.stdout) is landed
+    assert ("apr" in Atlas.open(store).list_datasets()) is landed
 
 
 def test_a_store_that_fails_ends_it_in_one_line(run, folder, tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ import sys
 import termios
 from pathlib import Path
 
+import pytest
+
 COMMAND = [sys.executable, "-c", "from atlas.cli import main; main(prog_name='atlas')"]
 
 
@@ -51,3 +53,20 @@ def test_the_installed_script(folder, tmp_path):
     assert found.stdout.startswith("atlas ")
     piped = subprocess.run([script, "create", folder, tmp_path / "s"], capture_output=True, text=True, check=False)
     assert (piped.returncode, piped.stderr) == (0, "")  # no bar where nobody watches
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize("args", [["ls"], ["--help"]])
+def test_an_output_that_cannot_be_written_is_one_line(store, args):
+    with Path("/dev/full").open("w") as full:
+        command = [*COMMAND, *args, *([store] if args == ["ls"] else [])]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (found.returncode, found.stderr) == (1, "Error: standard output: No space left on device\n")
+
+
+def test_a_reader_that_went_away_is_no_error_to_speak_of(store):
+    reading, writing = os.pipe()
+    os.close(reading)
+    found = subprocess.run([*COMMAND, "ls", store], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert found.stderr == ""
