@@ -15,7 +15,7 @@ from atlas import Atlas
 from atlas.cli.ingest import Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
 from atlas.cli.listing import ls_lines, show_lines
-from atlas.errors import AtlasError, MissingExtraError, StorageError
+from atlas.errors import AtlasError, MissingExtraError, StorageError, StoreExistsError
 from atlas.interop.netcdf import check_netcdf
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def run_demo(folder: Path | None) -> None:
 
     _step(f"atlas create {samples} {place}")
     begun = time.perf_counter()
-    store = Atlas.create(place)
+    try:
+        store = Atlas.create(place)
+    except StoreExistsError as error:
+        raise StoreExistsError(f"there is a store at {place} already; give another folder with --to") from error
     files = find_files(samples)
     outcome = ingest(store, samples, files, _READING)
     if outcome.failed:

@@ -34,7 +34,9 @@ def ls_lines(store: Atlas, pattern: str | None, *, long: bool) -> Iterator[str]:
     for name in names:
         view = store.open_dataset(name)
         metas = [meta for array in view.list_arrays() if (meta := view.array_meta(array)) is not None]
-        rows.append((name, str(len(metas)), str(len(view.attributes())), size_text(sum(map(_raw_size, metas)))))
+        attributes = sort_attributes(view.exact_attributes(), view.list_arrays())
+        shown = len(attributes.dataset) + sum(map(len, attributes.variables.values()))
+        rows.append((name, str(len(metas)), str(shown), size_text(sum(map(_raw_size, metas)))))
     yield from table_lines(("dataset", "arrays", "attributes", "size"), rows)
 
 

@@ -26,6 +26,8 @@ def test_the_demo_builds_lists_shows_reads_and_draws(run, tmp_path):
     assert (tmp_path / "demo" / "nemo_months.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     again = run("demo", "--to", tmp_path / "demo", code=1)
     assert "there is a store" in again.stderr
+    assert "--to" in again.stderr
+    assert "overwrite" not in again.stderr
 
 
 def test_the_picture_shows_the_ocean(tmp_path):

@@ -14,6 +14,7 @@ def test_version(run):
 
 def test_help_names_every_command(run):
     out = run("--help").stdout
+    assert ".netcdf" in run("create", "--help").stdout
     for command in ("create", "ls", "show", "info", "rm", "demo"):
         assert f"\n  {command}" in out
         assert run(command, "-h").stdout.startswith("Usage: ")
@@ -28,7 +29,7 @@ def test_ls_lists_names_in_order_of_creation(run, store):
 def test_ls_long_is_aligned(run, store):
     lines = run("ls", store, "-l").stdout.splitlines()
     assert lines[0].split() == ["dataset", "arrays", "attributes", "size"]
-    assert lines[3].split() == ["jan", "4", "5", "89", "B"]
+    assert lines[3].split() == ["jan", "4", "4", "89", "B"]  # what xarray is told by hidden attributes does not count
     assert len({len(line) for line in lines}) == 1
 
 
