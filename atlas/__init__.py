@@ -16,7 +16,7 @@ The house, from the top floor down; each imports only from floors below it:
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 
 from atlas.dataset import DatasetView
 from atlas.errors import AtlasError
@@ -24,8 +24,8 @@ from atlas.store import Atlas
 from atlas.tracing import init_tracing
 
 try:
-    __version__ = version("atlas-store")
-except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = metadata.version("atlas-store")
+except metadata.PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 __all__ = ["Atlas", "AtlasError", "DatasetView", "__version__", "init_tracing"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.errors import CorruptStoreError
 from atlas.format.attributes import coerce_attribute, decode_value, encode_value, flatten_key, plain_value
+from atlas.format.names import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,7 @@ class DatasetView:
         self, names: Sequence[str], start: Sequence[int] | None = None, shape: Sequence[int] | None = None
     ) -> dict[str, NDArray[Any] | None]:
         """Return the same box of several arrays by name, None for those the dataset lacks. See `read_array`."""
-        return {name: self.read_array(name, start, shape) for name in names}
+        return {name: self.read_array(name, start, shape) for name in check_names("names", names)}
 
     def delete_array(self, name: str) -> None:
         """Remove an array and the attributes that are surely its own; `ArrayNotFoundError` where there is none."""

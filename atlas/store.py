@@ -16,6 +16,7 @@ from atlas.engine.journal import Journal, StoreConfig
 from atlas.engine.session import Session
 from atlas.errors import DatasetExistsError, InvalidTypeError, InvalidValueError
 from atlas.format.documents import parse_encoding
+from atlas.format.names import check_names
 from atlas.format.schema import make_schema
 from atlas.storage import open_storage
 
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
     from atlas.storage import Storage
 
 __all__ = ["Atlas"]
-
-
-def _names(what: str, names: Sequence[str]) -> list[str]:
-    if isinstance(names, str):
-        raise InvalidTypeError(f"{what} is a sequence of names, not the text {names!r}; write [{names!r}]")
-    return list(names)
 
 
 def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
@@ -145,7 +140,7 @@ class Atlas:
         >>> store.create_datasets(["monday", "tuesday"])
         [<DatasetView name="monday" arrays=0>, <DatasetView name="tuesday" arrays=0>]
         """
-        wanted = _names("names", names)
+        wanted = check_names("names", names)
         self._session.create_datasets(wanted)
         return [DatasetView(self, name) for name in wanted]
 
@@ -246,7 +241,7 @@ class Atlas:
     ) -> NDArray[Any]:
         """Return the same box of one array from N datasets as one array of shape (N, *box).
 
-        Raises `ArrayNotFoundError` (KeyError) where a dataset lacks it, `InvalidValueError` (ValueError) on no names,
+        Raises `DatasetNotFoundError` or `ArrayNotFoundError` (KeyError), `InvalidValueError` (ValueError) on no names,
         a box that leaves the arrays, or arrays of different shape or dtype.
 
         >>> with atlas.Atlas.create(path) as store:
@@ -284,7 +279,7 @@ class Atlas:
         >>> store.read_array_across_stacked("temperature", names[:2]).shape
         (2, 24)
         """
-        wanted = _names("dataset_names", dataset_names)
+        wanted = check_names("dataset_names", dataset_names)
         if not isinstance(data, np.ndarray) or data.ndim == 0 or len(data) != len(wanted):
             shape = f"shape {data.shape}" if isinstance(data, np.ndarray) else f"type {type(data).__name__}"
             raise InvalidValueError(
@@ -335,7 +330,10 @@ class Atlas:
         key: tuple[object, ...] | None = None
         try:
             chunk = None if chunk_shape is None else tuple(chunk_shape)
-            key = (dtype, tuple(dims), tuple(shape), chunk, type(dims), type(fill_value), repr(fill_value))
+            key = (
+                dtype, tuple(dims), tuple(shape), chunk, type(dims), type(fill_value), repr(fill_value),
+                *map(type, shape), *map(type, chunk or ()),
+            )  # fmt: skip
             known = self._schemas.get(key)
         except TypeError:
             known = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from atlas.errors import ArrayNotFoundError, InvalidValueError
+from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidValueError
 from atlas.planning.regions import check_region
 
 if TYPE_CHECKING:
@@ -94,8 +94,9 @@ def read_stacked(
     arrays = fleet.arrays
     if (arrays.entry < 0).any():
         lacking = int(np.argmax(arrays.entry < 0))
-        what = f"has no array {fleet.array!r}" if arrays.ids[lacking] >= 0 else "is not in the store"
-        raise ArrayNotFoundError(f"dataset {fleet.names[lacking]!r} {what}")
+        if arrays.ids[lacking] < 0:
+            raise DatasetNotFoundError(f"there is no dataset {fleet.names[lacking]!r} in the store")
+        raise ArrayNotFoundError(f"dataset {fleet.names[lacking]!r} has no array {fleet.array!r}")
     groups = list(arrays.groups())
     first = groups[0][0]
     for schema, at, _ in groups[1:]:

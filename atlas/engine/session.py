@@ -40,7 +40,7 @@ from atlas.errors import (
     StaleHandleError,
 )
 from atlas.format.attributes import flatten_key
-from atlas.format.names import check_name
+from atlas.format.names import check_name, check_names
 from atlas.planning.regions import Region, check_region, plan_region
 
 if TYPE_CHECKING:
@@ -355,9 +355,7 @@ class Session:
         return lone[tuple([slice(s, s + n) for s, n in zip(corner, count, strict=True)])].copy()
 
     def _look_up(self, array: str, names: Sequence[str]) -> Fleet:
-        if isinstance(names, str):
-            raise InvalidTypeError(f"dataset_names is a sequence of names, not the text {names!r}; write [{names!r}]")
-        wanted = list(names)
+        wanted = check_names("dataset_names", names)
         if not wanted:
             raise InvalidValueError("dataset_names is empty; name at least one dataset")
         with self.lock:

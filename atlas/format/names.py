@@ -6,12 +6,13 @@ import hashlib
 
 from atlas.errors import InvalidNameError, InvalidTypeError
 
-__all__ = ["check_name", "folder_name"]
+__all__ = ["check_name", "check_names", "folder_name"]
 
 # Bytes that every file system and object store keeps as they are.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 # File systems allow 255 bytes in a name; a longer folder is cut and told apart by a digest of the whole name.
 _LONGEST_FOLDER = 200
+_A = {"dataset": "a", "array": "an"}
 
 
 def check_name(kind: str, name: object) -> str:
@@ -23,18 +24,38 @@ def check_name(kind: str, name: object) -> str:
     Raises `InvalidTypeError` for what is no str and `InvalidNameError` for a name that breaks the rule.
     """
     if not isinstance(name, str):
-        raise InvalidTypeError(f"a {kind} name is text, not {type(name).__name__}: {name!r}")
+        raise InvalidTypeError(f"{_A[kind]} {kind} name is text, not {type(name).__name__}: {name!r}")
     if not name:
-        raise InvalidNameError(f"a {kind} name may not be empty")
+        raise InvalidNameError(f"{_A[kind]} {kind} name may not be empty")
     if "/" in name or "\0" in name or name.startswith("_") or name in {".", ".."}:
         raise InvalidNameError(
-            f"{name!r} cannot name a {kind}: use a name without '/' that does not begin with '_' and is not '.' or '..'"
+            f"{name!r} cannot name {_A[kind]} {kind}: use a name without '/' and NUL that does not begin with '_' "
+            "and is not '.' or '..'"
         )
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise InvalidNameError(f"{name!r} cannot name a {kind}: it holds a surrogate, which UTF-8 lacks") from error
+        raise InvalidNameError(
+            f"{name!r} cannot name {_A[kind]} {kind}: it holds a surrogate, which UTF-8 lacks"
+        ) from error
     return name
+
+
+def check_names(what: str, names: object) -> list[str]:
+    """Return the texts of a sequence; `what` names the argument.
+
+    Raises `InvalidTypeError` for a single text, for what is no sequence and for one that holds anything but text.
+    """
+    if isinstance(names, str):
+        raise InvalidTypeError(f"{what} is a sequence of names, not the text {names!r}; write [{names!r}]")
+    try:
+        texts: list[str] = list(names)  # type: ignore[call-overload]
+    except TypeError:
+        raise InvalidTypeError(f"{what} is a sequence of names, not {type(names).__name__} {names!r}") from None
+    for name in texts:
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"{what} holds texts, not {type(name).__name__} {name!r}")
+    return texts
 
 
 def folder_name(name: str) -> str:

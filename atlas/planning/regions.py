@@ -63,6 +63,8 @@ def check_region(
         raise InvalidValueError(
             f"start {list(corner)} has {len(corner)} entries for an array of {len(shape)} dimensions"
         )
+    if any(s > n for s, n in zip(corner, shape, strict=True)):
+        raise InvalidValueError(f"start={list(corner)} leaves the array of shape {list(shape)}")
     if count is None:
         size = tuple([n - s for n, s in zip(shape, corner, strict=True)])
     else:
@@ -71,7 +73,7 @@ def check_region(
             raise InvalidValueError(
                 f"shape {list(size)} has {len(size)} entries for an array of {len(shape)} dimensions"
             )
-    if any(s + n > length or s > length for s, n, length in zip(corner, size, shape, strict=True)):
+    if any(s + n > length for s, n, length in zip(corner, size, shape, strict=True)):
         raise InvalidValueError(
             f"the region start={list(corner)}, shape={list(size)} leaves the array of shape {list(shape)}"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas import Atlas
+from atlas import Atlas, AtlasError
+from atlas.errors import ArrayNotFoundError, DatasetNotFoundError
 from tests.api.samples import DTYPES, make_cells, put
 from tests.model import identical
 
@@ -201,3 +202,30 @@ def test_ten_thousand_datasets_are_read_in_one_call(store):
     store.flush()
     stacked = store.read_array_across_stacked("t", names, [2], [3])
     assert identical(stacked, (np.arange(10_000)[:, None] + np.arange(2, 5)).astype("f4"))
+
+
+@pytest.mark.parametrize("names", [None, 3, "d0", ["d0", 3]])
+@pytest.mark.parametrize("call", ["read_array_across", "read_array_across_stacked"])
+def test_names_that_are_no_texts_are_refused(store, call, names):
+    with pytest.raises(TypeError, match="dataset_names") as caught:
+        getattr(store, call)("t", names)
+    assert isinstance(caught.value, AtlasError)
+
+
+def test_a_missing_dataset_and_a_missing_array_are_told_apart(store):
+    store.create_dataset("d").define_array("t", "int8", [], [])
+    store.create_dataset("bare")
+    with pytest.raises(DatasetNotFoundError, match="'nowhere'"):
+        store.read_array_across_stacked("t", ["d", "nowhere"])
+    with pytest.raises(ArrayNotFoundError, match="'bare' has no array 't'"):
+        store.read_array_across_stacked("t", ["d", "bare"])
+
+
+def test_what_was_declared_once_is_checked_by_type_too(store):
+    view = store.create_dataset("d")
+    view.define_array("a", "int8", ["x"], [2])
+    for shape in ([2.0], [True]):
+        with pytest.raises(TypeError):
+            store.create_dataset(f"e{shape}").define_array("a", "int8", ["x"], shape)
+    with pytest.raises(TypeError, match="names"):
+        view.read_arrays("a")
