@@ -18,9 +18,9 @@ from benchmarks.operations import OPERATIONS
 from benchmarks.samples import extract
 from benchmarks.workloads import WORKLOADS
 
-QUICK = Effort(fraction=0.02, runs=2, short=0.0, slow=1.5)
-WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=4.0)
 FIRST_READS = frozenset({"first_read", "first_read_empty"})
+QUICK = Effort(fraction=0.02, runs=2, short=0.0, slow=1.0, once=FIRST_READS)
+WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=4.0)
 
 
 def _arguments() -> argparse.Namespace:
@@ -30,7 +30,9 @@ def _arguments() -> argparse.Namespace:
                         help=f"of {', '.join(ENGINES)}; default: all")  # fmt: skip
     parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
                         help=f"of {', '.join(OPERATIONS)}; default: all; writing is always done")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="a fiftieth of the datasets, few runs: two minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="a fiftieth of the datasets, few runs: two minutes of a machine at rest"
+    )
     parser.add_argument("--runs", type=int, help="counted runs of every operation, three times that of short ones")
     parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
                         help="where the peers' environments are kept; default: %(default)s")  # fmt: skip

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Effort", "Row", "Worker", "collect_rows", "link_package", "measure"]
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
-_ONCE_A_RUN = {"first_read_empty"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Effort:
     """Seconds under which an operation is run three times as often."""
     slow: float
     """Seconds after which a first run is the only one, and counts."""
+    once: frozenset[str] = frozenset({"first_read_empty"})
+    """Operations of which the first run is the only one."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _time(
                 continue
             mine = answers.setdefault(engine, [])
             mine.append(answer)
-            if len(mine) == 1 and operation not in _ONCE_A_RUN and answer["seconds"] <= effort.slow:
+            if len(mine) == 1 and operation not in effort.once and answer["seconds"] <= effort.slow:
                 wanted[engine] = 1 + effort.runs * (3 if answer["seconds"] < effort.short else 1)
             if len(mine) >= wanted[engine]:
                 del running[engine]

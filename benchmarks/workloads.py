@@ -94,10 +94,10 @@ class Workload:
         return cls(**given)
 
     def scaled(self, fraction: float) -> Workload:
-        """The same with fewer datasets, though not fewer than 10."""
+        """The same with fewer datasets, though not fewer than 4."""
         if self.kind == "real":
             return self
-        return replace(self, datasets=min(self.datasets, max(10, int(self.datasets * fraction))))
+        return replace(self, datasets=min(self.datasets, max(4, int(self.datasets * fraction))))
 
     def __str__(self) -> str:
         chunks = f" in chunks {self.chunks}" if self.chunks else ""

@@ -59,12 +59,8 @@ class Arrays(Collection):
         attrs = [tiledb.Attr(variable, filters=packing, **kind) for variable in work.variables]
         schema = tiledb.ArraySchema(tiledb.Domain(*dims), attrs=attrs, cell_order="row-major", tile_order="row-major")
         tiledb.Array.create(self._place, schema)
-        self._put(0, self.data)
-
-    def _put(self, at: int, values: dict[str, Any]) -> None:
-        count = len(next(iter(values.values())))
-        with self._module.open(self._place, "w") as array:
-            array[at : at + count] = values
+        with tiledb.open(self._place, "w") as array:
+            array[0 : work.datasets] = self.data
 
     def _slice(self, array: Any) -> Values:
         region = (slice(0, self.work.datasets), *self.work.box)
@@ -91,7 +87,8 @@ class Arrays(Collection):
         return [found[self.work.variables[0]]]
 
     def append(self) -> None:
-        self._put(self._length, {v: values[self.work.one][None] for v, values in self.data.items()})
+        with self._module.open(self._place, "w") as array:
+            array[self._length] = {variable: values[self.work.one] for variable, values in self.data.items()}
         self._length += 1
 
     def check_append(self) -> Values:
