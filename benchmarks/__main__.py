@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -30,9 +31,7 @@ def _arguments() -> argparse.Namespace:
                         help=f"of {', '.join(ENGINES)}; default: all")  # fmt: skip
     parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
                         help=f"of {', '.join(OPERATIONS)}; default: all; writing is always done")  # fmt: skip
-    parser.add_argument(
-        "--quick", action="store_true", help="a fiftieth of the datasets, few runs: two minutes of a machine at rest"
-    )
+    parser.add_argument("--quick", action="store_true", help="a fiftieth of the datasets, few runs: some minutes")
     parser.add_argument("--runs", type=int, help="counted runs of every operation, three times that of short ones")
     parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
                         help="where the peers' environments are kept; default: %(default)s")  # fmt: skip
@@ -90,6 +89,7 @@ def _save(result: report.Report, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders are removed
     arguments = _arguments()
     chosen = QUICK if arguments.quick else WHOLE
     effort = replace(chosen, runs=arguments.runs or chosen.runs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -92,6 +93,7 @@ def _serve(engine_name: str, work: Workload) -> None:
 
 def main() -> None:
     """Serve operations until standard input ends; with `--first`, do one read and print the digest of its values."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the temporary folder is removed
     if sys.argv[1] == "--first":
         what = json.loads(sys.argv[2])
         engine = make(what["engine"], Workload.from_json(what["work"]), Path(what["folder"]))
