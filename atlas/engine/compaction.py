@@ -10,7 +10,7 @@ from atlas.engine.encoding import ChunkKeys, PendingChunk
 from atlas.engine.fetching import Targets
 from atlas.engine.reading import read_boxes
 from atlas.planning.packing import ALONE
-from atlas.planning.regions import plan_region
+from atlas.planning.regions import chunk_box, plan_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,10 +59,7 @@ def _gather(table: ChunkTable, targets: Targets, staging: Staging) -> None:
     for chunk, lot in _lots(table, rows, schema):
         dataset = table.rows.dataset[lot]
         part = Targets(targets.array, schema, dataset, table.rows.generation[lot], targets.name_of)
-        position = np.unravel_index(chunk, schema.grid) if schema.grid else ()
-        corner = tuple(int(p) * c for p, c in zip(position, schema.chunk_shape, strict=True))
-        extent = tuple(min(c, n - s) for c, n, s in zip(schema.chunk_shape, schema.shape, corner, strict=True))
-        boxes = read_boxes([table], part, plan_region(schema, corner, extent))
+        boxes = read_boxes([table], part, plan_region(schema, *chunk_box(schema, chunk)))
         cells = boxes.reshape(len(lot), -1).view(schema.datatype.cell or object)
         if schema.datatype.cell is not None and cells[0].nbytes < ALONE:
             staging.put_stack(schema, ChunkKeys(dataset, part.generations, np.full(len(lot), chunk)), cells)

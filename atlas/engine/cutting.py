@@ -9,6 +9,7 @@ import numpy as np
 from atlas import kernels
 from atlas.engine.encoding import PendingChunk
 from atlas.kernels import Geometry
+from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,19 +46,15 @@ def cut_chunks(
     whole = [k for k in range(len(region.chunk)) if k not in bases]
     for k in bases if fixed else range(len(region.chunk)):
         extent = tuple(geometry.extent[k].tolist())
-        part = cells[_slices(geometry.target[k], geometry.count[k])]
+        part = cells[box_slices(geometry.target[k].tolist(), geometry.count[k].tolist())]
         if k in bases:
             own = bases[k]
-            own.reshape(extent)[_slices(geometry.first[k], geometry.count[k])] = part
+            own.reshape(extent)[box_slices(geometry.first[k].tolist(), geometry.count[k].tolist())] = part
         else:
             own = np.array(part, order="C", subok=False).reshape(-1)
         yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)
     if fixed:
         yield from _scattered(cells, entry, region, np.array(whole, np.int64))
-
-
-def _slices(first: NDArray[np.int64], count: NDArray[np.int64]) -> tuple[slice, ...]:
-    return tuple(slice(f, f + n) for f, n in zip(first.tolist(), count.tolist(), strict=True))
 
 
 def _scattered(

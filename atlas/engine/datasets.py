@@ -230,9 +230,15 @@ class Datasets:
 
     def create(self, name: str) -> DatasetState:
         """Create a dataset, or raise `DatasetExistsError` or `InvalidNameError`."""
+        self._check_new(name)
+        return self._add(name)
+
+    def _check_new(self, name: str) -> None:
         check_name("dataset", name)
         if self.exists(name):
             raise DatasetExistsError(f"there is a dataset {name!r} already; open it, or delete it first")
+
+    def _add(self, name: str) -> DatasetState:
         state = DatasetState(self._next_id, name, {}, {}, new=True)
         self._next_id += 1
         self.touched[name] = state
@@ -241,13 +247,11 @@ class Datasets:
     def create_many(self, names: Sequence[str]) -> None:
         """Create many datasets, or raise as `create` does and create none."""
         for name in names:
-            check_name("dataset", name)
-            if self.exists(name):
-                raise DatasetExistsError(f"there is a dataset {name!r} already; open it, or delete it first")
+            self._check_new(name)
         if len(set(names)) != len(names):
             raise InvalidValueError("names holds a name more than once")
         for name in names:
-            self.create(name)
+            self._add(name)
 
     def delete(self, name: str) -> DatasetState:
         """Delete a dataset and return what it was, or raise `DatasetNotFoundError`."""

@@ -16,6 +16,7 @@ from atlas.engine.threads import run_all, thread_count
 from atlas.kernels import BlockFault, Pieces
 from atlas.planning.packing import blocks_of_chunk
 from atlas.planning.pieces import Batch, plan_batches, plan_pieces
+from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,8 +68,8 @@ def fill_text(
     fill = schema.fill_bits.decode()
     geometry = region.geometry
     for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
-        first, count = geometry.target[k], geometry.count[k]
-        out[(n, *map(slice, first.tolist(), (first + count).tolist()))] = fill
+        index: tuple[int | slice, ...] = (n, *box_slices(geometry.target[k].tolist(), geometry.count[k].tolist()))
+        out[index] = fill
 
 
 Constants = list[tuple["NDArray[np.uint64]", "NDArray[np.int64]", "NDArray[np.int64]"]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,10 +42,10 @@ from atlas.errors import (
 )
 from atlas.format.attributes import flatten_key
 from atlas.format.names import check_name, check_names
-from atlas.planning.regions import Region, check_region, plan_region
+from atlas.planning.regions import Region, box_slices, check_region, chunk_box, plan_region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -243,9 +244,7 @@ class Session:
         part = np.flatnonzero((geometry.extent != geometry.count).any(axis=1)).tolist()
         bases = {}
         for k in part:
-            extent = tuple(geometry.extent[k].tolist())
-            position = np.unravel_index(int(region.chunk[k]), entry.schema.grid) if entry.schema.grid else ()
-            corner = tuple(int(p) * c for p, c in zip(position, entry.schema.chunk_shape, strict=True))
+            corner, extent = chunk_box(entry.schema, int(region.chunk[k]))
             found = self._read_group(array, entry.schema, [state.identity], [entry.generation], corner, extent)
             cell = entry.schema.datatype.cell
             bases[k] = found.reshape(-1) if cell is None else found.reshape(-1).view(cell)
@@ -268,16 +267,19 @@ class Session:
             table = self._tables.get(array)
             if table is None:
                 refs = self.catalog.segments.get(array, [])
-                try:
+                with self._telling_stale():
                     table = self._tables[array] = load_table(self.journal.storage, refs)
-                except CorruptStoreError as error:
-                    self._refuse_stale(error)
-                    raise
             return table
 
-    def _refuse_stale(self, error: CorruptStoreError) -> None:
+    @contextmanager
+    def _telling_stale(self) -> Iterator[None]:
         """Raise `StaleHandleError` where a file is missing because the store was compacted or replaced by others."""
-        if isinstance(error.__cause__, FileNotFoundError) and self.journal.has_moved_past(self.catalog.version):
+        try:
+            yield
+        except CorruptStoreError as error:
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            if not missing or not self.journal.has_moved_past(self.catalog.version):
+                raise
             raise StaleHandleError(
                 f"the store at {self.journal.storage.describe} was compacted or replaced since this handle was opened "
                 f"at version {self.catalog.version}, whose data is no longer kept: open it again"
@@ -311,11 +313,11 @@ class Session:
                     staging.overlay(out, targets.ids.tolist(), region)
                     return out
             try:
-                return read_boxes(committed, targets, region)
-            except CorruptStoreError as error:
+                with self._telling_stale():
+                    return read_boxes(committed, targets, region)
+            except (CorruptStoreError, StaleHandleError):
                 # Files that another thread has just compacted away are no damage: the new ones hold the same.
                 if compactions == self._compactions:
-                    self._refuse_stale(error)
                     raise
 
     def _find_lone(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
@@ -326,7 +328,9 @@ class Session:
         if known is not None or not is_lone(entry):
             return known
         ids, generations = np.array([identity]), np.array([entry.generation])
-        return self._lone.find(self.table(array), Targets(array, entry.schema, ids, generations, self.datasets.name_of))
+        targets = Targets(array, entry.schema, ids, generations, self.datasets.name_of)
+        with self._telling_stale():
+            return self._lone.find(self.table(array), targets)
 
     def read_array(
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
@@ -352,7 +356,7 @@ class Session:
         if start is None and shape is None:
             return lone.copy()
         corner, count = check_region(lone.shape, start, shape)
-        return lone[tuple([slice(s, s + n) for s, n in zip(corner, count, strict=True)])].copy()
+        return lone[box_slices(corner, count)].copy()
 
     def _look_up(self, array: str, names: Sequence[str]) -> Fleet:
         wanted = check_names("dataset_names", names)
@@ -383,8 +387,9 @@ class Session:
             entry = state.arrays.get(array)
             if entry is None or state.new:
                 return None
-            table = self.table(array)
-        return array_statistics(table, state.identity, entry.generation, entry.schema)
+            # Under the lock, as those of strings read blocks, which a compaction by another thread would remove.
+            with self._telling_stale():
+                return array_statistics(self.table(array), state.identity, entry.generation, entry.schema)
 
     # Flushing
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from atlas.engine.encoding import ChunkKeys, PendingChunk
 from atlas.planning.packing import ALONE
-from atlas.planning.regions import plan_region
+from atlas.planning.regions import box_slices, plan_region
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +36,7 @@ def stage_stack(
     region = plan_region(schema, (0,) * len(schema.shape), schema.shape)
     geometry = region.geometry
     for k, chunk in enumerate(region.chunk.tolist()):
-        first, count = geometry.target[k], geometry.count[k]
-        box = tuple(slice(f, f + n) for f, n in zip(first.tolist(), count.tolist(), strict=True))
+        box = box_slices(geometry.target[k].tolist(), geometry.count[k].tolist())
         nbytes = int(region.cells[k]) * data.dtype.itemsize
         step = max(1, _LOT // nbytes)
         for begin in range(0, len(ids), step):

@@ -14,6 +14,7 @@ from atlas.engine.encoding import ChunkKeys, Compression, Encoded, PendingChunk,
 from atlas.engine.spill import Spill
 from atlas.engine.tables import ChunkTable
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
+from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -175,11 +176,9 @@ class Staging:
                 if pending is not None:
                     cells = pending.cells.reshape(geometry.extent[k])
                     first, size, target = (column[k].tolist() for column in geometry[1:4])
-                    source = tuple(slice(f, f + n) for f, n in zip(first, size, strict=True))
-                    place = [slice(t, t + n) for t, n in zip(target, size, strict=True)]
                     # One index: out[row] of a 0-D array would be a scalar, which takes no assignment.
-                    index: tuple[int | slice, ...] = (row, *place)
-                    out[index] = cells.view(pending.schema.memory_dtype)[source]
+                    index: tuple[int | slice, ...] = (row, *box_slices(target, size))
+                    out[index] = cells.view(pending.schema.memory_dtype)[box_slices(first, size)]
 
     # Flushing
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from atlas.format.schema import ArraySchema
 
-__all__ = ["Region", "check_region", "chunk_cells", "plan_region"]
+__all__ = ["Region", "box_slices", "check_region", "chunk_box", "chunk_cells", "plan_region"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,19 @@ def _build(
     geometry = Geometry(extent, first, part, target, np.array(count, np.int64))
     del index
     return Region(geometry, linear, extent.prod(axis=1), whole=bool((extent == part).all()))
+
+
+def chunk_box(schema: ArraySchema, chunk: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the first corner and (clipped) shape of the chunk at the C-order grid position `chunk`."""
+    position = np.unravel_index(chunk, schema.grid) if schema.grid else ()
+    corner = tuple(int(p) * c for p, c in zip(position, schema.chunk_shape, strict=True))
+    extent = tuple(min(c, n - s) for c, n, s in zip(schema.chunk_shape, schema.shape, corner, strict=True))
+    return corner, extent
+
+
+def box_slices(first: Sequence[int], count: Sequence[int]) -> tuple[slice, ...]:
+    """Return the slices that take `count` cells from `first` on along each axis."""
+    return tuple([slice(f, f + n) for f, n in zip(first, count, strict=True)])
 
 
 def chunk_cells(schema: ArraySchema, chunk: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -113,3 +113,23 @@ def test_a_pickled_handle_opens_at_its_version_or_not_at_all(tmp_path):
     store.compact()
     with pytest.raises(StaleHandleError, match="version 2"):
         pickle.loads(second)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "string"])
+def test_a_reader_that_knows_the_index_but_not_the_block_is_told_so_too(place, dtype):
+    cells = np.array(["b", "a"], object) if dtype == "string" else np.array([2, 1], "i1")
+    other = Atlas.create(place)
+    for name in ("one", "two"):
+        view = other.create_dataset(name)
+        view.define_array("a", dtype, ["x"], [2])
+        view.write_array("a", [0], cells)
+        other.flush()
+    mine = Atlas.open(place)
+    mine._session.table("a")
+    other.delete_dataset("two")
+    other.compact()
+    with pytest.raises(StaleHandleError, match="open it again"):
+        mine.open_dataset("one").read_array("a")
+    if dtype == "string":
+        with pytest.raises(StaleHandleError, match="open it again"):
+            mine.open_dataset("one").array_stats("a")

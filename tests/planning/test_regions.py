@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 from atlas.format.schema import make_schema
-from atlas.planning.regions import check_region, chunk_cells, plan_region
+from atlas.planning.regions import box_slices, check_region, chunk_box, chunk_cells, plan_region
 
 
 @st.composite
@@ -132,3 +132,12 @@ def test_an_array_without_axes_has_one_region():
     assert check_region((), None, None) == check_region((), [], []) == ((), ())
     region = plan_region(make_schema("int8", [], []), (), ())
     assert (region.chunk.tolist(), region.cells.tolist(), region.whole) == ([0], [1], True)
+
+
+@pytest.mark.parametrize(("shape", "chunk_shape"), [((), ()), ((7,), (3,)), ((4, 5), (2, 9)), ((3, 4, 5), (2, 3, 1))])
+def test_a_chunks_box_takes_its_cells(shape, chunk_shape):
+    schema = make_schema("int32", [f"d{i}" for i in range(len(shape))], shape, chunk_shape)
+    seen = np.zeros(shape, int)
+    for chunk in range(schema.chunks):
+        seen[box_slices(*chunk_box(schema, chunk))] += 1
+    assert (seen == 1).all()
