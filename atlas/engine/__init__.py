@@ -1,6 +1,6 @@
 """Runs plans: sequences storage and kernels, holds what is pending, commits versions.
 
-- `session`     one open store, every operation under one lock
+- `state`       one open store; `readable` adds every read of it, `session` every change
 - `datasets`    the committed catalog with what changed since; `catalog` the committed columns
 - `journal`     documents on storage: commits, checkpoint, pages; `committing` makes a version
 - `incoming`, `cutting`, `encoding`, `staging`, `spill`   the way of written data to blocks

@@ -1,0 +1,153 @@
+"""Reads of one open store: arrays by name, one or many, and their statistics.
+
+Reads of committed data take what they need under the lock and then run without it, beside writes and flushes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.engine.across import Fleet, read_across, read_stacked
+from atlas.engine.cache import BlockCache
+from atlas.engine.fetching import Targets
+from atlas.engine.lone import LoneChunks, is_lone
+from atlas.engine.reading import read_boxes
+from atlas.engine.state import State
+from atlas.engine.statistics import array_statistics
+from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
+from atlas.format.names import check_names
+from atlas.planning.regions import box_slices, check_region, plan_region
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.engine.catalog import Catalog
+    from atlas.engine.journal import Journal
+    from atlas.format.registry import ArrayEntry
+    from atlas.format.schema import ArraySchema
+
+__all__ = ["Readable"]
+
+
+class Readable(State):
+    """A store that is open, as far as it is read."""
+
+    def __init__(self, journal: Journal, catalog: Catalog) -> None:
+        super().__init__(journal, catalog)
+        self._lone = LoneChunks(BlockCache())
+
+    def changed(self) -> None:
+        """Note that what a read returns may have changed."""
+        super().changed()
+        self._lone.forget()
+
+    def read_group(
+        self,
+        array: str,
+        schema: ArraySchema,
+        ids: Sequence[int] | NDArray[np.int64],
+        generations: Sequence[int] | NDArray[np.int64],
+        start: tuple[int, ...],
+        count: tuple[int, ...],
+    ) -> NDArray[Any]:
+        """Read one box of arrays that have one schema: (N, *count)."""
+        region = plan_region(schema, start, count)
+        targets = Targets(
+            array, schema, np.asarray(ids, np.int64), np.asarray(generations, np.int64), self.datasets.name_of
+        )
+        while True:
+            with self.lock:
+                compactions = self.compactions
+                # Datasets that are new have nothing committed: they stay readable whatever happens to the files.
+                new = int(targets.ids.min(initial=self.catalog.next_id)) >= self.catalog.next_id
+                committed = [] if new else [self.table(array)]
+                staging = self.staging.get(array)
+                if staging is not None:
+                    # What is pending may be encoded or flushed by another thread: read it before that can happen.
+                    encoded = staging.table()
+                    out = read_boxes(committed if encoded is None else [encoded, *committed], targets, region)
+                    staging.overlay(out, targets.ids.tolist(), region)
+                    return out
+            try:
+                with self.telling_stale():
+                    return read_boxes(committed, targets, region)
+            except (CorruptStoreError, StaleHandleError):
+                # Files that another thread has just compacted away are no damage: the new ones hold the same.
+                if compactions == self.compactions:
+                    raise
+
+    def _find_lone(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
+        """Return the whole of a small committed array as a view of its cached block, None where that is not the way."""
+        if array in self.staging:
+            return None
+        known = self._lone.known(array, identity, entry)
+        if known is not None or not is_lone(entry):
+            return known
+        ids, generations = np.array([identity]), np.array([entry.generation])
+        targets = Targets(array, entry.schema, ids, generations, self.datasets.name_of)
+        with self.telling_stale():
+            return self._lone.find(self.table(array), targets)
+
+    def read_array(
+        self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any] | None:
+        """Read a box of one array, None where the dataset lacks it."""
+        with self.lock:
+            state = self.datasets.state(dataset)
+            entry = state.arrays.get(array)
+            if entry is None:
+                return None
+        return self._read_one(array, state.identity, entry, start, shape)
+
+    def _read_one(
+        self, array: str, identity: int, entry: ArrayEntry, start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any]:
+        """Read a box of one array."""
+        with self.lock:
+            lone = self._find_lone(array, identity, entry)
+        if lone is None:
+            corner, count = check_region(entry.schema.shape, start, shape)
+            out = self.read_group(array, entry.schema, [identity], [entry.generation], corner, count)
+            return out.reshape(count)
+        if start is None and shape is None:
+            return lone.copy()
+        corner, count = check_region(lone.shape, start, shape)
+        return lone[box_slices(corner, count)].copy()
+
+    def _look_up(self, array: str, names: Sequence[str]) -> Fleet:
+        wanted = check_names("dataset_names", names)
+        if not wanted:
+            raise InvalidValueError("dataset_names is empty; name at least one dataset")
+        with self.lock:
+            arrays = self.datasets.arrays(array, wanted)
+            if (arrays.entry < 0).all() and array not in self.datasets.array_names():
+                raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
+        return Fleet(array, wanted, arrays)
+
+    def read_across(
+        self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> list[NDArray[Any] | None]:
+        """Read the same box of one array from many datasets, None where one lacks it."""
+        return read_across(self._look_up(array, names), start, shape, self.read_group, self._read_one)
+
+    def read_stacked(
+        self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any]:
+        """Read the same box of one array from many datasets as one array (N, *box)."""
+        return read_stacked(self._look_up(array, names), start, shape, self.read_group)
+
+    def array_stats(self, dataset: str, array: str) -> dict[str, Any] | None:
+        """Return the statistics of an array as of the last flush."""
+        with self.lock:
+            state = self.datasets.state(dataset)
+            entry = state.arrays.get(array)
+            if entry is None or state.new:
+                return None
+            # Under the lock, as those of strings read blocks, which a compaction by another thread would remove.
+            with self.telling_stale():
+                return array_statistics(self.table(array), state.identity, entry.generation, entry.schema)

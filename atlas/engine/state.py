@@ -1,0 +1,98 @@
+"""The state of one open store: what is committed, what is pending, the tables read so far, and the lock over them."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from atlas.engine.datasets import Datasets
+from atlas.engine.locks import renew_in_children
+from atlas.engine.tables import load_segment, load_table
+from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from atlas.engine.catalog import Catalog
+    from atlas.engine.journal import Journal
+    from atlas.engine.staging import Staging
+    from atlas.engine.tables import ChunkTable
+    from atlas.format.segment import SegmentRef
+
+__all__ = ["State"]
+
+
+class State:
+    """What `readable` reads and `session` changes."""
+
+    def __init__(self, journal: Journal, catalog: Catalog) -> None:
+        self.journal = journal
+        """Its documents."""
+        self.datasets = Datasets(catalog)
+        """Its datasets."""
+        self.staging: dict[str, Staging] = {}
+        """What was written since the last flush, by array name."""
+        self.change = 0
+        """Number that grows with every change of what a read may return."""
+        self.compactions = 0
+        """Number that grows whenever files that a read may be using are replaced."""
+        self._tables: dict[str, ChunkTable] = {}
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Make the lock anew; it guards everything but finished tables and the cache."""
+        self.lock = threading.RLock()
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is committed."""
+        return self.datasets.catalog
+
+    @property
+    def pending(self) -> bool:
+        """Whether a flush would change anything."""
+        return self.datasets.pending or bool(self.staging)
+
+    def changed(self) -> None:
+        """Note that what a read returns may have changed."""
+        self.change += 1
+
+    def table(self, array: str) -> ChunkTable:
+        """Return the committed chunk table of an array name, reading the indexes of its segments when first asked."""
+        with self.lock:
+            table = self._tables.get(array)
+            if table is None:
+                refs = self.catalog.segments.get(array, [])
+                with self.telling_stale():
+                    table = self._tables[array] = load_table(self.journal.storage, refs)
+            return table
+
+    @contextmanager
+    def telling_stale(self) -> Iterator[None]:
+        """Raise `StaleHandleError` where a file is missing because the store was compacted or replaced by others."""
+        try:
+            yield
+        except CorruptStoreError as error:
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            if not missing or not self.journal.has_moved_past(self.catalog.version):
+                raise
+            raise StaleHandleError(
+                f"the store at {self.journal.storage.describe} was compacted or replaced since this handle was opened "
+                f"at version {self.catalog.version}, whose data is no longer kept: open it again"
+            ) from error
+
+    def extend_tables(self, written: Sequence[SegmentRef]) -> None:
+        """Add segments that were just committed to the tables that were read already."""
+        for ref in written:
+            if ref.array in self._tables:
+                try:
+                    self._tables[ref.array] = self._tables[ref.array].added(*load_segment(self.journal.storage, ref))
+                except AtlasError:  # the commit stands; whoever reads the array next meets the error itself
+                    del self._tables[ref.array]
+
+    def forget_tables(self) -> None:
+        """Forget all tables: the files they lead to are about to go."""
+        self._tables = {}
+        self.compactions += 1
