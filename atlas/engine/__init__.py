@@ -1,7 +1,8 @@
 """Runs plans: sequences storage and kernels, holds what is pending, commits versions.
 
 - `state`       one open store; `readable` adds every read of it, `session` every change
-- `datasets`    the committed catalog with what changed since; `catalog` the committed columns
+- `datasets`    the committed catalog with what changed since; `catalog` the committed columns;
+  `rosters` the datasets a read names
 - `journal`     documents on storage: commits, checkpoint, pages; `committing` makes a version
 - `incoming`, `cutting`, `encoding`, `staging`, `spill`   the way of written data to blocks
 - `across`, `tables`, `fetching`, `reading`, `text`, `statistics`   the way of blocks to results

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.engine.rosters import ArrayIndex
 from atlas.errors import CorruptStoreError
 from atlas.format.registry import EMPTY_ROWS, AttributeTable, Changes, RowBatch
 from atlas.planning.schedule import pages_are_due, rows_go_to_page
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
-    from atlas.format.registry import ArrayEntry, Layout, PageRef
+    from atlas.format.registry import Layout, PageRef
     from atlas.format.segment import SegmentRef
 
 __all__ = ["Catalog", "RowBuilder"]
@@ -109,7 +110,7 @@ class Catalog:
         self.pages: tuple[PageRef, ...] = ()
         """Pages that hold rows, in the order of their ids."""
         self._layout_index: dict[Layout, int] = {}
-        self._entries: dict[str, tuple[NDArray[np.int32], list[ArrayEntry]]] = {}
+        self._indexes: dict[str, ArrayIndex] = {}
         self._table = np.empty(0, np.int32)
         self._set = np.empty(0, np.int32)
         self._tables: list[AttributeTable] = []
@@ -172,7 +173,7 @@ class Catalog:
     def _delete(self, ids: NDArray[np.int64]) -> None:
         if not len(ids):
             return
-        rows = self._rows_of(ids)
+        rows = self._rows_of_ids(ids)
         self.layouts = self.layouts.copy()
         for row in rows.tolist():
             if self.layouts[row] == _DEAD:
@@ -185,7 +186,7 @@ class Catalog:
     def _upsert(self, rows: RowBatch) -> None:
         known = np.isin(rows.ids, self.ids, assume_unique=True)
         if known.any():
-            at = self._rows_of(rows.ids[known])
+            at = self._rows_of_ids(rows.ids[known])
             for row, name in zip(at.tolist(), np.array(rows.names, object)[known].tolist(), strict=True):
                 if self.names[row] != name or self.layouts[row] == _DEAD:
                     raise CorruptStoreError(f"dataset id {int(self.ids[row])} is not the live dataset {name!r}")
@@ -216,7 +217,7 @@ class Catalog:
 
     # Looking up
 
-    def _rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _rows_of_ids(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         rows = np.searchsorted(self.ids, ids)
         if (rows >= len(self.ids)).any() or (self.ids[np.minimum(rows, len(self.ids) - 1)] != ids).any():
             raise CorruptStoreError("a document names dataset ids that are not known")
@@ -243,20 +244,23 @@ class Catalog:
         used = np.unique(self.layouts)
         return [self.layout_table[index] for index in used.tolist() if index != _DEAD]
 
-    def entries_of(self, array: str) -> tuple[NDArray[np.int32], list[ArrayEntry]]:
-        """Return for each layout the index of its entry for `array` in the list returned, or -1."""
-        known = self._entries.get(array)
-        if known is not None and len(known[0]) == len(self.layout_table):
-            return known
-        index = np.full(len(self.layout_table), -1, np.int32)
-        entries: list[ArrayEntry] = []
-        for at, layout in enumerate(self.layout_table):
-            for entry in layout:
-                if entry.name == array:
-                    index[at] = len(entries)
-                    entries.append(entry)
-        self._entries[array] = index, entries
-        return index, entries
+    def rows_of(self, names: list[str]) -> NDArray[np.int64]:
+        """Return the row of each live dataset named, -1 where there is none."""
+        if len(names) == len(self.names) == len(self) and names == self.names:
+            return np.arange(len(names))
+        try:
+            return np.fromiter(map(self.row_of.__getitem__, names), np.int64, len(names))
+        except KeyError:
+            return np.array([self.row_of.get(name, -1) for name in names], np.int64)
+
+    def index_of(self, array: str) -> ArrayIndex:
+        """Return the entries of `array` in all layouts."""
+        index = self._indexes.get(array)
+        if index is None:
+            index = self._indexes[array] = ArrayIndex(array)
+        if len(index.entry) < len(self.layout_table):
+            index.extend(self.layout_table[len(index.entry) :])
+        return index
 
     # Writing down
 
@@ -293,7 +297,7 @@ class Catalog:
         """Return the sum of all that was applied: the pages, and the rows and deletions that they lack."""
         live = self.live_rows()
         edited = np.array(sorted(self._edited), np.int64)
-        edited_rows = self._rows_of(edited) if len(edited) else edited
+        edited_rows = self._rows_of_ids(edited) if len(edited) else edited
         alive = self.layouts[edited_rows] != _DEAD
         outside = live[~self._paged(self.ids[live])]
         inline = np.concatenate([edited_rows[alive], outside])

@@ -40,10 +40,9 @@ def compact_array(
     """
     catalog = datasets.catalog
     names = [catalog.names[row] for row in catalog.live_rows().tolist()]
-    arrays = datasets.arrays(array, names)
     groups = [
-        Targets(array, schema, arrays.ids[at], generations, datasets.name_of)
-        for schema, at, generations in arrays.groups()
+        Targets(array, group.schema, group.ids, group.generations, datasets.name_of)
+        for group in datasets.arrays(array, names).groups
     ]
     if len(refs) == 1 and sum(len(_live_rows(table, targets)) for targets in groups) == refs[0].footer.chunks:
         return False

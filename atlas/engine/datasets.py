@@ -5,12 +5,12 @@ Metadata only, no arrays. Not locked: the store's lock guards every call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.engine.catalog import RowBuilder
+from atlas.engine.rosters import Roster
 from atlas.errors import (
     ArrayExistsError,
     ArrayNotFoundError,
@@ -19,21 +19,23 @@ from atlas.errors import (
     InvalidTypeError,
     InvalidValueError,
 )
-from atlas.format.names import check_name
+from atlas.format.names import check_name, check_names
 from atlas.format.registry import ArrayEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    from numpy.typing import NDArray
-
     from atlas.engine.catalog import Catalog
+    from atlas.engine.rosters import Arrays
     from atlas.format.attributes import AttributeKey
-    from atlas.format.registry import RowBatch
+    from atlas.format.registry import Layout, RowBatch
     from atlas.format.schema import ArraySchema
 
-__all__ = ["Arrays", "DatasetState", "Datasets"]
+__all__ = ["DatasetState", "Datasets"]
+
+_ROSTERS = 4
+"""Lists of names whose datasets are remembered."""
 
 
 class DatasetState:
@@ -65,35 +67,6 @@ class DatasetState:
         return entry
 
 
-@dataclass(frozen=True, slots=True)
-class Arrays:
-    """One array name in many datasets, in columns."""
-
-    ids: NDArray[np.int64]
-    """Dataset id of each name asked for, -1 where there is no such dataset."""
-    entry: NDArray[np.int64]
-    """Index in `entries` of each, -1 where the dataset or its array is missing."""
-    entries: list[ArrayEntry]
-    """The distinct entries."""
-
-    def groups(self) -> Iterator[tuple[ArraySchema, NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield each distinct schema with the positions of its arrays and their generations."""
-        at = np.flatnonzero(self.entry >= 0)
-        if not len(at):
-            return
-        schemas: dict[ArraySchema, int] = {}
-        schema = np.array([schemas.setdefault(entry.schema, len(schemas)) for entry in self.entries], np.int64)
-        generation = np.array([entry.generation for entry in self.entries], np.int64)
-        entry = self.entry[at]
-        group = schema[entry]
-        # Sorted once: fleets of profiles may have as many schemas as datasets.
-        order = np.argsort(group, kind="stable") if (group != group[0]).any() else np.arange(len(at))
-        cuts = np.flatnonzero(np.diff(group[order])) + 1
-        distinct = list(schemas)
-        for some in np.split(order, cuts):
-            yield distinct[int(group[some[0]])], at[some], generation[entry[some]]
-
-
 class Datasets:
     """All datasets of a handle."""
 
@@ -107,6 +80,7 @@ class Datasets:
         self._next_id = catalog.next_id
         self._known: dict[str, DatasetState] = {}
         self._entries: dict[tuple[str, ArraySchema, int], ArrayEntry] = {}
+        self._rosters: list[Roster] = []
 
     @property
     def pending(self) -> bool:
@@ -145,6 +119,7 @@ class Datasets:
 
     def touch(self, name: str) -> DatasetState:
         """Return a dataset that is about to be changed."""
+        self._rosters = []
         state = self.touched.get(name)
         if state is None:
             state = self.state(name)
@@ -182,41 +157,53 @@ class Datasets:
         names = {entry.name for layout in used for entry in layout}
         return sorted(names.union(*(state.arrays for state in self.touched.values())))
 
-    def arrays(self, array: str, names: Sequence[str]) -> Arrays:
-        """Look one array up in many datasets."""
+    def arrays(self, array: str, names: object) -> Arrays:
+        """Look one array up in the datasets whose names are the sequence `names`; some may be missing.
+
+        Raises `InvalidTypeError` where `names` is no sequence of texts.
+        """
+        return self._roster(names).arrays(self.catalog.index_of(array))
+
+    def _roster(self, names: object) -> Roster:
+        wanted = names if type(names) is list else check_names("dataset_names", names)
+        # Comparing a list with one that was looked up costs a hundredth of looking its names up.
+        for known in self._rosters:
+            if wanted == known.names:
+                return known
+        # A list of the caller's may change later: what is remembered is a copy.
+        roster = self._look_up(check_names("dataset_names", wanted))
+        self._rosters = [roster, *self._rosters[: _ROSTERS - 1]]
+        return roster
+
+    def _look_up(self, names: list[str]) -> Roster:
         catalog = self.catalog
-        row_of = catalog.row_of
-        try:
-            rows = np.fromiter(map(row_of.__getitem__, names), np.int64, len(names))
-        except KeyError:
-            rows = np.array([row_of.get(name, -1) for name in names], np.int64)
-        index, entries = catalog.entries_of(array)
+        rows = catalog.rows_of(names)
         missing = rows < 0
         if len(catalog.ids):
-            layouts = catalog.layouts[rows]
+            layouts = catalog.layouts[rows].astype(np.int64)
             # A handle that was beaten to a commit may hold rows of datasets that are gone; they have no layout.
             missing |= layouts < 0
             ids = np.where(missing, -1, catalog.ids[rows])
-            entry = np.where(missing, -1, index[layouts]).astype(np.int64)
+            layouts[missing] = -1
         else:
-            ids, entry = rows.copy(), rows.copy()
-        if self.pending:
-            entries = list(entries)
-            slots: dict[int, int] = {}
+            ids, layouts = rows, rows.copy()
+        pending: list[Layout] = []
+        changed = self.touched.keys() | self.deleted.keys()
+        if not changed.isdisjoint(names):
+            numbers: dict[Layout, int] = {}
             for at, name in enumerate(names):
+                if name not in changed:
+                    continue
                 state = self.touched.get(name)
                 if state is None:
-                    if name in self.deleted:
-                        ids[at] = entry[at] = -1
+                    ids[at] = layouts[at] = -1
                     continue
-                ids[at], mine = state.identity, state.arrays.get(array)
-                entry[at] = -1
-                if mine is not None:
-                    if id(mine) not in slots:
-                        slots[id(mine)] = len(entries)
-                        entries.append(mine)
-                    entry[at] = slots[id(mine)]
-        return Arrays(ids, entry, entries)
+                layout = tuple(state.arrays.values())
+                number = numbers.setdefault(layout, len(pending))
+                if number == len(pending):
+                    pending.append(layout)
+                ids[at], layouts[at] = state.identity, len(catalog.layout_table) + number
+        return Roster(names, ids, layouts, pending)
 
     def name_of(self, identity: int) -> str:
         """Return the name of the dataset with that id, for messages."""
@@ -239,6 +226,7 @@ class Datasets:
             raise DatasetExistsError(f"there is a dataset {name!r} already; open it, or delete it first")
 
     def _add(self, name: str) -> DatasetState:
+        self._rosters = []
         state = DatasetState(self._next_id, name, {}, {}, new=True)
         self._next_id += 1
         self.touched[name] = state
@@ -256,6 +244,7 @@ class Datasets:
     def delete(self, name: str) -> DatasetState:
         """Delete a dataset and return what it was, or raise `DatasetNotFoundError`."""
         state = self.state(name)
+        self._rosters = []
         self.touched.pop(name, None)
         self._known.pop(name, None)
         if not state.new:
@@ -292,6 +281,7 @@ class Datasets:
 
     def settle(self) -> None:
         """Note that all that is pending has been committed, but keep it as pending."""
+        self._rosters = []
         for state in self.touched.values():
             state.new = state.new and state.name not in self.catalog.row_of
         self.deleted = {
@@ -302,5 +292,5 @@ class Datasets:
 
     def committed(self) -> None:
         """Forget what was pending: the catalog has it now."""
-        self.touched, self.deleted, self._known = {}, {}, {}
+        self.touched, self.deleted, self._known, self._rosters = {}, {}, {}, []
         self._next_id = self.catalog.next_id

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.across import Fleet, read_across, read_stacked
+from atlas.engine.across import read_across, read_stacked
 from atlas.engine.cache import BlockCache
 from atlas.engine.fetching import Targets
 from atlas.engine.lone import LoneChunks, is_lone
@@ -17,7 +17,6 @@ from atlas.engine.reading import read_boxes
 from atlas.engine.state import State
 from atlas.engine.statistics import array_statistics
 from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
-from atlas.format.names import check_names
 from atlas.planning.regions import box_slices, check_region, plan_region
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from atlas.engine.catalog import Catalog
     from atlas.engine.journal import Journal
+    from atlas.engine.rosters import Arrays
     from atlas.format.registry import ArrayEntry
     from atlas.format.schema import ArraySchema
 
@@ -50,21 +50,19 @@ class Readable(State):
         self,
         array: str,
         schema: ArraySchema,
-        ids: Sequence[int] | NDArray[np.int64],
-        generations: Sequence[int] | NDArray[np.int64],
+        ids: NDArray[np.int64],
+        generations: NDArray[np.int64],
         start: tuple[int, ...],
         count: tuple[int, ...],
     ) -> NDArray[Any]:
         """Read one box of arrays that have one schema: (N, *count)."""
         region = plan_region(schema, start, count)
-        targets = Targets(
-            array, schema, np.asarray(ids, np.int64), np.asarray(generations, np.int64), self.datasets.name_of
-        )
+        targets = Targets(array, schema, ids, generations, self.datasets.name_of)
         while True:
             with self.lock:
                 compactions = self.compactions
                 # Datasets that are new have nothing committed: they stay readable whatever happens to the files.
-                new = int(targets.ids.min(initial=self.catalog.next_id)) >= self.catalog.next_id
+                new = self.datasets.pending and int(ids.min(initial=self.catalog.next_id)) >= self.catalog.next_id
                 committed = [] if new else [self.table(array)]
                 staging = self.staging.get(array)
                 if staging is not None:
@@ -112,22 +110,22 @@ class Readable(State):
             lone = self._find_lone(array, identity, entry)
         if lone is None:
             corner, count = check_region(entry.schema.shape, start, shape)
-            out = self.read_group(array, entry.schema, [identity], [entry.generation], corner, count)
+            ids, generations = np.array([identity]), np.array([entry.generation])
+            out = self.read_group(array, entry.schema, ids, generations, corner, count)
             return out.reshape(count)
         if start is None and shape is None:
             return lone.copy()
         corner, count = check_region(lone.shape, start, shape)
         return lone[box_slices(corner, count)].copy()
 
-    def _look_up(self, array: str, names: Sequence[str]) -> Fleet:
-        wanted = check_names("dataset_names", names)
-        if not wanted:
-            raise InvalidValueError("dataset_names is empty; name at least one dataset")
+    def _look_up(self, array: str, names: Sequence[str]) -> Arrays:
         with self.lock:
-            arrays = self.datasets.arrays(array, wanted)
-            if (arrays.entry < 0).all() and array not in self.datasets.array_names():
+            arrays = self.datasets.arrays(array, names)
+            if not arrays.names:
+                raise InvalidValueError("dataset_names is empty; name at least one dataset")
+            if not arrays.groups and array not in self.datasets.array_names():
                 raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
-        return Fleet(array, wanted, arrays)
+        return arrays
 
     def read_across(
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None

@@ -200,9 +200,10 @@ class Session(Readable):
         geometry = region.geometry
         part = np.flatnonzero((geometry.extent != geometry.count).any(axis=1)).tolist()
         bases = {}
+        ids, generations = np.array([state.identity]), np.array([entry.generation])
         for k in part:
             corner, extent = chunk_box(entry.schema, int(region.chunk[k]))
-            found = self.read_group(array, entry.schema, [state.identity], [entry.generation], corner, extent)
+            found = self.read_group(array, entry.schema, ids, generations, corner, extent)
             cell = entry.schema.datatype.cell
             bases[k] = found.reshape(-1) if cell is None else found.reshape(-1).view(cell)
         return bases

@@ -183,12 +183,12 @@ def test_entries_by_layout():
         Changes(0, 9, rows=batch((0, "x", ENTRIES[:1], {}), (1, "y", [], {}), (2, "z", [ENTRIES[2], ENTRIES[1]], {}))),
         [],
     )
-    index, entries = catalog.entries_of("a")
-    assert [entries[at] if at >= 0 else None for at in index.tolist()] == [ENTRIES[0], None, ENTRIES[1]]
-    assert catalog.entries_of("missing")[0].tolist() == [-1, -1, -1]
+    index = catalog.index_of("a")
+    assert [index.entries[at] if at >= 0 else None for at in index.entry.tolist()] == [ENTRIES[0], None, ENTRIES[1]]
+    assert catalog.index_of("missing").entry.tolist() == [-1, -1, -1]
     catalog.apply(Changes(1, 9, rows=batch((4, "w", [ENTRIES[1]], {}))), [])
-    index, entries = catalog.entries_of("a")
-    assert entries[index[3]] == ENTRIES[1]
+    index = catalog.index_of("a")
+    assert index.entries[index.entry[3]] == ENTRIES[1]
 
 
 class Fleet:

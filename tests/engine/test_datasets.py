@@ -156,18 +156,18 @@ def test_an_array_is_looked_up_in_many(datasets):
         None,
         (ONE, 1),
     ]
-    groups = {schema: (at.tolist(), generations.tolist()) for schema, at, generations in found.groups()}
+    groups = {group.schema: (group.at.tolist(), group.generations.tolist()) for group in found.groups}
     assert groups == {ONE: ([0, 3, 5], [1, 0, 1])}
 
 
 def test_looking_up_in_an_empty_store():
     found = Datasets(Catalog()).arrays("t", ["a", "b"])
-    assert (found.ids.tolist(), found.entry.tolist(), list(found.groups())) == ([-1, -1], [-1, -1], [])
+    assert (found.ids.tolist(), found.entry.tolist(), found.groups) == ([-1, -1], [-1, -1], [])
 
 
 def test_groups_hold_every_schema_once(datasets):
     found = datasets.arrays("t", ["b", "a", "b"])
-    assert [(schema, at.tolist()) for schema, at, _ in found.groups()] == [(ONE, [1]), (TWO, [0, 2])]
+    assert [(group.schema, group.at.tolist()) for group in found.groups] == [(ONE, [1]), (TWO, [0, 2])]
 
 
 def test_names_for_messages(datasets):

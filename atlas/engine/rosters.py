@@ -1,0 +1,156 @@
+"""The datasets that a bulk read names, looked up once: several variables of one fleet are read in a row.
+
+Not locked: the store's lock guards every call; what was returned does not change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from atlas.format.registry import ArrayEntry, Layout
+    from atlas.format.schema import ArraySchema
+
+__all__ = ["ArrayIndex", "Arrays", "Group", "Roster"]
+
+
+class ArrayIndex:
+    """The entries that one array name has in a list of layouts, which may grow at its end."""
+
+    def __init__(self, array: str) -> None:
+        self.array = array
+        """The array name."""
+        self.entry = np.empty(0, np.int64)
+        """Index in `entries` for each layout, -1 where it lacks the array."""
+        self.entries: list[ArrayEntry] = []
+        """One for each layout that has the array."""
+        self.schema = np.empty(0, np.int64)
+        """Index in `schemas` of each entry's schema."""
+        self.generation = np.empty(0, np.int64)
+        """Generation of each entry."""
+        self.schemas: list[ArraySchema] = []
+        """The distinct schemas."""
+        self._number: dict[ArraySchema, int] = {}
+
+    def extend(self, layouts: Iterable[Layout]) -> None:
+        """Add layouts."""
+        first = len(self.entries)
+        at, schema = [], []
+        for layout in layouts:
+            entry = next((entry for entry in layout if entry.name == self.array), None)
+            if entry is None:
+                at.append(-1)
+                continue
+            at.append(len(self.entries))
+            self.entries.append(entry)
+            number = self._number.setdefault(entry.schema, len(self.schemas))
+            if number == len(self.schemas):
+                self.schemas.append(entry.schema)
+            schema.append(number)
+        self.entry = np.append(self.entry, np.array(at, np.int64))
+        self.schema = np.append(self.schema, np.array(schema, np.int64))
+        generation = [entry.generation for entry in self.entries[first:]]
+        self.generation = np.append(self.generation, np.array(generation, np.int64))
+
+    def copy(self) -> ArrayIndex:
+        """Return an index that may be extended without changing this one."""
+        twin = ArrayIndex(self.array)
+        twin.entry, twin.schema, twin.generation = self.entry, self.schema, self.generation
+        twin.entries, twin.schemas, twin._number = self.entries.copy(), self.schemas.copy(), self._number.copy()
+        return twin
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Arrays of one schema."""
+
+    schema: ArraySchema
+    """The schema."""
+    at: NDArray[np.int64]
+    """Position of each dataset in the roster, ascending."""
+    ids: NDArray[np.int64]
+    """Its id."""
+    generations: NDArray[np.int64]
+    """Generation of its array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """One array of the datasets of a roster."""
+
+    array: str
+    """Array name."""
+    names: list[str]
+    """Dataset names, in the order asked for."""
+    ids: NDArray[np.int64]
+    """Dataset id of each, -1 where there is no such dataset."""
+    entry: NDArray[np.int64]
+    """Index in `entries` of each, -1 where the dataset or its array is missing."""
+    entries: list[ArrayEntry]
+    """Entries of the array in the store."""
+    groups: list[Group]
+    """Those that are there, by schema."""
+    complete: bool
+    """Whether all are there."""
+
+
+class Roster:
+    """Datasets in the order a read names them."""
+
+    def __init__(
+        self, names: list[str], ids: NDArray[np.int64], layouts: NDArray[np.int64], pending: list[Layout]
+    ) -> None:
+        self.names = names
+        """Their names."""
+        self.ids = ids
+        """Id of each, -1 where there is none of that name."""
+        self._layouts = layouts
+        self._pending = pending
+        self._alike = bool((layouts == layouts[0]).all()) if len(layouts) else False
+        self._arrays: dict[str, Arrays] = {}
+
+    def arrays(self, committed: ArrayIndex) -> Arrays:
+        """Look one array up.
+
+        `layouts` number the layouts of `committed`, and on from these the pending ones; -1 stands for no dataset.
+        """
+        known = self._arrays.get(committed.array)
+        if known is None:
+            index = committed
+            if self._pending:
+                index = committed.copy()
+                index.extend(self._pending)
+            known = self._arrays[committed.array] = self._found(index)
+        return known
+
+    def _found(self, index: ArrayIndex) -> Arrays:
+        layouts = self._layouts
+        if not len(index.entry):
+            entry = np.full(len(layouts), -1, np.int64)
+        elif self._alike:
+            entry = np.full(len(layouts), index.entry[layouts[0]] if layouts[0] >= 0 else -1, np.int64)
+        else:
+            entry = np.where(layouts < 0, -1, index.entry[layouts])
+        at = np.flatnonzero(entry >= 0)
+        complete = len(at) == len(entry)
+        return Arrays(
+            index.array, self.names, self.ids, entry, index.entries, list(self._groups(index, entry, at)), complete
+        )
+
+    def _groups(self, index: ArrayIndex, entry: NDArray[np.int64], at: NDArray[np.int64]) -> Iterable[Group]:
+        if not len(at):
+            return
+        group = index.schema[entry[at]]
+        # Sorted once: fleets of profiles may have as many schemas as datasets.
+        order = np.argsort(group, kind="stable") if (group != group[0]).any() else np.arange(len(at))
+        cuts = np.flatnonzero(np.diff(group[order])) + 1
+        for some in np.split(order, cuts):
+            mine = at[some]
+            yield Group(index.schemas[int(group[some[0]])], mine, self.ids[mine], index.generation[entry[mine]])
