@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atlas import Atlas, __version__
+from atlas import Atlas, __version__, interop
 from atlas.cli.demo import run_demo
 from atlas.cli.ingest import SUFFIXES, Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
 from atlas.cli.listing import info_lines, ls_lines, show_lines
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
-from atlas.interop.netcdf import check_netcdf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +125,7 @@ def create(
     """
     if append and overwrite:
         raise click.UsageError("--append keeps what --overwrite removes; give one of them")
-    check_netcdf()
+    interop.check_netcdf()
     files = find_files(folder)
     if not files:
         raise click.ClickException(f"no NetCDF files ({', '.join(sorted(SUFFIXES))}) in {folder}")

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from atlas import Atlas
+from atlas import Atlas, interop
 from atlas.cli.ingest import Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
 from atlas.cli.listing import ls_lines, show_lines
 from atlas.errors import AtlasError, MissingExtraError, StorageError, StoreExistsError
-from atlas.interop.netcdf import check_netcdf
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -45,7 +44,7 @@ def run_demo(folder: Path | None) -> None:
     """
     samples = Path(_optional("iris_sample_data").path)
     _optional("matplotlib")
-    check_netcdf()
+    interop.check_netcdf()
     try:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="atlas-demo-"))

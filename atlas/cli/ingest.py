@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from atlas import Atlas
+from atlas import Atlas, interop
 from atlas.cli.layout import count_text
 from atlas.errors import InvalidTypeError, OutOfRangeError, StorageError, UnsupportedDtypeError
-from atlas.interop.netcdf import inspect_netcdf, open_netcdf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,10 +167,10 @@ def _add(store: Atlas, path: Path, name: str, reading: Reading, seen: _Seen) -> 
     except UnicodeDecodeError:
         return "its name, or that of a folder it is in, is no UTF-8 text; rename it"
     try:
-        contents = inspect_netcdf(path)
+        contents = interop.inspect_netcdf(path)
         seen.dims.update(contents.dims)
         seen.variables.update(contents.variables)
-        with open_netcdf(path, chunks=reading.chunks, drop=reading.drop, raw=reading.raw) as ds:
+        with interop.open_netcdf(path, chunks=reading.chunks, drop=reading.drop, raw=reading.raw) as ds:
             store.add_xr_dataset(ds, name)
     except StorageError:
         raise

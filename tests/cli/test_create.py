@@ -9,9 +9,8 @@ import pytest
 import xarray as xr
 
 from atlas import Atlas
-from atlas.cli import ingest as ingesting
 from atlas.errors import MissingExtraError, StorageError
-from atlas.interop.netcdf import check_netcdf
+from atlas.interop import check_netcdf, netcdf
 from tests.cli.conftest import month
 
 
@@ -213,18 +212,18 @@ def test_a_folder_without_files_makes_no_store(run, tmp_path):
 
 
 def test_interrupted_it_keeps_whole_files_and_goes_on_with_append(run, folder, tmp_path, monkeypatch):
-    whole = ingesting.open_netcdf
+    whole = netcdf.open_netcdf
 
     def stop_at_the_third(path, **options):
         if path.name == "jan.nc":
             raise KeyboardInterrupt
         return whole(path, **options)
 
-    monkeypatch.setattr(ingesting, "open_netcdf", stop_at_the_third)
+    monkeypatch.setattr(netcdf, "open_netcdf", stop_at_the_third)
     result = run("create", folder, tmp_path / "s", code=130)
     assert "interrupted with 1 file to go" in result.stderr
     assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024", "deep.feb"]
-    monkeypatch.setattr(ingesting, "open_netcdf", whole)
+    monkeypatch.setattr(netcdf, "open_netcdf", whole)
     run("create", folder, tmp_path / "s", "--append")
     assert len(Atlas.open(tmp_path / "s").list_datasets()) == 3
 

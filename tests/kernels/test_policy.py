@@ -116,3 +116,19 @@ def test_kernels_hold_no_gil_and_start_no_threads():
     assert options["nogil"]
     assert not options.get("parallel")
     assert isinstance(compiled, numba.core.dispatcher.Dispatcher)
+
+
+@needs_compiler
+def test_loading_compiled_code_loads_no_compiler(tmp_path):
+    code = """
+        import sys
+        import numpy as np
+        from atlas.kernels import find_rows
+        column = np.arange(3)
+        print(find_rows(column, column, column, column[1:], column[1:], column[:2]).tolist())
+        print("numba.np.npyimpl" in sys.modules)
+    """
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).split("\n")[1] == "True"
+    found = run(code, NUMBA_CACHE_DIR=str(tmp_path)).split("\n")
+    assert found[1] == "False"
+    assert found[0] == "[[-1, 1], [-1, -1]]"
