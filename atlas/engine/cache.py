@@ -6,11 +6,16 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from atlas import kernels
+from atlas.engine.fetching import load_blocks
 from atlas.engine.locks import renew_in_children
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from atlas.engine.tables import Source
 
 __all__ = ["BlockCache"]
 
@@ -38,6 +43,19 @@ class BlockCache:
             if block is not None:
                 self._blocks.move_to_end(key)
             return block
+
+    def load(self, source: Source, block: int) -> NDArray[np.uint8]:
+        """Return a decoded block, which must not be written to; what is not kept is read, decoded and kept.
+
+        Raises `BlockFault` where it is damaged.
+        """
+        key = (source.name, block)
+        raw = self.get(key)
+        if raw is None:
+            buffer, blocks = load_blocks(source, np.array([block]))
+            raw = kernels.decode_block(buffer, blocks, 0)
+            self.put(key, raw)
+        return raw
 
     def put(self, key: tuple[str, int], block: NDArray[np.uint8]) -> None:
         """Keep a decoded block, which nobody may write to any more."""

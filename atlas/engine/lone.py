@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.engine.fetching import load_blocks
 from atlas.kernels import BlockFault
 from atlas.planning.packing import ALONE
 
@@ -82,14 +81,10 @@ class LoneChunks:
     def _view(self, place: tuple[Source, int, int], targets: Targets) -> NDArray[Any]:
         source, block, begin = place
         schema = targets.schema
-        raw = self._cache.get((source.name, block))
-        if raw is None:
-            try:
-                buffer, blocks = load_blocks(source, np.array([block]))
-                raw = kernels.decode_block(buffer, blocks, 0)
-            except BlockFault as fault:
-                raise targets.damage(source, fault.reason, 0) from fault
-            self._cache.put((source.name, block), raw)
+        try:
+            raw = self._cache.load(source, block)
+        except BlockFault as fault:
+            raise targets.damage(source, fault.reason, 0) from fault
         if begin + math.prod(schema.shape) * schema.datatype.itemsize > len(raw):
             raise targets.damage(source, "place", 0)
         return np.ndarray(schema.shape, schema.datatype.memory, raw, begin)

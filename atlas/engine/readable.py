@@ -15,7 +15,7 @@ from atlas.engine.fetching import Targets
 from atlas.engine.lone import LoneChunks, is_lone
 from atlas.engine.reading import read_boxes
 from atlas.engine.state import State
-from atlas.engine.statistics import array_statistics
+from atlas.engine.statistics import Statistics
 from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
 from atlas.planning.regions import box_slices, check_region, plan_region
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from atlas.engine.rosters import Arrays
     from atlas.format.registry import ArrayEntry
     from atlas.format.schema import ArraySchema
+    from atlas.format.segment import SegmentRef
 
 __all__ = ["Readable"]
 
@@ -39,12 +40,25 @@ class Readable(State):
 
     def __init__(self, journal: Journal, catalog: Catalog) -> None:
         super().__init__(journal, catalog)
-        self._lone = LoneChunks(BlockCache())
+        self._blocks = BlockCache()
+        self._lone = LoneChunks(self._blocks)
+        self._statistics: dict[str, Statistics] = {}
 
     def changed(self) -> None:
         """Note that what a read returns may have changed."""
         super().changed()
         self._lone.forget()
+
+    def extend_tables(self, written: Sequence[SegmentRef]) -> None:
+        """Add segments that were just committed to the tables that were read already."""
+        super().extend_tables(written)
+        for ref in written:
+            self._statistics.pop(ref.array, None)
+
+    def forget_tables(self) -> None:
+        """Forget all tables: the files they lead to are about to go."""
+        super().forget_tables()
+        self._statistics = {}
 
     def read_group(
         self,
@@ -146,6 +160,9 @@ class Readable(State):
             entry = state.arrays.get(array)
             if entry is None or state.new:
                 return None
+            statistics = self._statistics.get(array)
+            if statistics is None:
+                statistics = self._statistics[array] = Statistics(self.table(array))
             # Under the lock, as those of strings read blocks, which a compaction by another thread would remove.
             with self.telling_stale():
-                return array_statistics(self.table(array), state.identity, entry.generation, entry.schema)
+                return statistics.find(state.identity, entry.generation, entry.schema, self._blocks)

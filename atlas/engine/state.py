@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atlas.engine.datasets import Datasets
@@ -12,7 +11,8 @@ from atlas.engine.tables import load_segment, load_table
 from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from types import TracebackType
 
     from atlas.engine.catalog import Catalog
     from atlas.engine.journal import Journal
@@ -21,6 +21,30 @@ if TYPE_CHECKING:
     from atlas.format.segment import SegmentRef
 
 __all__ = ["State"]
+
+
+class _TellingStale:
+    """See `State.telling_stale`. Every read enters one: as a generator it would take longer than a small read."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, CorruptStoreError) or not isinstance(error.__cause__, FileNotFoundError):
+            return
+        journal, version = self._state.journal, self._state.catalog.version
+        if journal.has_moved_past(version):
+            raise StaleHandleError(
+                f"the store at {journal.storage.describe} was compacted or replaced since this handle was opened "
+                f"at version {version}, whose data is no longer kept: open it again"
+            ) from error
 
 
 class State:
@@ -69,19 +93,9 @@ class State:
                     table = self._tables[array] = load_table(self.journal.storage, refs)
             return table
 
-    @contextmanager
-    def telling_stale(self) -> Iterator[None]:
+    def telling_stale(self) -> _TellingStale:
         """Raise `StaleHandleError` where a file is missing because the store was compacted or replaced by others."""
-        try:
-            yield
-        except CorruptStoreError as error:
-            missing = isinstance(error.__cause__, FileNotFoundError)
-            if not missing or not self.journal.has_moved_past(self.catalog.version):
-                raise
-            raise StaleHandleError(
-                f"the store at {self.journal.storage.describe} was compacted or replaced since this handle was opened "
-                f"at version {self.catalog.version}, whose data is no longer kept: open it again"
-            ) from error
+        return _TellingStale(self)
 
     def extend_tables(self, written: Sequence[SegmentRef]) -> None:
         """Add segments that were just committed to the tables that were read already."""

@@ -1,4 +1,8 @@
-"""Statistics of one array, added up from the rows of its chunks."""
+"""Statistics of every array of one name, added up once from the rows of all chunks.
+
+Callers ask for one dataset after the other; a chain of small NumPy calls for each took eight times as long as the
+look-up here.
+"""
 
 from __future__ import annotations
 
@@ -14,51 +18,97 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.engine.cache import BlockCache
     from atlas.engine.tables import ChunkTable
     from atlas.format.schema import ArraySchema
 
-__all__ = ["array_statistics"]
+__all__ = ["Statistics"]
+
+_AS = {"float": np.dtype("<f8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8"), "timestamp": np.dtype("<i8")}
+"""What the bits of extremes are, by kind of dtype."""
 
 
-def array_statistics(table: ChunkTable, identity: int, generation: int, schema: ArraySchema) -> dict[str, Any] | None:
-    """Return row_count, null_count, min and max of the array, None where nothing of it was ever written."""
-    window = table.of_dataset(identity)
-    at = np.arange(window.start, window.stop)
-    at = at[table.rows.generation[window] == generation]
-    if not len(at):
-        return None
-    rows = table.rows.take(at)
-    # Cells of chunks that were never written read as the fill value, and count as nulls like it.
-    unwritten = schema.size - int(chunk_cells(schema, rows.chunk).sum())
-    low, high = _extremes(table, at, schema)
-    return {"row_count": schema.size, "null_count": unwritten + int(rows.nulls.sum()), "min": low, "max": high}
+class Statistics:
+    """The statistics of one array name as of one chunk table."""
 
+    def __init__(self, table: ChunkTable) -> None:
+        self._table = table
+        dataset, generation = table.rows.dataset, table.rows.generation
+        self._order: NDArray[np.int64] | None = None
+        apart = dataset[1:] != dataset[:-1]
+        split = generation[1:] != generation[:-1]
+        if (split & ~apart).any():  # chunks of an array that was deleted, among those of the one defined after it
+            self._order = np.lexsort((generation, dataset))
+            dataset, generation = dataset[self._order], generation[self._order]
+            apart, split = dataset[1:] != dataset[:-1], generation[1:] != generation[:-1]
+        heads = np.flatnonzero(np.concatenate([[len(dataset) > 0], apart | split]))
+        self._begin, self._stop = heads, np.append(heads[1:], len(dataset))
+        self._dataset, self._generation = dataset[heads], generation[heads]
+        self._nulls = np.add.reduceat(self._sorted(table.rows.nulls), heads) if len(heads) else heads
+        self._extremes: dict[np.dtype[Any], tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]] = {}
 
-def _extremes(table: ChunkTable, at: NDArray[np.int64], schema: ArraySchema) -> tuple[Any, Any]:
-    low, high = table.rows.minimum[at], table.rows.maximum[at]
-    kind = schema.datatype.kind
-    if kind == "string":
-        return _text_extremes(table, at, schema)
-    dtype = {"float": np.dtype("<f8"), "uint": np.dtype("<u8")}.get(kind, np.dtype("<i8"))
-    lows, highs = low.view(dtype), high.view(dtype)
-    valid = lows <= highs
-    if not valid.any():
-        return None, None
-    return lows[valid].min().item(), highs[valid].max().item()
+    def _sorted(self, column: NDArray[Any]) -> NDArray[Any]:
+        return column if self._order is None else column[self._order]
 
+    def find(
+        self, identity: int, generation: int, schema: ArraySchema, cache: BlockCache
+    ) -> dict[str, int | float | str | None] | None:
+        """Return row_count, null_count, min and max of an array, None where nothing of it was ever written.
 
-def _text_extremes(table: ChunkTable, at: NDArray[np.int64], schema: ArraySchema) -> tuple[str | None, str | None]:
-    # A string's statistics are positions of cells, so that the index stays of fixed width.
-    cells = chunk_cells(schema, table.rows.chunk[at])
-    lows, highs = [], []
-    for row, count in zip(at.tolist(), cells.tolist(), strict=True):
-        positions = [int(table.rows.minimum[row]), int(table.rows.maximum[row])]
-        if NO_CELL in positions:
-            continue
-        if table.rows.block[row] < 0:
-            low = high = schema.fill_bits.decode()
+        The blocks that hold the extremes of strings are read by way of `cache`.
+        """
+        at = int(self._dataset.searchsorted(identity))
+        while at < len(self._dataset) and self._generation.item(at) != generation:
+            at += 1
+        if at >= len(self._dataset) or self._dataset.item(at) != identity:
+            return None
+        nulls = self._nulls.item(at)
+        if self._stop.item(at) - self._begin.item(at) < schema.chunks:
+            # Cells of chunks that were never written read as the fill value, and count as nulls like it.
+            nulls += schema.size - int(chunk_cells(schema, self._table.rows.chunk[self._rows(at)]).sum())
+        low: int | float | str | None
+        high: int | float | str | None
+        if schema.datatype.cell is None:
+            low, high = self._text_extremes(self._rows(at), schema, cache)
         else:
-            low, high = cell_of_chunk(table, row, count, positions)
-        lows.append(low)
-        highs.append(high)
-    return min(lows, default=None), max(highs, default=None)
+            lows, highs, valid = self._extremes_as(_AS[schema.datatype.kind])
+            low, high = (lows.item(at), highs.item(at)) if valid.item(at) else (None, None)
+        return {"row_count": schema.size, "null_count": nulls, "min": low, "max": high}
+
+    def _rows(self, at: int) -> NDArray[np.int64]:
+        """Return the rows of the table that were added up at `at`."""
+        rows = np.arange(self._begin[at], self._stop[at])
+        return rows if self._order is None else self._order[rows]
+
+    def _extremes_as(self, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+        known = self._extremes.get(dtype)
+        if known is None:
+            lows, highs = (
+                self._sorted(column).view(dtype) for column in (self._table.rows.minimum, self._table.rows.maximum)
+            )
+            valid = lows <= highs
+            least, most = (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            known = self._extremes[dtype] = (
+                np.minimum.reduceat(np.where(valid, lows, dtype.type(most)), self._begin),
+                np.maximum.reduceat(np.where(valid, highs, dtype.type(least)), self._begin),
+                np.logical_or.reduceat(valid, self._begin),
+            )
+        return known
+
+    def _text_extremes(
+        self, at: NDArray[np.int64], schema: ArraySchema, cache: BlockCache
+    ) -> tuple[str | None, str | None]:
+        # A string's statistics are positions of cells, so that the index stays of fixed width.
+        rows = self._table.rows
+        lows, highs = [], []
+        for row, cells in zip(at.tolist(), chunk_cells(schema, rows.chunk[at]).tolist(), strict=True):
+            positions = [rows.minimum.item(row), rows.maximum.item(row)]
+            if NO_CELL in positions:
+                continue
+            if rows.block.item(row) < 0:
+                low = high = schema.fill_bits.decode()
+            else:
+                low, high = cell_of_chunk(self._table, row, cells, positions, cache)
+            lows.append(low)
+            highs.append(high)
+        return min(lows, default=None), max(highs, default=None)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.engine.cache import BlockCache
     from atlas.engine.fetching import Found, Targets
     from atlas.engine.tables import ChunkTable
     from atlas.planning.regions import Region
@@ -134,15 +135,14 @@ def _strings(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any
     return values
 
 
-def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[int]) -> list[str]:
+def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[int], cache: BlockCache) -> list[str]:
     """Return the strings at `positions` in the chunk of that row, which has so many cells.
 
     Raises `CorruptStoreError` where the chunk's block is damaged.
     """
-    source = table.sources[int(table.source[row])]
+    source = table.sources[table.source.item(row)]
     try:
-        buffer, blocks = load_blocks(source, table.rows.block[row : row + 1])
-        raw = kernels.decode_block(buffer, blocks, 0)
+        raw = cache.load(source, table.rows.block.item(row))
         bounds = np.empty(cells + 1, np.int64)
         place = table.rows.place[row : row + 1].astype(np.int64)
         kernels.text_bounds(raw, place, np.array([cells]), bounds, np.zeros(1, np.int64))

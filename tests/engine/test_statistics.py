@@ -75,3 +75,36 @@ def test_infinities_are_values():
     found = statistics("float32", [math.inf, -math.inf, math.nan])
     assert (found["min"], found["max"]) == (-math.inf, math.inf)
     assert statistics("float32", [math.inf])["min"] == math.inf
+
+
+def test_statistics_follow_flushes_compactions_and_arrays_defined_anew():
+    store = Atlas.create(MemoryStorage())
+    views = [store.create_dataset(name) for name in "abc"]
+
+    def write(view, chunks, first=0):
+        if view.array_meta("v") is None:
+            view.define_array("v", "int16", ["x"], [6], [2], fill_value=-1)
+        for chunk in chunks:
+            view.write_array("v", [2 * chunk], np.array([first + chunk, -1], np.int16))
+
+    def found():
+        return [view.array_stats("v") and tuple(view.array_stats("v").values()) for view in views]
+
+    for view, chunks in zip(views, ([0, 1, 2], [1], []), strict=True):
+        write(view, chunks)
+    store.flush()
+    expected = [(6, 3, 0, 2), (6, 5, 1, 1), None]
+    assert found() == expected
+    # Chunks of the array before still lie between those of the array that took its name.
+    views[0].delete_array("v")
+    write(views[0], [1], 10)
+    write(views[2], [0, 2], 20)
+    assert found() == [None, *expected[1:]]
+    store.flush()
+    expected = [(6, 5, 11, 11), (6, 5, 1, 1), (6, 4, 20, 22)]
+    assert found() == expected
+    store.compact()
+    assert found() == expected
+    write(views[1], [0], -5)
+    store.flush()
+    assert found() == [expected[0], (6, 4, -5, 1), expected[2]]
