@@ -62,12 +62,12 @@ def read_document(data: bytes, name: str, kind: str) -> dict[str, Any]:
         data = lz4.frame.decompress(data)
     is_json = ".json" in name
     if is_json:
-        need(data.startswith(b'{"xxh64":"'), "no checksum")
-        at = 10
+        need(data.startswith(b'{"xxh3":"'), "no checksum")
+        at = 9
     else:
-        at = {0xDE: 3, 0xDF: 5}.get(data[0], 1) + 7
-        need(data[at - 7 : at] == b"\xa5xxh64\xb0", "no checksum")
-    digits = xxhash.xxh64_hexdigest(data[:at] + b"0" * 16 + data[at + 16 :])
+        at = {0xDE: 3, 0xDF: 5}.get(data[0], 1) + 6
+        need(data[at - 6 : at] == b"\xa4xxh3\xb0", "no checksum")
+    digits = xxhash.xxh3_64_hexdigest(data[:at] + b"0" * 16 + data[at + 16 :])
     need(data[at : at + 16] == digits.encode(), f"checksum of {name}")
     document = json.loads(data) if is_json else msgpack.unpackb(data, strict_map_key=False)
     need(document["atlas"] == kind, f"{name} is not a {kind}")
@@ -240,6 +240,28 @@ def join_bits(planes: bytes, width: int, count: int) -> bytes:
     return bytes(items)
 
 
+def unpack(stored: bytes, codec: int, size: int) -> bytes:
+    if codec == 1:
+        return unpack_zstd(stored, size)
+    if codec == 2:
+        return lz4.block.decompress(stored, uncompressed_size=size)
+    return stored
+
+
+def open_planes(stored: bytes, codec: int, raw: int, kind: int, width: int) -> bytes:
+    need(codec != 0, "a filter without a codec")
+    count = raw // width
+    if kind == 2:
+        count -= count % 8
+    planes, at = [], 4 * width
+    for (size,) in struct.iter_unpack("<I", stored[:at]):
+        stream = stored[at : at + size]
+        planes.append(stream if size == count else unpack(stream, codec, count))
+        need(len(planes[-1]) == count, "the length of a plane")
+        at += size
+    return b"".join(planes) + stored[at:]
+
+
 def undo_filter(data: bytes, kind: int, width: int) -> bytes:
     need(width >= 1 and kind <= 2, "a filter")
     count = len(data) // width
@@ -295,12 +317,12 @@ class Segment:
     def decode(self, number: int) -> bytes:
         get = {name.removeprefix("block_"): values[number] for name, values in self.columns.items() if "block_" in name}
         stored = self.read(get["offset"], get["stored"])
-        need(xxhash.xxh64_intdigest(stored) == get["checksum"], f"checksum of block {number}")
+        need(xxhash.xxh3_64_intdigest(stored) == get["checksum"], f"checksum of block {number}")
         need(get["codec"] <= 2, "a codec")
-        if get["codec"] == 1:
-            stored = unpack_zstd(stored, get["raw"])
-        elif get["codec"] == 2:
-            stored = lz4.block.decompress(stored, uncompressed_size=get["raw"])
+        if get["filter"]:
+            stored = open_planes(stored, get["codec"], get["raw"], get["filter"], get["itemsize"])
+        else:
+            stored = unpack(stored, get["codec"], get["raw"])
         need(len(stored) == get["raw"], f"length of block {number}")
         return undo_filter(stored, get["filter"], get["itemsize"])
 
@@ -312,11 +334,11 @@ def read_segment(read: Read, reference: dict[str, Any]) -> Segment:
     *head, version, zero = struct.unpack_from("<QQQQQII", data, len(data) - 64)
     offset, length, checksum, chunks, blocks = head
     need(data[-8:] == b"ATLASSEG" and (version, zero) == (1, 0), "a footer")
-    need(xxhash.xxh64_intdigest(data[-64:-16]) == struct.unpack("<Q", data[-16:-8])[0], "checksum of a footer")
-    need([offset, length] == reference["index"] and f"{checksum:016x}" == reference["index_xxh64"], "an index")
+    need(xxhash.xxh3_64_intdigest(data[-64:-16]) == struct.unpack("<Q", data[-16:-8])[0], "checksum of a footer")
+    need([offset, length] == reference["index"] and f"{checksum:016x}" == reference["index_xxh3"], "an index")
     need((chunks, blocks) == (reference["chunks"], reference["blocks"]), "rows of a segment")
     index = data[offset : offset + length]
-    need(offset + length + 64 == len(data) and xxhash.xxh64_intdigest(index) == checksum, "checksum of an index")
+    need(offset + length + 64 == len(data) and xxhash.xxh3_64_intdigest(index) == checksum, "checksum of an index")
     columns = {}
     for at in range(struct.unpack_from("<Q", index)[0]):
         raw, dtype, encoding, count, begin, size = struct.unpack_from("<16sBB6xQQQ", index, 8 + 48 * at)

@@ -31,6 +31,16 @@ def shuffle(raw: bytes, kind: int, itemsize: int) -> bytes:
 
 def encode(raw: bytes, codec: int, kind: int, itemsize: int, level: int = 1) -> bytes:
     data = shuffle(raw, kind, itemsize)
+    if kind:
+        length = len(raw) // itemsize // (8 if kind == 2 else 1) * (8 if kind == 2 else 1)
+        planes = [data[j * length : (j + 1) * length] for j in range(itemsize)]
+        streams = [min(plane, compress(plane, codec, level), key=len) for plane in planes]
+        sizes = b"".join([len(stream).to_bytes(4, "little") for stream in streams])
+        return sizes + b"".join(streams) + data[itemsize * length :]
+    return compress(data, codec, level)
+
+
+def compress(data: bytes, codec: int, level: int = 1) -> bytes:
     if codec == 1:
         return zstandard.ZstdCompressor(level=level, write_checksum=False).compress(data)
     if codec == 2:
@@ -39,14 +49,18 @@ def encode(raw: bytes, codec: int, kind: int, itemsize: int, level: int = 1) -> 
 
 
 def checksum(stored: bytes) -> int:
-    return xxhash.xxh64_intdigest(stored)
+    return xxhash.xxh3_64_intdigest(stored)
 
 
 def store(blocks: list[tuple[bytes, int, int, int]], lead: int = 0) -> tuple[np.ndarray, BlockTable]:
-    """Blocks of (raw, codec, filter, itemsize), each stored as asked, after `lead` bytes of something else."""
+    """Blocks of (raw, codec, filter, itemsize), each stored as asked, after `lead` bytes of something else.
+
+    Without a codec there is no filter.
+    """
     source = b"\xa5" * lead
     rows = []
-    for raw, codec, kind, itemsize in blocks:
+    for raw, codec, wished, itemsize in blocks:
+        kind = wished if codec else 0
         stored = encode(raw, codec, kind, itemsize)
         rows.append((len(source), len(stored), len(raw), codec, kind, itemsize, checksum(stored)))
         source += stored

@@ -401,7 +401,7 @@ def _refuse_seed_store(key: str, data: bytes) -> None:
             document = orjson.loads(data)
         except ValueError:
             return
-        if isinstance(document, dict) and "xxh64" not in document and {"version", "datasets"} <= set(document):
+        if isinstance(document, dict) and "xxh3" not in document and {"version", "datasets"} <= set(document):
             raise UnsupportedFormatError(
                 "this is a store of atlas-python, whose format this release does not read: read it with the package "
                 "that wrote it and add its datasets to a new store"

@@ -1,6 +1,6 @@
 """Metadata documents as bytes: JSON or MessagePack, plain or compressed, always with a checksum. No I/O.
 
-The first field of every document, `xxh64`, holds the XXH64 (seed 0) of the uncompressed document in which those
+The first field of every document, `xxh3`, holds the XXH3 (64 bits, seed 0) of the uncompressed document in which those
 sixteen digits are written as zeros.
 """
 
@@ -66,9 +66,9 @@ class Encoding:
         return stored
 
     def _checked(self, document: dict[str, Any]) -> bytes:
-        packed = _pack(self.format, {"xxh64": _ZEROS} | document)
+        packed = _pack(self.format, {"xxh3": _ZEROS} | document)
         at = packed.index(_ZEROS.encode())
-        return packed[:at] + xxhash.xxh64_hexdigest(packed).encode() + packed[at + 16 :]
+        return packed[:at] + xxhash.xxh3_64_hexdigest(packed).encode() + packed[at + 16 :]
 
     def _compressed(self, body: bytes) -> bytes:
         if self.suffix == ".zst":
@@ -83,21 +83,21 @@ class Encoding:
         Raises `CorruptStoreError` where anything is wrong.
         """
         body = self._expanded(stored)
-        # The digits stand at a fixed place: after `{"xxh64":"` in JSON, after a one to five byte map header, the
+        # The digits stand at a fixed place: after `{"xxh3":"` in JSON, after a one to five byte map header, the
         # key and the string header in MessagePack.
-        at = body.find(b"xxh64", 0, 16) + (8 if self.format == "json" else 6)
-        if not 8 <= at <= 24 or len(body) < at + 16:
+        at = body.find(b"xxh3", 0, 16) + (7 if self.format == "json" else 5)
+        if not 7 <= at <= 24 or len(body) < at + 16:
             raise CorruptStoreError("it does not begin with a checksum")
         zeroed = body[:at] + _ZEROS.encode() + body[at + 16 :]
-        if xxhash.xxh64_hexdigest(zeroed).encode() != body[at : at + 16]:
+        if xxhash.xxh3_64_hexdigest(zeroed).encode() != body[at : at + 16]:
             raise CorruptStoreError("its checksum does not match")
         try:
             document = orjson.loads(body) if self.format == "json" else ormsgpack.unpackb(body)
         except ValueError as error:
             raise CorruptStoreError(f"it is not {self.format}: {error}") from error
-        if not isinstance(document, dict) or "xxh64" not in document:
+        if not isinstance(document, dict) or "xxh3" not in document:
             raise CorruptStoreError("it is not a document of a store")
-        del document["xxh64"]
+        del document["xxh3"]
         return document
 
     def _expanded(self, stored: bytes) -> bytes:

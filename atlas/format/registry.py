@@ -324,7 +324,7 @@ def _segment_to_json(segment: SegmentRef) -> dict[str, Any]:
         "key": segment.key,
         "size": segment.size,
         "index": [footer.index_offset, footer.index_length],
-        "index_xxh64": f"{footer.index_checksum:016x}",
+        "index_xxh3": f"{footer.index_checksum:016x}",
         "chunks": footer.chunks,
         "blocks": footer.blocks,
     }
@@ -355,7 +355,7 @@ def _segment_from_json(document: object) -> SegmentRef:
     footer = Footer(
         _int(index[0], "an index offset"),
         _int(index[1], "an index length"),
-        int(str(fields.get("index_xxh64")), 16),
+        int(str(fields.get("index_xxh3")), 16),
         _int(fields.get("chunks"), "a number of chunks"),
         _int(fields.get("blocks"), "a number of blocks"),
     )

@@ -86,7 +86,7 @@ class BlockRows(_Rows):
     itemsize: NDArray[np.uint8]
     """Bytes of an item, as the filter takes it."""
     checksum: NDArray[np.uint64]
-    """XXH64, seed 0, of the stored bytes."""
+    """XXH3 (64 bits, seed 0) of the stored bytes."""
 
     def __len__(self) -> int:
         """Return the number of blocks."""
@@ -128,7 +128,7 @@ class Footer:
     index_length: int
     """Bytes of the index."""
     index_checksum: int
-    """XXH64, seed 0, of the index."""
+    """XXH3 (64 bits, seed 0) of the index."""
     chunks: int
     """Rows of the chunk table."""
     blocks: int
@@ -168,11 +168,11 @@ def encode_tail(blocks: BlockRows, chunks: ChunkRows, index_offset: int) -> tupl
     index = encode_columns({f"block_{name}": values for name, values in blocks.columns().items()} | chunks.columns())
     rows = max(len(blocks), len(chunks))
     index += bytes(max(0, -(-rows // _ROWS_PER_BYTE) - len(index)))
-    footer = Footer(index_offset, len(index), xxhash.xxh64_intdigest(index), len(chunks), len(blocks))
+    footer = Footer(index_offset, len(index), xxhash.xxh3_64_intdigest(index), len(chunks), len(blocks))
     head = _FOOTER.pack(
         footer.index_offset, footer.index_length, footer.index_checksum, footer.chunks, footer.blocks, FORMAT_VERSION, 0
     )
-    return index + head + struct.pack("<Q", xxhash.xxh64_intdigest(head)) + _MAGIC, footer
+    return index + head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head)) + _MAGIC, footer
 
 
 def decode_footer(tail: bytes, size: int) -> Footer:
@@ -181,7 +181,7 @@ def decode_footer(tail: bytes, size: int) -> Footer:
         raise CorruptStoreError("it does not end as a segment does")
     head = tail[: _FOOTER.size]
     index_offset, index_length, index_checksum, chunks, blocks, version, _ = _FOOTER.unpack(head)
-    if struct.unpack("<Q", tail[_FOOTER.size : _FOOTER.size + 8])[0] != xxhash.xxh64_intdigest(head):
+    if struct.unpack("<Q", tail[_FOOTER.size : _FOOTER.size + 8])[0] != xxhash.xxh3_64_intdigest(head):
         raise CorruptStoreError("the checksum of its footer does not match")
     if version != FORMAT_VERSION:
         raise UnsupportedFormatError(
@@ -209,7 +209,7 @@ def decode_index(index: bytes, footer: Footer) -> tuple[BlockRows, ChunkRows]:
 
     Raises `CorruptStoreError` where the checksum, a length, an order or a bound does not hold.
     """
-    if len(index) != footer.index_length or xxhash.xxh64_intdigest(index) != footer.index_checksum:
+    if len(index) != footer.index_length or xxhash.xxh3_64_intdigest(index) != footer.index_checksum:
         raise CorruptStoreError("the checksum of its index does not match")
     columns = decode_columns(index, _expected(footer))
     blocks = BlockRows(**{f.name: columns[f"block_{f.name}"] for f in fields(BlockRows)})

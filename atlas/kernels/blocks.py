@@ -2,6 +2,9 @@
 
 A block is checked against its row, its bytes against their checksum and the decompressor's result against the
 length, in that order, before anything is written beyond the block's own place. No chunks, no boxes.
+
+The byte planes of a filtered block are compressed each by itself, and those that do not shrink lie as they are: the
+lower bytes of measured values are noise, which then costs a reader a copy of just the range it wants.
 """
 
 from __future__ import annotations
@@ -23,9 +26,9 @@ from atlas.kernels.faults import (
     BlockFault,
     raise_status,
 )
-from atlas.kernels.policy import ZERO, kernel
-from atlas.kernels.runs import copy_bytes, freeze
-from atlas.kernels.shuffle import BIT, BYTE, PLAIN, shuffle_block, unshuffle_range
+from atlas.kernels.policy import ONE, ZERO, kernel
+from atlas.kernels.runs import copy_bytes, freeze, read_half
+from atlas.kernels.shuffle import BIT, BYTE, PLAIN, plane_length, shuffle_block, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
 from atlas.kernels.tables import BlockTable, as_bytes, as_column, as_source, as_table
 
@@ -35,13 +38,36 @@ if TYPE_CHECKING:
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import I64, U8
 
-__all__ = ["admit_block", "choose_filter", "decode_block", "decode_blocks", "encode_blocks", "unpack_block"]
+__all__ = [
+    "MOST_PLANES",
+    "admit_block",
+    "choose_filter",
+    "decode_block",
+    "decode_blocks",
+    "encode_blocks",
+    "fetch_planes",
+    "open_planes",
+    "unpack_block",
+]
 
 # The most that a stored byte can become, by the formats: a zstd RLE block is 128 KiB from 4 bytes, an LZ4 length byte
 # adds 255. A declared length beyond it is a lie, found before anything of that length is allocated.
 _ZSTD_GROWTH = 32768
 _LZ4_GROWTH = 255
 _LZ4_LARGEST = 2**31 - 1
+
+_LENGTH_BYTES = 4
+"""Bytes of the length of a plane, in front of the planes."""
+MOST_PLANES = 255
+"""Planes of a block: an item size is one byte."""
+_SAMPLE, _STRETCHES = 512, 8
+"""Bytes of a plane that are counted at a time to tell whether it is noise, and how often."""
+_UNEVEN = 1.12
+"""How much more often two bytes are equal where counting them is worth while; 1 is noise."""
+_GLANCE = -1
+"""The zstd level at which repetitions are looked for."""
+_LEAST_GAIN = 32
+"""A plane is compressed where that saves one byte in so many; less is not worth its decompression."""
 
 
 @kernel
@@ -50,8 +76,11 @@ def admit_block(size: Int, table: BlockTable, row: Int) -> Int:
     stored, raw, codec = table.stored[row], table.raw[row], table.codec[row]
     if stored < 0 or stored > size or table.offset[row] < 0 or table.offset[row] > size - stored:
         return BOUNDS
-    if codec > LZ4 or table.filter[row] > BIT or (table.filter[row] != PLAIN and table.itemsize[row] == 0):
+    filter_, itemsize = table.filter[row], np.int64(table.itemsize[row])
+    if codec > LZ4 or filter_ > BIT or (filter_ != PLAIN and (itemsize == 0 or codec == NONE)):
         return CODEC
+    if filter_ != PLAIN and stored < _LENGTH_BYTES * itemsize:
+        return LENGTH
     if codec == NONE:
         return FINE if raw == stored else LENGTH
     limit = stored * (_ZSTD_GROWTH if codec == ZSTD else _LZ4_GROWTH)
@@ -76,28 +105,106 @@ def _admit_places(size: Int, table: BlockTable, out_size: Int, place: I64) -> tu
 
 
 @kernel
-def _decode(source: U8, table: BlockTable, place: I64, context: Int, packed: U8, out: U8) -> tuple[Int, Int]:
+def open_planes(source: U8, table: BlockTable, row: Int, context: Int, packed: U8, home: I64) -> Int:
+    """Decompress the planes of an admitted, filtered block, plane j to `packed[j * length:]`; returns a status.
+
+    A plane that is stored as it is is not moved: `home[j]` is where it lies in `source`, or -1. The bytes after the
+    planes are copied.
+    """
+    begin, codec = table.offset[row], np.int64(table.codec[row])
+    end = begin + table.stored[row]
+    itemsize = np.int64(table.itemsize[row])
+    length = plane_length(table.raw[row], np.int64(table.filter[row]), itemsize)
+    at = begin + _LENGTH_BYTES * itemsize
+    for j in range(itemsize):
+        size = np.int64(read_half(source, begin + _LENGTH_BYTES * j))
+        if size > length or size > end - at:
+            return LENGTH
+        home[j] = at
+        if size < length:
+            status = decompress(source, at, size, codec, context, packed, j * length, length)
+            if status != FINE:
+                return status
+            home[j] = -1
+        at += size
+    rest = table.raw[row] - length * itemsize
+    if end - at != rest:
+        return LENGTH
+    copy_bytes(packed, length * itemsize, source, at, rest)
+    return FINE
+
+
+@kernel
+def fetch_planes(
+    source: U8, home: I64, filter_: Int, itemsize: Int, length: Int, begin: Int, end: Int, packed: U8
+) -> None:
+    """Copy what the block's bytes `begin` to `end` need of the planes that `open_planes` has not moved.
+
+    `length` is that of a plane.
+    """
+    if filter_ == BYTE:
+        parts, item = ONE, np.int64(itemsize)
+    else:
+        parts, item = np.int64(8), 8 * np.int64(itemsize)
+    stretch = length // parts
+    first, last = min(begin // item, stretch), min((end + item - 1) // item, stretch)
+    if first == 0 and last == stretch:
+        parts, last = ONE, length
+    for j in range(itemsize):
+        if home[j] >= 0:
+            for part in range(parts):
+                at = part * stretch + first
+                copy_bytes(packed, j * length + at, source, home[j] + at, last - first)
+
+
+@kernel
+def _decode(source: U8, table: BlockTable, place: I64, context: Int, packed: U8, home: I64, out: U8) -> tuple[Int, Int]:
     for row in range(place.size):
         begin, stored, raw = table.offset[row], table.stored[row], table.raw[row]
         if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
             return CHECKSUM, row
         filter_, codec = np.int64(table.filter[row]), np.int64(table.codec[row])
-        target, at = (out, place[row]) if filter_ == PLAIN else (packed, ZERO)
-        status = decompress(source, begin, stored, codec, context, target, at, raw)
+        if filter_ == PLAIN:
+            status = decompress(source, begin, stored, codec, context, out, place[row], raw)
+        else:
+            status = open_planes(source, table, row, context, packed, home)
         if status != FINE:
             return status, row
         if filter_ != PLAIN:
             itemsize = np.int64(table.itemsize[row])
+            length = plane_length(raw, filter_, itemsize)
+            fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
             unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, place[row])
     return FINE, 0
 
 
+def _unpack_planes(source: U8, begin: int, stored: int, codec: int, length: int, itemsize: int) -> tuple[int, U8]:
+    """Without the C functions: the planes of a block and what follows them; a status and the still filtered bytes."""
+    head = _LENGTH_BYTES * itemsize
+    sizes = source[begin : begin + head].view("<u4").tolist()
+    at, end = begin + head, begin + stored
+    parts = []
+    for size in sizes:
+        if size > min(length, end - at):
+            return LENGTH, source
+        status, plane = decompress_python(source, at, size, NONE if size == length else codec, length)
+        if status != FINE:
+            return status, source
+        parts.append(plane)
+        at += size
+    return FINE, np.concatenate([*parts, source[at:end]])
+
+
 def unpack_block(source: U8, table: BlockTable, row: int) -> tuple[int, U8]:
     """Without the C functions: check an admitted block and decompress it; a status and the still filtered bytes."""
-    begin, stored = int(table.offset[row]), int(table.stored[row])
+    begin, stored, raw = int(table.offset[row]), int(table.stored[row]), int(table.raw[row])
+    codec, filter_, itemsize = int(table.codec[row]), int(table.filter[row]), int(table.itemsize[row])
     if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
         return CHECKSUM, source
-    return decompress_python(source, begin, stored, int(table.codec[row]), int(table.raw[row]))
+    if filter_ == PLAIN:
+        return decompress_python(source, begin, stored, codec, raw)
+    status, packed = _unpack_planes(source, begin, stored, codec, int(plane_length(raw, filter_, itemsize)), itemsize)
+    return (status, packed) if status != FINE or packed.size == raw else (LENGTH, source)
 
 
 def decode_blocks(source: U8, table: BlockTable, out: U8, place: I64) -> None:
@@ -117,8 +224,8 @@ def decode_blocks(source: U8, table: BlockTable, out: U8, place: I64) -> None:
     status, row, largest = _admit_places(source.size, table, target.size, place)
     raise_status(status, row)
     if NATIVE_CODECS:
-        packed = workspace.scratch(0, largest)
-        raise_status(*_decode(source, table, place, workspace.decoder, packed, target))
+        packed, home = workspace.scratch(0, largest), np.empty(MOST_PLANES, np.int64)
+        raise_status(*_decode(source, table, place, workspace.decoder, packed, home, target))
         return
     for row in range(place.size):
         status, packed = unpack_block(source, table, row)
@@ -149,27 +256,75 @@ def decode_block(source: U8, table: BlockTable, row: int) -> U8:
 
 
 @kernel
+def _is_noise(data: U8, begin: Int, length: Int, context: Int, out: U8, at: Int, room: Int) -> bool:
+    """Whether zstd would find nothing in a plane: bytes all about equally frequent, and no repetitions.
+
+    Measured on planes of 33 KB of noise: 6 us here against 42 us for level 1 to give up.
+    """
+    step = max(_SAMPLE, (length - _SAMPLE) // (_STRETCHES - 1))
+    count = np.zeros(256, np.int64)
+    for stretch in range(begin, begin + length - _SAMPLE + 1, step):
+        for i in range(stretch, stretch + _SAMPLE):
+            count[data[i]] += 1
+    seen = twins = ZERO
+    for byte in range(256):
+        seen += count[byte]
+        twins += count[byte] * (count[byte] - 1)
+    # Of evenly spread bytes one pair in 256 is equal.
+    if seen == 0 or 256.0 * twins > _UNEVEN * seen * (seen - 1):
+        return False
+    return compress(data, begin, length, ZSTD, _GLANCE, context, out, at, room) == 0
+
+
+@kernel
+def _encode_planes(
+    packed: U8, raw: Int, codec: Int, filter_: Int, itemsize: Int, level: Int, context: Int, out: U8, at: Int
+) -> Int:
+    """Compress the planes of a filtered block to `out[at:]`; the size, or 0 where that is not less than `raw`."""
+    length = plane_length(raw, filter_, itemsize)
+    rest = raw - length * itemsize
+    end = at + raw - 1 - rest
+    here = at + _LENGTH_BYTES * itemsize
+    for j in range(itemsize):
+        size = ZERO
+        room = min(end - here, length - 1 - length // _LEAST_GAIN)
+        noise = codec == ZSTD and _is_noise(freeze(packed), j * length, length, context, out, here, max(ZERO, room))
+        if room > 0 and not noise:
+            size = compress(freeze(packed), j * length, length, codec, level, context, out, here, room)
+        if size == 0:
+            size = length
+            if size > end - here:
+                return 0
+            copy_bytes(out, here, freeze(packed), j * length, length)
+        for byte in range(_LENGTH_BYTES):
+            out[at + _LENGTH_BYTES * j + byte] = np.uint8((size >> (8 * byte)) & 255)
+        here += size
+    copy_bytes(out, here, freeze(packed), length * itemsize, rest)
+    return here + rest - at
+
+
+@kernel
 def _encode(raw: U8, start: I64, level: Int, context: Int, packed: U8, table: BlockTable, out: U8) -> Int:
     """Encode blocks back to back into `out`; `table` holds what is wished and is left holding what was done."""
     at = ZERO
     for row in range(start.size):
         begin, length, codec = start[row], table.raw[row], np.int64(table.codec[row])
         size = ZERO
-        if codec != NONE and length > 1:
-            data, place = raw, begin
-            if table.filter[row] != PLAIN:
-                filter_, itemsize = np.int64(table.filter[row]), np.int64(table.itemsize[row])
-                shuffle_block(raw, begin, length, filter_, itemsize, packed, ZERO)
-                data, place = freeze(packed), ZERO
-            size = compress(data, place, length, codec, level, context, out, at, length - 1)
+        filter_, itemsize = np.int64(table.filter[row]), np.int64(table.itemsize[row])
+        if codec != NONE and filter_ == PLAIN:
+            size = compress(raw, begin, length, codec, level, context, out, at, length - 1)
+        elif codec != NONE and length > _LENGTH_BYTES * itemsize:
+            shuffle_block(raw, begin, length, filter_, itemsize, packed, ZERO)
+            size = _encode_planes(packed, length, codec, filter_, itemsize, level, context, out, at)
         size = _seal_block(raw, begin, size, table, row, out, at)
+        table.checksum[row] = hash_bytes(freeze(out), at, at + size)
         at += size
     return at
 
 
 @kernel
 def _seal_block(raw: U8, begin: Int, size: Int, table: BlockTable, row: Int, out: U8, at: Int) -> Int:
-    """Finish the row of a block whose `size` compressed bytes lie at `out[at:]`; store it plain where size is 0."""
+    """Fill in the row of a block whose `size` compressed bytes lie at `out[at:]`; store it plain where size is 0."""
     if size == 0:
         size = table.raw[row]
         copy_bytes(out, at, raw, begin, size)
@@ -177,22 +332,37 @@ def _seal_block(raw: U8, begin: Int, size: Int, table: BlockTable, row: Int, out
         table.filter[row] = PLAIN
     table.offset[row] = at
     table.stored[row] = size
-    table.checksum[row] = hash_bytes(freeze(out), at, at + size)
     return size
+
+
+def _encode_planes_python(packed: U8, codec: int, filter_: int, itemsize: int, level: int) -> bytes:
+    length = int(plane_length(packed.size, filter_, itemsize))
+    streams = []
+    for j in range(itemsize):
+        plane = packed[j * length : (j + 1) * length]
+        stream = compress_python(plane, codec, level) if length else b""
+        streams.append(stream if len(stream) <= length - 1 - length // _LEAST_GAIN else plane.tobytes())
+    sizes = np.array([len(stream) for stream in streams], "<u4").tobytes()
+    return b"".join([sizes, *streams, packed[length * itemsize :].tobytes()])
 
 
 def _encode_python(raw: U8, start: I64, level: int, packed: U8, table: BlockTable, out: U8) -> int:
     at = 0
     for row in range(start.size):
         begin, length, codec = int(start[row]), int(table.raw[row]), int(table.codec[row])
-        size = 0
-        if codec != NONE and length > 1:
-            shuffle_block(raw, begin, length, int(table.filter[row]), int(table.itemsize[row]), packed, 0)
-            data = compress_python(packed[:length], codec, level)
-            if len(data) < length:
-                size = len(data)
-                out[at : at + size] = np.frombuffer(data, np.uint8)
-        at += int(_seal_block(raw, begin, size, table, row, out, at))
+        filter_, itemsize = int(table.filter[row]), int(table.itemsize[row])
+        size, data = 0, b""
+        if codec != NONE and filter_ == PLAIN:
+            data = compress_python(raw[begin : begin + length], codec, level)
+        elif codec != NONE and length > _LENGTH_BYTES * itemsize:
+            shuffle_block(raw, begin, length, filter_, itemsize, packed, 0)
+            data = _encode_planes_python(packed[:length], codec, filter_, itemsize, level)
+        if 0 < len(data) < length:
+            size = len(data)
+            out[at : at + size] = np.frombuffer(data, np.uint8)
+        size = int(_seal_block(raw, begin, size, table, row, out, at))
+        table.checksum[row] = hash_bytes(out, at, at + size)
+        at += size
     return at
 
 

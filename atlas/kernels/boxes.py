@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.kernels.blocks import admit_block, unpack_block
+from atlas.kernels.blocks import MOST_PLANES, admit_block, fetch_planes, open_planes, unpack_block
 from atlas.kernels.checksum import hash_bytes
 from atlas.kernels.codec import NONE, decompress, workspace
 from atlas.kernels.faults import ARGUMENT, CHECKSUM, FINE, PLACE, raise_status
-from atlas.kernels.plans import END, FIRST, HEAD, RESULT_FIRST, ROWS, copy_plan, plan_box, plan_size
+from atlas.kernels.plans import AXES, END, FIRST, HEAD, RESULT_FIRST, ROWS, copy_plan, locate_run, plan_box, plan_size
 from atlas.kernels.policy import ONE, ZERO, kernel
-from atlas.kernels.runs import freeze
-from atlas.kernels.shuffle import PLAIN, unshuffle_range
+from atlas.kernels.runs import copy_rows, freeze
+from atlas.kernels.shuffle import PLAIN, plane_length, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
 from atlas.kernels.tables import (
     I64,
@@ -76,52 +76,109 @@ def _admit_pieces(
 
 
 @kernel
+def _copy_alike(
+    pieces: Pieces, piece: Int, last: Int, plan: I64, data: U8, at: Int, out: U8, result: Int, cell: Int
+) -> Int:
+    """Copy a piece that wants one run of cells, and those behind it that want the same at regular distances.
+
+    Returns the first piece that is not copied: `piece` itself where it wants something else.
+    """
+    begin, end = pieces.begin[piece], pieces.begin[piece] + pieces.count[piece]
+    if plan[ROWS] != 1 or begin > plan[FIRST] or end < plan[END]:
+        return piece
+    here, home = pieces.place[piece], pieces.target[piece]
+    step = out_step = ZERO
+    stop = piece + 1
+    if stop < last:
+        step, out_step = pieces.place[stop] - here, pieces.target[stop] - home
+    while (
+        stop < last
+        and pieces.chunk[stop] == pieces.chunk[piece]
+        and pieces.begin[stop] == begin
+        and pieces.count[stop] == end - begin
+        and pieces.place[stop] - pieces.place[stop - 1] == step
+        and pieces.target[stop] - pieces.target[stop - 1] == out_step
+    ):
+        stop += 1
+    copy_rows(
+        out, home * result + plan[RESULT_FIRST] * cell, out_step * result,
+        data, at + here + (plan[FIRST] - begin) * cell, step, stop - piece, plan[HEAD] * cell,
+    )  # fmt: skip
+    return stop
+
+
+@kernel
+def _unshuffle_piece(
+    packed: U8, table: BlockTable, row: Int, plan: I64, first: Int, end: Int, at: Int, cell: Int, plain: U8
+) -> None:
+    """Unfilter what a piece wants of its cells `first` to `end`, of which cell c lies at byte `at + c * cell`.
+
+    Where a box takes short stretches of a chunk, what lies between them is left out.
+    """
+    raw, filter_, itemsize = table.raw[row], np.int64(table.filter[row]), np.int64(table.itemsize[row])
+    line = plan[HEAD + 3] if plan[AXES] > 2 else ZERO
+    reach = (line - 1) * plan[HEAD + 4] + plan[HEAD] if plan[AXES] > 2 else ZERO
+    if plan[AXES] <= 2 or 4 * reach > 3 * plan[HEAD + 7]:
+        unshuffle_range(packed, ZERO, raw, filter_, itemsize, at + first * cell, at + end * cell, plain, ZERO)
+        return
+    for run in range(0, plan[ROWS], line):
+        inside = plan[FIRST] + locate_run(plan, run)
+        low, high = max(first, inside), min(end, inside + reach)
+        unshuffle_range(packed, ZERO, raw, filter_, itemsize, at + low * cell, at + high * cell, plain, ZERO)
+
+
+@kernel
 def _copy_pieces(
-    data: U8, at: Int, table: BlockTable, row: Int, pieces: Pieces, piece: Int, last: Int,
-    geometry: Geometry, plan: I64, known: Int, cell: Int, plain: U8, out: U8,
+    source: U8, data: U8, at: Int, home: I64, table: BlockTable, row: Int, pieces: Pieces, piece: Int, last: Int,
+    geometry: Geometry, plan: I64, known: Int, cell: Int, packed: U8, plain: U8, out: U8,
 ) -> Int:  # fmt: skip
-    """Copy the pieces `piece` to `last` of one block, which lies decompressed but filtered at `data[at:]`.
+    """Copy the pieces `piece` to `last` of one block, which `open_planes` has opened, or which lies at `data[at:]`.
 
     Returns the chunk that `plan` is made for.
     """
     raw, filter_, itemsize = table.raw[row], np.int64(table.filter[row]), np.int64(table.itemsize[row])
-    whole = (last - piece) * _PIECE_COST >= raw
+    length = plane_length(raw, filter_, max(ONE, itemsize))
     result = np.int64(cell)
     for axis in range(geometry.box.size):
         result *= geometry.box[axis]
+    filtered = filter_ != PLAIN
+    if filtered and (last - piece) * _PIECE_COST >= raw:
+        fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
+        unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO)
+        filtered = False
     while piece < last:
         chunk = pieces.chunk[piece]
         if chunk != known:
             plan_box(geometry, chunk, plan)
             known = chunk
+        if not filtered:
+            done = _copy_alike(pieces, piece, last, plan, data, at, out, result, cell)
+            if done > piece:
+                piece = done
+                continue
         begin, count, place = pieces.begin[piece], pieces.count[piece], pieces.place[piece]
         first, end = max(begin, plan[FIRST]), min(begin + count, plan[END])
-        if first < end:
-            result_at = pieces.target[piece] * result
-            copied = False
-            if filter_ != PLAIN:
-                low, high = place + (first - begin) * cell, place + (end - begin) * cell
-                # Where the whole block is one run of the result, it is unfiltered right there; where there are many
-                # pieces, all of it is unfiltered at once.
-                copied = plan[ROWS] == 1 and low == 0 and high == raw
-                home = result_at + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
-                target, target_at = (out, home) if copied else (plain, ZERO)
-                if whole:
-                    low, high = ZERO, raw
-                unshuffle_range(data, at, raw, filter_, itemsize, low, high, target, target_at)
-                if whole and not copied:
-                    data, at, filter_ = freeze(plain), ZERO, np.int64(PLAIN)
-            if not copied:
-                source, base = (data, at) if filter_ == PLAIN else (freeze(plain), ZERO)
-                copy_plan(plan, begin, begin + count, source, base + place, out, result_at, cell)
+        out_at = pieces.target[piece] * result
         piece += 1
+        if first >= end:
+            continue
+        if filtered:
+            low, high = place + (first - begin) * cell, place + (end - begin) * cell
+            fetch_planes(source, home, filter_, itemsize, length, low, high, packed)
+            if plan[ROWS] == 1 and low == 0 and high == raw:
+                # The whole block is one run of the result: it is unfiltered right there.
+                there = out_at + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
+                unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, there)
+                continue
+            _unshuffle_piece(freeze(packed), table, row, plan, first, end, place - begin * cell, cell, plain)
+        copy_plan(plan, begin, begin + count, data, at + place, out, out_at, cell)
     return known
 
 
 @kernel
 def _gather(
     source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, cell: Int, context: Int,
-    packed: U8, plain: U8, out: U8,
+    packed: U8, plain: U8, home: I64, out: U8,
 ) -> tuple[Int, Int]:  # fmt: skip
     plan = np.empty(plan_size(geometry.box.size), np.int64)
     known = -ONE
@@ -131,35 +188,43 @@ def _gather(
         last = piece + 1
         while last < pieces.block.size and pieces.block[last] == row:
             last += 1
-        begin, stored, raw = table.offset[row], table.stored[row], table.raw[row]
+        begin, stored = table.offset[row], table.stored[row]
         if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
             return CHECKSUM, row
-        data, at = source, begin
         codec = np.int64(table.codec[row])
-        if codec != NONE:
-            status = decompress(source, begin, stored, codec, context, packed, ZERO, raw)
-            if status != FINE:
-                return status, row
-            data, at = freeze(packed), ZERO
-        known = _copy_pieces(data, at, table, row, pieces, piece, last, geometry, plan, known, cell, plain, out)
+        status: Int = FINE
+        data, at = freeze(plain), ZERO
+        if table.filter[row] != PLAIN:
+            status = open_planes(source, table, row, context, packed, home)
+        elif codec == NONE:
+            data, at = source, begin
+        else:
+            status = decompress(source, begin, stored, codec, context, plain, ZERO, table.raw[row])
+        if status != FINE:
+            return status, row
+        known = _copy_pieces(
+            source, data, at, home, table, row, pieces, piece, last, geometry, plan, known, cell, packed, plain, out
+        )
         piece = last
     return FINE, 0
 
 
 def _gather_python(
-    source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, cell: int, plain: U8, out: U8
+    source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, cell: int, plain: U8, home: I64, out: U8
 ) -> None:
     plan = np.empty(plan_size(geometry.box.size), np.int64)
     known: Int = -1
+    home[:] = -1
     edges = np.flatnonzero(np.diff(pieces.block)) + 1
     begins = [0, *edges.tolist()]
     lasts = [*edges.tolist(), pieces.block.size]
     for piece, last in zip(begins, lasts, strict=True):
         row = int(pieces.block[piece])
-        status, data = unpack_block(source, table, row)
+        status, packed = unpack_block(source, table, row)
         raise_status(status, row)
+        data = as_source(packed if table.filter[row] == PLAIN else plain)
         known = _copy_pieces(
-            as_source(data), 0, table, row, pieces, piece, last, geometry, plan, known, cell, plain, out
+            source, data, 0, home, table, row, pieces, piece, last, geometry, plan, known, cell, packed, plain, out
         )
 
 
@@ -184,12 +249,12 @@ def gather(source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, ou
     raise_status(status, row)
     if pieces.block.size == 0:
         return
-    plain = workspace.scratch(1, largest)
+    plain, home = workspace.scratch(1, largest), np.empty(MOST_PLANES, np.int64)
     if not NATIVE_CODECS:
-        _gather_python(source, table, pieces, geometry, cell, plain, target)
+        _gather_python(source, table, pieces, geometry, cell, plain, home, target)
         return
     packed = workspace.scratch(0, largest)
-    raise_status(*_gather(source, table, pieces, geometry, cell, workspace.decoder, packed, plain, target))
+    raise_status(*_gather(source, table, pieces, geometry, cell, workspace.decoder, packed, plain, home, target))
 
 
 @kernel

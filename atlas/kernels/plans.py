@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import I64, U8, Geometry
 
-__all__ = ["END", "FIRST", "HEAD", "RESULT_FIRST", "ROWS", "copy_plan", "plan_box", "plan_size"]
+__all__ = [
+    "AXES",
+    "END",
+    "FIRST",
+    "HEAD",
+    "RESULT_FIRST",
+    "ROWS",
+    "copy_plan",
+    "locate_run",
+    "plan_box",
+    "plan_size",
+]
 
 AXES = 0
 """Number of axes of the plan, the run among them."""
@@ -83,6 +94,12 @@ def _locate(plan: I64, row: Int, side: Int) -> Int:
         row //= plan[axis]
         axis += 3
     return at
+
+
+@kernel
+def locate_run(plan: I64, row: Int) -> Int:
+    """Where run number `row` begins in the chunk, in cells from the box's first."""
+    return _locate(plan, row, _CHUNK)
 
 
 @kernel

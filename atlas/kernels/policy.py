@@ -50,7 +50,7 @@ _HERE = Path(__file__).resolve().parent
 @lru_cache(maxsize=1)
 def _source_stamp() -> str:
     digest = hashlib.sha256()
-    for name in ("zstandard", "lz4", "llvmlite"):
+    for name in ("zstandard", "lz4", "xxhash", "llvmlite"):
         try:
             digest.update(f"{name} {version(name)}\n".encode())
         except PackageNotFoundError:

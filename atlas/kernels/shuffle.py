@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import U8
 
-__all__ = ["BIT", "BYTE", "PLAIN", "shuffle_block", "unshuffle_range"]
+__all__ = ["BIT", "BYTE", "PLAIN", "plane_length", "shuffle_block", "unshuffle_range"]
 
 PLAIN, BYTE, BIT = 0, 1, 2
 
@@ -163,6 +163,13 @@ def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at
 
 
 @kernel
+def plane_length(length: Int, filter_: Int, itemsize: Int) -> Int:
+    """Bytes of each of the `itemsize` planes of a filtered block of `length` bytes: one an item that takes part."""
+    items = length // itemsize
+    return items - items % 8 if filter_ == BIT else items
+
+
+@kernel
 def unshuffle_range(
     data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, begin: Int, end: Int, out: U8, out_at: Int
 ) -> None:
@@ -173,9 +180,7 @@ def unshuffle_range(
     """
     if begin >= end:
         return
-    items = length // itemsize
-    if filter_ == BIT:
-        items -= items % 8
+    items = plane_length(length, filter_, itemsize)
     whole = items * itemsize
     if begin < whole:
         stop = min(end, whole)
@@ -195,9 +200,7 @@ def unshuffle_range(
 @kernel
 def shuffle_block(data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, out: U8, out_at: Int) -> None:
     """Filter the block `data[at:at + length]` into `out[out_at:out_at + length]`."""
-    items = length // itemsize
-    if filter_ == BIT:
-        items -= items % 8
+    items = plane_length(length, filter_, itemsize)
     whole = items * itemsize
     if filter_ == PLAIN:
         copy_bytes(out, out_at, data, at, whole)

@@ -1,4 +1,4 @@
-"""Finds the C functions of zstd and LZ4 inside the zstandard and lz4 wheels, for kernels to call.
+"""Finds the C functions of zstd, LZ4 and XXH3 inside the zstandard, lz4 and xxhash wheels, for kernels to call.
 
 Each function is given to LLVM under a name of our own, so that another copy of the library in the process can never
 answer in its place. A name that LLVM cannot resolve aborts the process: kernels that use `EXTERNAL` may only be
@@ -33,12 +33,21 @@ _ZSTD = (
     "ZSTD_getFrameContentSize",
 )
 _LZ4 = ("LZ4_compress_default", "LZ4_decompress_safe")
+_XXH3 = ("XXH3_64bits",)
+
+_FASTER = {"XXH3_64bits": "XXH3_64bits_dispatch"}
+"""Twins that choose by what the processor can do; only builds for x86 have them."""
 
 # (package folder, pattern of the extension module, functions): the cffi backend exports the whole of zstd.
-_HOMES = (("zstandard", "_cffi*", _ZSTD), ("lz4", "block/_block*", _LZ4))
+_HOMES = (("zstandard", "_cffi*", _ZSTD), ("lz4", "block/_block*", _LZ4), ("xxhash", "_xxhash*", _XXH3))
 
 _ADDRESSES: dict[str, int] = {}
 _LIBRARIES: list[ctypes.CDLL] = []  # kept so that the loader never unloads what compiled kernels call
+
+
+def _address(library: ctypes.CDLL, name: str) -> int | None:
+    function = getattr(library, _FASTER.get(name, name), None) or getattr(library, name)
+    return ctypes.cast(function, ctypes.c_void_p).value
 
 
 def _bind(package: str, pattern: str, names: tuple[str, ...]) -> bool:
@@ -52,7 +61,7 @@ def _bind(package: str, pattern: str, names: tuple[str, ...]) -> bool:
                 continue
             try:
                 library = ctypes.CDLL(str(path))
-                found = {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names}
+                found = {name: _address(library, name) for name in names}
             except (OSError, AttributeError):
                 continue
             _LIBRARIES.append(library)
@@ -82,7 +91,7 @@ def _choose() -> bool:
 
 
 NATIVE_CODECS: bool = _choose()
-"""Whether kernels may call zstd and LZ4 directly; else the same work goes through the packages' Python calls."""
+"""Whether kernels may call zstd, LZ4 and XXH3 directly; else the same work goes through the packages' Python calls."""
 
 
 def external(name: str, result: Any, *arguments: Any) -> Any:

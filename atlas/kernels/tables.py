@@ -47,7 +47,7 @@ class BlockTable(NamedTuple):
     itemsize: U8
     """Item size of the filter; of no meaning without one."""
     checksum: U64
-    """XXH64 (seed 0) of the stored bytes."""
+    """XXH3 (64 bits, seed 0) of the stored bytes."""
 
 
 class Pieces(NamedTuple):

@@ -91,7 +91,7 @@ def forge(place, array, change):
 
 def resign(stored, blocks):
     checksums = [
-        xxhash.xxh64_intdigest(bytes(stored[o : o + n]))
+        xxhash.xxh3_64_intdigest(bytes(stored[o : o + n]))
         for o, n in zip(blocks.offset.tolist(), blocks.stored.tolist(), strict=True)
     ]
     return type(blocks)(**(blocks.columns() | {"checksum": np.array(checksums, np.uint64)}))

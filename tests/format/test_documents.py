@@ -18,7 +18,7 @@ every_encoding = pytest.mark.parametrize("encoding", ENCODINGS, ids=CHECKPOINT_N
 DOCUMENT = {
     "atlas": "commit",
     "numbers": [0, -1, 2**63 - 1, -(2**63), 1.0, -0.0, 0.1, 5e-324],
-    "names": ["", "Ålesund", "\0", "0000000000000000", '"xxh64"'],
+    "names": ["", "Ålesund", "\0", "0000000000000000", '"xxh3"'],
     "nested": {"a": [{"b": None}, True, False]},
 }
 MANY_FIELDS = {f"field {at}": at for at in range(70_000)}
@@ -48,7 +48,7 @@ def test_documents_come_back(encoding, document):
 
 
 @given(
-    st.sampled_from(ENCODINGS), st.dictionaries(st.text().filter(lambda key: key != "xxh64"), json_values, max_size=5)
+    st.sampled_from(ENCODINGS), st.dictionaries(st.text().filter(lambda key: key != "xxh3"), json_values, max_size=5)
 )
 def test_any_document_comes_back(encoding, document):
     assert same(encoding.decode(encoding.encode(document)), document)
@@ -57,11 +57,11 @@ def test_any_document_comes_back(encoding, document):
 @pytest.mark.parametrize("form", ["json", "msgpack"])
 def test_the_checksum_stands_first_and_is_of_the_document_with_zeros(form):
     stored = Encoding(form, "").encode({"a": 1})
-    at = stored.index(b"xxh64") + (8 if form == "json" else 6)
+    at = stored.index(b"xxh3") + (7 if form == "json" else 5)
     digits = stored[at : at + 16]
-    assert digits == xxhash.xxh64_hexdigest(stored.replace(digits, b"0" * 16)).encode()
+    assert digits == xxhash.xxh3_64_hexdigest(stored.replace(digits, b"0" * 16)).encode()
     document = orjson.loads(stored) if form == "json" else ormsgpack.unpackb(stored)
-    assert list(document) == ["xxh64", "a"]
+    assert list(document) == ["xxh3", "a"]
 
 
 @every_encoding
@@ -89,9 +89,7 @@ def test_no_cut_goes_unseen(encoding):
 
 
 @every_encoding
-@pytest.mark.parametrize(
-    "data", [b"", b"{}", b"\x80", b"null", b"xxh64", bytes(100), b'{"xxh64":"', b"\x81\xa5xxh64\xb0"]
-)
+@pytest.mark.parametrize("data", [b"", b"{}", b"\x80", b"null", b"xxh3", bytes(100), b'{"xxh3":"', b"\x81\xa4xxh3\xb0"])
 def test_other_files_are_refused(encoding, data):
     for stored in (data, zstandard.compress(data), lz4.frame.compress(data)):
         with pytest.raises(CorruptStoreError):
@@ -100,17 +98,17 @@ def test_other_files_are_refused(encoding, data):
 
 def signed(body):
     at = body.index(b"0" * 16)
-    return body[:at] + xxhash.xxh64_hexdigest(body).encode() + body[at + 16 :]
+    return body[:at] + xxhash.xxh3_64_hexdigest(body).encode() + body[at + 16 :]
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"xxh64":"0000000000000000"',
-        b'{"xxh64":"0000000000000000"} {}',
-        b'{"xxh64":"0000000000000000","a":NaN}',
-        b'{"xxh64":"0000000000000000","a":"\xff"}',
-        b'["xxh64","0000000000000000"]',
+        b'{"xxh3":"0000000000000000"',
+        b'{"xxh3":"0000000000000000"} {}',
+        b'{"xxh3":"0000000000000000","a":NaN}',
+        b'{"xxh3":"0000000000000000","a":"\xff"}',
+        b'["xxh3","0000000000000000"]',
     ],
 )
 def test_a_right_checksum_does_not_excuse_what_is_no_document(body):
@@ -120,7 +118,7 @@ def test_a_right_checksum_does_not_excuse_what_is_no_document(body):
 
 def test_deep_nesting_is_refused_and_not_a_crash():
     for form, opening, closing in (("json", b"[", b"]"), ("msgpack", b"\x91", b"\x90")):
-        head = b'{"xxh64":"0000000000000000","a":' if form == "json" else b"\x82\xa5xxh64\xb00000000000000000\xa1a"
+        head = b'{"xxh3":"0000000000000000","a":' if form == "json" else b"\x82\xa4xxh3\xb00000000000000000\xa1a"
         body = (
             head + opening * 100_000 + closing * (100_000 if form == "json" else 1) + (b"}" if form == "json" else b"")
         )

@@ -265,7 +265,7 @@ def test_a_missing_field_is_refused(field):
         changes_from_json("commit", document)
 
 
-@pytest.mark.parametrize("field", ["array", "key", "size", "index", "index_xxh64", "chunks", "blocks"])
+@pytest.mark.parametrize("field", ["array", "key", "size", "index", "index_xxh3", "chunks", "blocks"])
 def test_a_missing_field_of_a_segment_is_refused(field):
     document = documents()
     del document["segments"][0][field]

@@ -60,7 +60,7 @@ def test_decodes_what_the_twin_encodes(codec, kind, itemsize):
 
 
 def test_frames_carry_their_size_and_no_checksum():
-    stored, table = encode_blocks(VALUES, *cuts(SIZE), codec=1, filter=1, itemsize=4, level=3)
+    stored, table = encode_blocks(VALUES, *cuts(SIZE), codec=1, filter=0, itemsize=4, level=3)
     assert table.codec[0] == 1
     parameters = zstandard.get_frame_parameters(stored.tobytes())
     assert parameters.content_size == SIZE
@@ -257,6 +257,49 @@ def test_bad_requests_to_decode():
     out.flags.writeable = False
     with pytest.raises(ValueError):
         decode_blocks(source, table, out, np.zeros(2, np.int64))
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+@pytest.mark.parametrize("codec", [1, 2])
+def test_planes_that_do_not_shrink_are_stored_as_they_are(codec, kind):
+    count = 4000
+    values = (RNG.random(count).astype("<f4") + 1).view(np.uint8)  # one exponent, 23 bits of noise
+    stored, table = encode_blocks(values, *cuts(values.size), codec=codec, filter=kind, itemsize=4, level=1)
+    lengths = stored[:16].view("<u4").tolist()
+    assert lengths[:2] == [count, count]
+    assert lengths[3] < count // 20
+    shuffled = reference.shuffle(values.tobytes(), kind, 4)
+    assert stored[16 : 16 + 2 * count].tobytes() == shuffled[: 2 * count]
+    assert decode_block(stored, table, 0).tobytes() == values.tobytes()
+
+
+def test_planes_of_even_bytes_that_repeat_are_compressed():
+    values = np.arange(8192, dtype="<u2").view(np.uint8)
+    stored, table = encode_blocks(values, *cuts(values.size), codec=1, filter=1, itemsize=2, level=1)
+    assert stored.size < values.size // 10
+    assert decode_block(stored, table, 0).tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+@pytest.mark.parametrize("codec", [1, 2])
+def test_hostile_lengths_of_planes(codec, kind):
+    raw = (RNG.random(64).astype("<f4") + 1).tobytes() + b"xyz"
+    source, table = reference.store([(raw, codec, kind, 4)] * 2)
+    begin = int(table.offset[1])
+    right = source[begin : begin + 16].view("<u4").tolist()
+    for plane in range(4):
+        for length in {0, right[plane] - 1, right[plane] + 1, 64, 65, 2**31 - 1, 2**32 - 1} - {right[plane]}:
+            forged = source.copy()
+            forged[begin + 4 * plane : begin + 4 * plane + 4] = np.array([length], "<u4").view(np.uint8)
+            assert fault_of(forged, reference.reseal(forged, table, 1)) <= {"length", "codec"}
+    for size in range(1, 16):
+        cut = reference.change(table, 1, stored=size)
+        assert fault_of(source, reference.reseal(source, cut, 1)) <= {"length", "codec"}
+
+
+def test_a_filter_goes_with_a_codec():
+    source, table = stored_as(0)
+    assert fault_of(source, reference.change(table, 1, filter=1)) == {"codec"}
 
 
 @given(st.lists(st.binary(max_size=400), max_size=5), st.integers(0, 2), st.integers(0, 2), st.integers(1, 9))

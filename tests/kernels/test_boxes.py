@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import BlockFault, Geometry, Pieces, box_cells, fill_boxes, gather, scatter
+from atlas.kernels import BlockFault, Geometry, Pieces, box_cells, encode_blocks, fill_boxes, gather, scatter
 from atlas.kernels.policy import JIT
 from tests import reference
 
@@ -127,6 +127,52 @@ def test_gather_anything(data):
         data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2)),
     )  # fmt: skip
     fleet.check(start, box, data.draw(st.lists(st.integers(0, 1), max_size=3)))
+
+
+LARGE = [40, 50, 24] if JIT else [8, 12, 24]
+
+
+@pytest.mark.parametrize("codec", [1, 2])
+@pytest.mark.parametrize("kind", [1, 2])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2"])
+def test_boxes_of_large_chunks_whose_lower_planes_are_stored_as_they_are(codec, kind, dtype):
+    values = (np.random.default_rng(3).random(LARGE) * 300).astype(dtype)
+    start, length = np.zeros(1, np.int64), np.array([values.nbytes])
+    source, table = encode_blocks(
+        values.reshape(-1).view(np.uint8), start, length,
+        codec=codec, filter=kind, itemsize=values.itemsize, level=1,
+    )  # fmt: skip
+    assert table.filter[0] == kind
+    plane = values.size
+    assert plane in source[: 4 * values.itemsize].view("<u4")
+    a, b, c = LARGE
+    for first, box in (
+        ([0, 0, 0], [a // 4, b // 4, c // 4]),
+        ([0, 0, 0], [a // 2, b // 2, c // 2]),
+        ([a // 2, 1, 3], [a // 2, b // 3, c - 5]),
+        ([a - 1, b - 1, c - 1], [1, 1, 1]),
+        ([1, 0, 0], [2, b, c]),
+        ([0, 0, 0], [a, b, c]),
+    ):
+        geo = Geometry(*(np.array([v], np.int64) for v in (LARGE, first, box, [0, 0, 0])), np.array(box, np.int64))
+        pieces = columns([(0, 0, 0, values.size, 0, 0)])
+        out = np.zeros((1, *box), dtype)
+        gather(source, table, pieces, geo, out)
+        assert (out[0] == values[tuple(slice(f, f + n) for f, n in zip(first, box, strict=True))]).all()
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_pieces_alike_at_regular_and_irregular_distances(kind):
+    values = np.arange(4000, dtype="f4")
+    source, table = reference.store([(values.tobytes(), 1, kind, 4)])
+    geo = Geometry(*(np.array([v], np.int64) for v in ([20], [5], [10], [0])), np.array([10], np.int64))
+    places = [0, 20, 40, 60, 100, 140, 180, 177, 3, 3, 980]
+    targets = [0, 1, 2, 3, 4, 6, 8, 5, 7, 9, 10]
+    pieces = columns([(0, 4 * place, 0, 20, 0, target) for place, target in zip(places, targets, strict=True)])
+    out = np.zeros((11, 10), "f4")
+    gather(source, table, pieces, geo, out)
+    for place, target in zip(places, targets, strict=True):
+        assert (out[target] == values[place + 5 : place + 15]).all()
 
 
 @given(st.data())
