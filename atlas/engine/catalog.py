@@ -103,12 +103,12 @@ class Catalog:
         """Index of each row's layout in `layout_table`, -1 for a dead row."""
         self.layout_table: list[Layout] = []
         """Every layout met, each once."""
-        self.row_of: dict[str, int] = {}
-        """Row of each live dataset."""
         self.segments: dict[str, list[SegmentRef]] = {}
         """Segments of each array name, oldest first."""
         self.pages: tuple[PageRef, ...] = ()
         """Pages that hold rows, in the order of their ids."""
+        self._row_of: dict[str, int] | None = None
+        self._live = 0
         self._layout_index: dict[Layout, int] = {}
         self._indexes: dict[str, ArrayIndex] = {}
         self._table = np.empty(0, np.int32)
@@ -136,8 +136,6 @@ class Catalog:
         if changes.next_id < self.next_id or (len(self.ids) and int(self.ids[-1]) >= changes.next_id):
             raise CorruptStoreError(f"next_id {changes.next_id} is taken already")
         self.version, self.next_id = changes.version, changes.next_id
-        if len(self.row_of) != int((self.layouts != _DEAD).sum()):
-            raise CorruptStoreError("two datasets have the same name")
 
     def _intern(self, layouts: Iterable[Layout]) -> NDArray[np.int32]:
         indices = []
@@ -153,9 +151,11 @@ class Catalog:
             return
         first = len(self.names)
         self.names.extend(rows.names)
-        self.row_of.update(zip(rows.names, range(first, len(self.names)), strict=True))
         self.ids = np.concatenate([self.ids, rows.ids])
         self.layouts = np.concatenate([self.layouts, self._intern(rows.layout_table)[rows.layouts]])
+        self._live += len(rows)
+        if self._row_of is not None:
+            self._row_of.update(zip(rows.names, range(first, len(self.names)), strict=True))
         self._table = np.concatenate([self._table, np.full(len(rows), len(self._tables), np.int32)])
         self._set = np.concatenate([self._set, rows.attributes.astype(np.int32)])
         self._tables.append(rows.attribute_table)
@@ -174,13 +174,17 @@ class Catalog:
         if not len(ids):
             return
         rows = self._rows_of_ids(ids)
-        self.layouts = self.layouts.copy()
-        for row in rows.tolist():
-            if self.layouts[row] == _DEAD:
-                raise CorruptStoreError(f"dataset id {int(self.ids[row])} is deleted twice")
-            if self.row_of.get(self.names[row]) == row:
-                del self.row_of[self.names[row]]
-        self.layouts[rows] = _DEAD
+        dead = self.layouts[rows] == _DEAD
+        if dead.any():
+            raise CorruptStoreError(f"dataset id {int(ids[np.argmax(dead)])} is deleted twice")
+        layouts = self.layouts.copy()
+        layouts[rows] = _DEAD
+        self.layouts = layouts
+        self._live -= len(rows)
+        if self._row_of is not None:
+            for row in rows.tolist():
+                if self._row_of.get(self.names[row]) == row:
+                    del self._row_of[self.names[row]]
         self._edited.update(ids[self._paged(ids)].tolist())
 
     def _upsert(self, rows: RowBatch) -> None:
@@ -225,7 +229,26 @@ class Catalog:
 
     def __len__(self) -> int:
         """Return the number of live datasets."""
-        return len(self.row_of)
+        return self._live
+
+    @property
+    def row_of(self) -> dict[str, int]:
+        """Row of each live dataset, made when first asked for: a million names take longer to map than to read.
+
+        Raises `CorruptStoreError` where two have the same name.
+        """
+        row_of = self._row_of
+        while row_of is None:
+            layouts = self.layouts
+            rows = np.flatnonzero(layouts != _DEAD).tolist()
+            names = self.names[: len(layouts)] if len(rows) == len(layouts) else [self.names[row] for row in rows]
+            row_of = dict(zip(names, rows, strict=True))
+            if len(row_of) != len(rows):
+                raise CorruptStoreError("the store is damaged: two of its datasets have the same name")
+            self._row_of = row_of
+            if self.layouts is not layouts:  # a commit was added meanwhile, which may have missed this map
+                row_of = self._row_of = None
+        return row_of
 
     def live_rows(self) -> NDArray[np.int64]:
         """Return the rows of live datasets, in insertion order."""

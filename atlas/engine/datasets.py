@@ -131,7 +131,7 @@ class Datasets:
     def names(self) -> list[str]:
         """Return the names of all datasets, in the order they were created."""
         catalog = self.catalog
-        if len(catalog.row_of) == len(catalog.names):
+        if len(catalog) == len(catalog.names):
             names = catalog.names.copy()
         else:
             names = [catalog.names[row] for row in catalog.live_rows().tolist()]

@@ -6,7 +6,7 @@ import hashlib
 
 from atlas.errors import InvalidNameError, InvalidTypeError
 
-__all__ = ["check_name", "check_names", "folder_name"]
+__all__ = ["check_each", "check_name", "check_names", "folder_name"]
 
 # Bytes that every file system and object store keeps as they are.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -39,6 +39,30 @@ def check_name(kind: str, name: object) -> str:
             f"{name!r} cannot name {_A[kind]} {kind}: it holds a surrogate, which UTF-8 lacks"
         ) from error
     return name
+
+
+def check_each(kind: str, names: list[str]) -> None:
+    """Raise as `check_name` does for the first of many names that breaks the rule.
+
+    Names without fault, a million of them when a store is opened, are found to be so without a Python loop.
+    """
+    if not set(map(type, names)) - {str}:
+        text = "\0".join(["", *names, ""])
+        wrong = ("/", "\0_", "\0\0", "\0.\0", "\0..\0")
+        if text.count("\0") == len(names) + 1 and not any(part in text for part in wrong) and _is_utf8(text):
+            return
+    for name in names:
+        check_name(kind, name)
+
+
+def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_names(what: str, names: object) -> list[str]:

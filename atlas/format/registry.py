@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import AtlasError, CorruptStoreError, UnsupportedFormatError
-from atlas.format.names import check_name
+from atlas.format.names import check_each, check_name
 from atlas.format.schema import ArraySchema, schema_from_json, schema_to_json
 from atlas.format.segment import FORMAT_VERSION, Footer, SegmentRef, check_footer
 
@@ -299,8 +299,7 @@ def _attributes_from_json(document: dict[str, Any]) -> AttributeTable:
 def _rows_from_json(document: object, below_id: int) -> RowBatch:
     fields = _object(document, "its field 'rows'")
     names = _list(fields, "names")
-    for name in names:
-        check_name("dataset", name)
+    check_each("dataset", names)
     ids = _ascending(_ints_from_json(fields.get("ids"), "the column of ids", len(names), below_id), "the column of ids")
     layouts = _layouts_from_json(fields)
     table = _attributes_from_json(fields)

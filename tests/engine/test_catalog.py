@@ -139,8 +139,6 @@ def test_what_readers_took_is_not_changed_under_them():
         (Changes(1, 2), "next_id 2 is taken"),
         (Changes(1, 3, deleted=np.array([7])), "not known"),
         (Changes(1, 3, rows=batch((1, "other", [], {}))), "not the live dataset 'other'"),
-        (Changes(1, 9, rows=batch((4, "d1", [], {}))), "same name"),
-        (Changes(1, 9, rows=batch((4, "x", [], {}), (5, "x", [], {}))), "same name"),
         (Changes(1, 3, rows=batch((2, "d2", [], {}), (3, "x", [], {}))), "next_id 3 is taken"),
         (Changes(1, 3, deleted=np.array([1]), rows=batch((1, "d1", [], {}))), "not the live dataset"),
     ],
@@ -175,6 +173,26 @@ def test_a_page_may_hold_a_name_that_is_deleted_with_it():
     page = batch((1, "d0", [], {}))
     catalog.apply(Changes(1, 2, (PageRef("registry/p", 1, 1, 1),), np.array([0])), [page])
     assert catalog.row_of == {"d0": 1}
+
+
+@pytest.mark.parametrize("rows", [batch((4, "d1", [], {})), batch((4, "x", [], {}), (5, "x", [], {}))])
+def test_datasets_of_one_name_are_refused_where_names_are_looked_up(rows):
+    catalog = Catalog()
+    catalog.apply(Changes(0, 3, rows=simple(0, 1, 2)), [])
+    catalog.apply(Changes(1, 9, rows=rows), [])
+    for _ in range(2):
+        with pytest.raises(CorruptStoreError, match="same name"):
+            _ = catalog.row_of
+
+
+def test_a_name_is_found_again_after_its_dataset_was_made_anew():
+    catalog = Catalog()
+    catalog.apply(Changes(0, 3, rows=simple(0, 1, 2)), [])
+    catalog.apply(Changes(1, 5, deleted=np.array([1]), rows=batch((3, "d1", [], {}), (4, "d4", [], {}))), [])
+    expected = {"d0": 0, "d2": 2, "d1": 3, "d4": 4}
+    assert (catalog.row_of, len(catalog)) == (expected, 4)
+    catalog.apply(Changes(2, 6, deleted=np.array([3]), rows=batch((5, "d1", [], {}))), [])
+    assert (catalog.row_of, len(catalog)) == (expected | {"d1": 5}, 4)
 
 
 def test_entries_by_layout():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import InvalidNameError, InvalidTypeError
-from atlas.format.names import check_name, folder_name
+from atlas.format.names import check_each, check_name, folder_name
 from atlas.storage.keys import check_key
 
 SAFE = set(string.ascii_letters + string.digits + "-_.%")
@@ -32,6 +32,25 @@ def test_names_that_are_refused(name):
 def test_what_is_no_text_is_refused(name):
     with pytest.raises(InvalidTypeError, match="array name is text"):
         check_name("array", name)
+
+
+def refusal(check):
+    try:
+        check()
+    except InvalidNameError as error:
+        return str(error)
+    return None
+
+
+@given(st.lists(st.text(alphabet="a_./\0é\ud800", max_size=3) | st.just("plain"), max_size=6))
+def test_many_names_are_checked_as_each_is(names):
+    one_by_one = refusal(lambda: [check_name("dataset", name) for name in names])
+    assert refusal(lambda: check_each("dataset", names)) == one_by_one
+
+
+def test_what_is_no_text_among_names_is_refused():
+    with pytest.raises(InvalidTypeError, match="a dataset name is text, not int: 5"):
+        check_each("dataset", ["a", 5])
 
 
 @pytest.mark.parametrize(
