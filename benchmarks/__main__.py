@@ -19,8 +19,7 @@ from benchmarks.operations import OPERATIONS
 from benchmarks.samples import extract
 from benchmarks.workloads import WORKLOADS
 
-FIRST_READS = frozenset({"first_read", "first_read_empty"})
-QUICK = Effort(fraction=0.02, runs=2, short=0.0, slow=1.0, once=FIRST_READS)
+QUICK = Effort(fraction=0.02, runs=2, short=0.0, slow=1.0, once=frozenset({"imports", "first_read"}))
 WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=4.0)
 
 
@@ -113,7 +112,6 @@ def main() -> None:
                 workload, pythons, effort, samples=folder, package=package, skip=skip, note=notes.append,
                 versions=versions,
             )  # fmt: skip
-            skip |= FIRST_READS  # they hardly depend on the workload
             rows += found
             loads.append(os.getloadavg()[0])
             print("\n".join(map(report.line, found)), flush=True)
@@ -133,7 +131,7 @@ def main() -> None:
             )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    print("\n" + report.summary(rows))
+    print(f"\n{report.summary(rows)}\n\n{report.against_targets(rows)}")
     if not all(row.agrees for row in rows):
         sys.exit("the engines return different values")
 

@@ -38,8 +38,8 @@ class Effort:
     """Seconds under which an operation is run three times as often."""
     slow: float
     """Seconds after which a first run is the only one, and counts."""
-    once: frozenset[str] = frozenset({"first_read_empty"})
-    """Operations of which the first run is the only one."""
+    once: frozenset[str] = frozenset()
+    """Operations of which the first run is the only one, beside those that are marked so."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Row:
     """The median over ours; None without ours."""
     peak_mib: float
     """Memory at the peak over what the process held before, the largest of all runs."""
+    result_mib: float
+    """Memory of the values it returned."""
     mib_on_disk: float | None
     """After a write, else None."""
     agrees: bool
@@ -78,7 +80,7 @@ class Worker:
 
     def __init__(self, python: str, engine: str, workload: str, fraction: float, samples: Path, package: Path) -> None:
         command = [python, "-m", "benchmarks.worker", engine, workload, str(fraction), str(samples)]
-        seen = [str(package), str(_REPOSITORY)] if engine in {OURS, "limit"} else [str(package)]
+        seen = [str(package), str(_REPOSITORY)] if ENGINES[engine].environment is None else [str(package)]
         self.engine = engine
         self.operations: frozenset[str] = frozenset()
         self.versions = ""
@@ -88,7 +90,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             cwd=package,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(seen), "PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(seen)},
         )
 
     def ready(self) -> str | None:
@@ -132,6 +134,7 @@ def _time(
     answers: dict[str, list[dict[str, Any]]] = {}
     running = {worker.engine: worker for worker in workers if operation in worker.operations}
     wanted = dict.fromkeys(running, 1)
+    once = OPERATIONS[operation].once or operation in effort.once
     while running:
         for engine, worker in list(running.items()):
             answer = worker.run(operation)
@@ -142,7 +145,7 @@ def _time(
                 continue
             mine = answers.setdefault(engine, [])
             mine.append(answer)
-            if len(mine) == 1 and operation not in effort.once and answer["seconds"] <= effort.slow:
+            if len(mine) == 1 and not once and answer["seconds"] <= effort.slow:
                 wanted[engine] = 1 + effort.runs * (3 if answer["seconds"] < effort.short else 1)
             if len(mine) >= wanted[engine]:
                 del running[engine]
@@ -168,6 +171,7 @@ def collect_rows(workload: str, operation: str, answers: Mapping[str, list[dict[
                 runs=len(counted[engine]),
                 ratio=None if ours is None else median / ours,
                 peak_mib=max(answer["peak_kib"] for answer in each) / 2**10,
+                result_mib=each[-1]["result_kib"] / 2**10,
                 mib_on_disk=None if size is None else size / 2**20,
                 agrees=all(answer["digest"] == expected for answer in each),
             )
@@ -210,9 +214,9 @@ def measure(
             if versions is not None:
                 versions[worker.engine] = worker.versions
         rows = []
-        for operation in OPERATIONS:
-            if operation not in skip:
-                rows += collect_rows(workload, operation, _time(operation, workers, effort, note))
+        for name, operation in OPERATIONS.items():
+            if name not in skip and operation.on(workload):
+                rows += collect_rows(workload, name, _time(name, workers, effort, note))
     finally:
         for worker in started:
             worker.close()

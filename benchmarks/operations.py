@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-__all__ = ["OPERATIONS"]
+from dataclasses import dataclass
+
+__all__ = ["OPERATIONS", "Operation"]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A line of the tables."""
+
+    title: str
+    workloads: tuple[str, ...] = ()
+    """Those it is measured on, where the others would tell nothing more; empty for all."""
+    once: bool = False
+    """Whether the first run is the only one, and counts."""
+
+    def on(self, workload: str) -> bool:
+        return not self.workloads or workload in self.workloads
+
 
 OPERATIONS = {
-    "write": "write all, flush",
-    "write_each": "write all dataset by dataset, flush",
-    "open": "open",
-    "open_slice": "open + slice of all",
-    "slice": "slice of all, warm handle",
-    "to_xarray_many": "to_xarray_many",
-    "read_one": "read_array of one",
-    "to_xarray": "to_xarray of one, loaded",
-    "array_stats": "array_stats of all",
-    "first_read_empty": "import + first read, empty JIT cache",
-    "first_read": "import + first read",
-    "append": "append one, flush",
-    "compact": "compact, every other deleted",
+    "write": Operation("write all, flush"),
+    "write_each": Operation("write all dataset by dataset, flush"),
+    "write_unsynced": Operation("write all, flush, nothing synchronised", ("profile",)),
+    "hash_written": Operation("checksums of what was written", ("profile",)),
+    "write_dask": Operation("write 1 GiB of dask blocks of 4 MiB, flush", ("gridded",), once=True),
+    "open": Operation("open"),
+    "open_slice": Operation("open + slice of all"),
+    "slice": Operation("slice of all, warm handle"),
+    "hash_read": Operation("checksums of the blocks of that slice", ("profile",)),
+    "read_plain": Operation("first variable of all, codec none", ("profile", "gridded")),
+    "to_xarray_many": Operation("to_xarray_many"),
+    "read_one": Operation("read_array of one"),
+    "read_often": Operation("read_array of one, 1,000 times"),
+    "to_xarray": Operation("to_xarray of one, loaded"),
+    "lazy": Operation("to_xarray of one of 1,000 chunks, lazy", ("sensors",)),
+    "array_stats": Operation("array_stats of all"),
+    "imports": Operation("import in a new process", ("sensors",)),
+    "first_read_empty": Operation("import + first stacked read, empty JIT cache", ("sensors",), once=True),
+    "first_read": Operation("import + first stacked read", ("sensors",)),
+    "append": Operation("append one, flush"),
+    "compact": Operation("compact, every other deleted"),
 }

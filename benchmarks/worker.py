@@ -62,9 +62,10 @@ def _run(engine: Engine, operation: str) -> dict[str, Any]:
     values = getattr(engine, operation)()
     seconds = time.perf_counter() - started
     peak = _peak_since(held)
+    kib = 0 if values is None else sum(array.nbytes for array in values) / 2**10
     if values is None:
         values = getattr(engine, f"check_{operation}", list)()
-    answer = {"seconds": seconds, "peak_kib": peak, "digest": digest(values)}
+    answer = {"seconds": seconds, "peak_kib": peak, "result_kib": kib, "digest": digest(values)}
     if operation in {"write", "write_each"}:
         answer["bytes"] = _bytes_on_disk(engine.path)
     return answer
@@ -98,7 +99,7 @@ def main() -> None:
         what = json.loads(sys.argv[2])
         engine = make(what["engine"], Workload.from_json(what["work"]), Path(what["folder"]))
         assert isinstance(engine, Collection)
-        print(digest(engine.read_one()))
+        print(digest(engine.open_slice()))
         return
     name, workload, fraction, samples = sys.argv[1:5]
     _serve(name, located(workload, float(fraction), samples))

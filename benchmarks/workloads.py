@@ -26,8 +26,8 @@ class Workload:
     arrays: int
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None = None
-    kind: str = "noise"
-    """"noise" (float32), "strings", or "real" (float32, from `source`)."""
+    kind: str = "random"
+    """"random" (float32), "strings", or "real" (float32, from `source`)."""
     source: str | None = None
     """Where `samples` has put the values of a real one."""
 
@@ -78,8 +78,8 @@ class Workload:
     def _made(self, at: int) -> NDArray[Any]:
         source = np.random.default_rng([7, at])
         shape = (self.datasets, *self.shape)
-        if self.kind == "noise":
-            return source.standard_normal(shape, np.float32)
+        if self.kind == "random":
+            return source.random(shape, np.float32)
         words = np.array(
             [f"{kind} {n}" for kind in ("buoy", "drifter", "station", "océan") for n in range(200)], object
         )

@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 
 from benchmarks import report
-from benchmarks.engines import ENGINES
+from benchmarks.engines import APART, ENGINES, PACKED, PEERS
 from benchmarks.engines.base import digest
 from benchmarks.environments import PINS
-from benchmarks.measuring import Effort, collect_rows, link_package, measure
+from benchmarks.measuring import Effort, Row, collect_rows, link_package, measure
 from benchmarks.operations import OPERATIONS
 from benchmarks.samples import extract
+from benchmarks.targets import TARGETS, Figures, verdict
 from benchmarks.workloads import WORKLOADS, Workload, located
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.measuring import Row
-
 EFFORT = Effort(fraction=0.01, runs=1, short=0.0, slow=10.0)
-SLOW_STARTS = frozenset({"first_read_empty", "first_read"})
+OWN = ("atlas", "limit", "plain", "netcdf")
+STARTS = frozenset({"first_read_empty", "first_read", "imports"})
 
 
-def run(workload: str, folder: Path, engines: tuple[str, ...], skip: frozenset[str] = SLOW_STARTS) -> list[Row]:
+def run(workload: str, folder: Path, engines: tuple[str, ...], skip: frozenset[str] = STARTS) -> list[Row]:
     notes: list[str] = []
     rows = measure(
         workload, dict.fromkeys(engines, sys.executable), EFFORT,
@@ -42,9 +42,7 @@ def run(workload: str, folder: Path, engines: tuple[str, ...], skip: frozenset[s
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     pytest.importorskip("netCDF4")
-    return run(
-        "sensors", tmp_path_factory.mktemp("benchmark"), ("atlas", "limit", "netcdf"), frozenset({"first_read_empty"})
-    )
+    return run("sensors", tmp_path_factory.mktemp("benchmark"), OWN, frozenset({"first_read_empty"}))
 
 
 def test_engines_read_the_same_values(rows: list[Row]) -> None:
@@ -52,9 +50,10 @@ def test_engines_read_the_same_values(rows: list[Row]) -> None:
 
 
 def test_every_operation_has_a_row_of_each_engine_that_can(rows: list[Row]) -> None:
-    can = {engine: {row.operation for row in rows if row.engine == engine} for engine in ("atlas", "limit", "netcdf")}
-    assert can["atlas"] == set(OPERATIONS) - {"first_read_empty"}
+    can = {engine: {row.operation for row in rows if row.engine == engine} for engine in OWN}
+    assert can["atlas"] == {name for name, it in OPERATIONS.items() if it.on("sensors")} - {"first_read_empty"}
     assert can["limit"] == {"slice"}
+    assert can["plain"] == {"lazy", "imports"}
     assert can["netcdf"] == {"write", "open_slice", "read_one", "first_read", "append"}
 
 
@@ -66,6 +65,22 @@ def test_rows_measure(rows: list[Row]) -> None:
         assert (row.mib_on_disk is not None) == (row.operation in {"write", "write_each"})
         assert row.ratio is not None or row.operation not in {"write", "slice"}
     assert {row.ratio for row in rows if row.engine == "atlas"} == {1.0}
+    assert {row.result_mib for row in rows if row.operation == "slice"} == {10 * 3 * 6 * 4 / 2**20}
+
+
+def test_what_it_costs_to_be_safe_is_measured(tmp_path: Path) -> None:
+    found = run("profile", tmp_path, ("atlas", "limit", "plain"), STARTS)
+    assert all(row.agrees for row in found)
+    extra = {(row.operation, row.engine) for row in found if OPERATIONS[row.operation].workloads}
+    assert extra == {
+        ("write_unsynced", "atlas"), ("hash_written", "limit"), ("hash_read", "limit"), ("read_plain", "atlas"),
+        ("read_plain", "plain"),
+    }  # fmt: skip
+
+
+def test_a_stream_of_dask_blocks_is_written(tmp_path: Path) -> None:
+    found = run("gridded", tmp_path, ("atlas",), frozenset(OPERATIONS) - {"write", "write_dask"})
+    assert {row.operation for row in found} == {"write", "write_dask"}
 
 
 def test_real_data_agree(tmp_path: Path) -> None:
@@ -85,7 +100,7 @@ def test_texts_agree(tmp_path: Path) -> None:
 
 
 def test_other_values_are_told() -> None:
-    answer = {"seconds": 1.0, "peak_kib": 0, "digest": "a"}
+    answer = {"seconds": 1.0, "peak_kib": 0, "result_kib": 0, "digest": "a"}
     answers = {"atlas": [answer], "seed": [answer, answer | {"digest": "b"}], "zarrs": [answer]}
     assert [row.agrees for row in collect_rows("sensors", "slice", answers)] == [True, False, True]
 
@@ -110,23 +125,62 @@ def test_the_report_has_tables_json_and_a_page(rows: list[Row], tmp_path: Path) 
         disagreeing, ["something was left out"],
     )  # fmt: skip
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page.write_text(f"before\n{report.BEGIN}\nan earlier run\n{report.END}\nafter\n")
     for _ in range(2):  # a second time replaces the first
         report.insert(made, page)
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "an earlier run" not in text
     assert text.count("### sensors: 10 x 3 x (24,)") == 1
     assert "OTHER VALUES" in text
     assert "something was left out" in text
-    assert all(text.count(OPERATIONS[row.operation]) for row in rows)
+    assert all(text.count(OPERATIONS[row.operation].title) for row in rows)
+    assert "| import + first read, empty JIT cache, s |" not in text  # it was not measured
+    assert "| opening 1,000 lazy chunks: delayed objects / ours |" in text
     widths = {line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")}
     assert len(widths) == 1
     back = json.loads(made.as_json())
     assert len(back["rows"]) == len(rows)
     assert set(back["rows"][0]) >= {"workload", "operation", "engine", "median_ms", "min_ms", "ratio", "peak_mib"}
     assert all(len(report.line(row).split()) >= 6 for row in rows)
+
+
+def made_row(operation: str, engine: str, ms: float, *, peak: float = 0.0, disk: float | None = None) -> Row:
+    return Row("gridded", operation, engine, ms, ms, 1, None, peak, 5.0, disk, agrees=True)
+
+
+def test_targets_take_the_best_of_the_peers() -> None:
+    rows = [
+        made_row("slice", engine, ms) for engine, ms in (("atlas", 10), ("zarrs", 90), ("blosc2", 20), ("limit", 5))
+    ]
+    rows += [made_row("slice", "blosc2_packed", 1)]
+    rows += [
+        made_row("write", engine, 1, disk=mib) for engine, mib in (("atlas", 4), ("zarrs", 8), ("blosc2_packed", 2))
+    ]
+    rows += [made_row("to_xarray_many", "atlas", 1, peak=100), made_row("to_xarray_many", "seed", 1, peak=900)]
+    figures = Figures({(row.operation, row.engine): row for row in rows})
+    cells = {target.title: target.of("gridded", figures) for target in TARGETS}
+    assert cells["warm slice: fastest of tensorstore, zarrs, blosc2 / ours"] == "**2.00 < 2.5**"
+    assert cells["warm slice: ours / limit"] == "**2.00 > 1.3**"
+    assert cells["bytes on disk: smallest of all peers / ours"] == "**0.50 < 1**"
+    assert cells["write and flush: fastest peer / ours"] == "1 ≥ 1"
+    assert cells["bulk reads: peak beside the result, MiB"] == "**95.0 > 64**"
+    assert cells["opening slice: atlas-python / ours"] == ""  # not measured
+    assert cells["import: ours / xarray and dask.array"] == ""  # not wanted here
+    assert report.against_targets(rows).count("\n") == 1 + sum(map(bool, cells.values()))
+
+
+def test_verdicts_never_round_a_miss_away() -> None:
+    assert verdict(0.998, 1, least=True) == "**0.998 < 1**"
+    assert verdict(1.0, 1, least=True) == "1 ≥ 1"
+    assert verdict(1.3004, 1.3, least=False) == "**1.3004 > 1.3**"
+    assert verdict(2345.6, 64, least=False) == "**2,346 > 64**"
+
+
+def test_every_target_is_of_a_workload() -> None:
+    assert all(set(target.wanted) <= set(WORKLOADS) for target in TARGETS)
+    assert set(APART) | set(PACKED) < set(PEERS) < set(ENGINES)
 
 
 def test_a_plot_is_a_png(rows: list[Row], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["ENGINES", "OURS", "Engine", "Unsupported", "make"]
+__all__ = ["APART", "ENGINES", "OURS", "PACKED", "PEERS", "Engine", "Unsupported", "make"]
 
 OURS = "atlas"
 
@@ -37,14 +37,24 @@ class Entry:
 ENGINES = {
     OURS: Entry("atlas", "store.Ours", None),
     "limit": Entry("limit", "limit.Limit", None),
+    "plain": Entry("NumPy, dask", "plain.Plain", None),
     "seed": Entry("atlas-python 0.9.1", "store.Store", "seed"),
-    "zarrs": Entry("zarr sharded, zarrs", "zarr_sharded.Sharded", "zarr"),
-    "tensorstore": Entry("tensorstore, same layout", "tensorstore_arrays.Arrays", "tensorstore"),
+    "zarrs": Entry("zarr sharded", "zarr_sharded.Sharded", "zarr"),
+    "tensorstore": Entry("tensorstore", "tensorstore_arrays.Arrays", "tensorstore"),
     "blosc2": Entry("blosc2", "blosc2_arrays.Arrays", "blosc2"),
+    "zarrs_packed": Entry("zarr sharded, packed", "zarr_sharded.Packed", "zarr"),
+    "tensorstore_packed": Entry("tensorstore, packed", "tensorstore_arrays.Packed", "tensorstore"),
+    "blosc2_packed": Entry("blosc2, packed", "blosc2_arrays.Packed", "blosc2"),
     "tiledb": Entry("TileDB", "tiledb_arrays.Arrays", "tiledb"),
     "zarr": Entry("zarr, N stores", "zarr_stores.Stores", "zarr", largest=5000),
     "netcdf": Entry("netCDF4, N files", "netcdf_files.Files", "netcdf"),
 }
+
+APART = ("tensorstore", "zarrs", "blosc2")
+"""One large array a variable, each dataset encoded by itself."""
+PACKED = tuple(f"{engine}_packed" for engine in APART)
+"""The same with many datasets in a unit."""
+PEERS = tuple(engine for engine in ENGINES if engine not in {OURS, "limit", "plain"})
 
 
 def make(name: str, work: Workload, folder: Path) -> Engine:

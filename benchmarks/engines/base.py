@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from abc import abstractmethod
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Collection", "Engine", "Unsupported", "digest"]
+__all__ = ["Collection", "Engine", "Unsupported", "chunked", "digest", "run_python"]
 
 Values = list["NDArray[Any]"]
 
@@ -45,6 +45,19 @@ def digest(values: Values) -> str:
         else:
             made.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     return made.hexdigest()
+
+
+def chunked() -> NDArray[np.float32]:
+    """The values of a lazy array of 1,000 chunks of shape (1, 64)."""
+    return np.random.default_rng(3).random((1000, 64), np.float32)
+
+
+def run_python(*arguments: str, variables: dict[str, str] | None = None) -> str:
+    """Run this interpreter in a new process, with environment variables set; returns what it prints."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | (variables or {}), check=True
+    ).stdout  # fmt: skip
 
 
 class Engine:
@@ -95,13 +108,17 @@ class Collection(Engine):
     def check_write(self) -> Values:
         return self.read_one()
 
+    @abstractmethod
+    def open_slice(self) -> Values:
+        """A quarter of each dimension of every variable of every dataset, from what is not open."""
+
     def first_read(self) -> Values:
-        """Start Python, import, open and read one array: what a script that does little waits for."""
+        """Start Python, import, open and read one variable across all: what a script that does little waits for."""
         return self.first_read_with({})
 
     def first_read_with(self, variables: dict[str, str]) -> Values:
         """The same with environment variables set."""
-        what = json.dumps({"engine": self.name, "work": asdict(self.work), "folder": str(self.folder)})
-        command = [sys.executable, "-m", "benchmarks.worker", "--first", what]
-        answer = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=True)
-        return [np.frombuffer(bytes.fromhex(answer.stdout.strip()), np.uint8)]
+        work = replace(self.work, arrays=1)
+        what = json.dumps({"engine": self.name, "work": asdict(work), "folder": str(self.folder)})
+        answer = run_python("-m", "benchmarks.worker", "--first", what, variables=variables)
+        return [np.frombuffer(bytes.fromhex(answer.strip()), np.uint8)]

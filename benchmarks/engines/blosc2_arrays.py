@@ -1,7 +1,7 @@
 """One blosc2 array a variable: bit-shuffle and zstd, a contiguous file each.
 
-A block, which is what is decompressed, is one chunk of the workload for as many datasets as make about 128 KiB; a
-chunk, which is what threads share out and what is read from disk, holds blocks of up to 4 MiB.
+A block, which is what is decompressed, is a unit as `stacked` tells. A chunk, which is what is written again as a whole
+and what threads share out, is a dataset, or packed as many as make up to 4 MiB.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Arrays"]
+__all__ = ["Arrays", "Packed"]
 
 _CHUNK = 4 * 2**20
 
@@ -44,14 +44,14 @@ class Arrays(Stacked):
         work, blosc2 = self.work, self._module
         if self.text:
             values = values.astype("U")  # its texts are of one length
-        blocks = (work.per_block, *work.chunk)
-        row = 4 * prod(work.shape)
-        rows = max(1, min(_CHUNK // (row * work.per_block), -(-work.datasets // work.per_block)))
-        chunks = (rows * work.per_block, *work.shape)
+        rows = 1
+        if self.packed:
+            rows = self.unit[0] * max(1, _CHUNK // (4 * prod(work.shape) * self.unit[0]))
+        chunks = (min(rows, work.datasets), *work.shape)
         packing = blosc2.CParams(
             codec=blosc2.Codec.ZSTD, clevel=1, filters=[blosc2.Filter.BITSHUFFLE], typesize=values.dtype.itemsize
         )
-        blosc2.asarray(values, urlpath=self._file(variable), mode="w", chunks=chunks, blocks=blocks, cparams=packing)
+        blosc2.asarray(values, urlpath=self._file(variable), mode="w", chunks=chunks, blocks=self.unit, cparams=packing)
 
     def _array(self, variable: str) -> Any:
         return self._module.open(self._file(variable), mode="a")
@@ -63,3 +63,9 @@ class Arrays(Stacked):
         array.resize((length, *self.work.shape))
         array[length - 1] = row.astype("U") if self.text else row
         return array
+
+
+class Packed(Arrays):
+    """The same with many datasets in a unit."""
+
+    packed = True

@@ -2,7 +2,8 @@
 
 One slice read of a real store is listened to: every call of `kernels.gather`, with the stored bytes, the tables and the
 pieces it was given. What is timed is those calls again, by as many threads, into new results: the C library
-decompresses, the kernels check, unfilter and copy. No files, no metadata, no planning.
+decompresses, the kernels check, unfilter and copy. No files, no metadata, no planning. The same bytes are what the cost
+of checksums is measured on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Limit"]
 
+_BLOCK = 128 * 2**10
+
 
 class Limit(Engine):
     """Replays the kernel calls of a bulk read."""
@@ -35,6 +38,7 @@ class Limit(Engine):
             raise Unsupported("texts are not read by gather")
         self._results: list[tuple[NDArray[Any], list[Any]]] = []
         """The result of each variable, and the calls that filled it."""
+        self._written: list[NDArray[np.uint8]] = []
         self._pool: ThreadPoolExecutor | None = None
 
     @property
@@ -69,7 +73,8 @@ class Limit(Engine):
                 self._results.append((out, home))
             home.append(request)
         self._gather = door
-        self._pool = ThreadPoolExecutor(thread_count())
+        self._threads = thread_count()
+        self._pool = ThreadPoolExecutor(self._threads)
 
     def slice(self) -> Values:
         assert self._pool is not None
@@ -82,3 +87,35 @@ class Limit(Engine):
                 list(self._pool.map(lambda call, out=out: self._gather(*call, out), calls))
             read.append(out)
         return read
+
+    def _hash(self, runs: list[NDArray[np.uint8]]) -> None:
+        """Take checksums as reads and writes do, one a block, each thread of blocks that lie together."""
+        from atlas.kernels.checksum import hash_bytes  # noqa: PLC0415
+
+        assert self._pool is not None
+        blocks = [(run, at, min(at + _BLOCK, run.size)) for run in runs for at in range(0, run.size, _BLOCK)]
+        share = -(-len(blocks) // self._threads)
+
+        def hash_share(first: int) -> None:
+            for block in blocks[first : first + share]:
+                hash_bytes(*block)
+
+        list(self._pool.map(hash_share, range(0, len(blocks), share)))
+
+    def prepare_hash_read(self) -> None:
+        self.prepare_slice()
+        self._read = [request[0] for _, calls in self._results for request in calls]
+        self._hash([run[:1] for run in self._read])  # compiles
+
+    def hash_read(self) -> None:
+        self._hash(self._read)
+
+    def prepare_hash_written(self) -> None:
+        self.prepare_slice()
+        if not self._written:
+            paths = [path for path in self.path.rglob("*") if path.is_file()]
+            self._written = [np.fromfile(path, np.uint8) for path in paths]
+            self._hash([run[:1] for run in self._written])  # compiles
+
+    def hash_written(self) -> None:
+        self._hash(self._written)

@@ -1,8 +1,11 @@
 """What the engines of one large array a variable, (datasets, *shape), have in common.
 
-The layout is what an expert would choose who knows all datasets beforehand and that they are alike: chunks of about
-128 KiB, several datasets in one where arrays are small, so that one array is read cheaply and a slice of all in long
-reads. Subclasses open an array (`_array`), create one (`_create`), read a region (`_get`) and lengthen one (`_extend`).
+Each such engine comes twice. Apart, the least unit that is encoded is a chunk of one dataset, as the user asked for, so
+that a dataset is read and written again without the others; units of many datasets share a file. Packed, it is a chunk
+each of as many datasets as make about 128 KiB: what someone would choose who knows all datasets beforehand, that they
+are alike, and that none is ever written again.
+
+Subclasses open an array (`_array`), create one (`_create`), read a region (`_get`) and lengthen one (`_extend`).
 """
 
 from __future__ import annotations
@@ -25,10 +28,17 @@ __all__ = ["Stacked"]
 class Stacked(Collection):
     """One array a variable."""
 
+    packed = False
+
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         self._handles: list[Any] | None = None
         self._length = 0
+
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """Shape of the least unit that is encoded."""
+        return (self.work.per_block if self.packed else 1, *self.work.chunk)
 
     @abstractmethod
     def _create(self, variable: str, values: NDArray[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.engines.base import Collection, Values
+from benchmarks.engines.base import Collection, Values, chunked, run_python
+from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,9 +114,36 @@ class Store(Collection):
         dataset = self._open().open_dataset(self.work.names[self.work.one])
         return [dataset.read_array(self.work.variables[0])]
 
+    def prepare_read_often(self) -> None:
+        self._view = self._open().open_dataset(self.work.names[self.work.one])
+        self._view.read_array(self.work.variables[0])
+
+    def read_often(self) -> Values:
+        read, variable = self._view.read_array, self.work.variables[0]
+        for _ in range(999):
+            read(variable)
+        return [read(variable)]
+
     def to_xarray(self) -> Values:
         dataset = self._open().to_xarray(self.work.names[self.work.one]).load()
         return [dataset[variable].values for variable in self.work.variables]
+
+    def prepare_lazy(self) -> None:
+        place = self.folder / "lazy"
+        shutil.rmtree(place, ignore_errors=True)
+        values = chunked()
+        with self._atlas.create(place) as store:
+            dataset = store.create_dataset("one")
+            dataset.define_array("values", "float32", ["chunk", "cell"], values.shape, (1, values.shape[1]))
+            dataset.write_array("values", [0, 0], values)
+        self._chunks = self._atlas.open(place)
+        self.lazy()  # imports
+
+    def lazy(self) -> None:
+        self._lazy = self._chunks.to_xarray("one")
+
+    def check_lazy(self) -> Values:
+        return [self._lazy["values"].values]
 
     def array_stats(self) -> Values:
         store = self._open()
@@ -126,6 +155,11 @@ class Store(Collection):
             stats = [dataset.array_stats(variable) for dataset in datasets]
             found.append(np.array([[str(each[key]) for key in compared] for each in stats], object))
         return found
+
+    # Starting
+
+    def imports(self) -> None:
+        run_python("-c", "import atlas")
 
     # Changing
 
@@ -162,15 +196,65 @@ class Ours(Store):
     """With the calls that only this library has, and the compiler that only it waits for."""
 
     def write(self) -> None:
+        self._write_to("store")
+
+    def _write_to(self, folder: str, codec: str = "zstd") -> None:
         work = self.work
-        with self._atlas.create(self.path / "store") as store:
+        with self._atlas.create(self.path / folder, codec=codec) as store:
             store.create_datasets(work.names)
             for variable, values in self.data.items():
                 store.write_array_across_stacked(variable, work.names, values, work.dims, work.chunks)
 
+    prepare_write_unsynced = Store.prepare_write
+
+    def write_unsynced(self) -> None:
+        """The same, with everything done but the waiting for the disk."""
+        synchronise = {name: getattr(os, name) for name in ("fsync", "fdatasync") if hasattr(os, name)}
+        try:
+            for name in synchronise:
+                setattr(os, name, lambda _: None)
+            self.write()
+        finally:
+            for name, call in synchronise.items():
+                setattr(os, name, call)
+
+    check_write_unsynced = Store.check_write_each
+
+    def prepare_write_dask(self) -> None:
+        import dask.array as da  # noqa: PLC0415
+        import xarray as xr  # noqa: PLC0415
+
+        blocks = max(4, 256 * self.work.datasets // WORKLOADS[self.work.name].datasets)
+        values = np.random.default_rng(5).random((1, 1024, 1024), np.float32)
+        self._large = xr.Dataset({"values": (("t", "y", "x"), da.concatenate(
+            [da.from_array(values, chunks=values.shape, name=f"values{at}") + np.float32(at) for at in range(blocks)]
+        ))})  # fmt: skip
+        shutil.rmtree(self.folder / "large", ignore_errors=True)
+
+    def write_dask(self) -> None:
+        with self._atlas.create(self.folder / "large") as store:
+            store.add_xr_dataset(self._large, "large")
+
+    def check_write_dask(self) -> Values:
+        dataset = self._atlas.open(self.folder / "large").open_dataset("large")
+        last = self._large.sizes["t"] - 1
+        read = dataset.read_array("values", [last, 0, 0], [1, 1024, 1024])
+        shutil.rmtree(self.folder / "large")
+        assert (read == self._large["values"][last:].values).all()
+        return [read]
+
     def _stack(self, store: Any, variable: str, origin: list[int]) -> NDArray[Any]:
         stacked: NDArray[Any] = store.read_array_across_stacked(variable, self.work.names, origin, self.work.quarter)
         return stacked
+
+    def prepare_read_plain(self) -> None:
+        """The same datasets once more, as they are."""
+        if not (self.path / "plain").exists():
+            self._write_to("plain", "none")
+            self._uncompressed = self._atlas.open(self.path / "plain")
+
+    def read_plain(self) -> Values:
+        return [self._uncompressed.read_array_across_stacked(self.work.variables[0], self.work.names)]
 
     def first_read_empty(self) -> Values:
         with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as cache:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.engines.base import Unsupported
 from benchmarks.engines.stacked import Stacked
-from benchmarks.engines.zarr_sharded import shard_and_chunk
+from benchmarks.engines.zarr_sharded import shard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Arrays"]
+__all__ = ["Arrays", "Packed"]
 
 
 class Arrays(Stacked):
@@ -37,11 +37,10 @@ class Arrays(Stacked):
         return {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{self.path / variable}/"}}
 
     def _create(self, variable: str, values: NDArray[Any]) -> None:
-        shards, chunks = shard_and_chunk(self.work)
         little = {"name": "bytes", "configuration": {"endian": "little"}}
-        inner = [little, {"name": "zstd", "configuration": {"level": 0, "checksum": False}}]
+        inner = [little, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}]
         sharding = {
-            "chunk_shape": chunks,
+            "chunk_shape": self.unit,
             "codecs": inner,
             "index_codecs": [little, {"name": "crc32c"}],
             "index_location": "end",
@@ -49,7 +48,7 @@ class Arrays(Stacked):
         metadata = {
             "shape": values.shape,
             "data_type": "float32",
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shards}},
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard(self.work, self.unit)}},
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         }
         array = self._module.open(self._place(variable) | {"metadata": metadata, "create": True}).result()
@@ -71,3 +70,9 @@ class Arrays(Stacked):
         longer = array.resize(exclusive_max=(length, *self.work.shape)).result()
         longer[length - 1].write(row).result()
         return longer
+
+
+class Packed(Arrays):
+    """The same with many datasets in a unit."""
+
+    packed = True

@@ -1,13 +1,13 @@
 """One sharded zarr 3 array a variable, read and written by the codec pipeline of zarrs.
 
-Inner chunks of about 128 KiB (`Workload.per_block` datasets), shards of up to 16 MiB so that all processors have some
-to work on, and the Zstd codec with zarr's default level.
+Inner chunks as `stacked` tells, shards of up to 16 MiB so that all processors have some to work on, zstd level 1.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import version
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.engines.base import Unsupported
@@ -20,20 +20,16 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Sharded", "shard_and_chunk"]
+__all__ = ["Packed", "Sharded", "shard"]
 
 _SHARD = 16 * 2**20
 
 
-def shard_and_chunk(work: Workload) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of shards and of inner chunks; whole chunks in whole shards."""
-    inner = (work.per_block, *work.chunk)
+def shard(work: Workload, unit: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a shard: whole chunks of whole datasets, in whole units."""
     whole = tuple(-(-length // chunk) * chunk for length, chunk in zip(work.shape, work.chunk, strict=True))
-    row = 4
-    for length in whole:
-        row *= length
-    blocks = max(1, min(_SHARD // (row * work.per_block), -(-work.datasets // work.per_block)))
-    return (blocks * work.per_block, *whole), inner
+    fitting = _SHARD // (4 * prod(whole) * unit[0])
+    return (max(1, min(fitting, -(-work.datasets // unit[0]))) * unit[0], *whole)
 
 
 class Sharded(Stacked):
@@ -51,9 +47,13 @@ class Sharded(Stacked):
         return f"zarr {self._zarr.__version__}, zarrs {version('zarrs')}"
 
     def _create(self, variable: str, values: NDArray[Any]) -> None:
-        shards, chunks = shard_and_chunk(self.work)
         array = self._zarr.create_array(
-            self.path / variable, shape=values.shape, shards=shards, chunks=chunks, dtype="f4"
+            self.path / variable,
+            shape=values.shape,
+            shards=shard(self.work, self.unit),
+            chunks=self.unit,
+            dtype="f4",
+            compressors=self._zarr.codecs.ZstdCodec(level=1),
         )
         array[...] = values
 
@@ -68,3 +68,9 @@ class Sharded(Stacked):
         array.resize((length, *self.work.shape))
         array[length - 1] = row
         return array
+
+
+class Packed(Sharded):
+    """The same with many datasets in a unit."""
+
+    packed = True

@@ -1,0 +1,144 @@
+"""What the library sets out to reach, as data: a line a target, computed from the medians of one run.
+
+Where peers are several, the best of them counts. Nothing here measures; a target of which a figure is missing is left
+blank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from benchmarks.engines import APART, OURS, PEERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from benchmarks.measuring import Row
+
+__all__ = ["READS", "TARGETS", "Figures", "MissingError", "Target", "number", "verdict"]
+
+READS = ("open_slice", "slice", "to_xarray_many")
+
+
+class MissingError(LookupError):
+    """The run has no such figure."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of one workload."""
+
+    rows: Mapping[tuple[str, str], Row]
+    """By operation and engine."""
+
+    def _rows(self, operation: str, engines: Iterable[str]) -> list[Row]:
+        found = [self.rows[operation, engine] for engine in engines if (operation, engine) in self.rows]
+        if not found:
+            raise MissingError(operation)
+        return found
+
+    def ms(self, operation: str, *engines: str) -> float:
+        """The median of the fastest of the engines; ours where none is named."""
+        return min(row.median_ms for row in self._rows(operation, engines or [OURS]))
+
+    def times(self, operation: str, *engines: str) -> float:
+        """How many times as long the fastest of the engines takes as ours."""
+        return self.ms(operation, *engines) / self.ms(operation)
+
+    def smaller(self, *engines: str) -> float:
+        """How many times as many bytes the smallest of the engines has on disk as ours."""
+        sizes = [row.mib_on_disk for row in self._rows("write", engines) if row.mib_on_disk]
+        (ours,) = self._rows("write", [OURS])
+        if not sizes or not ours.mib_on_disk:
+            raise MissingError("bytes on disk")
+        return min(sizes) / ours.mib_on_disk
+
+    def memory(self, *operations: str) -> float:
+        """MiB that ours takes at its peak beside its result; the largest of the operations."""
+        rows = [row for operation in operations for row in self.rows.values()
+                if (row.operation, row.engine) == (operation, OURS)]  # fmt: skip
+        if not rows:
+            raise MissingError("memory")
+        return max(row.peak_mib - row.result_mib for row in rows)
+
+    def synchronised(self) -> float:
+        """Checksums and waiting for the disk as a share of a write without them."""
+        without = self.ms("write_unsynced") - self.ms("hash_written", "limit")
+        return self.ms("write") / without - 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """A line."""
+
+    title: str
+    wanted: Mapping[str, float]
+    """By workload."""
+    reached: Callable[[Figures], float] = field(repr=False)
+    least: bool = True
+    """Whether more is better."""
+
+    def of(self, workload: str, figures: Figures) -> str:
+        """Its cell of the table; blank where nothing is wanted or known."""
+        if workload not in self.wanted:
+            return ""
+        try:
+            return verdict(self.reached(figures), self.wanted[workload], least=self.least)
+        except MissingError:
+            return ""
+
+
+def number(value: float) -> str:
+    """Three digits, or more where they stand before the point."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def verdict(value: float, wanted: float, *, least: bool) -> str:
+    """What was reached and what was wanted; in bold where it was missed."""
+    shown = number(value) if number(value) != number(wanted) else f"{value:.5g}"
+    if (value >= wanted) if least else (value <= wanted):
+        return f"{shown} {'≥' if least else '≤'} {wanted:g}"
+    return f"**{shown} {'<' if least else '>'} {wanted:g}**"
+
+
+def _fleets(sensors: float, profile: float, gridded: float, tiny: float) -> dict[str, float]:
+    return {"sensors": sensors, "profile": profile, "gridded": gridded, "tiny": tiny}
+
+
+def _all(wanted: float) -> dict[str, float]:
+    return _fleets(wanted, wanted, wanted, wanted)
+
+
+TARGETS = (
+    Target("opening slice: atlas-python / ours", _fleets(40, 10, 25, 80), lambda f: f.times("open_slice", "seed")),
+    Target("warm slice: atlas-python / ours", _fleets(30, 3, 4, 50), lambda f: f.times("slice", "seed")),
+    Target("opening slice: fastest of tensorstore, zarrs, blosc2 / ours", _fleets(8, 3, 2.5, 40),
+           lambda f: f.times("open_slice", *APART)),
+    Target("warm slice: fastest of tensorstore, zarrs, blosc2 / ours", _fleets(8, 3, 2.5, 40),
+           lambda f: f.times("slice", *APART)),
+    Target("write and flush: atlas-python / ours", _fleets(1.2, 3, 4, 3), lambda f: f.times("write", "seed")),
+    Target("write and flush: fastest peer / ours", _fleets(1, 1.2, 1, 1), lambda f: f.times("write", *PEERS)),
+    Target("bytes on disk: smallest of all peers / ours", _fleets(1, 1, 1, 2), lambda f: f.smaller(*PEERS)),
+    Target("warm slice: ours / limit", {"profile": 1.3, "gridded": 1.3}, lambda f: 1 / f.times("slice", "limit"),
+           least=False),
+    Target("read_array of one, 1,000 times: atlas-python / ours", {"sensors": 1, "tiny": 1},
+           lambda f: f.times("read_often", "seed")),
+    Target("to_xarray of one: atlas-python / ours", _all(1), lambda f: f.times("to_xarray", "seed")),
+    Target("opening 1,000 lazy chunks: delayed objects / ours", {"sensors": 20}, lambda f: f.times("lazy", "plain")),
+    Target("codec none: np.copyto / ours", {"profile": 0.7, "gridded": 0.7}, lambda f: f.times("read_plain", "plain")),
+    Target("bulk reads: peak beside the result, MiB", _all(64), lambda f: f.memory(*READS), least=False),
+    Target("write: peak above what the user holds, MiB", _all(256), lambda f: f.memory("write", "write_dask"),
+           least=False),
+    Target("checksums: share of a warm slice", {"profile": 0.1},
+           lambda f: f.ms("hash_read", "limit") / f.ms("slice"), least=False),
+    Target("checksums and fsync: over a write without", {"profile": 0.25}, Figures.synchronised, least=False),
+    Target("import: ours / xarray and dask.array", {"sensors": 1.3}, lambda f: 1 / f.times("imports", "plain"),
+           least=False),
+    Target("import + first read: ours / atlas-python", {"sensors": 1.3}, lambda f: 1 / f.times("first_read", "seed"),
+           least=False),
+    Target("import + first read, empty JIT cache, s", {"sensors": 8}, lambda f: f.ms("first_read_empty") / 1e3,
+           least=False),
+)  # fmt: skip
