@@ -161,7 +161,8 @@ class _KernelCache(FunctionCache):
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function of arrays and numbers to machine code on its first call; type checkers see it unchanged."""
-    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    # No kernel is passed to another: the wrappers that would need are a twentieth of the time of compiling.
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     if JIT and _cache_folder() is not None:
         # The dispatcher's cache is the one place where Numba lets a single function have a cache of its own.
         compiled._cache = _KernelCache(function)  # noqa: SLF001
