@@ -54,10 +54,10 @@ class ArrayIndex:
             if number == len(self.schemas):
                 self.schemas.append(entry.schema)
             schema.append(number)
-        self.entry = np.append(self.entry, np.array(at, np.int64))
-        self.schema = np.append(self.schema, np.array(schema, np.int64))
         generation = [entry.generation for entry in self.entries[first:]]
-        self.generation = np.append(self.generation, np.array(generation, np.int64))
+        self.entry = np.concatenate([self.entry, np.array(at, np.int64)])
+        self.schema = np.concatenate([self.schema, np.array(schema, np.int64)])
+        self.generation = np.concatenate([self.generation, np.array(generation, np.int64)])
 
     def copy(self) -> ArrayIndex:
         """Return an index that may be extended without changing this one."""
@@ -132,24 +132,28 @@ class Roster:
 
     def _found(self, index: ArrayIndex) -> Arrays:
         layouts = self._layouts
-        if not len(index.entry):
-            entry = np.full(len(layouts), -1, np.int64)
-        elif self._alike:
-            entry = np.full(len(layouts), index.entry[layouts[0]] if layouts[0] >= 0 else -1, np.int64)
+        if self._alike and layouts[0] >= 0:
+            # A fleet whose datasets have the same arrays, which is what most reads ask for: one group of all.
+            only = int(index.entry[layouts[0]])
+            entry = np.full(len(layouts), only)
+            groups = []
+            if only >= 0:
+                found = index.entries[only]
+                generations = np.full(len(layouts), found.generation)
+                groups.append(Group(found.schema, np.arange(len(layouts)), self.ids, generations))
         else:
-            entry = np.where(layouts < 0, -1, index.entry[layouts])
-        at = np.flatnonzero(entry >= 0)
-        complete = len(at) == len(entry)
-        return Arrays(
-            index.array, self.names, self.ids, entry, index.entries, list(self._groups(index, entry, at)), complete
-        )
+            entry = np.where(layouts < 0, -1, index.entry[layouts]) if len(index.entry) else layouts
+            groups = list(self._groups(index, entry))
+        complete = sum(len(group.at) for group in groups) == len(layouts)
+        return Arrays(index.array, self.names, self.ids, entry, index.entries, groups, complete)
 
-    def _groups(self, index: ArrayIndex, entry: NDArray[np.int64], at: NDArray[np.int64]) -> Iterable[Group]:
+    def _groups(self, index: ArrayIndex, entry: NDArray[np.int64]) -> Iterable[Group]:
+        at = np.flatnonzero(entry >= 0)
         if not len(at):
             return
         group = index.schema[entry[at]]
         # Sorted once: fleets of profiles may have as many schemas as datasets.
-        order = np.argsort(group, kind="stable") if (group != group[0]).any() else np.arange(len(at))
+        order = np.argsort(group, kind="stable")
         cuts = np.flatnonzero(np.diff(group[order])) + 1
         for some in np.split(order, cuts):
             mine = at[some]

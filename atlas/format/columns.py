@@ -24,6 +24,8 @@ __all__ = ["decode_columns", "encode_columns"]
 
 _DTYPES = (np.dtype("<u1"), np.dtype("<i8"), np.dtype("<u8"))
 _PLAIN, _CONSTANT, _SEQUENCE, _PACKED, _DELTAS = range(5)
+_ITEMS = (0, 1, 2)
+"""Items that a payload of each encoding of known length holds; as many as there are values where it is plain."""
 _COUNT = struct.Struct("<Q")
 _ENTRY = struct.Struct("<16sBB6xQQQ")
 _LEVEL = 3
@@ -65,7 +67,7 @@ def encode_columns(columns: Mapping[str, NDArray[Any]]) -> bytes:
     return b"".join([_COUNT.pack(len(columns)), *entries, *payloads])
 
 
-def _unshuffled(payload: bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+def _unshuffled(payload: memoryview, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     expected = count * dtype.itemsize
     if zstandard.frame_content_size(payload) != expected:
         raise CorruptStoreError(f"its zstd frame does not declare the {expected} bytes of {count} values")
@@ -76,18 +78,23 @@ def _unshuffled(payload: bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any
     return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
 
 
-def _decode(encoding: int, payload: bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
-    needs = {_PLAIN: count * dtype.itemsize, _CONSTANT: dtype.itemsize, _SEQUENCE: 2 * dtype.itemsize}
-    if encoding in needs and len(payload) != needs[encoding]:
-        raise CorruptStoreError(f"it has {len(payload)} bytes where its encoding needs {needs[encoding]}")
+def _decode(encoding: int, payload: memoryview, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    if encoding < len(_ITEMS):
+        needs = (count if encoding == _PLAIN else _ITEMS[encoding]) * dtype.itemsize
+        if len(payload) != needs:
+            raise CorruptStoreError(f"it has {len(payload)} bytes where its encoding needs {needs}")
     if encoding == _PLAIN:
         return np.frombuffer(payload, dtype).copy()
     if encoding == _CONSTANT:
-        return np.full(count, np.frombuffer(payload, dtype)[0], dtype)
+        values = np.empty(count, dtype)
+        values[:] = np.frombuffer(payload, dtype)
+        return values
     if encoding == _SEQUENCE:
-        start, step = np.frombuffer(payload, dtype)
-        with np.errstate(over="ignore"):
-            return np.asarray(start + step * np.arange(count, dtype=dtype), dtype)
+        start_and_step = np.frombuffer(payload, dtype)
+        values = np.arange(count, dtype=dtype)
+        values *= start_and_step[1:]
+        values += start_and_step[:1]
+        return values
     if encoding == _PACKED:
         return _unshuffled(payload, dtype, count)
     if encoding == _DELTAS:
@@ -95,7 +102,7 @@ def _decode(encoding: int, payload: bytes, dtype: np.dtype[Any], count: int) -> 
     raise CorruptStoreError(f"its encoding {encoding} is unknown")
 
 
-def decode_columns(index: bytes, counts: Mapping[str, tuple[str, int]]) -> dict[str, NDArray[Any]]:
+def decode_columns(index: bytes, counts: Mapping[str, tuple[np.dtype[Any], int]]) -> dict[str, NDArray[Any]]:
     """Return the columns named by `counts`, which gives each one's dtype and number of values.
 
     Columns that are not asked for are passed over. Raises `CorruptStoreError` for a missing column, another dtype
@@ -108,20 +115,19 @@ def decode_columns(index: bytes, counts: Mapping[str, tuple[str, int]]) -> dict[
     if number > (len(index) - _COUNT.size) // _ENTRY.size:
         raise CorruptStoreError(f"the index of {len(index)} bytes declares {number} columns")
     columns: dict[str, NDArray[Any]] = {}
-    for at in range(number):
-        raw_name, dtype_code, encoding, count, offset, length = _ENTRY.unpack_from(
-            index, _COUNT.size + at * _ENTRY.size
-        )
+    payloads = memoryview(index)
+    directory = payloads[_COUNT.size : _COUNT.size + number * _ENTRY.size]
+    for raw_name, dtype_code, encoding, count, offset, length in _ENTRY.iter_unpack(directory):
         name = raw_name.rstrip(b"\0").decode("ascii", "replace")
         if name not in counts:
             continue
         expected_dtype, expected_count = counts[name]
-        if dtype_code >= len(_DTYPES) or _DTYPES[dtype_code] != np.dtype(expected_dtype) or count != expected_count:
+        if dtype_code >= len(_DTYPES) or _DTYPES[dtype_code] != expected_dtype or count != expected_count:
             raise CorruptStoreError(f"index column {name!r} is not {expected_count} values of {expected_dtype}")
         if offset > len(index) or length > len(index) - offset:
             raise CorruptStoreError(f"index column {name!r} lies outside the index")
         try:
-            columns[name] = _decode(encoding, index[offset : offset + length], _DTYPES[dtype_code], count)
+            columns[name] = _decode(encoding, payloads[offset : offset + length], _DTYPES[dtype_code], count)
         except (CorruptStoreError, zstandard.ZstdError, ValueError) as error:
             raise CorruptStoreError(f"index column {name!r} is damaged: {error}") from error
     missing = [name for name in counts if name not in columns]

@@ -157,10 +157,9 @@ _BLOCK_DTYPES = {"offset": "<i8", "stored": "<i8", "raw": "<i8", "codec": "<u1",
 _CHUNK_DTYPES = {"place": "<u8", "minimum": "<u8", "maximum": "<u8"}
 
 
-def _expected(footer: Footer) -> dict[str, tuple[str, int]]:
-    blocks = {f"block_{f.name}": (_BLOCK_DTYPES.get(f.name, "<u8"), footer.blocks) for f in fields(BlockRows)}
-    chunks = {f.name: (_CHUNK_DTYPES.get(f.name, "<i8"), footer.chunks) for f in fields(ChunkRows)}
-    return blocks | chunks
+_BLOCK_COLUMNS = {f.name: np.dtype(_BLOCK_DTYPES.get(f.name, "<u8")) for f in fields(BlockRows)}
+_CHUNK_COLUMNS = {f.name: np.dtype(_CHUNK_DTYPES.get(f.name, "<i8")) for f in fields(ChunkRows)}
+_PREFIXED = {name: f"block_{name}" for name in _BLOCK_COLUMNS}
 
 
 def encode_tail(blocks: BlockRows, chunks: ChunkRows, index_offset: int) -> tuple[bytes, Footer]:
@@ -211,22 +210,26 @@ def decode_index(index: bytes, footer: Footer) -> tuple[BlockRows, ChunkRows]:
     """
     if len(index) != footer.index_length or xxhash.xxh3_64_intdigest(index) != footer.index_checksum:
         raise CorruptStoreError("the checksum of its index does not match")
-    columns = decode_columns(index, _expected(footer))
-    blocks = BlockRows(**{f.name: columns[f"block_{f.name}"] for f in fields(BlockRows)})
-    chunks = ChunkRows(**{f.name: columns[f.name] for f in fields(ChunkRows)})
+    counts = {_PREFIXED[name]: (dtype, footer.blocks) for name, dtype in _BLOCK_COLUMNS.items()}
+    counts |= {name: (dtype, footer.chunks) for name, dtype in _CHUNK_COLUMNS.items()}
+    columns = decode_columns(index, counts)
+    blocks = BlockRows(**{name: columns[prefixed] for name, prefixed in _PREFIXED.items()})
+    chunks = ChunkRows(**{name: columns[name] for name in _CHUNK_COLUMNS})
     _check_blocks(blocks, footer)
     _check_chunks(chunks, footer)
     return blocks, chunks
 
 
 def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
+    if not len(blocks):
+        return
     end = footer.index_offset
-    outside = (blocks.offset < len(HEADER)) | (blocks.stored < 0) | (blocks.stored > end) | (blocks.raw < 0)
-    # Both terms are at most `end` where the first tests hold, so the sum cannot wrap.
-    outside |= np.where(outside, 0, blocks.offset) > end - np.where(outside, 0, blocks.stored)
-    if outside.any():
-        raise CorruptStoreError(f"block {int(np.argmax(outside))} lies outside the file")
-    if (blocks.codec > 2).any() or (blocks.filter > 2).any() or (blocks.itemsize < 1).any():
+    if blocks.offset.min() < len(HEADER) or blocks.stored.min() < 0 or blocks.raw.min() < 0:
+        raise CorruptStoreError("a block lies outside the file")
+    # Neither term is past `end` where it is bounded first, so that their sum cannot wrap.
+    if blocks.offset.max() > end or blocks.stored.max() > end or (blocks.offset + blocks.stored).max() > end:
+        raise CorruptStoreError("a block lies outside the file")
+    if blocks.codec.max() > 2 or blocks.filter.max() > 2 or blocks.itemsize.min() < 1:
         raise CorruptStoreError("a block has an unknown codec or filter, or items of no bytes")
     most = _MOST_EXPANSION[blocks.codec]
     lies = (blocks.raw // most > blocks.stored) | ((blocks.codec == 0) & (blocks.raw != blocks.stored))
@@ -238,12 +241,16 @@ def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
 
 
 def _check_chunks(chunks: ChunkRows, footer: Footer) -> None:
-    bad = (chunks.dataset < 0) | (chunks.chunk < 0) | (chunks.generation < 0) | (chunks.nulls < 0)
-    bad |= (chunks.block < CONSTANT) | (chunks.block >= footer.blocks)
-    bad |= (chunks.block >= 0) & (chunks.place > np.uint64(2**62))
-    if bad.any():
-        raise CorruptStoreError(f"row {int(np.argmax(bad))} of its chunk table is out of bounds")
-    same = chunks.dataset[1:] == chunks.dataset[:-1]
-    ordered = (chunks.dataset[1:] > chunks.dataset[:-1]) | (same & (chunks.chunk[1:] > chunks.chunk[:-1]))
+    if not len(chunks):
+        return
+    lowest = min(column.min() for column in (chunks.dataset, chunks.chunk, chunks.generation, chunks.nulls))
+    if lowest < 0 or chunks.block.min() < CONSTANT or chunks.block.max() >= footer.blocks:
+        raise CorruptStoreError("a row of its chunk table is out of bounds")
+    most = np.uint64(2**62)
+    if chunks.place.max() > most and ((chunks.block >= 0) & (chunks.place > most)).any():
+        raise CorruptStoreError("a row of its chunk table is out of bounds")
+    ordered = chunks.dataset[1:] > chunks.dataset[:-1]
     if not ordered.all():
-        raise CorruptStoreError(f"row {int(np.argmin(ordered)) + 1} of its chunk table is out of order")
+        ordered |= (chunks.dataset[1:] == chunks.dataset[:-1]) & (chunks.chunk[1:] > chunks.chunk[:-1])
+        if not ordered.all():
+            raise CorruptStoreError(f"row {int(np.argmin(ordered)) + 1} of its chunk table is out of order")
