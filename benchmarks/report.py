@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 
     from benchmarks.measuring import Row
 
-__all__ = ["HEADING", "Report", "against_targets", "insert", "line", "machine", "summary", "tables"]
+__all__ = [
+    "HEADING",
+    "Report",
+    "against_targets",
+    "insert",
+    "line",
+    "machine",
+    "machine_line",
+    "replace_between",
+    "summary",
+    "table",
+    "tables",
+]
 
 HEADING = (
     f"{'workload':9} {'operation':17} {'engine':18} {'median ms':>10} {'min ms':>10} {'runs':>4} {'ratio':>7} "
@@ -83,7 +95,8 @@ def _cell(row: Row | None) -> str:
     return f"{number(row.median_ms)} ({number(row.min_ms)}){ratio}" + ("" if row.agrees else " OTHER VALUES")
 
 
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown, numbers to the right."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
 
@@ -107,7 +120,7 @@ def tables(rows: Sequence[Row], fraction: float) -> str:
             title = f"peak memory of {OPERATIONS[operation].title}, MiB"
             body.append([title, *("" if row is None else number(row.peak_mib) for row in peaks)])
         out += ["", f"### {WORKLOADS[workload].scaled(fraction)}", ""]
-        out += _table(["ms", *(ENGINES[engine].title for engine in engines)], body)
+        out += table(["ms", *(ENGINES[engine].title for engine in engines)], body)
     return "\n".join(out).strip()
 
 
@@ -148,7 +161,7 @@ def summary(rows: Sequence[Row]) -> str:
             return ""
 
     body = [[title, *(cell(ratio, workload) for workload in figures)] for title, ratio in _RATIOS.items()]
-    return "\n".join(_table(["theirs over ours", *figures], body))
+    return "\n".join(table(["theirs over ours", *figures], body))
 
 
 def against_targets(rows: Sequence[Row]) -> str:
@@ -156,26 +169,35 @@ def against_targets(rows: Sequence[Row]) -> str:
     figures = _figures(rows)
     aimed = [workload for workload in figures if any(workload in target.wanted for target in TARGETS)]
     body = [[target.title, *(target.of(workload, figures[workload]) for workload in aimed)] for target in TARGETS]
-    return "\n".join(_table(["target", *aimed], [line for line in body if any(line[1:])]))
+    return "\n".join(table(["target", *aimed], [line for line in body if any(line[1:])]))
+
+
+def machine_line() -> str:
+    """What it runs on, as a sentence."""
+    return f"Machine: {', '.join(f'{key} {value}' for key, value in machine().items())}."
+
+
+def replace_between(page: Path, begin: str, end: str, lines: Sequence[str]) -> None:
+    """Put lines between two markers of a page, in place of what is there."""
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        message = f"{page} has no line {begin} with {end} after it"
+        raise ValueError(message)
+    page.write_text("\n".join([before + begin, "", *lines, "", end + after]))
 
 
 def insert(report: Report, page: Path) -> None:
     """Replace what stands between the markers of a page by a report."""
-    text = page.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    machine_line = ", ".join(f"{key} {value}" for key, value in report.machine.items())
     versions = [f"{ENGINES[engine].title}: {what}" for engine, what in report.versions.items() if what]
     load = (
         f"Load average {report.load[0]:.1f} to {report.load[1]:.1f}, the benchmark's own included; "
         f"{report.seconds / 60:.0f} minutes."
     )
     made = [
-        BEGIN,
-        "",
         f"`{report.command}`",
         "",
-        f"Machine: {machine_line}. {load}",
+        f"{machine_line()} {load}",
         "",
         "; ".join(versions) + ".",
         "",
@@ -186,8 +208,7 @@ def insert(report: Report, page: Path) -> None:
         summary(report.rows),
         "",
         tables(report.rows, report.fraction),
-        "",
-        *(["Left out or failed:", "", *(f"- {note}" for note in report.notes), ""] if report.notes else []),
-        END,
     ]
-    page.write_text(before + "\n".join(made) + after)
+    if report.notes:
+        made += ["", "Left out or failed:", "", *(f"- {note}" for note in report.notes)]
+    replace_between(page, BEGIN, END, made)

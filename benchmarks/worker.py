@@ -22,7 +22,7 @@ from benchmarks.engines.base import Collection, Engine, digest
 from benchmarks.operations import OPERATIONS
 from benchmarks.workloads import Workload, located
 
-__all__ = ["main"]
+__all__ = ["begin_peak", "bytes_on_disk", "main", "peak_since"]
 
 
 def _status(field: str) -> int | None:
@@ -34,7 +34,7 @@ def _status(field: str) -> int | None:
     return next((int(line.split()[1]) for line in lines if line.startswith(field + ":")), None)
 
 
-def _begin_peak() -> int | None:
+def begin_peak() -> int | None:
     """Forget the largest memory so far and return what is held now, in KiB."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -43,31 +43,33 @@ def _begin_peak() -> int | None:
     return _status("VmRSS")
 
 
-def _peak_since(held: int | None) -> int:
+def peak_since(held: int | None) -> int:
+    """KiB that were held at the peak beyond what `begin_peak` returned."""
     largest = _status("VmHWM")
     if held is None or largest is None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return max(0, largest - held)
 
 
-def _bytes_on_disk(folder: Path) -> int:
+def bytes_on_disk(folder: Path) -> int:
+    """Bytes of all files below the folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _run(engine: Engine, operation: str) -> dict[str, Any]:
     getattr(engine, f"prepare_{operation}", lambda: None)()
     gc.collect()
-    held = _begin_peak()
+    held = begin_peak()
     started = time.perf_counter()
     values = getattr(engine, operation)()
     seconds = time.perf_counter() - started
-    peak = _peak_since(held)
+    peak = peak_since(held)
     kib = 0 if values is None else sum(array.nbytes for array in values) / 2**10
     if values is None:
         values = getattr(engine, f"check_{operation}", list)()
     answer = {"seconds": seconds, "peak_kib": peak, "result_kib": kib, "digest": digest(values)}
     if operation in {"write", "write_each"}:
-        answer["bytes"] = _bytes_on_disk(engine.path)
+        answer["bytes"] = bytes_on_disk(engine.path)
     return answer
 
 
@@ -87,6 +89,8 @@ def _serve(engine_name: str, work: Workload) -> None:
         for line in sys.stdin:
             try:
                 _answer(_run(engine, line.strip()))
+            except Unsupported as error:
+                _answer({"error": str(error)})
             except Exception as error:  # noqa: BLE001 - the other engines go on
                 traceback.print_exc()
                 _answer({"error": f"{type(error).__name__}: {error}"})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from benchmarks import report
+from benchmarks import report, scaling
 from benchmarks.engines import APART, ENGINES, PACKED, PEERS
 from benchmarks.engines.base import digest
 from benchmarks.environments import PINS
@@ -181,6 +181,36 @@ def test_verdicts_never_round_a_miss_away() -> None:
 def test_every_target_is_of_a_workload() -> None:
     assert all(set(target.wanted) <= set(WORKLOADS) for target in TARGETS)
     assert set(APART) | set(PACKED) < set(PEERS) < set(ENGINES)
+
+
+@pytest.fixture(scope="module")
+def scales(tmp_path_factory: pytest.TempPathFactory) -> scaling.Scales:
+    folder = tmp_path_factory.mktemp("scaling")
+    fleet = scaling.run_job("write", folder, 30) | scaling.run_job("read", folder, 30)
+    chunks = scaling.run_job("chunks", tmp_path_factory.mktemp("chunks"), 50)
+    flushed = scaling.run_job("flushed", tmp_path_factory.mktemp("flushed"), 24)
+    return scaling.Scales({30: fleet, 100_000: fleet | {"open": 0.6}}, {10: chunks, 50: chunks}, {24: flushed})
+
+
+def test_scaling_measures(scales: scaling.Scales) -> None:
+    assert set(scales.fleets[30]) == {"write", "flush", "open", "first", "again", "append", "memory", "size"}
+    assert set(scales.chunks[50]) == {"write", "read", "one"}
+    assert set(scales.flushed[24]) == {"open before", "open after", "warm before", "warm after"}
+    for found in (*scales.fleets.values(), *scales.chunks.values(), *scales.flushed.values()):
+        assert all(value > 0 for value in found.values())
+
+
+def test_scaling_is_held_against_its_targets(scales: scaling.Scales, tmp_path: Path) -> None:
+    text = scaling.tables(scales)
+    assert "| 100,000: open, s | **0.60 > 0.5** |" in text
+    assert "| flush, a dataset, at 100,000 over at 30 | 0.00 ≤ 1.2 |" in text
+    assert "| write, a chunk, at 50 over at 10 | 0.20 ≤ 1.2 |" in text
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{scaling.BEGIN}\n{scaling.END}\nafter\n")
+    report.replace_between(page, scaling.BEGIN, scaling.END, [text])
+    assert text in page.read_text()
+    with pytest.raises(ValueError, match="has no line"):
+        report.replace_between(page, "<!-- other -->", scaling.END, [text])
 
 
 def test_a_plot_is_a_png(rows: list[Row], tmp_path: Path) -> None:

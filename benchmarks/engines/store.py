@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.engines.base import Collection, Values, chunked, run_python
+from benchmarks.engines.base import Collection, Unsupported, Values, chunked, run_python
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ _STATISTICS = ("row_count", "null_count", "min", "max")
 
 class Store(Collection):
     """A store as either makes it by default: zstd."""
+
+    stacks_texts = False
+    """Whether texts of many datasets can be read in one call."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
@@ -84,9 +87,9 @@ class Store(Collection):
         return [self._stack(store, variable, [0] * len(self.work.shape)) for variable in self.work.variables]
 
     def _stack(self, store: Any, variable: str, origin: list[int]) -> NDArray[Any]:
-        """One variable of all datasets; atlas-python has no bulk read of texts."""
+        """One variable of all datasets."""
         work = self.work
-        if self.text:
+        if self.text and not self.stacks_texts:
             datasets = [store.open_dataset(name) for name in work.names]
             return np.stack([dataset.read_array(variable, origin, work.quarter) for dataset in datasets])
         stacked: NDArray[Any] = store.read_array_across_stacked(variable, work.names, origin, work.quarter)
@@ -107,6 +110,8 @@ class Store(Collection):
         return self._slice(self._open())
 
     def to_xarray_many(self) -> Values:
+        if self.text and not self.stacks_texts:
+            raise Unsupported("it does not stack texts")
         dataset = self._open().to_xarray_many(self.work.names)
         return [dataset[variable].values for variable in self.work.variables]
 
@@ -195,6 +200,8 @@ class Store(Collection):
 class Ours(Store):
     """With the calls that only this library has, and the compiler that only it waits for."""
 
+    stacks_texts = True
+
     def write(self) -> None:
         self._write_to("store")
 
@@ -242,10 +249,6 @@ class Ours(Store):
         shutil.rmtree(self.folder / "large")
         assert (read == self._large["values"][last:].values).all()
         return [read]
-
-    def _stack(self, store: Any, variable: str, origin: list[int]) -> NDArray[Any]:
-        stacked: NDArray[Any] = store.read_array_across_stacked(variable, self.work.names, origin, self.work.quarter)
-        return stacked
 
     def prepare_read_plain(self) -> None:
         """The same datasets once more, as they are."""

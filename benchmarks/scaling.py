@@ -1,0 +1,329 @@
+"""`python -m benchmarks.scaling`: what of our costs grows with datasets, with chunks, with flushes.
+
+Each measurement is a process of its own, with its kernels loaded by a small store beforehand, and is made several
+times; the least of the times and the most of the memory count. Fleets are made by the bulk calls and hold two arrays of
+24 float32 a dataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.report import machine_line, replace_between, table
+from benchmarks.targets import number, verdict
+from benchmarks.worker import begin_peak, bytes_on_disk, peak_since
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["BEGIN", "END", "JOBS", "main", "run_job", "tables"]
+
+BEGIN, END = "<!-- scaling: written by --page -->", "<!-- end of scaling -->"
+
+_ARRAYS = ("a", "b")
+_CELLS = 24
+_CHUNK = 1024
+_NOISE = 1.2
+"""What "does not rise" allows for: repeated runs of the same differ by as much."""
+
+Figures = dict[str, float]
+
+
+class Clock:
+    """Seconds since it was last asked."""
+
+    def __init__(self) -> None:
+        self._before = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        passed, self._before = now - self._before, now
+        return passed
+
+
+def _names(count: int) -> list[str]:
+    return [f"station_{at:07d}" for at in range(count)]
+
+
+def _values(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(11).random(shape, np.float32)
+
+
+def _make_fleet(path: Path, count: int) -> Figures:
+    """Datasets through the bulk calls, in one flush."""
+    from atlas import Atlas  # noqa: PLC0415 - what is imported before counts as memory of the import
+
+    names, values = _names(count), _values(count, _CELLS)
+    clock = Clock()
+    store = Atlas.create(path)
+    store.create_datasets(names)
+    for array in _ARRAYS:
+        store.write_array_across_stacked(array, names, values, ["x"])
+    written = clock.lap()
+    store.flush()
+    return {"write": written, "flush": clock.lap()}
+
+
+def _append(store: Any, name: str) -> None:
+    dataset = store.create_dataset(name)
+    for array in _ARRAYS:
+        dataset.define_array(array, "float32", ["x"], [_CELLS])
+        dataset.write_array(array, [0], np.arange(_CELLS, dtype=np.float32))
+    store.flush()
+
+
+def _write_fleet(folder: Path, count: int) -> Figures:
+    """The fleet that `_read_fleet` reads."""
+    _make_fleet(folder / "small", 4)
+    return _make_fleet(folder / "fleet", count)
+
+
+def _read_fleet(folder: Path, count: int) -> Figures:
+    """Opens, first and second stacked reads, memory; then single datasets appended."""
+    from atlas import Atlas  # noqa: PLC0415
+
+    held = begin_peak()
+    small = Atlas.open(folder / "small")
+    small.read_array_across_stacked("a", small.list_datasets())
+    _append(small, f"more{time.time_ns()}")
+    names = _names(count)
+    clock = Clock()
+    store = Atlas.open(folder / "fleet")
+    found = {"open": clock.lap()}
+    first = store.read_array_across_stacked("a", names)
+    found["first"] = clock.lap()
+    second = store.read_array_across_stacked("a", names)
+    found["again"] = clock.lap()
+    found["memory"] = peak_since(held) / 2**10
+    found["size"] = bytes_on_disk(folder / "fleet") / (count * len(_ARRAYS) * _CELLS * 4)
+    assert (first == _values(count, _CELLS)).all()
+    assert (second == first).all()
+    appended = []
+    for at in range(7):
+        clock.lap()
+        _append(store, f"more{time.time_ns()}{at}")
+        appended.append(clock.lap())
+    found["append"] = float(np.median(appended))
+    return found
+
+
+def _read_flushed(folder: Path, cells: int) -> Figures:
+    """A fleet of 1,000 in 100 flushes: bulk reads before and after `compact`."""
+    from atlas import Atlas  # noqa: PLC0415
+
+    names, values, path = _names(1000), _values(1000, cells), folder / "flushed"
+    store = Atlas.create(path)
+    for at in range(0, 1000, 10):
+        store.create_datasets(names[at : at + 10])
+        store.write_array_across_stacked("a", names[at : at + 10], values[at : at + 10], ["x"])
+        store.flush()
+    found = {}
+    for when in ("before", "after"):
+        opening, warm = [], []
+        for _ in range(5):
+            clock = Clock()
+            handle = Atlas.open(path)
+            read = handle.read_array_across_stacked("a", names)
+            opening.append(clock.lap())
+            assert (read == values).all()
+            clock.lap()
+            handle.read_array_across_stacked("a", names)
+            warm.append(clock.lap())
+        found |= {f"open {when}": min(opening), f"warm {when}": min(warm)}
+        if when == "before":
+            store.compact()
+    return found
+
+
+def _write_chunks(path: Path, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    from atlas import Atlas  # noqa: PLC0415
+
+    with Atlas.create(path) as store:
+        dataset = store.create_dataset("one")
+        dataset.define_array("a", "float32", ["y", "x"], values.shape, (1, _CHUNK))
+        dataset.write_array("a", [0, 0], values)
+
+
+def _chunks(folder: Path, count: int) -> Figures:
+    """One array of many chunks of 4 KiB: written, read whole, and a chunk of it read."""
+    from atlas import Atlas  # noqa: PLC0415
+
+    values, path = _values(count, _CHUNK), folder / "chunked"
+    _write_chunks(folder / "small", values[:40])
+    Atlas.open(folder / "small").open_dataset("one").read_array("a")
+    clock = Clock()
+    _write_chunks(path, values)
+    found = {"write": clock.lap()}
+    handle = Atlas.open(path).open_dataset("one")
+    clock.lap()
+    read = handle.read_array("a")
+    found["read"] = clock.lap()
+    assert (read == values).all()
+    row = np.empty((1, _CHUNK), np.float32)
+    for at in range(count // 4, count, max(1, count // 16)):
+        clock.lap()
+        row = handle.read_array("a", [at, 0], [1, _CHUNK])
+        found["one"] = min(found.get("one", 1.0), clock.lap())
+        assert (row == values[at : at + 1]).all()
+    return found
+
+
+JOBS: dict[str, Callable[[Path, int], Figures]] = {
+    "write": _write_fleet,
+    "read": _read_fleet,
+    "flushed": _read_flushed,
+    "chunks": _chunks,
+}
+
+
+def run_job(job: str, folder: Path, count: int) -> Figures:
+    """The figures of one job in a new process."""
+    command = [sys.executable, "-m", "benchmarks.scaling", "--job", job, str(folder), str(count)]
+    root = Path(__file__).resolve().parent.parent
+    made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
+    figures: Figures = json.loads(made.stdout)
+    return figures
+
+
+def _least(rounds: Sequence[Figures]) -> Figures:
+    return {
+        name: (max if name == "memory" else min)(figures[name] for figures in rounds) for name in rounds[0]
+    }  # fmt: skip
+
+
+def _fleet(count: int, runs: int) -> Figures:
+    rounds = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as name:
+            folder = Path(name)
+            rounds.append(run_job("write", folder, count) | run_job("read", folder, count))
+    return _least(rounds)
+
+
+def _repeat(job: str, count: int, runs: int) -> Figures:
+    rounds = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as name:
+            rounds.append(run_job(job, Path(name), count))
+    return _least(rounds)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """All that was measured; least of the runs, seconds, MiB and shares."""
+
+    fleets: dict[int, Figures]
+    """By number of datasets."""
+    chunks: dict[int, Figures]
+    """By number of chunks."""
+    flushed: dict[int, Figures]
+    """By cells of an array."""
+
+
+def _targets(scales: Scales) -> list[list[str]]:
+    """Title and verdict."""
+    lines = []
+    sizes = sorted(scales.fleets)
+    small, large = scales.fleets[sizes[0]], scales.fleets[min(sizes[-1], 100_000)]
+    of = f"at {min(sizes[-1], 100_000):,} over at {sizes[0]:,}"
+    growth = min(sizes[-1], 100_000) / sizes[0]
+    for title, name in (("flush", "flush"), ("open", "open"), ("first stacked read", "first")):
+        lines.append([f"{title}, a dataset, {of}", verdict(large[name] / small[name] / growth, _NOISE, least=False)])
+    lines.append([f"append one + flush, {of}", verdict(large["append"] / small["append"], _NOISE, least=False)])
+    if 100_000 in scales.fleets:
+        fleet = scales.fleets[100_000]
+        lines += [
+            ["100,000: open, s", verdict(fleet["open"], 0.5, least=False)],
+            ["100,000: first stacked read, s", verdict(fleet["first"], 0.5, least=False)],
+            ["100,000: memory above import, MiB", verdict(fleet["memory"], 300, least=False)],
+            ["100,000: bytes on disk over raw", verdict(fleet["size"], 1.5, least=False)],
+        ]
+    few, many = min(scales.chunks), max(scales.chunks)
+    for title, name in (("write", "write"), ("read", "read")):
+        ratio = scales.chunks[many][name] / scales.chunks[few][name] / (many / few)
+        lines.append([f"{title}, a chunk, at {many:,} over at {few:,}", verdict(ratio, _NOISE, least=False)])
+    for cells, found in scales.flushed.items():
+        for title, name in (("opening", "open"), ("warm", "warm")):
+            ratio = found[f"{name} before"] / found[f"{name} after"]
+            title = f"100 flushes of {cells:,} cells, {title} read over after compact"  # noqa: PLW2901
+            lines.append([title, verdict(ratio, 1.5, least=False)])
+    return lines
+
+
+def _seconds(found: Figures, names: Sequence[str], count: int) -> list[str]:
+    """Cells of seconds, and in brackets microseconds for each of `count`."""
+    return [f"{found[name]:.4f} ({found[name] / count * 1e6:.2f})" for name in names]
+
+
+def tables(scales: Scales) -> str:
+    """Markdown."""
+    out = ["In bold what fell short:", "", *table(["target", "reached"], _targets(scales)), ""]
+    head = ["datasets", "write, s", "flush, s", "open, s", "first stacked read, s", "again, s"]
+    head += ["append one + flush, ms", "memory above import, MiB", "bytes on disk over raw"]
+    body = []
+    for count, found in scales.fleets.items():
+        seconds = _seconds(found, ("write", "flush", "open", "first", "again"), count)
+        rest = [number(found["append"] * 1e3), number(found["memory"]), f"{found['size']:.3f}"]
+        body.append([f"{count:,}", *seconds, *rest])
+    out += ["Fleets, two arrays of 24 float32 a dataset; in brackets microseconds a dataset:", ""]
+    out += [*table(head, body), "", "One array in chunks of 4 KiB; in brackets microseconds a chunk:", ""]
+    body = [
+        [f"{count:,}", *_seconds(found, ("write", "read"), count), number(found["one"] * 1e3)]
+        for count, found in scales.chunks.items()
+    ]
+    out += [*table(["chunks", "write + flush, s", "first read of all, s", "read of one chunk, ms"], body), ""]
+    names = [f"{name} {when}" for name in ("open", "warm") for when in ("before", "after")]
+    head = ["cells", *(f"{name.replace('open', 'opening')} compact, ms" for name in names)]
+    body = [[f"{cells:,}", *(number(found[name] * 1e3) for name in names)] for cells, found in scales.flushed.items()]
+    out += ["1,000 datasets in 100 flushes, one array read across all, before and after `compact`:", ""]
+    return "\n".join([*out, *table(head, body)])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--datasets", type=int, nargs="+", default=[1000, 10_000, 100_000], metavar="N")
+    parser.add_argument("--chunks", type=int, nargs="+", default=[100, 1000, 10_000], metavar="N")
+    parser.add_argument("--million", action="store_true", help="1,000,000 datasets too; once")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables between the markers of that page")
+    parser.add_argument("--job", nargs=3, metavar=("JOB", "FOLDER", "N"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print; with `--job`, which is how it calls itself, one job, and JSON."""
+    arguments = _arguments()
+    if arguments.job:
+        job, folder, count = arguments.job
+        print(json.dumps(JOBS[job](Path(folder), int(count))))
+        return
+    load = os.getloadavg()[0]
+    fleets = {count: _fleet(count, arguments.runs) for count in arguments.datasets}
+    if arguments.million:
+        fleets[1_000_000] = _fleet(1_000_000, 1)
+    scales = Scales(
+        fleets,
+        {count: _repeat("chunks", count, arguments.runs) for count in arguments.chunks},
+        {cells: _repeat("flushed", cells, arguments.runs) for cells in (_CELLS, 8400)},
+    )
+    made = tables(scales)
+    print(made)
+    if arguments.page:
+        command = f"`python -m benchmarks.scaling{' --million' if arguments.million else ''}`"
+        where = f"{machine_line()} Load average {load:.1f} before, {os.getloadavg()[0]:.1f} after."
+        replace_between(arguments.page, BEGIN, END, [command, "", where, "", made])
+
+
+if __name__ == "__main__":
+    main()
