@@ -2,7 +2,7 @@
 
 - `state`       one open store; `readable` adds every read of it, `session` every change
 - `datasets`    the committed catalog with what changed since; `catalog` the committed columns;
-  `rosters` the datasets a read names
+  `rosters` the datasets a read names; `growing` columns that only ever get longer
 - `journal`     documents on storage: commits, checkpoint, pages; `committing` makes a version
 - `incoming`, `cutting`, `encoding`, `staging`, `spill`   the way of written data to blocks
 - `across`, `tables`, `fetching`, `reading`, `text`, `statistics`   the way of blocks to results

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.engine.growing import Growing
 from atlas.engine.rosters import ArrayIndex
 from atlas.errors import CorruptStoreError
 from atlas.format.registry import EMPTY_ROWS, AttributeTable, Changes, RowBatch
@@ -97,24 +98,33 @@ class Catalog:
         """Id that the next new dataset gets."""
         self.names: list[str] = []
         """Name of each row, dead rows included."""
-        self.ids = np.empty(0, np.int64)
-        """Id of each row, ascending."""
-        self.layouts = np.empty(0, np.int32)
-        """Index of each row's layout in `layout_table`, -1 for a dead row."""
         self.layout_table: list[Layout] = []
         """Every layout met, each once."""
         self.segments: dict[str, list[SegmentRef]] = {}
         """Segments of each array name, oldest first."""
         self.pages: tuple[PageRef, ...] = ()
         """Pages that hold rows, in the order of their ids."""
+        self._ids = Growing(np.empty(0, np.int64))
+        self._layouts = Growing(np.empty(0, np.int32))
         self._row_of: dict[str, int] | None = None
         self._live = 0
         self._layout_index: dict[Layout, int] = {}
         self._indexes: dict[str, ArrayIndex] = {}
-        self._table = np.empty(0, np.int32)
-        self._set = np.empty(0, np.int32)
+        self._table = Growing(np.empty(0, np.int32))
+        self._set = Growing(np.empty(0, np.int32))
         self._tables: list[AttributeTable] = []
         self._edited: set[int] = set()  # ids of paged rows that changed since
+        self._loose: list[int] = []  # ids of rows that lie in no page, ascending
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Id of each row, ascending."""
+        return self._ids.values
+
+    @property
+    def layouts(self) -> NDArray[np.int32]:
+        """Index of each row's layout in `layout_table`, -1 for a dead row."""
+        return self._layouts.values
 
     # Adding up
 
@@ -151,13 +161,13 @@ class Catalog:
             return
         first = len(self.names)
         self.names.extend(rows.names)
-        self.ids = np.concatenate([self.ids, rows.ids])
-        self.layouts = np.concatenate([self.layouts, self._intern(rows.layout_table)[rows.layouts]])
+        self._ids.append(rows.ids)
+        self._layouts.append(self._intern(rows.layout_table)[rows.layouts])
         self._live += len(rows)
         if self._row_of is not None:
             self._row_of.update(zip(rows.names, range(first, len(self.names)), strict=True))
-        self._table = np.concatenate([self._table, np.full(len(rows), len(self._tables), np.int32)])
-        self._set = np.concatenate([self._set, rows.attributes.astype(np.int32)])
+        self._table.append(np.full(len(rows), len(self._tables)))
+        self._set.append(rows.attributes)
         self._tables.append(rows.attribute_table)
 
     def _page_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -179,7 +189,7 @@ class Catalog:
             raise CorruptStoreError(f"dataset id {int(ids[np.argmax(dead)])} is deleted twice")
         layouts = self.layouts.copy()
         layouts[rows] = _DEAD
-        self.layouts = layouts
+        self._layouts = Growing(layouts)
         self._live -= len(rows)
         if self._row_of is not None:
             for row in rows.tolist():
@@ -188,16 +198,15 @@ class Catalog:
         self._edited.update(ids[self._paged(ids)].tolist())
 
     def _upsert(self, rows: RowBatch) -> None:
-        known = np.isin(rows.ids, self.ids, assume_unique=True)
+        known = self._known(rows.ids)
         if known.any():
             at = self._rows_of_ids(rows.ids[known])
             for row, name in zip(at.tolist(), np.array(rows.names, object)[known].tolist(), strict=True):
                 if self.names[row] != name or self.layouts[row] == _DEAD:
                     raise CorruptStoreError(f"dataset id {int(self.ids[row])} is not the live dataset {name!r}")
-            self.layouts, self._table, self._set = self.layouts.copy(), self._table.copy(), self._set.copy()
-            self.layouts[at] = self._intern(rows.layout_table)[rows.layouts[known]]
-            self._table[at] = len(self._tables)
-            self._set[at] = rows.attributes[known]
+            self._layouts = self._replaced(self._layouts, at, self._intern(rows.layout_table)[rows.layouts[known]])
+            self._table = self._replaced(self._table, at, len(self._tables))
+            self._set = self._replaced(self._set, at, rows.attributes[known])
             self._tables.append(rows.attribute_table)
             self._edited.update(rows.ids[known & self._paged(rows.ids)].tolist())
         new = ~known
@@ -205,6 +214,7 @@ class Catalog:
             if len(self.ids) and int(rows.ids[new][0]) <= int(self.ids[-1]):
                 raise CorruptStoreError(f"dataset id {int(rows.ids[new][0])} is below ids that are taken")
             names = rows.names if new.all() else np.array(rows.names, object)[new].tolist()
+            self._loose.extend(rows.ids[new].tolist())
             columns = (rows.ids[new], names, rows.layouts[new], rows.attributes[new])
             self._append(RowBatch(*columns, rows.layout_table, rows.attribute_table))
 
@@ -221,11 +231,25 @@ class Catalog:
 
     # Looking up
 
-    def _rows_of_ids(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    @staticmethod
+    def _replaced(column: Growing, at: NDArray[np.int64], values: NDArray[Any] | int) -> Growing:
+        """Return a copy of a column with other values at the rows `at`."""
+        copied = column.values.copy()
+        copied[at] = values
+        return Growing(copied)
+
+    def _known(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for each id whether it has a row."""
+        if not len(self.ids):
+            return np.zeros(len(ids), bool)
         rows = np.searchsorted(self.ids, ids)
-        if (rows >= len(self.ids)).any() or (self.ids[np.minimum(rows, len(self.ids) - 1)] != ids).any():
+        found: NDArray[np.bool_] = self.ids[np.minimum(rows, len(self.ids) - 1)] == ids
+        return found
+
+    def _rows_of_ids(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        if not self._known(ids).all():
             raise CorruptStoreError("a document names dataset ids that are not known")
-        return rows
+        return np.searchsorted(self.ids, ids)
 
     def __len__(self) -> int:
         """Return the number of live datasets."""
@@ -260,7 +284,7 @@ class Catalog:
 
     def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes of the dataset at `row` as encoded values."""
-        return self._tables[int(self._table[row])].encoded(int(self._set[row]))
+        return self._tables[int(self._table.values[row])].encoded(int(self._set.values[row]))
 
     def live_layouts(self) -> list[Layout]:
         """Return the layouts that live datasets have."""
@@ -300,10 +324,10 @@ class Catalog:
         Pages keep the order of the ids, so rows between two pages become a page too, however few they are; only those
         after the last page may stay outside.
         """
-        live = self.live_rows()
         if pages_are_due(len(self._edited), sum(page.rows for page in self.pages)):
+            live = self.live_rows()
             return True, [live] if len(live) else []
-        outside = live[~self._paged(self.ids[live])]
+        outside = self._rows_outside()
         before = self._page_of(self.ids[outside])
         runs = [outside[before == page] for page in np.unique(before).tolist()]
         if runs and before[-1] == len(self.pages) - 1 and not rows_go_to_page(len(runs[-1])):
@@ -315,15 +339,21 @@ class Catalog:
         if replace:
             self.pages, self._edited = (), set()
         self.pages = tuple(sorted((*self.pages, *pages), key=lambda page: page.first))
+        loose = np.array(self._loose, np.int64)
+        self._loose = loose[~self._paged(loose)].tolist()
+
+    def _rows_outside(self) -> NDArray[np.int64]:
+        """Return the live rows that lie in no page, ascending."""
+        rows = self._rows_of_ids(np.array(self._loose, np.int64))
+        alive: NDArray[np.int64] = rows[self.layouts[rows] != _DEAD]
+        return alive
 
     def checkpoint(self) -> Changes:
         """Return the sum of all that was applied: the pages, and the rows and deletions that they lack."""
-        live = self.live_rows()
         edited = np.array(sorted(self._edited), np.int64)
         edited_rows = self._rows_of_ids(edited) if len(edited) else edited
         alive = self.layouts[edited_rows] != _DEAD
-        outside = live[~self._paged(self.ids[live])]
-        inline = np.concatenate([edited_rows[alive], outside])
+        inline = np.concatenate([edited_rows[alive], self._rows_outside()])
         return Changes(
             self.version,
             self.next_id,

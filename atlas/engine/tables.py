@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from atlas.engine.growing import Growing
 from atlas.engine.threads import run_all
 from atlas.errors import CorruptStoreError
 from atlas.format.segment import BlockRows, ChunkRows, SegmentRef, decode_index
@@ -78,6 +79,8 @@ class ChunkTable:
     """Index in `sources` of each row."""
     sources: tuple[Source, ...]
     """Where blocks are read from."""
+    columns: tuple[Growing, ...] = ()
+    """What the columns of `rows` and `source` are views of where the table grew, so that it may grow on."""
 
     @classmethod
     def of(cls, parts: Sequence[tuple[Source, ChunkRows]]) -> ChunkTable:
@@ -88,12 +91,16 @@ class ChunkTable:
 
     def added(self, source: Source, rows: ChunkRows) -> ChunkTable:
         """Return the table with one more source, which is newer than all others."""
-        merged, origin = merge_rows([self.rows, rows], [self.source, np.full(len(rows), len(self.sources))])
-        return ChunkTable(merged, origin, (*self.sources, source))
-
-    def of_dataset(self, identity: int) -> slice:
-        """Return the rows of one dataset."""
-        return slice(*np.searchsorted(self.rows.dataset, [identity, identity + 1]).tolist())
+        sources, origin = (*self.sources, source), np.full(len(rows), len(self.sources))
+        if not (len(self.rows) and len(rows) and rows.dataset[0] > self.rows.dataset[-1]):
+            return ChunkTable(*merge_rows([self.rows, rows], [self.source, origin]), sources)
+        columns = self.columns
+        if not columns or len(columns[0].values) != len(self.rows):
+            columns = tuple(Growing(values) for values in (*self.rows.columns().values(), self.source))
+        for column, more in zip(columns, (*rows.columns().values(), origin), strict=True):
+            column.append(more)
+        *grown, source_of = (column.values for column in columns)
+        return ChunkTable(ChunkRows(*grown), source_of, sources, columns)
 
 
 _LARGEST = 2**63 - 1

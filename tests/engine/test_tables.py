@@ -52,15 +52,13 @@ def test_a_table_grows_as_if_made_at_once(parts):
         np.testing.assert_array_equal(getattr(grown.rows, name), values)
 
 
-def test_the_rows_of_a_dataset():
-    table = ChunkTable.of([(object(), make_rows([(1, 0), (1, 5), (4, 0)]))])
-    assert [table.of_dataset(identity) for identity in (0, 1, 2, 4, 9)] == [
-        slice(0, 0),
-        slice(0, 2),
-        slice(2, 2),
-        slice(2, 3),
-        slice(3, 3),
-    ]
+def test_tables_that_grow_from_one_table_are_apart():
+    base = ChunkTable.of([(object(), make_rows([(1, 0), (1, 5)], 0))]).added(object(), make_rows([(2, 0)], 1))
+    one = base.added(object(), make_rows([(3, 0), (4, 0)], 2))
+    two = base.added(object(), make_rows([(5, 1)], 3))
+    assert [table.rows.dataset.tolist() for table in (base, one, two)] == [[1, 1, 2], [1, 1, 2, 3, 4], [1, 1, 2, 5]]
+    assert [table.rows.generation.tolist() for table in (base, one, two)] == [[0, 0, 1], [0, 0, 1, 2, 2], [0, 0, 1, 3]]
+    assert [table.source.tolist() for table in (base, one, two)] == [[0, 0, 1], [0, 0, 1, 2, 2], [0, 0, 1, 2]]
 
 
 def test_no_segments_make_an_empty_table():
