@@ -63,14 +63,31 @@ class RowBuilder:
             self._values.append(value)
         return index
 
+    def _attribute_set(self, attributes: dict[AttributeKey, Any]) -> int:
+        keys = tuple(attributes)
+        row = (self._keyset_of.setdefault(keys, len(self._keyset_of)), *map(self._value, attributes.values()))
+        return self._set_of.setdefault(row, len(self._set_of))
+
     def add(self, identity: int, name: str, layout: Layout, attributes: dict[AttributeKey, Any]) -> None:
         """Add a dataset; ids come in ascending order. `attributes` are encoded values."""
         self._ids.append(identity)
         self._names.append(name)
         self._layouts.append(self._layout(layout))
-        keys = tuple(attributes)
-        row = (self._keyset_of.setdefault(keys, len(self._keyset_of)), *map(self._value, attributes.values()))
-        self._attributes.append(self._set_of.setdefault(row, len(self._set_of)))
+        self._attributes.append(self._attribute_set(attributes))
+
+    def add_many(
+        self,
+        ids: NDArray[np.int64],
+        names: list[str],
+        layouts: tuple[list[Layout], NDArray[np.int64]],
+        attributes: tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]],
+    ) -> None:
+        """Add datasets in columns: their layouts and attributes each as a list and the index in it of every dataset."""
+        self._ids += ids.tolist()
+        self._names += names
+        self._layouts += np.array([self._layout(layout) for layout in layouts[0]], np.int64)[layouts[1]].tolist()
+        sets = np.array([self._attribute_set(some) for some in attributes[0]], np.int64)
+        self._attributes += sets[attributes[1]].tolist()
 
     def __len__(self) -> int:
         """Return the number of datasets added."""
@@ -314,8 +331,16 @@ class Catalog:
     def rows(self, at: NDArray[np.int64]) -> RowBatch:
         """Return the datasets at the rows `at`, ascending."""
         builder = RowBuilder()
-        for row in at.tolist():
-            builder.add(int(self.ids[row]), self.names[row], self.layout(row), self.encoded_attributes(row))
+        layouts, layout_of = np.unique(self.layouts[at], return_inverse=True)
+        # Fleets share most attribute sets: each is taken apart once, not once a dataset.
+        origin = self._table.values[at].astype(np.int64) << 32 | self._set.values[at]
+        origins, set_of = np.unique(origin, return_inverse=True)
+        builder.add_many(
+            self.ids[at],
+            [self.names[row] for row in at.tolist()],
+            ([self.layout_table[index] for index in layouts.tolist()], layout_of),
+            ([self._tables[key >> 32].encoded(key & 0xFFFFFFFF) for key in origins.tolist()], set_of),
+        )
         return builder.build()
 
     def pages_to_seal(self) -> tuple[bool, list[NDArray[np.int64]]]:
