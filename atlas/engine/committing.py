@@ -45,8 +45,8 @@ class Committer:
         def write(item: tuple[str, SegmentDraft]) -> None:
             array, draft = item
             key = f"arrays/{folder_name(array)}/{unique_name()}.seg"
-            size = self._journal.storage.write(key, draft.parts())
-            written.append(SegmentRef(array, key, size, draft.footer))
+            draft.write(self._journal.storage, key)
+            written.append(SegmentRef(array, key, draft.size, draft.footer))
 
         try:
             run_all(write, list(drafts.items()))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.encoding import ChunkKeys, PendingChunk
+from atlas.engine.encoding import ChunkKeys, ChunkRun, PendingChunk
 from atlas.engine.fetching import Targets
 from atlas.engine.reading import read_boxes
-from atlas.planning.packing import ALONE
 from atlas.planning.regions import chunk_box, plan_region
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ def _gather(table: ChunkTable, targets: Targets, staging: Staging) -> None:
         part = Targets(targets.array, schema, dataset, table.rows.generation[lot], targets.name_of)
         boxes = read_boxes([table], part, plan_region(schema, *chunk_box(schema, chunk)))
         cells = boxes.reshape(len(lot), -1).view(schema.datatype.cell or object)
-        if schema.datatype.cell is not None and cells[0].nbytes < ALONE:
-            staging.put_stack(schema, ChunkKeys(dataset, part.generations, np.full(len(lot), chunk)), cells)
+        if schema.datatype.cell is not None:
+            keys = ChunkKeys(dataset, part.generations, np.full(len(lot), chunk))
+            count = np.full(len(lot), cells.shape[1])
+            staging.put_runs([ChunkRun(schema, keys, count, partial(cells.reshape, -1))], lambda: None)
         else:
             for identity, generation, own in zip(dataset.tolist(), part.generations.tolist(), cells, strict=True):
                 staging.put(identity, chunk, PendingChunk(schema, generation, own))

@@ -1,18 +1,19 @@
-"""Written arrays to whole chunks: the kernel cuts those that are filled, the others keep what is not written."""
+"""Written arrays to chunks: many whole ones in runs to encode at once, others to wait for more of their kind."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from atlas import kernels
-from atlas.engine.encoding import PendingChunk
+from atlas.engine.encoding import ChunkKeys, ChunkRun, PendingChunk
 from atlas.kernels import Geometry
 from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -20,55 +21,92 @@ if TYPE_CHECKING:
     from atlas.format.registry import ArrayEntry
     from atlas.planning.regions import Region
 
-__all__ = ["RAW_BUDGET", "cut_chunks"]
+__all__ = ["RUN", "Cut", "chunk_runs", "cut_chunks", "divide_chunks"]
 
+RUN = 4 << 20
+"""Bytes of the chunks of a run, about."""
+_AT_ONCE = 1 << 20
+"""Bytes of whole chunks from which on a write is encoded before it returns: neither copied nor kept."""
 _LOT = 16 << 20
-"""Bytes of chunks that are cut at a time."""
-RAW_BUDGET = 32 << 20
-"""Bytes of chunks that may wait before they are encoded. A single chunk of more is encoded before the write returns,
-and so need not be copied."""
+"""Bytes of partly covered chunks whose present cells are read at a time."""
+
+
+class Cut(NamedTuple):
+    """The chunks of a region, by row."""
+
+    at_once: NDArray[np.int64]
+    """To be encoded at once: whole, and of enough bytes together."""
+    whole: NDArray[np.int64]
+    """The other whole ones."""
+    part: NDArray[np.int64]
+    """Covered only in part."""
+
+
+def divide_chunks(cells: NDArray[Any], region: Region) -> Cut:
+    """Return what becomes of the chunks of `region`, which `cells` covers."""
+    none, rows = np.empty(0, np.int64), np.arange(len(region.chunk))
+    covered = np.ones(len(rows), bool)
+    if not region.whole:
+        covered = (region.geometry.extent == region.geometry.count).all(axis=1)
+    whole, part = rows[covered], rows[~covered]
+    if cells.dtype == object or int(region.cells[whole].sum()) * cells.dtype.itemsize < _AT_ONCE:
+        return Cut(none, whole, part)
+    return Cut(whole, none, part)
+
+
+def chunk_runs(
+    cells: NDArray[Any], entry: ArrayEntry, dataset: int, region: Region, rows: NDArray[np.int64]
+) -> Iterator[ChunkRun]:
+    """Yield the whole chunks `rows` of `region` in runs; they borrow from `cells`, which must stay as it is."""
+    for some in _lots(region, rows, RUN // cells.dtype.itemsize):
+        keys = ChunkKeys(np.full(len(some), dataset), np.full(len(some), entry.generation), region.chunk[some])
+        yield ChunkRun(entry.schema, keys, region.cells[some], partial(_gathered, cells, region, some))
 
 
 def cut_chunks(
-    cells: NDArray[Any], entry: ArrayEntry, region: Region, bases: dict[int, NDArray[Any]]
+    cells: NDArray[Any], entry: ArrayEntry, region: Region, cut: Cut, present: Callable[[int], NDArray[Any]]
 ) -> Iterator[tuple[int, PendingChunk]]:
-    """Yield grid position and cells of every chunk of `region`, which `cells` covers.
+    """Yield grid position and cells of the chunks of `region` that are not encoded at once; nothing is borrowed.
 
-    `bases` holds the present cells of the chunks covered only in part, by row of the region; they are written to.
+    `present` returns the cells that the chunk of a row has now, which are written to.
     """
-    if len(region.chunk) == 1 and not bases:
-        borrowed = cells.nbytes > RAW_BUDGET and cells.flags.c_contiguous
-        own = cells.reshape(-1) if borrowed else np.array(cells, order="C", subok=False).reshape(-1)
-        yield int(region.chunk[0]), PendingChunk(entry.schema, entry.generation, own)
-        return
     geometry = region.geometry
-    fixed = cells.dtype != object and cells.flags.c_contiguous
-    whole = [k for k in range(len(region.chunk)) if k not in bases]
-    for k in bases if fixed else range(len(region.chunk)):
-        extent = tuple(geometry.extent[k].tolist())
-        part = cells[box_slices(geometry.target[k].tolist(), geometry.count[k].tolist())]
-        if k in bases:
-            own = bases[k]
-            own.reshape(extent)[box_slices(geometry.first[k].tolist(), geometry.count[k].tolist())] = part
-        else:
-            own = np.array(part, order="C", subok=False).reshape(-1)
+    for some in _lots(region, cut.part, _LOT // cells.dtype.itemsize):
+        # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
+        for k, own in [(k, present(k)) for k in some.tolist()]:
+            box = box_slices(geometry.first[k].tolist(), geometry.count[k].tolist())
+            own.reshape(geometry.extent[k])[box] = cells[_source(region, k)]
+            yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)
+    for k in cut.whole.tolist():
+        own = np.array(cells[_source(region, k)], order="C", subok=False).reshape(-1)
         yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)
-    if fixed:
-        yield from _scattered(cells, entry, region, np.array(whole, np.int64))
 
 
-def _scattered(
-    cells: NDArray[Any], entry: ArrayEntry, region: Region, rows: NDArray[np.int64]
-) -> Iterator[tuple[int, PendingChunk]]:
-    sizes = region.cells[rows] * cells.dtype.itemsize
-    lots = np.flatnonzero(np.diff((np.cumsum(sizes) - 1) // _LOT)) + 1
-    for lot in np.split(rows, lots) if len(rows) else []:
-        nbytes = region.cells[lot] * cells.dtype.itemsize
-        place = np.cumsum(nbytes) - nbytes
-        buffer = np.empty(int(nbytes.sum()), np.uint8)
+def _source(region: Region, k: int) -> tuple[Any, ...]:
+    """Return the index of the chunk of row `k` in what is written, by which an array without axes stays one."""
+    return *box_slices(region.geometry.target[k].tolist(), region.geometry.count[k].tolist()), ...
+
+
+def _lots(region: Region, rows: NDArray[np.int64], cells: int) -> Iterator[NDArray[np.int64]]:
+    """Yield `rows` in lots of about so many cells."""
+    if len(rows):
+        ends = np.cumsum(region.cells[rows])
+        yield from np.split(rows, np.flatnonzero(np.diff((ends - 1) // max(cells, 1))) + 1)
+
+
+def _gathered(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the cells of whole chunks, one after the other."""
+    if len(region.chunk) == 1:
+        return np.ascontiguousarray(cells).reshape(-1)
+    nbytes = region.cells[rows] * cells.dtype.itemsize
+    place = np.cumsum(nbytes) - nbytes
+    buffer = np.empty(int(nbytes.sum()), np.uint8)
+    if cells.flags.c_contiguous:
         extent, first, count, target, box = region.geometry
-        geometry = Geometry(extent[lot], first[lot], count[lot], target[lot], box)
+        geometry = Geometry(extent[rows], first[rows], count[rows], target[rows], box)
         kernels.scatter(cells, geometry, buffer, place)
-        for chunk, begin, length in zip(region.chunk[lot].tolist(), place.tolist(), nbytes.tolist(), strict=True):
-            own = buffer[begin : begin + length].view(cells.dtype)
-            yield chunk, PendingChunk(entry.schema, entry.generation, own)
+    else:
+        for k, begin, length in zip(rows.tolist(), place.tolist(), nbytes.tolist(), strict=True):
+            own = buffer[begin : begin + length].view(cells.dtype).reshape(region.geometry.extent[k])
+            own[...] = cells[_source(region, k)]
+    return buffer.view(cells.dtype)

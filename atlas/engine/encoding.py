@@ -18,14 +18,14 @@ from atlas.format.segment import CONSTANT, BlockRows, ChunkRows
 from atlas.planning.packing import ALONE, pack_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from atlas.format.schema import ArraySchema
 
-__all__ = ["CODECS", "FILTERS", "ChunkKeys", "Compression", "PendingChunk", "encode_chunks", "encode_stack"]
+__all__ = ["CODECS", "FILTERS", "ChunkKeys", "ChunkRun", "Compression", "PendingChunk", "encode_chunks", "encode_run"]
 
 CODECS = {"none": 0, "zstd": 1, "lz4": 2}
 FILTERS = {"none": 0, "byteshuffle": 1, "bitshuffle": 2}
@@ -96,6 +96,25 @@ class ChunkKeys(NamedTuple):
     """Generations of the array."""
     chunk: NDArray[np.int64]
     """Positions in the grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRun:
+    """Whole chunks of one schema of fixed-width cells, about to be encoded one after the other."""
+
+    schema: ArraySchema
+    """Schema of their arrays."""
+    keys: ChunkKeys
+    """What they are of."""
+    count: NDArray[np.int64]
+    """Cells of each."""
+    load: Callable[[], NDArray[Any]]
+    """Returns all their cells, 1-D in C order, of the stored dtype; called once, by any thread."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of their cells."""
+        return int(self.count.sum()) * self.schema.datatype.itemsize
 
 
 def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Iterator[Encoded]:
@@ -186,10 +205,9 @@ def _encode_small(group: Sequence[tuple[Key, PendingChunk]], compression: Compre
     return _encode_values(group[0][1].schema, _keys(group), values, count, compression)
 
 
-def encode_stack(schema: ArraySchema, keys: ChunkKeys, cells: NDArray[Any], compression: Compression) -> Encoded:
-    """Return the encoding of equally long chunks, the rows of `cells`, each of less than `ALONE` bytes."""
-    count = np.full(len(cells), cells.shape[1], np.int64)
-    return _encode_values(schema, keys, cells.reshape(-1), count, compression)
+def encode_run(run: ChunkRun, compression: Compression) -> Encoded:
+    """Return the encoding of a run."""
+    return _encode_values(run.schema, run.keys, run.load(), run.count, compression)
 
 
 def _encode_values(

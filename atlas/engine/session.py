@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.engine.committing import Committer
 from atlas.engine.compaction import compact_array
-from atlas.engine.cutting import RAW_BUDGET, cut_chunks
+from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks
 from atlas.engine.incoming import as_cells
 from atlas.engine.journal import Journal, unique_name
 from atlas.engine.locks import Gate
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 _log = logging.getLogger("atlas.engine")
-_ENCODED_BUDGET = 64 << 20
+_RAW_BUDGET = 32 << 20
+"""Bytes of chunks that wait before they are encoded."""
+_ENCODED_BUDGET = 16 << 20
 """Bytes of encoded blocks held in memory before they are spilled."""
 
 
@@ -150,7 +153,7 @@ class Session(Readable):
 
     def _new_staging(self, array: str) -> Staging:
         config = self.journal.config
-        return Staging(array, config.codec, config.filter, self.journal.storage.spill_folder())
+        return Staging(array, config.codec, config.filter, self.journal.storage.spill_file)
 
     def write_array(self, dataset: str, array: str, start: Sequence[int], data: object) -> None:
         """Write `data` with its corner at `start`."""
@@ -163,11 +166,13 @@ class Session(Readable):
             region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
             if cells.size == 0:
                 return
-            bases = self._bases(array, state, entry, region)
+            cut = divide_chunks(cells, region)
+            present = partial(self._present, array, state, entry, region)
             staging = self._stage(array)
-            for chunk, pending in cut_chunks(cells, entry, region, bases):
+            for chunk, pending in cut_chunks(cells, entry, region, cut, present):
                 staging.put(state.identity, chunk, pending)
                 self._bound_memory()
+            staging.put_runs(chunk_runs(cells, entry, state.identity, region, cut.at_once), self._bound_memory)
             self.changed()
 
     def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
@@ -193,29 +198,25 @@ class Session(Readable):
                     stage_stack(staging, defined, arrays.ids[some], rows, self._bound_memory)
             self.changed()
 
-    def _bases(self, array: str, state: DatasetState, entry: ArrayEntry, region: Region) -> dict[int, NDArray[Any]]:
-        """Return the present cells of the chunks that the region takes only in part, by row of the region."""
-        if region.whole:
-            return {}
-        geometry = region.geometry
-        part = np.flatnonzero((geometry.extent != geometry.count).any(axis=1)).tolist()
-        bases = {}
+    def _present(self, array: str, state: DatasetState, entry: ArrayEntry, region: Region, k: int) -> NDArray[Any]:
+        """Return the present cells of the chunk in row `k` of the region."""
+        corner, extent = chunk_box(entry.schema, int(region.chunk[k]))
         ids, generations = np.array([state.identity]), np.array([entry.generation])
-        for k in part:
-            corner, extent = chunk_box(entry.schema, int(region.chunk[k]))
-            found = self.read_group(array, entry.schema, ids, generations, corner, extent)
-            cell = entry.schema.datatype.cell
-            bases[k] = found.reshape(-1) if cell is None else found.reshape(-1).view(cell)
-        return bases
+        found = self.read_group(array, entry.schema, ids, generations, corner, extent)
+        cell = entry.schema.datatype.cell
+        return found.reshape(-1) if cell is None else found.reshape(-1).view(cell)
 
     def _bound_memory(self) -> None:
-        if sum(staging.raw_bytes for staging in self.staging.values()) <= RAW_BUDGET:
-            return
-        for staging in self.staging.values():
-            staging.encode()
-        if sum(staging.encoded_bytes for staging in self.staging.values()) > _ENCODED_BUDGET:
+        if sum(staging.raw_bytes for staging in self.staging.values()) > _RAW_BUDGET:
             for staging in self.staging.values():
-                staging.spill()
+                staging.encode()
+        excess = sum(staging.encoded_bytes for staging in self.staging.values()) - _ENCODED_BUDGET
+        if excess > 0:
+            # The largest first, so that few files are made.
+            for staging in sorted(self.staging.values(), key=lambda staging: -staging.encoded_bytes):
+                if excess > 0:
+                    excess -= staging.encoded_bytes
+                    staging.spill()
 
     # Flushing
 

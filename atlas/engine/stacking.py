@@ -1,17 +1,18 @@
-"""One array of many datasets, handed over as one: its chunks go to the staging in columns, not one by one."""
+"""One array of many datasets, handed over as one: its chunks in runs over the datasets, not one by one."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.encoding import ChunkKeys, PendingChunk
-from atlas.planning.packing import ALONE
+from atlas.engine.cutting import RUN
+from atlas.engine.encoding import ChunkKeys, ChunkRun, PendingChunk
 from atlas.planning.regions import box_slices, plan_region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -21,32 +22,45 @@ if TYPE_CHECKING:
 
 __all__ = ["stage_stack"]
 
-_LOT = 16 << 20
-"""Bytes of chunks that are copied out of the data at a time."""
-
 
 def stage_stack(
     staging: Staging, entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], bound_memory: Callable[[], None]
 ) -> None:
     """Stage `data` (N, *shape), of the stored dtype, as the arrays `entry` of the datasets `ids`.
 
-    Nothing may have been written to these arrays before. `bound_memory` is called after each lot.
+    Nothing may have been written to these arrays before. `bound_memory` is called now and then.
     """
+    if data.dtype != object:
+        staging.put_runs(_runs(entry, ids, data), bound_memory)
+        return
+    for chunk, box in _boxes(entry):
+        for identity, cells in zip(ids.tolist(), data[(slice(None), *box)], strict=True):
+            own = np.array(cells, object, order="C").reshape(-1)
+            staging.put(identity, chunk, PendingChunk(entry.schema, entry.generation, own))
+            bound_memory()
+
+
+def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Yield the position of each chunk in the grid, and its box in the array."""
     schema = entry.schema
     region = plan_region(schema, (0,) * len(schema.shape), schema.shape)
     geometry = region.geometry
     for k, chunk in enumerate(region.chunk.tolist()):
-        box = box_slices(geometry.target[k].tolist(), geometry.count[k].tolist())
-        nbytes = int(region.cells[k]) * data.dtype.itemsize
-        step = max(1, _LOT // nbytes)
+        yield chunk, box_slices(geometry.target[k].tolist(), geometry.count[k].tolist())
+
+
+def _runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any]) -> Iterator[ChunkRun]:
+    for chunk, box in _boxes(entry):
+        count = data[(slice(0, 1), *box)].size
+        step = max(1, RUN // (count * data.dtype.itemsize))
         for begin in range(0, len(ids), step):
             some = slice(begin, begin + step)
-            # Always a copy: what is pending must not change with the caller's data.
-            cells = np.array(data[(some, *box)], order="C", subok=False).reshape(len(ids[some]), -1)
-            if data.dtype != object and nbytes < ALONE:
-                generation, position = np.full(len(cells), entry.generation), np.full(len(cells), chunk)
-                staging.put_stack(schema, ChunkKeys(ids[some], generation, position), cells)
-            else:
-                for identity, own in zip(ids[some].tolist(), cells, strict=True):
-                    staging.put(identity, chunk, PendingChunk(schema, entry.generation, own))
-            bound_memory()
+            dataset = ids[some]
+            keys = ChunkKeys(dataset, np.full(len(dataset), entry.generation), np.full(len(dataset), chunk))
+            load = partial(_flat, data, (some, *box))
+            yield ChunkRun(entry.schema, keys, np.full(len(dataset), count), load)
+
+
+def _flat(data: NDArray[Any], box: tuple[slice, ...]) -> NDArray[Any]:
+    # Encoded before the caller has its data back, so that no copy is made of what lies as it should.
+    return np.ascontiguousarray(data[box]).reshape(-1)

@@ -6,28 +6,31 @@ Not locked: the store's lock guards every call.
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.encoding import ChunkKeys, Compression, Encoded, PendingChunk, encode_chunks, encode_stack
+from atlas.engine.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_run
 from atlas.engine.spill import Spill
 from atlas.engine.tables import ChunkTable
+from atlas.engine.threads import run_all
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
 from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from atlas.format.schema import ArraySchema
+    from atlas.engine.encoding import ChunkKeys
     from atlas.planning.regions import Region
+    from atlas.storage import Storage
 
 __all__ = ["SegmentDraft", "Staging"]
 
+_LOT = 32 << 20
+"""Bytes of chunks that are encoded side by side."""
 _serials = count()
 
 
@@ -64,6 +67,12 @@ class SegmentDraft:
     footer: Footer
     """The footer."""
 
+    def write(self, storage: Storage, key: str) -> None:
+        """Store the file under `key`: without a copy where the blocks lie in a file of the storage as they should."""
+        as_spilled = self._spill.size == self.size - len(self._tail)
+        if not (as_spilled and self._spill.give(self._tail, lambda file: storage.adopt(key, file))):
+            storage.write(key, self.parts())
+
     def parts(self) -> Iterator[bytes | NDArray[np.uint8]]:
         """Yield the file in pieces."""
         yield HEADER
@@ -79,13 +88,13 @@ class SegmentDraft:
 class Staging:
     """Pending chunks of one array name over all datasets."""
 
-    def __init__(self, name: str, codec: str, forced_filter: str, folder: Path | None) -> None:
+    def __init__(self, name: str, codec: str, forced_filter: str, open_file: Callable[[], IO[bytes]]) -> None:
         self._name = name
         self._compression = Compression(codec, forced_filter)
         self._raw: dict[int, dict[int, PendingChunk]] = {}
         self.raw_bytes = 0
         """Bytes of chunks that are not encoded yet, about."""
-        self._spill = Spill(folder)
+        self._spill = Spill(open_file, HEADER)
         self._blocks: list[BlockRows] = []
         self._block_count = 0
         self._heads: list[NDArray[np.int64]] = []
@@ -129,9 +138,22 @@ class Staging:
             self._add(encoded)
         self._raw, self.raw_bytes = {}, 0
 
-    def put_stack(self, schema: ArraySchema, keys: ChunkKeys, cells: NDArray[Any]) -> None:
-        """Keep equally long chunks of less than `ALONE` bytes, the rows of `cells`, none written before."""
-        self._add(encode_stack(schema, keys, cells, self._compression))
+    def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
+        """Encode chunks, in place of what was written of them before; `bound_memory` is called now and then."""
+        for lot in _lots(runs):
+            for encoded in run_all(lambda run: encode_run(run, self._compression), lot):
+                self._add(encoded)
+            for run in lot:
+                self._forget_raw(run.keys)
+            bound_memory()
+
+    def _forget_raw(self, keys: ChunkKeys) -> None:
+        if not self._raw:
+            return
+        for dataset, chunk in zip(keys.dataset.tolist(), keys.chunk.tolist(), strict=True):
+            pending = self._raw.get(dataset, {}).pop(chunk, None)
+            if pending is not None:
+                self.raw_bytes -= _weight(pending)
 
     def _add(self, encoded: Encoded) -> None:
         begin = self._spill.append(encoded.stored)
@@ -199,6 +221,20 @@ class Staging:
             alive = np.isin(heads, rows.block)[owner]
             block = np.where(rows.block >= 0, (np.cumsum(alive) - 1)[rows.block], rows.block)
         return SegmentDraft(self._spill, blocks.take(alive), ChunkRows(**(rows.columns() | {"block": block})))
+
+
+def _lots(runs: Iterable[ChunkRun]) -> Iterator[list[ChunkRun]]:
+    """Yield runs to be encoded side by side, of bounded bytes; the first alone, as it decides on the filter."""
+    lot: list[ChunkRun] = []
+    most = size = 0
+    for run in runs:
+        lot.append(run)
+        size += run.nbytes
+        if size >= most:
+            yield lot
+            lot, most, size = [], _LOT, 0
+    if lot:
+        yield lot
 
 
 def _weight(pending: PendingChunk) -> int:

@@ -7,16 +7,17 @@ No knowledge of what the bytes mean; nothing above this floor is imported.
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from atlas.errors import InvalidTypeError
+from atlas.storage.keys import TEMPORARY_PREFIX, check_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -50,6 +51,10 @@ class Storage(ABC):
     object that is read is missing, `StorageError` where the storage itself fails (disk full, no permission, network).
     After a `StorageError` from `create`, `replace` or `write` the object is there in full or not at all, and the
     same call may be made again; a `create` that was carried out although its answer was lost then meets itself.
+
+    `create` and `replace` are barriers: what they store outlives a power cut once they have returned, and never without
+    all that was written through the same storage before. What `write` and `adopt` store need not last until then, so
+    that many objects are waited for at once.
     """
 
     @property
@@ -93,12 +98,15 @@ class Storage(ABC):
         """Store `data` unless the key is there already, in one step that only one of many callers can win.
 
         Returns False, with nothing changed, where the key is there. Either way the object that is there when this
-        returns outlives a power cut.
+        returns outlives a power cut. Raises `StorageError` where an object written before cannot be made to last.
         """
 
     @abstractmethod
     def replace(self, key: str, data: bytes) -> None:
-        """Store `data` in place of what may be there: readers meet the old bytes or the new, never a mixture."""
+        """Store `data` in place of what may be there: readers meet the old bytes or the new, never a mixture.
+
+        A power cut leaves the old bytes or the new as well.
+        """
 
     @abstractmethod
     def write(self, key: str, parts: Iterable[Part]) -> int:
@@ -124,9 +132,18 @@ class Storage(ABC):
         """Return the sorted names of unfinished files whose writers are gone, for `delete`."""
         return []
 
-    def spill_folder(self) -> Path | None:
-        """Return the folder for temporary files that must lie beside the data; None is the system's own."""
-        return None
+    def spill_file(self) -> IO[bytes]:
+        """Return a new file without a name for data that waits, which goes when it is closed; errors are `OSError`."""
+        return tempfile.TemporaryFile(prefix=TEMPORARY_PREFIX, buffering=0)
+
+    def adopt(self, key: str, file: IO[bytes]) -> bool:  # noqa: ARG002 - for storages of files
+        """Make a file from `spill_file` the new object `key` without copying it, where that can be done.
+
+        Returns False where it cannot, with nothing changed: `write` its bytes then. Nobody may write to the file
+        afterwards.
+        """
+        check_key(key)
+        return False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe}>"

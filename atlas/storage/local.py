@@ -1,7 +1,8 @@
 """Objects as files in a folder, written so that a power cut at any moment leaves each whole or absent.
 
-A file is written under a temporary name in its folder, synchronised, linked or renamed into place, and the folder
-synchronised. Symbolic links inside the folder are never followed, so a store from elsewhere cannot lead out of it.
+A file is written under a temporary name in its folder and linked or renamed into place. `create` and `replace`
+synchronise before that step all that was written since the last of them, and the folder after it. Symbolic links inside
+the folder are never followed, so a store from elsewhere cannot lead out of it.
 """
 
 # ruff: noqa: D102 - what each method does is said in `Storage`
@@ -12,16 +13,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from atlas.errors import AtlasError, StorageError
 from atlas.storage.base import Keys, Part, Storage
 from atlas.storage.descriptors import DescriptorCache, read_at
 from atlas.storage.durable import gather, is_abandoned, make_folder, open_temporary, sync_file, sync_folder, write_all
-from atlas.storage.keys import check_folder, check_key, is_key, is_temporary
+from atlas.storage.keys import TEMPORARY_PREFIX, check_folder, check_key, is_key, is_temporary
 from atlas.storage.ranges import Integers, Octets, check_range, check_ranges, join_adjacent, short_read
+from atlas.storage.settling import Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,6 +47,7 @@ class LocalStorage(Storage):
         self._durable = durable
         self._limit = descriptors
         self._open = DescriptorCache(self._open_file, descriptors)
+        self._unsettled = Unsettled()
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self._root, self._durable, self._limit)
@@ -112,8 +116,15 @@ class LocalStorage(Storage):
         """Return the temporaries of writers that were killed; those of living writers, in any process, are left out."""
         return sorted(key for key in self._walk("") if is_temporary(key) and is_abandoned(self._place(key)))
 
-    def spill_folder(self) -> Path | None:
-        return self.path if self.path.is_dir() else None
+    def spill_file(self) -> IO[bytes]:
+        if not os.path.isdir(self._root):
+            return super().spill_file()
+        try:
+            # Without O_EXCL, so that it may be given a name.
+            descriptor = os.open(self._root, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+        except (AttributeError, OSError):  # not every system and file system has files without names
+            return tempfile.TemporaryFile(dir=self._root, prefix=TEMPORARY_PREFIX, buffering=0)
+        return os.fdopen(descriptor, "w+b", buffering=0)
 
     # -- writing
 
@@ -125,7 +136,8 @@ class LocalStorage(Storage):
             # Whoever made it may have failed just before this step, and be the caller who now tries again.
             self._sync(folder)
             return False
-        with self._temporary(path, folder, (data,)) as (temporary, _):
+        with self._temporary(path, folder, (data,)) as (temporary, descriptor, _):
+            self._settle(descriptor)
             try:
                 os.link(temporary, path, follow_symlinks=False)
             except FileExistsError:
@@ -136,17 +148,39 @@ class LocalStorage(Storage):
         return made
 
     def replace(self, key: str, data: bytes) -> None:
-        self.write(key, (data,))
+        path = self._place(check_key(key))
+        with _storage_errors(path):
+            folder = self._folder_of(key, make=True)
+        with self._temporary(path, folder, (data,)) as (temporary, descriptor, _):
+            self._settle(descriptor)
+            os.replace(temporary, path)
+        self._open.forget(key)
+        self._sync(folder)
 
     def write(self, key: str, parts: Iterable[Part]) -> int:
         path = self._place(check_key(key))
         with _storage_errors(path):
             folder = self._folder_of(key, make=True)
-        with self._temporary(path, folder, parts) as (temporary, total):
+        with (
+            self._temporary(path, folder, parts) as (temporary, descriptor, total),
+            self._unsettled_file(path, descriptor),
+        ):
             os.replace(temporary, path)
         self._open.forget(key)
-        self._sync(folder)
         return total
+
+    def adopt(self, key: str, file: IO[bytes]) -> bool:
+        path = self._place(check_key(key))
+        descriptor = file.fileno()
+        with _storage_errors(path):
+            self._folder_of(key, make=True)
+            try:
+                with self._unsettled_file(path, descriptor):
+                    # The descriptor given for a folder is not used, but asks for the call that follows links.
+                    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+            except (OSError, NotImplementedError):  # of another file system, or one that knows no such step
+                return False
+        return True
 
     def delete(self, keys: Iterable[str]) -> None:
         folders: dict[str, None] = {}
@@ -155,6 +189,7 @@ class LocalStorage(Storage):
                 check_key(key)
             path = self._place(key)
             self._open.forget(key)
+            self._unsettled.forget(path)
             with _storage_errors(path), suppress(FileNotFoundError, NotADirectoryError):
                 folder = self._folder_of(key, make=False)
                 os.unlink(path)
@@ -179,10 +214,13 @@ class LocalStorage(Storage):
             except FileNotFoundError:
                 if not make:
                     raise
-                make_folder(folder, durable=self._durable)
+                make_folder(folder, durable=False)
                 mode = os.lstat(folder).st_mode
             if stat.S_ISLNK(mode):
                 raise StorageError(errno.ELOOP, "symbolic links inside a store are not followed", folder)
+            if make and self._durable:
+                # Also where it was there: whoever made it may not have waited for its name.
+                self._unsettled.add_folder(folder)
         return folder
 
     def _is_there(self, path: str) -> bool:
@@ -209,8 +247,10 @@ class LocalStorage(Storage):
         raise StorageError(errno.EINVAL, "not a regular file", path)
 
     @contextmanager
-    def _temporary(self, path: str, folder: str, parts: Iterable[Part]) -> Iterator[tuple[str, int]]:
-        """Lend the name and the size of a synchronised temporary file; no such name is left afterwards.
+    def _temporary(self, path: str, folder: str, parts: Iterable[Part]) -> Iterator[tuple[str, int | None, int]]:
+        """Lend name, descriptor and size of a temporary file; neither name nor descriptor is left afterwards.
+
+        The descriptor is None where the file is synchronised and closed already.
 
         Failures of the file become `StorageError` and name `path`; those of `parts` come through as they are.
         """
@@ -223,18 +263,36 @@ class LocalStorage(Storage):
                     write_all(descriptor, view)
                 total += len(view)
             with _storage_errors(path):
-                if self._durable:
-                    sync_file(descriptor)
                 if os.name == "nt":
                     # There an open file cannot be renamed; elsewhere it stays open, for its lock says "in use".
+                    if self._durable:
+                        sync_file(descriptor)
                     os.close(descriptor)
                     descriptor = -1
-                yield temporary, total
+                yield temporary, None if descriptor < 0 else descriptor, total
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
             if descriptor >= 0:
                 os.close(descriptor)
+
+    @contextmanager
+    def _unsettled_file(self, path: str, descriptor: int | None) -> Iterator[None]:
+        """Note that the file of `descriptor` gets its name within the block and is to be waited for."""
+        kept = os.dup(descriptor) if self._durable and descriptor is not None else None
+        try:
+            yield
+        except BaseException:
+            if kept is not None:
+                os.close(kept)
+            raise
+        if kept is not None:
+            self._unsettled.add_file(path, kept)
+
+    def _settle(self, descriptor: int | None) -> None:
+        """Wait for all that was written, and for the file that is about to get its name."""
+        if self._durable:
+            self._unsettled.settle(*([] if descriptor is None else [descriptor]))
 
     def _sync(self, folder: str) -> None:
         if self._durable:

@@ -6,23 +6,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.engine import cutting
-from atlas.engine.cutting import cut_chunks
+from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks
 from atlas.format.registry import ArrayEntry
 from atlas.format.schema import make_schema
 from atlas.planning.regions import plan_region
 
 
 def cut(cells, schema, start):
+    """Return the cells of each chunk by its position, and which of them are encoded at once."""
     region = plan_region(schema, start, cells.shape)
-    geometry = region.geometry
-    part = np.flatnonzero((geometry.extent != geometry.count).any(axis=1)).tolist()
     fill = "" if cells.dtype == object else 99
-    bases = {k: np.full(int(region.cells[k]), fill, cells.dtype) for k in part}
-    return dict(cut_chunks(cells, ArrayEntry("t", schema, 4), region, bases))
+    entry = ArrayEntry("t", schema, 4)
+    parts = divide_chunks(cells, region)
+
+    def present(k):
+        assert k in parts.part
+        return np.full(int(region.cells[k]), fill, cells.dtype)
+
+    found = {}
+    for chunk, pending in cut_chunks(cells, entry, region, parts, present):
+        assert (pending.schema, pending.generation) == (schema, 4)
+        assert not np.shares_memory(pending.cells, cells)
+        found[chunk] = pending.cells
+    at_once = []
+    for run in chunk_runs(cells, entry, 7, region, parts.at_once):
+        loaded = run.load()
+        assert run.nbytes == loaded.nbytes
+        assert set(run.keys.dataset) == {7}
+        assert set(run.keys.generation) == {4}
+        at_once += run.keys.chunk.tolist()
+        found |= zip(run.keys.chunk.tolist(), np.split(loaded, np.cumsum(run.count)[:-1]), strict=True)
+    return found, at_once
 
 
-@given(st.data(), st.sampled_from(["int8", "int16", "float64", "string"]), st.sampled_from(["C", "F", "reversed"]))
-def test_chunks_hold_what_was_written_and_what_was_there(data, dtype, order):
+@given(
+    st.data(),
+    st.sampled_from(["int8", "int16", "float64", "string"]),
+    st.sampled_from(["C", "F", "reversed"]),
+    st.sampled_from([0, 20, 10**9]),
+)
+def test_chunks_hold_what_was_written_and_what_was_there(data, dtype, order, threshold):
     axes = data.draw(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 9)), max_size=3))
     shape, chunks = [n for n, _ in axes], [c for _, c in axes]
     schema = make_schema(dtype, ["d"] * len(shape), shape, chunks)
@@ -36,39 +59,51 @@ def test_chunks_hold_what_was_written_and_what_was_there(data, dtype, order):
         cells = cells[::-1]
     expected = np.full(shape, "" if dtype == "string" else 99, kind)
     expected[tuple(slice(s, s + n) for s, n in zip(start, count, strict=True))] = cells if cells.ndim else cells[()]
-    found = cut(cells, schema, start)
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(cutting, "_AT_ONCE", threshold)
+        patches.setattr(cutting, "RUN", 50)
+        patches.setattr(cutting, "_LOT", 50)
+        found, at_once = cut(cells, schema, start)
+    if dtype == "string" or threshold > cells.nbytes:
+        assert at_once == []
     whole = plan_region(schema, (0,) * len(shape), tuple(shape))
     for k, chunk in enumerate(whole.chunk.tolist()):
         if chunk in found:
-            pending = found.pop(chunk)
+            own = found.pop(chunk)
             place = tuple(
                 slice(t, t + n) for t, n in zip(whole.geometry.target[k], whole.geometry.count[k], strict=True)
             )
-            assert pending.cells.tolist() == expected[(*place, ...)].ravel().tolist()
-            assert (pending.schema, pending.generation, pending.cells.dtype) == (schema, 4, np.dtype(kind))
+            assert own.tolist() == expected[(*place, ...)].ravel().tolist()
+            assert own.dtype == np.dtype(kind)
     assert found == {}
 
 
-def test_chunks_do_not_share_memory_with_what_was_written():
-    schema = make_schema("int32", ["x", "y"], [4, 6], [2, 3])
-    cells = np.arange(24, dtype="i4").reshape(4, 6)
-    whole = make_schema("int32", ["x", "y"], [4, 6])
-    for found in (cut(cells, schema, (0, 0)), cut(cells, whole, (0, 0))):
-        assert not any(np.shares_memory(pending.cells, cells) for pending in found.values())
+def test_what_is_encoded_at_once_is_borrowed_where_it_lies_as_it_should():
+    cells = np.arange(500_000, dtype="i4")
+    region = plan_region(schema := make_schema("int32", ["x"], [500_000]), (0,), cells.shape)
+    entry = ArrayEntry("t", schema, 0)
+    (run,) = chunk_runs(cells, entry, 0, region, divide_chunks(cells, region).at_once)
+    assert np.shares_memory(run.load(), cells)
+    (run,) = chunk_runs(cells[::-1], entry, 0, region, divide_chunks(cells, region).at_once)
+    assert (run.load() == cells[::-1]).all()
 
 
-def test_a_single_huge_chunk_is_borrowed(monkeypatch):
-    monkeypatch.setattr(cutting, "RAW_BUDGET", 100)
-    cells = np.arange(30, dtype="i4")
-    (pending,) = cut(cells, make_schema("int32", ["x"], [30]), (0,)).values()
-    assert np.shares_memory(pending.cells, cells)
-    (pending,) = cut(cells[::-1], make_schema("int32", ["x"], [30]), (0,)).values()
-    assert pending.cells.tolist() == list(range(29, -1, -1))
+def test_present_cells_are_read_in_lots(monkeypatch):
+    monkeypatch.setattr(cutting, "_LOT", 160)
+    schema = make_schema("int64", ["x", "y"], [100, 10], [1, 10])
+    region = plan_region(schema, (0, 0), (100, 5))
+    cells = np.zeros((100, 5), "i8")
+    read = []
 
+    def present(k):
+        read.append(k)
+        return np.zeros(10, "i8")
 
-@pytest.mark.parametrize("lot", [1, 50, 10**9])
-def test_lots_change_nothing(lot, monkeypatch):
-    monkeypatch.setattr(cutting, "_LOT", lot)
-    cells = np.arange(100, dtype="i4")
-    found = cut(cells, make_schema("int32", ["x"], [100], [7]), (0,))
-    assert np.concatenate([found[at].cells for at in range(15)]).tolist() == cells.tolist()
+    waiting = [
+        len(read) - at
+        for at, _ in enumerate(
+            cut_chunks(cells, ArrayEntry("t", schema, 0), region, divide_chunks(cells, region), present)
+        )
+    ]
+    assert len(waiting) == 100
+    assert max(waiting) == 2

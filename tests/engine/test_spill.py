@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
+import threading
 
 import numpy as np
 import pytest
@@ -8,6 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.engine.spill import Spill
+
+
+def opener(folder):
+    return lambda: tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 def octets(text):
@@ -23,7 +30,7 @@ def read(spill, offset, length):
 
 @given(st.lists(st.binary(min_size=0, max_size=50) | st.none(), max_size=12), st.data())
 def test_every_range_comes_back_wherever_it_lies(steps, data):
-    spill = Spill(None)
+    spill = Spill(opener(None))
     whole = b""
     for step in steps:
         if step is None:
@@ -45,7 +52,7 @@ def test_every_range_comes_back_wherever_it_lies(steps, data):
 
 
 def test_several_ranges_at_once():
-    spill = Spill(None)
+    spill = Spill(opener(None))
     spill.append(octets(b"abcdef"))
     spill.to_disk()
     spill.append(octets(b"ghij"))
@@ -56,47 +63,42 @@ def test_several_ranges_at_once():
 
 
 def test_the_file_has_no_name(tmp_path):
-    spill = Spill(tmp_path)
+    spill = Spill(opener(tmp_path))
     spill.append(octets(b"abc"))
     spill.to_disk()
-    assert list(tmp_path.iterdir()) == []
     assert read(spill, 0, 3) == b"abc"
+    assert list(tmp_path.iterdir()) == []
     spill.close()
 
 
 def test_a_full_disk_loses_nothing(tmp_path, caplog, monkeypatch):
-    spill = Spill(tmp_path)
+    spill = Spill(opener(tmp_path))
     spill.append(octets(b"abc"))
     spill.to_disk()
     spill.append(octets(b"def"))
 
-    class Full:
-        def __init__(self, file):
-            self.file = file
+    original = os.pwrite
 
-        def write(self, data):
-            self.file.write(data[:1])
-            raise OSError(28, "No space left on device")
+    def fill(descriptor, view, offset):
+        original(descriptor, view[:1], offset)
+        raise OSError(28, "No space left on device")
 
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-    file = spill._file
-    spill._file = Full(file)
-    with caplog.at_level(logging.WARNING, "atlas"):
+    with monkeypatch.context() as patches, caplog.at_level(logging.WARNING, "atlas"):
+        patches.setattr(os, "pwrite", fill)
         spill.to_disk()
-    assert "cannot spill" in caplog.text
-    assert spill.in_memory == 3
-    assert read(spill, 0, 6) == b"abcdef"
-    spill._file = file
+        spill.append(octets(b"ghi"))
+        assert read(spill, 0, 9) == b"abcdefghi"
+        assert "cannot spill" in caplog.text
+        assert spill.in_memory == 6
+        assert spill.give(b"tail", lambda file: True) is False
     spill.to_disk()
     assert spill.in_memory == 0
-    assert read(spill, 0, 6) == b"abcdef"
+    assert read(spill, 0, 9) == b"abcdefghi"
     spill.close()
 
 
 def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path, caplog):
-    spill = Spill(tmp_path / "missing")
+    spill = Spill(opener(tmp_path / "missing"))
     spill.append(octets(b"abc"))
     with caplog.at_level(logging.WARNING, "atlas"):
         spill.to_disk()
@@ -105,10 +107,79 @@ def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path, caplog):
 
 
 def test_a_file_cut_short_is_an_error_and_no_endless_loop(tmp_path):
-    spill = Spill(tmp_path)
+    spill = Spill(opener(tmp_path))
     spill.append(octets(b"abc"))
     spill.to_disk()
+    assert read(spill, 0, 3) == b"abc"
     spill._file.truncate(1)
     with pytest.raises(OSError, match="cut short"):
         read(spill, 0, 3)
+    spill.close()
+
+
+def content(file):
+    return os.pread(file.fileno(), 100, 0)
+
+
+def test_the_file_given_away_is_whole_and_not_written_to_again(tmp_path):
+    spill = Spill(opener(tmp_path), b"head")
+    assert spill.append(octets(b"abc")) == 4
+    taken = []
+
+    def take(file):
+        taken.append(os.dup(file.fileno()))
+        return True
+
+    assert spill.give(b"tail", take) is False  # all of it is in memory still
+    spill.to_disk()
+    spill.append(octets(b"def"))
+    assert spill.give(b"tail", take)
+    (given,) = taken
+    assert os.pread(given, 100, 0) == b"headabcdeftail"
+    assert spill.give(b"tail", take) is False
+    spill.append(octets(b"ghi"))
+    spill.to_disk()
+    assert read(spill, 4, 9) == b"abcdefghi"
+    assert os.pread(given, 100, 0) == b"headabcdeftail"
+    assert spill.give(b"end", take)
+    assert os.pread(taken[1], 100, 0) == b"headabcdefghiend"
+    spill.close()
+    for descriptor in taken:
+        os.close(descriptor)
+
+
+def test_a_file_that_nobody_takes_is_written_on(tmp_path):
+    spill = Spill(opener(tmp_path), b"head")
+    spill.append(octets(b"abc"))
+    spill.to_disk()
+    seen = []
+    assert spill.give(b"a long tail", lambda file: seen.append(content(file))) is None
+    spill.append(octets(b"def"))
+    spill.to_disk()
+    assert spill.give(b"tail", lambda file: seen.append(content(file)) or True)
+    assert seen == [b"headabca long tail", b"headabcdeftail"]
+    spill.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_what_was_being_spilled(tmp_path, monkeypatch):
+    began, go = threading.Event(), threading.Event()
+    original = os.pwrite
+
+    def slow(descriptor, view, offset):
+        began.set()
+        go.wait()
+        return original(descriptor, view, offset)
+
+    spill = Spill(opener(tmp_path))
+    monkeypatch.setattr(os, "pwrite", slow)
+    spill.append(octets(b"abc"))
+    spill.to_disk()
+    began.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(read(spill, 0, 3) != b"abc")
+    assert os.waitpid(child, 0)[1] == 0
+    go.set()
+    assert read(spill, 0, 3) == b"abc"
     spill.close()

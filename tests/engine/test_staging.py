@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from tempfile import TemporaryFile
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def read_draft(draft, schema, ids):
 )
 @given(data=st.data())
 def test_what_is_pending_reads_alike_at_every_stage(schema, codec, kind, data):
-    with contextlib.closing(Staging("t", codec, kind, None)) as staging:
+    with contextlib.closing(Staging("t", codec, kind, TemporaryFile)) as staging:
         write_and_read(staging, schema, data)
 
 
@@ -98,7 +99,7 @@ def write_and_read(staging, schema, data):
 
 
 def test_a_replaced_chunk_counts_once():
-    staging = Staging("t", "zstd", "auto", None)
+    staging = Staging("t", "zstd", "auto", TemporaryFile)
     for value in range(5):
         staging.put(0, 0, PendingChunk(SCHEMA, 0, cells_of(SCHEMA, 0, value)))
     assert staging.raw_bytes == 16
@@ -111,7 +112,7 @@ def test_a_replaced_chunk_counts_once():
 def test_blocks_of_replaced_and_dropped_chunks_are_not_written():
     schema = make_schema("float64", ["x"], [40_000])
     rng = np.random.default_rng(1)
-    staging = Staging("t", "none", "none", None)
+    staging = Staging("t", "none", "none", TemporaryFile)
     for _ in range(3):
         cells = rng.random(40_000)
         staging.put(0, 0, PendingChunk(schema, 0, cells))
@@ -132,7 +133,7 @@ def test_blocks_of_replaced_and_dropped_chunks_are_not_written():
 
 def test_the_blocks_of_a_cut_chunk_live_and_die_together():
     schema = make_schema("int64", ["x"], [200_000])
-    staging = Staging("t", "zstd", "none", None)
+    staging = Staging("t", "zstd", "none", TemporaryFile)
     rng = np.random.default_rng(1)
     old, new = rng.integers(0, 9, (2, 200_000))
     other = rng.integers(0, 9, 200_000)
@@ -153,7 +154,7 @@ def test_the_blocks_of_a_cut_chunk_live_and_die_together():
 
 
 def test_only_constants_make_a_segment_without_blocks():
-    staging = Staging("t", "zstd", "auto", None)
+    staging = Staging("t", "zstd", "auto", TemporaryFile)
     staging.put(3, 1, PendingChunk(SCHEMA, 0, np.full(4, 9, "i4")))
     draft = staging.draft()
     assert len(draft.blocks) == 0

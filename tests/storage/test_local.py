@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +62,21 @@ def storage(tmp_path):
     return LocalStorage(tmp_path / "store")
 
 
+def path_of(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
+def between(calls, first, last):
+    """Return the steps after the last `first` and before `last`."""
+    stop = calls.index(last)
+    begin = max(at for at, step in enumerate(calls[:stop]) if step == first) + 1
+    return calls[begin:stop]
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Record, by path, each step that makes a file last."""
     seen: list[tuple[str, ...]] = []
-
-    def path_of(descriptor: int) -> str:
-        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
     def record(name, describe):
         original = getattr(os, name)
@@ -80,7 +89,7 @@ def calls(monkeypatch):
 
     def short(path):
         name = Path(path).name
-        return "temporary" if name.startswith(".tmp-") else name
+        return "temporary" if name.startswith(".tmp-") else "nameless" if name.startswith("#") else name
 
     record("mkdir", lambda path, *_: (short(path),))
     record("write", lambda descriptor, _: (short(path_of(descriptor)),))
@@ -102,21 +111,72 @@ class TestOrder:
             ("mkdir", "store"),
             ("fsync", storage.path.parent.name),
             ("mkdir", "a"),
-            ("fsync", "store"),
             ("mkdir", "b"),
-            ("fsync", "a"),
             ("write", "temporary"),
-            ("fsync", "temporary"),
+            *between(calls, ("write", "temporary"), ("link", "temporary", "x")),
             ("link", "temporary", "x"),
             ("unlink", "temporary"),
             ("fsync", "b"),
         ]
+        waits = between(calls, ("write", "temporary"), ("link", "temporary", "x"))
+        assert sorted(waits) == [("fsync", "a"), ("fsync", "store"), ("fsync", "temporary")]
 
-    @pytest.mark.parametrize("call", [lambda s: s.replace("a/x", b"new"), lambda s: s.write("a/x", [b"n", b"ew"])])
-    def test_write_and_replace_rename_what_is_synchronised(self, storage, calls, call):
+    @pytest.mark.parametrize("barrier", ["create", "replace"])
+    def test_all_that_was_written_lasts_before_a_barrier_gives_its_name(self, storage, calls, barrier):
         storage.create("a/x", b"old")
         calls.clear()
-        call(storage)
+        storage.write("b/y", [b"n", b"ew"])
+        with storage.spill_file() as file:
+            file.write(b"spilled")
+            storage.adopt("b/z", file)
+        assert "fsync" not in {step[0] for step in calls}
+        getattr(storage, barrier)("c", b"1")
+        step = next(step for step in calls if step[0] in {"link", "replace"} and step[-1] == "c")
+        waits = between(calls, ("write", "temporary"), step)
+        assert {("fsync", name) for name in ("y", "nameless", "b", "store", "temporary")} <= set(waits)
+        assert calls[-1] == ("fsync", "store")
+        calls.clear()
+        getattr(storage, barrier)("d", b"1")
+        assert sum(step[0] == "fsync" for step in calls) == 2
+
+    def test_what_was_deleted_is_not_waited_for(self, storage, calls):
+        storage.write("b/y", [b"new"])
+        storage.delete(["b/y"])
+        calls.clear()
+        storage.create("c", b"1")
+        assert ("fsync", "y") not in calls
+
+    def test_a_write_that_was_lost_stops_every_barrier_until_it_is_deleted(self, storage, monkeypatch):
+        storage.write("a/x", [b"abc"])
+        original = os.fsync
+
+        def fail_for_x(descriptor):
+            if path_of(descriptor).endswith("x"):
+                raise OSError(errno.EIO, "Input/output error")
+            original(descriptor)
+
+        with monkeypatch.context() as patches:
+            patches.setattr(os, "fsync", fail_for_x)
+            with pytest.raises(StorageError) as caught:
+                storage.create("c", b"1")
+            assert caught.value.filename == str(storage.path / "c")
+        with pytest.raises(StorageError):
+            storage.replace("c", b"1")
+        assert storage.list() == ["a/x"]
+        storage.delete(["a/x"])
+        assert storage.create("c", b"1")
+
+    def test_more_files_than_may_be_open_are_waited_for_in_between(self, storage, calls):
+        for at in range(200):
+            storage.write(f"a/{at}", [b"x"])
+        assert len(list(Path("/proc/self/fd").iterdir())) < 150
+        storage.create("c", b"1")
+        assert {("fsync", str(at)) for at in range(200)} <= set(calls)
+
+    def test_replace_renames_what_is_synchronised(self, storage, calls):
+        storage.create("a/x", b"old")
+        calls.clear()
+        storage.replace("a/x", b"new")
         assert [step for step in calls if step[0] != "unlink"] == [
             ("write", "temporary"),
             ("fsync", "temporary"),
@@ -228,12 +288,10 @@ class TestPath:
 
     def test_nothing_is_made_before_the_first_write(self, storage):
         assert storage.list() == []
-        assert storage.spill_folder() is None
+        storage.spill_file().close()
         with pytest.raises(FileNotFoundError):
             storage.read("x")
         assert not storage.path.exists()
-        storage.make_root()
-        assert storage.spill_folder() == storage.path
 
     def test_files_have_the_usual_permissions(self, storage):
         mask = os.umask(0o027)
@@ -253,3 +311,51 @@ def test_a_place_where_no_folder_can_be_made_is_one_error(tmp_path, monkeypatch)
         LocalStorage(tmp_path / "s").create("atlas.json", b"")
     assert caught.value.errno == errno.ENOENT
     assert "\n" not in str(caught.value)
+
+
+class TestAdoption:
+    def test_a_file_without_a_name_gets_one(self, storage):
+        storage.make_root()
+        with storage.spill_file() as file:
+            file.write(b"abc")
+            assert files(storage.path) == []
+            assert storage.adopt("a/x", file)
+        assert files(storage.path) == ["a/x"]
+        assert storage.read("a/x") == b"abc"
+        assert storage.create("done", b"")
+
+    def test_it_has_the_usual_permissions(self, storage):
+        storage.make_root()
+        mask = os.umask(0o027)
+        try:
+            with storage.spill_file() as file:
+                assert storage.adopt("x", file)
+        finally:
+            os.umask(mask)
+        assert (storage.path / "x").stat().st_mode & 0o777 == 0o640
+
+    def test_a_file_from_elsewhere_is_left_to_be_copied(self, storage):
+        with storage.spill_file() as file:  # of the system's folder, as the store has none yet
+            file.write(b"abc")
+            assert storage.adopt("a/x", file) is False
+        assert storage.list() == []
+
+    @pytest.mark.parametrize("missing", ["O_TMPFILE", "open"])
+    def test_systems_without_nameless_files_copy(self, storage, monkeypatch, missing):
+        storage.make_root()
+        if missing == "O_TMPFILE":
+            monkeypatch.delattr(os, missing)
+            monkeypatch.setattr(tempfile, "_O_TMPFILE_WORKS", False, raising=False)
+        else:
+            original = os.open
+
+            def refuse(path, flags, *arguments, **options):
+                if flags & os.O_TMPFILE == os.O_TMPFILE:
+                    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+                return original(path, flags, *arguments, **options)
+
+            monkeypatch.setattr(os, "open", refuse)
+        with storage.spill_file() as file:
+            file.write(b"abc")
+            assert storage.adopt("a/x", file) is False
+        assert files(storage.path) == []
