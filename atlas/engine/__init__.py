@@ -6,7 +6,7 @@
 - `journal`     documents on storage: commits, checkpoint, pages; `committing` makes a version
 - `incoming`, `cutting`, `encoding`, `staging`, `spill`   the way of written data to blocks
 - `across`, `tables`, `fetching`, `reading`, `text`, `statistics`   the way of blocks to results
-- `lone`, `cache`                                        small arrays read one at a time
+- `lone`, `repeats`, `cache`                             arrays read one at a time, and again
 - `compaction`  live data of many segments into one
 - `threads`     the library's own threads; `locks` locks that survive a fork
 """

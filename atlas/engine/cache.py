@@ -1,4 +1,4 @@
-"""Decoded blocks kept within a budget of bytes, so that reading datasets one by one decodes a shared block once."""
+"""Decoded blocks and chunks kept within a budget of bytes, so that reading datasets one by one decodes each once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from atlas.engine.fetching import load_blocks
 from atlas.engine.locks import renew_in_children
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
     from atlas.engine.tables import Source
@@ -23,12 +25,12 @@ BUDGET = 32 << 20
 
 
 class BlockCache:
-    """The most recently used decoded blocks; safe from many threads."""
+    """What was decoded and used most recently; safe from many threads."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._budget = budget
         self._size = 0
-        self._blocks: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
+        self._blocks: OrderedDict[tuple[str | int, ...], NDArray[Any]] = OrderedDict()
         self.renew()
         renew_in_children(self)
 
@@ -36,8 +38,8 @@ class BlockCache:
         """Make the lock anew."""
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, int]) -> NDArray[np.uint8] | None:
-        """Return the decoded block of (file, block row), None where it is not kept."""
+    def get(self, key: tuple[str | int, ...]) -> NDArray[Any] | None:
+        """Return what is kept under a key, None where nothing is."""
         with self._lock:
             block = self._blocks.get(key)
             if block is not None:
@@ -57,8 +59,8 @@ class BlockCache:
             self.put(key, raw)
         return raw
 
-    def put(self, key: tuple[str, int], block: NDArray[np.uint8]) -> None:
-        """Keep a decoded block, which nobody may write to any more."""
+    def put(self, key: tuple[str | int, ...], block: NDArray[Any]) -> None:
+        """Keep an array, which nobody may write to any more, under a key that never stands for another."""
         with self._lock:
             if key in self._blocks or block.nbytes > self._budget // 4:
                 return

@@ -14,10 +14,11 @@ from atlas.engine.cache import BlockCache
 from atlas.engine.fetching import Targets
 from atlas.engine.lone import LoneChunks, is_lone
 from atlas.engine.reading import read_boxes
+from atlas.engine.repeats import RepeatedChunks
 from atlas.engine.state import State
 from atlas.engine.statistics import Statistics
 from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
-from atlas.planning.regions import box_slices, check_region, plan_region
+from atlas.planning.regions import box_slices, check_region, chunk_box, plan_region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ class Readable(State):
         super().__init__(journal, catalog)
         self._blocks = BlockCache()
         self._lone = LoneChunks(self._blocks)
+        self._repeats = RepeatedChunks(self._blocks)
         self._statistics: dict[str, Statistics] = {}
 
     def changed(self) -> None:
@@ -122,15 +124,23 @@ class Readable(State):
         """Read a box of one array."""
         with self.lock:
             lone = self._find_lone(array, identity, entry)
-        if lone is None:
-            corner, count = check_region(entry.schema.shape, start, shape)
-            ids, generations = np.array([identity]), np.array([entry.generation])
-            out = self.read_group(array, entry.schema, ids, generations, corner, count)
-            return out.reshape(count)
-        if start is None and shape is None:
+            state = None if array in self.staging else (f"{array}@{self.change}", identity)
+        schema = entry.schema
+        if lone is not None and start is None and shape is None:
             return lone.copy()
-        corner, count = check_region(lone.shape, start, shape)
-        return lone[box_slices(corner, count)].copy()
+        corner, count = check_region(schema.shape, start, shape)
+        if lone is not None:
+            return lone[box_slices(corner, count)].copy()
+        ids, generations = np.array([identity]), np.array([entry.generation])
+
+        def load(chunk: int) -> NDArray[Any]:
+            first, extent = chunk_box(schema, chunk)
+            return self.read_group(array, schema, ids, generations, first, extent).reshape(extent)
+
+        out = None if state is None else self._repeats.read(state, schema, plan_region(schema, corner, count), load)
+        if out is None:
+            out = self.read_group(array, schema, ids, generations, corner, count).reshape(count)
+        return out
 
     def _look_up(self, array: str, names: Sequence[str]) -> Arrays:
         with self.lock:

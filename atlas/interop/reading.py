@@ -6,6 +6,7 @@ always in memory, as xarray has no other kind. Nothing is written, and no chunk 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from atlas.interop.protocols import StoreLike, ViewLike
 
 __all__ = ["to_xarray", "to_xarray_many"]
+
+_SIDE_BY_SIDE = 8 << 20
+"""Bytes of a result from which on its variables are read at the same time: below, starting threads takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,9 @@ def to_xarray_many(
         cells = store.read_array_across_stacked(array.name, labels)
         return xr.Variable((concat_dim, *array.dims), _restored_if_exact(array, cells), array.attrs)
 
-    if parallel and len(arrays) > 1:
+    # A read uses all cores by itself; side by side only the Python around large ones is worth a thread.
+    large = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays) * len(labels) >= _SIDE_BY_SIDE
+    if parallel and large and len(arrays) > 1:
         with ThreadPoolExecutor(min(4, len(arrays))) as pool:
             variables = dict(zip((array.name for array in arrays), pool.map(variable, arrays), strict=True))
         stacked = _assemble(labels[0], arrays, attrs, lambda array: variables[array.name])
