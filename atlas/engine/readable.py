@@ -124,7 +124,7 @@ class Readable(State):
         """Read a box of one array."""
         with self.lock:
             lone = self._find_lone(array, identity, entry)
-            state = None if array in self.staging else (f"{array}@{self.change}", identity)
+            change, pending = self.change, array in self.staging
         schema = entry.schema
         if lone is not None and start is None and shape is None:
             return lone.copy()
@@ -137,10 +137,13 @@ class Readable(State):
             first, extent = chunk_box(schema, chunk)
             return self.read_group(array, schema, ids, generations, first, extent).reshape(extent)
 
-        out = None if state is None else self._repeats.read(state, schema, plan_region(schema, corner, count), load)
-        if out is None:
-            out = self.read_group(array, schema, ids, generations, corner, count).reshape(count)
-        return out
+        if not pending:
+            region = plan_region(schema, corner, count)
+            out = self._repeats.read((f"{array}@{change}", identity), schema, region, load)
+            # Chunks are loaded one by one: only while nothing has changed are they of one state.
+            if out is not None and change == self.change:
+                return out
+        return self.read_group(array, schema, ids, generations, corner, count).reshape(count)
 
     def _look_up(self, array: str, names: Sequence[str]) -> Arrays:
         with self.lock:
