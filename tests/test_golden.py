@@ -97,11 +97,12 @@ def test_segments_that_are_named_with_a_shift_belong_to_later_ids():
         fleet.write(name, "s", [0], words(5))
     fleet.flush()
     encoding = Encoding("json", "")
-    document = encoding.decode(place.read("atlas.json"))
+    (commit,) = place.list("commits")
+    document = encoding.decode(place.read(commit))
     document["rows"]["ids"], document["next_id"] = [0, 5], 6
     for segment in document["segments"]:
         segment["shift"] = [1, 4]
-    place.replace("atlas.json", encoding.encode(document))
+    place.replace(commit, encoding.encode(document))
     fleet.check_store(Atlas.open(place))
     fleet.check_reader(place.read)
     Atlas.open(place).compact()

@@ -202,20 +202,25 @@ def test_whether_a_commit_landed_can_be_asked():
     assert journal.landed(mine) is None
 
 
-def test_small_checkpoints_follow_every_commit_and_large_ones_lag(monkeypatch):
+def test_checkpoints_lag_behind_and_readers_take_the_commits_after_them(monkeypatch):
     place = MemoryStorage()
     journal, catalog = make(place)
-    commit(journal, catalog, 0)
+    for at in range(7):
+        commit(journal, catalog, at)
+        assert not journal.checkpoint(catalog)
+        assert len(Journal.open(place)[1]) == at + 1
+    assert [len(Journal.open(place, version)[1]) for version in range(8)] == list(range(8))
+    commit(journal, catalog, 7)
     assert journal.checkpoint(catalog)
     monkeypatch.setattr(schedule, "_SMALL", 0)
-    commit(journal, catalog, *range(1, 300))
+    commit(journal, catalog, *range(8, 300))
     assert journal.checkpoint(catalog)
     commit(journal, catalog, 300)
     assert not journal.checkpoint(catalog)
     assert journal.checkpoint(catalog, force=True)
     commit(journal, catalog, 301)
     reopened, again = Journal.open(place)
-    assert (again.version, len(again)) == (4, 302)
+    assert (again.version, len(again)) == (11, 302)
     assert not reopened.checkpoint(again)
 
 
@@ -229,7 +234,7 @@ def test_a_checkpoint_that_cannot_be_written_is_only_logged(caplog):
 
     place.replace = fail
     with caplog.at_level(logging.WARNING, "atlas"):
-        assert not journal.checkpoint(catalog)
+        assert not journal.checkpoint(catalog, force=True)
     assert "could not be rewritten: disk full" in caplog.text
     assert Journal.open(place)[1].names == ["d0"]
 

@@ -26,8 +26,9 @@ def test_pages_are_rewritten_once_much_has_changed(edited, paged, due):
 @pytest.mark.parametrize(
     ("size", "commits", "added", "due"),
     [
-        (0, 1, 100, True),
-        (60_000, 1, 100, True),
+        (300, 1, 100, False),
+        (60_000, 7, 10**6, False),
+        (60_000, 8, 100, True),
         (10**6, 1, 100, False),
         (10**6, 31, 100, False),
         (10**6, 32, 100, True),
