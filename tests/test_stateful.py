@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from atlas import Atlas, AtlasError
-from atlas.engine import compaction, cutting, encoding, session, stacking
+from atlas.engine import compaction, cutting, encoding, session, stacking, staging
 from atlas.planning import pieces, schedule
 from atlas.storage.memory import MemoryStorage
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
@@ -48,10 +48,10 @@ SMALL_LIMITS = [
     if name in vars(module)
 ] + [
     (pieces, "_BATCH", 128), (pieces, "_SHARE", 32), (pieces, "_GAP", 8),
-    (encoding, "_TASK", 64), (encoding, "_LOT", 128), (stacking, "_LOT", 64),
+    (encoding, "_TASK", 64), (encoding, "_LOT", 128), (stacking, "RUN", 64),
     (schedule, "PAGE_ROWS", 2), (schedule, "_SMALL", 0), (schedule, "_MOST_COMMITS", 3),
-    (session, "RAW_BUDGET", 200), (session, "_ENCODED_BUDGET", 400),
-    (cutting, "_LOT", 64), (cutting, "RAW_BUDGET", 200),
+    (session, "_RAW_BUDGET", 200), (session, "_ENCODED_BUDGET", 400),
+    (cutting, "_LOT", 64), (cutting, "RUN", 64), (cutting, "_AT_ONCE", 100), (staging, "_LOT", 200),
     (compaction, "_LOT", 64), (compaction, "_WAITING", 128),
 ]  # fmt: skip
 
