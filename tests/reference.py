@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import lz4.block
@@ -9,7 +10,8 @@ import numpy as np
 import xxhash
 import zstandard
 
-from atlas.kernels import BlockTable, Geometry, Pieces
+from atlas import kernels
+from atlas.kernels import Geometry
 
 
 def byte_shuffle(raw: bytes, itemsize: int) -> bytes:
@@ -52,7 +54,18 @@ def checksum(stored: bytes) -> int:
     return xxhash.xxh3_64_intdigest(stored)
 
 
-def store(blocks: list[tuple[bytes, int, int, int]], lead: int = 0) -> tuple[np.ndarray, BlockTable]:
+COLUMNS = {"offset": 0, "stored": 1, "raw": 2, "codec": 3, "filter": 4, "itemsize": 5, "checksum": 6}
+"""Rows of a block table."""
+
+
+def table_of(rows: list[tuple[int, ...]]) -> np.ndarray:
+    """A block table of rows, which end in the checksum."""
+    table = np.array([(*row[:6], 0) for row in rows], np.int64).reshape(-1, 7).T.copy()
+    table.view(np.uint64)[6] = [row[6] for row in rows]
+    return table
+
+
+def store(blocks: list[tuple[bytes, int, int, int]], lead: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Blocks of (raw, codec, filter, itemsize), each stored as asked, after `lead` bytes of something else.
 
     Without a codec there is no filter.
@@ -64,24 +77,26 @@ def store(blocks: list[tuple[bytes, int, int, int]], lead: int = 0) -> tuple[np.
         stored = encode(raw, codec, kind, itemsize)
         rows.append((len(source), len(stored), len(raw), codec, kind, itemsize, checksum(stored)))
         source += stored
-    columns = list(zip(*rows, strict=True)) or [()] * 7
-    dtypes = [np.int64] * 3 + [np.uint8] * 3 + [np.uint64]
-    return np.frombuffer(source, np.uint8), BlockTable(
-        *(np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True))
-    )
+    return np.frombuffer(source, np.uint8), table_of(rows)
 
 
-def change(table: BlockTable, row: int, **values: int) -> BlockTable:
+def of(table: np.ndarray) -> SimpleNamespace:
+    """The columns of a block table by name, the checksum unsigned."""
+    columns = {name: table[row] for name, row in COLUMNS.items()}
+    return SimpleNamespace(**columns | {"checksum": table[6].view(np.uint64)})
+
+
+def change(table: np.ndarray, row: int, **values: int) -> np.ndarray:
     """A copy of the table with some columns of one row changed."""
-    columns = {name: column.copy() for name, column in table._asdict().items()}
+    changed = table.copy()
     for name, value in values.items():
-        columns[name][row] = value
-    return BlockTable(**columns)
+        changed.view(np.uint64)[COLUMNS[name], row] = value % 2**64
+    return changed
 
 
-def reseal(source: np.ndarray, table: BlockTable, row: int) -> BlockTable:
+def reseal(source: np.ndarray, table: np.ndarray, row: int) -> np.ndarray:
     """A copy of the table with the row's checksum made right again."""
-    begin, size = int(table.offset[row]), int(table.stored[row])
+    begin, size = table[:2, row].tolist()
     return change(table, row, checksum=checksum(source[begin : begin + size].tobytes()))
 
 
@@ -106,7 +121,16 @@ def geometry(shape: list[int], chunk: list[int], start: list[int], box: list[int
             cells.append(cell)
     ndim = len(shape)
     columns = [np.array([row[i] for row in rows], np.int64).reshape(len(rows), ndim) for i in range(4)]
-    return Geometry(*columns, np.array(box, np.int64)), cells
+    return Geometry(np.stack(columns), np.array(box, np.int64)), cells
+
+
+def gather_all(source: np.ndarray, table: np.ndarray, pieces: np.ndarray, geo: Geometry, out: np.ndarray) -> None:
+    """Call the kernel for all blocks at once, which lie in the source where the table says."""
+    blocks = pieces[0]
+    heads = np.flatnonzero(np.append(True, blocks[1:] != blocks[:-1])[: blocks.size])
+    there = [int(table[0, b]) if 0 <= b < table.shape[1] else 0 for b in blocks[heads].tolist()]
+    lot = np.array([[*blocks[heads].tolist(), 0], [*there, 0], [*heads.tolist(), blocks.size]], np.int64)
+    kernels.gather(source, table, lot, 0, heads.size, pieces, geo, out)
 
 
 def chunk_of(array: np.ndarray, chunk: list[int], cell: tuple[int, ...]) -> np.ndarray:
@@ -117,17 +141,17 @@ def inside(row: int, first: np.ndarray, count: np.ndarray) -> tuple[slice, ...]:
     return tuple(slice(int(f), int(f + c)) for f, c in zip(first[row], count[row], strict=True))
 
 
-def gather(decoded: list[bytes], pieces: Pieces, geo: Geometry, out: np.ndarray) -> None:
+def gather(decoded: list[bytes], pieces: np.ndarray, geo: Geometry, out: np.ndarray) -> None:
     """Rebuilds each chunk from its pieces, cell by cell, then slices it."""
     partial: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-    for block, place, begin, count, chunk, target in zip(*(c.tolist() for c in pieces), strict=True):
+    for block, place, begin, count, chunk, target in pieces.T.tolist():
         size = int(np.prod(geo.extent[chunk]))
         cells, known = partial.setdefault((chunk, target), (np.zeros(size, out.dtype), np.zeros(size, np.bool_)))
         cells[begin : begin + count] = np.frombuffer(decoded[block], out.dtype, count, place)
         known[begin : begin + count] = True
     for (chunk, target), (cells, known) in partial.items():
-        box = inside(chunk, geo.first, geo.count)
-        there = inside(chunk, geo.target, geo.count)
+        box = inside(chunk, geo.first, geo.part)
+        there = inside(chunk, geo.target, geo.part)
         shape = tuple(geo.extent[chunk])
         mask = known.reshape(shape)[box]
         out[target][there][...] = np.where(mask, cells.reshape(shape)[box], out[target][there])
@@ -137,7 +161,7 @@ def scatter(data: np.ndarray, geo: Geometry, out: np.ndarray, place: np.ndarray)
     for row, at in enumerate(place.tolist()):
         size = int(np.prod(geo.extent[row])) * data.itemsize
         chunk = out[at : at + size].view(data.dtype).reshape(tuple(geo.extent[row]))
-        chunk[inside(row, geo.first, geo.count)] = data[inside(row, geo.target, geo.count)]
+        chunk[inside(row, geo.first, geo.part)] = data[inside(row, geo.target, geo.part)]
 
 
 def statistics(values: np.ndarray, fill: Any, *, missing_minimum: bool = False) -> tuple[int, Any, Any, bool]:
@@ -157,10 +181,20 @@ def statistics(values: np.ndarray, fill: Any, *, missing_minimum: bool = False) 
     return int(null.sum()), *((kept.min(), kept.max()) if kept.size else (None, None)), constant
 
 
-def find_rows(index: list[tuple[int, int, int]], wants: list[tuple[int, int]], chunks: list[int]) -> list[list[int]]:
-    """`index` holds (dataset, generation, chunk); `wants` (dataset, generation)."""
+def find_chunks(
+    index: list[tuple[int, int, int]], wants: list[tuple[int, int]], chunks: list[int]
+) -> dict[tuple[int, int], int]:
+    """Row of the index for each (target, chunk) that is there.
+
+    `index` holds (dataset, generation, chunk); `wants` (dataset, generation).
+    """
     rows = {key: row for row, key in enumerate(index)}
-    return [[rows.get((dataset, generation, chunk), -1) for chunk in chunks] for dataset, generation in wants]
+    return {
+        (n, k): rows[dataset, generation, chunk]
+        for n, (dataset, generation) in enumerate(wants)
+        for k, chunk in enumerate(chunks)
+        if (dataset, generation, chunk) in rows
+    }
 
 
 def text_chunk(cells: list[str]) -> bytes:

@@ -47,7 +47,7 @@ def divide_chunks(cells: NDArray[Any], region: Region) -> Cut:
     none, rows = np.empty(0, np.int64), np.arange(len(region.chunk))
     covered = np.ones(len(rows), bool)
     if not region.whole:
-        covered = (region.geometry.extent == region.geometry.count).all(axis=1)
+        covered = (region.geometry.extent == region.geometry.part).all(axis=1)
     whole, part = rows[covered], rows[~covered]
     if cells.dtype == object or int(region.cells[whole].sum()) * cells.dtype.itemsize < _AT_ONCE:
         return Cut(none, whole, part)
@@ -74,7 +74,7 @@ def cut_chunks(
     for some in _lots(region, cut.part, _LOT // cells.dtype.itemsize):
         # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
         for k, own in [(k, present(k)) for k in some.tolist()]:
-            box = box_slices(geometry.first[k].tolist(), geometry.count[k].tolist())
+            box = box_slices(geometry.first[k].tolist(), geometry.part[k].tolist())
             own.reshape(geometry.extent[k])[box] = cells[_source(region, k)]
             yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)
     for k in cut.whole.tolist():
@@ -84,7 +84,7 @@ def cut_chunks(
 
 def _source(region: Region, k: int) -> tuple[Any, ...]:
     """Return the index of the chunk of row `k` in what is written, by which an array without axes stays one."""
-    return *box_slices(region.geometry.target[k].tolist(), region.geometry.count[k].tolist()), ...
+    return *box_slices(region.geometry.target[k].tolist(), region.geometry.part[k].tolist()), ...
 
 
 def _lots(region: Region, rows: NDArray[np.int64], cells: int) -> Iterator[NDArray[np.int64]]:
@@ -102,8 +102,7 @@ def _gathered(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> N
     place = np.cumsum(nbytes) - nbytes
     buffer = np.empty(int(nbytes.sum()), np.uint8)
     if cells.flags.c_contiguous:
-        extent, first, count, target, box = region.geometry
-        geometry = Geometry(extent[rows], first[rows], count[rows], target[rows], box)
+        geometry = Geometry(region.geometry.boxes[:, rows], region.geometry.box)
         kernels.scatter(cells, geometry, buffer, place)
     else:
         for k, begin, length in zip(rows.tolist(), place.tolist(), nbytes.tolist(), strict=True):

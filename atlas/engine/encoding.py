@@ -181,7 +181,7 @@ def _encode_blocks(
     lot = (np.cumsum(length) - 1) // min(size, _TASK)
     edges = np.append(np.flatnonzero(np.concatenate([[True], lot[1:] != lot[:-1]])), len(start))
 
-    def encode(bounds: tuple[int, int]) -> tuple[NDArray[np.uint8], kernels.BlockTable]:
+    def encode(bounds: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         mine = slice(*bounds)
         return kernels.encode_blocks(
             raw,
@@ -195,7 +195,7 @@ def _encode_blocks(
 
     parts = run_all(encode, list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)))
     stored = parts[0][0] if len(parts) == 1 else np.concatenate([part for part, _ in parts])
-    blocks: BlockRows = BlockRows.joined([BlockRows(**table._asdict()) for _, table in parts])
+    blocks = BlockRows.of_matrix(np.concatenate([table for _, table in parts], axis=1))
     return stored, BlockRows(**(blocks.columns() | {"offset": np.cumsum(blocks.stored) - blocks.stored}))
 
 

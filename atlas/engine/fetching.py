@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas import kernels
+from atlas.engine.threads import thread_count
 from atlas.errors import CorruptStoreError
-from atlas.kernels import BlockTable
-from atlas.planning.pieces import coalesce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from atlas.engine.tables import Source
     from atlas.format.schema import ArraySchema
 
-__all__ = ["Found", "Targets", "load_blocks"]
+__all__ = ["Lots", "Targets", "load_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,13 @@ class Targets:
     name_of: Callable[[int], str]
     """Dataset name of an id, for messages."""
 
+    def some(self, first: int, stop: int) -> Targets:
+        """Return the targets `first` to `stop`."""
+        if first == 0 and stop >= len(self.ids):
+            return self
+        mine = slice(first, stop)
+        return Targets(self.array, self.schema, self.ids[mine], self.generations[mine], self.name_of)
+
     def damage(self, source: Source, reason: str, target: int) -> CorruptStoreError:
         """Return the error for damage met while reading the array number `target`."""
         dataset = self.name_of(int(self.ids[target]))
@@ -49,35 +56,43 @@ class Targets:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Chunks of one source, in columns."""
+class Lots:
+    """Pieces of one source, cut into lots that are read and decoded together, each by one thread."""
 
-    source: Source
-    """Where their blocks are."""
-    block: NDArray[np.int64]
-    """Block in which each begins."""
-    place: NDArray[np.int64]
-    """Byte of that block at which it begins."""
-    chunk: NDArray[np.int64]
-    """Row in the region."""
-    target: NDArray[np.int64]
-    """Row in the result."""
+    def __init__(self, source: Source, pieces: NDArray[np.int64]) -> None:
+        self.source = source
+        """Where their blocks are."""
+        self.pieces = pieces
+        """The pieces, (6, pieces), ordered by block."""
+        planned = kernels.plan_lots(pieces[kernels.PIECE_BLOCK], source.table, thread_count())
+        self.wanted, self._cuts, self._stretches = planned
+        """The blocks they lie in, (3, blocks + 1): see `kernels.LOT_BLOCK`."""
+        self._edges = self._cuts[kernels.CUT_BLOCK].tolist()
+
+    def __len__(self) -> int:
+        """Return the number of lots."""
+        return len(self._edges) - 1
+
+    def blocks(self, lot: int) -> tuple[int, int]:
+        """Return the first of a lot's blocks and the one after its last, in `wanted`."""
+        return self._edges[lot], self._edges[lot + 1]
+
+    def load(self, lot: int) -> NDArray[np.uint8]:
+        """Read the stored bytes of a lot into memory of this thread, which the next call in it lends again."""
+        cuts = self._cuts
+        first, stop = cuts[kernels.CUT_STRETCH, lot], cuts[kernels.CUT_STRETCH, lot + 1]
+        buffer = kernels.stored_buffer(int(cuts[kernels.CUT_SIZE, lot]))
+        offset, length, place = self._stretches[:, first:stop]
+        self.source.read_into(offset, length, buffer, place)
+        return buffer
 
 
-def load_blocks(source: Source, blocks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], BlockTable]:
-    """Read the stored bytes of `blocks` (ascending) and return them with their table within the buffer."""
-    table = source.blocks
-    offset, stored = table.offset[blocks], table.stored[blocks]
-    ranges = coalesce(offset, stored)
-    buffer = np.empty(ranges.size, np.uint8)
-    source.read_into(ranges.offset, ranges.length, buffer, ranges.place)
-    return buffer, BlockTable(
-        ranges.within,
-        stored,
-        table.raw[blocks],
-        table.codec[blocks],
-        table.filter[blocks],
-        table.itemsize[blocks],
-        table.checksum[blocks],
-    )
+def load_blocks(source: Source, blocks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read the stored bytes of `blocks` (ascending) one after the other, and return them with their table there."""
+    table = source.table[:, blocks]
+    offset, stored = table[kernels.BLOCK_OFFSET].copy(), table[kernels.BLOCK_STORED]
+    within = table[kernels.BLOCK_OFFSET]
+    within[:] = np.cumsum(stored) - stored
+    buffer = np.empty(int(stored.sum()), np.uint8)
+    source.read_into(offset, stored, buffer, within)
+    return buffer, table

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoneChunks"]
 
+_FIRST = np.zeros(1, np.int64)
 _MOST = 1 << 16
 """Places that are remembered."""
 
@@ -91,11 +92,8 @@ class LoneChunks:
 
 
 def _locate(table: ChunkTable, targets: Targets) -> tuple[Source, int, int] | None:
-    rows = table.rows
-    wanted = np.zeros(1, np.int64)
-    at = int(
-        kernels.find_rows(rows.dataset, rows.generation, rows.chunk, targets.ids, targets.generations, wanted)[0, 0]
-    )
-    if at < 0 or rows.block[at] < 0:
+    found = kernels.find_chunks(table.index, targets.ids, targets.generations, _FIRST, _FIRST)
+    if not len(found.source):
         return None
-    return table.sources[int(table.source[at])], int(rows.block[at]), int(rows.place[at])
+    source, piece = table.sources[int(found.source[0])], found.pieces
+    return source, int(piece[kernels.PIECE_BLOCK, 0]), int(piece[kernels.PIECE_PLACE, 0])

@@ -5,17 +5,17 @@ Damage is found here and named with its file, dataset and array. What was not fl
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas import kernels
-from atlas.engine.fetching import Found, Targets, load_blocks
+from atlas.engine.fetching import Lots
 from atlas.engine.text import read_text
-from atlas.engine.threads import run_all, thread_count
-from atlas.kernels import BlockFault, Pieces
-from atlas.planning.packing import blocks_of_chunk
-from atlas.planning.pieces import Batch, plan_batches, plan_pieces
+from atlas.engine.threads import run_all
+from atlas.kernels import BlockFault
+from atlas.planning.pieces import cut_pieces
 from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.engine.tables import ChunkTable
+    from atlas.engine.fetching import Targets
+    from atlas.engine.tables import ChunkTable, Source
     from atlas.format.schema import ArraySchema
     from atlas.planning.regions import Region
 
 __all__ = ["read_boxes"]
+
+_MOST = 1 << 17
+"""Chunks that are looked up at a time; each takes some 100 bytes."""
+_NONE = np.empty(0, np.int64)
 
 
 def read_boxes(tables: Sequence[ChunkTable], targets: Targets, region: Region) -> NDArray[Any]:
@@ -43,87 +48,62 @@ def read_boxes(tables: Sequence[ChunkTable], targets: Targets, region: Region) -
     out: NDArray[Any] = np.empty((len(targets.ids), *box), dtype)
     if out.size == 0:
         return out.view(schema.memory_dtype)
-    found, constants = _find(tables, targets, region)
-    missing = len(targets.ids) * len(region.chunk) - sum(len(f.block) for f in found)
-    if missing - sum(len(chunk) for _, chunk, _ in constants):
-        fill = schema.fill_bits
-        out[...] = fill.decode() if text else np.frombuffer(fill, dtype)[0]
-    for bits, chunk, target in constants:
-        if text:
-            fill_text(out, schema, region, chunk, target)
-        else:
-            kernels.fill_boxes(out, bits, chunk, target, region.geometry)
-    for part in found:
-        if text:
-            read_text(part, targets, region, out)
-        else:
-            _read_pieces(part, targets, region, out)
+    # What is found takes memory: of a million datasets it would take more than the result.
+    step = max(1, _MOST // len(region.chunk))
+    for first in range(0, len(out), step):
+        _read_some(tables, targets.some(first, first + step), region, out[first : first + step])
     return out.view(schema.memory_dtype)
 
 
-def fill_text(
-    out: NDArray[Any], schema: ArraySchema, region: Region, chunk: NDArray[np.int64], target: NDArray[np.int64]
-) -> None:
-    """Set the boxes of string chunks that are all fill."""
-    fill = schema.fill_bits.decode()
+def _read_some(tables: Sequence[ChunkTable], targets: Targets, region: Region, out: NDArray[Any]) -> None:
+    text = out.dtype == object
+    chunks = len(targets.ids) * len(region.chunk)
+    taken = np.zeros(chunks, np.uint8) if len(tables) > 1 else None
+    found = [
+        kernels.find_chunks(table.index, targets.ids, targets.generations, region.chunk, region.cells, taken)
+        for table in tables
+    ]
+    if sum(len(part.source) + part.constant.shape[1] for part in found) < chunks:
+        fill = targets.schema.fill_bits
+        out[...] = fill.decode() if text else np.frombuffer(fill, out.dtype)[0]
+    for table, part in zip(tables, found, strict=True):
+        if part.constant.shape[1]:
+            _fill_constant(out, part.constant, targets.schema, region)
+        edges = np.flatnonzero(part.source[1:] != part.source[:-1]) + 1 if len(table.sources) > 1 else _NONE
+        for begin, end in pairwise([0, *edges.tolist(), len(part.source)]):
+            if begin < end:
+                source = table.sources[int(part.source[begin])]
+                pieces = part.pieces if end - begin == len(part.source) else part.pieces[:, begin:end].copy()
+                (read_text if text else _read_pieces)(source, pieces, targets, region, out)
+
+
+def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
+    """Write constant chunks."""
+    bits, chunk, target = constant[[kernels.PIECE_PLACE, kernels.PIECE_CHUNK, kernels.PIECE_TARGET]]
     geometry = region.geometry
+    if out.dtype != object:
+        kernels.fill_boxes(out, bits.view(np.uint64), chunk, target, geometry)
+        return
+    fill = schema.fill_bits.decode()
     for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
-        index: tuple[int | slice, ...] = (n, *box_slices(geometry.target[k].tolist(), geometry.count[k].tolist()))
+        index: tuple[int | slice, ...] = (n, *box_slices(geometry.target[k].tolist(), geometry.part[k].tolist()))
         out[index] = fill
 
 
-Constants = list[tuple["NDArray[np.uint64]", "NDArray[np.int64]", "NDArray[np.int64]"]]
+def _read_pieces(
+    source: Source, chunks: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
+) -> None:
+    pieces = cut_pieces(region, out.dtype.itemsize, chunks)
+    block = pieces[kernels.PIECE_BLOCK]
+    if block[-1] >= source.table.shape[1]:
+        raise targets.damage(source, "a chunk's blocks are missing", int(pieces[kernels.PIECE_TARGET, -1]))
+    lots = Lots(source, pieces)
 
-
-def _find(tables: Sequence[ChunkTable], targets: Targets, region: Region) -> tuple[list[Found], Constants]:
-    """Look every (target, chunk) up; return the chunks in blocks by source, and the constant ones."""
-    found: list[Found] = []
-    constants: Constants = []
-    open_cells: NDArray[np.bool_] | None = None
-    for table in tables:
-        rows = kernels.find_rows(
-            table.rows.dataset, table.rows.generation, table.rows.chunk, targets.ids, targets.generations, region.chunk
-        )
-        hit = rows >= 0
-        if open_cells is not None:
-            hit &= open_cells
-        open_cells = ~hit if open_cells is None else open_cells & ~hit
-        target, chunk = np.nonzero(hit)
-        at = rows[target, chunk]
-        block, place, source = table.rows.block[at], table.rows.place[at], table.source[at]
-        constant = block < 0
-        if constant.any():
-            constants.append((place[constant], chunk[constant], target[constant]))
-            kept = ~constant
-            block, place, source, chunk, target = block[kept], place[kept], source[kept], chunk[kept], target[kept]
-        for index in np.unique(source).tolist() if len(table.sources) > 1 else [0] * bool(len(source)):
-            mine = source == index
-            columns = (block, place, chunk, target)
-            if not mine.all():
-                columns = (block[mine], place[mine], chunk[mine], target[mine])
-            found.append(Found(table.sources[index], columns[0], columns[1].astype(np.int64), *columns[2:]))
-    return found, constants
-
-
-def _read_pieces(found: Found, targets: Targets, region: Region, out: NDArray[Any]) -> None:
-    itemsize = out.dtype.itemsize
-    stored = found.source.blocks.stored
-    spans = blocks_of_chunk(int(region.cells.max()) * itemsize) if len(region.cells) else 1
-    if spans > 1:
-        last = found.block + np.array([blocks_of_chunk(n * itemsize) for n in region.cells.tolist()])[found.chunk] - 1
-        if (last >= len(stored)).any():
-            raise targets.damage(found.source, "a chunk's blocks are missing", int(found.target[np.argmax(last)]))
-    pieces = plan_pieces(region, itemsize, found.block, found.place, found.chunk, found.target)
-
-    def read(batch: Batch) -> None:
-        mine = slice(batch.first, batch.stop)
-        block = np.searchsorted(batch.blocks, pieces.block[mine])
-        wanted = Pieces(block, *(column[mine] for column in pieces[1:]))
+    def read(lot: int) -> None:
         try:
-            buffer, table = load_blocks(found.source, batch.blocks)
-            kernels.gather(buffer, table, wanted, region.geometry, out)
+            kernels.gather(lots.load(lot), source.table, lots.wanted, *lots.blocks(lot), pieces, region.geometry, out)
         except BlockFault as fault:
-            target = int(wanted.target[np.argmax(block == fault.block)])
-            raise targets.damage(found.source, fault.reason, target) from fault
+            target = int(pieces[kernels.PIECE_TARGET, np.argmax(block == fault.block)])
+            raise targets.damage(source, fault.reason, target) from fault
 
-    run_all(read, plan_batches(pieces, stored, thread_count()))
+    run_all(read, range(len(lots)))

@@ -60,7 +60,7 @@ class RepeatedChunks:
             return None
         geometry = region.geometry
         out: NDArray[Any] = np.empty(geometry.box.tolist(), schema.memory_dtype)
-        places = (geometry.first.tolist(), geometry.count.tolist(), geometry.target.tolist())
+        places = (geometry.first.tolist(), geometry.part.tolist(), geometry.target.tolist())
         for chunk, first, count, target in zip(keys, *places, strict=True):
             cells = self._cache.get(chunk)
             if cells is None:

@@ -46,7 +46,7 @@ def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:
     region = plan_region(schema, (0,) * len(schema.shape), schema.shape)
     geometry = region.geometry
     for k, chunk in enumerate(region.chunk.tolist()):
-        yield chunk, box_slices(geometry.target[k].tolist(), geometry.count[k].tolist())
+        yield chunk, box_slices(geometry.target[k].tolist(), geometry.part[k].tolist())
 
 
 def _runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any]) -> Iterator[ChunkRun]:

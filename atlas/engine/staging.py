@@ -39,6 +39,7 @@ class _StagedSource:
 
     def __init__(self, spill: Spill, blocks: BlockRows, name: str) -> None:
         self.blocks = blocks
+        self.table = blocks.matrix()
         self.name = name
         self._spill = spill
 
@@ -197,7 +198,7 @@ class Staging:
                 pending = chunks.get(chunk)
                 if pending is not None:
                     cells = pending.cells.reshape(geometry.extent[k])
-                    first, size, target = (column[k].tolist() for column in geometry[1:4])
+                    first, size, target = geometry.boxes[1:, k].tolist()
                     # One index: out[row] of a 0-D array would be a scalar, which takes no assignment.
                     index: tuple[int | slice, ...] = (row, *box_slices(target, size))
                     out[index] = cells.view(pending.schema.memory_dtype)[box_slices(first, size)]

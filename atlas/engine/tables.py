@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from atlas.engine.growing import Growing
 from atlas.engine.threads import run_all
 from atlas.errors import CorruptStoreError
 from atlas.format.segment import BlockRows, ChunkRows, SegmentRef, decode_index
+from atlas.kernels import Index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,10 @@ class Source(Protocol):
     @property
     def blocks(self) -> BlockRows:
         """Its block table."""
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        """Its block table as kernels take it, (7, blocks)."""
 
     @property
     def name(self) -> str:
@@ -49,6 +54,8 @@ class SegmentSource:
     """What the commit says of it."""
     blocks: BlockRows
     """Its block table."""
+    table: NDArray[np.int64]
+    """The same as kernels take it, (7, blocks)."""
 
     @property
     def name(self) -> str:
@@ -81,6 +88,14 @@ class ChunkTable:
     """Where blocks are read from."""
     columns: tuple[Growing, ...] = ()
     """What the columns of `rows` and `source` are views of where the table grew, so that it may grow on."""
+    index: Index = field(init=False, repr=False)
+    """The columns that chunks are found by, as kernels take them."""
+
+    def __post_init__(self) -> None:
+        """Make the index."""
+        rows = self.rows
+        columns = (rows.dataset, rows.generation, rows.chunk, rows.block, rows.place.view(np.int64), self.source)
+        object.__setattr__(self, "index", Index(*(np.require(column, np.int64, ["C", "W"]) for column in columns)))
 
     @classmethod
     def of(cls, parts: Sequence[tuple[Source, ChunkRows]]) -> ChunkTable:
@@ -144,7 +159,7 @@ def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, Chun
             key=ref.key,
             array=ref.array,
         ) from error
-    return SegmentSource(storage, ref, blocks), _shifted(rows, ref)
+    return SegmentSource(storage, ref, blocks, blocks.matrix()), _shifted(rows, ref)
 
 
 def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:

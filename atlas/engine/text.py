@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.engine.fetching import load_blocks
-from atlas.engine.threads import run_all, thread_count
+from atlas.engine.fetching import Lots
+from atlas.engine.threads import run_all
 from atlas.errors import CorruptStoreError, InvalidTypeError
 from atlas.format.attributes import recover_text
-from atlas.kernels import BlockFault, Pieces
-from atlas.planning.pieces import Batch, plan_batches
+from atlas.kernels import BlockFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.cache import BlockCache
-    from atlas.engine.fetching import Found, Targets
-    from atlas.engine.tables import ChunkTable
+    from atlas.engine.fetching import Targets
+    from atlas.engine.tables import ChunkTable, Source
     from atlas.planning.regions import Region
 
 __all__ = ["as_text", "cell_of_chunk", "encode_cells", "read_text", "text_statistics"]
@@ -71,28 +70,30 @@ def text_statistics(cells: list[str], fill: str | None) -> tuple[int, int, int]:
     return len(cells) - len(values), cells.index(min(values)), cells.index(max(values))
 
 
-def read_text(found: Found, targets: Targets, region: Region, out: NDArray[Any]) -> None:
-    """Set the boxes of the string chunks `found` in `out`, (N, *box) of objects."""
-    order = np.argsort(found.block, kind="stable")
-    block, chunk, target = found.block[order], found.chunk[order], found.target[order]
-    place = found.place[order]
-    zeros = np.zeros(len(block), np.int64)
-    pieces = Pieces(block, place, zeros, region.cells[chunk], chunk, target)
+def read_text(source: Source, pieces: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]) -> None:
+    """Set the boxes of the string chunks `pieces`, (6, chunks), in `out`, (N, *box) of objects."""
+    lots = Lots(source, pieces)
+    chunk, target = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_TARGET]
     cells_of = {k: kernels.box_cells(region.geometry, k) for k in np.unique(chunk).tolist()}
     flat = out.reshape(len(out), -1)
 
-    def read(batch: Batch) -> tuple[Batch, NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
-        mine = slice(batch.first, batch.stop)
-        wanted = np.searchsorted(batch.blocks, block[mine])
+    def read(lot: int) -> tuple[slice, NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
+        first, stop = lots.blocks(lot)
+        rows, within, edges = lots.wanted[:, first : stop + 1]
+        table = source.table[:, rows[:-1]]
+        table[kernels.BLOCK_OFFSET] = within[:-1]
+        raw_lengths = table[kernels.BLOCK_RAW]
+        begins = np.cumsum(raw_lengths) - raw_lengths
+        mine = slice(int(edges[0]), int(edges[-1]))
+        of_block = np.repeat(np.arange(stop - first), np.diff(edges))
         try:
-            buffer, table = load_blocks(found.source, batch.blocks)
-            begins = np.cumsum(table.raw) - table.raw
-            raw = np.empty(int(table.raw.sum()), np.uint8)
-            kernels.decode_blocks(buffer, table, raw, begins)
-            return batch, *gather_cells(raw, begins[wanted] + place[mine], chunk[mine], begins + table.raw, wanted)
+            raw = np.empty(int(raw_lengths.sum()), np.uint8)
+            kernels.decode_blocks(lots.load(lot), table, raw, begins)
+            place = begins[of_block] + pieces[kernels.PIECE_PLACE, mine]
+            return mine, *gather_cells(raw, place, chunk[mine], begins + raw_lengths, of_block)
         except BlockFault as fault:
-            at = batch.first + int(np.argmax(wanted == fault.block))
-            raise targets.damage(found.source, fault.reason, int(target[at])) from fault
+            at = int(edges[fault.block])
+            raise targets.damage(source, fault.reason, int(target[at])) from fault
 
     def gather_cells(
         raw: NDArray[np.uint8],
@@ -115,11 +116,11 @@ def read_text(found: Found, targets: Targets, region: Region, out: NDArray[Any])
         picked = np.concatenate(inside)
         return *kernels.gather_text(raw, bounds[picked], bounds[picked + 1]), [len(cells) for cells in inside]
 
-    for batch, blob, offsets, counts in run_all(read, plan_batches(pieces, found.source.blocks.stored, thread_count())):
+    for mine, blob, offsets, counts in run_all(read, range(len(lots))):
         values = _strings(blob, offsets)
         begin = 0
-        for at, count in zip(range(batch.first, batch.stop), counts, strict=True):
-            flat[target[at], cells_of[int(chunk[at])][1]] = values[begin : begin + count]
+        for n, k, count in zip(target[mine].tolist(), chunk[mine].tolist(), counts, strict=True):
+            flat[n, cells_of[k][1]] = values[begin : begin + count]
             begin += count
 
 

@@ -10,20 +10,48 @@ from __future__ import annotations
 
 from atlas.kernels.blocks import choose_filter, decode_block, decode_blocks, encode_blocks
 from atlas.kernels.boxes import box_cells, fill_boxes, gather, scatter
+from atlas.kernels.codec import stored_buffer
 from atlas.kernels.faults import BlockFault
-from atlas.kernels.search import find_rows
+from atlas.kernels.lots import CUT_BLOCK, CUT_SIZE, CUT_STRETCH, LOT_BLOCK, LOT_EDGE, LOT_WITHIN, plan_lots
+from atlas.kernels.search import Found, Index, find_chunks
 from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
 from atlas.kernels.symbols import NATIVE_CODECS
-from atlas.kernels.tables import BlockTable, Geometry, Pieces
+from atlas.kernels.tables import (
+    BLOCK_OFFSET,
+    BLOCK_RAW,
+    BLOCK_STORED,
+    PIECE_BEGIN,
+    PIECE_BLOCK,
+    PIECE_CELLS,
+    PIECE_CHUNK,
+    PIECE_PLACE,
+    PIECE_TARGET,
+    Geometry,
+)
 from atlas.kernels.text import gather_text, text_bounds
 
 __all__ = [
+    "BLOCK_OFFSET",
+    "BLOCK_RAW",
+    "BLOCK_STORED",
+    "CUT_BLOCK",
+    "CUT_SIZE",
+    "CUT_STRETCH",
+    "LOT_BLOCK",
+    "LOT_EDGE",
+    "LOT_WITHIN",
     "NATIVE_CODECS",
+    "PIECE_BEGIN",
+    "PIECE_BLOCK",
+    "PIECE_CELLS",
+    "PIECE_CHUNK",
+    "PIECE_PLACE",
+    "PIECE_TARGET",
     "BlockFault",
-    "BlockTable",
     "ChunkStatistics",
+    "Found",
     "Geometry",
-    "Pieces",
+    "Index",
     "box_cells",
     "choose_filter",
     "chunk_statistics",
@@ -31,9 +59,11 @@ __all__ = [
     "decode_blocks",
     "encode_blocks",
     "fill_boxes",
-    "find_rows",
+    "find_chunks",
     "gather",
     "gather_text",
+    "plan_lots",
     "scatter",
+    "stored_buffer",
     "text_bounds",
 ]

@@ -9,12 +9,23 @@ lower bytes of measured values are noise, which then costs a reader a copy of ju
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.kernels.checksum import hash_bytes
-from atlas.kernels.codec import LZ4, NONE, ZSTD, compress, compress_python, decompress, decompress_python, workspace
+from atlas.kernels.codec import (
+    LZ4,
+    NONE,
+    PACKED,
+    TURNED,
+    ZSTD,
+    compress,
+    compress_python,
+    decompress,
+    decompress_python,
+    workspace,
+)
 from atlas.kernels.faults import (
     ARGUMENT,
     BOUNDS,
@@ -28,13 +39,23 @@ from atlas.kernels.faults import (
 )
 from atlas.kernels.policy import ONE, ZERO, kernel
 from atlas.kernels.runs import copy_bytes, freeze, read_half
-from atlas.kernels.shuffle import BIT, BYTE, PLAIN, plane_length, shuffle_block, unshuffle_range
+from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TURN, plane_length, shuffle_block, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
-from atlas.kernels.tables import BlockTable, as_bytes, as_column, as_source, as_table
+from atlas.kernels.tables import (
+    BLOCK_CHECKSUM,
+    BLOCK_CODEC,
+    BLOCK_FILTER,
+    BLOCK_ITEMSIZE,
+    BLOCK_OFFSET,
+    BLOCK_RAW,
+    BLOCK_STORED,
+    as_bytes,
+    as_column,
+    as_source,
+    as_table,
+)
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import I64, U8
 
@@ -71,13 +92,13 @@ _LEAST_GAIN = 32
 
 
 @kernel
-def admit_block(size: Int, table: BlockTable, row: Int) -> Int:
-    """Whether a row can describe a block within `size` stored bytes; returns a status."""
-    stored, raw, codec = table.stored[row], table.raw[row], table.codec[row]
-    if stored < 0 or stored > size or table.offset[row] < 0 or table.offset[row] > size - stored:
+def admit_block(size: Int, begin: Int, stored: Int, raw: Int, codec: Int, filter_: Int, itemsize: Int) -> Int:
+    """Whether such a block can lie at `begin` of `size` stored bytes; returns a status."""
+    if stored < 0 or stored > size or begin < 0 or begin > size - stored:
         return BOUNDS
-    filter_, itemsize = table.filter[row], np.int64(table.itemsize[row])
-    if codec > LZ4 or filter_ > BIT or (filter_ != PLAIN and (itemsize == 0 or codec == NONE)):
+    if codec < NONE or codec > LZ4 or filter_ < PLAIN or filter_ > BIT:
+        return CODEC
+    if filter_ != PLAIN and (itemsize < 1 or itemsize > MOST_PLANES or codec == NONE):
         return CODEC
     if filter_ != PLAIN and stored < _LENGTH_BYTES * itemsize:
         return LENGTH
@@ -90,31 +111,37 @@ def admit_block(size: Int, table: BlockTable, row: Int) -> Int:
 
 
 @kernel
-def _admit_places(size: Int, table: BlockTable, out_size: Int, place: I64) -> tuple[Int, Int, Int]:
-    """(status, row, largest length to unfilter) of a whole table."""
+def _admit_places(size: Int, table: I64, out_size: Int, place: I64) -> tuple[Int, Int, Int, Int]:
+    """(status, row, largest length to unfilter, widest item) of a whole table."""
     largest = ZERO
+    widest = ONE
     for row in range(place.size):
-        status = admit_block(size, table, row)
-        if status == FINE and (place[row] < 0 or place[row] > out_size - table.raw[row]):
+        raw = table[BLOCK_RAW, row]
+        status = admit_block(
+            size, table[BLOCK_OFFSET, row], table[BLOCK_STORED, row], raw, table[BLOCK_CODEC, row],
+            table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row],
+        )  # fmt: skip
+        if status == FINE and (place[row] < 0 or place[row] > out_size - raw):
             status = PLACE
         if status != FINE:
-            return status, row, largest
-        if table.filter[row] != PLAIN:
-            largest = max(largest, table.raw[row])
-    return FINE, 0, largest
+            return status, row, largest, widest
+        if table[BLOCK_FILTER, row] != PLAIN:
+            largest = max(largest, raw)
+            widest = max(widest, table[BLOCK_ITEMSIZE, row])
+    return FINE, 0, largest, widest
 
 
 @kernel
-def open_planes(source: U8, table: BlockTable, row: Int, context: Int, packed: U8, home: I64) -> Int:
-    """Decompress the planes of an admitted, filtered block, plane j to `packed[j * length:]`; returns a status.
+def open_planes(
+    source: U8, begin: Int, stored: Int, raw: Int, codec: Int, itemsize: Int, length: Int, context: Int,
+    packed: U8, home: I64,
+) -> Int:  # fmt: skip
+    """Decompress the planes, each of `length` bytes, of an admitted, filtered block: plane j to `packed[j * length:]`.
 
     A plane that is stored as it is is not moved: `home[j]` is where it lies in `source`, or -1. The bytes after the
-    planes are copied.
+    planes are copied. Returns a status.
     """
-    begin, codec = table.offset[row], np.int64(table.codec[row])
-    end = begin + table.stored[row]
-    itemsize = np.int64(table.itemsize[row])
-    length = plane_length(table.raw[row], np.int64(table.filter[row]), itemsize)
+    end = begin + stored
     at = begin + _LENGTH_BYTES * itemsize
     for j in range(itemsize):
         size = np.int64(read_half(source, begin + _LENGTH_BYTES * j))
@@ -127,7 +154,7 @@ def open_planes(source: U8, table: BlockTable, row: Int, context: Int, packed: U
                 return status
             home[j] = -1
         at += size
-    rest = table.raw[row] - length * itemsize
+    rest = raw - length * itemsize
     if end - at != rest:
         return LENGTH
     copy_bytes(packed, length * itemsize, source, at, rest)
@@ -158,23 +185,24 @@ def fetch_planes(
 
 
 @kernel
-def _decode(source: U8, table: BlockTable, place: I64, context: Int, packed: U8, home: I64, out: U8) -> tuple[Int, Int]:
+def _decode(
+    source: U8, table: I64, place: I64, context: Int, packed: U8, home: I64, turn: U8, out: U8
+) -> tuple[Int, Int]:
     for row in range(place.size):
-        begin, stored, raw = table.offset[row], table.stored[row], table.raw[row]
-        if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
+        begin, stored, raw = table[BLOCK_OFFSET, row], table[BLOCK_STORED, row], table[BLOCK_RAW, row]
+        if hash_bytes(source, begin, begin + stored) != np.uint64(table[BLOCK_CHECKSUM, row]):
             return CHECKSUM, row
-        filter_, codec = np.int64(table.filter[row]), np.int64(table.codec[row])
+        codec, filter_, itemsize = table[BLOCK_CODEC, row], table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
         if filter_ == PLAIN:
             status = decompress(source, begin, stored, codec, context, out, place[row], raw)
         else:
-            status = open_planes(source, table, row, context, packed, home)
+            length = plane_length(raw, filter_, itemsize)
+            status = open_planes(source, begin, stored, raw, codec, itemsize, length, context, packed, home)
+            if status == FINE:
+                fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
+                unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, place[row], turn)
         if status != FINE:
             return status, row
-        if filter_ != PLAIN:
-            itemsize = np.int64(table.itemsize[row])
-            length = plane_length(raw, filter_, itemsize)
-            fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
-            unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, place[row])
     return FINE, 0
 
 
@@ -195,11 +223,13 @@ def _unpack_planes(source: U8, begin: int, stored: int, codec: int, length: int,
     return FINE, np.concatenate([*parts, source[at:end]])
 
 
-def unpack_block(source: U8, table: BlockTable, row: int) -> tuple[int, U8]:
-    """Without the C functions: check an admitted block and decompress it; a status and the still filtered bytes."""
-    begin, stored, raw = int(table.offset[row]), int(table.stored[row]), int(table.raw[row])
-    codec, filter_, itemsize = int(table.codec[row]), int(table.filter[row]), int(table.itemsize[row])
-    if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
+def unpack_block(source: U8, begin: int, block: I64) -> tuple[int, U8]:
+    """Without the C functions: check an admitted block and decompress it; a status and the still filtered bytes.
+
+    `block` is its column of the table; its bytes begin at `begin`.
+    """
+    _, stored, raw, codec, filter_, itemsize, _ = block.tolist()
+    if hash_bytes(source, begin, begin + stored) != block.view(np.uint64)[BLOCK_CHECKSUM]:
         return CHECKSUM, source
     if filter_ == PLAIN:
         return decompress_python(source, begin, stored, codec, raw)
@@ -207,10 +237,11 @@ def unpack_block(source: U8, table: BlockTable, row: int) -> tuple[int, U8]:
     return (status, packed) if status != FINE or packed.size == raw else (LENGTH, source)
 
 
-def decode_blocks(source: U8, table: BlockTable, out: U8, place: I64) -> None:
+def decode_blocks(source: U8, table: I64, out: U8, place: I64) -> None:
     """Decode block i of the table into `out[place[i]:place[i] + raw[i]]`.
 
-    `source` and `out` are 1-D uint8, `out` writable; `place` is int64, one entry a block.
+    `source` and `out` are 1-D uint8, `out` writable; `table` is (7, blocks) with offsets in `source`; `place` is int64,
+    one entry a block.
 
     Raises:
         BlockFault: a block is damaged, or would leave `out` (reason "place"); `out` may then be partly written.
@@ -218,36 +249,38 @@ def decode_blocks(source: U8, table: BlockTable, out: U8, place: I64) -> None:
 
     """
     source, table, place, target = as_source(source), as_table(table), as_column(place), as_bytes(out)
-    if place.size != table.raw.size:
-        message = f"{table.raw.size} blocks need as many places, not {place.size}"
+    if place.size != table.shape[1]:
+        message = f"{table.shape[1]} blocks need as many places, not {place.size}"
         raise ValueError(message)
-    status, row, largest = _admit_places(source.size, table, target.size, place)
+    status, row, largest, widest = _admit_places(source.size, table, target.size, place)
     raise_status(status, row)
+    turn = workspace.scratch(TURNED, TURN * widest)
     if NATIVE_CODECS:
-        packed, home = workspace.scratch(0, largest), np.empty(MOST_PLANES, np.int64)
-        raise_status(*_decode(source, table, place, workspace.decoder, packed, home, target))
+        packed, home = workspace.scratch(PACKED, largest), np.empty(MOST_PLANES, np.int64)
+        raise_status(*_decode(source, table, place, workspace.decoder, packed, home, turn, target))
         return
-    for row in range(place.size):
-        status, packed = unpack_block(source, table, row)
+    for row, (begin, _, raw, _, filter_, itemsize, _) in enumerate(table.T.tolist()):
+        status, packed = unpack_block(source, begin, table[:, row].copy())
         raise_status(status, row)
-        raw, at = int(table.raw[row]), int(place[row])
-        filter_, itemsize = int(table.filter[row]), max(1, int(table.itemsize[row]))
-        unshuffle_range(as_source(packed), 0, raw, filter_, itemsize, 0, raw, target, at)
+        at, width = int(place[row]), max(1, itemsize)
+        unshuffle_range(as_source(packed), 0, raw, filter_, width, 0, raw, target, at, turn)
 
 
-def decode_block(source: U8, table: BlockTable, row: int) -> U8:
-    """The decoded bytes of one block, fresh and writable, of length `table.raw[row]`.
+def decode_block(source: U8, table: I64, row: int) -> U8:
+    """The decoded bytes of one block, fresh and writable, as many as the table says.
 
     Raises:
         BlockFault: the block is damaged.
         ValueError: no such row.
 
     """
-    if not 0 <= row < len(table.raw):
+    table = as_table(table)
+    if not 0 <= row < table.shape[1]:
         raise_status(ARGUMENT, row)
-    one = BlockTable(*(column[row : row + 1] for column in as_table(table)))  # type: ignore[arg-type]  # by column
-    raise_status(admit_block(source.size, one, 0), row)
-    out = np.empty(int(one.raw[0]), np.uint8)
+    one = table[:, row : row + 1].copy()
+    begin, stored, raw, codec, filter_, itemsize, _ = one[:, 0].tolist()
+    raise_status(admit_block(source.size, begin, stored, raw, codec, filter_, itemsize), row)
+    out = np.empty(raw, np.uint8)
     try:
         decode_blocks(source, one, out, np.zeros(1, np.int64))
     except BlockFault as fault:
@@ -256,13 +289,13 @@ def decode_block(source: U8, table: BlockTable, row: int) -> U8:
 
 
 @kernel
-def _is_noise(data: U8, begin: Int, length: Int, context: Int, out: U8, at: Int, room: Int) -> bool:
+def _is_noise(data: U8, begin: Int, length: Int, context: Int, count: I64, out: U8, at: Int, room: Int) -> bool:
     """Whether zstd would find nothing in a plane: bytes all about equally frequent, and no repetitions.
 
     Measured on planes of 33 KB of noise: 6 us here against 42 us for level 1 to give up.
     """
     step = max(_SAMPLE, (length - _SAMPLE) // (_STRETCHES - 1))
-    count = np.zeros(256, np.int64)
+    count[:] = 0
     for stretch in range(begin, begin + length - _SAMPLE + 1, step):
         for i in range(stretch, stretch + _SAMPLE):
             count[data[i]] += 1
@@ -278,7 +311,16 @@ def _is_noise(data: U8, begin: Int, length: Int, context: Int, out: U8, at: Int,
 
 @kernel
 def _encode_planes(
-    packed: U8, raw: Int, codec: Int, filter_: Int, itemsize: Int, level: Int, context: Int, out: U8, at: Int
+    packed: U8,
+    raw: Int,
+    codec: Int,
+    filter_: Int,
+    itemsize: Int,
+    level: Int,
+    context: Int,
+    count: I64,
+    out: U8,
+    at: Int,
 ) -> Int:
     """Compress the planes of a filtered block to `out[at:]`; the size, or 0 where that is not less than `raw`."""
     length = plane_length(raw, filter_, itemsize)
@@ -288,14 +330,14 @@ def _encode_planes(
     for j in range(itemsize):
         size = ZERO
         room = min(end - here, length - 1 - length // _LEAST_GAIN)
-        noise = codec == ZSTD and _is_noise(freeze(packed), j * length, length, context, out, here, max(ZERO, room))
-        if room > 0 and not noise:
-            size = compress(freeze(packed), j * length, length, codec, level, context, out, here, room)
+        data, begin = freeze(packed), j * length
+        if room > 0 and not (codec == ZSTD and _is_noise(data, begin, length, context, count, out, here, room)):
+            size = compress(data, begin, length, codec, level, context, out, here, room)
         if size == 0:
             size = length
             if size > end - here:
                 return 0
-            copy_bytes(out, here, freeze(packed), j * length, length)
+            copy_bytes(out, here, data, begin, length)
         for byte in range(_LENGTH_BYTES):
             out[at + _LENGTH_BYTES * j + byte] = np.uint8((size >> (8 * byte)) & 255)
         here += size
@@ -304,35 +346,30 @@ def _encode_planes(
 
 
 @kernel
-def _encode(raw: U8, start: I64, level: Int, context: Int, packed: U8, table: BlockTable, out: U8) -> Int:
+def _encode(
+    raw: U8, start: I64, level: Int, context: Int, packed: U8, turn: U8, count: I64, table: I64, out: U8
+) -> Int:
     """Encode blocks back to back into `out`; `table` holds what is wished and is left holding what was done."""
     at = ZERO
     for row in range(start.size):
-        begin, length, codec = start[row], table.raw[row], np.int64(table.codec[row])
+        begin, length, codec = start[row], table[BLOCK_RAW, row], table[BLOCK_CODEC, row]
         size = ZERO
-        filter_, itemsize = np.int64(table.filter[row]), np.int64(table.itemsize[row])
+        filter_, itemsize = table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
         if codec != NONE and filter_ == PLAIN:
             size = compress(raw, begin, length, codec, level, context, out, at, length - 1)
         elif codec != NONE and length > _LENGTH_BYTES * itemsize:
-            shuffle_block(raw, begin, length, filter_, itemsize, packed, ZERO)
-            size = _encode_planes(packed, length, codec, filter_, itemsize, level, context, out, at)
-        size = _seal_block(raw, begin, size, table, row, out, at)
-        table.checksum[row] = hash_bytes(freeze(out), at, at + size)
+            shuffle_block(raw, begin, length, filter_, itemsize, packed, ZERO, turn)
+            size = _encode_planes(packed, length, codec, filter_, itemsize, level, context, count, out, at)
+        if size == 0:
+            size = length
+            copy_bytes(out, at, raw, begin, size)
+            table[BLOCK_CODEC, row] = NONE
+            table[BLOCK_FILTER, row] = PLAIN
+        table[BLOCK_OFFSET, row] = at
+        table[BLOCK_STORED, row] = size
+        table[BLOCK_CHECKSUM, row] = np.int64(hash_bytes(freeze(out), at, at + size))
         at += size
     return at
-
-
-@kernel
-def _seal_block(raw: U8, begin: Int, size: Int, table: BlockTable, row: Int, out: U8, at: Int) -> Int:
-    """Fill in the row of a block whose `size` compressed bytes lie at `out[at:]`; store it plain where size is 0."""
-    if size == 0:
-        size = table.raw[row]
-        copy_bytes(out, at, raw, begin, size)
-        table.codec[row] = NONE
-        table.filter[row] = PLAIN
-    table.offset[row] = at
-    table.stored[row] = size
-    return size
 
 
 def _encode_planes_python(packed: U8, codec: int, filter_: int, itemsize: int, level: int) -> bytes:
@@ -346,22 +383,24 @@ def _encode_planes_python(packed: U8, codec: int, filter_: int, itemsize: int, l
     return b"".join([sizes, *streams, packed[length * itemsize :].tobytes()])
 
 
-def _encode_python(raw: U8, start: I64, level: int, packed: U8, table: BlockTable, out: U8) -> int:
+def _encode_python(raw: U8, start: I64, level: int, packed: U8, turn: U8, table: I64, out: U8) -> int:
     at = 0
-    for row in range(start.size):
-        begin, length, codec = int(start[row]), int(table.raw[row]), int(table.codec[row])
-        filter_, itemsize = int(table.filter[row]), int(table.itemsize[row])
-        size, data = 0, b""
+    for row, (begin, length, codec, filter_, itemsize) in enumerate(
+        zip(start.tolist(), *table[BLOCK_RAW : BLOCK_ITEMSIZE + 1].tolist(), strict=True)
+    ):
+        data = b""
         if codec != NONE and filter_ == PLAIN:
             data = compress_python(raw[begin : begin + length], codec, level)
         elif codec != NONE and length > _LENGTH_BYTES * itemsize:
-            shuffle_block(raw, begin, length, filter_, itemsize, packed, 0)
+            shuffle_block(raw, begin, length, filter_, itemsize, packed, 0, turn)
             data = _encode_planes_python(packed[:length], codec, filter_, itemsize, level)
-        if 0 < len(data) < length:
-            size = len(data)
-            out[at : at + size] = np.frombuffer(data, np.uint8)
-        size = int(_seal_block(raw, begin, size, table, row, out, at))
-        table.checksum[row] = hash_bytes(out, at, at + size)
+        if not 0 < len(data) < length:
+            data = raw[begin : begin + length].tobytes()
+            table[BLOCK_CODEC, row], table[BLOCK_FILTER, row] = NONE, PLAIN
+        size = len(data)
+        out[at : at + size] = np.frombuffer(data, np.uint8)
+        table[BLOCK_OFFSET, row], table[BLOCK_STORED, row] = at, size
+        table.view(np.uint64)[BLOCK_CHECKSUM, row] = hash_bytes(out, at, at + size)
         at += size
     return at
 
@@ -375,12 +414,12 @@ def encode_blocks(
     filter: int,  # noqa: A002  # the name of the thing
     itemsize: int,
     level: int,
-) -> tuple[U8, BlockTable]:
+) -> tuple[U8, I64]:
     """Encode the blocks `raw[start:start + length]`.
 
     `raw` is 1-D uint8; `start` and `length` are int64, one entry a block. `level` is zstd's and ignored by LZ4. A
     block that would not shrink is stored as it is, with codec and filter 0. Returns the stored bytes back to back and
-    their table, with offsets from their beginning.
+    their table, (7, blocks), with offsets from their beginning.
 
     Raises:
         ValueError: a block outside `raw`, an unknown codec or filter, or an item size outside 1 to 255.
@@ -395,24 +434,18 @@ def encode_blocks(
         message = f"{count} blocks must each lie within the {source.size} bytes given"
         raise ValueError(message)
 
-    def column(value: int, dtype: type[np.generic]) -> NDArray[Any]:
-        return np.full(count, value, dtype)
-
-    table = BlockTable(
-        column(0, np.int64),
-        column(0, np.int64),
-        length.copy(),
-        column(codec, np.uint8),
-        column(PLAIN if codec == NONE else filter, np.uint8),
-        column(itemsize, np.uint8),
-        column(0, np.uint64),
-    )
+    table = np.zeros((BLOCK_CHECKSUM + 1, count), np.int64)
+    table[BLOCK_RAW] = length
+    table[BLOCK_CODEC], table[BLOCK_FILTER] = codec, PLAIN if codec == NONE else filter
+    table[BLOCK_ITEMSIZE] = itemsize
     out = np.empty(int(length.sum()), np.uint8)
-    packed = workspace.scratch(0, int(length.max(initial=0)))
+    packed = workspace.scratch(PACKED, int(length.max(initial=0)))
+    turn = workspace.scratch(TURNED, TURN * itemsize)
     if NATIVE_CODECS:
-        size = int(_encode(source, start, level, workspace.encoder, packed, table, out))
+        counts = np.empty(256, np.int64)
+        size = int(_encode(source, start, level, workspace.encoder, packed, turn, counts, table, out))
     else:
-        size = _encode_python(source, start, level, packed, table, out)
+        size = _encode_python(source, start, level, packed, turn, table, out)
     # Shrinking in place gives the unused tail back without copying what was written.
     out.resize(size, refcheck=False)
     return out, table

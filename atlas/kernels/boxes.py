@@ -12,24 +12,50 @@ import numpy as np
 
 from atlas.kernels.blocks import MOST_PLANES, admit_block, fetch_planes, open_planes, unpack_block
 from atlas.kernels.checksum import hash_bytes
-from atlas.kernels.codec import NONE, decompress, workspace
+from atlas.kernels.codec import NONE, PACKED, TURNED, UNPACKED, decompress, workspace
 from atlas.kernels.faults import ARGUMENT, CHECKSUM, FINE, PLACE, raise_status
-from atlas.kernels.plans import AXES, END, FIRST, HEAD, RESULT_FIRST, ROWS, copy_plan, locate_run, plan_box, plan_size
+from atlas.kernels.lots import LOT_BLOCK, LOT_EDGE, LOT_WITHIN
+from atlas.kernels.plans import (
+    AXES,
+    END,
+    FIRST,
+    HEAD,
+    IN_CHUNK,
+    IN_RESULT,
+    RESULT_FIRST,
+    ROWS,
+    copy_plan,
+    locate_run,
+    make_plan,
+    plan_box,
+)
 from atlas.kernels.policy import ONE, ZERO, kernel
 from atlas.kernels.runs import copy_rows, freeze
-from atlas.kernels.shuffle import PLAIN, plane_length, unshuffle_range
+from atlas.kernels.shuffle import PLAIN, TURN, plane_length, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
 from atlas.kernels.tables import (
+    BLOCK_CHECKSUM,
+    BLOCK_CODEC,
+    BLOCK_FILTER,
+    BLOCK_ITEMSIZE,
+    BLOCK_RAW,
+    BLOCK_STORED,
+    BOX_COUNT,
+    BOX_EXTENT,
+    BOX_FIRST,
+    BOX_TARGET,
     I64,
+    PIECE_BEGIN,
+    PIECE_CELLS,
+    PIECE_CHUNK,
+    PIECE_PLACE,
+    PIECE_TARGET,
     U8,
     U64,
-    BlockTable,
     Geometry,
-    Pieces,
     as_bytes,
     as_column,
     as_geometry,
-    as_pieces,
     as_source,
     as_table,
 )
@@ -47,57 +73,79 @@ _PIECE_COST = 2048
 
 
 @kernel
+def _admit_boxes(boxes: I64, box: I64) -> Int:
+    """The first row of a geometry whose box leaves its chunk or the result, -1 where none does."""
+    for chunk in range(boxes.shape[1]):
+        for axis in range(box.size):
+            first, count, target = (
+                boxes[BOX_FIRST, chunk, axis],
+                boxes[BOX_COUNT, chunk, axis],
+                boxes[BOX_TARGET, chunk, axis],
+            )
+            extent = boxes[BOX_EXTENT, chunk, axis]
+            if first < 0 or count < 0 or target < 0 or first > extent - count or target > box[axis] - count:
+                return chunk
+    return -ONE
+
+
+@kernel
 def _admit_pieces(
-    size: Int, table: BlockTable, pieces: Pieces, geometry: Geometry, targets: Int, cell: Int
-) -> tuple[Int, Int, Int]:
-    """(status, row, largest block) of a request; the row is a block's, or a piece's where the request is wrong."""
-    largest = ZERO
-    known = -ONE
-    for piece in range(pieces.block.size):
-        row, chunk = pieces.block[piece], pieces.chunk[piece]
-        begin, count, place = pieces.begin[piece], pieces.count[piece], pieces.place[piece]
-        if row < 0 or row >= table.raw.size or chunk < 0 or chunk >= geometry.extent.shape[0]:
-            return ARGUMENT, piece, largest
-        if pieces.target[piece] < 0 or pieces.target[piece] >= targets:
-            return ARGUMENT, piece, largest
-        if row != known:
-            status = admit_block(size, table, row)
-            if status != FINE:
-                return status, row, largest
-            largest = max(largest, table.raw[row])
-            known = row
-        cells = ONE
-        for axis in range(geometry.box.size):
-            cells *= geometry.extent[chunk, axis]
-        raw = table.raw[row]
-        if begin < 0 or count < 0 or begin > cells - count or place < 0 or place > raw or count > (raw - place) // cell:
-            return PLACE, row, largest
-    return FINE, 0, largest
+    size: Int, table: I64, lot: I64, begin: Int, end: Int, pieces: I64, boxes: I64, targets: Int, cell: Int
+) -> tuple[Int, Int, Int, Int]:
+    """(status, row, largest block, widest item); the row is a block's, or a piece's where the request is wrong."""
+    largest, widest, ndim = ZERO, ONE, boxes.shape[2]
+    for at in range(begin, end):
+        row = lot[LOT_BLOCK, at]
+        if row < 0 or row >= table.shape[1]:
+            return ARGUMENT, lot[LOT_EDGE, at], largest, widest
+        raw, itemsize = table[BLOCK_RAW, row], table[BLOCK_ITEMSIZE, row]
+        status = admit_block(
+            size, lot[LOT_WITHIN, at], table[BLOCK_STORED, row], raw, table[BLOCK_CODEC, row],
+            table[BLOCK_FILTER, row], itemsize,
+        )  # fmt: skip
+        if status != FINE:
+            return status, row, largest, widest
+        largest, widest = max(largest, raw), max(widest, itemsize)
+        if lot[LOT_EDGE, at] < 0 or lot[LOT_EDGE, at + 1] > pieces.shape[1]:
+            return ARGUMENT, at, largest, widest
+        for piece in range(lot[LOT_EDGE, at], lot[LOT_EDGE, at + 1]):
+            chunk, target = pieces[PIECE_CHUNK, piece], pieces[PIECE_TARGET, piece]
+            if chunk < 0 or chunk >= boxes.shape[1] or target < 0 or target >= targets:
+                return ARGUMENT, piece, largest, widest
+            first, count, place = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_PLACE, piece]
+            cells = ONE
+            for axis in range(ndim):
+                cells *= boxes[BOX_EXTENT, chunk, axis]
+            if first < 0 or count < 0 or first > cells - count:
+                return PLACE, row, largest, widest
+            if place < 0 or place > raw or count > (raw - place) // cell:
+                return PLACE, row, largest, widest
+    return FINE, 0, largest, widest
 
 
 @kernel
 def _copy_alike(
-    pieces: Pieces, piece: Int, last: Int, plan: I64, data: U8, at: Int, out: U8, result: Int, cell: Int
+    pieces: I64, piece: Int, last: Int, plan: I64, data: U8, at: Int, out: U8, result: Int, cell: Int
 ) -> Int:
     """Copy a piece that wants one run of cells, and those behind it that want the same at regular distances.
 
     Returns the first piece that is not copied: `piece` itself where it wants something else.
     """
-    begin, end = pieces.begin[piece], pieces.begin[piece] + pieces.count[piece]
-    if plan[ROWS] != 1 or begin > plan[FIRST] or end < plan[END]:
+    begin, count, chunk = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_CHUNK, piece]
+    if plan[ROWS] != 1 or begin > plan[FIRST] or begin + count < plan[END]:
         return piece
-    here, home = pieces.place[piece], pieces.target[piece]
+    here, home = pieces[PIECE_PLACE, piece], pieces[PIECE_TARGET, piece]
     step = out_step = ZERO
     stop = piece + 1
     if stop < last:
-        step, out_step = pieces.place[stop] - here, pieces.target[stop] - home
+        step, out_step = pieces[PIECE_PLACE, stop] - here, pieces[PIECE_TARGET, stop] - home
     while (
         stop < last
-        and pieces.chunk[stop] == pieces.chunk[piece]
-        and pieces.begin[stop] == begin
-        and pieces.count[stop] == end - begin
-        and pieces.place[stop] - pieces.place[stop - 1] == step
-        and pieces.target[stop] - pieces.target[stop - 1] == out_step
+        and pieces[PIECE_CHUNK, stop] == chunk
+        and pieces[PIECE_BEGIN, stop] == begin
+        and pieces[PIECE_CELLS, stop] == count
+        and pieces[PIECE_PLACE, stop] - pieces[PIECE_PLACE, stop - 1] == step
+        and pieces[PIECE_TARGET, stop] - pieces[PIECE_TARGET, stop - 1] == out_step
     ):
         stop += 1
     copy_rows(
@@ -109,56 +157,60 @@ def _copy_alike(
 
 @kernel
 def _unshuffle_piece(
-    packed: U8, table: BlockTable, row: Int, plan: I64, first: Int, end: Int, at: Int, cell: Int, plain: U8
-) -> None:
+    packed: U8, raw: Int, filter_: Int, itemsize: Int, plan: I64, first: Int, end: Int, at: Int, cell: Int,
+    plain: U8, turn: U8,
+) -> None:  # fmt: skip
     """Unfilter what a piece wants of its cells `first` to `end`, of which cell c lies at byte `at + c * cell`.
 
     Where a box takes short stretches of a chunk, what lies between them is left out.
     """
-    raw, filter_, itemsize = table.raw[row], np.int64(table.filter[row]), np.int64(table.itemsize[row])
-    line = plan[HEAD + 3] if plan[AXES] > 2 else ZERO
-    reach = (line - 1) * plan[HEAD + 4] + plan[HEAD] if plan[AXES] > 2 else ZERO
-    if plan[AXES] <= 2 or 4 * reach > 3 * plan[HEAD + 7]:
-        unshuffle_range(packed, ZERO, raw, filter_, itemsize, at + first * cell, at + end * cell, plain, ZERO)
-        return
-    for run in range(0, plan[ROWS], line):
-        inside = plan[FIRST] + locate_run(plan, run)
+    line, reach, step = ONE, end - first, ONE
+    if plan[AXES] > 2:
+        line = plan[HEAD + 3]
+        reach = (line - 1) * plan[HEAD + 4] + plan[HEAD]
+        if 4 * reach > 3 * plan[HEAD + 7]:
+            line, reach = ONE, end - first
+        else:
+            step = line
+    runs = plan[ROWS] if step > 1 else ONE
+    for run in range(0, runs, step):
+        inside = plan[FIRST] + locate_run(plan, run, IN_CHUNK) if step > 1 else first
         low, high = max(first, inside), min(end, inside + reach)
-        unshuffle_range(packed, ZERO, raw, filter_, itemsize, at + low * cell, at + high * cell, plain, ZERO)
+        unshuffle_range(packed, ZERO, raw, filter_, itemsize, at + low * cell, at + high * cell, plain, ZERO, turn)
 
 
 @kernel
 def _copy_pieces(
-    source: U8, data: U8, at: Int, home: I64, table: BlockTable, row: Int, pieces: Pieces, piece: Int, last: Int,
-    geometry: Geometry, plan: I64, known: Int, cell: Int, packed: U8, plain: U8, out: U8,
+    source: U8, data: U8, at: Int, home: I64, raw: Int, filter_: Int, itemsize: Int, pieces: I64, piece: Int, last: Int,
+    boxes: I64, box: I64, plan: I64, known: Int, cell: Int, packed: U8, plain: U8, turn: U8, out: U8,
 ) -> Int:  # fmt: skip
     """Copy the pieces `piece` to `last` of one block, which `open_planes` has opened, or which lies at `data[at:]`.
 
     Returns the chunk that `plan` is made for.
     """
-    raw, filter_, itemsize = table.raw[row], np.int64(table.filter[row]), np.int64(table.itemsize[row])
     length = plane_length(raw, filter_, max(ONE, itemsize))
     result = np.int64(cell)
-    for axis in range(geometry.box.size):
-        result *= geometry.box[axis]
+    for axis in range(box.size):
+        result *= box[axis]
     filtered = filter_ != PLAIN
-    if filtered and (last - piece) * _PIECE_COST >= raw:
+    whole = (last - piece) * _PIECE_COST >= raw
+    if filtered and whole:
         fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
-        unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO)
+        unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO, turn)
         filtered = False
     while piece < last:
-        chunk = pieces.chunk[piece]
+        chunk = pieces[PIECE_CHUNK, piece]
         if chunk != known:
-            plan_box(geometry, chunk, plan)
+            plan_box(boxes, box, chunk, plan)
             known = chunk
         if not filtered:
             done = _copy_alike(pieces, piece, last, plan, data, at, out, result, cell)
             if done > piece:
                 piece = done
                 continue
-        begin, count, place = pieces.begin[piece], pieces.count[piece], pieces.place[piece]
+        begin, count, place = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_PLACE, piece]
         first, end = max(begin, plan[FIRST]), min(begin + count, plan[END])
-        out_at = pieces.target[piece] * result
+        out_at = pieces[PIECE_TARGET, piece] * result
         piece += 1
         if first >= end:
             continue
@@ -168,106 +220,123 @@ def _copy_pieces(
             if plan[ROWS] == 1 and low == 0 and high == raw:
                 # The whole block is one run of the result: it is unfiltered right there.
                 there = out_at + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
-                unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, there)
+                unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, there, turn)
                 continue
-            _unshuffle_piece(freeze(packed), table, row, plan, first, end, place - begin * cell, cell, plain)
+            base = place - begin * cell
+            _unshuffle_piece(freeze(packed), raw, filter_, itemsize, plan, first, end, base, cell, plain, turn)
         copy_plan(plan, begin, begin + count, data, at + place, out, out_at, cell)
     return known
 
 
 @kernel
 def _gather(
-    source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, cell: Int, context: Int,
-    packed: U8, plain: U8, home: I64, out: U8,
+    source: U8, table: I64, lot: I64, begin: Int, end: Int, pieces: I64, boxes: I64, box: I64, cell: Int, context: Int,
+    packed: U8, plain: U8, turn: U8, home: I64, plan: I64, out: U8,
 ) -> tuple[Int, Int]:  # fmt: skip
-    plan = np.empty(plan_size(geometry.box.size), np.int64)
     known = -ONE
-    piece = ZERO
-    while piece < pieces.block.size:
-        row = pieces.block[piece]
-        last = piece + 1
-        while last < pieces.block.size and pieces.block[last] == row:
-            last += 1
-        begin, stored = table.offset[row], table.stored[row]
-        if hash_bytes(source, begin, begin + stored) != table.checksum[row]:
+    for block in range(begin, end):
+        row, here = lot[LOT_BLOCK, block], lot[LOT_WITHIN, block]
+        stored, raw, codec = table[BLOCK_STORED, row], table[BLOCK_RAW, row], table[BLOCK_CODEC, row]
+        if hash_bytes(source, here, here + stored) != np.uint64(table[BLOCK_CHECKSUM, row]):
             return CHECKSUM, row
-        codec = np.int64(table.codec[row])
+        filter_, itemsize = table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
         status: Int = FINE
         data, at = freeze(plain), ZERO
-        if table.filter[row] != PLAIN:
-            status = open_planes(source, table, row, context, packed, home)
+        if filter_ != PLAIN:
+            length = plane_length(raw, filter_, itemsize)
+            status = open_planes(source, here, stored, raw, codec, itemsize, length, context, packed, home)
         elif codec == NONE:
-            data, at = source, begin
+            data, at = source, here
         else:
-            status = decompress(source, begin, stored, codec, context, plain, ZERO, table.raw[row])
+            status = decompress(source, here, stored, codec, context, plain, ZERO, raw)
         if status != FINE:
             return status, row
         known = _copy_pieces(
-            source, data, at, home, table, row, pieces, piece, last, geometry, plan, known, cell, packed, plain, out
-        )
-        piece = last
+            source, data, at, home, raw, filter_, itemsize, pieces, lot[LOT_EDGE, block], lot[LOT_EDGE, block + 1],
+            boxes, box, plan, known, cell, packed, plain, turn, out,
+        )  # fmt: skip
     return FINE, 0
 
 
 def _gather_python(
-    source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, cell: int, plain: U8, home: I64, out: U8
-) -> None:
-    plan = np.empty(plan_size(geometry.box.size), np.int64)
+    source: U8, table: I64, lot: I64, begin: int, end: int, geometry: Geometry, pieces: I64, cell: int, plain: U8,
+    turn: U8, home: I64, plan: I64, out: U8,
+) -> None:  # fmt: skip
     known: Int = -1
     home[:] = -1
-    edges = np.flatnonzero(np.diff(pieces.block)) + 1
-    begins = [0, *edges.tolist()]
-    lasts = [*edges.tolist(), pieces.block.size]
-    for piece, last in zip(begins, lasts, strict=True):
-        row = int(pieces.block[piece])
-        status, packed = unpack_block(source, table, row)
+    for block in range(begin, end):
+        row, here, piece = lot[:, block].tolist()
+        status, packed = unpack_block(source, here, table[:, row].copy())
         raise_status(status, row)
-        data = as_source(packed if table.filter[row] == PLAIN else plain)
+        raw, filter_, itemsize = table[[BLOCK_RAW, BLOCK_FILTER, BLOCK_ITEMSIZE], row].tolist()
+        data = as_source(packed if filter_ == PLAIN else plain)
+        if not packed.flags.writeable:
+            packed = packed.copy()
         known = _copy_pieces(
-            source, data, 0, home, table, row, pieces, piece, last, geometry, plan, known, cell, packed, plain, out
-        )
+            source, data, 0, home, raw, filter_, itemsize, pieces, piece, int(lot[LOT_EDGE, block + 1]),
+            *geometry, plan, known, cell, packed, plain, turn, out,
+        )  # fmt: skip
 
 
-def gather(source: U8, table: BlockTable, pieces: Pieces, geometry: Geometry, out: NDArray[Any]) -> None:
-    """Copy the wanted boxes of many chunks out of their blocks; each block is decoded once.
+def gather(
+    source: U8, table: I64, lot: I64, begin: int, end: int, pieces: I64, geometry: Geometry, out: NDArray[Any]
+) -> None:
+    """Copy the wanted boxes of many chunks out of their blocks, number `begin` to `end` of `lot`; each is decoded once.
 
-    `source` is 1-D uint8, the stored bytes. `out` is writable, C-contiguous, of shape (N, *geometry.box) and of a
+    `source` is 1-D uint8, the stored bytes, in which the blocks lie where `lot` says (see `plan_lots`); `table` is
+    (7, blocks). `pieces` is (6, pieces). `out` is writable, C-contiguous, of shape (N, *geometry.box) and of a
     fixed-width dtype, whose item size is that of the chunks' cells. Cells that no piece covers are left as they are.
 
     Raises:
         BlockFault: a block is damaged, or a piece lies outside it (reason "place"); `out` may then be partly written.
+            Its `block` is the row of `table`.
         ValueError: shapes that do not fit together, or a row that the request names and that is not there.
 
     """
-    source, table, pieces, geometry = as_source(source), as_table(table), as_pieces(pieces), as_geometry(geometry)
-    if out.shape[1:] != tuple(geometry.box.tolist()) or out.ndim == 0:
-        message = f"the result has shape {out.shape}, its boxes {tuple(geometry.box.tolist())}"
+    source, table, pieces, geometry = as_source(source), as_table(table), as_table(pieces, 6), as_geometry(geometry)
+    lot = as_table(lot, 3)
+    boxes, box = geometry
+    if out.shape[1:] != tuple(box.tolist()) or out.ndim == 0:
+        message = f"the result has shape {out.shape}, its boxes {tuple(box.tolist())}"
         raise ValueError(message)
-    cell, targets = out.itemsize, out.shape[0]
-    target = as_bytes(out)
-    status, row, largest = _admit_pieces(source.size, table, pieces, geometry, targets, cell)
+    if not 0 <= begin <= end < lot.shape[1]:
+        message = f"there are no blocks {begin} to {end} in a lot of {lot.shape[1] - 1}"
+        raise ValueError(message)
+    _refuse_boxes(geometry)
+    cell, target = out.itemsize, as_bytes(out)
+    status, row, largest, widest = _admit_pieces(source.size, table, lot, begin, end, pieces, boxes, out.shape[0], cell)
     raise_status(status, row)
-    if pieces.block.size == 0:
-        return
-    plain, home = workspace.scratch(1, largest), np.empty(MOST_PLANES, np.int64)
+    plain, turn = workspace.scratch(UNPACKED, largest), workspace.scratch(TURNED, TURN * int(widest))
+    home, plan = np.empty(MOST_PLANES, np.int64), make_plan(box.size)
     if not NATIVE_CODECS:
-        _gather_python(source, table, pieces, geometry, cell, plain, home, target)
+        _gather_python(source, table, lot, begin, end, geometry, pieces, cell, plain, turn, home, plan, target)
         return
-    packed = workspace.scratch(0, largest)
-    raise_status(*_gather(source, table, pieces, geometry, cell, workspace.decoder, packed, plain, home, target))
+    packed = workspace.scratch(PACKED, largest)
+    raise_status(
+        *_gather(
+            source, table, lot, begin, end, pieces, boxes, box, cell, workspace.decoder,
+            packed, plain, turn, home, plan, target,
+        )
+    )  # fmt: skip
+
+
+def _refuse_boxes(geometry: Geometry) -> None:
+    row = int(_admit_boxes(*geometry))
+    if row >= 0:
+        message = f"geometry row {row} leaves its chunk or the result box"
+        raise ValueError(message)
 
 
 @kernel
-def _scatter(data: U8, geometry: Geometry, cell: Int, out: U8, place: I64) -> tuple[Int, Int]:
-    plan = np.empty(plan_size(geometry.box.size), np.int64)
+def _scatter(data: U8, boxes: I64, box: I64, cell: Int, plan: I64, out: U8, place: I64) -> tuple[Int, Int]:
     for chunk in range(place.size):
         cells = np.int64(cell)
-        for axis in range(geometry.box.size):
-            cells *= geometry.extent[chunk, axis]
+        for axis in range(box.size):
+            cells *= boxes[BOX_EXTENT, chunk, axis]
         if place[chunk] < 0 or place[chunk] > out.size - cells:
             return PLACE, chunk
     for chunk in range(place.size):
-        plan_box(geometry, chunk, plan)
+        plan_box(boxes, box, chunk, plan)
         # A plan says where runs lie on both sides: copying the other way is the plan with its sides exchanged.
         plan[FIRST], plan[RESULT_FIRST] = plan[RESULT_FIRST], plan[FIRST]
         for at in range(HEAD, plan.size, 3):
@@ -289,31 +358,27 @@ def scatter(data: NDArray[Any], geometry: Geometry, out: U8, place: I64) -> None
 
     """
     geometry, place = as_geometry(geometry), as_column(place)
-    if data.shape != tuple(geometry.box.tolist()) or place.size != geometry.extent.shape[0]:
+    if data.shape != tuple(geometry.box.tolist()) or place.size != geometry.boxes.shape[1]:
         message = f"data of shape {data.shape} and {place.size} places do not fit the geometry"
         raise ValueError(message)
+    _refuse_boxes(geometry)
     cells = as_source(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
-    raise_status(*_scatter(cells, geometry, data.itemsize, as_bytes(out), place))
+    raise_status(*_scatter(cells, *geometry, data.itemsize, make_plan(data.ndim), as_bytes(out), place))
 
 
 @kernel
-def _fill(out: NDArray[Any], values: NDArray[Any], chunk: I64, target: I64, geometry: Geometry) -> None:
-    plan = np.empty(plan_size(geometry.box.size), np.int64)
+def _fill(out: NDArray[Any], values: NDArray[Any], chunk: I64, target: I64, boxes: I64, box: I64, plan: I64) -> None:
     known = -ONE
     result = ONE
-    for axis in range(geometry.box.size):
-        result *= geometry.box[axis]
+    for axis in range(box.size):
+        result *= box[axis]
     for i in range(chunk.size):
         if chunk[i] != known:
-            plan_box(geometry, chunk[i], plan)
+            plan_box(boxes, box, chunk[i], plan)
             known = chunk[i]
         value, run = values[i], plan[HEAD]
         for row in range(plan[ROWS]):
-            at, rest, axis = target[i] * result + plan[RESULT_FIRST], row, HEAD + 3
-            while rest > 0:
-                at += rest % plan[axis] * plan[axis + 2]
-                rest //= plan[axis]
-                axis += 3
+            at = target[i] * result + plan[RESULT_FIRST] + locate_run(plan, row, IN_RESULT)
             out[at : at + run] = value
 
 
@@ -332,11 +397,13 @@ def fill_boxes(out: NDArray[Any], bits: U64, chunk: I64, target: I64, geometry: 
     if out.shape[1:] != tuple(geometry.box.tolist()) or out.ndim == 0 or not bits.size == chunk.size == target.size:
         message = f"a result of shape {out.shape} and {chunk.size} rows do not fit the geometry"
         raise ValueError(message)
-    bad = (chunk < 0) | (chunk >= geometry.extent.shape[0]) | (target < 0) | (target >= out.shape[0])
+    _refuse_boxes(geometry)
+    bad = (chunk < 0) | (chunk >= geometry.boxes.shape[1]) | (target < 0) | (target >= out.shape[0])
     if bad.any():
         raise_status(ARGUMENT, int(np.argmax(bad)))
     unsigned = np.dtype(f"u{out.itemsize}")
-    _fill(as_bytes(out).view(unsigned), bits.astype(unsigned), chunk, target, geometry)
+    plan = make_plan(geometry.box.size)
+    _fill(as_bytes(out).view(unsigned), bits.astype(unsigned), chunk, target, *geometry, plan)
 
 
 def box_cells(geometry: Geometry, chunk: int) -> tuple[I64, I64]:
@@ -344,7 +411,7 @@ def box_cells(geometry: Geometry, chunk: int) -> tuple[I64, I64]:
     inside = np.zeros(1, np.int64)
     result = np.zeros(1, np.int64)
     for axis in range(len(geometry.box)):
-        steps = np.arange(geometry.count[chunk, axis], dtype=np.int64)
+        steps = np.arange(geometry.part[chunk, axis], dtype=np.int64)
         own = geometry.first[chunk, axis] + steps
         theirs = geometry.target[chunk, axis] + steps
         inside = (inside[:, None] * geometry.extent[chunk, axis] + own).reshape(-1)

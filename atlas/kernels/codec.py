@@ -25,7 +25,21 @@ if TYPE_CHECKING:
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import U8
 
-__all__ = ["LZ4", "NONE", "ZSTD", "compress", "compress_python", "decompress", "decompress_python", "workspace"]
+__all__ = [
+    "LZ4",
+    "NONE",
+    "PACKED",
+    "STORED",
+    "TURNED",
+    "UNPACKED",
+    "ZSTD",
+    "compress",
+    "compress_python",
+    "decompress",
+    "decompress_python",
+    "stored_buffer",
+    "workspace",
+]
 
 NONE, ZSTD, LZ4 = 0, 1, 2
 
@@ -42,6 +56,10 @@ _zstd_content_size = external("ZSTD_getFrameContentSize", types.int64, types.int
 _zstd_frame_size = external("ZSTD_findFrameCompressedSize", types.intp, types.intp, types.intp)
 _lz4_compress = external("LZ4_compress_default", types.int32, types.intp, types.intp, types.int32, types.int32)
 _lz4_decompress = external("LZ4_decompress_safe", types.int32, types.intp, types.intp, types.int32, types.int32)
+
+PACKED, UNPACKED, TURNED, STORED = range(4)
+"""The scratches of a thread: of a block that is decompressed, of one that is unfiltered, of bits that are being turned,
+and of stored bytes that were read."""
 
 _KEPT = 4 * 2**20  # scratch beyond this many bytes is not kept for the thread's life
 
@@ -70,7 +88,7 @@ class _Workspace(threading.local):
     def __init__(self) -> None:
         self._decoder: _Context | None = None
         self._encoder: _Context | None = None
-        self._scratch = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
+        self._scratch = [np.empty(0, np.uint8)] * 4
 
     @property
     def decoder(self) -> int:
@@ -87,7 +105,7 @@ class _Workspace(threading.local):
         return self._encoder.address
 
     def scratch(self, which: int, size: Int) -> U8:
-        """At least `size` bytes of scratch number 0 or 1, contents arbitrary."""
+        """At least `size` bytes of scratch number `which`, contents arbitrary."""
         kept = self._scratch[which]
         if kept.size < size:
             kept = np.empty(max(size, min(2 * kept.size, _KEPT)), np.uint8)
@@ -97,6 +115,11 @@ class _Workspace(threading.local):
 
 
 workspace = _Workspace()
+
+
+def stored_buffer(size: int) -> U8:
+    """Memory of this thread for `size` stored bytes, uint8; the next call in the thread lends it again."""
+    return workspace.scratch(STORED, size)[:size]
 
 
 @kernel

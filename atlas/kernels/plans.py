@@ -13,22 +13,25 @@ import numpy as np
 
 from atlas.kernels.policy import ONE, ZERO, kernel
 from atlas.kernels.runs import copy_bytes, copy_rows
+from atlas.kernels.tables import BOX_COUNT, BOX_EXTENT, BOX_FIRST, BOX_TARGET
 
 if TYPE_CHECKING:
     from atlas.kernels.policy import Int
-    from atlas.kernels.tables import I64, U8, Geometry
+    from atlas.kernels.tables import I64, U8
 
 __all__ = [
     "AXES",
     "END",
     "FIRST",
     "HEAD",
+    "IN_CHUNK",
+    "IN_RESULT",
     "RESULT_FIRST",
     "ROWS",
     "copy_plan",
     "locate_run",
+    "make_plan",
     "plan_box",
-    "plan_size",
 ]
 
 AXES = 0
@@ -44,28 +47,27 @@ ROWS = 4
 HEAD = 5
 
 # The two sides of a plan, by where their steps stand.
-_CHUNK: Int = np.int64(1)
-_RESULT: Int = np.int64(2)
+IN_CHUNK: Int = np.int64(1)
+IN_RESULT: Int = np.int64(2)
+
+
+def make_plan(ndim: int) -> I64:
+    """Memory for plans of that rank, contents arbitrary."""
+    return np.empty(HEAD + 3 * (ndim + 1), np.int64)
 
 
 @kernel
-def plan_size(ndim: Int) -> Int:
-    """Length of the array that a plan of that rank needs."""
-    return HEAD + 3 * (ndim + 1)
-
-
-@kernel
-def plan_box(geometry: Geometry, chunk: Int, plan: I64) -> None:
-    """Make the plan of one row of the geometry."""
+def plan_box(boxes: I64, box: I64, chunk: Int, plan: I64) -> None:
+    """Make the plan of one row of a geometry, whose box lies within its chunk and the result."""
     top = HEAD
     plan[top], plan[top + 1], plan[top + 2] = 1, 1, 1
     first = last = result_first = ZERO
     step = result_step = rows = cells = ONE
-    for axis in range(geometry.box.size - 1, -1, -1):
-        count = geometry.count[chunk, axis]
-        first += geometry.first[chunk, axis] * step
-        last += (geometry.first[chunk, axis] + count - 1) * step
-        result_first += geometry.target[chunk, axis] * result_step
+    for axis in range(box.size - 1, -1, -1):
+        count, begin = boxes[BOX_COUNT, chunk, axis], boxes[BOX_FIRST, chunk, axis]
+        first += begin * step
+        last += (begin + count - 1) * step
+        result_first += boxes[BOX_TARGET, chunk, axis] * result_step
         cells *= count
         if count != 1:
             if step == plan[top] * plan[top + 1] and result_step == plan[top] * plan[top + 2]:
@@ -73,8 +75,8 @@ def plan_box(geometry: Geometry, chunk: Int, plan: I64) -> None:
             else:
                 top += 3
                 plan[top], plan[top + 1], plan[top + 2] = count, step, result_step
-        step *= geometry.extent[chunk, axis]
-        result_step *= geometry.box[axis]
+        step *= boxes[BOX_EXTENT, chunk, axis]
+        result_step *= box[axis]
     for at in range(HEAD + 3, top + 1, 3):
         rows *= plan[at]
     plan[AXES] = (top - HEAD) // 3 + 1
@@ -85,8 +87,8 @@ def plan_box(geometry: Geometry, chunk: Int, plan: I64) -> None:
 
 
 @kernel
-def _locate(plan: I64, row: Int, side: Int) -> Int:
-    """Where run number `row` begins, relative to the box: in the chunk or in the result."""
+def locate_run(plan: I64, row: Int, side: Int) -> Int:
+    """Where run number `row` begins, in cells from the box's first: on the side of the chunk or of the result."""
     at = ZERO
     axis = HEAD + 3
     while row > 0:
@@ -97,18 +99,12 @@ def _locate(plan: I64, row: Int, side: Int) -> Int:
 
 
 @kernel
-def locate_run(plan: I64, row: Int) -> Int:
-    """Where run number `row` begins in the chunk, in cells from the box's first."""
-    return _locate(plan, row, _CHUNK)
-
-
-@kernel
 def _first_row(plan: I64, cell: Int) -> Int:
     """The first run that begins at or after a cell of the chunk, which lies within the box's span."""
     low, high = ZERO, plan[ROWS]
     while low < high:
         middle = (low + high) // 2
-        if plan[FIRST] + _locate(plan, middle, _CHUNK) < cell:
+        if plan[FIRST] + locate_run(plan, middle, IN_CHUNK) < cell:
             low = middle + 1
         else:
             high = middle
@@ -118,10 +114,10 @@ def _first_row(plan: I64, cell: Int) -> Int:
 @kernel
 def _copy_run(plan: I64, row: Int, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
     """The part of one run that lies within the cells `begin` to `end` of the chunk."""
-    inside = plan[FIRST] + _locate(plan, row, _CHUNK)
+    inside = plan[FIRST] + locate_run(plan, row, IN_CHUNK)
     first, last = max(inside, begin), min(inside + plan[HEAD], end)
     if first < last:
-        target = plan[RESULT_FIRST] + _locate(plan, row, _RESULT) + first - inside
+        target = plan[RESULT_FIRST] + locate_run(plan, row, IN_RESULT) + first - inside
         copy_bytes(out, out_at + target * cell, data, at + (first - begin) * cell, (last - first) * cell)
 
 
@@ -153,6 +149,6 @@ def copy_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_a
     line, step, out_step = plan[axis], plan[axis + 1] * cell, plan[axis + 2] * cell
     while row < last:
         rows = min(line - row % line, last - row)
-        here, there = data_at + _locate(plan, row, _CHUNK) * cell, out_at + _locate(plan, row, _RESULT) * cell
+        here, there = data_at + locate_run(plan, row, IN_CHUNK) * cell, out_at + locate_run(plan, row, IN_RESULT) * cell
         copy_rows(out, there, out_step, data, here, step, rows, size)
         row += rows

@@ -1,19 +1,33 @@
-"""Finds chunk rows in an index sorted by (dataset, chunk). Compares integers, reads no data."""
+"""Finds chunks in an index sorted by (dataset, chunk). Compares integers, reads no data."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from atlas.kernels.policy import ONE, ZERO, kernel
-from atlas.kernels.tables import as_column
+from atlas.kernels.tables import (
+    I64,
+    PIECE_BEGIN,
+    PIECE_BLOCK,
+    PIECE_CELLS,
+    PIECE_CHUNK,
+    PIECE_PLACE,
+    PIECE_TARGET,
+    U8,
+    as_bytes,
+    as_column,
+)
 
 if TYPE_CHECKING:
     from atlas.kernels.policy import Int
-    from atlas.kernels.tables import I64
 
-__all__ = ["find_rows"]
+__all__ = ["Found", "Index", "find_chunks"]
+
+SOURCE = 6
+"""Row of the source, below those of a piece."""
+_NOTHING = np.empty(0, np.uint8)
 
 
 @kernel
@@ -24,12 +38,18 @@ def _is_before(dataset: I64, chunk: I64, row: Int, want_dataset: Int, want_chunk
 
 @kernel
 def _find(
-    dataset: I64, generation: I64, chunk: I64, want_dataset: I64, want_generation: I64, want_chunk: I64, out: I64
-) -> None:
-    size = dataset.size
-    row = ZERO
+    dataset: I64, generation: I64, chunk: I64, block: I64, place: I64, source: I64, want_dataset: I64,
+    want_generation: I64, want_chunk: I64, cells: I64, taken: U8, out: I64,
+) -> tuple[Int, Int, bool]:  # fmt: skip
+    """(chunks in blocks, constant ones, whether blocks ascend); constant ones stand at the end of `out`, last first."""
+    size, room = dataset.size, out.shape[1]
+    row = found = constant = ZERO
+    ordered = True
     for n in range(want_dataset.size):
         for k in range(want_chunk.size):
+            at = n * want_chunk.size + k
+            if taken.size > 0 and taken[at] != 0:
+                continue
             name, cell = want_dataset[n], want_chunk[k]
             # Wants mostly ascend and their rows mostly follow one another: gallop on from the last one.
             if row < size and _is_before(dataset, chunk, row, name, cell):
@@ -49,27 +69,83 @@ def _find(
                 else:
                     high = middle
             row = low
-            found = row < size and dataset[row] == name and chunk[row] == cell
-            out[n, k] = row if found and generation[row] == want_generation[n] else -1
+            if row >= size or dataset[row] != name or chunk[row] != cell or generation[row] != want_generation[n]:
+                continue
+            if taken.size > 0:
+                taken[at] = 1
+            if block[row] >= 0:
+                to = found
+                found += 1
+                if to > 0 and (source[row] != out[SOURCE, to - 1] or block[row] < out[PIECE_BLOCK, to - 1]):
+                    ordered = False
+            else:
+                constant += 1
+                to = room - constant
+            out[PIECE_BLOCK, to] = block[row]
+            out[PIECE_PLACE, to] = place[row]
+            out[PIECE_BEGIN, to] = 0
+            out[PIECE_CELLS, to] = cells[k]
+            out[PIECE_CHUNK, to] = k
+            out[PIECE_TARGET, to] = n
+            out[SOURCE, to] = source[row]
+    return found, constant, ordered
 
 
-def find_rows(
-    dataset: I64, generation: I64, chunk: I64, want_dataset: I64, want_generation: I64, want_chunk: I64
-) -> I64:
-    """Rows of an index for each wanted (dataset, chunk), int64 (N, K), or -1 where there is none of that generation.
+class Index(NamedTuple):
+    """Rows of chunks, ordered by (dataset, chunk), each pair once: int64 columns of one length."""
 
-    The index columns are int64 of one length, ordered by (dataset, chunk), each pair once. `want_dataset` and
-    `want_generation` have length N, `want_chunk` length K; ascending wants are found fastest.
+    dataset: I64
+    """Dataset ids."""
+    generation: I64
+    """Generations of the array."""
+    chunk: I64
+    """Positions in the grid."""
+    block: I64
+    """Row of the block where the chunk begins, negative where it is constant."""
+    place: I64
+    """Byte in the decoded block where it begins; the bits of the cell where it is constant."""
+    source: I64
+    """Number of the source that the block is in."""
+
+
+class Found(NamedTuple):
+    """What `find_chunks` found, chunk k of dataset n as a piece that is whole (see `PIECE_BLOCK`)."""
+
+    pieces: I64
+    """The chunks that lie in blocks, (6, found), ordered by (source, block)."""
+    source: I64
+    """The source of each."""
+    constant: I64
+    """The constant chunks, (6, constant): their `PIECE_PLACE` holds the bits of the cell."""
+
+
+def find_chunks(
+    index: Index, want_dataset: I64, want_generation: I64, want_chunk: I64, cells: I64, taken: U8 | None = None
+) -> Found:
+    """Look chunks `want_chunk`, which have so many `cells`, of the datasets `want_dataset` up.
+
+    Wants are int64; ascending ones are found fastest. Rows of another generation than wanted do not count. Chunks are
+    passed over where `taken`, (N, K) uint8, is not 0; it is set where one is found.
 
     Raises:
         ValueError: columns of different lengths.
 
     """
-    index = [as_column(column) for column in (dataset, generation, chunk)]
-    wants = [as_column(column) for column in (want_dataset, want_generation, want_chunk)]
-    if len({column.size for column in index}) > 1 or wants[0].size != wants[1].size:
+    columns = Index(*(as_column(column) for column in index))
+    datasets, generations = as_column(want_dataset), as_column(want_generation)
+    chunks, cells = as_column(want_chunk), as_column(cells)
+    if len({column.size for column in columns}) > 1 or datasets.size != generations.size or chunks.size != cells.size:
         message = "columns of one table differ in length"
         raise ValueError(message)
-    out = np.empty((wants[0].size, wants[2].size), np.int64)
-    _find(index[0], index[1], index[2], wants[0], wants[1], wants[2], out)
-    return out
+    room = datasets.size * chunks.size
+    mask = _NOTHING if taken is None else as_bytes(taken)
+    if taken is not None and mask.size != room:
+        message = f"taken is of shape {taken.shape} for {datasets.size} datasets and {chunks.size} chunks"
+        raise ValueError(message)
+    out = np.empty((SOURCE + 1, room), np.int64)
+    found, constant, ordered = _find(*columns, datasets, generations, chunks, cells, mask, out)
+    pieces, source = out[:SOURCE, :found], out[SOURCE, :found]
+    if not ordered:
+        order = np.lexsort((pieces[PIECE_BLOCK], source))
+        pieces, source = pieces[:, order], source[order]
+    return Found(np.ascontiguousarray(pieces), source, out[:SOURCE, room - constant :])

@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import U8
 
-__all__ = ["BIT", "BYTE", "PLAIN", "plane_length", "shuffle_block", "unshuffle_range"]
+__all__ = ["BIT", "BYTE", "PLAIN", "TURN", "plane_length", "shuffle_block", "unshuffle_range"]
 
 PLAIN, BYTE, BIT = 0, 1, 2
 
 # Groups of 8 items whose bit planes are turned to byte planes, in a scratch that stays in the nearest cache, before
 # bytes are joined to items. It reads 8 planes at a time: 32, a power of two apart, would evict each other.
 _WINDOW = 256
+TURN = (_WINDOW + TILE) * 8
+"""Bytes of that scratch for each byte of an item."""
 
 _MASK_1 = np.uint64(0x00AA00AA00AA00AA)
 _MASK_2 = np.uint64(0x0000CCCC0000CCCC)
@@ -119,12 +121,13 @@ def _shuffle_bytes(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at
 
 
 @kernel
-def _unshuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, end: Int, out: U8, out_at: Int) -> None:
+def _unshuffle_bits(
+    data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, end: Int, out: U8, out_at: Int, turn: U8
+) -> None:
     """Groups of 8 items `begin` to `end` of `stride`, each to its own place in `out`."""
     window = min(_WINDOW, (end - begin + TILE - 1) // TILE * TILE)
     room = window + TILE
-    scratch = np.empty(room * 8 * itemsize, np.uint8)
-    planes = freeze(scratch)
+    planes = freeze(turn)
     for group in range(begin, end, window):
         # A tile never reaches past the planes: near their end it begins earlier, by less than a tile.
         first = max(0, min(group, stride - TILE))
@@ -134,23 +137,22 @@ def _unshuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, e
             if stride >= TILE:
                 for tile in range(0, groups, TILE):
                     step = min(tile, stride - TILE - first)
-                    join_bits(data, here + step, stride, scratch, there + step * 8)
+                    join_bits(data, here + step, stride, turn, there + step * 8)
             else:
                 for k in range(groups):
-                    _turn_plane(data, here + k, stride, scratch, there + k * 8, ONE)
+                    _turn_plane(data, here + k, stride, turn, there + k * 8, ONE)
         _unshuffle_bytes(
             planes, ZERO, 8 * room, itemsize, 8 * groups, ZERO, 8 * groups, out, out_at + first * 8 * itemsize
         )
 
 
 @kernel
-def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at: Int) -> None:
+def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at: Int, turn: U8) -> None:
     window = min(_WINDOW, stride)
-    scratch = np.empty(window * 8 * itemsize, np.uint8)
-    planes = freeze(scratch)
+    planes = freeze(turn)
     for group in range(0, stride, max(1, window)):
         first = min(group, stride - window)
-        _shuffle_bytes(data, at + first * 8 * itemsize, itemsize, 8 * window, scratch, ZERO, 8 * window)
+        _shuffle_bytes(data, at + first * 8 * itemsize, itemsize, 8 * window, turn, ZERO, 8 * window)
         for j in range(itemsize):
             here, there = j * 8 * window, out_at + j * 8 * stride + first
             if window >= TILE:
@@ -171,12 +173,12 @@ def plane_length(length: Int, filter_: Int, itemsize: Int) -> Int:
 
 @kernel
 def unshuffle_range(
-    data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, begin: Int, end: Int, out: U8, out_at: Int
+    data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, begin: Int, end: Int, out: U8, out_at: Int, turn: U8
 ) -> None:
     """Undo a filter for the bytes `begin` to `end` of a block of `length` bytes that lies filtered at `data[at:]`.
 
     Byte b of the block goes to `out[out_at + b]`; other bytes of the block, never what is outside of it, may be written
-    too. `itemsize` is at least 1.
+    too. `itemsize` is at least 1. `turn` is scratch of `TURN * itemsize` bytes.
     """
     if begin >= end:
         return
@@ -192,14 +194,14 @@ def unshuffle_range(
         else:
             group = 8 * itemsize
             last = (stop + group - 1) // group
-            _unshuffle_bits(data, at, itemsize, items // 8, begin // group, last, out, out_at)
+            _unshuffle_bits(data, at, itemsize, items // 8, begin // group, last, out, out_at, turn)
     if end > whole:
         copy_bytes(out, out_at + whole, data, at + whole, length - whole)
 
 
 @kernel
-def shuffle_block(data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, out: U8, out_at: Int) -> None:
-    """Filter the block `data[at:at + length]` into `out[out_at:out_at + length]`."""
+def shuffle_block(data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, out: U8, out_at: Int, turn: U8) -> None:
+    """Filter the block `data[at:at + length]` into `out[out_at:out_at + length]`; `turn` as for `unshuffle_range`."""
     items = plane_length(length, filter_, itemsize)
     whole = items * itemsize
     if filter_ == PLAIN:
@@ -207,5 +209,5 @@ def shuffle_block(data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, o
     elif filter_ == BYTE:
         _shuffle_bytes(data, at, itemsize, items, out, out_at, items)
     else:
-        _shuffle_bits(data, at, itemsize, items // 8, out, out_at)
+        _shuffle_bits(data, at, itemsize, items // 8, out, out_at, turn)
     copy_bytes(out, out_at + whole, data, at + whole, length - whole)

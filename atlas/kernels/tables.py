@@ -1,7 +1,8 @@
-"""The columns that doors take, and the casts that make any of them what kernels were compiled for.
+"""The tables that kernels take, and the casts that make any array what they were compiled for.
 
-Columns are cast, never trusted: a read-only or oddly typed column would otherwise make Numba compile a kernel anew
-for each mixture. No arithmetic on data here.
+A table is one int64 matrix whose rows are its columns, named by the constants here: a kernel then takes one argument
+for it, and Numba compiles in half the time that a tuple of columns needs. Arrays are cast, never trusted: a read-only
+or oddly typed one would otherwise make Numba compile a kernel anew for each mixture. No arithmetic on data here.
 """
 
 from __future__ import annotations
@@ -12,16 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BLOCK_CHECKSUM",
+    "BLOCK_CODEC",
+    "BLOCK_FILTER",
+    "BLOCK_ITEMSIZE",
+    "BLOCK_OFFSET",
+    "BLOCK_RAW",
+    "BLOCK_STORED",
+    "BOX_COUNT",
+    "BOX_EXTENT",
+    "BOX_FIRST",
+    "BOX_TARGET",
     "I64",
+    "PIECE_BEGIN",
+    "PIECE_BLOCK",
+    "PIECE_CELLS",
+    "PIECE_CHUNK",
+    "PIECE_PLACE",
+    "PIECE_TARGET",
     "U8",
     "U64",
-    "BlockTable",
     "Geometry",
-    "Pieces",
     "as_bytes",
     "as_column",
     "as_geometry",
-    "as_pieces",
     "as_source",
     "as_table",
 ]
@@ -30,56 +45,76 @@ U8: TypeAlias = NDArray[np.uint8]
 U64: TypeAlias = NDArray[np.uint64]
 I64: TypeAlias = NDArray[np.int64]
 
+BLOCK_OFFSET = 0
+"""Block tables, (7, blocks): where the stored bytes begin in the source."""
+BLOCK_STORED = 1
+"""Stored length in bytes."""
+BLOCK_RAW = 2
+"""Decoded length in bytes."""
+BLOCK_CODEC = 3
+"""0 none, 1 zstd, 2 lz4."""
+BLOCK_FILTER = 4
+"""0 none, 1 byte-shuffle, 2 bit-shuffle."""
+BLOCK_ITEMSIZE = 5
+"""Item size of the filter, 1 to 255; of no meaning without one."""
+BLOCK_CHECKSUM = 6
+"""Bits of the XXH3 (64 bits, seed 0) of the stored bytes."""
+_BLOCK_COLUMNS = 7
 
-class BlockTable(NamedTuple):
-    """One row a block; columns 1-D, C-contiguous, of one length."""
+PIECE_BLOCK = 0
+"""Tables of pieces, (6, pieces), a piece for each (chunk, block) to copy, ordered by block: row in the block table."""
+PIECE_PLACE = 1
+"""Byte in the decoded block where the piece's first element lies."""
+PIECE_BEGIN = 2
+"""Index (C order, within the chunk) of the piece's first element: 0 unless the chunk spans blocks."""
+PIECE_CELLS = 3
+"""Number of the chunk's elements in this piece."""
+PIECE_CHUNK = 4
+"""Row in the geometry."""
+PIECE_TARGET = 5
+"""Row along the first axis of the result."""
 
-    offset: I64
-    """Where the stored bytes begin in the source."""
-    stored: I64
-    """Stored length in bytes."""
-    raw: I64
-    """Decoded length in bytes."""
-    codec: U8
-    """0 none, 1 zstd, 2 lz4."""
-    filter: U8
-    """0 none, 1 byte-shuffle, 2 bit-shuffle."""
-    itemsize: U8
-    """Item size of the filter; of no meaning without one."""
-    checksum: U64
-    """XXH3 (64 bits, seed 0) of the stored bytes."""
-
-
-class Pieces(NamedTuple):
-    """One row for each (chunk, block) to copy, ordered by block; columns 1-D, of one length."""
-
-    block: I64
-    """Row in the block table."""
-    place: I64
-    """Byte in the decoded block where the piece's first element lies."""
-    begin: I64
-    """Index (C order, within the chunk) of the piece's first element: 0 unless the chunk spans blocks."""
-    count: I64  # type: ignore[assignment]  # hides tuple.count, which nobody needs of a table
-    """Number of the chunk's elements in this piece."""
-    chunk: I64
-    """Row in the geometry."""
-    target: I64
-    """Row along the first axis of the result."""
+BOX_EXTENT = 0
+"""Boxes of a geometry, (4, chunks, ndim): the chunk's shape, clipped at the array's edge."""
+BOX_FIRST = 1
+"""Where the wanted box begins inside the chunk."""
+BOX_COUNT = 2
+"""The wanted box's shape inside the chunk."""
+BOX_TARGET = 3
+"""Where that part begins inside the result box."""
 
 
 class Geometry(NamedTuple):
-    """One row for each chunk of the grid that meets the wanted box; shape (chunks, ndim) but for `box`."""
+    """The chunks of a grid that meet a wanted box."""
 
-    extent: I64
-    """The chunk's shape, clipped at the array's edge."""
-    first: I64
-    """Where the wanted box begins inside the chunk."""
-    count: I64  # type: ignore[assignment]  # hides tuple.count, which nobody needs of a table
-    """The wanted box's shape inside the chunk."""
-    target: I64
-    """Where that part begins inside the result box."""
+    boxes: I64
+    """(4, chunks, ndim); what the four are is said by `BOX_EXTENT` and those after it."""
     box: I64
     """Shape of the result box, (ndim,)."""
+
+    @property
+    def extent(self) -> I64:
+        """The chunks' shapes, (chunks, ndim)."""
+        found: I64 = self.boxes[BOX_EXTENT]
+        return found
+
+    @property
+    def first(self) -> I64:
+        """Where the wanted box begins inside each, (chunks, ndim)."""
+        found: I64 = self.boxes[BOX_FIRST]
+        return found
+
+    @property
+    def part(self) -> I64:
+        """The wanted box's shape inside each, (chunks, ndim)."""
+        found: I64 = self.boxes[BOX_COUNT]
+        return found
+
+    @property
+    def target(self) -> I64:
+        """Where that part begins inside the result box, (chunks, ndim)."""
+        found: I64 = self.boxes[BOX_TARGET]
+        return found
 
 
 def _own(values: Any, dtype: type[np.generic]) -> NDArray[Any]:
@@ -100,12 +135,6 @@ def as_column(values: Any, dtype: type[np.generic] = np.int64) -> NDArray[Any]:
         message = f"a column has one dimension; this one has {array.ndim}"
         raise ValueError(message)
     return array
-
-
-def _one_length(*columns: NDArray[Any]) -> None:
-    if len({column.size for column in columns}) > 1:
-        message = f"columns of one table differ in length: {[column.size for column in columns]}"
-        raise ValueError(message)
 
 
 def as_source(source: U8) -> U8:
@@ -137,54 +166,29 @@ def as_bytes(array: NDArray[Any]) -> U8:
     return array.reshape(-1).view(np.uint8)
 
 
-def as_table(table: BlockTable) -> BlockTable:
-    """The table in the dtypes that kernels take.
+def as_table(table: I64, columns: int = _BLOCK_COLUMNS) -> I64:
+    """A matrix of so many columns as kernels take it.
 
     Raises:
-        ValueError: columns of different lengths.
+        ValueError: another shape.
 
     """
-    cast = BlockTable(
-        as_column(table.offset),
-        as_column(table.stored),
-        as_column(table.raw),
-        as_column(table.codec, np.uint8),
-        as_column(table.filter, np.uint8),
-        as_column(table.itemsize, np.uint8),
-        as_column(table.checksum, np.uint64),
-    )
-    _one_length(*cast)
-    return cast
-
-
-def as_pieces(pieces: Pieces) -> Pieces:
-    """The pieces in the dtypes that kernels take.
-
-    Raises:
-        ValueError: columns of different lengths.
-
-    """
-    cast = Pieces(*(as_column(column) for column in pieces))
-    _one_length(*cast)
+    cast = _own(table, np.int64)
+    if cast.ndim != 2 or cast.shape[0] != columns:
+        message = f"this table is a matrix of {columns} columns, not of shape {cast.shape}"
+        raise ValueError(message)
     return cast
 
 
 def as_geometry(geometry: Geometry) -> Geometry:
-    """The geometry in the dtypes that kernels take.
+    """The geometry as kernels take it; that its boxes lie in their chunks is theirs to check.
 
     Raises:
-        ValueError: shapes that do not belong together, or a box that leaves its chunk or the result.
+        ValueError: shapes that do not belong together.
 
     """
-    box = as_column(geometry.box)
-    rows = [_own(column, np.int64) for column in geometry[:4]]
-    shape = rows[0].shape
-    if len(shape) != 2 or shape[1] != box.size or any(row.shape != shape for row in rows):
-        message = f"geometry columns must all be (chunks, {box.size}), not {[row.shape for row in rows]}"
+    boxes, box = _own(geometry.boxes, np.int64), as_column(geometry.box)
+    if boxes.ndim != 3 or boxes.shape[0] != 4 or boxes.shape[2] != box.size:
+        message = f"the boxes of a geometry are of shape (4, chunks, {box.size}), not {boxes.shape}"
         raise ValueError(message)
-    extent, first, count, target = rows
-    inside = (first >= 0) & (count >= 0) & (target >= 0) & (first <= extent - count) & (target <= box - count)
-    if not inside.all():
-        message = f"geometry row {int(np.argmin(inside.all(axis=1)))} leaves its chunk or the result box"
-        raise ValueError(message)
-    return Geometry(extent, first, count, target, box)
+    return Geometry(boxes, box)

@@ -116,8 +116,7 @@ def _build(
 ) -> Region:
     ndim = len(shape)
     if 0 in count:
-        empty = np.zeros((0, ndim), np.int64)
-        geometry = Geometry(empty, empty, empty, empty, np.array(count, np.int64))
+        geometry = Geometry(np.zeros((4, 0, ndim), np.int64), np.array(count, np.int64))
         return Region(geometry, np.zeros(0, np.int64), np.zeros(0, np.int64), whole=True)
     axes = []
     for n, c, s, k in zip(shape, chunk_shape, start, count, strict=True):
@@ -136,10 +135,8 @@ def _build(
         for j, values in enumerate(axis):
             columns[j, :, i] = np.tile(np.repeat(values, inner), outer)
         linear = linear * grid[i] + columns[0, :, i]
-    index, extent, first, part, target = columns
-    geometry = Geometry(extent, first, part, target, np.array(count, np.int64))
-    del index
-    return Region(geometry, linear, extent.prod(axis=1), whole=bool((extent == part).all()))
+    geometry = Geometry(columns[1:], np.array(count, np.int64))
+    return Region(geometry, linear, geometry.extent.prod(axis=1), whole=bool((geometry.extent == geometry.part).all()))
 
 
 def chunk_box(schema: ArraySchema, chunk: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -58,7 +58,8 @@ class Limit(Engine):
         door = kernels.gather
 
         def listen(*request: Any) -> None:
-            calls.append(request)
+            stored, *others = request
+            calls.append((stored.copy(), *others))  # its memory is lent again to the next call
             door(*request)
 
         kernels.gather = listen

@@ -71,7 +71,7 @@ def test_chunks_hold_what_was_written_and_what_was_there(data, dtype, order, thr
         if chunk in found:
             own = found.pop(chunk)
             place = tuple(
-                slice(t, t + n) for t, n in zip(whole.geometry.target[k], whole.geometry.count[k], strict=True)
+                slice(t, t + n) for t, n in zip(whole.geometry.target[k], whole.geometry.part[k], strict=True)
             )
             assert own.tolist() == expected[(*place, ...)].ravel().tolist()
             assert own.dtype == np.dtype(kind)

@@ -5,19 +5,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import BlockFault, Geometry, Pieces, box_cells, encode_blocks, fill_boxes, gather, scatter
+from atlas.kernels import BlockFault, Geometry, box_cells, encode_blocks, fill_boxes, scatter
 from atlas.kernels.policy import JIT
 from tests import reference
+from tests.reference import gather_all, of
 
 DTYPES = ["u1", "i2", "f4", "i8", "c16"]
 
 
+COLUMNS = {"block": 0, "place": 1, "begin": 2, "count": 3, "chunk": 4, "target": 5}
+BOXES = {"extent": 0, "first": 1, "count": 2, "target": 3}
+
+
 def columns(rows):
-    return (
-        Pieces(*(np.array(column, np.int64) for column in zip(*rows, strict=True)))
-        if rows
-        else Pieces(*(np.empty(0, np.int64) for _ in range(6)))
-    )
+    return np.array(rows, np.int64).reshape(-1, 6).T.copy()
+
+
+def one_box(extent, first, count, target, box):
+    return Geometry(np.array([[extent], [first], [count], [target]], np.int64), np.array(box, np.int64))
 
 
 class Fleet:
@@ -67,7 +72,7 @@ class Fleet:
     def check(self, start, box, datasets):
         geo, pieces = self.request(start, box, datasets)
         out = np.zeros((len(datasets), *box), self.values.dtype)
-        gather(self.source, self.table, pieces, geo, out)
+        gather_all(self.source, self.table, pieces, geo, out)
         window = tuple(slice(s, s + b) for s, b in zip(start, box, strict=True))
         want = self.values[(datasets, *window)] if datasets else out
         assert out.tobytes() == want.tobytes()
@@ -142,7 +147,7 @@ def test_boxes_of_large_chunks_whose_lower_planes_are_stored_as_they_are(codec, 
         values.reshape(-1).view(np.uint8), start, length,
         codec=codec, filter=kind, itemsize=values.itemsize, level=1,
     )  # fmt: skip
-    assert table.filter[0] == kind
+    assert of(table).filter[0] == kind
     plane = values.size
     assert plane in source[: 4 * values.itemsize].view("<u4")
     a, b, c = LARGE
@@ -154,10 +159,10 @@ def test_boxes_of_large_chunks_whose_lower_planes_are_stored_as_they_are(codec, 
         ([1, 0, 0], [2, b, c]),
         ([0, 0, 0], [a, b, c]),
     ):
-        geo = Geometry(*(np.array([v], np.int64) for v in (LARGE, first, box, [0, 0, 0])), np.array(box, np.int64))
+        geo = one_box(LARGE, first, box, [0, 0, 0], box)
         pieces = columns([(0, 0, 0, values.size, 0, 0)])
         out = np.zeros((1, *box), dtype)
-        gather(source, table, pieces, geo, out)
+        gather_all(source, table, pieces, geo, out)
         assert (out[0] == values[tuple(slice(f, f + n) for f, n in zip(first, box, strict=True))]).all()
 
 
@@ -165,12 +170,12 @@ def test_boxes_of_large_chunks_whose_lower_planes_are_stored_as_they_are(codec, 
 def test_pieces_alike_at_regular_and_irregular_distances(kind):
     values = np.arange(4000, dtype="f4")
     source, table = reference.store([(values.tobytes(), 1, kind, 4)])
-    geo = Geometry(*(np.array([v], np.int64) for v in ([20], [5], [10], [0])), np.array([10], np.int64))
+    geo = one_box([20], [5], [10], [0], [10])
     places = [0, 20, 40, 60, 100, 140, 180, 177, 3, 3, 980]
     targets = [0, 1, 2, 3, 4, 6, 8, 5, 7, 9, 10]
     pieces = columns([(0, 4 * place, 0, 20, 0, target) for place, target in zip(places, targets, strict=True)])
     out = np.zeros((11, 10), "f4")
-    gather(source, table, pieces, geo, out)
+    gather_all(source, table, pieces, geo, out)
     for place, target in zip(places, targets, strict=True):
         assert (out[target] == values[place + 5 : place + 15]).all()
 
@@ -183,7 +188,7 @@ def test_gather_incomplete_pieces_leave_the_rest(data):
     count = [data.draw(st.integers(1, n - f)) for n, f in zip(extent, first, strict=True)]
     target = [data.draw(st.integers(0, 2)) for _ in extent]
     box = [t + c + data.draw(st.integers(0, 2)) for t, c in zip(target, count, strict=True)]
-    geo = Geometry(*(np.array([v], np.int64) for v in (extent, first, count, target)), np.array(box, np.int64))
+    geo = one_box(extent, first, count, target, box)
     cells = int(np.prod(extent))
     raw = np.arange(1, cells + 40, dtype="u2").tobytes()
     source, table = reference.store([(raw, 1, 2, 2), (raw[::-1], 2, 1, 2)])
@@ -194,7 +199,7 @@ def test_gather_incomplete_pieces_leave_the_rest(data):
         rows.append((block, data.draw(st.integers(0, 35)) * 2, begin, size, 0, block))
     pieces = columns(rows)
     out, want = np.zeros((2, *box), "u2"), np.zeros((2, *box), "u2")
-    gather(source, table, pieces, geo, out)
+    gather_all(source, table, pieces, geo, out)
     reference.gather([raw, raw[::-1]], pieces, geo, want)
     assert (out == want).all()
 
@@ -221,13 +226,13 @@ LARGEST = 2**63 - 1
 def test_pieces_outside_their_block(values):
     fleet = Fleet([18, 22], [18, 22], 2, "f4", 1000)
     geo, pieces = fleet.request([0, 0], [18, 22], [0, 1])
-    hostile = pieces._replace(**{name: pieces._asdict()[name].copy() for name in values})
+    hostile = pieces.copy()
     for name, value in values.items():
-        hostile._asdict()[name][-1] = value
+        hostile[COLUMNS[name], -1] = value
     out = np.zeros((2, 18, 22), "f4")
     with pytest.raises(BlockFault) as fault:
-        gather(fleet.source, fleet.table, hostile, geo, out)
-    assert (fault.value.block, fault.value.reason) == (int(pieces.block[-1]), "place")
+        gather_all(fleet.source, fleet.table, hostile, geo, out)
+    assert (fault.value.block, fault.value.reason) == (int(pieces[0, -1]), "place")
     assert not out.any()
 
 
@@ -238,9 +243,9 @@ def test_requests_for_what_is_not_there(values):
     fleet = Fleet([18, 22], [9, 22], 2, "f4", 1000)
     geo, pieces = fleet.request([0, 0], [18, 22], [0, 1])
     for name, value in values.items():
-        pieces._asdict()[name][-1] = value
+        pieces[COLUMNS[name], -1] = value
     with pytest.raises(ValueError):
-        gather(fleet.source, fleet.table, pieces, geo, np.zeros((2, 18, 22), "f4"))
+        gather_all(fleet.source, fleet.table, pieces, geo, np.zeros((2, 18, 22), "f4"))
 
 
 @pytest.mark.parametrize(
@@ -249,9 +254,9 @@ def test_requests_for_what_is_not_there(values):
 def test_boxes_outside_their_chunk(column, value):
     fleet = Fleet([18, 22], [18, 22], 2, "f4", 1000)
     geo, pieces = fleet.request([0, 0], [18, 22], [0, 1])
-    geo._asdict()[column][0, 1] = value
+    geo.boxes[BOXES[column], 0, 1] = value
     with pytest.raises(ValueError):
-        gather(fleet.source, fleet.table, pieces, geo, np.zeros((2, 18, 22), "f4"))
+        gather_all(fleet.source, fleet.table, pieces, geo, np.zeros((2, 18, 22), "f4"))
 
 
 def test_results_of_the_wrong_shape():
@@ -259,7 +264,7 @@ def test_results_of_the_wrong_shape():
     geo, pieces = fleet.request([0, 0], [18, 22], [0, 1])
     for out in (np.zeros((2, 18, 21), "f4"), np.zeros(2, "f4"), np.zeros((2, 22, 18), "f4").swapaxes(1, 2)):
         with pytest.raises(ValueError):
-            gather(fleet.source, fleet.table, pieces, geo, out)
+            gather_all(fleet.source, fleet.table, pieces, geo, out)
 
 
 @pytest.mark.parametrize("kind", [0, 2])
@@ -270,20 +275,20 @@ def test_damaged_blocks_of_a_gather(codec, kind):
     geo, pieces = fleet.request([0, 0], [40, 10], [0, 1, 2])
     row = len(fleet.blocks) - 1
     source = fleet.source.copy()
-    source[fleet.table.offset[row] + 5] ^= 1
+    source[of(fleet.table).offset[row] + 5] ^= 1
     out = np.zeros((3, 40, 10), "f4")
     with pytest.raises(BlockFault) as fault:
-        gather(source, fleet.table, pieces, geo, out)
+        gather_all(source, fleet.table, pieces, geo, out)
     assert (fault.value.block, fault.value.reason) == (row, "checksum")
     for values, reasons in (
         ({"raw": 2**50}, {"length"}),
-        ({"raw": int(fleet.table.raw[row]) + 4}, {"length", "codec"}),
+        ({"raw": int(of(fleet.table).raw[row]) + 4}, {"length", "codec"}),
         ({"offset": -5}, {"bounds"}),
         ({"stored": 2**40}, {"bounds"}),
         ({"codec": 9}, {"codec"}),
     ):
         with pytest.raises(BlockFault) as fault:
-            gather(fleet.source, reference.change(fleet.table, row, **values), pieces, geo, out)
+            gather_all(fleet.source, reference.change(fleet.table, row, **values), pieces, geo, out)
         assert fault.value.block == row
         assert fault.value.reason in reasons
 
@@ -330,7 +335,7 @@ def test_fill_boxes(dtype, shape, chunk, start, box):
     out, want = np.ones((3, *box), dtype), np.ones((3, *box), dtype)
     rows = [(which, chunk_, target) for which, target in ((0, 2), (1, 0)) for chunk_ in range(len(cells))]
     for which, chunk_, target in rows:
-        want[(target, *reference.inside(chunk_, geo.target, geo.count))] = value[which]
+        want[(target, *reference.inside(chunk_, geo.target, geo.part))] = value[which]
     which, chunks, targets = (np.array(c, np.int64) for c in (list(zip(*rows, strict=True)) or [[], [], []]))
     fill_boxes(out, bits[which], chunks, targets, geo)
     assert (out == want).all()

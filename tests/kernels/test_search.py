@@ -5,17 +5,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import find_rows
+from atlas.kernels import PIECE_BLOCK, PIECE_PLACE, Index, find_chunks
 from tests import reference
 
 
-def find(index, wants, chunks):
+def find(index, wants, chunks, constant=(), sources=None, taken=None):
+    """Row of the index for each (target, chunk) found, read back from the pieces; the rest is checked here."""
     columns = np.array(index, np.int64).reshape(-1, 3)
     names = np.array(wants, np.int64).reshape(-1, 2)
-    rows = find_rows(columns[:, 0], columns[:, 1], columns[:, 2], names[:, 0], names[:, 1], np.array(chunks, np.int64))
-    assert rows.dtype == np.int64
-    assert rows.shape == (len(wants), len(chunks))
-    return rows.tolist()
+    chunks = np.array(chunks, np.int64)
+    rows = np.arange(len(index))
+    block = np.where(np.isin(rows, constant), -1, rows // 3)
+    source = np.zeros(len(index), np.int64) if sources is None else np.array(sources, np.int64)[rows]
+    table = Index(columns[:, 0], columns[:, 1], columns[:, 2], block, rows * 10, source)
+    found = find_chunks(table, names[:, 0], names[:, 1], chunks, chunks + 5, taken)
+    assert len(found.source) == found.pieces.shape[1]
+    assert found.pieces.flags.c_contiguous
+    at = {}
+    for part in (found.pieces, found.constant):
+        for of_block, place, begin, cells, k, n in part.T.tolist():
+            row = place // 10
+            assert (of_block, begin, cells) == (block[row], 0, chunks[k] + 5)
+            assert (n, k) not in at
+            at[n, k] = row
+    order = list(zip(found.source.tolist(), found.pieces[PIECE_BLOCK].tolist(), strict=True))
+    assert order == sorted(order)
+    assert [source[place // 10] for place in found.pieces[PIECE_PLACE].tolist()] == found.source.tolist()
+    assert set((found.constant[PIECE_PLACE] // 10).tolist()) <= set(constant)
+    return at
 
 
 small = st.integers(0, 6)
@@ -28,7 +45,7 @@ small = st.integers(0, 6)
 )
 def test_any_index_and_wants(index, wants, chunks):
     rows = [(dataset, index[dataset, chunk], chunk) for dataset, chunk in sorted(index)]
-    assert find(rows, wants, chunks) == reference.find_rows(rows, wants, chunks)
+    assert find(rows, wants, chunks) == reference.find_chunks(rows, wants, chunks)
 
 
 def test_a_long_index_in_every_order():
@@ -37,22 +54,47 @@ def test_a_long_index_in_every_order():
     rows = [(dataset, dataset % 3, chunk) for dataset, chunk in keys]
     wants = [(dataset, dataset % 3) for dataset in range(-2, 63)]
     for order in (wants, wants[::-1], wants[::7], [wants[i] for i in rng.permutation(len(wants))]):
-        assert find(rows, order, [0, 5, 6, 59]) == reference.find_rows(rows, order, [0, 5, 6, 59])
+        assert find(rows, order, [0, 5, 6, 59]) == reference.find_chunks(rows, order, [0, 5, 6, 59])
 
 
 def test_another_generation_is_not_found():
-    assert find([(1, 4, 0), (1, 5, 1)], [(1, 4)], [0, 1]) == [[0, -1]]
+    assert find([(1, 4, 0), (1, 5, 1)], [(1, 4)], [0, 1]) == {(0, 0): 0}
+
+
+def test_constant_chunks_are_apart():
+    rows = [(dataset, 0, chunk) for dataset in range(9) for chunk in range(3)]
+    wants = [(dataset, 0) for dataset in (4, 0, 8, 8)]
+    assert find(rows, wants, [0, 2], constant=(0, 2, 14, 24)) == reference.find_chunks(rows, wants, [0, 2])
+
+
+@given(st.lists(st.integers(0, 2), min_size=12, max_size=12), st.permutations(range(6)))
+def test_chunks_of_many_sources_come_source_by_source(sources, order):
+    rows = [(dataset, 0, chunk) for dataset in range(6) for chunk in range(2)]
+    wants = [(dataset, 0) for dataset in order]
+    assert find(rows, wants, [0, 1], sources=sources) == reference.find_chunks(rows, wants, [0, 1])
+
+
+def test_what_is_taken_is_passed_over_and_what_is_found_is_taken():
+    taken = np.array([[0, 1], [0, 0]], np.uint8)
+    rows = [(1, 0, 0), (1, 0, 1), (2, 0, 1)]
+    assert find(rows, [(1, 0), (2, 0)], [0, 1], taken=taken) == {(0, 0): 0, (1, 1): 2}
+    assert taken.tolist() == [[1, 1], [0, 1]]
 
 
 def test_empty():
-    assert find([], [(1, 0)], [0]) == [[-1]]
-    assert find([(1, 0, 0)], [], [0]) == []
-    assert find([(1, 0, 0)], [(1, 0)], []) == [[]]
+    assert find([], [(1, 0)], [0]) == {}
+    assert find([(1, 0, 0)], [], [0]) == {}
+    assert find([(1, 0, 0)], [(1, 0)], []) == {}
 
 
 def test_columns_of_different_lengths():
     one, two = np.zeros(1, np.int64), np.zeros(2, np.int64)
-    with pytest.raises(ValueError):
-        find_rows(one, two, one, one, one, one)
-    with pytest.raises(ValueError):
-        find_rows(one, one, one, one, two, one)
+    index = Index(one, one, one, one, one, one)
+    for wrong in (
+        (index._replace(chunk=two), one, one, one, one),
+        (index, one, two, one, one),
+        (index, one, one, one, two),
+        (index, one, one, one, one, np.zeros(2, np.uint8)),
+    ):
+        with pytest.raises(ValueError):
+            find_chunks(*wrong)

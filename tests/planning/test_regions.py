@@ -56,7 +56,7 @@ def test_regions_are_those_of_brute_force(box):
         chunk = values[cells_of(shape, chunks, position)]
         assert tuple(region.geometry.extent[k]) == chunk.shape
         assert region.cells[k] == chunk.size
-        first, size, target = (column[k] for column in region.geometry[1:4])
+        first, size, target = region.geometry.boxes[1:, k]
         part = chunk[tuple(slice(f, f + n) for f, n in zip(first, size, strict=True))]
         whole &= part.shape == chunk.shape
         out[tuple(slice(t, t + n) for t, n in zip(target, size, strict=True))] = part

@@ -1,0 +1,73 @@
+"""Cutting pieces into lots, and the stretches of the file that are read for them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.kernels import CUT_BLOCK, CUT_SIZE, CUT_STRETCH, LOT_BLOCK, LOT_EDGE, LOT_WITHIN, lots, plan_lots
+from tests.reference import table_of
+
+
+def table(ranges):
+    return table_of([(offset, stored, 0, 0, 0, 1, 0) for offset, stored in ranges])
+
+
+@given(
+    st.lists(st.tuples(st.integers(-5_000, 80_000), st.integers(0, 300_000)), min_size=1, max_size=40),
+    st.lists(st.integers(0, 39), max_size=120),
+    st.integers(1, 9),
+)
+def test_lots_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads):
+    at, ranges = 10_000, []
+    for gap, length in gaps:
+        at = max(at + gap, 0)
+        ranges.append((at, length))
+        at += length
+    block = np.sort(np.array([row % len(ranges) for row in rows], np.int64))
+    wanted, cuts, stretches = plan_lots(block, table(ranges), threads)
+    assert wanted[LOT_BLOCK, :-1].tolist() == np.unique(block).tolist()
+    edges = wanted[LOT_EDGE].tolist()
+    for row, begin, end in zip(wanted[LOT_BLOCK].tolist(), edges, edges[1:], strict=False):
+        assert set(block[begin:end].tolist()) == {row}
+    assert edges[-1] == len(block)
+    assert cuts[CUT_BLOCK, -1] == wanted.shape[1] - 1
+    assert cuts[CUT_STRETCH, -1] == stretches.shape[1]
+    for lot in range(cuts.shape[1] - 1):
+        first, stop = cuts[CUT_BLOCK, lot : lot + 2].tolist()
+        buffer = np.full(int(cuts[CUT_SIZE, lot]), -1, np.int64)
+        reads = stretches[:, cuts[CUT_STRETCH, lot] : cuts[CUT_STRETCH, lot + 1]]
+        for offset, length, place in reads.T.tolist():
+            assert 0 <= place <= len(buffer) - length
+            buffer[place : place + length] = np.arange(offset, offset + length)
+        mine = [ranges[row] for row in wanted[LOT_BLOCK, first:stop].tolist()]
+        for (offset, stored), within in zip(mine, wanted[LOT_WITHIN, first:stop].tolist(), strict=True):
+            assert buffer[within : within + stored].tolist() == list(range(offset, offset + stored))
+        stored = [n for _, n in mine]
+        assert stop > first
+        assert sum(stored[:-1]) < lots._LOT
+        assert len(buffer) <= sum(stored) + lots._GAP * (len(mine) - 1)
+
+
+def test_small_work_is_not_split_and_large_work_is():
+    def cut(stored, threads):
+        offset = np.arange(64) * stored
+        return plan_lots(np.arange(64), table([(int(o), stored) for o in offset]), threads)[1].shape[1] - 1
+
+    assert cut(1000, 8) == 1
+    assert cut(50_000, 8) >= 8
+    assert cut(2 << 20, 1) == 64
+
+
+def test_neighbours_are_read_as_one_and_distant_blocks_apart():
+    ranges = table([(16, 4), (20, 10), (30, 5), (1_000_000, 7)])
+    wanted, _, stretches = plan_lots(np.array([0, 1, 1, 2, 3]), ranges, 2)
+    assert stretches.T.tolist() == [[16, 19, 0], [1_000_000, 7, 19]]
+    assert wanted[LOT_WITHIN, :-1].tolist() == [0, 4, 14, 19]
+    assert plan_lots(np.array([0, 1]), table([(500, 4), (16, 4)]), 1)[2].shape[1] == 2
+
+
+def test_blocks_that_are_not_there():
+    for row in (-1, 1):
+        with pytest.raises(ValueError):
+            plan_lots(np.array([0, row]), table([(0, 1)]), 1)
