@@ -20,7 +20,7 @@ from benchmarks.samples import extract
 from benchmarks.workloads import WORKLOADS
 
 QUICK = Effort(fraction=0.02, runs=2, short=0.0, slow=1.0, once=frozenset({"imports", "first_read"}))
-WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=4.0)
+WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=2.0)
 
 
 def _arguments() -> argparse.Namespace:

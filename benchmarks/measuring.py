@@ -1,7 +1,7 @@
 """Starts a worker an engine, runs each operation by all of them in turn, and compares what they read.
 
 Runs are interleaved, so that what else the machine does falls on all engines alike. The first run of each operation
-warms up and is not counted, unless it alone takes longer than is spent on it.
+warms up and is not counted, unless it alone takes longer than is spent on it; ours, which may compile, runs twice then.
 """
 
 from __future__ import annotations
@@ -127,6 +127,13 @@ class Worker:
         self._process.stdout.close()
 
 
+def _wanted(engine: str, first: float, effort: Effort) -> int:
+    """How many runs there are to be, the first among them, which took so many seconds."""
+    if first <= effort.slow:
+        return 1 + effort.runs * (3 if first < effort.short else 1)
+    return 2 if engine == OURS else 1  # the first of ours may have compiled
+
+
 def _time(
     operation: str, workers: Sequence[Worker], effort: Effort, note: Callable[[str], None]
 ) -> dict[str, list[dict[str, Any]]]:
@@ -145,8 +152,8 @@ def _time(
                 continue
             mine = answers.setdefault(engine, [])
             mine.append(answer)
-            if len(mine) == 1 and not once and answer["seconds"] <= effort.slow:
-                wanted[engine] = 1 + effort.runs * (3 if answer["seconds"] < effort.short else 1)
+            if len(mine) == 1 and not once:
+                wanted[engine] = _wanted(engine, answer["seconds"], effort)
             if len(mine) >= wanted[engine]:
                 del running[engine]
     return answers

@@ -26,7 +26,7 @@ OPERATIONS = {
     "write_each": Operation("write all dataset by dataset, flush"),
     "write_unsynced": Operation("write all, flush, nothing synchronised", ("profile",)),
     "hash_written": Operation("checksums of what was written", ("profile",)),
-    "write_dask": Operation("write 1 GiB of dask blocks of 4 MiB, flush", ("gridded",), once=True),
+    "write_dask": Operation("write 1 GiB of dask blocks of 4 MiB, flush", ("gridded",)),
     "open": Operation("open"),
     "open_slice": Operation("open + slice of all"),
     "slice": Operation("slice of all, warm handle"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.engines import ENGINES, OURS
+from benchmarks.engines import ENGINES, OURS, PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,12 +26,12 @@ _MEASURES = {
     "write": "write all, ms",
     "bytes": "on disk, MiB",
 }
-_COLOURS = {OURS: "#c0392b", "limit": "#b0b0b0"}
+_COLOURS = {OURS: "#c0392b", "limit": "#b0b0b0"} | dict.fromkeys(PACKED, "#9db4d6")
 _PEER = "#4a6fa5"
 
 
 def _text(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _panel(axes: Axes, engines: list[str], values: dict[str, float]) -> None:
@@ -58,8 +58,10 @@ def _panel(axes: Axes, engines: list[str], values: dict[str, float]) -> None:
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Write a PNG."""
     workloads = list(dict.fromkeys(row.workload for row in rows))
-    engines = [engine for engine in ENGINES if any(row.engine == engine for row in rows)]
-    figure = Figure((3.0 * len(_MEASURES) + 1, 1.9 * len(workloads)), layout="constrained")
+    shown = {row.engine for row in rows if row.operation in _MEASURES}
+    engines = [engine for engine in ENGINES if engine in shown]
+    height = 0.4 + 0.145 * len(engines)
+    figure = Figure((3.0 * len(_MEASURES) + 1, height * len(workloads)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(workloads), len(_MEASURES), squeeze=False, sharey=True)
     for down, workload in enumerate(workloads):
@@ -70,4 +72,5 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             panels[down][across].set_title(f"{workload}: {title}", fontsize=8)
             _panel(panels[down][across], engines, values)
     panels[0][0].invert_yaxis()
+    figure.suptitle("logarithmic axes; the shorter the better", fontsize=9)
     figure.savefig(path, dpi=110)
