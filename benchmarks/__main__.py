@@ -19,6 +19,8 @@ from benchmarks.operations import OPERATIONS
 from benchmarks.samples import extract
 from benchmarks.workloads import WORKLOADS
 
+SLOWEST = "zarr"
+"""Takes as long as all others together, so that quick runs leave it out."""
 QUICK = Effort(fraction=0.02, runs=2, short=0.0, slow=1.0, once=frozenset({"imports", "first_read"}))
 WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=2.0)
 
@@ -26,11 +28,11 @@ WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=2.0)
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default: all")
-    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), metavar="ENGINE",
-                        help=f"of {', '.join(ENGINES)}; default: all")  # fmt: skip
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), metavar="ENGINE",
+                        help=f"of {', '.join(ENGINES)}; default: all, without {SLOWEST} if quick")  # fmt: skip
     parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
                         help=f"of {', '.join(OPERATIONS)}; default: all; writing is always done")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="a fiftieth of the datasets, few runs: some minutes")
+    parser.add_argument("--quick", action="store_true", help="a fiftieth of the datasets, few runs: two minutes")
     parser.add_argument("--runs", type=int, help="counted runs of every operation, three times that of short ones")
     parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
                         help="where the peers' environments are kept; default: %(default)s")  # fmt: skip
@@ -96,7 +98,10 @@ def main() -> None:
     versions: dict[str, str] = {}
     rows: list[Row] = []
     loads = [os.getloadavg()[0]]
-    pythons = _interpreters(arguments.engines, arguments.environments, notes)
+    engines = arguments.engines or [engine for engine in ENGINES if not (arguments.quick and engine == SLOWEST)]
+    if arguments.quick and SLOWEST not in engines:
+        notes.append(f"{ENGINES[SLOWEST].title} is slow and left out of quick runs that do not name it")
+    pythons = _interpreters(engines, arguments.environments, notes)
     began = time.monotonic()
     print(report.HEADING, flush=True)
     with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as name:
