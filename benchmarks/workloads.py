@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,10 @@ __all__ = ["WORKLOADS", "Workload", "located"]
 
 @dataclass(frozen=True)
 class Workload:
-    """A fleet of datasets that look alike."""
+    """A fleet of datasets that look alike.
+
+    What follows from the fields is made once, so that no engine's time holds the making of names.
+    """
 
     name: str
     datasets: int
@@ -31,38 +35,38 @@ class Workload:
     source: str | None = None
     """Where `samples` has put the values of a real one."""
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         return [f"dataset{at:06d}" for at in range(self.datasets)]
 
-    @property
+    @cached_property
     def variables(self) -> list[str]:
         return [f"variable{at}" for at in range(self.arrays)]
 
-    @property
+    @cached_property
     def dims(self) -> list[str]:
         return [f"axis{at}" for at in range(len(self.shape))]
 
-    @property
+    @cached_property
     def chunk(self) -> tuple[int, ...]:
         """Shape of a chunk of one array."""
         return self.chunks or self.shape
 
-    @property
+    @cached_property
     def quarter(self) -> tuple[int, ...]:
         """Shape of the box at the origin that slice reads take: a quarter of each dimension."""
         return tuple(max(1, length // 4) for length in self.shape)
 
-    @property
+    @cached_property
     def box(self) -> tuple[slice, ...]:
         return tuple(slice(0, length) for length in self.quarter)
 
-    @property
+    @cached_property
     def one(self) -> int:
         """The dataset that single reads take."""
         return min(3, self.datasets - 1)
 
-    @property
+    @cached_property
     def per_block(self) -> int:
         """Datasets of which one chunk each makes a block of about 128 KiB: how engines of one large array chunk it."""
         return min(self.datasets, max(1, 2**17 // (4 * prod(self.chunk))))

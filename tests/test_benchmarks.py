@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -252,6 +252,13 @@ def test_boxes_are_a_quarter_and_blocks_hold_a_chunk_at_least() -> None:
     assert work.per_block == 2**17 // 600
     assert replace(work, shape=(1000, 1000), chunks=None).per_block == 1
     assert replace(work, datasets=7).per_block == 7
+
+
+def test_names_are_made_once() -> None:
+    work = Workload("w", 3, 1, (100,))
+    assert work.names is work.names
+    assert len(replace(work, datasets=2).names) == 2
+    assert Workload.from_json(json.loads(json.dumps(asdict(work)))) == work
 
 
 def test_every_engine_has_pinned_packages() -> None:

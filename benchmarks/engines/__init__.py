@@ -47,7 +47,7 @@ ENGINES = {
     "blosc2_packed": Entry("blosc2, packed", "blosc2_arrays.Packed", "blosc2"),
     "tiledb": Entry("TileDB", "tiledb_arrays.Arrays", "tiledb"),
     "zarr": Entry("zarr, N stores", "zarr_stores.Stores", "zarr", largest=5000),
-    "netcdf": Entry("netCDF4, N files", "netcdf_files.Files", "netcdf"),
+    "netcdf": Entry("netCDF4, N files", "netcdf_files.Files", "netcdf", largest=5000),
 }
 
 APART = ("tensorstore", "zarrs", "blosc2")
