@@ -124,6 +124,8 @@ TARGETS = (
     Target("bytes on disk: smallest of all peers / ours", _fleets(1, 1, 1, 2), lambda f: f.smaller(*PEERS)),
     Target("warm slice: ours / limit", {"profile": 1.3, "gridded": 1.3}, lambda f: 1 / f.times("slice", "limit"),
            least=False),
+    Target("warm slice, lz4: ours / limit", {"profile": 1.3, "gridded": 1.3},
+           lambda f: 1 / f.times("slice_lz4", "limit"), least=False),
     Target("read_array of one, 1,000 times: atlas-python / ours", {"sensors": 1, "tiny": 1},
            lambda f: f.times("read_often", "seed")),
     Target("to_xarray of one: atlas-python / ours", _all(1), lambda f: f.times("to_xarray", "seed")),

@@ -74,7 +74,7 @@ def test_what_it_costs_to_be_safe_is_measured(tmp_path: Path) -> None:
     extra = {(row.operation, row.engine) for row in found if OPERATIONS[row.operation].workloads}
     assert extra == {
         ("write_unsynced", "atlas"), ("hash_written", "limit"), ("hash_read", "limit"), ("read_plain", "atlas"),
-        ("read_plain", "plain"),
+        ("read_plain", "plain"), ("slice_lz4", "atlas"), ("slice_lz4", "limit"),
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Limit"]
 
 _BLOCK = 128 * 2**10
+_Filled = tuple["NDArray[Any]", list[Any]]
 
 
 class Limit(Engine):
@@ -36,8 +37,8 @@ class Limit(Engine):
         super().__init__(work, folder)
         if self.text:
             raise Unsupported("texts are not read by gather")
-        self._results: list[tuple[NDArray[Any], list[Any]]] = []
-        """The result of each variable, and the calls that filled it."""
+        self._calls: dict[str, list[_Filled]] = {}
+        """By codec, the result of each variable and the calls that filled it."""
         self._written: list[NDArray[np.uint8]] = []
         self._pool: ThreadPoolExecutor | None = None
 
@@ -45,42 +46,44 @@ class Limit(Engine):
     def versions(self) -> str:
         return "kernels of atlas"
 
-    def prepare_slice(self) -> None:
+    def _prepare(self, codec: str) -> None:
+        """Write and read a store, and keep the calls."""
         from atlas.engine.threads import thread_count  # noqa: PLC0415
 
-        kernels: Any = import_module("atlas.kernels")
-        if self._results:
+        if codec in self._calls:
             return
+        kernels: Any = import_module("atlas.kernels")
+        self._threads = thread_count()
+        self._pool = self._pool or ThreadPoolExecutor(self._threads)
         store = Ours(self.work, self.folder)
         store.prepare_write()
-        store.write()
+        store.write_as(codec)
         calls = []
-        door = kernels.gather
+        self._gather = kernels.gather
 
         def listen(*request: Any) -> None:
             stored, *others = request
             calls.append((stored.copy(), *others))  # its memory is lent again to the next call
-            door(*request)
+            self._gather(*request)
 
         kernels.gather = listen
         try:
-            store.open_slice()
+            store.slice_of(codec)
         finally:
-            kernels.gather = door
+            kernels.gather = self._gather
+        filled: list[_Filled] = []
         for *request, out in calls:
-            home = next((mine for result, mine in self._results if result is out), None)
+            home = next((mine for result, mine in filled if result is out), None)
             if home is None:
                 home = []
-                self._results.append((out, home))
+                filled.append((out, home))
             home.append(request)
-        self._gather = door
-        self._threads = thread_count()
-        self._pool = ThreadPoolExecutor(self._threads)
+        self._calls[codec] = filled
 
-    def slice(self) -> Values:
+    def _slice(self, codec: str) -> Values:
         assert self._pool is not None
         read = []
-        for result, calls in self._results:
+        for result, calls in self._calls[codec]:
             out = np.empty_like(result)
             if len(calls) == 1:
                 self._gather(*calls[0], out)
@@ -88,6 +91,18 @@ class Limit(Engine):
                 list(self._pool.map(lambda call, out=out: self._gather(*call, out), calls))
             read.append(out)
         return read
+
+    def prepare_slice(self) -> None:
+        self._prepare("zstd")
+
+    def slice(self) -> Values:
+        return self._slice("zstd")
+
+    def prepare_slice_lz4(self) -> None:
+        self._prepare("lz4")
+
+    def slice_lz4(self) -> Values:
+        return self._slice("lz4")
 
     def _hash(self, runs: list[NDArray[np.uint8]]) -> None:
         """Take checksums as reads and writes do, one a block, each thread of blocks that lie together."""
@@ -105,15 +120,15 @@ class Limit(Engine):
 
     def prepare_hash_read(self) -> None:
         self.prepare_slice()
-        self._read = [request[0] for _, calls in self._results for request in calls]
+        self._read = [request[0] for _, calls in self._calls["zstd"] for request in calls]
         self._hash([run[:1] for run in self._read])  # compiles
 
     def hash_read(self) -> None:
         self._hash(self._read)
 
     def prepare_hash_written(self) -> None:
-        self.prepare_slice()
         if not self._written:
+            self.prepare_slice()
             paths = [path for path in self.path.rglob("*") if path.is_file()]
             self._written = [np.fromfile(path, np.uint8) for path in paths]
             self._hash([run[:1] for run in self._written])  # compiles

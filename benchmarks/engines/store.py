@@ -202,15 +202,32 @@ class Ours(Store):
 
     stacks_texts = True
 
-    def write(self) -> None:
-        self._write_to("store")
+    def __init__(self, work: Workload, folder: Path) -> None:
+        super().__init__(work, folder)
+        self._coded: dict[str, Any] = {}
 
-    def _write_to(self, folder: str, codec: str = "zstd") -> None:
+    def write(self) -> None:
+        self._write_to("store", "zstd")
+
+    def write_as(self, codec: str) -> None:
+        """The same datasets in a store of another codec."""
+        self._write_to(codec, codec)
+
+    def _write_to(self, folder: str, codec: str) -> None:
         work = self.work
         with self._atlas.create(self.path / folder, codec=codec) as store:
             store.create_datasets(work.names)
             for variable, values in self.data.items():
                 store.write_array_across_stacked(variable, work.names, values, work.dims, work.chunks)
+
+    def slice_of(self, codec: str) -> Values:
+        """A slice of it, by a new handle."""
+        return self._slice(self._atlas.open(self.path / codec))
+
+    def _prepare_codec(self, codec: str) -> None:
+        if not (self.path / codec).exists():
+            self.write_as(codec)
+            self._coded[codec] = self._atlas.open(self.path / codec)
 
     prepare_write_unsynced = Store.prepare_write
 
@@ -250,14 +267,17 @@ class Ours(Store):
         assert (read == self._large["values"][last:].values).all()
         return [read]
 
+    def prepare_slice_lz4(self) -> None:
+        self._prepare_codec("lz4")
+
+    def slice_lz4(self) -> Values:
+        return self._slice(self._coded["lz4"])
+
     def prepare_read_plain(self) -> None:
-        """The same datasets once more, as they are."""
-        if not (self.path / "plain").exists():
-            self._write_to("plain", "none")
-            self._uncompressed = self._atlas.open(self.path / "plain")
+        self._prepare_codec("none")
 
     def read_plain(self) -> Values:
-        return [self._uncompressed.read_array_across_stacked(self.work.variables[0], self.work.names)]
+        return [self._coded["none"].read_array_across_stacked(self.work.variables[0], self.work.names)]
 
     def first_read_empty(self) -> Values:
         with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as cache:
