@@ -61,8 +61,8 @@ def run_all(task: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
 
     All tasks have ended when this returns or raises; the first exception in the order of the items is raised.
     """
-    threads = thread_count()
-    if len(items) <= 1 or threads == 1:
+    threads = 1 if len(items) <= 1 else thread_count()
+    if threads == 1:
         return [task(item) for item in items]
     results: list[_R | None] = [None] * len(items)
     errors: list[tuple[int, BaseException]] = []

@@ -51,8 +51,10 @@ def _find(
             if taken.size > 0 and taken[at] != 0:
                 continue
             name, cell = want_dataset[n], want_chunk[k]
-            # Wants mostly ascend and their rows mostly follow one another: gallop on from the last one.
-            if row < size and _is_before(dataset, chunk, row, name, cell):
+            # Wants mostly ascend and their rows follow one another: look at the next one, gallop on from there.
+            if row + 1 < size and dataset[row + 1] == name and chunk[row + 1] == cell:
+                low = high = row + 1
+            elif row < size and _is_before(dataset, chunk, row, name, cell):
                 low, step = row + 1, ONE
                 while low < size and _is_before(dataset, chunk, min(low + step, size) - 1, name, cell):
                     low = min(low + step, size)

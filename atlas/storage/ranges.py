@@ -53,14 +53,15 @@ def check_ranges(offsets: Integers, lengths: Integers, out: Octets, places: Inte
         raise InvalidValueError(
             f"offsets, lengths and places have one entry a range: {offsets.size}, {lengths.size}, {places.size}"
         )
-    if offsets.size == 0:
-        return
-    if min(offsets.min(), lengths.min(), places.min()) < 0:
-        raise InvalidValueError("offsets, lengths and places are zero or more")
-    if (offsets > _LARGEST - lengths).any():
-        raise InvalidValueError("the end of a range is past the largest int64")
-    if (places > out.size - lengths).any():
-        raise InvalidValueError(f"a range would end outside the buffer of {out.size} bytes")
+    room = out.size
+    # Whole numbers of Python: ranges are few, and each is a system call or a request.
+    for offset, length, place in zip(offsets.tolist(), lengths.tolist(), places.tolist(), strict=True):
+        if offset < 0 or length < 0 or place < 0:
+            raise InvalidValueError("offsets, lengths and places are zero or more")
+        if offset + length > _LARGEST:
+            raise InvalidValueError("the end of a range is past the largest int64")
+        if place + length > room:
+            raise InvalidValueError(f"a range would end outside the buffer of {room} bytes")
 
 
 def short_read(key: str, offset: int, length: int, size: int) -> CorruptStoreError:
@@ -74,6 +75,8 @@ def short_read(key: str, offset: int, length: int, size: int) -> CorruptStoreErr
 
 def join_adjacent(offsets: Integers, lengths: Integers, places: Integers) -> tuple[Integers, Integers, Integers]:
     """Leave out empty ranges and join each range to the next where both the bytes and their places go on."""
+    if offsets.size == 1 and lengths[0] > 0:
+        return offsets, lengths, places
     if not lengths.all():
         filled = lengths > 0
         offsets, lengths, places = offsets[filled], lengths[filled], places[filled]
