@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from atlas import Atlas, AtlasError
 from atlas.engine import compaction, cutting, encoding, session, stacking, staging
-from atlas.planning import pieces, schedule
+from atlas.kernels import lots
+from atlas.planning import schedule
 from atlas.storage.memory import MemoryStorage
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
 
@@ -47,10 +48,10 @@ SMALL_LIMITS = [
     for name, value in PACKING_LIMITS.items()
     if name in vars(module)
 ] + [
-    (pieces, "_BATCH", 128), (pieces, "_SHARE", 32), (pieces, "_GAP", 8),
+    (lots, "_LOT", 128), (lots, "_SHARE", 32), (lots, "_GAP", 8),
     (encoding, "_TASK", 64), (encoding, "_LOT", 128), (stacking, "RUN", 64),
     (schedule, "PAGE_ROWS", 2), (schedule, "_SMALL", 0), (schedule, "_MOST_COMMITS", 3),
-    (session, "_RAW_BUDGET", 200), (session, "_ENCODED_BUDGET", 400),
+    (session, "_RAW_BUDGET", 200), (session, "_UNBOUNDED", 50), (session, "_ENCODED_BUDGET", 400),
     (cutting, "_LOT", 64), (cutting, "RUN", 64), (cutting, "_AT_ONCE", 100), (staging, "_LOT", 200),
     (compaction, "_LOT", 64), (compaction, "_WAITING", 128),
 ]  # fmt: skip

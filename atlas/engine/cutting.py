@@ -13,7 +13,7 @@ from atlas.kernels import Geometry
 from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atlas.format.registry import ArrayEntry
     from atlas.planning.regions import Region
 
-__all__ = ["RUN", "Cut", "chunk_runs", "cut_chunks", "divide_chunks"]
+__all__ = ["RUN", "Cut", "chunk_runs", "cut_chunks", "divide_chunks", "one_chunk"]
 
 RUN = 4 << 20
 """Bytes of the chunks of a run, about."""
@@ -29,6 +29,24 @@ _AT_ONCE = 1 << 20
 """Bytes of whole chunks from which on a write is encoded before it returns: neither copied nor kept."""
 _LOT = 16 << 20
 """Bytes of partly covered chunks whose present cells are read at a time."""
+
+
+def one_chunk(cells: NDArray[Any], entry: ArrayEntry, start: Sequence[int]) -> PendingChunk | None:
+    """Return the chunk of a small array that `cells` covers whole, None where a region has to be planned.
+
+    Fleets are written so, array by array: it takes a tenth of the time.
+    """
+    schema = entry.schema
+    if cells.shape != schema.shape or schema.chunks != 1 or cells.nbytes >= _AT_ONCE:
+        return None
+    if (
+        not isinstance(start, list | tuple)
+        or len(start) != cells.ndim
+        or any(start)
+        or not {int}.issuperset(map(type, start))
+    ):
+        return None
+    return PendingChunk(schema, entry.generation, np.array(cells, order="C", subok=False).reshape(-1))
 
 
 class Cut(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 from atlas.engine.committing import Committer
 from atlas.engine.compaction import compact_array
-from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks
+from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks, one_chunk
 from atlas.engine.incoming import as_cells
 from atlas.engine.journal import Journal, unique_name
 from atlas.engine.locks import Gate
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from atlas.engine.catalog import Catalog
     from atlas.engine.datasets import DatasetState
+    from atlas.engine.encoding import PendingChunk
     from atlas.format.attributes import AttributeKey
     from atlas.format.registry import ArrayEntry
     from atlas.format.schema import ArraySchema
@@ -46,6 +47,8 @@ __all__ = ["Session"]
 _log = logging.getLogger("atlas.engine")
 _RAW_BUDGET = 32 << 20
 """Bytes of chunks that wait before they are encoded."""
+_UNBOUNDED = 1 << 20
+"""Bytes of chunks that are put before it is looked whether too many wait."""
 _ENCODED_BUDGET = 16 << 20
 """Bytes of encoded blocks held in memory before they are spilled."""
 
@@ -58,6 +61,7 @@ class Session(Readable):
         self.building = Gate()
         """Passed by calls that build a dataset in many steps, so that no flush commits half of one."""
         self._serial = unique_name()
+        self._unbounded = 0
         self._committer = Committer(journal, self.datasets)
 
     # Datasets
@@ -163,17 +167,32 @@ class Session(Readable):
             cells = as_cells(data, entry.schema, array)
             if start is None:
                 raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
-            region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
-            if cells.size == 0:
-                return
-            cut = divide_chunks(cells, region)
-            present = partial(self._present, array, state, entry, region)
-            staging = self._stage(array)
-            for chunk, pending in cut_chunks(cells, entry, region, cut, present):
-                staging.put(state.identity, chunk, pending)
-                self._bound_memory()
-            staging.put_runs(chunk_runs(cells, entry, state.identity, region, cut.at_once), self._bound_memory)
+            whole = one_chunk(cells, entry, start)
+            if whole is None:
+                self._write_region(array, state, entry, start, cells)
+            else:
+                self._put(self._stage(array), state.identity, 0, whole)
             self.changed()
+
+    def _write_region(
+        self, array: str, state: DatasetState, entry: ArrayEntry, start: Sequence[int], cells: NDArray[Any]
+    ) -> None:
+        region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
+        if cells.size == 0:
+            return
+        cut = divide_chunks(cells, region)
+        present = partial(self._present, array, state, entry, region)
+        staging = self._stage(array)
+        for chunk, pending in cut_chunks(cells, entry, region, cut, present):
+            self._put(staging, state.identity, chunk, pending)
+        staging.put_runs(chunk_runs(cells, entry, state.identity, region, cut.at_once), self._bound_memory)
+
+    def _put(self, staging: Staging, identity: int, chunk: int, pending: PendingChunk) -> None:
+        self._unbounded += staging.put(identity, chunk, pending)
+        # Not at every chunk: a store may have thousands of array names to add up.
+        if self._unbounded > _UNBOUNDED:
+            self._unbounded = 0
+            self._bound_memory()
 
     def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
         """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""
@@ -195,7 +214,9 @@ class Session(Readable):
                 staging = self._stage(array)
                 for defined, some in by_generation.items():
                     rows = cells if len(some) == len(names) else cells[some]
-                    stage_stack(staging, defined, arrays.ids[some], rows, self._bound_memory)
+                    stage_stack(
+                        staging, defined, arrays.ids[some], rows, partial(self._put, staging), self._bound_memory
+                    )
             self.changed()
 
     def _present(self, array: str, state: DatasetState, entry: ArrayEntry, region: Region, k: int) -> NDArray[Any]:

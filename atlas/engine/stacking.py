@@ -24,11 +24,17 @@ __all__ = ["stage_stack"]
 
 
 def stage_stack(
-    staging: Staging, entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], bound_memory: Callable[[], None]
+    staging: Staging,
+    entry: ArrayEntry,
+    ids: NDArray[np.int64],
+    data: NDArray[Any],
+    put: Callable[[int, int, PendingChunk], None],
+    bound_memory: Callable[[], None],
 ) -> None:
     """Stage `data` (N, *shape), of the stored dtype, as the arrays `entry` of the datasets `ids`.
 
-    Nothing may have been written to these arrays before. `bound_memory` is called now and then.
+    Nothing may have been written to these arrays before. Chunks of strings go to `put`, one by one; `bound_memory` is
+    called now and then for others.
     """
     if data.dtype != object:
         staging.put_runs(_runs(entry, ids, data), bound_memory)
@@ -36,8 +42,7 @@ def stage_stack(
     for chunk, box in _boxes(entry):
         for identity, cells in zip(ids.tolist(), data[(slice(None), *box)], strict=True):
             own = np.array(cells, object, order="C").reshape(-1)
-            staging.put(identity, chunk, PendingChunk(entry.schema, entry.generation, own))
-            bound_memory()
+            put(identity, chunk, PendingChunk(entry.schema, entry.generation, own))
 
 
 def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:

@@ -110,12 +110,17 @@ class Staging:
         """Bytes of encoded blocks held in memory."""
         return self._spill.in_memory
 
-    def put(self, dataset: int, chunk: int, pending: PendingChunk) -> None:
-        """Keep a chunk, in place of what was written of it before. Its cells belong to the staging from now on."""
+    def put(self, dataset: int, chunk: int, pending: PendingChunk) -> int:
+        """Keep a chunk, in place of what was written of it before, and return its bytes in memory, about.
+
+        Its cells belong to the staging from now on.
+        """
         chunks = self._raw.setdefault(dataset, {})
         before = chunks.get(chunk)
         chunks[chunk] = pending
-        self.raw_bytes += _weight(pending) - (_weight(before) if before is not None else 0)
+        weight = _weight(pending)
+        self.raw_bytes += weight if before is None else weight - _weight(before)
+        return weight
 
     def drop(self, dataset: int) -> None:
         """Forget what was written to the array of a dataset."""

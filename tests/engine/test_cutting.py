@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.engine import cutting
-from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks
+from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks, one_chunk
 from atlas.format.registry import ArrayEntry
 from atlas.format.schema import make_schema
 from atlas.planning.regions import plan_region
@@ -107,3 +107,31 @@ def test_present_cells_are_read_in_lots(monkeypatch):
     ]
     assert len(waiting) == 100
     assert max(waiting) == 2
+
+
+@pytest.mark.parametrize("dtype", ["int32", "string"])
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
+def test_a_small_array_written_whole_is_one_chunk(dtype, shape):
+    schema = make_schema(dtype, ["d"] * len(shape), shape)
+    entry = ArrayEntry("t", schema, 4)
+    cells = np.arange(int(np.prod(shape))).reshape(shape).astype(schema.datatype.cell or str)
+    cells = cells if dtype == "int32" else cells.astype(object)
+    zeros = [0] * len(shape)
+    for given_start, given_cells in ((zeros, cells), (tuple(zeros), np.array(cells, order="F"))):
+        chunk = one_chunk(given_cells, entry, given_start)
+        assert chunk is not None
+        assert (chunk.schema, chunk.generation, chunk.cells.dtype) == (schema, 4, cells.dtype)
+        assert chunk.cells.tolist() == cells.ravel().tolist()
+        assert not np.shares_memory(chunk.cells, given_cells)
+
+
+@pytest.mark.parametrize("start", [[0], [0, 0, 0], [0, 1], [0, False], [0, 0.0], [0, None], np.zeros(2, int), "00", 0])
+def test_where_it_begins_elsewhere_or_nowhere_a_region_tells(start):
+    entry = ArrayEntry("t", make_schema("int32", ["x", "y"], [2, 3]), 0)
+    assert one_chunk(np.zeros((2, 3), "i4"), entry, start) is None
+
+
+@pytest.mark.parametrize(("shape", "chunk"), [((2, 3), (2, 2)), ((3, 3), (3, 3)), ((0, 3), (1, 3))])
+def test_arrays_of_more_chunks_or_written_in_part_are_none(shape, chunk):
+    entry = ArrayEntry("t", make_schema("int32", ["x", "y"], shape, chunk), 0)
+    assert one_chunk(np.zeros((2, 3) if shape[0] else shape, "i4"), entry, [0, 0]) is None
