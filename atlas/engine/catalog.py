@@ -12,6 +12,7 @@ import numpy as np
 
 from atlas.engine.growing import Growing
 from atlas.engine.rosters import ArrayIndex
+from atlas.engine.rows import build_rows
 from atlas.errors import CorruptStoreError
 from atlas.format.registry import EMPTY_ROWS, AttributeTable, Changes, RowBatch
 from atlas.planning.schedule import pages_are_due, rows_go_to_page
@@ -23,86 +24,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
-    from atlas.format.registry import Layout, PageRef
+    from atlas.format.registry import ArrayEntry, Layout, PageRef
     from atlas.format.segment import SegmentRef
 
-__all__ = ["Catalog", "RowBuilder"]
+__all__ = ["Catalog"]
 
 _DEAD = -1
-
-
-class RowBuilder:
-    """Collects datasets into a `RowBatch`, keeping each layout, key list and value once."""
-
-    def __init__(self) -> None:
-        self._ids: list[int] = []
-        self._names: list[str] = []
-        self._layouts: list[int] = []
-        self._attributes: list[int] = []
-        self._layout_of: dict[Layout, int] = {}
-        self._layout_seen: dict[tuple[int, ...], tuple[Layout, int]] = {}
-        self._keyset_of: dict[tuple[AttributeKey, ...], int] = {}
-        self._value_of: dict[object, int] = {}
-        self._values: list[Any] = []
-        self._set_of: dict[tuple[int, ...], int] = {}
-
-    def _layout(self, layout: Layout) -> int:
-        # Entries come shared by the thousand: the same objects are known without hashing their schemas again.
-        key = tuple(map(id, layout))
-        seen = self._layout_seen.get(key)
-        if seen is None:
-            seen = (layout, self._layout_of.setdefault(layout, len(self._layout_of)))
-            self._layout_seen[key] = seen
-        return seen[1]
-
-    def _value(self, value: Any) -> int:
-        # True, 1 and 1.0 are equal in Python and so are 0.0 and -0.0, but not as attributes.
-        key = (type(value), repr(value) if isinstance(value, float | dict | list) else value)
-        index = self._value_of.setdefault(key, len(self._values))
-        if index == len(self._values):
-            self._values.append(value)
-        return index
-
-    def _attribute_set(self, attributes: dict[AttributeKey, Any]) -> int:
-        keys = tuple(attributes)
-        row = (self._keyset_of.setdefault(keys, len(self._keyset_of)), *map(self._value, attributes.values()))
-        return self._set_of.setdefault(row, len(self._set_of))
-
-    def add(self, identity: int, name: str, layout: Layout, attributes: dict[AttributeKey, Any]) -> None:
-        """Add a dataset; ids come in ascending order. `attributes` are encoded values."""
-        self._ids.append(identity)
-        self._names.append(name)
-        self._layouts.append(self._layout(layout))
-        self._attributes.append(self._attribute_set(attributes))
-
-    def add_many(
-        self,
-        ids: NDArray[np.int64],
-        names: list[str],
-        layouts: tuple[list[Layout], NDArray[np.int64]],
-        attributes: tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]],
-    ) -> None:
-        """Add datasets in columns: their layouts and attributes each as a list and the index in it of every dataset."""
-        self._ids += ids.tolist()
-        self._names += names
-        self._layouts += np.array([self._layout(layout) for layout in layouts[0]], np.int64)[layouts[1]].tolist()
-        sets = np.array([self._attribute_set(some) for some in attributes[0]], np.int64)
-        self._attributes += sets[attributes[1]].tolist()
-
-    def __len__(self) -> int:
-        """Return the number of datasets added."""
-        return len(self._ids)
-
-    def build(self) -> RowBatch:
-        """Return the batch."""
-        return RowBatch(
-            np.array(self._ids, np.int64),
-            self._names,
-            np.array(self._layouts, np.int64),
-            np.array(self._attributes, np.int64),
-            list(self._layout_of),
-            AttributeTable(list(self._keyset_of), self._values, [list(row) for row in self._set_of]),
-        )
+_MOST_DICTS = 4096
+"""Layouts of which a dictionary is kept."""
 
 
 class Catalog:
@@ -127,6 +56,7 @@ class Catalog:
         self._live = 0
         self._layout_index: dict[Layout, int] = {}
         self._indexes: dict[str, ArrayIndex] = {}
+        self._arrays: dict[int, dict[str, ArrayEntry]] = {}
         self._table = Growing(np.empty(0, np.int32))
         self._set = Growing(np.empty(0, np.int32))
         self._tables: list[AttributeTable] = []
@@ -299,6 +229,16 @@ class Catalog:
         """Return the arrays of the dataset at `row`."""
         return self.layout_table[int(self.layouts[row])]
 
+    def arrays(self, row: int) -> dict[str, ArrayEntry]:
+        """Return the arrays of the dataset at `row` by name; datasets that look alike share what is returned."""
+        number = int(self.layouts[row])
+        arrays = self._arrays.get(number)
+        if arrays is None:
+            if len(self._arrays) >= _MOST_DICTS:
+                self._arrays.clear()
+            arrays = self._arrays[number] = {entry.name: entry for entry in self.layout_table[number]}
+        return arrays
+
     def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes of the dataset at `row` as encoded values."""
         return self._tables[int(self._table.values[row])].encoded(int(self._set.values[row]))
@@ -330,18 +270,18 @@ class Catalog:
 
     def rows(self, at: NDArray[np.int64]) -> RowBatch:
         """Return the datasets at the rows `at`, ascending."""
-        builder = RowBuilder()
         layouts, layout_of = np.unique(self.layouts[at], return_inverse=True)
         # Fleets share most attribute sets: each is taken apart once, not once a dataset.
         origin = self._table.values[at].astype(np.int64) << 32 | self._set.values[at]
         origins, set_of = np.unique(origin, return_inverse=True)
-        builder.add_many(
+        return build_rows(
             self.ids[at],
             [self.names[row] for row in at.tolist()],
-            ([self.layout_table[index] for index in layouts.tolist()], layout_of),
-            ([self._tables[key >> 32].encoded(key & 0xFFFFFFFF) for key in origins.tolist()], set_of),
+            [self.layout_table[index] for index in layouts.tolist()],
+            layout_of,
+            [self._tables[key >> 32].encoded(key & 0xFFFFFFFF) for key in origins.tolist()],
+            set_of,
         )
-        return builder.build()
 
     def pages_to_seal(self) -> tuple[bool, list[NDArray[np.int64]]]:
         """Return the rows of each page that ought to be written, and whether these replace all pages there are.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.catalog import RowBuilder
 from atlas.engine.rosters import Roster
+from atlas.engine.rows import build_rows
 from atlas.errors import (
     ArrayExistsError,
     ArrayNotFoundError,
@@ -19,7 +19,7 @@ from atlas.errors import (
     InvalidTypeError,
     InvalidValueError,
 )
-from atlas.format.names import check_name, check_names
+from atlas.format.names import check_each, check_name, check_names
 from atlas.format.registry import ArrayEntry
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetState", "Datasets"]
 
+_NO_ARRAYS: dict[str, ArrayEntry] = {}
+"""What new datasets begin with; shared, so that those which are built alike go on sharing."""
 _ROSTERS = 4
 """Lists of names whose datasets are remembered."""
 
@@ -41,7 +43,7 @@ _ROSTERS = 4
 class DatasetState:
     """One dataset."""
 
-    __slots__ = ("arrays", "attributes", "identity", "name", "new")
+    __slots__ = ("arrays", "attributes", "identity", "name", "new", "shared")
 
     def __init__(
         self, identity: int, name: str, arrays: dict[str, ArrayEntry], attributes: dict[AttributeKey, Any], *, new: bool
@@ -51,11 +53,19 @@ class DatasetState:
         self.name = name
         """Its name."""
         self.arrays = arrays
-        """Its arrays in their order."""
+        """Its arrays in their order; to change them, take `own_arrays`."""
+        self.shared = True
+        """Whether other datasets have the same dictionary of arrays."""
         self.attributes = attributes
         """Its attributes in their order, as encoded values."""
         self.new = new
         """Whether it was created since the last flush."""
+
+    def own_arrays(self) -> dict[str, ArrayEntry]:
+        """Return its arrays, from now on in a dictionary of its own."""
+        if self.shared:
+            self.arrays, self.shared = dict(self.arrays), False
+        return self.arrays
 
     def array(self, name: str) -> ArrayEntry:
         """Return one of its arrays, or raise `ArrayNotFoundError`."""
@@ -110,8 +120,8 @@ class Datasets:
         if row is None:
             raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
         catalog = self.catalog
-        arrays = {entry.name: entry for entry in catalog.layout(row)}
-        state = DatasetState(int(catalog.ids[row]), name, arrays, catalog.encoded_attributes(row), new=False)
+        identity, attributes = int(catalog.ids[row]), catalog.encoded_attributes(row)
+        state = DatasetState(identity, name, catalog.arrays(row), attributes, new=False)
         if len(self._known) >= 4096:
             self._known.clear()
         self._known[name] = state
@@ -124,7 +134,7 @@ class Datasets:
         if state is None:
             state = self.state(name)
             self._known.pop(name, None)
-            state = DatasetState(state.identity, name, dict(state.arrays), dict(state.attributes), new=False)
+            state = DatasetState(state.identity, name, state.arrays, dict(state.attributes), new=False)
             self.touched[name] = state
         return state
 
@@ -187,22 +197,18 @@ class Datasets:
             layouts[missing] = -1
         else:
             ids, layouts = rows, rows.copy()
+        if not self.deleted.keys().isdisjoint(names):
+            gone = [at for at, name in enumerate(names) if name in self.deleted]
+            ids[gone] = layouts[gone] = -1
         pending: list[Layout] = []
-        changed = self.touched.keys() | self.deleted.keys()
-        if not changed.isdisjoint(names):
-            numbers: dict[Layout, int] = {}
-            for at, name in enumerate(names):
-                if name not in changed:
-                    continue
-                state = self.touched.get(name)
-                if state is None:
-                    ids[at] = layouts[at] = -1
-                    continue
-                layout = tuple(state.arrays.values())
-                number = numbers.setdefault(layout, len(pending))
-                if number == len(pending):
-                    pending.append(layout)
-                ids[at], layouts[at] = state.identity, len(catalog.layout_table) + number
+        if not self.touched.keys().isdisjoint(names):
+            changed = [(at, state) for at, state in enumerate(map(self.touched.get, names)) if state is not None]
+            at = [position for position, _ in changed]
+            distinct = {id(state.arrays): state.arrays for _, state in changed}
+            numbers = {key: len(catalog.layout_table) + number for number, key in enumerate(distinct)}
+            pending = [tuple(arrays.values()) for arrays in distinct.values()]
+            ids[at] = [state.identity for _, state in changed]
+            layouts[at] = [numbers[id(state.arrays)] for _, state in changed]
         return Roster(names, ids, layouts, pending)
 
     def name_of(self, identity: int) -> str:
@@ -227,15 +233,17 @@ class Datasets:
 
     def _add(self, name: str) -> DatasetState:
         self._rosters = []
-        state = DatasetState(self._next_id, name, {}, {}, new=True)
+        state = DatasetState(self._next_id, name, _NO_ARRAYS, {}, new=True)
         self._next_id += 1
         self.touched[name] = state
         return state
 
     def create_many(self, names: Sequence[str]) -> None:
         """Create many datasets, or raise as `create` does and create none."""
-        for name in names:
-            self._check_new(name)
+        check_each("dataset", list(names))
+        if not (self.touched.keys().isdisjoint(names) and self.catalog.row_of.keys().isdisjoint(names)):
+            for name in names:
+                self._check_new(name)
         if len(set(names)) != len(names):
             raise InvalidValueError("names holds a name more than once")
         for name in names:
@@ -257,22 +265,45 @@ class Datasets:
         check_name("array", array)
         if array in state.arrays:
             raise ArrayExistsError(f"dataset {dataset!r} has an array {array!r} already; delete it first")
+        entry = self._entry(array, schema, state)
+        self.touch(dataset).own_arrays()[array] = entry
+        return entry
+
+    def _entry(self, array: str, schema: ArraySchema, state: DatasetState) -> ArrayEntry:
         key = (array, schema, 0 if state.new else self.catalog.version)
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = ArrayEntry(*key)
-        self.touch(dataset).arrays[array] = entry
         return entry
+
+    def define_many(self, names: Sequence[str], array: str, schema: ArraySchema) -> list[tuple[ArrayEntry, list[int]]]:
+        """Add an array to many datasets, which must be there and lack it.
+
+        Returns the entries they got, each with the positions of the datasets that did.
+        """
+        check_name("array", array)
+        defined: dict[bool, tuple[ArrayEntry, list[int]]] = {}
+        # Datasets that were made together share a dictionary of arrays, and share the one that takes its place.
+        grown: dict[tuple[int, bool], tuple[dict[str, ArrayEntry], dict[str, ArrayEntry]]] = {}
+        for at, name in enumerate(names):
+            state = self.touched.get(name) or self.touch(name)
+            if state.new not in defined:
+                defined[state.new] = self._entry(array, schema, state), []
+            entry, positions = defined[state.new]
+            positions.append(at)
+            key = (id(state.arrays), state.new)
+            if key not in grown:
+                grown[key] = state.arrays, state.arrays | {array: entry}
+            state.arrays, state.shared = grown[key][1], True
+        self._rosters = []
+        return list(defined.values())
 
     # Flushing
 
     def row_batches(self) -> tuple[RowBatch, RowBatch]:
         """Return the rows of datasets that changed and of those that are new, each by ascending id."""
-        changed, created = RowBuilder(), RowBuilder()
-        for state in sorted(self.touched.values(), key=lambda state: state.identity):
-            builder = created if state.new else changed
-            builder.add(state.identity, state.name, tuple(state.arrays.values()), state.attributes)
-        return changed.build(), created.build()
+        states = sorted(self.touched.values(), key=lambda state: state.identity)
+        return _rows([state for state in states if not state.new]), _rows([state for state in states if state.new])
 
     @property
     def next_id(self) -> int:
@@ -294,3 +325,19 @@ class Datasets:
         """Forget what was pending: the catalog has it now."""
         self.touched, self.deleted, self._known, self._rosters = {}, {}, {}, []
         self._next_id = self.catalog.next_id
+
+
+def _rows(states: list[DatasetState]) -> RowBatch:
+    """Return datasets, by ascending id, as rows."""
+    # Equal dictionaries may come more than once; it is shared and empty ones coming once that saves time.
+    arrays = {id(state.arrays): state.arrays for state in states}
+    attributes = {id(state.attributes) if state.attributes else 0: state.attributes for state in states}
+    layout_of, set_of = ({key: at for at, key in enumerate(distinct)} for distinct in (arrays, attributes))
+    return build_rows(
+        np.array([state.identity for state in states], np.int64),
+        [state.name for state in states],
+        [tuple(some.values()) for some in arrays.values()],
+        np.array([layout_of[id(state.arrays)] for state in states], np.int64),
+        list(attributes.values()),
+        np.array([set_of[id(state.attributes) if state.attributes else 0] for state in states], np.int64),
+    )

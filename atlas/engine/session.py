@@ -137,7 +137,7 @@ class Session(Readable):
         with self.lock:
             self.datasets.state(dataset).array(array)
             state = self.datasets.touch(dataset)
-            del state.arrays[array]
+            del state.own_arrays()[array]
             state.attributes = {
                 key: value
                 for key, value in state.attributes.items()
@@ -202,17 +202,16 @@ class Session(Readable):
             if len(set(names)) != len(names):
                 raise InvalidValueError("dataset_names holds a name more than once")
             arrays = self.datasets.arrays(array, names)
-            for name, identity, entry in zip(names, arrays.ids.tolist(), arrays.entry.tolist(), strict=True):
-                if identity < 0:
-                    raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
-                if entry >= 0:
-                    raise ArrayExistsError(f"dataset {name!r} has an array {array!r} already; delete it first")
-            by_generation: dict[ArrayEntry, list[int]] = {}
-            for at, name in enumerate(names):
-                by_generation.setdefault(self.datasets.define(name, array, schema), []).append(at)
+            if (arrays.ids < 0).any():
+                name = names[int(np.argmax(arrays.ids < 0))]
+                raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
+            if arrays.groups:
+                name = names[int(np.argmax(arrays.entry >= 0))]
+                raise ArrayExistsError(f"dataset {name!r} has an array {array!r} already; delete it first")
+            by_generation = self.datasets.define_many(names, array, schema)
             if cells.size:
                 staging = self._stage(array)
-                for defined, some in by_generation.items():
+                for defined, some in by_generation:
                     rows = cells if len(some) == len(names) else cells[some]
                     stage_stack(
                         staging, defined, arrays.ids[some], rows, partial(self._put, staging), self._bound_memory

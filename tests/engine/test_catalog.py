@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.engine.catalog import Catalog, RowBuilder
+from atlas.engine.catalog import Catalog
+from atlas.engine.rows import build_rows
 from atlas.errors import CorruptStoreError
 from atlas.format.registry import EMPTY_ROWS, ArrayEntry, Changes, PageRef, changes_from_json, changes_to_json
 from atlas.format.schema import make_schema
@@ -17,10 +18,11 @@ ENTRIES = [ArrayEntry(name, make_schema("int8", ["x"], [n]), 0) for name in "ab"
 
 def batch(*rows):
     """Rows of (id, name, entries, attributes)."""
-    builder = RowBuilder()
-    for identity, name, layout, attributes in rows:
-        builder.add(identity, name, tuple(layout), attributes)
-    return builder.build()
+    if not rows:
+        return EMPTY_ROWS
+    ids, names, layouts, attributes = zip(*rows, strict=True)
+    each = np.arange(len(rows))
+    return build_rows(np.array(ids), list(names), [tuple(layout) for layout in layouts], each, attributes, each)
 
 
 def simple(*ids):

@@ -111,12 +111,12 @@ def test_changes_are_made_on_a_copy(datasets):
 
 def test_generations_tell_declarations_apart(datasets):
     assert datasets.state("a").arrays["t"].generation == 0
-    del datasets.touch("a").arrays["t"]
+    del datasets.touch("a").own_arrays()["t"]
     datasets.define("a", "t", ONE)
     datasets.define("c", "t", ONE)
     assert [datasets.state(name).arrays["t"].generation for name in "ac"] == [1, 1]
     commit(datasets)
-    del datasets.touch("a").arrays["t"]
+    del datasets.touch("a").own_arrays()["t"]
     datasets.define("a", "t", ONE)
     assert datasets.state("a").arrays["t"].generation == 2
 
@@ -133,7 +133,7 @@ def test_array_names_follow_what_is_pending(datasets):
     datasets.define("c", "s", ONE)
     assert datasets.array_names() == ["s", "t"]
     datasets.delete("a")
-    del datasets.touch("b").arrays["t"]
+    del datasets.touch("b").own_arrays()["t"]
     assert datasets.array_names() == ["s"]
     commit(datasets)
     assert datasets.array_names() == ["s"]
@@ -142,7 +142,7 @@ def test_array_names_follow_what_is_pending(datasets):
 def test_an_array_is_looked_up_in_many(datasets):
     datasets.create("d")
     datasets.define("d", "t", ONE)
-    del datasets.touch("b").arrays["t"]
+    del datasets.touch("b").own_arrays()["t"]
     datasets.define("b", "t", ONE)
     datasets.delete("a")
     found = datasets.arrays("t", ["b", "missing", "c", "d", "a", "b"])
@@ -182,3 +182,41 @@ def test_many_datasets_are_remembered_within_bounds(datasets):
     for at in range(5000):
         assert datasets.state(f"n{at}").name == f"n{at}"
     assert len(datasets._known) <= 4096
+
+
+def test_datasets_made_together_part_when_one_is_changed():
+    catalog = Catalog()
+    catalog.apply(Changes(0, 0), [])
+    datasets = Datasets(catalog)
+    datasets.create_many(["a", "b", "c"])
+    ((entry, positions),) = datasets.define_many(["c", "a"], "t", ONE)
+    assert (entry.schema, entry.generation, positions) == (ONE, 0, [0, 1])
+    assert datasets.state("a").arrays is datasets.state("c").arrays
+    datasets.define("a", "u", TWO)
+    del datasets.touch("c").own_arrays()["t"]
+    assert [list(datasets.state(name).arrays) for name in "abc"] == [["t", "u"], [], []]
+    commit(datasets)
+    assert [list(datasets.state(name).arrays) for name in "abc"] == [["t", "u"], [], []]
+    datasets.define("b", "t", ONE)
+    datasets.create("d")
+    defined = datasets.define_many(["d", "c", "b"], "v", TWO)
+    assert [(entry.generation, positions) for entry, positions in defined] == [(0, [0]), (1, [1, 2])]
+    assert [list(datasets.state(name).arrays) for name in "abcd"] == [["t", "u"], ["t", "v"], ["v"], ["v"]]
+    commit(datasets)
+    assert [list(datasets.state(name).arrays) for name in "abcd"] == [["t", "u"], ["t", "v"], ["v"], ["v"]]
+
+
+def test_many_are_created_or_none(datasets):
+    datasets.delete("b")
+    for names, error in (
+        (["x", "a"], DatasetExistsError),
+        (["x", "y/z"], InvalidNameError),
+        (["x", 5], InvalidTypeError),
+    ):
+        with pytest.raises(error):
+            datasets.create_many(names)
+        assert not datasets.exists("x")
+    datasets.create_many(["x", "b"])
+    with pytest.raises(DatasetExistsError):
+        datasets.create_many(["y", "x"])
+    assert datasets.names() == ["a", "c", "x", "b"]

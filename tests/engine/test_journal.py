@@ -6,8 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
-from atlas.engine.catalog import RowBuilder
 from atlas.engine.journal import Journal, StoreConfig, unique_name
+from atlas.engine.rows import build_rows
 from atlas.errors import (
     ConflictError,
     CorruptStoreError,
@@ -27,10 +27,9 @@ every_encoding = pytest.mark.parametrize("encoding", CHECKPOINT_NAMES.values(), 
 
 
 def batch(*ids):
-    builder = RowBuilder()
-    for identity in ids:
-        builder.add(identity, f"d{identity}", (), {"n": identity})
-    return builder.build()
+    each = np.arange(len(ids))
+    attributes = [{"n": identity} for identity in ids]
+    return build_rows(np.array(ids), [f"d{identity}" for identity in ids], [()], each * 0, attributes, each)
 
 
 def make(place, config=CONFIG):
