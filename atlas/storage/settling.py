@@ -11,6 +11,7 @@ import errno
 import os
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ class Unsettled:
         waits: list[Callable[[], None]] = [written.settle for written in self._files.values()]
         waits += [partial(sync_file, descriptor) for descriptor in descriptors]
         waits += [partial(sync_folder, parent) for parent in self._parents]
-        _side_by_side(waits)
+        _waiters.run(waits)
         _close(self._files)
         self._parents.clear()
 
@@ -108,32 +109,50 @@ def _close(files: dict[str, _Written]) -> None:
         os.close(files.popitem()[1].descriptor)
 
 
-def _side_by_side(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run the tasks with a few threads; the first error, in their order, is raised once all have ended."""
-    errors: dict[int, OSError] = {}
+class _Waiters:
+    """Threads that wait for the disk, made when first needed and kept: to start one takes longer than many a wait.
 
-    def work(first: int) -> None:
-        for at in range(first, len(tasks), _AT_ONCE):
-            try:
-                tasks[at]()
-            except OSError as error:
-                errors[at] = error
+    The engine's threads are for work.
+    """
 
-    # Threads of their own: the engine's are for work, and these only wait.
-    threads = [threading.Thread(target=work, args=(first,)) for first in range(1, min(_AT_ONCE, len(tasks)))]
-    for thread in threads:
-        thread.start()
-    work(0)
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[min(errors)]
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child, which has no threads."""
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def run(self, tasks: Sequence[Callable[[], None]]) -> None:
+        """Run the tasks, the caller's thread too; the first error, in their order, is raised once all have ended."""
+        upcoming = iter(range(len(tasks)))
+        errors: dict[int, OSError] = {}
+
+        def work() -> None:
+            for at in upcoming:
+                try:
+                    tasks[at]()
+                except OSError as error:
+                    errors[at] = error
+
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(_AT_ONCE - 1, thread_name_prefix="atlas-wait")
+            futures = [self._executor.submit(work) for _ in tasks[1:_AT_ONCE]]
+        work()
+        for future in futures:
+            if not future.cancel():
+                future.result()
+        if errors:
+            raise errors[min(errors)]
 
 
+_waiters = _Waiters()
 _all: weakref.WeakSet[Unsettled] = weakref.WeakSet()
 
 
 def _renew_all_in_child() -> None:
+    _waiters.forget()
     for unsettled in _all:
         unsettled.renew_in_child()
 
