@@ -197,11 +197,11 @@ class Datasets:
             layouts[missing] = -1
         else:
             ids, layouts = rows, rows.copy()
-        if not self.deleted.keys().isdisjoint(names):
+        if self.deleted and not self.deleted.keys().isdisjoint(names):
             gone = [at for at, name in enumerate(names) if name in self.deleted]
             ids[gone] = layouts[gone] = -1
         pending: list[Layout] = []
-        if not self.touched.keys().isdisjoint(names):
+        if self.touched and not self.touched.keys().isdisjoint(names):
             changed = [(at, state) for at, state in enumerate(map(self.touched.get, names)) if state is not None]
             at = [position for position, _ in changed]
             distinct = {id(state.arrays): state.arrays for _, state in changed}

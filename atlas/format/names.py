@@ -48,7 +48,8 @@ def check_each(kind: str, names: list[str]) -> None:
     """
     if not set(map(type, names)) - {str}:
         text = "\0".join(["", *names, ""])
-        wrong = ("/", "\0_", "\0\0", "\0.\0", "\0..\0")
+        # A dot in front is allowed but rare: which names do begin with one is left to the loop.
+        wrong = ("/", "\0_", "\0\0", "\0.")
         if text.count("\0") == len(names) + 1 and not any(part in text for part in wrong) and _is_utf8(text):
             return
     for name in names:
