@@ -60,7 +60,7 @@ COLUMNS = {"offset": 0, "stored": 1, "raw": 2, "codec": 3, "filter": 4, "itemsiz
 
 def table_of(rows: list[tuple[int, ...]]) -> np.ndarray:
     """A block table of rows, which end in the checksum."""
-    table = np.array([(*row[:6], 0) for row in rows], np.int64).reshape(-1, 7).T.copy()
+    table = np.array([(*row[:6], 0, 0) for row in rows], np.int64).reshape(-1, 8).T.copy()
     table.view(np.uint64)[6] = [row[6] for row in rows]
     return table
 

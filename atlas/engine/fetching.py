@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.engine.tables import Source
+    from atlas.engine.tables import ChunkTable, Source
     from atlas.format.schema import ArraySchema
 
 __all__ = ["Lots", "Targets", "load_blocks"]
@@ -57,14 +58,11 @@ class Targets:
 
 
 class Lots:
-    """Pieces of one source, cut into lots that are read and decoded together, each by one thread."""
+    """Pieces cut into lots that are read and decoded together, each by one thread."""
 
-    def __init__(self, source: Source, pieces: NDArray[np.int64]) -> None:
-        self.source = source
-        """Where their blocks are."""
-        self.pieces = pieces
-        """The pieces, (6, pieces), ordered by block."""
-        planned = kernels.plan_lots(pieces[kernels.PIECE_BLOCK], source.table, thread_count())
+    def __init__(self, table: ChunkTable, pieces: NDArray[np.int64]) -> None:
+        self._sources = table.sources
+        planned = kernels.plan_lots(pieces[kernels.PIECE_BLOCK], table.blocks, thread_count())
         self.wanted, self._cuts, self._stretches = planned
         """The blocks they lie in, (3, blocks + 1): see `kernels.LOT_BLOCK`."""
         self._edges = self._cuts[kernels.CUT_BLOCK].tolist()
@@ -82,14 +80,18 @@ class Lots:
         cuts = self._cuts
         first, stop = cuts[kernels.CUT_STRETCH, lot], cuts[kernels.CUT_STRETCH, lot + 1]
         buffer = kernels.stored_buffer(int(cuts[kernels.CUT_SIZE, lot]))
-        offset, length, place = self._stretches[:, first:stop]
-        self.source.read_into(offset, length, buffer, place)
+        stretches = self._stretches[:, first:stop]
+        source = stretches[kernels.STRETCH_SOURCE]
+        edges = [0, *(np.flatnonzero(source[1:] != source[:-1]) + 1).tolist(), len(source)]
+        for begin, end in pairwise(edges):
+            offset, length, place = stretches[: kernels.STRETCH_PLACE + 1, begin:end]
+            self._sources[int(source[begin])].read_into(offset, length, buffer, place)
         return buffer
 
 
 def load_blocks(source: Source, blocks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read the stored bytes of `blocks` (ascending) one after the other, and return them with their table there."""
-    table = source.table[:, blocks]
+    table = source.blocks.take(blocks).matrix()
     offset, stored = table[kernels.BLOCK_OFFSET].copy(), table[kernels.BLOCK_STORED]
     within = table[kernels.BLOCK_OFFSET]
     within[:] = np.cumsum(stored) - stored

@@ -92,8 +92,9 @@ class LoneChunks:
 
 
 def _locate(table: ChunkTable, targets: Targets) -> tuple[Source, int, int] | None:
-    found = kernels.find_chunks(table.index, targets.ids, targets.generations, _FIRST, _FIRST)
-    if not len(found.source):
+    pieces = kernels.find_chunks(table.index, table.base, targets.ids, targets.generations, _FIRST, _FIRST).pieces
+    if not pieces.size:
         return None
-    source, piece = table.sources[int(found.source[0])], found.pieces
-    return source, int(piece[kernels.PIECE_BLOCK, 0]), int(piece[kernels.PIECE_PLACE, 0])
+    block, place = int(pieces[kernels.PIECE_BLOCK, 0]), int(pieces[kernels.PIECE_PLACE, 0])
+    at = int(table.blocks[kernels.BLOCK_SOURCE, block])
+    return table.sources[at], block - int(table.base[at]), place

@@ -5,7 +5,6 @@ Damage is found here and named with its file, dataset and array. What was not fl
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.fetching import Targets
-    from atlas.engine.tables import ChunkTable, Source
+    from atlas.engine.tables import ChunkTable
     from atlas.format.schema import ArraySchema
     from atlas.planning.regions import Region
 
@@ -60,21 +59,19 @@ def _read_some(tables: Sequence[ChunkTable], targets: Targets, region: Region, o
     chunks = len(targets.ids) * len(region.chunk)
     taken = np.zeros(chunks, np.uint8) if len(tables) > 1 else None
     found = [
-        kernels.find_chunks(table.index, targets.ids, targets.generations, region.chunk, region.cells, taken)
+        kernels.find_chunks(
+            table.index, table.base, targets.ids, targets.generations, region.chunk, region.cells, taken
+        )
         for table in tables
     ]
-    if sum(len(part.source) + part.constant.shape[1] for part in found) < chunks:
+    if sum(part.pieces.shape[1] + part.constant.shape[1] for part in found) < chunks:
         fill = targets.schema.fill_bits
         out[...] = fill.decode() if text else np.frombuffer(fill, out.dtype)[0]
     for table, part in zip(tables, found, strict=True):
         if part.constant.shape[1]:
             _fill_constant(out, part.constant, targets.schema, region)
-        edges = np.flatnonzero(part.source[1:] != part.source[:-1]) + 1 if len(table.sources) > 1 else _NONE
-        for begin, end in pairwise([0, *edges.tolist(), len(part.source)]):
-            if begin < end:
-                source = table.sources[int(part.source[begin])]
-                pieces = part.pieces if end - begin == len(part.source) else part.pieces[:, begin:end].copy()
-                (read_text if text else _read_pieces)(source, pieces, targets, region, out)
+        if part.pieces.shape[1]:
+            (read_text if text else _read_pieces)(table, part.pieces, targets, region, out)
 
 
 def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
@@ -91,19 +88,33 @@ def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: Array
 
 
 def _read_pieces(
-    source: Source, chunks: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
+    table: ChunkTable, chunks: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
 ) -> None:
+    blocks = table.blocks
     pieces = cut_pieces(region, out.dtype.itemsize, chunks)
-    block = pieces[kernels.PIECE_BLOCK]
-    if block[-1] >= source.table.shape[1]:
-        raise targets.damage(source, "a chunk's blocks are missing", int(pieces[kernels.PIECE_TARGET, -1]))
-    lots = Lots(source, pieces)
+    if pieces is not chunks:
+        _check_cut(table, chunks, pieces, targets)
+    lots = Lots(table, pieces)
 
     def read(lot: int) -> None:
         try:
-            kernels.gather(lots.load(lot), source.table, lots.wanted, *lots.blocks(lot), pieces, region.geometry, out)
+            kernels.gather(lots.load(lot), blocks, lots.wanted, *lots.blocks(lot), pieces, region.geometry, out)
         except BlockFault as fault:
-            target = int(pieces[kernels.PIECE_TARGET, np.argmax(block == fault.block)])
-            raise targets.damage(source, fault.reason, target) from fault
+            target = int(pieces[kernels.PIECE_TARGET, np.argmax(pieces[kernels.PIECE_BLOCK] == fault.block)])
+            raise targets.damage(table.source_of(fault.block), fault.reason, target) from fault
 
     run_all(read, range(len(lots)))
+
+
+def _check_cut(table: ChunkTable, chunks: NDArray[np.int64], pieces: NDArray[np.int64], targets: Targets) -> None:
+    """Refuse chunks that were cut into more blocks than their source has from their first on."""
+    ends = np.append(table.base[1:], table.blocks.shape[1])
+    first, last = {}, {}
+    for block, _, _, _, *key in chunks.T.tolist():
+        first[tuple(key)] = block
+    for block, _, _, _, *key in pieces.T.tolist():
+        last[tuple(key)] = block
+    for key, block in first.items():
+        source = int(table.blocks[kernels.BLOCK_SOURCE, block])
+        if last[key] >= ends[source]:
+            raise targets.damage(table.sources[source], "a chunk's blocks are missing", key[1])

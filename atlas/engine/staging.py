@@ -39,7 +39,6 @@ class _StagedSource:
 
     def __init__(self, spill: Spill, blocks: BlockRows, name: str) -> None:
         self.blocks = blocks
-        self.table = blocks.matrix()
         self.name = name
         self._spill = spill
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from atlas import kernels
 from atlas.engine.growing import Growing
 from atlas.engine.threads import run_all
 from atlas.errors import CorruptStoreError
@@ -31,10 +32,6 @@ class Source(Protocol):
         """Its block table."""
 
     @property
-    def table(self) -> NDArray[np.int64]:
-        """Its block table as kernels take it, (7, blocks)."""
-
-    @property
     def name(self) -> str:
         """The file, for messages and as part of cache keys; never used again for other bytes."""
 
@@ -54,8 +51,6 @@ class SegmentSource:
     """What the commit says of it."""
     blocks: BlockRows
     """Its block table."""
-    table: NDArray[np.int64]
-    """The same as kernels take it, (7, blocks)."""
 
     @property
     def name(self) -> str:
@@ -86,6 +81,10 @@ class ChunkTable:
     """Index in `sources` of each row."""
     sources: tuple[Source, ...]
     """Where blocks are read from."""
+    blocks: NDArray[np.int64]
+    """The blocks of all sources, one after the other, as kernels take them, (8, blocks)."""
+    base: NDArray[np.int64]
+    """The first block of each source in `blocks`."""
     columns: tuple[Growing, ...] = ()
     """What the columns of `rows` and `source` are views of where the table grew, so that it may grow on."""
     index: Index = field(init=False, repr=False)
@@ -97,25 +96,34 @@ class ChunkTable:
         columns = (rows.dataset, rows.generation, rows.chunk, rows.block, rows.place.view(np.int64), self.source)
         object.__setattr__(self, "index", Index(*(np.require(column, np.int64, ["C", "W"]) for column in columns)))
 
+    def source_of(self, block: int) -> Source:
+        """Return the source that a row of `blocks` is in."""
+        return self.sources[int(self.blocks[kernels.BLOCK_SOURCE, block])]
+
     @classmethod
     def of(cls, parts: Sequence[tuple[Source, ChunkRows]]) -> ChunkTable:
         """Return the table over `parts`, oldest first; where two have the same chunk the later one holds."""
         origins = [np.full(len(rows), at) for at, (_, rows) in enumerate(parts)]
         rows, source = merge_rows([rows for _, rows in parts], origins)
-        return cls(rows, source, tuple(source for source, _ in parts))
+        blocks = [source.blocks.matrix(at) for at, (source, _) in enumerate(parts)] or [NO_BLOCKS.matrix()]
+        counts = np.array([len(source.blocks) for source, _ in parts], np.int64)
+        base = np.cumsum(counts) - counts
+        return cls(rows, source, tuple(source for source, _ in parts), np.concatenate(blocks, axis=1), base)
 
     def added(self, source: Source, rows: ChunkRows) -> ChunkTable:
         """Return the table with one more source, which is newer than all others."""
         sources, origin = (*self.sources, source), np.full(len(rows), len(self.sources))
+        blocks = np.concatenate([self.blocks, source.blocks.matrix(len(self.sources))], axis=1)
+        base = np.append(self.base, self.blocks.shape[1])
         if not (len(self.rows) and len(rows) and rows.dataset[0] > self.rows.dataset[-1]):
-            return ChunkTable(*merge_rows([self.rows, rows], [self.source, origin]), sources)
+            return ChunkTable(*merge_rows([self.rows, rows], [self.source, origin]), sources, blocks, base)
         columns = self.columns
         if not columns or len(columns[0].values) != len(self.rows):
             columns = tuple(Growing(values) for values in (*self.rows.columns().values(), self.source))
         for column, more in zip(columns, (*rows.columns().values(), origin), strict=True):
             column.append(more)
         *grown, source_of = (column.values for column in columns)
-        return ChunkTable(ChunkRows(*grown), source_of, sources, columns)
+        return ChunkTable(ChunkRows(*grown), source_of, sources, blocks, base, columns)
 
 
 _LARGEST = 2**63 - 1
@@ -159,7 +167,7 @@ def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, Chun
             key=ref.key,
             array=ref.array,
         ) from error
-    return SegmentSource(storage, ref, blocks, blocks.matrix()), _shifted(rows, ref)
+    return SegmentSource(storage, ref, blocks), _shifted(rows, ref)
 
 
 def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:

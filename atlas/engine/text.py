@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from atlas.engine.cache import BlockCache
     from atlas.engine.fetching import Targets
-    from atlas.engine.tables import ChunkTable, Source
+    from atlas.engine.tables import ChunkTable
     from atlas.planning.regions import Region
 
 __all__ = ["as_text", "cell_of_chunk", "encode_cells", "read_text", "text_statistics"]
@@ -70,9 +70,11 @@ def text_statistics(cells: list[str], fill: str | None) -> tuple[int, int, int]:
     return len(cells) - len(values), cells.index(min(values)), cells.index(max(values))
 
 
-def read_text(source: Source, pieces: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]) -> None:
+def read_text(
+    table: ChunkTable, pieces: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
+) -> None:
     """Set the boxes of the string chunks `pieces`, (6, chunks), in `out`, (N, *box) of objects."""
-    lots = Lots(source, pieces)
+    lots = Lots(table, pieces)
     chunk, target = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_TARGET]
     cells_of = {k: kernels.box_cells(region.geometry, k) for k in np.unique(chunk).tolist()}
     flat = out.reshape(len(out), -1)
@@ -80,20 +82,20 @@ def read_text(source: Source, pieces: NDArray[np.int64], targets: Targets, regio
     def read(lot: int) -> tuple[slice, NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
         first, stop = lots.blocks(lot)
         rows, within, edges = lots.wanted[:, first : stop + 1]
-        table = source.table[:, rows[:-1]]
-        table[kernels.BLOCK_OFFSET] = within[:-1]
-        raw_lengths = table[kernels.BLOCK_RAW]
+        blocks = table.blocks[:, rows[:-1]]
+        blocks[kernels.BLOCK_OFFSET] = within[:-1]
+        raw_lengths = blocks[kernels.BLOCK_RAW]
         begins = np.cumsum(raw_lengths) - raw_lengths
         mine = slice(int(edges[0]), int(edges[-1]))
         of_block = np.repeat(np.arange(stop - first), np.diff(edges))
         try:
             raw = np.empty(int(raw_lengths.sum()), np.uint8)
-            kernels.decode_blocks(lots.load(lot), table, raw, begins)
+            kernels.decode_blocks(lots.load(lot), blocks, raw, begins)
             place = begins[of_block] + pieces[kernels.PIECE_PLACE, mine]
             return mine, *gather_cells(raw, place, chunk[mine], begins + raw_lengths, of_block)
         except BlockFault as fault:
-            at = int(edges[fault.block])
-            raise targets.damage(source, fault.reason, int(target[at])) from fault
+            damaged = table.source_of(int(rows[fault.block]))
+            raise targets.damage(damaged, fault.reason, int(target[edges[fault.block]])) from fault
 
     def gather_cells(
         raw: NDArray[np.uint8],

@@ -94,14 +94,15 @@ class BlockRows(_Rows):
 
     @classmethod
     def of_matrix(cls, matrix: NDArray[np.int64]) -> BlockRows:
-        """Return the rows of a (7, blocks) matrix, as kernels have them; `matrix` undoes this."""
-        offset, stored, raw, codec, kind, itemsize, checksum = matrix
+        """Return the rows of an (8, blocks) matrix, as kernels have them, without its last, the source."""
+        offset, stored, raw, codec, kind, itemsize, checksum, _ = matrix
         codec, kind, itemsize = (column.astype(np.uint8) for column in (codec, kind, itemsize))
         return cls(offset, stored, raw, codec, kind, itemsize, checksum.view(np.uint64))
 
-    def matrix(self) -> NDArray[np.int64]:
-        """Return the columns as the rows of one int64 matrix, the checksum as its bits."""
-        return np.array(list((self.columns() | {"checksum": self.checksum.view(np.int64)}).values()), np.int64)
+    def matrix(self, source: int = 0) -> NDArray[np.int64]:
+        """Return the columns as the rows of one int64 matrix, the checksum as its bits, and `source` for each block."""
+        *others, checksum = self.columns().values()
+        return np.array([*others, checksum.view(np.int64), np.full(len(self), source)], np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,24 @@ from atlas.kernels.blocks import choose_filter, decode_block, decode_blocks, enc
 from atlas.kernels.boxes import box_cells, fill_boxes, gather, scatter
 from atlas.kernels.codec import stored_buffer
 from atlas.kernels.faults import BlockFault
-from atlas.kernels.lots import CUT_BLOCK, CUT_SIZE, CUT_STRETCH, LOT_BLOCK, LOT_EDGE, LOT_WITHIN, plan_lots
+from atlas.kernels.lots import (
+    CUT_BLOCK,
+    CUT_SIZE,
+    CUT_STRETCH,
+    LOT_BLOCK,
+    LOT_EDGE,
+    LOT_WITHIN,
+    STRETCH_PLACE,
+    STRETCH_SOURCE,
+    plan_lots,
+)
 from atlas.kernels.search import Found, Index, find_chunks
 from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
 from atlas.kernels.symbols import NATIVE_CODECS
 from atlas.kernels.tables import (
     BLOCK_OFFSET,
     BLOCK_RAW,
+    BLOCK_SOURCE,
     BLOCK_STORED,
     PIECE_BEGIN,
     PIECE_BLOCK,
@@ -33,6 +44,7 @@ from atlas.kernels.text import gather_text, text_bounds
 __all__ = [
     "BLOCK_OFFSET",
     "BLOCK_RAW",
+    "BLOCK_SOURCE",
     "BLOCK_STORED",
     "CUT_BLOCK",
     "CUT_SIZE",
@@ -47,6 +59,8 @@ __all__ = [
     "PIECE_CHUNK",
     "PIECE_PLACE",
     "PIECE_TARGET",
+    "STRETCH_PLACE",
+    "STRETCH_SOURCE",
     "BlockFault",
     "ChunkStatistics",
     "Found",

@@ -48,6 +48,7 @@ from atlas.kernels.tables import (
     BLOCK_ITEMSIZE,
     BLOCK_OFFSET,
     BLOCK_RAW,
+    BLOCK_SOURCE,
     BLOCK_STORED,
     as_bytes,
     as_column,
@@ -228,7 +229,7 @@ def unpack_block(source: U8, begin: int, block: I64) -> tuple[int, U8]:
 
     `block` is its column of the table; its bytes begin at `begin`.
     """
-    _, stored, raw, codec, filter_, itemsize, _ = block.tolist()
+    _, stored, raw, codec, filter_, itemsize, *_ = block.tolist()
     if hash_bytes(source, begin, begin + stored) != block.view(np.uint64)[BLOCK_CHECKSUM]:
         return CHECKSUM, source
     if filter_ == PLAIN:
@@ -240,7 +241,7 @@ def unpack_block(source: U8, begin: int, block: I64) -> tuple[int, U8]:
 def decode_blocks(source: U8, table: I64, out: U8, place: I64) -> None:
     """Decode block i of the table into `out[place[i]:place[i] + raw[i]]`.
 
-    `source` and `out` are 1-D uint8, `out` writable; `table` is (7, blocks) with offsets in `source`; `place` is int64,
+    `source` and `out` are 1-D uint8, `out` writable; `table` is (8, blocks) with offsets in `source`; `place` is int64,
     one entry a block.
 
     Raises:
@@ -259,7 +260,7 @@ def decode_blocks(source: U8, table: I64, out: U8, place: I64) -> None:
         packed, home = workspace.scratch(PACKED, largest), np.empty(MOST_PLANES, np.int64)
         raise_status(*_decode(source, table, place, workspace.decoder, packed, home, turn, target))
         return
-    for row, (begin, _, raw, _, filter_, itemsize, _) in enumerate(table.T.tolist()):
+    for row, (begin, _, raw, _, filter_, itemsize, *_) in enumerate(table.T.tolist()):
         status, packed = unpack_block(source, begin, table[:, row].copy())
         raise_status(status, row)
         at, width = int(place[row]), max(1, itemsize)
@@ -278,7 +279,7 @@ def decode_block(source: U8, table: I64, row: int) -> U8:
     if not 0 <= row < table.shape[1]:
         raise_status(ARGUMENT, row)
     one = table[:, row : row + 1].copy()
-    begin, stored, raw, codec, filter_, itemsize, _ = one[:, 0].tolist()
+    begin, stored, raw, codec, filter_, itemsize, *_ = one[:, 0].tolist()
     raise_status(admit_block(source.size, begin, stored, raw, codec, filter_, itemsize), row)
     out = np.empty(raw, np.uint8)
     try:
@@ -419,7 +420,7 @@ def encode_blocks(
 
     `raw` is 1-D uint8; `start` and `length` are int64, one entry a block. `level` is zstd's and ignored by LZ4. A
     block that would not shrink is stored as it is, with codec and filter 0. Returns the stored bytes back to back and
-    their table, (7, blocks), with offsets from their beginning.
+    their table, (8, blocks), with offsets from their beginning.
 
     Raises:
         ValueError: a block outside `raw`, an unknown codec or filter, or an item size outside 1 to 255.
@@ -434,7 +435,7 @@ def encode_blocks(
         message = f"{count} blocks must each lie within the {source.size} bytes given"
         raise ValueError(message)
 
-    table = np.zeros((BLOCK_CHECKSUM + 1, count), np.int64)
+    table = np.zeros((BLOCK_SOURCE + 1, count), np.int64)
     table[BLOCK_RAW] = length
     table[BLOCK_CODEC], table[BLOCK_FILTER] = codec, PLAIN if codec == NONE else filter
     table[BLOCK_ITEMSIZE] = itemsize

@@ -284,7 +284,7 @@ def gather(
     """Copy the wanted boxes of many chunks out of their blocks, number `begin` to `end` of `lot`; each is decoded once.
 
     `source` is 1-D uint8, the stored bytes, in which the blocks lie where `lot` says (see `plan_lots`); `table` is
-    (7, blocks). `pieces` is (6, pieces). `out` is writable, C-contiguous, of shape (N, *geometry.box) and of a
+    (8, blocks). `pieces` is (6, pieces). `out` is writable, C-contiguous, of shape (N, *geometry.box) and of a
     fixed-width dtype, whose item size is that of the chunks' cells. Cells that no piece covers are left as they are.
 
     Raises:

@@ -11,13 +11,25 @@ import numpy as np
 
 from atlas.kernels.faults import ARGUMENT, raise_status
 from atlas.kernels.policy import ZERO, kernel
-from atlas.kernels.tables import BLOCK_OFFSET, BLOCK_STORED, as_column, as_table
+from atlas.kernels.tables import BLOCK_OFFSET, BLOCK_SOURCE, BLOCK_STORED, as_column, as_table
 
 if TYPE_CHECKING:
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import I64
 
-__all__ = ["CUT_BLOCK", "CUT_SIZE", "CUT_STRETCH", "LOT_BLOCK", "LOT_EDGE", "LOT_WITHIN", "plan_lots"]
+__all__ = [
+    "CUT_BLOCK",
+    "CUT_SIZE",
+    "CUT_STRETCH",
+    "LOT_BLOCK",
+    "LOT_EDGE",
+    "LOT_WITHIN",
+    "STRETCH_LENGTH",
+    "STRETCH_OFFSET",
+    "STRETCH_PLACE",
+    "STRETCH_SOURCE",
+    "plan_lots",
+]
 
 LOT_BLOCK = 0
 """Tables of wanted blocks, (3, blocks + 1), the last row for its edge alone: row in the block table."""
@@ -32,6 +44,15 @@ CUT_STRETCH = 1
 """The lot's first stretch."""
 CUT_SIZE = 2
 """Bytes of the buffer that the lot is read into."""
+
+STRETCH_OFFSET = 0
+"""Tables of stretches, (4, stretches), each read in one go: first byte in its source."""
+STRETCH_LENGTH = 1
+"""Bytes."""
+STRETCH_PLACE = 2
+"""Where it begins in the buffer."""
+STRETCH_SOURCE = 3
+"""Its source; within a lot they ascend as blocks do."""
 
 _LOT = 2 << 20
 """Stored bytes of one lot: enough to hide its Python, few enough to stay in the processor's cache."""
@@ -61,19 +82,21 @@ def _plan(
     share = min(largest, max(smallest, total // threads + 1))
     lots = stretch = size = inside = end = ZERO
     for at in range(blocks):
-        offset, stored = table[BLOCK_OFFSET, wanted[LOT_BLOCK, at]], table[BLOCK_STORED, wanted[LOT_BLOCK, at]]
+        row = wanted[LOT_BLOCK, at]
+        offset, stored, source = table[BLOCK_OFFSET, row], table[BLOCK_STORED, row], table[BLOCK_SOURCE, row]
         if at == 0 or inside >= share:
             lots += 1
             cuts[CUT_BLOCK, lots - 1], cuts[CUT_STRETCH, lots - 1] = at, stretch
             size = inside = ZERO
             end = np.int64(-1)
         gap = offset - end
-        if end < 0 or gap < 0 or gap > most_gap:
-            stretches[0, stretch], stretches[1, stretch], stretches[2, stretch] = offset, 0, size
+        if end < 0 or gap < 0 or gap > most_gap or source != stretches[STRETCH_SOURCE, stretch - 1]:
+            stretches[STRETCH_OFFSET, stretch], stretches[STRETCH_LENGTH, stretch] = offset, 0
+            stretches[STRETCH_PLACE, stretch], stretches[STRETCH_SOURCE, stretch] = size, source
             stretch += 1
             gap = ZERO
         wanted[LOT_WITHIN, at] = size + gap
-        stretches[1, stretch - 1] += gap + stored
+        stretches[STRETCH_LENGTH, stretch - 1] += gap + stored
         size += gap + stored
         inside += stored
         end = offset + stored
@@ -86,8 +109,8 @@ def plan_lots(block: I64, table: I64, threads: int) -> tuple[I64, I64, I64]:
     """Cut the pieces that lie in the blocks `block`, ascending, row numbers of `table`, into lots for so many threads.
 
     Returns three int64 tables: the wanted blocks, (3, blocks + 1), rows `LOT_BLOCK` and after it; the lots,
-    (3, lots + 1), rows `CUT_BLOCK` and after it; and the stretches to read, (3, stretches): offset, length and place
-    in the buffer.
+    (3, lots + 1), rows `CUT_BLOCK` and after it; and the stretches to read, (4, stretches), rows `STRETCH_OFFSET` and
+    after it.
 
     Raises:
         ValueError: a block that is not there.
@@ -95,7 +118,7 @@ def plan_lots(block: I64, table: I64, threads: int) -> tuple[I64, I64, I64]:
     """
     block, table = as_column(block), as_table(table)
     most = min(block.size, table.shape[1]) + 1
-    wanted, cuts, stretches = (np.empty((3, most), np.int64) for _ in range(3))
+    wanted, cuts, stretches = (np.empty((rows, most), np.int64) for rows in (3, 3, 4))
     blocks, lots, count = _plan(block, table, threads, _LOT, _SHARE, _GAP, wanted, cuts, stretches)
     if lots < 0:
         raise_status(ARGUMENT, blocks)

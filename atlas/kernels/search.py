@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Index", "find_chunks"]
 
-SOURCE = 6
-"""Row of the source, below those of a piece."""
 _NOTHING = np.empty(0, np.uint8)
 
 
@@ -37,9 +35,35 @@ def _is_before(dataset: I64, chunk: I64, row: Int, want_dataset: Int, want_chunk
 
 
 @kernel
+def _seek(dataset: I64, chunk: I64, row: Int, name: Int, cell: Int) -> Int:
+    """The first row that is not before the one wanted; `row` is where the search begins."""
+    size = dataset.size
+    # Wants mostly ascend and their rows follow one another: look at the next one, gallop on from there.
+    if row + 1 < size and dataset[row + 1] == name and chunk[row + 1] == cell:
+        return row + 1
+    if row < size and _is_before(dataset, chunk, row, name, cell):
+        low, step = row + 1, ONE
+        while low < size and _is_before(dataset, chunk, min(low + step, size) - 1, name, cell):
+            low = min(low + step, size)
+            step *= 2
+        high = min(low + step, size)
+    elif row > 0 and not _is_before(dataset, chunk, row - 1, name, cell):
+        low, high = ZERO, row - 1
+    else:
+        return row
+    while low < high:
+        middle = (low + high) // 2
+        if _is_before(dataset, chunk, middle, name, cell):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
 def _find(
     dataset: I64, generation: I64, chunk: I64, block: I64, place: I64, source: I64, want_dataset: I64,
-    want_generation: I64, want_chunk: I64, cells: I64, taken: U8, out: I64,
+    want_generation: I64, want_chunk: I64, cells: I64, base: I64, taken: U8, out: I64,
 ) -> tuple[Int, Int, bool]:  # fmt: skip
     """(chunks in blocks, constant ones, whether blocks ascend); constant ones stand at the end of `out`, last first."""
     size, room = dataset.size, out.shape[1]
@@ -51,45 +75,28 @@ def _find(
             if taken.size > 0 and taken[at] != 0:
                 continue
             name, cell = want_dataset[n], want_chunk[k]
-            # Wants mostly ascend and their rows follow one another: look at the next one, gallop on from there.
-            if row + 1 < size and dataset[row + 1] == name and chunk[row + 1] == cell:
-                low = high = row + 1
-            elif row < size and _is_before(dataset, chunk, row, name, cell):
-                low, step = row + 1, ONE
-                while low < size and _is_before(dataset, chunk, min(low + step, size) - 1, name, cell):
-                    low = min(low + step, size)
-                    step *= 2
-                high = min(low + step, size)
-            elif row > 0 and not _is_before(dataset, chunk, row - 1, name, cell):
-                low, high = ZERO, row - 1
-            else:
-                low, high = row, row
-            while low < high:
-                middle = (low + high) // 2
-                if _is_before(dataset, chunk, middle, name, cell):
-                    low = middle + 1
-                else:
-                    high = middle
-            row = low
+            row = _seek(dataset, chunk, row, name, cell)
             if row >= size or dataset[row] != name or chunk[row] != cell or generation[row] != want_generation[n]:
                 continue
             if taken.size > 0:
                 taken[at] = 1
+            if source[row] < 0 or source[row] >= base.size:
+                return -ONE, row, False
             if block[row] >= 0:
                 to = found
                 found += 1
-                if to > 0 and (source[row] != out[SOURCE, to - 1] or block[row] < out[PIECE_BLOCK, to - 1]):
+                out[PIECE_BLOCK, to] = base[source[row]] + block[row]
+                if to > 0 and out[PIECE_BLOCK, to] < out[PIECE_BLOCK, to - 1]:
                     ordered = False
             else:
                 constant += 1
                 to = room - constant
-            out[PIECE_BLOCK, to] = block[row]
+                out[PIECE_BLOCK, to] = block[row]
             out[PIECE_PLACE, to] = place[row]
             out[PIECE_BEGIN, to] = 0
             out[PIECE_CELLS, to] = cells[k]
             out[PIECE_CHUNK, to] = k
             out[PIECE_TARGET, to] = n
-            out[SOURCE, to] = source[row]
     return found, constant, ordered
 
 
@@ -103,7 +110,7 @@ class Index(NamedTuple):
     chunk: I64
     """Positions in the grid."""
     block: I64
-    """Row of the block where the chunk begins, negative where it is constant."""
+    """Row of the block where the chunk begins, within its source; negative where it is constant."""
     place: I64
     """Byte in the decoded block where it begins; the bits of the cell where it is constant."""
     source: I64
@@ -114,23 +121,28 @@ class Found(NamedTuple):
     """What `find_chunks` found, chunk k of dataset n as a piece that is whole (see `PIECE_BLOCK`)."""
 
     pieces: I64
-    """The chunks that lie in blocks, (6, found), ordered by (source, block)."""
-    source: I64
-    """The source of each."""
+    """The chunks that lie in blocks, (6, found), ordered by block."""
     constant: I64
     """The constant chunks, (6, constant): their `PIECE_PLACE` holds the bits of the cell."""
 
 
 def find_chunks(
-    index: Index, want_dataset: I64, want_generation: I64, want_chunk: I64, cells: I64, taken: U8 | None = None
+    index: Index,
+    base: I64,
+    want_dataset: I64,
+    want_generation: I64,
+    want_chunk: I64,
+    cells: I64,
+    taken: U8 | None = None,
 ) -> Found:
     """Look chunks `want_chunk`, which have so many `cells`, of the datasets `want_dataset` up.
 
+    `base` holds for each source the row of its first block in the table of all blocks, in which the pieces name theirs.
     Wants are int64; ascending ones are found fastest. Rows of another generation than wanted do not count. Chunks are
     passed over where `taken`, (N, K) uint8, is not 0; it is set where one is found.
 
     Raises:
-        ValueError: columns of different lengths.
+        ValueError: columns of different lengths, or a source that is not there.
 
     """
     columns = Index(*(as_column(column) for column in index))
@@ -140,14 +152,17 @@ def find_chunks(
         message = "columns of one table differ in length"
         raise ValueError(message)
     room = datasets.size * chunks.size
+    base = as_column(base)
     mask = _NOTHING if taken is None else as_bytes(taken)
     if taken is not None and mask.size != room:
         message = f"taken is of shape {taken.shape} for {datasets.size} datasets and {chunks.size} chunks"
         raise ValueError(message)
-    out = np.empty((SOURCE + 1, room), np.int64)
-    found, constant, ordered = _find(*columns, datasets, generations, chunks, cells, mask, out)
-    pieces, source = out[:SOURCE, :found], out[SOURCE, :found]
+    out = np.empty((PIECE_TARGET + 1, room), np.int64)
+    found, constant, ordered = _find(*columns, datasets, generations, chunks, cells, base, mask, out)
+    if found < 0:
+        message = f"row {constant} of the index names source {columns.source[constant]} of {base.size}"
+        raise ValueError(message)
+    pieces = out[:, :found]
     if not ordered:
-        order = np.lexsort((pieces[PIECE_BLOCK], source))
-        pieces, source = pieces[:, order], source[order]
-    return Found(np.ascontiguousarray(pieces), source, out[:SOURCE, room - constant :])
+        pieces = pieces[:, np.argsort(pieces[PIECE_BLOCK], kind="stable")]
+    return Found(np.ascontiguousarray(pieces), out[:, room - constant :])

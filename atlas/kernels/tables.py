@@ -19,6 +19,7 @@ __all__ = [
     "BLOCK_ITEMSIZE",
     "BLOCK_OFFSET",
     "BLOCK_RAW",
+    "BLOCK_SOURCE",
     "BLOCK_STORED",
     "BOX_COUNT",
     "BOX_EXTENT",
@@ -46,7 +47,7 @@ U64: TypeAlias = NDArray[np.uint64]
 I64: TypeAlias = NDArray[np.int64]
 
 BLOCK_OFFSET = 0
-"""Block tables, (7, blocks): where the stored bytes begin in the source."""
+"""Block tables, (8, blocks): where the stored bytes begin in the source."""
 BLOCK_STORED = 1
 """Stored length in bytes."""
 BLOCK_RAW = 2
@@ -59,7 +60,9 @@ BLOCK_ITEMSIZE = 5
 """Item size of the filter, 1 to 255; of no meaning without one."""
 BLOCK_CHECKSUM = 6
 """Bits of the XXH3 (64 bits, seed 0) of the stored bytes."""
-_BLOCK_COLUMNS = 7
+BLOCK_SOURCE = 7
+"""Number of the source that the stored bytes are in; only `plan_lots` looks at it."""
+_BLOCK_COLUMNS = 8
 
 PIECE_BLOCK = 0
 """Tables of pieces, (6, pieces), a piece for each (chunk, block) to copy, ordered by block: row in the block table."""

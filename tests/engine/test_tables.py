@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 from atlas.engine.tables import NO_BLOCKS, NO_ROWS, ChunkTable, load_segment, load_table, merge_rows
 from atlas.errors import CorruptStoreError
-from atlas.format.segment import HEADER, ChunkRows, SegmentRef, encode_tail
+from atlas.format.segment import HEADER, BlockRows, ChunkRows, SegmentRef, encode_tail
+from atlas.kernels import BLOCK_OFFSET
 from atlas.storage import MemoryStorage
 
 keys = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), unique=True, max_size=12).map(sorted)
@@ -18,6 +21,13 @@ def make_rows(pairs, generation=0):
     dataset, chunk = (np.array([pair[part] for pair in pairs], np.int64) for part in (0, 1))
     zeros, bits = np.zeros(n, np.int64), np.zeros(n, np.uint64)
     return ChunkRows(dataset, zeros + generation, chunk, zeros - 1, bits, zeros, bits, bits)
+
+
+def source_of(blocks):
+    """A source of so many blocks, each stored behind the one before."""
+    ones = np.ones(blocks, np.int64)
+    small = ones.astype(np.uint8)
+    return SimpleNamespace(blocks=BlockRows(np.arange(blocks), ones, ones, small, small, small, ones.view(np.uint64)))
 
 
 def write(place, key, rows):
@@ -39,7 +49,7 @@ def test_of_rows_with_one_chunk_the_newest_holds(parts):
 
 @given(st.lists(keys, min_size=1, max_size=4))
 def test_a_table_grows_as_if_made_at_once(parts):
-    sources = [object() for _ in parts]
+    sources = [source_of(at) for at in range(len(parts))]
     whole = ChunkTable.of(
         [(source, make_rows(pairs, at)) for at, (source, pairs) in enumerate(zip(sources, parts, strict=True))]
     )
@@ -50,14 +60,21 @@ def test_a_table_grows_as_if_made_at_once(parts):
     np.testing.assert_array_equal(grown.source, whole.source)
     for name, values in whole.rows.columns().items():
         np.testing.assert_array_equal(getattr(grown.rows, name), values)
+    np.testing.assert_array_equal(grown.blocks, whole.blocks)
+    np.testing.assert_array_equal(grown.base, whole.base)
+    for block in range(whole.blocks.shape[1]):
+        source = whole.source_of(block)
+        at = block - int(whole.base[[other is source for other in sources].index(True)])
+        assert source.blocks.offset[at] == whole.blocks[BLOCK_OFFSET, block] == at
 
 
 def test_tables_that_grow_from_one_table_are_apart():
-    base = ChunkTable.of([(object(), make_rows([(1, 0), (1, 5)], 0))]).added(object(), make_rows([(2, 0)], 1))
-    one = base.added(object(), make_rows([(3, 0), (4, 0)], 2))
-    two = base.added(object(), make_rows([(5, 1)], 3))
+    base = ChunkTable.of([(source_of(2), make_rows([(1, 0), (1, 5)], 0))]).added(source_of(1), make_rows([(2, 0)], 1))
+    one = base.added(source_of(1), make_rows([(3, 0), (4, 0)], 2))
+    two = base.added(source_of(3), make_rows([(5, 1)], 3))
     assert [table.rows.dataset.tolist() for table in (base, one, two)] == [[1, 1, 2], [1, 1, 2, 3, 4], [1, 1, 2, 5]]
     assert [table.rows.generation.tolist() for table in (base, one, two)] == [[0, 0, 1], [0, 0, 1, 2, 2], [0, 0, 1, 3]]
+    assert [table.blocks.shape[1] for table in (base, one, two)] == [3, 4, 6]
     assert [table.source.tolist() for table in (base, one, two)] == [[0, 0, 1], [0, 0, 1, 2, 2], [0, 0, 1, 2]]
 
 

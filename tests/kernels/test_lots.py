@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import CUT_BLOCK, CUT_SIZE, CUT_STRETCH, LOT_BLOCK, LOT_EDGE, LOT_WITHIN, lots, plan_lots
+from atlas.kernels import (
+    BLOCK_SOURCE,
+    CUT_BLOCK,
+    CUT_SIZE,
+    CUT_STRETCH,
+    LOT_BLOCK,
+    LOT_EDGE,
+    LOT_WITHIN,
+    lots,
+    plan_lots,
+)
 from tests.reference import table_of
 
 
@@ -37,7 +47,7 @@ def test_lots_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads):
         first, stop = cuts[CUT_BLOCK, lot : lot + 2].tolist()
         buffer = np.full(int(cuts[CUT_SIZE, lot]), -1, np.int64)
         reads = stretches[:, cuts[CUT_STRETCH, lot] : cuts[CUT_STRETCH, lot + 1]]
-        for offset, length, place in reads.T.tolist():
+        for offset, length, place, _ in reads.T.tolist():
             assert 0 <= place <= len(buffer) - length
             buffer[place : place + length] = np.arange(offset, offset + length)
         mine = [ranges[row] for row in wanted[LOT_BLOCK, first:stop].tolist()]
@@ -62,9 +72,18 @@ def test_small_work_is_not_split_and_large_work_is():
 def test_neighbours_are_read_as_one_and_distant_blocks_apart():
     ranges = table([(16, 4), (20, 10), (30, 5), (1_000_000, 7)])
     wanted, _, stretches = plan_lots(np.array([0, 1, 1, 2, 3]), ranges, 2)
-    assert stretches.T.tolist() == [[16, 19, 0], [1_000_000, 7, 19]]
+    assert stretches.T.tolist() == [[16, 19, 0, 0], [1_000_000, 7, 19, 0]]
     assert wanted[LOT_WITHIN, :-1].tolist() == [0, 4, 14, 19]
     assert plan_lots(np.array([0, 1]), table([(500, 4), (16, 4)]), 1)[2].shape[1] == 2
+
+
+def test_stretches_end_with_their_source():
+    ranges = table([(16, 4), (20, 10), (30, 5), (35, 7)])
+    ranges[BLOCK_SOURCE] = [0, 0, 1, 4]
+    wanted, cuts, stretches = plan_lots(np.arange(4), ranges, 1)
+    assert stretches.T.tolist() == [[16, 14, 0, 0], [30, 5, 14, 1], [35, 7, 19, 4]]
+    assert wanted[LOT_WITHIN, :-1].tolist() == [0, 4, 14, 19]
+    assert cuts[CUT_STRETCH].tolist() == [0, 3]
 
 
 def test_blocks_that_are_not_there():

@@ -122,11 +122,11 @@ def test_loading_compiled_code_loads_no_compiler(tmp_path):
         import numpy as np
         from atlas.kernels import Index, find_chunks
         column = np.arange(3)
-        wants = column[1:], column[1:], column[:2], column[:2]
+        wants = column, column[1:], column[1:], column[:2], column[:2]
         print(find_chunks(Index(*[column] * 6), *wants).pieces.T.tolist())
         print("numba.np.npyimpl" in sys.modules)
     """
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).split("\n")[1] == "True"
     found = run(code, NUMBA_CACHE_DIR=str(tmp_path)).split("\n")
     assert found[1] == "False"
-    assert found[0] == "[[1, 1, 0, 1, 1, 0]]"
+    assert found[0] == "[[2, 1, 0, 1, 1, 0]]"
