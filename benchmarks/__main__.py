@@ -21,7 +21,7 @@ from benchmarks.workloads import WORKLOADS
 
 SLOWEST = "zarr"
 """Takes as long as all others together, so that quick runs leave it out."""
-QUICK = Effort(fraction=0.02, runs=2, short=0.0, slow=1.0, once=frozenset({"imports", "first_read"}))
+QUICK = Effort(fraction=0.02, runs=1, short=0.0, slow=1.0, once=frozenset({"imports", "first_read"}))
 WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=2.0)
 
 

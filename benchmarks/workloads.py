@@ -31,7 +31,7 @@ class Workload:
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None = None
     kind: str = "random"
-    """"random" (float32), "strings", or "real" (float32, from `source`)."""
+    """"random" and "rounded" (float32), "strings", or "real" (float32, from `source`)."""
     source: str | None = None
     """Where `samples` has put the values of a real one."""
 
@@ -84,6 +84,8 @@ class Workload:
         shape = (self.datasets, *self.shape)
         if self.kind == "random":
             return source.random(shape, np.float32)
+        if self.kind == "rounded":
+            return (15 + source.normal(0, 0.2, shape).cumsum(axis=-1)).round(2).astype(np.float32)
         words = np.array(
             [f"{kind} {n}" for kind in ("buoy", "drifter", "station", "océan") for n in range(200)], object
         )
@@ -115,6 +117,7 @@ WORKLOADS = {
         Workload("profile", 1000, 4, (50, 168)),
         Workload("gridded", 60, 3, (100, 100, 48), (50, 50, 24)),
         Workload("tiny", 20_000, 2, (20,)),
+        Workload("rounded", 200, 2, (50, 168), kind="rounded"),
         Workload("strings", 1000, 2, (50,), kind="strings"),
         Workload("nemo", 3, 3, (330, 360), kind="real"),
         Workload("casts", 48, 2, (40,), kind="real"),
