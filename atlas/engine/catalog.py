@@ -252,6 +252,8 @@ class Catalog:
         """Return the row of each live dataset named, -1 where there is none."""
         if len(names) == len(self.names) == len(self) and names == self.names:
             return np.arange(len(names))
+        if not len(self):
+            return np.full(len(names), -1)
         try:
             return np.fromiter(map(self.row_of.__getitem__, names), np.int64, len(names))
         except KeyError:

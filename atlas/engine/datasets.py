@@ -202,13 +202,14 @@ class Datasets:
             ids[gone] = layouts[gone] = -1
         pending: list[Layout] = []
         if self.touched and not self.touched.keys().isdisjoint(names):
-            changed = [(at, state) for at, state in enumerate(map(self.touched.get, names)) if state is not None]
-            at = [position for position, _ in changed]
-            distinct = {id(state.arrays): state.arrays for _, state in changed}
+            found = list(map(self.touched.get, names))
+            at = [position for position, state in enumerate(found) if state is not None]
+            states = [state for state in found if state is not None]
+            distinct = {id(state.arrays): state.arrays for state in states}
             numbers = {key: len(catalog.layout_table) + number for number, key in enumerate(distinct)}
             pending = [tuple(arrays.values()) for arrays in distinct.values()]
-            ids[at] = [state.identity for _, state in changed]
-            layouts[at] = [numbers[id(state.arrays)] for _, state in changed]
+            ids[at] = [state.identity for state in states]
+            layouts[at] = [numbers[id(state.arrays)] for state in states]
         return Roster(names, ids, layouts, pending)
 
     def name_of(self, identity: int) -> str:
@@ -285,16 +286,20 @@ class Datasets:
         defined: dict[bool, tuple[ArrayEntry, list[int]]] = {}
         # Datasets that were made together share a dictionary of arrays, and share the one that takes its place.
         grown: dict[tuple[int, bool], tuple[dict[str, ArrayEntry], dict[str, ArrayEntry]]] = {}
+        before, new, after, positions = None, False, _NO_ARRAYS, list[int]()
         for at, name in enumerate(names):
             state = self.touched.get(name) or self.touch(name)
-            if state.new not in defined:
-                defined[state.new] = self._entry(array, schema, state), []
-            entry, positions = defined[state.new]
+            if state.arrays is not before or state.new is not new:
+                before, new = state.arrays, state.new
+                if new not in defined:
+                    defined[new] = self._entry(array, schema, state), []
+                entry, positions = defined[new]
+                key = (id(before), new)
+                if key not in grown:
+                    grown[key] = before, before | {array: entry}
+                after = grown[key][1]
             positions.append(at)
-            key = (id(state.arrays), state.new)
-            if key not in grown:
-                grown[key] = state.arrays, state.arrays | {array: entry}
-            state.arrays, state.shared = grown[key][1], True
+            state.arrays, state.shared = after, True
         self._rosters = []
         return list(defined.values())
 
