@@ -37,7 +37,7 @@ from atlas.kernels.faults import (
     BlockFault,
     raise_status,
 )
-from atlas.kernels.policy import ONE, ZERO, kernel
+from atlas.kernels.policy import ONE, ZERO, inner, kernel
 from atlas.kernels.runs import copy_bytes, freeze, read_half
 from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TURN, plane_length, shuffle_block, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
@@ -132,7 +132,7 @@ def _admit_places(size: Int, table: I64, out_size: Int, place: I64) -> tuple[Int
     return FINE, 0, largest, widest
 
 
-@kernel
+@inner
 def open_planes(
     source: U8, begin: Int, stored: Int, raw: Int, codec: Int, itemsize: Int, length: Int, context: Int,
     packed: U8, home: I64,
@@ -162,7 +162,7 @@ def open_planes(
     return FINE
 
 
-@kernel
+@inner
 def fetch_planes(
     source: U8, home: I64, filter_: Int, itemsize: Int, length: Int, begin: Int, end: Int, packed: U8
 ) -> None:
@@ -289,7 +289,7 @@ def decode_block(source: U8, table: I64, row: int) -> U8:
     return out
 
 
-@kernel
+@inner
 def _is_noise(data: U8, begin: Int, length: Int, context: Int, count: I64, out: U8, at: Int, room: Int) -> bool:
     """Whether zstd would find nothing in a plane: bytes all about equally frequent, and no repetitions.
 
@@ -310,7 +310,7 @@ def _is_noise(data: U8, begin: Int, length: Int, context: Int, count: I64, out: 
     return compress(data, begin, length, ZSTD, _GLANCE, context, out, at, room) == 0
 
 
-@kernel
+@inner
 def _encode_planes(
     packed: U8,
     raw: Int,

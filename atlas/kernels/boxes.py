@@ -29,7 +29,7 @@ from atlas.kernels.plans import (
     make_plan,
     plan_box,
 )
-from atlas.kernels.policy import ONE, ZERO, kernel
+from atlas.kernels.policy import ONE, ZERO, inner, kernel
 from atlas.kernels.runs import copy_rows, freeze
 from atlas.kernels.shuffle import PLAIN, TURN, plane_length, unshuffle_range
 from atlas.kernels.symbols import NATIVE_CODECS
@@ -123,7 +123,7 @@ def _admit_pieces(
     return FINE, 0, largest, widest
 
 
-@kernel
+@inner
 def _copy_alike(
     pieces: I64, piece: Int, last: Int, plan: I64, data: U8, at: Int, out: U8, result: Int, cell: Int
 ) -> Int:
@@ -155,7 +155,7 @@ def _copy_alike(
     return stop
 
 
-@kernel
+@inner
 def _unshuffle_piece(
     packed: U8, raw: Int, filter_: Int, itemsize: Int, plan: I64, first: Int, end: Int, at: Int, cell: Int,
     plain: U8, turn: U8,

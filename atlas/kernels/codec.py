@@ -17,7 +17,7 @@ import zstandard
 from numba import types
 
 from atlas.kernels.faults import CODEC, FINE, LENGTH
-from atlas.kernels.policy import kernel
+from atlas.kernels.policy import inner
 from atlas.kernels.runs import copy_bytes
 from atlas.kernels.symbols import call_symbol, external
 
@@ -122,7 +122,7 @@ def stored_buffer(size: int) -> U8:
     return workspace.scratch(STORED, size)[:size]
 
 
-@kernel
+@inner
 def decompress(source: U8, begin: Int, stored: Int, codec: Int, context: Int, out: U8, at: Int, raw: Int) -> Int:
     """Decompress `source[begin:begin + stored]` to exactly `out[at:at + raw]`; returns a status.
 
@@ -144,7 +144,7 @@ def decompress(source: U8, begin: Int, stored: Int, codec: Int, context: Int, ou
     return FINE if done == raw else CODEC
 
 
-@kernel
+@inner
 def compress(
     data: U8, begin: Int, length: Int, codec: Int, level: Int, context: Int, out: U8, at: Int, room: Int
 ) -> Int:

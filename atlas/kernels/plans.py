@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.policy import ONE, ZERO, kernel
+from atlas.kernels.policy import ONE, ZERO, inner
 from atlas.kernels.runs import copy_bytes, copy_rows
 from atlas.kernels.tables import BOX_COUNT, BOX_EXTENT, BOX_FIRST, BOX_TARGET
 
@@ -56,7 +56,7 @@ def make_plan(ndim: int) -> I64:
     return np.empty(HEAD + 3 * (ndim + 1), np.int64)
 
 
-@kernel
+@inner
 def plan_box(boxes: I64, box: I64, chunk: Int, plan: I64) -> None:
     """Make the plan of one row of a geometry, whose box lies within its chunk and the result."""
     top = HEAD
@@ -86,7 +86,7 @@ def plan_box(boxes: I64, box: I64, chunk: Int, plan: I64) -> None:
     plan[ROWS] = rows if cells > 0 else 0
 
 
-@kernel
+@inner
 def locate_run(plan: I64, row: Int, side: Int) -> Int:
     """Where run number `row` begins, in cells from the box's first: on the side of the chunk or of the result."""
     at = ZERO
@@ -98,7 +98,7 @@ def locate_run(plan: I64, row: Int, side: Int) -> Int:
     return at
 
 
-@kernel
+@inner
 def _first_row(plan: I64, cell: Int) -> Int:
     """The first run that begins at or after a cell of the chunk, which lies within the box's span."""
     low, high = ZERO, plan[ROWS]
@@ -111,7 +111,7 @@ def _first_row(plan: I64, cell: Int) -> Int:
     return low
 
 
-@kernel
+@inner
 def _copy_run(plan: I64, row: Int, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
     """The part of one run that lies within the cells `begin` to `end` of the chunk."""
     inside = plan[FIRST] + locate_run(plan, row, IN_CHUNK)
@@ -121,7 +121,7 @@ def _copy_run(plan: I64, row: Int, begin: Int, end: Int, data: U8, at: Int, out:
         copy_bytes(out, out_at + target * cell, data, at + (first - begin) * cell, (last - first) * cell)
 
 
-@kernel
+@inner
 def copy_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
     """Copy what the box wants of the chunk's cells `begin` to `end`, which lie from `data[at]` on.
 

@@ -1,10 +1,10 @@
-"""How kernels are compiled: one decorator, `kernel`, and the cache that keeps compiled code fresh.
+"""How kernels are compiled: two decorators, `kernel` and `inner`, and the cache that keeps compiled code fresh.
 
 Kernels hold no GIL, divide as NumPy does and are compiled on first use; threads are the caller's business, so
 nothing here is ever `parallel`. Compiled code is kept on disk. Numba's own cache looks only at the file a function
 stands in, and would go on running an old copy of a kernel that another file inlines; this one is stamped with a
-digest of every kernel source and of the codec libraries' versions. The caching
-of other people's functions is not touched.
+digest of every kernel source and of the codec libraries' versions. The caching of other people's functions is not
+touched.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
-from numba.core.runtime.nrt import rtsys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JIT", "ONE", "ZERO", "Int", "kernel"]
+__all__ = ["JIT", "ONE", "ZERO", "Int", "inner", "kernel"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -149,21 +148,51 @@ class _KernelCache(FunctionCache):
         )
 
     def load_overload(self, signature: object, context: Any) -> Any:
-        """Load compiled code with the runtime that it calls; None where there is none.
+        """Load compiled code; None where there is none.
 
-        Numba loads all that it knows of types and functions first, which takes most of the time of a first read, and
-        which only compiling needs. The compiler loads it again by itself.
+        Numba would load all that it knows of types and functions first, which takes most of the time of a first read.
+        Only compiling needs that, and does it by itself; compiled kernels call nothing of Numba's.
         """
-        rtsys.initialize(context)
         with self._guard_against_spurious_io_errors():
             return self._load_overload(signature, context)  # type: ignore[no-untyped-call]
 
 
-def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function of arrays and numbers to machine code on its first call; type checkers see it unchanged."""
-    # No kernel is passed to another: the wrappers that would need are a twentieth of the time of compiling.
-    compiled: Any = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+# What compiling need not make, which is a quarter of its time: wrappers to pass kernels to one another, and counts of
+# references to arrays, without which nothing can be allocated in a kernel.
+_OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
+
+
+def _compile(function: Callable[..., object], **options: object) -> Any:
+    make: Any = numba.njit
+    compiled = make(**_OPTIONS, **options)(function)
     if JIT and _cache_folder() is not None:
         # The dispatcher's cache is the one place where Numba lets a single function have a cache of its own.
         compiled._cache = _KernelCache(function)  # noqa: SLF001
-    return compiled  # type: ignore[no-any-return]  # Numba is untyped
+    return compiled
+
+
+class _Inner:
+    """Stands for a compiled function without a wrapper for Python, which would crash if it were called from there."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._numba_type_ = compiled._numba_type_
+        self.__name__ = compiled.__name__
+
+    def __call__(self, *_arguments: object) -> None:
+        message = f"{self.__name__} is called by kernels only"
+        raise TypeError(message)
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function of arrays and numbers to machine code on its first call; type checkers see it unchanged.
+
+    It allocates nothing: the caller hands over what it writes to.
+    """
+    return _compile(function)  # type: ignore[no-any-return]  # Numba is untyped
+
+
+def inner(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel that only kernels call: Python gets a TypeError, and compiling takes less."""
+    compiled = _compile(function, no_cpython_wrapper=True)
+    return _Inner(compiled) if JIT else compiled  # type: ignore[return-value]  # a callable all the same

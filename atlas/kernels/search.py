@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from atlas.kernels.policy import ONE, ZERO, kernel
+from atlas.kernels.policy import ONE, ZERO, inner, kernel
 from atlas.kernels.tables import (
     I64,
     PIECE_BEGIN,
@@ -28,7 +28,7 @@ __all__ = ["Found", "Index", "find_chunks"]
 _NOTHING = np.empty(0, np.uint8)
 
 
-@kernel
+@inner
 def _is_before(dataset: I64, chunk: I64, row: Int, want_dataset: Int, want_chunk: Int) -> bool:
     before: bool = dataset[row] < want_dataset or (dataset[row] == want_dataset and chunk[row] < want_chunk)
     return before

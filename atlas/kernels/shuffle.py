@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.policy import ONE, ZERO, kernel
+from atlas.kernels.policy import ONE, ZERO, inner, kernel
 from atlas.kernels.runs import copy_bytes, freeze
 from atlas.kernels.vectors import (
     TILE,
@@ -45,7 +45,7 @@ _MASK_4 = np.uint64(0x00000000F0F0F0F0)
 _SEVEN, _FOURTEEN, _TWENTY_EIGHT = np.uint64(7), np.uint64(14), np.uint64(28)
 
 
-@kernel
+@inner
 def _turn_bits(word: np.uint64) -> np.uint64:
     """Transpose 8 x 8 bits: bit i of byte k becomes bit k of byte i."""
     swap = (word ^ (word >> _SEVEN)) & _MASK_1
@@ -56,7 +56,7 @@ def _turn_bits(word: np.uint64) -> np.uint64:
     return word ^ swap ^ (swap << _TWENTY_EIGHT)
 
 
-@kernel
+@inner
 def _turn_plane(data: U8, at: Int, step: Int, out: U8, out_at: Int, out_step: Int) -> None:
     """Transpose the bits of 8 bytes, `step` apart, into 8 others."""
     word = np.uint64(0)
@@ -71,7 +71,7 @@ def _turn_plane(data: U8, at: Int, step: Int, out: U8, out_at: Int, out_step: In
 # loop. Blocks of less than a tile, and other item sizes, go byte by byte.
 
 
-@kernel
+@inner
 def _unshuffle_bytes(
     data: U8, at: Int, stride: Int, itemsize: Int, items: Int, begin: Int, end: Int, out: U8, out_at: Int
 ) -> None:
@@ -97,7 +97,7 @@ def _unshuffle_bytes(
                 out[out_at + item * itemsize + j] = data[at + j * stride + item]
 
 
-@kernel
+@inner
 def _shuffle_bytes(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at: Int, stride: Int) -> None:
     last = items - TILE
     if last >= 0 and itemsize == 4:
@@ -120,7 +120,7 @@ def _shuffle_bytes(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at
                 out[out_at + j * stride + item] = data[at + item * itemsize + j]
 
 
-@kernel
+@inner
 def _unshuffle_bits(
     data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, end: Int, out: U8, out_at: Int, turn: U8
 ) -> None:
@@ -146,7 +146,7 @@ def _unshuffle_bits(
         )
 
 
-@kernel
+@inner
 def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at: Int, turn: U8) -> None:
     window = min(_WINDOW, stride)
     planes = freeze(turn)

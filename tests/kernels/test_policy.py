@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
 import atlas
@@ -130,3 +131,37 @@ def test_loading_compiled_code_loads_no_compiler(tmp_path):
     found = run(code, NUMBA_CACHE_DIR=str(tmp_path)).split("\n")
     assert found[1] == "False"
     assert found[0] == "[[2, 1, 0, 1, 1, 0]]"
+
+
+@needs_compiler
+def test_compiled_code_calls_nothing_of_numba(tmp_path):
+    code = """
+        import numpy as np
+        from atlas.kernels import chunk_statistics, decode_block, encode_blocks
+        raw = np.arange(4000, dtype=np.uint8)
+        rows = np.zeros(1, np.int64), np.array([4000])
+        for kind in (0, 1, 2):
+            stored, table = encode_blocks(raw, *rows, codec=1, filter=kind, itemsize=4, level=1)
+            assert (decode_block(stored, table, 0) == raw).all()
+        chunk_statistics(raw, *rows)
+    """
+    run(code, NUMBA_CACHE_DIR=str(tmp_path))
+    kept = [path.read_bytes() for path in tmp_path.rglob("*.nbc")]
+    assert len(kept) > 10
+    assert not any(b"NRT_" in code for code in kept)
+    run(code, NUMBA_CACHE_DIR=str(tmp_path))
+
+
+@needs_compiler
+def test_kernels_allocate_nothing():
+    make = policy.kernel(lambda size: np.empty(size).size)
+    with pytest.raises(numba.core.errors.NumbaError):
+        make(3)
+
+
+@needs_compiler
+def test_inner_kernels_are_called_by_kernels_only():
+    double = policy.inner(lambda x: 2 * x)
+    assert policy.kernel(lambda x: double(x) + 1)(3) == 7
+    with pytest.raises(TypeError, match="called by kernels only"):
+        double(3)
