@@ -24,8 +24,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.schema import ArraySchema
+    from atlas.planning.packing import Packing
 
-__all__ = ["CODECS", "FILTERS", "ChunkKeys", "ChunkRun", "Compression", "PendingChunk", "encode_chunks", "encode_run"]
+__all__ = [
+    "CODECS",
+    "FILTERS",
+    "ChunkKeys",
+    "ChunkRun",
+    "Compression",
+    "PendingChunk",
+    "encode_chunks",
+    "encode_long",
+    "encode_run",
+]
 
 CODECS = {"none": 0, "zstd": 1, "lz4": 2}
 FILTERS = {"none": 0, "byteshuffle": 1, "bitshuffle": 2}
@@ -214,6 +225,29 @@ def _encode_values(
     schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64], compression: Compression
 ) -> Encoded:
     """Encode chunks of `count` cells that lie one after the other in `values`."""
+    values, packing, rows = _lay_out(schema, keys, values, count)
+    stored, blocks = _encode_blocks(values.view(np.uint8), packing.start, packing.length, values.dtype, compression)
+    return Encoded(stored, blocks, rows)
+
+
+def encode_long(
+    run: ChunkRun, compression: Compression
+) -> tuple[ChunkRows, Iterator[tuple[NDArray[np.uint8], BlockRows]]]:
+    """Return the rows of a run of any size, and its blocks in lots of bounded size, each encoded as it is taken."""
+    values, packing, rows = _lay_out(run.schema, run.keys, run.load(), run.count)
+    ends = np.cumsum(packing.length)
+    cuts = np.flatnonzero(np.diff((ends - 1) // _LOT)) + 1
+    edges = [0, *cuts.tolist(), len(ends)]
+    return rows, (
+        _encode_blocks(values.view(np.uint8), packing.start[some], packing.length[some], values.dtype, compression)
+        for some in map(slice, edges[:-1], edges[1:])
+    )
+
+
+def _lay_out(
+    schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64]
+) -> tuple[NDArray[Any], Packing, ChunkRows]:
+    """Return the cells that are stored, how they share blocks, and the rows of the chunks."""
     start = np.cumsum(count) - count
     found = _statistics(schema, values, start, count)
     constant = found.constant.astype(bool)
@@ -227,8 +261,7 @@ def _encode_values(
     else:
         packing = pack_chunks(count * values.dtype.itemsize)
         block, place = packing.block, packing.place.astype(np.uint64)
-    stored, blocks = _encode_blocks(values.view(np.uint8), packing.start, packing.length, values.dtype, compression)
-    return Encoded(stored, blocks, ChunkRows(*keys, block, place, found.nulls, found.minimum, found.maximum))
+    return values, packing, ChunkRows(*keys, block, place, found.nulls, found.minimum, found.maximum)
 
 
 def _encode_alone(item: tuple[Key, PendingChunk], compression: Compression) -> Encoded:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_run
+from atlas.engine.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_long, encode_run
 from atlas.engine.spill import Spill
 from atlas.engine.tables import ChunkTable
 from atlas.engine.threads import run_all
@@ -146,11 +146,22 @@ class Staging:
     def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
         """Encode chunks, in place of what was written of them before; `bound_memory` is called now and then."""
         for lot in _lots(runs):
-            for encoded in run_all(lambda run: encode_run(run, self._compression), lot):
-                self._add(encoded)
+            if len(lot) == 1 and lot[0].nbytes > _LOT:
+                self._add_long(lot[0])
+            else:
+                for encoded in run_all(lambda run: encode_run(run, self._compression), lot):
+                    self._add(encoded)
             for run in lot:
                 self._forget_raw(run.keys)
             bound_memory()
+
+    def _add_long(self, run: ChunkRun) -> None:
+        first = self._block_count
+        rows, lots = encode_long(run, self._compression)
+        for stored, blocks in lots:
+            self._add_blocks(stored, blocks)
+            self.spill()
+        self._add_rows(rows, first)
 
     def _forget_raw(self, keys: ChunkKeys) -> None:
         if not self._raw:
@@ -161,13 +172,20 @@ class Staging:
                 self.raw_bytes -= _weight(pending)
 
     def _add(self, encoded: Encoded) -> None:
-        begin = self._spill.append(encoded.stored)
-        blocks = encoded.blocks
+        first = self._block_count
+        self._add_blocks(encoded.stored, encoded.blocks)
+        self._add_rows(encoded.rows, first)
+
+    def _add_blocks(self, stored: NDArray[np.uint8], blocks: BlockRows) -> None:
+        begin = self._spill.append(stored)
         self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
-        block = np.where(encoded.rows.block >= 0, encoded.rows.block + self._block_count, encoded.rows.block)
-        self._heads.append(np.unique(block[block >= 0]))
-        self._rows.append(ChunkRows(**(encoded.rows.columns() | {"block": block})))
         self._block_count += len(blocks)
+
+    def _add_rows(self, rows: ChunkRows, first: int) -> None:
+        """Add rows whose blocks are counted from the block `first`."""
+        block = np.where(rows.block >= 0, rows.block + first, rows.block)
+        self._heads.append(np.unique(block[block >= 0]))
+        self._rows.append(ChunkRows(**(rows.columns() | {"block": block})))
         self._table = None
 
     def spill(self) -> None:

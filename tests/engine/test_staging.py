@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.engine.encoding import PendingChunk
+from atlas.engine import encoding
+from atlas.engine import staging as staging_module
+from atlas.engine.encoding import ChunkKeys, ChunkRun, PendingChunk
 from atlas.engine.fetching import Targets
 from atlas.engine.reading import read_boxes
 from atlas.engine.staging import Staging
@@ -159,3 +161,49 @@ def test_only_constants_make_a_segment_without_blocks():
     draft = staging.draft()
     assert len(draft.blocks) == 0
     assert read_draft(draft, SCHEMA, [3])[0].tolist() == [[-1] * 4 + [9] * 4 + [-1] * 2]
+
+
+def run_of(schema, values, ids):
+    count = np.full(len(ids), schema.size)
+    keys = ChunkKeys(np.array(ids), np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64))
+    return ChunkRun(schema, keys, count, lambda: values)
+
+
+@pytest.mark.parametrize("most", [1 << 20, 32 << 20])
+def test_a_run_of_any_size_is_encoded_within_bounds(most, monkeypatch):
+    monkeypatch.setattr(staging_module, "_LOT", most)
+    monkeypatch.setattr(encoding, "_LOT", most // 2)
+    schema = make_schema("int64", ["x"], [300_000])
+    values = np.random.default_rng(1).integers(0, 2**63, (3, 300_000))
+    values[1] = 7
+    staging = Staging("t", "zstd", "none", TemporaryFile)
+    staging.put(4, 0, PendingChunk(SCHEMA, 0, np.zeros(4, "i4")))
+    held = []
+    spill = staging.spill
+    monkeypatch.setattr(staging, "spill", lambda: held.append(staging.encoded_bytes) or spill())
+    staging.put_runs([run_of(schema, values.reshape(-1), [1, 2, 3])], lambda: None)
+    assert len(held) == (10 if most == 1 << 20 else 0)
+    assert max(held, default=0) <= most
+    staging.put(3, 0, PendingChunk(schema, 0, values[0].copy()))
+    staging.encode()
+    draft = staging.draft()
+    place = MemoryStorage()
+    draft.write(place, "arrays/t/a.seg")
+    table = ChunkTable.of([load_segment(place, SegmentRef("t", "arrays/t/a.seg", draft.size, draft.footer))])
+    out = read_boxes([table], targets(schema, [1, 2, 3]), plan_region(schema, (0,), (300_000,)))
+    np.testing.assert_array_equal(out, values[[0, 1, 0]])
+    staging.close()
+
+
+def test_a_run_takes_the_place_of_what_waited():
+    staging = Staging("t", "zstd", "none", TemporaryFile)
+    schema = make_schema("int32", ["x"], [4])
+    staging.put(1, 0, PendingChunk(schema, 0, np.arange(4, dtype="i4")))
+    staging.put(2, 0, PendingChunk(schema, 0, np.arange(4, dtype="i4")))
+    staging.put_runs([run_of(schema, np.full(4, 9, "i4"), [1])], lambda: None)
+    assert staging.raw_bytes == 16
+    region = plan_region(schema, (0,), (4,))
+    out = read_boxes([staging.table()], targets(schema, [1, 2]), region)
+    staging.overlay(out, [1, 2], region)
+    assert out.tolist() == [[9] * 4, [0, 1, 2, 3]]
+    staging.close()
