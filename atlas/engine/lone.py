@@ -6,12 +6,12 @@ float32 array with a warm cache: 55 us by way of a plan, 8 us from here.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas import kernels
+from atlas.engine.text import chunk_texts
 from atlas.kernels import BlockFault
 from atlas.planning.packing import ALONE
 
@@ -24,23 +24,22 @@ if TYPE_CHECKING:
     from atlas.engine.fetching import Targets
     from atlas.engine.tables import ChunkTable, Source
     from atlas.format.registry import ArrayEntry
+    from atlas.format.schema import ArraySchema
 
 __all__ = ["LoneChunks"]
 
 _FIRST = np.zeros(1, np.int64)
+_TEXT = 8
+"""Bytes that a text is taken to have."""
 _MOST = 1 << 16
 """Places that are remembered."""
 
 
 def is_lone(entry: ArrayEntry) -> bool:
-    """Return whether the array is one chunk of numbers that shares its block with others."""
+    """Return whether the array is one chunk that shares its block with others, texts as long as they are few."""
     schema = entry.schema
-    return (
-        schema.datatype.cell is not None
-        and schema.size > 0
-        and schema.size * schema.datatype.itemsize < ALONE
-        and schema.chunks == 1
-    )
+    size = _TEXT if schema.datatype.cell is None else schema.datatype.itemsize
+    return schema.size > 0 and schema.size * size < ALONE and schema.chunks == 1
 
 
 class LoneChunks:
@@ -55,19 +54,19 @@ class LoneChunks:
         self._places = {}
 
     def find(self, table: ChunkTable, targets: Targets) -> NDArray[Any] | None:
-        """Return the array that `targets` names, as a view of a cached block that must not be written to.
+        """Return the array that `targets` names, which must not be written to: numbers are a view of a cached block.
 
         None where it was never written or is constant. Raises `CorruptStoreError` where its block is damaged.
         """
         key = (targets.array, int(targets.ids[0]))
-        if key in self._places:
-            place = self._places[key]
-        else:
+        place = self._places.get(key)
+        if place is None and key not in self._places:
             place = _locate(table, targets)
-            if len(self._places) >= _MOST:
-                self._places = {}
-            self._places[key] = place
-        return None if place is None else self._view(place, targets)
+        cells = None if place is None else self._cells(place, targets)
+        if len(self._places) >= _MOST:
+            self._places = {}
+        self._places[key] = place  # once it is known that it can be read
+        return cells
 
     def known(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
         """Return an array that `find` has found before and whose block is cached, None otherwise."""
@@ -76,19 +75,31 @@ class LoneChunks:
             return None
         source, block, begin = place
         raw = self._cache.get((source.name, block))
-        schema = entry.schema
-        return None if raw is None else np.ndarray(schema.shape, schema.datatype.memory, raw, begin)
+        return None if raw is None else _cells_at(raw, begin, entry.schema)
 
-    def _view(self, place: tuple[Source, int, int], targets: Targets) -> NDArray[Any]:
+    def _cells(self, place: tuple[Source, int, int], targets: Targets) -> NDArray[Any]:
         source, block, begin = place
         schema = targets.schema
         try:
             raw = self._cache.load(source, block)
+            cells = _cells_at(raw, begin, schema)
         except BlockFault as fault:
             raise targets.damage(source, fault.reason, 0) from fault
-        if begin + math.prod(schema.shape) * schema.datatype.itemsize > len(raw):
+        if cells is None:
             raise targets.damage(source, "place", 0)
-        return np.ndarray(schema.shape, schema.datatype.memory, raw, begin)
+        return cells
+
+
+def _cells_at(raw: NDArray[np.uint8], begin: int, schema: ArraySchema) -> NDArray[Any] | None:
+    """Return the cells of the chunk that begins there, numbers as a view, None where it leaves the block.
+
+    Raises `BlockFault` for texts that do.
+    """
+    if schema.datatype.cell is None:
+        return chunk_texts(raw, begin, schema.size).reshape(schema.shape)
+    if begin + schema.size * schema.datatype.itemsize > len(raw):
+        return None
+    return np.ndarray(schema.shape, schema.datatype.memory, raw, begin)
 
 
 def _locate(table: ChunkTable, targets: Targets) -> tuple[Source, int, int] | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atlas.engine.tables import ChunkTable
     from atlas.planning.regions import Region
 
-__all__ = ["as_text", "cell_of_chunk", "encode_cells", "read_text", "text_statistics"]
+__all__ = ["as_text", "cell_of_chunk", "chunk_texts", "encode_cells", "read_text", "text_statistics"]
 
 NO_CELL = 2**64 - 1
 """Position that stands for "no value" in the statistics of a string chunk."""
@@ -138,6 +138,21 @@ def _strings(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any
     return values
 
 
+def chunk_texts(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[Any]:
+    """Return the cells of a string chunk that begins at `place` of a decoded block.
+
+    Raises `BlockFault` where they leave it.
+    """
+    bounds = _chunk_bounds(raw, place, cells)
+    return _strings(raw[bounds[0] : bounds[-1]], bounds - bounds[0])
+
+
+def _chunk_bounds(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[np.int64]:
+    bounds = np.empty(cells + 1, np.int64)
+    kernels.text_bounds(raw, np.array([place]), np.array([cells]), bounds, np.zeros(1, np.int64))
+    return bounds
+
+
 def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[int], cache: BlockCache) -> list[str]:
     """Return the strings at `positions` in the chunk of that row, which has so many cells.
 
@@ -146,9 +161,7 @@ def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[i
     source = table.sources[table.source.item(row)]
     try:
         raw = cache.load(source, table.rows.block.item(row))
-        bounds = np.empty(cells + 1, np.int64)
-        place = table.rows.place[row : row + 1].astype(np.int64)
-        kernels.text_bounds(raw, place, np.array([cells]), bounds, np.zeros(1, np.int64))
+        bounds = _chunk_bounds(raw, table.rows.place.item(row), cells)
     except BlockFault as fault:
         raise CorruptStoreError(
             f"{source.name} is damaged ({fault.reason}): a string chunk cannot be read; restore the file from a copy",
