@@ -19,7 +19,7 @@ from atlas.format.segment import SegmentRef
 from atlas.planning.schedule import rows_go_to_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
     from atlas.engine.datasets import Datasets
     from atlas.engine.journal import Journal
@@ -38,25 +38,32 @@ class Committer:
         self._datasets = datasets
         self._uncertain: Attempt | None = None
 
-    def write_segments(self, drafts: Mapping[str, SegmentDraft]) -> list[SegmentRef]:
-        """Write one segment an array name, side by side; an error leaves none of them."""
+    def write_segments(self, drafts: Sequence[tuple[str, SegmentDraft]]) -> list[SegmentRef]:
+        """Write a segment of an array name for each draft, side by side; an error leaves none of them.
+
+        They are returned by array name, those of one in the order of their drafts.
+        """
         written: list[SegmentRef] = []
 
-        def write(item: tuple[str, SegmentDraft]) -> None:
+        def write(item: tuple[str, SegmentDraft]) -> SegmentRef:
             array, draft = item
             key = f"arrays/{folder_name(array)}/{unique_name()}.seg"
             draft.write(self._journal.storage, key)
             written.append(SegmentRef(array, key, draft.size, draft.footer))
+            return written[-1]
 
         try:
-            run_all(write, list(drafts.items()))
+            refs = run_all(write, drafts)
         except BaseException:
             self.remove(ref.key for ref in written)
             raise
-        return sorted(written, key=lambda ref: ref.array)
+        return sorted(refs, key=lambda ref: ref.array)
 
-    def commit_pending(self, segments: list[SegmentRef]) -> None:
-        """Commit what is pending of datasets, with the segments of their arrays."""
+    def commit_pending(self, segments: list[SegmentRef], dropped: Sequence[str]) -> Changes:
+        """Commit what is pending of datasets, with the segments of their arrays, and return what was committed.
+
+        `dropped` are the keys of segments whose content is among that of `segments`.
+        """
         try:
             changed, created = self._datasets.row_batches()
             pages: tuple[PageRef, ...] = ()
@@ -68,8 +75,11 @@ class Committer:
             raise
         deleted = np.array(sorted(self._datasets.deleted.values()), np.int64)
         catalog = self._datasets.catalog
-        changes = Changes(catalog.version + 1, self._datasets.next_id, pages, deleted, rows, segments=tuple(segments))
+        changes = Changes(
+            catalog.version + 1, self._datasets.next_id, pages, deleted, rows, tuple(dropped), tuple(segments)
+        )
         self._commit(changes, [created] if pages else [])
+        return changes
 
     def commit_swap(self, dropped: list[str], segments: list[SegmentRef]) -> None:
         """Commit that `segments` take the place of those with the keys `dropped`."""
@@ -107,8 +117,8 @@ class Committer:
             len(changes.segments),
         )
 
-    def settle(self) -> tuple[SegmentRef, ...]:
-        """Find out whether a commit whose answer was lost has landed, and return the segments it brought if so.
+    def settle(self) -> Changes | None:
+        """Find out whether a commit whose answer was lost has landed, and return what it changed if so.
 
         What was pending stays pending: it is written once more, with what came since: the same values under the
         same ids.
@@ -116,7 +126,7 @@ class Committer:
         """
         attempt = self._uncertain
         if attempt is None:
-            return ()
+            return None
         landed = self._journal.landed(attempt)
         if landed is None:
             raise StorageError(
@@ -126,10 +136,10 @@ class Committer:
         self._uncertain = None
         if not landed:
             self._discard(attempt)
-            return ()
+            return None
         self._datasets.catalog.apply(attempt.changes, attempt.page_rows)
         self._datasets.settle()
-        return attempt.changes.segments
+        return attempt.changes
 
     def _discard(self, attempt: Attempt) -> None:
         changes = attempt.changes

@@ -1,4 +1,4 @@
-"""Rewriting the segments of one array into a single one that holds live chunks only."""
+"""Rewriting segments of one array, all of them or some, into a single one that holds live chunks only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema
     from atlas.format.segment import SegmentRef
 
-__all__ = ["compact_array"]
+__all__ = ["compact_array", "join_segments"]
 
 _LOT = 16 << 20
 """Bytes of chunks that are decoded at a time."""
@@ -40,15 +40,33 @@ def compact_array(
     """
     catalog = datasets.catalog
     names = [catalog.names[row] for row in catalog.live_rows().tolist()]
-    groups = [
+    targets = _targets(array, names, datasets)
+    if len(refs) == 1 and sum(len(_live_rows(table, some)) for some in targets) == refs[0].footer.chunks:
+        return False
+    for some in targets:
+        _gather(table, some, staging)
+    return True
+
+
+def join_segments(array: str, table: ChunkTable, datasets: Datasets, staging: Staging) -> None:
+    """Gather the live chunks of some of the segments of `array`, those of `table`, in `staging`.
+
+    Costs nothing for datasets of which they hold nothing. Raises `CorruptStoreError` where a live chunk cannot be read.
+    """
+    catalog = datasets.catalog
+    ids = np.unique(table.rows.dataset)
+    rows = np.searchsorted(catalog.ids, ids).clip(0, max(len(catalog.ids) - 1, 0))
+    names = [catalog.names[row] for row in (rows[catalog.ids[rows] == ids] if len(catalog.ids) else rows[:0]).tolist()]
+    for some in _targets(array, names, datasets) if names else ():
+        _gather(table, some, staging)
+
+
+def _targets(array: str, names: Sequence[str], datasets: Datasets) -> list[Targets]:
+    """Return the arrays of that name in the datasets `names`, by schema."""
+    return [
         Targets(array, group.schema, group.ids, group.generations, datasets.name_of)
         for group in datasets.arrays(array, names).groups
     ]
-    if len(refs) == 1 and sum(len(_live_rows(table, targets)) for targets in groups) == refs[0].footer.chunks:
-        return False
-    for targets in groups:
-        _gather(table, targets, staging)
-    return True
 
 
 def _gather(table: ChunkTable, targets: Targets, staging: Staging) -> None:

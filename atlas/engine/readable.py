@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from atlas.engine.catalog import Catalog
     from atlas.engine.journal import Journal
     from atlas.engine.rosters import Arrays
-    from atlas.format.registry import ArrayEntry
+    from atlas.format.registry import ArrayEntry, Changes
     from atlas.format.schema import ArraySchema
-    from atlas.format.segment import SegmentRef
 
 __all__ = ["Readable"]
 
@@ -51,10 +50,10 @@ class Readable(State):
         super().changed()
         self._lone.forget()
 
-    def extend_tables(self, written: Sequence[SegmentRef]) -> None:
+    def extend_tables(self, changes: Changes) -> None:
         """Add segments that were just committed to the tables that were read already."""
-        super().extend_tables(written)
-        for ref in written:
+        super().extend_tables(changes)
+        for ref in changes.segments:
             self._statistics.pop(ref.array, None)
 
     def forget_tables(self) -> None:

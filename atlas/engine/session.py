@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.engine.committing import Committer
-from atlas.engine.compaction import compact_array
+from atlas.engine.compaction import compact_array, join_segments
 from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks, one_chunk
 from atlas.engine.incoming import as_cells
 from atlas.engine.journal import Journal, unique_name
@@ -17,8 +18,10 @@ from atlas.engine.locks import Gate
 from atlas.engine.readable import Readable
 from atlas.engine.stacking import stage_stack
 from atlas.engine.staging import Staging
+from atlas.engine.tables import load_table
 from atlas.errors import (
     ArrayExistsError,
+    AtlasError,
     DatasetNotFoundError,
     InvalidNameError,
     InvalidTypeError,
@@ -28,9 +31,10 @@ from atlas.errors import (
 from atlas.format.attributes import flatten_key
 from atlas.format.names import check_name
 from atlas.planning.regions import Region, check_region, chunk_box, plan_region
+from atlas.planning.schedule import segments_to_join
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from atlas.engine.catalog import Catalog
     from atlas.engine.datasets import DatasetState
     from atlas.engine.encoding import PendingChunk
+    from atlas.engine.staging import SegmentDraft
     from atlas.format.attributes import AttributeKey
     from atlas.format.registry import ArrayEntry
     from atlas.format.schema import ArraySchema
@@ -246,16 +251,45 @@ class Session(Readable):
         A flush that fails leaves the store on disk as it was and keeps what is pending.
         """
         with self.building.closed(), self.lock:
-            self.extend_tables(self._committer.settle())
-            drafts = {array: draft for array, staging in self.staging.items() if (draft := staging.draft()) is not None}
+            settled = self._committer.settle()
+            if settled is not None:
+                self.extend_tables(settled)
+            drafts = [
+                (array, draft) for array, staging in self.staging.items() if (draft := staging.draft()) is not None
+            ]
             if drafts or self.datasets.pending:
-                written = self._committer.write_segments(drafts)
-                self._committer.commit_pending(written)
+                with ExitStack() as closing:
+                    joined, dropped = self._join_small(drafts, closing)
+                    written = self._committer.write_segments([*joined, *drafts])
+                committed = self._committer.commit_pending(written, dropped)
                 self._forget_pending()
-                self.extend_tables(written)
+                self.extend_tables(committed)
                 self.journal.checkpoint(self.catalog)
             else:
                 self._forget_pending()
+
+    def _join_small(
+        self, drafts: Sequence[tuple[str, SegmentDraft]], closing: ExitStack
+    ) -> tuple[list[tuple[str, SegmentDraft]], list[str]]:
+        """Return the drafts that take the place of small segments of the arrays of `drafts`, and the keys of those."""
+        joined: list[tuple[str, SegmentDraft]] = []
+        dropped: list[str] = []
+        for array, draft in drafts:
+            refs = self.catalog.segments.get(array, [])
+            count = segments_to_join([ref.size for ref in refs], draft.size)
+            if not count:
+                continue
+            staging = self._new_staging(array)
+            closing.callback(staging.close)
+            try:
+                join_segments(array, load_table(self.journal.storage, refs[-count:]), self.datasets, staging)
+            except AtlasError as error:  # they are as good as they were: whoever reads them meets the error itself
+                _log.warning("small segments of array %r could not be joined: %s", array, error)
+                continue
+            dropped += [ref.key for ref in refs[-count:]]
+            live = staging.draft()
+            joined += [(array, live)] if live is not None else []
+        return joined, dropped
 
     def _forget_pending(self) -> None:
         for staging in self.staging.values():
@@ -276,14 +310,18 @@ class Session(Readable):
                     dropped += [ref.key for ref in refs]
                     stagings[array] = staging
             if dropped:
-                drafts = {array: draft for array, staging in stagings.items() if (draft := staging.draft()) is not None}
-                self._committer.commit_swap(dropped, self._committer.write_segments(drafts))
+                self._committer.commit_swap(dropped, self._committer.write_segments(_drafts(stagings)))
             self.forget_tables()
             self.changed()
             # Files may only go once the checkpoint no longer leads to them.
             if self.journal.checkpoint(self.catalog, force=True):
                 reclaimed = self.journal.sweep(self.catalog)
                 _log.info("%s is compacted: %d bytes reclaimed", self.journal.storage.describe, reclaimed)
+
+
+def _drafts(stagings: Mapping[str, Staging]) -> list[tuple[str, SegmentDraft]]:
+    """Return the segments to write, by array name."""
+    return [(array, draft) for array, staging in stagings.items() if (draft := staging.draft()) is not None]
 
 
 def _same_key(state: DatasetState, key: AttributeKey) -> AttributeKey:

@@ -12,7 +12,7 @@ import numpy as np
 
 from atlas.engine.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_long, encode_run
 from atlas.engine.spill import Spill
-from atlas.engine.tables import ChunkTable
+from atlas.engine.tables import ChunkTable, merge_rows
 from atlas.engine.threads import run_all
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
 from atlas.planning.regions import box_slices
@@ -204,7 +204,8 @@ class Staging:
         if self._table is None and any(len(rows) for rows in self._rows):
             blocks: BlockRows = BlockRows.joined(self._blocks)
             source = _StagedSource(self._spill, blocks, f"pending data {self._serial} of {self._name}")
-            self._table = ChunkTable.of([(source, rows) for rows in self._rows])
+            origins = [np.zeros(len(rows), np.int64) for rows in self._rows]
+            self._table = ChunkTable.of([(source, merge_rows(self._rows, origins)[0])])
         return self._table
 
     def overlay(self, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:

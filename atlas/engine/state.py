@@ -11,14 +11,13 @@ from atlas.engine.tables import load_segment, load_table
 from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
 
     from atlas.engine.catalog import Catalog
     from atlas.engine.journal import Journal
     from atlas.engine.staging import Staging
     from atlas.engine.tables import ChunkTable
-    from atlas.format.segment import SegmentRef
+    from atlas.format.registry import Changes
 
 __all__ = ["State"]
 
@@ -97,9 +96,16 @@ class State:
         """Raise `StaleHandleError` where a file is missing because the store was compacted or replaced by others."""
         return _TellingStale(self)
 
-    def extend_tables(self, written: Sequence[SegmentRef]) -> None:
+    def extend_tables(self, changes: Changes) -> None:
         """Add segments that were just committed to the tables that were read already."""
-        for ref in written:
+        dropped = set(changes.dropped)
+        if dropped:
+            self._tables = {
+                array: table
+                for array, table in self._tables.items()
+                if dropped.isdisjoint(source.name for source in table.sources)
+            }
+        for ref in changes.segments:
             if ref.array in self._tables:
                 try:
                     self._tables[ref.array] = self._tables[ref.array].added(*load_segment(self.journal.storage, ref))
