@@ -115,6 +115,8 @@ class Roster:
         self._pending = pending
         self._alike = bool((layouts == layouts[0]).all()) if len(layouts) else False
         self._arrays: dict[str, Arrays] = {}
+        self._positions: NDArray[np.int64] | None = None
+        self._generations: dict[int, NDArray[np.int64]] = {}
 
     def arrays(self, committed: ArrayIndex) -> Arrays:
         """Look one array up.
@@ -135,17 +137,28 @@ class Roster:
         if self._alike and layouts[0] >= 0:
             # A fleet whose datasets have the same arrays, which is what most reads ask for: one group of all.
             only = int(index.entry[layouts[0]])
-            entry = np.full(len(layouts), only)
+            entry = np.broadcast_to(np.int64(only), len(layouts))
             groups = []
             if only >= 0:
                 found = index.entries[only]
-                generations = np.full(len(layouts), found.generation)
-                groups.append(Group(found.schema, np.arange(len(layouts)), self.ids, generations))
+                groups.append(Group(found.schema, self._all(), self.ids, self._same(found.generation)))
         else:
             entry = np.where(layouts < 0, -1, index.entry[layouts]) if len(index.entry) else layouts
             groups = list(self._groups(index, entry))
         complete = sum(len(group.at) for group in groups) == len(layouts)
         return Arrays(index.array, self.names, self.ids, entry, index.entries, groups, complete)
+
+    def _all(self) -> NDArray[np.int64]:
+        """Return every position. One for all arrays of the roster, like `_same`: a million take 8 MB each."""
+        if self._positions is None:
+            self._positions = np.arange(len(self.names))
+        return self._positions
+
+    def _same(self, generation: int) -> NDArray[np.int64]:
+        """Return a generation as often as there are datasets."""
+        if generation not in self._generations:
+            self._generations[generation] = np.full(len(self.names), generation)
+        return self._generations[generation]
 
     def _groups(self, index: ArrayIndex, entry: NDArray[np.int64]) -> Iterable[Group]:
         at = np.flatnonzero(entry >= 0)
