@@ -187,6 +187,10 @@ def replace_between(page: Path, begin: str, end: str, lines: Sequence[str]) -> N
     page.write_text("\n".join([before + begin, "", *lines, "", end + after]))
 
 
+def _aims(report: Report) -> list[str]:
+    return ["What was reached and what is aimed at; in bold what fell short:", "", against_targets(report.rows)]
+
+
 def insert(report: Report, page: Path) -> None:
     """Replace what stands between the markers of a page by a report."""
     versions = [f"{ENGINES[engine].title}: {what}" for engine, what in report.versions.items() if what]
@@ -201,9 +205,7 @@ def insert(report: Report, page: Path) -> None:
         "",
         "; ".join(versions) + ".",
         "",
-        "What was reached and what is aimed at; in bold what fell short:",
-        "",
-        against_targets(report.rows),
+        *(_aims(report) if report.fraction == 1 else ["Targets are meant for whole fleets, which this run had not."]),
         "",
         summary(report.rows),
         "",

@@ -121,7 +121,7 @@ def test_an_engine_that_cannot_start_is_noted_and_left_out(tmp_path: Path) -> No
 def test_the_report_has_tables_json_and_a_page(rows: list[Row], tmp_path: Path) -> None:
     disagreeing = [replace(row, agrees=False) if row.operation == "append" else row for row in rows]
     made = report.Report(
-        "python -m benchmarks", report.machine(), (0.1, 1.0), 60.0, EFFORT.fraction, {"atlas": "atlas-store 1"},
+        "python -m benchmarks", report.machine(), (0.1, 1.0), 60.0, 1.0, {"atlas": "atlas-store 1"},
         disagreeing, ["something was left out"],
     )  # fmt: skip
     page = tmp_path / "page.md"
@@ -132,7 +132,7 @@ def test_the_report_has_tables_json_and_a_page(rows: list[Row], tmp_path: Path) 
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "an earlier run" not in text
-    assert text.count("### sensors: 10 x 3 x (24,)") == 1
+    assert text.count("### sensors: 1,000 x 3 x (24,)") == 1
     assert "OTHER VALUES" in text
     assert "something was left out" in text
     assert all(text.count(OPERATIONS[row.operation].title) for row in rows)
@@ -140,6 +140,8 @@ def test_the_report_has_tables_json_and_a_page(rows: list[Row], tmp_path: Path) 
     assert "| opening 1,000 lazy chunks: delayed objects / ours |" in text
     widths = {line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")}
     assert len(widths) == 1
+    report.insert(replace(made, fraction=EFFORT.fraction), page)
+    assert "| opening 1,000 lazy chunks" not in page.read_text()  # fleets were too small
     back = json.loads(made.as_json())
     assert len(back["rows"]) == len(rows)
     assert set(back["rows"][0]) >= {"workload", "operation", "engine", "median_ms", "min_ms", "ratio", "peak_mib"}
