@@ -90,6 +90,9 @@ class Engine:
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         assert self.data
+        if hasattr(os, "sync"):
+            # Else who waits for the disk would wait for what is left of earlier writes and deletions, of others too.
+            os.sync()
 
 
 class Collection(Engine):
