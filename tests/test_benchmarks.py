@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from benchmarks import report, scaling
-from benchmarks.engines import APART, ENGINES, PACKED, PEERS
+from benchmarks.engines import APART, ENGINES, PACKED, PEERS, make
 from benchmarks.engines.base import digest
+from benchmarks.engines.store import Ours
 from benchmarks.environments import PINS
 from benchmarks.measuring import Effort, Row, collect_rows, link_package, measure
 from benchmarks.operations import OPERATIONS
@@ -76,6 +78,20 @@ def test_what_it_costs_to_be_safe_is_measured(tmp_path: Path) -> None:
         ("write_unsynced", "atlas"), ("hash_written", "limit"), ("hash_read", "limit"), ("read_plain", "atlas"),
         ("read_plain", "plain"), ("slice_lz4", "atlas"), ("slice_lz4", "limit"),
     }  # fmt: skip
+
+
+def test_a_write_without_synchronising_does_all_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(os, "fsync", waits.append)
+    engine = make("atlas", WORKLOADS["profile"].scaled(EFFORT.fraction), tmp_path)
+    assert isinstance(engine, Ours)
+    engine.prepare_write_unsynced()
+    engine.write_unsynced()
+    assert waits == []
+    assert engine.check_write_unsynced()[0].size
+    engine.prepare_write()
+    engine.write()
+    assert waits
 
 
 def test_a_stream_of_dask_blocks_is_written(tmp_path: Path) -> None:
