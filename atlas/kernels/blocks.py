@@ -68,7 +68,7 @@ __all__ = [
     "decode_blocks",
     "encode_blocks",
     "fetch_planes",
-    "open_planes",
+    "open_block",
     "unpack_block",
 ]
 
@@ -133,7 +133,7 @@ def _admit_places(size: Int, table: I64, out_size: Int, place: I64) -> tuple[Int
 
 
 @inner
-def open_planes(
+def _open_planes(
     source: U8, begin: Int, stored: Int, raw: Int, codec: Int, itemsize: Int, length: Int, context: Int,
     packed: U8, home: I64,
 ) -> Int:  # fmt: skip
@@ -163,10 +163,31 @@ def open_planes(
 
 
 @inner
+def open_block(
+    source: U8, begin: Int, stored: Int, raw: Int, codec: Int, filter_: Int, itemsize: Int, checksum: np.uint64,
+    context: Int, packed: U8, home: I64, plain: U8,
+) -> Int:  # fmt: skip
+    """Check an admitted block and decompress it; returns a status.
+
+    It goes to `packed` where it is filtered (see `_open_planes`), else to `plain` unless it lies as it is in `source`.
+    Without the C functions there is nothing left to do after `unpack_block`; Numba then leaves out what calls them.
+    """
+    if NATIVE_CODECS:
+        if hash_bytes(source, begin, begin + stored) != checksum:
+            return CHECKSUM
+        if filter_ != PLAIN:
+            length = plane_length(raw, filter_, itemsize)
+            return _open_planes(source, begin, stored, raw, codec, itemsize, length, context, packed, home)
+        if codec != NONE:
+            return decompress(source, begin, stored, codec, context, plain, ZERO, raw)
+    return FINE
+
+
+@inner
 def fetch_planes(
     source: U8, home: I64, filter_: Int, itemsize: Int, length: Int, begin: Int, end: Int, packed: U8
 ) -> None:
-    """Copy what the block's bytes `begin` to `end` need of the planes that `open_planes` has not moved.
+    """Copy what the block's bytes `begin` to `end` need of the planes that `_open_planes` has not moved.
 
     `length` is that of a plane.
     """
@@ -198,7 +219,7 @@ def _decode(
             status = decompress(source, begin, stored, codec, context, out, place[row], raw)
         else:
             length = plane_length(raw, filter_, itemsize)
-            status = open_planes(source, begin, stored, raw, codec, itemsize, length, context, packed, home)
+            status = _open_planes(source, begin, stored, raw, codec, itemsize, length, context, packed, home)
             if status == FINE:
                 fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
                 unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, place[row], turn)

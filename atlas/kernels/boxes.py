@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.kernels.blocks import MOST_PLANES, admit_block, fetch_planes, open_planes, unpack_block
-from atlas.kernels.checksum import hash_bytes
-from atlas.kernels.codec import NONE, PACKED, TURNED, UNPACKED, decompress, workspace
-from atlas.kernels.faults import ARGUMENT, CHECKSUM, FINE, PLACE, raise_status
+from atlas.kernels.blocks import MOST_PLANES, admit_block, fetch_planes, open_block, unpack_block
+from atlas.kernels.codec import NONE, PACKED, TURNED, UNPACKED, workspace
+from atlas.kernels.faults import ARGUMENT, FINE, PLACE, raise_status
 from atlas.kernels.lots import LOT_BLOCK, LOT_EDGE, LOT_WITHIN
 from atlas.kernels.plans import (
     AXES,
@@ -180,102 +179,64 @@ def _unshuffle_piece(
 
 
 @kernel
-def _copy_pieces(
-    source: U8, data: U8, at: Int, home: I64, raw: Int, filter_: Int, itemsize: Int, pieces: I64, piece: Int, last: Int,
-    boxes: I64, box: I64, plan: I64, known: Int, cell: Int, packed: U8, plain: U8, turn: U8, out: U8,
-) -> Int:  # fmt: skip
-    """Copy the pieces `piece` to `last` of one block, which `open_planes` has opened, or which lies at `data[at:]`.
-
-    Returns the chunk that `plan` is made for.
-    """
-    length = plane_length(raw, filter_, max(ONE, itemsize))
-    result = np.int64(cell)
-    for axis in range(box.size):
-        result *= box[axis]
-    filtered = filter_ != PLAIN
-    whole = (last - piece) * _PIECE_COST >= raw
-    if filtered and whole:
-        fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
-        unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO, turn)
-        filtered = False
-    while piece < last:
-        chunk = pieces[PIECE_CHUNK, piece]
-        if chunk != known:
-            plan_box(boxes, box, chunk, plan)
-            known = chunk
-        if not filtered:
-            done = _copy_alike(pieces, piece, last, plan, data, at, out, result, cell)
-            if done > piece:
-                piece = done
-                continue
-        begin, count, place = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_PLACE, piece]
-        first, end = max(begin, plan[FIRST]), min(begin + count, plan[END])
-        out_at = pieces[PIECE_TARGET, piece] * result
-        piece += 1
-        if first >= end:
-            continue
-        if filtered:
-            low, high = place + (first - begin) * cell, place + (end - begin) * cell
-            fetch_planes(source, home, filter_, itemsize, length, low, high, packed)
-            if plan[ROWS] == 1 and low == 0 and high == raw:
-                # The whole block is one run of the result: it is unfiltered right there.
-                there = out_at + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
-                unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, there, turn)
-                continue
-            base = place - begin * cell
-            _unshuffle_piece(freeze(packed), raw, filter_, itemsize, plan, first, end, base, cell, plain, turn)
-        copy_plan(plan, begin, begin + count, data, at + place, out, out_at, cell)
-    return known
-
-
-@kernel
 def _gather(
     source: U8, table: I64, lot: I64, begin: Int, end: Int, pieces: I64, boxes: I64, box: I64, cell: Int, context: Int,
     packed: U8, plain: U8, turn: U8, home: I64, plan: I64, out: U8,
 ) -> tuple[Int, Int]:  # fmt: skip
     known = -ONE
+    result = np.int64(cell)
+    for axis in range(box.size):
+        result *= box[axis]
     for block in range(begin, end):
-        row, here = lot[LOT_BLOCK, block], lot[LOT_WITHIN, block]
-        stored, raw, codec = table[BLOCK_STORED, row], table[BLOCK_RAW, row], table[BLOCK_CODEC, row]
-        if hash_bytes(source, here, here + stored) != np.uint64(table[BLOCK_CHECKSUM, row]):
-            return CHECKSUM, row
+        row, here, piece, last = (
+            lot[LOT_BLOCK, block],
+            lot[LOT_WITHIN, block],
+            lot[LOT_EDGE, block],
+            lot[LOT_EDGE, block + 1],
+        )
+        raw, codec = table[BLOCK_RAW, row], table[BLOCK_CODEC, row]
         filter_, itemsize = table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
-        status: Int = FINE
-        data, at = freeze(plain), ZERO
-        if filter_ != PLAIN:
-            length = plane_length(raw, filter_, itemsize)
-            status = open_planes(source, here, stored, raw, codec, itemsize, length, context, packed, home)
-        elif codec == NONE:
-            data, at = source, here
-        else:
-            status = decompress(source, here, stored, codec, context, plain, ZERO, raw)
+        status = open_block(
+            source, here, table[BLOCK_STORED, row], raw, codec, filter_, itemsize,
+            np.uint64(table[BLOCK_CHECKSUM, row]), context, packed, home, plain,
+        )  # fmt: skip
         if status != FINE:
             return status, row
-        known = _copy_pieces(
-            source, data, at, home, raw, filter_, itemsize, pieces, lot[LOT_EDGE, block], lot[LOT_EDGE, block + 1],
-            boxes, box, plan, known, cell, packed, plain, turn, out,
-        )  # fmt: skip
+        filtered = filter_ != PLAIN
+        data, at = (source, here) if codec == NONE else (freeze(plain), ZERO)
+        length = plane_length(raw, filter_, max(ONE, itemsize))
+        if filtered and (last - piece) * _PIECE_COST >= raw:
+            fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
+            unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO, turn)
+            filtered = False
+        while piece < last:
+            chunk = pieces[PIECE_CHUNK, piece]
+            if chunk != known:
+                plan_box(boxes, box, chunk, plan)
+                known = chunk
+            if not filtered:
+                done = _copy_alike(pieces, piece, last, plan, data, at, out, result, cell)
+                if done > piece:
+                    piece = done
+                    continue
+            first, count, place = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_PLACE, piece]
+            low, high = max(first, plan[FIRST]), min(first + count, plan[END])
+            out_at = pieces[PIECE_TARGET, piece] * result
+            piece += 1
+            if low >= high:
+                continue
+            if filtered:
+                # Where the chunk's first cell lies or would lie.
+                base = place - first * cell
+                fetch_planes(source, home, filter_, itemsize, length, base + low * cell, base + high * cell, packed)
+                if plan[ROWS] == 1 and base + low * cell == 0 and base + high * cell == raw:
+                    # The whole block is one run of the result: it is unfiltered right there.
+                    there = out_at + (plan[RESULT_FIRST] + low - plan[FIRST]) * cell
+                    unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, there, turn)
+                    continue
+                _unshuffle_piece(freeze(packed), raw, filter_, itemsize, plan, low, high, base, cell, plain, turn)
+            copy_plan(plan, first, first + count, data, at + place, out, out_at, cell)
     return FINE, 0
-
-
-def _gather_python(
-    source: U8, table: I64, lot: I64, begin: int, end: int, geometry: Geometry, pieces: I64, cell: int, plain: U8,
-    turn: U8, home: I64, plan: I64, out: U8,
-) -> None:  # fmt: skip
-    known: Int = -1
-    home[:] = -1
-    for block in range(begin, end):
-        row, here, piece = lot[:, block].tolist()
-        status, packed = unpack_block(source, here, table[:, row].copy())
-        raise_status(status, row)
-        raw, filter_, itemsize = table[[BLOCK_RAW, BLOCK_FILTER, BLOCK_ITEMSIZE], row].tolist()
-        data = as_source(packed if filter_ == PLAIN else plain)
-        if not packed.flags.writeable:
-            packed = packed.copy()
-        known = _copy_pieces(
-            source, data, 0, home, raw, filter_, itemsize, pieces, piece, int(lot[LOT_EDGE, block + 1]),
-            *geometry, plan, known, cell, packed, plain, turn, out,
-        )  # fmt: skip
 
 
 def gather(
@@ -307,17 +268,25 @@ def gather(
     status, row, largest, widest = _admit_pieces(source.size, table, lot, begin, end, pieces, boxes, out.shape[0], cell)
     raise_status(status, row)
     plain, turn = workspace.scratch(UNPACKED, largest), workspace.scratch(TURNED, TURN * int(widest))
-    home, plan = np.empty(MOST_PLANES, np.int64), make_plan(box.size)
-    if not NATIVE_CODECS:
-        _gather_python(source, table, lot, begin, end, geometry, pieces, cell, plain, turn, home, plan, target)
+    packed, home, plan = workspace.scratch(PACKED, largest), np.full(MOST_PLANES, -1), make_plan(box.size)
+
+    def copy(first: int, last: int, context: int) -> None:
+        raise_status(
+            *_gather(
+                source, table, lot, first, last, pieces, boxes, box, cell, context,
+                packed, plain, turn, home, plan, target,
+            )
+        )  # fmt: skip
+
+    if NATIVE_CODECS:
+        copy(begin, end, workspace.decoder)
         return
-    packed = workspace.scratch(PACKED, largest)
-    raise_status(
-        *_gather(
-            source, table, lot, begin, end, pieces, boxes, box, cell, workspace.decoder,
-            packed, plain, turn, home, plan, target,
-        )
-    )  # fmt: skip
+    for block in range(begin, end):
+        row, here, _ = lot[:, block].tolist()
+        status, unpacked = unpack_block(source, here, table[:, row].copy())
+        raise_status(status, row)
+        (plain if table[BLOCK_FILTER, row] == PLAIN else packed)[: unpacked.size] = unpacked
+        copy(block, block + 1, 0)
 
 
 def _refuse_boxes(geometry: Geometry) -> None:

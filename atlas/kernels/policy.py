@@ -3,8 +3,8 @@
 Kernels hold no GIL, divide as NumPy does and are compiled on first use; threads are the caller's business, so
 nothing here is ever `parallel`. Compiled code is kept on disk. Numba's own cache looks only at the file a function
 stands in, and would go on running an old copy of a kernel that another file inlines; this one is stamped with a
-digest of every kernel source and of the codec libraries' versions. The caching of other people's functions is not
-touched.
+digest of every kernel source, of the codec libraries' versions and of whether kernels call them, since what is
+compiled depends on it. The caching of other people's functions is not touched.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import numpy as np
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
+from atlas.kernels.symbols import JIT, NATIVE_CODECS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -40,15 +42,12 @@ ONE: Int = np.int64(1)
 
 _settings: Any = config  # its attributes are made at run time
 
-JIT: bool = not _settings.DISABLE_JIT
-"""False under NUMBA_DISABLE_JIT, where kernels run as plain Python."""
-
 _HERE = Path(__file__).resolve().parent
 
 
 @lru_cache(maxsize=1)
 def _source_stamp() -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"native codecs {NATIVE_CODECS}\n".encode())
     for name in ("zstandard", "lz4", "xxhash", "llvmlite"):
         try:
             digest.update(f"{name} {version(name)}\n".encode())

@@ -15,10 +15,14 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from numba import types
+from numba.core import config
 
-from atlas.kernels.policy import JIT
+__all__ = ["JIT", "NATIVE_CODECS", "call_symbol", "external"]
 
-__all__ = ["NATIVE_CODECS", "call_symbol", "external"]
+_settings: Any = config  # its attributes are made at run time
+
+JIT: bool = not _settings.DISABLE_JIT
+"""False under NUMBA_DISABLE_JIT, where kernels run as plain Python."""
 
 _PREFIX = "atlas_kernels_"
 

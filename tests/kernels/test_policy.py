@@ -46,6 +46,9 @@ def test_stamp_covers_every_source(monkeypatch, tmp_path):
         source.write_text(text + "\n")
         assert make() != stamp
         source.write_text(text)
+    monkeypatch.setattr(policy, "NATIVE_CODECS", not policy.NATIVE_CODECS)
+    assert make() != stamp
+    monkeypatch.undo()
     monkeypatch.setattr(policy, "version", lambda name: "another")
     assert make() != stamp
 
@@ -165,3 +168,19 @@ def test_inner_kernels_are_called_by_kernels_only():
     assert policy.kernel(lambda x: double(x) + 1)(3) == 7
     with pytest.raises(TypeError, match="called by kernels only"):
         double(3)
+
+
+@needs_compiler
+def test_ways_of_the_codecs_share_no_compiled_code(tmp_path):
+    code = """
+        import numpy as np
+        import atlas
+        with atlas.Atlas.create("{place}", overwrite=True) as store:
+            store.create_datasets(["a", "b"])
+            store.write_array_across_stacked("t", ["a", "b"], np.arange(2000, dtype=np.float32).reshape(2, 1000))
+        print(atlas.Atlas.open("{place}").read_array_across_stacked("t", ["b", "a"], [3], [2]).tolist())
+    """.replace("{place}", str(tmp_path / "store"))
+    outputs = [
+        run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache"), ATLAS_CODECS=codecs) for codecs in ("python", "", "python")
+    ]
+    assert outputs == ["[[1003.0, 1004.0], [3.0, 4.0]]\n"] * 3
