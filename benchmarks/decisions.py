@@ -1,7 +1,7 @@
 """`python -m benchmarks.decisions`: the measurements behind docs/decisions.md, on the kernels alone.
 
-Each line gives the stored size as a share of the raw one, and decoding in GB/s of raw bytes, by one thread, the best of
-several runs.
+Each line gives the stored size as a share of the raw one, and decoding in GB/s of raw bytes, or the time that a box
+takes: by one thread, the best of several runs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,36 @@ def measure(title: str, values: NDArray[np.generic], block: int, codec: str, fil
     print(f"{title:34} {codec:5} {filter_name:13} {stored.size / raw.size:6.3f} {raw.size / best / 1e9:7.2f} GB/s")
 
 
+def measure_box(block: int) -> None:
+    """Print share, and microseconds a chunk of a box of a quarter of each axis, of chunks cut every `block` bytes."""
+    shape, chunks = (50, 50, 24), 60
+    values = np.random.default_rng(2).random((chunks, *shape), np.float32)
+    raw, cells = values.reshape(-1).view(np.uint8), values[0].size
+    within = np.arange(0, 4 * cells, block, dtype=np.int64)
+    start = (np.arange(chunks)[:, None] * 4 * cells + within).reshape(-1)
+    length = np.minimum(block, 4 * cells - np.tile(within, chunks))
+    stored, table = kernels.encode_blocks(raw, start, length, codec=1, filter=2, itemsize=4, level=1)
+    box = tuple(n // 2 for n in shape)
+    boxes = np.array([[shape], [(0, 0, 0)], [box], [(0, 0, 0)]], np.int64)
+    geometry = kernels.Geometry(boxes, np.array(box, np.int64))
+    last = np.ravel_multi_index([n - 1 for n in box], shape)
+    wanted = np.flatnonzero(np.tile(within // 4 <= last, chunks))
+    begin, chunk = np.tile(within // 4, chunks)[wanted], wanted // len(within)
+    zeros = np.zeros(len(wanted), np.int64)
+    pieces = np.array([wanted, zeros, begin, length[wanted] // 4, zeros, chunk])
+    lot = np.array([wanted, table[kernels.BLOCK_OFFSET, wanted], np.arange(len(wanted))])
+    lot = np.append(lot, [[0], [0], [len(wanted)]], axis=1)
+    out = np.empty((chunks, *box), np.float32)
+    best = float("inf")
+    for _ in range(15):
+        before = time.perf_counter()
+        kernels.gather(stored, table, lot, 0, len(wanted), pieces, geometry, out)
+        best = min(best, time.perf_counter() - before)
+    assert (out == values[:, : box[0], : box[1], : box[2]]).all()
+    title = f"box of (50, 50, 24), {block >> 10} KiB"
+    print(f"{title:34} zstd  bit-shuffle   {stored.size / raw.size:6.4f} {best / chunks * 1e6:7.1f} us a chunk")
+
+
 def main() -> None:
     source = np.random.default_rng(1)
     # Temperatures to a hundredth of a degree: what an instrument writes.
@@ -50,6 +80,8 @@ def main() -> None:
     for title, values in (("float32 noise", noise), ("int16, packed", packed), ("float32, two decimals", rounded)):
         for filter_name in FILTERS:
             measure(f"{title}, 240 KB", values, 240_000, "zstd", filter_name)
+    for block in (256, 128, 64, 32, 16):
+        measure_box(block << 10)
 
 
 if __name__ == "__main__":

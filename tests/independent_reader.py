@@ -390,9 +390,9 @@ def read_fixed(segment: Segment, row: int, dtype: str, count: int) -> np.ndarray
     if block < 0:
         return np.frombuffer(struct.pack("<Q", place)[:width] * count, dtype)
     nbytes = count * width
-    if nbytes > 524_288:
+    if nbytes > 131_072:
         need(place == 0, "a cut chunk that does not begin its block")
-        data = b"".join(segment.block(block + at) for at in range(-(-nbytes // 262_144)))
+        data = b"".join(segment.block(block + at) for at in range(-(-nbytes // 65_536)))
         need(len(data) == nbytes, "a cut chunk's length")
     else:
         data = segment.block(block)[place : place + nbytes]

@@ -2,7 +2,7 @@
 
 Measured on profiles of 80 bytes: a zstd frame each took 1.08 of the raw size and 5.2 ms to decode for 20,000 of them,
 shared shuffled blocks of 64 KiB 0.69 and 1.3 ms. A chunk from 64 KiB on is worth a block of its own, and a large one
-is cut so that a decoded block stays in a core's cache and a small box decodes little.
+is cut so that a box decodes little beside what it wants (docs/decisions.md has the measurements).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SPAN", "Packing", "blocks_of_chunk", "pack_chunks"]
+__all__ = ["SPAN", "Packing", "pack_chunks"]
 
 ALONE = 64 << 10
 """A chunk of this many bytes or more has blocks of its own."""
 SHARED = 128 << 10
 """Smaller chunks that begin in the same stretch of this many bytes share a block."""
-WHOLE = 512 << 10
+WHOLE = 128 << 10
 """A chunk of more bytes is cut."""
-SPAN = 256 << 10
+SPAN = 64 << 10
 """Bytes of the blocks that a large chunk is cut into; the last is shorter."""
 
 
@@ -61,17 +61,13 @@ def pack_chunks(lengths: NDArray[np.int64], *, cut: bool = True) -> Packing:
     length = np.diff(np.append(start, ends[-1] if len(ends) else 0))
     block = np.cumsum(opens) - 1
     place = begins - start[block] if len(lengths) else begins
-    if not cut or not (length > WHOLE).any():
+    long = alone[heads] & (length > WHOLE)
+    if not cut or not long.any():
         return Packing(start, length, block, place)
-    pieces = np.where(length > WHOLE, -(-length // SPAN), 1)
+    pieces = np.where(long, -(-length // SPAN), 1)
     first = np.cumsum(pieces) - pieces
     within = np.arange(int(pieces.sum())) - np.repeat(first, pieces)
     cut_length = np.where(np.repeat(pieces, pieces) > 1, SPAN, np.repeat(length, pieces))
     cut_start = np.repeat(start, pieces) + within * SPAN
     cut_length = np.minimum(cut_length, np.repeat(start + length, pieces) - cut_start)
     return Packing(cut_start, cut_length, first[block], place)
-
-
-def blocks_of_chunk(nbytes: int) -> int:
-    """Return the number of blocks that a chunk of `nbytes` bytes of fixed-width cells takes."""
-    return -(-nbytes // SPAN) if nbytes > WHOLE else 1

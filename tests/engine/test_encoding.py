@@ -90,7 +90,7 @@ def test_large_chunks_have_blocks_of_their_own():
         ((2, 0), PendingChunk(small, 0, np.arange(10.0) + 1)),
     ]
     found = list(encode_chunks(chunks, Compression("zstd", "none")))
-    assert [part.blocks.raw.tolist() for part in found] == [[160], [262_144, 262_144, 35_712]]
+    assert [part.blocks.raw.tolist() for part in found] == [[160], [*[65_536] * 8, 35_712]]
     assert [part.rows.dataset.tolist() for part in found] == [[0, 2], [1]]
 
 

@@ -112,23 +112,23 @@ def test_a_replaced_chunk_counts_once():
 
 
 def test_blocks_of_replaced_and_dropped_chunks_are_not_written():
-    schema = make_schema("float64", ["x"], [40_000])
+    schema = make_schema("float64", ["x"], [16_000])
     rng = np.random.default_rng(1)
     staging = Staging("t", "none", "none", TemporaryFile)
     for _ in range(3):
-        cells = rng.random(40_000)
+        cells = rng.random(16_000)
         staging.put(0, 0, PendingChunk(schema, 0, cells))
-        staging.put(1, 0, PendingChunk(schema, 0, rng.random(40_000)))
+        staging.put(1, 0, PendingChunk(schema, 0, rng.random(16_000)))
         staging.encode()
     staging.drop(1)
     draft = staging.draft()
     assert len(draft.blocks) == 1
-    assert draft.size < 400_000
+    assert draft.size < 160_000
     place = MemoryStorage()
     place.write("arrays/t/a.seg", draft.parts())
     ref = SegmentRef("t", "arrays/t/a.seg", draft.size, draft.footer)
     table = ChunkTable.of([load_segment(place, ref)])
-    out = read_boxes([table], targets(schema, [0]), plan_region(schema, (0,), (40_000,)))
+    out = read_boxes([table], targets(schema, [0]), plan_region(schema, (0,), (16_000,)))
     np.testing.assert_array_equal(out[0], cells)
     staging.close()
 
@@ -145,7 +145,7 @@ def test_the_blocks_of_a_cut_chunk_live_and_die_together():
     staging.spill()
     staging.put(5, 0, PendingChunk(schema, 0, new))
     draft = staging.draft()
-    assert len(draft.blocks) == 14
+    assert len(draft.blocks) == 2 * 25
     place = MemoryStorage()
     place.write("arrays/t/a.seg", draft.parts())
     ref = SegmentRef("t", "arrays/t/a.seg", draft.size, draft.footer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import struct
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 SEGMENT = "arrays/temp/0123456789abcdef01234567.seg"
 
 
+COMMIT = "commits/00000000000000000001.json"
+
+
 def example_store() -> MemoryStorage:
     place = MemoryStorage()
-    with mock.patch("secrets.token_hex", return_value="0123456789abcdef01234567"):
+    clock = mock.Mock(datetime=mock.Mock(now=lambda _: dt.datetime(2026, 7, 1, 12, tzinfo=dt.UTC)), UTC=dt.UTC)
+    fixed = mock.patch("secrets.token_hex", return_value="0123456789abcdef01234567")
+    with fixed, mock.patch("atlas.engine.journal.dt", clock):
         store = Atlas.create(place, codec="none")
         view = store.create_dataset("p1")
         view.define_array("temp", "int16", ["depth"], [3], [2], fill_value=-9)
@@ -63,11 +69,10 @@ def dump(data: bytes) -> str:
 
 def example() -> str:
     place = example_store()
-    document, segment = place.read("atlas.json"), place.read(SEGMENT)
-    return (
-        f"`atlas.json`, {len(document)} bytes:\n\n```json\n{document.decode()}\n```\n\n"
-        f"`{SEGMENT}`, {len(segment)} bytes:\n\n```\n{dump(segment)}\n```\n"
-    )
+    segment = place.read(SEGMENT)
+    documents = [(key, place.read(key)) for key in ("atlas.json", COMMIT)]
+    shown = [f"`{key}`, {len(data)} bytes:\n\n```json\n{data.decode()}\n```\n\n" for key, data in documents]
+    return "".join(shown) + f"`{SEGMENT}`, {len(segment)} bytes:\n\n```\n{dump(segment)}\n```\n"
 
 
 if __name__ == "__main__":

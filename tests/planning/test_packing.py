@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.planning.packing import ALONE, SHARED, SPAN, WHOLE, blocks_of_chunk, pack_chunks
+from atlas.planning.packing import ALONE, SHARED, SPAN, WHOLE, pack_chunks
 
 lengths = st.lists(
     st.integers(0, 200)
@@ -29,7 +29,7 @@ def test_packings_keep_their_promises(sizes, cut):
     ):
         assert packing.start[block] + place == end - size
         if cut and size > WHOLE:
-            count = blocks_of_chunk(size)
+            count = -(-size // SPAN)
             assert place == 0
             assert packing.length[block : block + count].tolist()[:-1] == [SPAN] * (count - 1)
             assert packing.length[block : block + count].sum() == size
@@ -59,9 +59,8 @@ def test_a_run_of_small_chunks_is_cut_alike_wherever_it_lies():
     [(0, 1), (1, 1), (SPAN, 1), (SPAN + 1, 1), (WHOLE, 1), (WHOLE + 1, 3), (3 * SPAN, 3), (3 * SPAN + 1, 4)],
 )
 def test_the_blocks_of_a_chunk(nbytes, blocks):
-    assert blocks_of_chunk(nbytes) == blocks
     assert len(pack_chunks(np.array([nbytes])).length) == blocks
 
 
 def test_the_sizes_of_the_format():
-    assert (WHOLE, SPAN) == (524_288, 262_144)
+    assert (WHOLE, SPAN) == (131_072, 65_536)

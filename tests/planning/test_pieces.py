@@ -28,7 +28,7 @@ def test_nothing_found_is_nothing_to_do():
 
 
 def test_pieces_of_a_cut_chunk_and_its_clipped_neighbour_come_by_block():
-    schema = make_schema("int64", ["x"], [WHOLE // 8 + 10_001], [WHOLE // 8 + 10_000])
+    schema = make_schema("int64", ["x"], [WHOLE // 8 + 5_001], [WHOLE // 8 + 5_000])
     region = plan_region(schema, (0,), schema.shape)
     cells = region.cells.tolist()
     pieces = cut_pieces(region, 8, chunks((4, 8, cells[1], 1, 0), (7, 0, cells[0], 0, 1), (5, 0, cells[0], 0, 0)))
