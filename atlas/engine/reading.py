@@ -14,7 +14,7 @@ from atlas.engine.fetching import Lots
 from atlas.engine.text import read_text
 from atlas.engine.threads import run_all
 from atlas.kernels import BlockFault
-from atlas.planning.pieces import cut_pieces
+from atlas.planning.pieces import cut_pieces, first_blocks
 from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _read_pieces(
     blocks = table.blocks
     pieces = cut_pieces(region, out.dtype.itemsize, chunks)
     if pieces is not chunks:
-        _check_cut(table, chunks, pieces, targets)
+        _check_cut(table, pieces, out.dtype.itemsize, targets)
     lots = Lots(table, pieces)
 
     def read(lot: int) -> None:
@@ -106,15 +106,13 @@ def _read_pieces(
     run_all(read, range(len(lots)))
 
 
-def _check_cut(table: ChunkTable, chunks: NDArray[np.int64], pieces: NDArray[np.int64], targets: Targets) -> None:
+def _check_cut(table: ChunkTable, pieces: NDArray[np.int64], itemsize: int, targets: Targets) -> None:
     """Refuse chunks that were cut into more blocks than their source has from their first on."""
-    ends = np.append(table.base[1:], table.blocks.shape[1])
-    first, last = {}, {}
-    for block, _, _, _, *key in chunks.T.tolist():
-        first[tuple(key)] = block
-    for block, _, _, _, *key in pieces.T.tolist():
-        last[tuple(key)] = block
-    for key, block in first.items():
-        source = int(table.blocks[kernels.BLOCK_SOURCE, block])
-        if last[key] >= ends[source]:
-            raise targets.damage(table.sources[source], "a chunk's blocks are missing", key[1])
+    block, source = pieces[kernels.PIECE_BLOCK], table.blocks[kernels.BLOCK_SOURCE]
+    first = first_blocks(pieces, itemsize)
+    missing = source[np.minimum(block, len(source) - 1)] != source[first]
+    missing |= block >= len(source)
+    if missing.any():
+        at = int(np.argmax(missing))
+        target = int(pieces[kernels.PIECE_TARGET, at])
+        raise targets.damage(table.source_of(int(first[at])), "a chunk's blocks are missing", target)

@@ -79,7 +79,9 @@ def _plan(
             total += table[BLOCK_STORED, row]
             blocks += 1
     wanted[LOT_EDGE, blocks] = block.size
-    share = min(largest, max(smallest, total // threads + 1))
+    # As many for each thread, so that none waits for the last.
+    count = (total // (largest * threads) + 1) * threads
+    share = max(smallest, total // count + 1)
     lots = stretch = size = inside = end = ZERO
     for at in range(blocks):
         row = wanted[LOT_BLOCK, at]

