@@ -21,13 +21,15 @@ from benchmarks.workloads import WORKLOADS
 
 SLOWEST = "zarr"
 """Takes as long as all others together, so that quick runs leave it out."""
+NOT_QUICK = ("rounded", "nemo")
+"""Workloads whose kin are in quick runs."""
 QUICK = Effort(fraction=0.02, runs=1, short=0.05, slow=1.0, once=frozenset({"imports", "first_read"}))
 WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=2.0)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default: all")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default: all, if quick without {', '.join(NOT_QUICK)}")
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), metavar="ENGINE",
                         help=f"of {', '.join(ENGINES)}; default: all, without {SLOWEST} if quick")  # fmt: skip
     parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
@@ -108,7 +110,12 @@ def main() -> None:
         folder = Path(name)
         package = link_package(folder)
         skip = frozenset(OPERATIONS) - {"write", *arguments.operations}
-        for workload in arguments.workloads or WORKLOADS:
+        workloads = arguments.workloads
+        if not workloads:
+            workloads = [name for name in WORKLOADS if not (arguments.quick and name in NOT_QUICK)]
+            if arguments.quick:
+                notes.append(f"{', '.join(NOT_QUICK)} are left out of quick runs that do not name them")
+        for workload in workloads:
             problem = extract(workload, folder) if WORKLOADS[workload].kind == "real" else None
             if problem:
                 notes.append(problem)
