@@ -29,7 +29,12 @@ WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=2.0)
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; default: all, if quick without {', '.join(NOT_QUICK)}")
+    parser.add_argument(
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"of {', '.join(WORKLOADS)}; default: all, if quick without {' and '.join(NOT_QUICK)}",
+    )
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), metavar="ENGINE",
                         help=f"of {', '.join(ENGINES)}; default: all, without {SLOWEST} if quick")  # fmt: skip
     parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
