@@ -8,9 +8,10 @@ are compiled and kept, `symbols` how they reach zstd and LZ4.
 
 from __future__ import annotations
 
-from atlas.kernels.blocks import choose_filter, decode_block, decode_blocks, encode_blocks
+from atlas.kernels.blocks import decode_block, decode_blocks
 from atlas.kernels.boxes import box_cells, fill_boxes, gather, scatter
 from atlas.kernels.codec import stored_buffer
+from atlas.kernels.encoding import choose_filter, encode_blocks
 from atlas.kernels.faults import BlockFault
 from atlas.kernels.lots import (
     CUT_BLOCK,

@@ -162,7 +162,6 @@ class _KernelCache(FunctionCache):
 # references to arrays, without which nothing can be allocated in a kernel.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 
-
 _make: Any = numba.njit
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from atlas.kernels.policy import Int
     from atlas.kernels.tables import U8
 
-__all__ = ["copy_bytes", "copy_rows", "freeze", "read_half", "read_word"]
+__all__ = ["copy_bytes", "copy_rows", "freeze", "read_half"]
 
 
 def _emit_copy(_context: Any, out: Any, _at: Any, data: Any, _begin: Any, _size: Any) -> Any:
@@ -72,25 +72,22 @@ freeze: Callable[[U8], U8] = _frozen if JIT else _freeze_plainly
 """The same memory typed as read-only, from within kernels: all that kernels read is, so they are compiled once."""
 
 
-def _word_reader(bits: int) -> Callable[[U8, Int], Any]:
-    def typed(_context: Any, data: Any, _at: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data, at = arguments
-            pointer = builder.gep(context.make_array(signature.args[0])(context, builder, data).data, [at])
-            return builder.load(builder.bitcast(pointer, ir.IntType(bits).as_pointer()), align=1)
+def _emit_half(_context: Any, data: Any, _at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data, at = arguments
+        pointer = builder.gep(context.make_array(signature.args[0])(context, builder, data).data, [at])
+        return builder.load(builder.bitcast(pointer, ir.IntType(32).as_pointer()), align=1)
 
-        return types.Integer.from_bitwidth(bits, signed=False)(data, types.intp), generate
-
-    def plain(data: U8, at: Int) -> Any:
-        return data[at : at + bits // 8].view(f"<u{bits // 8}")[0]
-
-    compiled: Any = intrinsic(typed)
-    return compiled if JIT else plain
+    return types.uint32(data, types.intp), generate
 
 
-read_word = _word_reader(64)
-"""The little-endian uint64 at `data[at:]`, from within kernels."""
-read_half = _word_reader(32)
+def _read_plainly(data: U8, at: Int) -> Any:
+    return data[at : at + 4].view("<u4")[0]
+
+
+_emitted_half: Any = intrinsic(_emit_half)
+
+read_half: Callable[[U8, Int], Any] = _emitted_half if JIT else _read_plainly
 """The little-endian uint32 at `data[at:]`, from within kernels."""
 
 
