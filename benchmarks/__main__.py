@@ -39,7 +39,7 @@ def _arguments() -> argparse.Namespace:
                         help=f"of {', '.join(ENGINES)}; default: all, without {SLOWEST} if quick")  # fmt: skip
     parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
                         help=f"of {', '.join(OPERATIONS)}; default: all; writing is always done")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="a fiftieth of the datasets, few runs: two minutes")
+    parser.add_argument("--quick", action="store_true", help="a fiftieth of the datasets, few runs: some minutes")
     parser.add_argument("--runs", type=int, help="counted runs of every operation, three times that of short ones")
     parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
                         help="where the peers' environments are kept; default: %(default)s")  # fmt: skip
