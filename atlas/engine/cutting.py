@@ -10,7 +10,6 @@ import numpy as np
 from atlas import kernels
 from atlas.engine.encoding import ChunkKeys, ChunkRun, PendingChunk
 from atlas.kernels import Geometry
-from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,12 +87,10 @@ def cut_chunks(
 
     `present` returns the cells that the chunk of a row has now, which are written to.
     """
-    geometry = region.geometry
     for some in _lots(region, cut.part, _LOT // cells.dtype.itemsize):
         # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
         for k, own in [(k, present(k)) for k in some.tolist()]:
-            box = box_slices(geometry.first[k].tolist(), geometry.part[k].tolist())
-            own.reshape(geometry.extent[k])[box] = cells[_source(region, k)]
+            own.reshape(region.geometry.extent[k])[region.in_chunk(k)] = cells[_source(region, k)]
             yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)
     for k in cut.whole.tolist():
         own = np.array(cells[_source(region, k)], order="C", subok=False).reshape(-1)
@@ -102,7 +99,7 @@ def cut_chunks(
 
 def _source(region: Region, k: int) -> tuple[Any, ...]:
     """Return the index of the chunk of row `k` in what is written, by which an array without axes stays one."""
-    return *box_slices(region.geometry.target[k].tolist(), region.geometry.part[k].tolist()), ...
+    return *region.in_box(k), ...
 
 
 def _lots(region: Region, rows: NDArray[np.int64], cells: int) -> Iterator[NDArray[np.int64]]:

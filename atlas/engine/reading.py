@@ -15,7 +15,6 @@ from atlas.engine.text import read_text
 from atlas.engine.threads import run_all
 from atlas.kernels import BlockFault
 from atlas.planning.pieces import cut_pieces, first_blocks
-from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,13 +76,12 @@ def _read_some(tables: Sequence[ChunkTable], targets: Targets, region: Region, o
 def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
     """Write constant chunks."""
     bits, chunk, target = constant[[kernels.PIECE_PLACE, kernels.PIECE_CHUNK, kernels.PIECE_TARGET]]
-    geometry = region.geometry
     if out.dtype != object:
-        kernels.fill_boxes(out, bits.view(np.uint64), chunk, target, geometry)
+        kernels.fill_boxes(out, bits.view(np.uint64), chunk, target, region.geometry)
         return
     fill = schema.fill_bits.decode()
     for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
-        index: tuple[int | slice, ...] = (n, *box_slices(geometry.target[k].tolist(), geometry.part[k].tolist()))
+        index: tuple[int | slice, ...] = (n, *region.in_box(k))
         out[index] = fill
 
 

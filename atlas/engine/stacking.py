@@ -9,7 +9,7 @@ import numpy as np
 
 from atlas.engine.cutting import RUN
 from atlas.engine.encoding import ChunkKeys, ChunkRun, PendingChunk
-from atlas.planning.regions import box_slices, plan_region
+from atlas.planning.regions import plan_region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,9 +49,8 @@ def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:
     """Yield the position of each chunk in the grid, and its box in the array."""
     schema = entry.schema
     region = plan_region(schema, (0,) * len(schema.shape), schema.shape)
-    geometry = region.geometry
     for k, chunk in enumerate(region.chunk.tolist()):
-        yield chunk, box_slices(geometry.target[k].tolist(), geometry.part[k].tolist())
+        yield chunk, region.in_box(k)
 
 
 def _runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any]) -> Iterator[ChunkRun]:

@@ -15,7 +15,6 @@ from atlas.engine.spill import Spill
 from atlas.engine.tables import ChunkTable, merge_rows
 from atlas.engine.threads import run_all
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
-from atlas.planning.regions import box_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -212,7 +211,6 @@ class Staging:
         """Lay the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
         if not self._raw:
             return
-        geometry = region.geometry
         for row, dataset in enumerate(ids):
             chunks = self._raw.get(dataset)
             if chunks is None:
@@ -220,11 +218,10 @@ class Staging:
             for k, chunk in enumerate(region.chunk.tolist()):
                 pending = chunks.get(chunk)
                 if pending is not None:
-                    cells = pending.cells.reshape(geometry.extent[k])
-                    first, size, target = geometry.boxes[1:, k].tolist()
+                    cells = pending.cells.reshape(region.geometry.extent[k])
                     # One index: out[row] of a 0-D array would be a scalar, which takes no assignment.
-                    index: tuple[int | slice, ...] = (row, *box_slices(target, size))
-                    out[index] = cells.view(pending.schema.memory_dtype)[box_slices(first, size)]
+                    index: tuple[int | slice, ...] = (row, *region.in_box(k))
+                    out[index] = cells.view(pending.schema.memory_dtype)[region.in_chunk(k)]
 
     # Flushing
 

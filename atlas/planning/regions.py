@@ -39,6 +39,14 @@ class Region:
     whole: bool
     """Whether the box takes every cell of every chunk it meets."""
 
+    def in_chunk(self, row: int) -> tuple[slice, ...]:
+        """Return the slices of what the box takes of a chunk, within the chunk."""
+        return box_slices(self.geometry.first[row].tolist(), self.geometry.part[row].tolist())
+
+    def in_box(self, row: int) -> tuple[slice, ...]:
+        """Return the slices of the same within the box."""
+        return box_slices(self.geometry.target[row].tolist(), self.geometry.part[row].tolist())
+
 
 def _vector(what: str, values: Sequence[int]) -> tuple[int, ...]:
     if type(values) is list or type(values) is tuple:  # the common case without a call each: small reads take 3 us
