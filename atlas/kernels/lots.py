@@ -67,12 +67,12 @@ def _plan(
     block: I64, table: I64, threads: Int, largest: Int, smallest: Int, most_gap: Int, wanted: I64, cuts: I64,
     stretches: I64,
 ) -> tuple[Int, Int, Int]:  # fmt: skip
-    """(blocks, lots, stretches), or (piece, -1, 0) where a piece names a block that is not there."""
+    """(blocks, lots, stretches), or (piece, -1, 0) where a piece names a block that is not there or before the last."""
     blocks = total = ZERO
     for piece in range(block.size):
         row = block[piece]
         if blocks == 0 or row != wanted[LOT_BLOCK, blocks - 1]:
-            if row < 0 or row >= table.shape[1]:
+            if row < 0 or row >= table.shape[1] or (blocks > 0 and row < wanted[LOT_BLOCK, blocks - 1]):
                 return piece, -1, 0
             wanted[LOT_BLOCK, blocks] = row
             wanted[LOT_EDGE, blocks] = piece
@@ -115,7 +115,7 @@ def plan_lots(block: I64, table: I64, threads: int) -> tuple[I64, I64, I64]:
     after it.
 
     Raises:
-        ValueError: a block that is not there.
+        ValueError: a block that is not there, or one after another that comes before it.
 
     """
     block, table = as_column(block), as_table(table)

@@ -90,3 +90,8 @@ def test_blocks_that_are_not_there():
     for row in (-1, 1):
         with pytest.raises(ValueError):
             plan_lots(np.array([0, row]), table([(0, 1)]), 1)
+
+
+def test_blocks_out_of_order():
+    with pytest.raises(ValueError):
+        plan_lots(np.array([0, 1, 0, 1, 0, 1]), table([(0, 1), (1, 1)]), 1)
