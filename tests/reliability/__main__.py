@@ -1,0 +1,30 @@
+"""Run campaigns in full and print their figures as a table: `python -m tests.reliability [NAME...]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+
+CAMPAIGNS: dict[str, str] = {}
+"""Module of each campaign, in the order they run, and what it does in a few words."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CAMPAIGNS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="as much as the usual tests run")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(CAMPAIGNS)
+    if unknown:
+        parser.error(f"no campaign {', '.join(sorted(unknown))}; there are {', '.join(CAMPAIGNS)}")
+    print("| campaign | figures | lost or wrong | seconds |\n|---|---|---|---|", flush=True)
+    for name in arguments.names or CAMPAIGNS:
+        begun = time.monotonic()
+        figures = importlib.import_module(f"tests.reliability.{name}").run(full=not arguments.quick)
+        told = ", ".join(f"{count:,} {what}" for what, count in figures.items())
+        print(f"| {CAMPAIGNS[name]} | {told} | 0 | {time.monotonic() - begun:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
