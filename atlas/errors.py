@@ -26,6 +26,7 @@ __all__ = [
     "StoreNotFoundError",
     "UnsupportedDtypeError",
     "UnsupportedFormatError",
+    "VersionNotFoundError",
 ]
 
 
@@ -69,6 +70,15 @@ class ArrayNotFoundError(_LookupError):
 
 class MissingAttributeError(_LookupError):
     """No attribute of that name in the dataset."""
+
+
+class VersionNotFoundError(_LookupError):
+    """No such version of the store: not made yet, or no longer kept; `version` is the one asked for."""
+
+    def __init__(self, message: str, version: int | None = None) -> None:
+        super().__init__(message)
+        self.version = version
+        """The version asked for."""
 
 
 class DatasetExistsError(AtlasError, FileExistsError):
@@ -119,4 +129,9 @@ class StaleHandleError(AtlasError, RuntimeError):
 
 
 class ConflictError(AtlasError, RuntimeError):
-    """Another writer committed first; the pending data of this handle is kept."""
+    """Another writer has changed the same thing; the pending data of this handle is kept."""
+
+    def __init__(self, message: str, collisions: tuple[tuple[str, str | None], ...] = ()) -> None:
+        super().__init__(message)
+        self.collisions = collisions
+        """What both have changed: a dataset's name, and the name of its array or None for the dataset itself."""

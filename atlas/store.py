@@ -10,11 +10,12 @@ import numpy as np
 
 from atlas import interop
 from atlas.dataset import DatasetView
+from atlas.engine.creation import create_store
 from atlas.engine.description import describe
 from atlas.engine.encoding import CODECS, FILTERS
 from atlas.engine.journal import Journal, StoreConfig
 from atlas.engine.session import Session
-from atlas.errors import DatasetExistsError, InvalidTypeError, InvalidValueError
+from atlas.errors import DatasetExistsError, InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
 from atlas.format.schema import make_schema
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.description import StoreDescription
+    from atlas.engine.history import Version
     from atlas.format.schema import ArraySchema
     from atlas.storage import Storage
 
@@ -41,6 +43,12 @@ def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
     if value.lower() not in choices:
         raise InvalidValueError(f"unknown {what} {value!r}; use one of {', '.join(choices)}")
     return choices[value.lower()]
+
+
+def _version_number(version: object) -> int:
+    if isinstance(version, bool) or not isinstance(version, int | np.integer):
+        raise InvalidTypeError(f"a version is a whole number, not {type(version).__name__} {version!r}")
+    return int(version)
 
 
 class Atlas:
@@ -86,21 +94,28 @@ class Atlas:
             parse_encoding(meta_format, meta_compression),
         )
         storage = open_storage(source, create=True)
-        return cls(Session(*Journal.create(storage, config, overwrite=overwrite)))
+        return cls(Session(*create_store(storage, config, overwrite=overwrite)))
 
     @classmethod
-    def open(cls, source: Any) -> Atlas:
+    def open(cls, source: Any, version: int | None = None) -> Atlas:
         """Open the store at `source`, a path (`~` is expanded) or an obstore handle, as it was last flushed.
 
-        Raises `StoreNotFoundError` (FileNotFoundError), `UnsupportedFormatError` (RuntimeError) for a store of a later
-        format or of another system, `CorruptStoreError` (RuntimeError) where its metadata is damaged.
+        `version` opens an earlier version, of those that `history` lists: the handle shows it as if it had been opened
+        then.
+
+        Raises `StoreNotFoundError` (FileNotFoundError), `VersionNotFoundError` (KeyError) for a version that was not
+        made or is no longer kept, `UnsupportedFormatError` (RuntimeError) for a store of a later format or of another
+        system, `CorruptStoreError` (RuntimeError) where its metadata is damaged.
 
         >>> with atlas.Atlas.create(path) as store:
         ...     _ = store.create_dataset("monday")
         >>> atlas.Atlas.open(path)
         <Atlas datasets=1>
+        >>> atlas.Atlas.open(path, version=0)
+        <Atlas datasets=0>
         """
-        return cls(Session(*Journal.open(open_storage(source))))
+        wanted = None if version is None else _version_number(version)
+        return cls(Session(*Journal.open(open_storage(source), wanted)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session.pending:
@@ -289,26 +304,99 @@ class Atlas:
         schema = self._schema(data.dtype, names, data.shape[1:], chunk_shape, fill_value)
         self._session.write_stacked(array, wanted, data, schema)
 
-    # Durability
+    # Durability and versions
 
-    def flush(self) -> None:
+    def flush(self, message: str | None = None) -> None:
         """Commit everything that is pending: one segment an array name and one commit, however many datasets.
 
-        Raises `StorageError` (OSError) or `ConflictError` (RuntimeError): the store on disk is then as it was, and
-        what is pending is kept.
+        The version that this makes holds what other writers have committed since, and this handle shows it from then
+        on. `message` is kept with it, for `history`.
+
+        Raises `StorageError` (OSError), or `ConflictError` (RuntimeError) where another writer has changed the same
+        chunk, array, attribute or name since this handle's version: the store on disk is then as it was, and what is
+        pending is kept.
         """
-        self._session.flush()
+        if not (message is None or isinstance(message, str)):
+            raise InvalidTypeError(f"a message is a str, not {type(message).__name__}")
+        self._session.flush(message)
 
     def close(self) -> None:
         """Flush; the store stays usable."""
         self._session.flush()
 
-    def compact(self) -> None:
-        """Flush, then rewrite every array's live data as one segment and reclaim the space of what was deleted.
+    @property
+    def version(self) -> int:
+        """Number of the version that this handle shows. It changes by `refresh`, and by what this handle commits.
 
-        Must not run while another process writes to the store.
+        >>> store = atlas.Atlas.create(path)
+        >>> _ = store.create_dataset("monday")
+        >>> store.flush()
+        >>> store.version
+        1
         """
-        self._session.compact()
+        return self._session.catalog.version
+
+    def refresh(self) -> int:
+        """Move this handle to the latest version, whoever made it, and return its number.
+
+        What is pending stays pending, on top of that version: where another writer has changed the same, the next
+        `flush` replaces it, cell by cell of what was written here.
+
+        Raises `ConflictError` (RuntimeError) where what is pending changes a dataset or array that another writer has
+        deleted: nothing has changed then.
+
+        >>> store, other = atlas.Atlas.create(path), atlas.Atlas.open(path)
+        >>> _ = other.create_dataset("monday")
+        >>> other.flush()
+        >>> store.dataset_exists("monday"), store.refresh(), store.dataset_exists("monday")
+        (False, 1, True)
+        """
+        return self._session.refresh()
+
+    def history(self) -> list[Version]:
+        """Return the versions that are kept up to the one shown, oldest first: when and how each came about.
+
+        Raises `CorruptStoreError` (RuntimeError) where a commit is damaged or missing, `StaleHandleError`
+        (RuntimeError) where the version shown is no longer kept.
+
+        >>> store = atlas.Atlas.create(path)
+        >>> _ = store.create_dataset("monday")
+        >>> store.flush(message="the first day")
+        >>> [(version.version, version.action, version.created, version.message) for version in store.history()]
+        [(0, 'create', 0, None), (1, 'flush', 1, 'the first day')]
+        """
+        return self._session.history()
+
+    def rollback(self, version: int, message: str | None = None) -> int:
+        """Commit a new version that holds what `version` held, and return its number. Nothing of the history is lost.
+
+        Raises `VersionNotFoundError` (KeyError) where it is not kept, `InvalidValueError` (ValueError) where something
+        is pending, `ConflictError` (RuntimeError) where another writer has committed since the version shown.
+
+        >>> store = atlas.Atlas.create(path)
+        >>> _ = store.create_dataset("monday")
+        >>> store.flush()
+        >>> store.rollback(0)
+        2
+        >>> store.list_datasets()
+        []
+        """
+        if not (message is None or isinstance(message, str)):
+            raise InvalidTypeError(f"a message is a str, not {type(message).__name__}")
+        return self._session.rollback(_version_number(version), message)
+
+    def compact(self, keep_versions: int = 1, keep_days: float = 1.0) -> int:
+        """Flush, rewrite every array's live data as one segment, and remove what no version needs that is kept.
+
+        Kept are the last `keep_versions` versions, and those that were the latest at some moment of the last
+        `keep_days` days, so that handles opened since read on. `compact(keep_days=0)` keeps the latest alone and gives
+        all space back at once; a handle that shows an earlier one then raises `StaleHandleError`. May run while
+        others write, who lose nothing.
+
+        Returns the bytes reclaimed. Raises what `flush` raises, and `InvalidValueError` (ValueError) for numbers out
+        of range.
+        """
+        return self._session.compact(keep_versions, keep_days)
 
     # For the xarray layer and views
 
@@ -355,6 +443,10 @@ def _reopen(storage: Storage, version: int) -> Atlas:
     key = (f"{os.getpid()}:{storage.token}", version)
     with _reopened_lock:
         store = _reopened.get(key)
-        if store is None or store._session.pending:  # noqa: SLF001 - a handle of this class
-            store = _reopened[key] = Atlas(Session(*Journal.open(storage, version)))
+        # One that has moved on, or has changes of its own, is no longer what was pickled.
+        if store is None or store._session.pending or store.version != version:  # noqa: SLF001 - a handle of this class
+            try:
+                store = _reopened[key] = Atlas(Session(*Journal.open(storage, version)))
+            except VersionNotFoundError as error:
+                raise StaleHandleError(f"a pickled handle cannot be opened: {error}; open the store again") from error
         return store

@@ -142,7 +142,7 @@ def _read_flushed(folder: Path, cells: int) -> Figures:
             warm.append(clock.lap())
         found |= {f"open {when}": min(opening), f"warm {when}": min(warm)}
         if when == "before":
-            store.compact()
+            store.compact(keep_versions=1, keep_days=0)
     return found
 
 

@@ -6,6 +6,7 @@ Slow and simple on purpose. `read_store` returns everything that a store holds; 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import struct
@@ -162,6 +163,8 @@ class Registry:
     def apply(self, document: dict[str, Any], read_page: Callable[[str], list[Dataset]]) -> None:
         need(self.version < 0 or document["version"] == self.version + 1, "a gap between versions")
         need(document["next_id"] >= self.next_id, "next_id falls")
+        if document.get("reset"):
+            self.datasets, self.segments, self.last_id = {}, [], -1
         for page in document["pages"]:
             datasets = read_page(page["key"])
             ids = [dataset.identity for dataset in datasets]
@@ -196,22 +199,63 @@ def try_read(read: Read, key: str) -> bytes | None:
         return None
 
 
-def read_registry(read: Read) -> Registry:
+def read_page(read: Read, key: str, extension: str) -> list[Dataset]:
+    need(key.startswith("registry/"), f"key {key}")
+    return read_rows(read_document(read(key), extension, "page")["rows"])
+
+
+def read_registry(read: Read, version: int | None = None) -> Registry:
+    """The latest version, or the one named."""
     found = [(name, data) for name in CHECKPOINTS if (data := try_read(read, name)) is not None]
     need(found, "no store")
-    documents = [(read_document(data, name, "checkpoint"), name) for name, data in found]
-    checkpoint, name = max(documents, key=lambda entry: entry[0]["version"])
-    extension = name.removeprefix("atlas")
-    page_extension = extension if extension.count(".") == 2 else f"{extension}.zst"
-    registry = Registry({field: checkpoint[field] for field in ("codec", "filter")})
+    checkpoint = max(
+        (read_document(data, name, "checkpoint") for name, data in found), key=lambda found: found["version"]
+    )
+    registry = None
+    if version is None or checkpoint["version"] <= version:
+        # A page that is gone was removed because there is a later base.
+        with contextlib.suppress(FileNotFoundError):
+            registry = follow(read, checkpoint, version)
+    base = checkpoint["base"]
+    while (data := try_read(read, f"bases/{base[0]:020d}.json")) is not None:
+        link = read_document(data, ".json", "base")
+        need(link["version"] > base[0] and link["store"] == checkpoint["store"], "a link that leads back")
+        base = [link["version"], link["key"]]
+    if registry is None or registry.version < base[0]:
+        registry = follow(read, read_base(read, base, checkpoint), version)
+    need(version in {None, registry.version}, f"no version {version}")
+    return registry
 
-    def read_page(key: str) -> list[Dataset]:
-        need(key.startswith("registry/"), f"key {key}")
-        return read_rows(read_document(read(key), page_extension, "page")["rows"])
 
-    registry.apply(checkpoint, read_page)
-    while (data := try_read(read, f"commits/{registry.version + 1:020d}{extension}")) is not None:
-        registry.apply(read_document(data, extension, "commit"), read_page)
+def read_base(read: Read, base: list[Any], checkpoint: dict[str, Any]) -> dict[str, Any]:
+    number, key = base
+    if key is not None:
+        return read_document(read(key), key, "checkpoint")
+    nothing = {"names": [], "ids": [], "layouts": [], "attributes": []}
+    empty = {
+        "version": number,
+        "next_id": 0,
+        "pages": [],
+        "deleted": [],
+        "rows": nothing,
+        "dropped": [],
+        "segments": [],
+    }
+    return checkpoint | empty
+
+
+def follow(read: Read, document: dict[str, Any], version: int | None) -> Registry:
+    """A checkpoint, and the commits after it up to a version."""
+    registry = Registry({field: document[field] for field in ("codec", "filter")})
+    while document is not None:
+        if "checkpoint" in document:
+            extension = document["checkpoint"].removeprefix("atlas")
+        page_extension = extension if extension.count(".") == 2 else f"{extension}.zst"
+        registry.apply(document, lambda key, ending=page_extension: read_page(read, key, ending))
+        if registry.version == version:
+            break
+        data = try_read(read, f"commits/{registry.version + 1:020d}{extension}")
+        document = None if data is None else read_document(data, extension, "commit")
     return registry
 
 

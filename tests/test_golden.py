@@ -60,10 +60,10 @@ def test_what_is_written_today_reads_alike(name):
     fleet.check_reader(place.read)
 
 
-@pytest.mark.parametrize("name", ["history", "pages-json", "shapes"])
+@pytest.mark.parametrize("name", ["history", "pages-json", "shapes", "versions"])
 def test_a_golden_store_can_be_compacted_and_reads_alike(name, tmp_path):
     shutil.copytree(FOLDER / name, tmp_path / "store")
-    Atlas.open(tmp_path / "store").compact()
+    Atlas.open(tmp_path / "store").compact(keep_versions=1, keep_days=0)
     expected(GOLDEN[name]).check_store(Atlas.open(tmp_path / "store"))
     expected(GOLDEN[name]).check_reader(tmp_path / "store")
 
@@ -83,6 +83,7 @@ def test_the_golden_stores_hold_what_they_are_for():
     assert any(key.startswith("registry/") and key.endswith(".json.zst") for key in files("pages-json"))
     assert any(key.startswith("registry/") and key.endswith(".msgpack.lz4") for key in files("pages-msgpack-lz4"))
     assert any("%F0%9F%8C%8A" in key for key in files("names"))
+    assert any(key.startswith("bases/") for key in files("versions"))
 
 
 def test_segments_that_are_named_with_a_shift_belong_to_later_ids():
@@ -105,7 +106,7 @@ def test_segments_that_are_named_with_a_shift_belong_to_later_ids():
     place.replace(commit, encoding.encode(document))
     fleet.check_store(Atlas.open(place))
     fleet.check_reader(place.read)
-    Atlas.open(place).compact()
+    Atlas.open(place).compact(keep_versions=1, keep_days=0)
     fleet.check_store(Atlas.open(place))
     fleet.check_reader(place.read)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from atlas import Atlas, AtlasError
-from atlas.engine import compaction, cutting, encoding, session, stacking, staging
+from atlas.engine import compaction, cutting, encoding, stacking, staging, writable
 from atlas.kernels import lots
 from atlas.planning import schedule
 from atlas.storage.memory import MemoryStorage
@@ -51,7 +51,7 @@ SMALL_LIMITS = [
     (lots, "_LOT", 128), (lots, "_SHARE", 32), (lots, "_GAP", 8),
     (encoding, "_TASK", 64), (encoding, "_LOT", 128), (stacking, "RUN", 64),
     (schedule, "PAGE_ROWS", 2), (schedule, "_SMALL", 0), (schedule, "_MOST_COMMITS", 3),
-    (session, "_RAW_BUDGET", 200), (session, "_UNBOUNDED", 50), (session, "_ENCODED_BUDGET", 400),
+    (writable, "_RAW_BUDGET", 200), (writable, "_UNBOUNDED", 50), (writable, "_ENCODED_BUDGET", 400),
     (cutting, "_LOT", 64), (cutting, "RUN", 64), (cutting, "_AT_ONCE", 100), (staging, "_LOT", 200),
     (compaction, "_LOT", 64), (compaction, "_WAITING", 128),
 ]  # fmt: skip
@@ -393,7 +393,7 @@ class Stores(RuleBasedStateMachine):
 
     @rule()
     def compact(self):
-        self.store.compact()
+        self.store.compact(keep_versions=1, keep_days=0)
         self.model.flush()
 
     @rule()

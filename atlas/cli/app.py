@@ -187,7 +187,7 @@ def info(store: str) -> None:
 @main.command()
 @_store
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--compact", is_flag=True, help="Give their space back at once; no other process may write meanwhile.")
+@click.option("--compact", is_flag=True, help="Give their space back at once; only the latest version is kept.")
 def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
     """Remove datasets from STORE: all that are named, or none where one is missing."""
     target = Atlas.open(store)
@@ -199,7 +199,7 @@ def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
         target.delete_dataset(name)
     target.flush()
     if compact:
-        target.compact()
+        target.compact(keep_days=0)
     click.echo(f"removed {count_text(len(wanted), 'dataset')}; {len(target.list_datasets()):,} left")
 
 

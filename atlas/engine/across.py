@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.rosters import Arrays
-    from atlas.format.registry import ArrayEntry
+    from atlas.format.rows import ArrayEntry
     from atlas.format.schema import ArraySchema
 
 __all__ = ["read_across", "read_stacked"]

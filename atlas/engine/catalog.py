@@ -14,7 +14,8 @@ from atlas.engine.growing import Growing
 from atlas.engine.rosters import ArrayIndex
 from atlas.engine.rows import build_rows
 from atlas.errors import CorruptStoreError
-from atlas.format.registry import EMPTY_ROWS, AttributeTable, Changes, RowBatch
+from atlas.format.registry import Changes
+from atlas.format.rows import EMPTY_ROWS, AttributeTable, RowBatch
 from atlas.planning.schedule import pages_are_due, rows_go_to_page
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
-    from atlas.format.registry import ArrayEntry, Layout, PageRef
+    from atlas.format.registry import PageRef
+    from atlas.format.rows import ArrayEntry, Layout
     from atlas.format.segment import SegmentRef
 
 __all__ = ["Catalog"]
 
 _DEAD = -1
+_WRITERS = 64
+"""Commits whose writers are remembered, so that a writer can tell whether it was one of them."""
 _MOST_DICTS = 4096
 """Layouts of which a dictionary is kept."""
 
@@ -42,6 +46,12 @@ class Catalog:
         """Version of the store; -1 before the first document is applied."""
         self.next_id = 0
         """Id that the next new dataset gets."""
+        self.writers: tuple[tuple[int, str], ...] = ()
+        """Version and writer of the last commits, ascending."""
+        self._forget()
+
+    def _forget(self) -> None:
+        """Hold no datasets."""
         self.names: list[str] = []
         """Name of each row, dead rows included."""
         self.layout_table: list[Layout] = []
@@ -63,6 +73,19 @@ class Catalog:
         self._edited: set[int] = set()  # ids of paged rows that changed since
         self._loose: list[int] = []  # ids of rows that lie in no page, ascending
 
+    def copy(self) -> Catalog:
+        """Return a catalog to which changes may be applied without changing this one."""
+        twin = Catalog()
+        twin.__dict__.update(self.__dict__)
+        twin.names, twin.layout_table, twin._tables = self.names.copy(), self.layout_table.copy(), self._tables.copy()
+        twin._ids, twin._layouts = Growing(self.ids), Growing(self.layouts)
+        twin._table, twin._set = Growing(self._table.values), Growing(self._set.values)
+        twin._row_of = None if self._row_of is None else self._row_of.copy()
+        twin._layout_index, twin._arrays = self._layout_index.copy(), self._arrays.copy()
+        twin._indexes = {array: index.copy() for array, index in self._indexes.items()}
+        twin._edited, twin._loose = self._edited.copy(), self._loose.copy()
+        return twin
+
     @property
     def ids(self) -> NDArray[np.int64]:
         """Id of each row, ascending."""
@@ -82,6 +105,8 @@ class Catalog:
         """
         if self.version >= 0 and changes.version != self.version + 1:
             raise CorruptStoreError(f"the commit after version {self.version} is of version {changes.version}")
+        if changes.reset:
+            self._forget()
         for page, rows in zip(changes.pages, page_rows, strict=True):
             if len(self.ids) and page.first <= int(self.ids[-1]):
                 raise CorruptStoreError(f"page {page.key} begins with id {page.first}, which is taken", key=page.key)
@@ -93,6 +118,7 @@ class Catalog:
         if changes.next_id < self.next_id or (len(self.ids) and int(self.ids[-1]) >= changes.next_id):
             raise CorruptStoreError(f"next_id {changes.next_id} is taken already")
         self.version, self.next_id = changes.version, changes.next_id
+        self.writers = (*self.writers, *changes.writers)[-_WRITERS:]
 
     def _intern(self, layouts: Iterable[Layout]) -> NDArray[np.int32]:
         indices = []
@@ -221,6 +247,11 @@ class Catalog:
                 row_of = self._row_of = None
         return row_of
 
+    def row_with(self, identity: int) -> int | None:
+        """Return the row of the live dataset with that id, None where there is none."""
+        row = int(np.searchsorted(self.ids, identity))
+        return row if row < len(self.ids) and self.ids[row] == identity and self.layouts[row] != _DEAD else None
+
     def live_rows(self) -> NDArray[np.int64]:
         """Return the rows of live datasets, in insertion order."""
         return np.flatnonzero(self.layouts != _DEAD)
@@ -329,4 +360,5 @@ class Catalog:
             self.rows(inline) if len(inline) else EMPTY_ROWS,
             (),
             tuple(ref for refs in self.segments.values() for ref in refs),
+            self.writers,
         )

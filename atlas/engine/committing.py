@@ -1,56 +1,85 @@
-"""Making a version: segments first, then one commit; and what to do when nobody can say whether it landed.
+"""Making a version: segments first, then one commit, on top of whatever others have committed meanwhile.
 
-Not locked: the store's lock guards every call.
+Also what to do when nobody can say whether a commit landed. Not locked: the store's lock guards every call.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from atlas.engine.journal import Attempt, unique_name
+from atlas.engine.rebasing import Ahead, Pending, Rebased, as_it_is, rebase
 from atlas.engine.threads import run_all
-from atlas.errors import ConflictError, StorageError
+from atlas.errors import StorageError
 from atlas.format.names import folder_name
-from atlas.format.registry import EMPTY_ROWS, Changes, PageRef, RowBatch
+from atlas.format.registry import Changes, PageRef
+from atlas.format.rows import RowBatch
 from atlas.format.segment import SegmentRef
 from atlas.planning.schedule import rows_go_to_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from atlas.engine.datasets import Datasets
-    from atlas.engine.journal import Journal
     from atlas.engine.staging import SegmentDraft
+    from atlas.engine.state import State
 
-__all__ = ["Committer"]
+__all__ = ["Committer", "Draft", "Swap"]
 
 _log = logging.getLogger("atlas.engine")
+
+
+class Draft(NamedTuple):
+    """A segment that is to be written."""
+
+    array: str
+    """Array name."""
+    content: SegmentDraft
+    """What it holds."""
+    moved: bool = False
+    """Whether that is only what other segments held, which are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Segments of one array name that take the place of all there were."""
+
+    before: list[SegmentRef]
+    """Those there were."""
+    after: list[SegmentRef]
+    """Those that hold the same."""
+
+
+class _Uncertain(NamedTuple):
+    ahead: Ahead
+    attempt: Attempt
+    first: int
+    by: int
 
 
 class Committer:
     """Turns what is pending into versions of the store."""
 
-    def __init__(self, journal: Journal, datasets: Datasets) -> None:
-        self._journal = journal
-        self._datasets = datasets
-        self._uncertain: Attempt | None = None
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._uncertain: _Uncertain | None = None
 
-    def write_segments(self, drafts: Sequence[tuple[str, SegmentDraft]]) -> list[SegmentRef]:
-        """Write a segment of an array name for each draft, side by side; an error leaves none of them.
+    def write_segments(self, drafts: Sequence[Draft]) -> list[SegmentRef]:
+        """Write a segment for each draft, side by side; an error leaves none of them.
 
         They are returned by array name, those of one in the order of their drafts.
         """
         written: list[SegmentRef] = []
 
-        def write(item: tuple[str, SegmentDraft]) -> SegmentRef:
-            array, draft = item
-            key = f"arrays/{folder_name(array)}/{unique_name()}.seg"
-            draft.write(self._journal.storage, key)
-            written.append(SegmentRef(array, key, draft.size, draft.footer))
-            return written[-1]
+        def write(draft: Draft) -> SegmentRef:
+            key = f"arrays/{folder_name(draft.array)}/{unique_name()}.seg"
+            draft.content.write(self._state.journal.storage, key)
+            ref = SegmentRef(draft.array, key, draft.content.size, draft.content.footer, moved=draft.moved)
+            written.append(ref)
+            return ref
 
         try:
             refs = run_all(write, drafts)
@@ -59,95 +88,160 @@ class Committer:
             raise
         return sorted(refs, key=lambda ref: ref.array)
 
-    def commit_pending(self, segments: list[SegmentRef], dropped: Sequence[str]) -> Changes:
-        """Commit what is pending of datasets, with the segments of their arrays, and return what was committed.
+    def commit_pending(
+        self, drafts: Sequence[Draft], joined: Sequence[Draft], dropped: Sequence[str], message: str | None
+    ) -> Ahead:
+        """Commit what is pending, with the segments `drafts`, and return the version that this made.
 
-        `dropped` are the keys of segments whose content is among that of `segments`.
+        `joined` are segments that hold what those with the keys `dropped` held. Where other writers have committed
+        since, the commit goes on top of theirs, without them; where both have changed the same it raises
+        `ConflictError`, and nothing of this is stored.
         """
+        state = self._state
+        pending = Pending(state.datasets, state.staging)
+        ahead, rebased = Ahead(state.journal, state.catalog, []), as_it_is(state.datasets)
+        refs = self.write_segments([*joined, *drafts])
+        attempt = None
         try:
-            changed, created = self._datasets.row_batches()
-            pages: tuple[PageRef, ...] = ()
-            rows = RowBatch.joined(changed, created)
-            if rows_go_to_page(len(created)):
-                pages, rows = (self._journal.write_page(created),), changed
+            while True:
+                attempt = self._attempt(ahead, rebased, refs, dropped, message)
+                if self._commit(ahead, attempt, rebased):
+                    return self._landed(ahead, attempt)
+                self.remove(page.key for page in attempt.changes.pages)
+                ahead = ahead.further()
+                rebased = rebase(pending, ahead, mine_wins=False)
+                # Theirs may hold newer chunks than what was joined, which would then come to lie behind them.
+                self.remove(ref.key for ref in refs if ref.moved)
+                refs, dropped = [ref for ref in refs if not ref.moved], ()
+                if ahead.condemns(ref.key for ref in refs):
+                    self.remove(ref.key for ref in refs)
+                    refs = []
+                    refs = self.write_segments(drafts)
         except BaseException:
-            self.remove(ref.key for ref in segments)
+            if self._uncertain is None:
+                pages = () if attempt is None else attempt.changes.pages
+                self.remove([*(ref.key for ref in refs), *(page.key for page in pages)])
             raise
-        deleted = np.array(sorted(self._datasets.deleted.values()), np.int64)
-        catalog = self._datasets.catalog
-        changes = Changes(
-            catalog.version + 1, self._datasets.next_id, pages, deleted, rows, tuple(dropped), tuple(segments)
-        )
-        self._commit(changes, [created] if pages else [])
-        return changes
 
-    def commit_swap(self, dropped: list[str], segments: list[SegmentRef]) -> None:
-        """Commit that `segments` take the place of those with the keys `dropped`."""
-        catalog = self._datasets.catalog
+    def _attempt(
+        self, ahead: Ahead, rebased: Rebased, refs: list[SegmentRef], dropped: Sequence[str], message: str | None
+    ) -> Attempt:
+        """Return the commit of what is pending as the version after `ahead`."""
+        changed, created = rebased.rows()
+        catalog, journal = ahead.catalog, ahead.journal
+        pages: tuple[PageRef, ...] = ()
+        rows = RowBatch.joined(changed, created)
+        if rows_go_to_page(len(created)):
+            pages, rows = (journal.write_page(created),), changed
         changes = Changes(
             catalog.version + 1,
-            catalog.next_id,
-            rows=EMPTY_ROWS,
-            dropped=tuple(dropped),
-            segments=tuple(segments),
+            self._state.datasets.next_id + rebased.by,
+            pages,
+            np.array(sorted(rebased.deleted.values()), np.int64),
+            rows,
+            tuple(dropped),
+            tuple(replace(ref, shift_from=rebased.first, shift_by=rebased.by) for ref in refs)
+            if rebased.by
+            else tuple(refs),
         )
-        self._commit(changes, [])
+        return journal.attempt(changes, [created] if pages else [], message=message)
 
-    def _commit(self, changes: Changes, page_rows: list[RowBatch]) -> None:
-        attempt = self._journal.attempt(changes, page_rows)
+    def commit_swaps(
+        self, swaps: Mapping[str, Swap], condemn: Callable[[Ahead, list[str]], tuple[str, ...]]
+    ) -> Ahead | None:
+        """Commit swaps of segments, by array name, and return the version that this made, None where it made none.
+
+        `condemn` returns the keys of the files that shall go, from the version before and the keys that are dropped.
+        Arrays that other writers have written to meanwhile are left as they are.
+        """
+        state = self._state
+        ahead, nothing = Ahead(state.journal, state.catalog, []), as_it_is(state.datasets)
+        left = dict(swaps)
         try:
-            self._journal.commit(attempt)
-        except ConflictError:
-            self._discard(attempt)
+            while True:
+                for array, swap in list(left.items()):
+                    if ahead.catalog.segments.get(array, []) != swap.before or ahead.condemns(
+                        r.key for r in swap.after
+                    ):
+                        self.remove(ref.key for ref in left.pop(array).after)
+                dropped = [ref.key for swap in left.values() for ref in swap.before]
+                gone = condemn(ahead, dropped)
+                if not left and not gone:
+                    return None
+                changes = Changes(
+                    ahead.catalog.version + 1,
+                    ahead.catalog.next_id,
+                    dropped=tuple(dropped),
+                    segments=tuple(ref for swap in left.values() for ref in swap.after),
+                    condemned=gone,
+                )
+                attempt = ahead.journal.attempt(changes, [], action="compact")
+                if self._commit(ahead, attempt, nothing):
+                    return self._landed(ahead, attempt)
+                ahead = ahead.further()
+        except BaseException:
+            if self._uncertain is None:
+                self.remove(ref.key for swap in left.values() for ref in swap.after)
             raise
+
+    def commit_alone(self, attempt: Attempt) -> Ahead | None:
+        """Commit a change that holds only right after the handle's version; None where another came first."""
+        ahead = Ahead(self._state.journal, self._state.catalog.copy(), None)
+        return self._landed(ahead, attempt) if self._commit(ahead, attempt, as_it_is(self._state.datasets)) else None
+
+    def _commit(self, ahead: Ahead, attempt: Attempt, rebased: Rebased) -> bool:
+        try:
+            return ahead.journal.commit(attempt)
         except StorageError:
-            landed = self._journal.landed(attempt)
+            landed = ahead.journal.landed(attempt)
             if landed is None:  # nobody can tell now: the next flush begins by asking again
-                self._uncertain = attempt
-            elif not landed:
-                self._discard(attempt)
+                self._uncertain = _Uncertain(ahead, attempt, rebased.first, rebased.by)
             if not landed:
                 raise
-        self._datasets.catalog.apply(changes, page_rows)
+        return True
+
+    def _landed(self, ahead: Ahead, attempt: Attempt) -> Ahead:
+        """Return the version that a commit has made, and tell of it."""
+        changes = attempt.changes
+        ahead.catalog.apply(changes, attempt.page_rows)
         _log.info(
             "%s is at version %d: %d datasets, %d segments written",
-            self._journal.storage.describe,
+            ahead.journal.storage.describe,
             changes.version,
-            len(self._datasets.catalog),
+            len(ahead.catalog),
             len(changes.segments),
         )
+        return ahead.with_changes(changes)
 
-    def settle(self) -> Changes | None:
-        """Find out whether a commit whose answer was lost has landed, and return what it changed if so.
+    def settle(self) -> Ahead | None:
+        """Find out whether a commit whose answer was lost has landed, and return the version that it made if so.
 
-        What was pending stays pending: it is written once more, with what came since: the same values under the
-        same ids.
+        What was pending stays pending: it is written once more, with what came since, as the same values.
         Raises `StorageError` where the storage still does not say.
         """
-        attempt = self._uncertain
-        if attempt is None:
+        if self._uncertain is None:
             return None
-        landed = self._journal.landed(attempt)
+        ahead, attempt, first, by = self._uncertain
+        landed = ahead.journal.landed(attempt)
         if landed is None:
             raise StorageError(
-                f"{self._journal.storage.describe} does not answer, and an earlier flush may or may not have landed; "
+                f"{ahead.journal.storage.describe} does not answer, and an earlier flush may or may not have landed; "
                 "flush again once it does"
             )
         self._uncertain = None
-        if not landed:
-            self._discard(attempt)
-            return None
-        self._datasets.catalog.apply(attempt.changes, attempt.page_rows)
-        self._datasets.settle()
-        return attempt.changes
-
-    def _discard(self, attempt: Attempt) -> None:
         changes = attempt.changes
-        self.remove([*(segment.key for segment in changes.segments), *(page.key for page in changes.pages)])
+        if not landed:
+            self.remove([*(segment.key for segment in changes.segments), *(page.key for page in changes.pages)])
+            return None
+        made = self._landed(ahead, attempt)
+        self._state.datasets.settle(made.catalog, [*attempt.page_rows, changes.rows], first, by)
+        for staging in self._state.staging.values():
+            staging.shift(first, by)
+        return made
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove files that no version names; where that fails they stay, invisible, until the store is compacted."""
         try:
-            self._journal.storage.delete(keys)
+            self._state.journal.storage.delete(keys)
         except StorageError as error:
             _log.warning("files that nothing refers to could not be removed: %s", error)

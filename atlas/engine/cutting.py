@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.format.registry import ArrayEntry
+    from atlas.format.rows import ArrayEntry
     from atlas.planning.regions import Region
 
 __all__ = ["RUN", "Cut", "chunk_runs", "cut_chunks", "divide_chunks", "one_chunk"]
@@ -81,17 +81,30 @@ def chunk_runs(
 
 
 def cut_chunks(
-    cells: NDArray[Any], entry: ArrayEntry, region: Region, cut: Cut, present: Callable[[int], NDArray[Any]]
+    cells: NDArray[Any],
+    entry: ArrayEntry,
+    region: Region,
+    cut: Cut,
+    present: Callable[[int], NDArray[Any]],
+    *,
+    shared: bool = False,
 ) -> Iterator[tuple[int, PendingChunk]]:
     """Yield grid position and cells of the chunks of `region` that are not encoded at once; nothing is borrowed.
 
-    `present` returns the cells that the chunk of a row has now, which are written to.
+    `present` returns the cells that the chunk of a row has now, which are written to. Of a `shared` array, which other
+    handles may write to as well, it is kept which cells of a chunk were written.
     """
     for some in _lots(region, cut.part, _LOT // cells.dtype.itemsize):
         # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
         for k, own in [(k, present(k)) for k in some.tolist()]:
-            own.reshape(region.geometry.extent[k])[region.in_chunk(k)] = cells[_source(region, k)]
-            yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)
+            extent = region.geometry.extent[k]
+            own.reshape(extent)[region.in_chunk(k)] = cells[_source(region, k)]
+            written = None
+            if shared:
+                written = np.zeros(extent, bool)
+                written[region.in_chunk(k)] = True
+                written = written.reshape(-1)
+            yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own, written)
     for k in cut.whole.tolist():
         own = np.array(cells[_source(region, k)], order="C", subok=False).reshape(-1)
         yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)

@@ -5,6 +5,7 @@ Metadata only, no arrays. Not locked: the store's lock guards every call.
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,19 +21,19 @@ from atlas.errors import (
     InvalidValueError,
 )
 from atlas.format.names import check_each, check_name, check_names
-from atlas.format.registry import ArrayEntry
+from atlas.format.rows import ArrayEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from atlas.engine.catalog import Catalog
     from atlas.engine.rosters import Arrays
     from atlas.format.attributes import AttributeKey
-    from atlas.format.registry import Layout, RowBatch
+    from atlas.format.rows import Layout, RowBatch
     from atlas.format.schema import ArraySchema
 
-__all__ = ["DatasetState", "Datasets"]
+__all__ = ["DatasetState", "Datasets", "state_rows"]
 
 _NO_ARRAYS: dict[str, ArrayEntry] = {}
 """What new datasets begin with; shared, so that those which are built alike go on sharing."""
@@ -87,6 +88,8 @@ class Datasets:
         """Datasets created or changed since the last flush."""
         self.deleted: dict[str, int] = {}
         """Committed datasets that were deleted since the last flush: name and id."""
+        self.generation = _new_generation()
+        """Generation of arrays that are declared in committed datasets before the next flush."""
         self._next_id = catalog.next_id
         self._known: dict[str, DatasetState] = {}
         self._entries: dict[tuple[str, ArraySchema, int], ArrayEntry] = {}
@@ -271,7 +274,7 @@ class Datasets:
         return entry
 
     def _entry(self, array: str, schema: ArraySchema, state: DatasetState) -> ArrayEntry:
-        key = (array, schema, 0 if state.new else self.catalog.version)
+        key = (array, schema, 0 if state.new else self.generation)
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = ArrayEntry(*key)
@@ -305,35 +308,52 @@ class Datasets:
 
     # Flushing
 
-    def row_batches(self) -> tuple[RowBatch, RowBatch]:
-        """Return the rows of datasets that changed and of those that are new, each by ascending id."""
-        states = sorted(self.touched.values(), key=lambda state: state.identity)
-        return _rows([state for state in states if not state.new]), _rows([state for state in states if state.new])
-
     @property
     def next_id(self) -> int:
         """Id that the next new dataset gets."""
         return self._next_id
 
-    def settle(self) -> None:
-        """Note that all that is pending has been committed, but keep it as pending."""
-        self._rosters = []
+    def settle(self, catalog: Catalog, created: Iterable[RowBatch], first: int, by: int) -> None:
+        """Note that all that was pending at some moment has been committed, but keep it as pending.
+
+        `catalog` has it. `created` are the datasets that were new, whose ids, from `first` on, were raised by `by`.
+        """
+        self.shift(first, by)
         for state in self.touched.values():
-            state.new = state.new and state.name not in self.catalog.row_of
-        self.deleted = {
-            name: identity
-            for name, identity in self.deleted.items()
-            if name in self.catalog.row_of and int(self.catalog.ids[self.catalog.row_of[name]]) == identity
-        }
+            state.new = catalog.row_with(state.identity) is None
+        deleted = {name: id_ for name, id_ in self.deleted.items() if catalog.row_with(id_) is not None}
+        for rows in created:
+            for name, identity in zip(rows.names, rows.ids.tolist(), strict=True):
+                now = self.touched.get(name)
+                if identity >= first + by and (now is None or now.identity != identity):  # deleted since
+                    deleted[name] = identity
+        self.move_to(catalog, self.touched.values(), deleted)
+        self.generation = _new_generation()  # others can write to what was declared so far
 
-    def committed(self) -> None:
-        """Forget what was pending: the catalog has it now."""
-        self.touched, self.deleted, self._known, self._rosters = {}, {}, {}, []
-        self._next_id = self.catalog.next_id
+    def shift(self, first: int, by: int) -> None:
+        """Raise the ids of datasets from `first` on, which are new, by `by`."""
+        for state in self.touched.values():
+            if state.identity >= first:
+                state.identity += by
+
+    def move_to(self, catalog: Catalog, touched: Iterable[DatasetState], deleted: dict[str, int]) -> None:
+        """Show another version, with `touched` and `deleted` as what is pending on top of it."""
+        self.catalog, self.deleted = catalog, deleted
+        self.touched = {state.name: state for state in touched}
+        self._known, self._rosters, self._entries = {}, [], {}
+        self._next_id = max([catalog.next_id, *(state.identity + 1 for state in self.touched.values())])
+        if not self.touched:
+            self.generation = _new_generation()
 
 
-def _rows(states: list[DatasetState]) -> RowBatch:
-    """Return datasets, by ascending id, as rows."""
+def _new_generation() -> int:
+    """Return a number that no other declaration of an array has had, whoever made it: 62 random bits."""
+    return secrets.randbits(62) | 1
+
+
+def state_rows(states: list[DatasetState]) -> RowBatch:
+    """Return datasets as rows."""
+    states = sorted(states, key=lambda state: state.identity)
     # Equal dictionaries may come more than once; it is shared and empty ones coming once that saves time.
     arrays = {id(state.arrays): state.arrays for state in states}
     attributes = {id(state.attributes) if state.attributes else 0: state.attributes for state in states}

@@ -58,6 +58,8 @@ class PendingChunk:
     """Generation of its array."""
     cells: NDArray[Any]
     """All its cells, 1-D in C order: of the stored dtype, or objects of str."""
+    written: NDArray[np.bool_] | None = None
+    """Which of them were written while others were read from the store, None for all or where nobody else can write."""
 
 
 class Compression:

@@ -1,8 +1,9 @@
-"""Documents on storage: opening a store, committing a version, rewriting the checkpoint.
+"""Documents on storage: opening a version of a store, going on to later ones, committing the next.
 
-The numbered commits are the truth, each created only if it is not there; the checkpoint is their sum up to some version
-and may lag behind. A reader takes the checkpoint and then the commits after it, by number, so that neither
-listings nor clocks decide anything.
+The numbered commits are the truth, each created only if it is not there. Two shortcuts save reading all of them: the
+checkpoint is their sum up to some version and may lag behind; a *base* is the sum up to the oldest version that is
+kept, before which commits may be gone. Links, created if absent as well, lead from one base to the next, so that
+whoever begins behind finds out: neither listings nor clocks decide anything, nor who replaced the checkpoint last.
 """
 
 from __future__ import annotations
@@ -10,50 +11,38 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-import orjson
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from atlas.engine.catalog import Catalog
+from atlas.engine.documents import decode_document, is_missing_file, missing_file, try_read
 from atlas.engine.threads import run_all
-from atlas.errors import (
-    AtlasError,
-    ConflictError,
-    CorruptStoreError,
-    StaleHandleError,
-    StorageError,
-    StoreExistsError,
-    StoreNotFoundError,
-    UnsupportedFormatError,
-)
+from atlas.errors import ConflictError, CorruptStoreError, StorageError, StoreNotFoundError, VersionNotFoundError
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
-from atlas.format.registry import (
-    Changes,
-    PageRef,
-    RowBatch,
-    changes_from_json,
-    changes_to_json,
-    page_from_json,
-    page_to_json,
+from atlas.format.heads import (
+    BaseRef,
+    CommitHead,
+    base_from_json,
+    base_to_json,
+    head_from_json,
+    link_from_json,
+    link_to_json,
+    time_from_json,
+    time_to_json,
 )
+from atlas.format.registry import Changes, PageRef, changes_from_json, changes_to_json, page_from_json, page_to_json
 from atlas.planning.schedule import checkpoint_is_due
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
+    from atlas.format.rows import RowBatch
     from atlas.storage import Storage
 
-__all__ = ["Attempt", "Journal", "StoreConfig", "unique_name"]
+__all__ = ["Attempt", "Commit", "Journal", "StoreConfig", "unique_name"]
 
-_T = TypeVar("_T")
 _log = logging.getLogger("atlas.engine")
-_FOLDERS = ("commits", "arrays", "registry")
-_RECENT = 64
-"""Commits whose writers a checkpoint remembers, so that a writer can tell whether it was one of them."""
-_LONG_AGO = ""
-"""Stands for a writer that nobody remembers."""
+LINKS = Encoding("json", "")
+"""How links are written, whatever the other documents are: whoever follows them may know an earlier encoding only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +65,30 @@ class Attempt:
     """What it changes."""
     page_rows: list[RowBatch]
     """Contents of its pages."""
-    writer: str
-    """Name that no other attempt has."""
     data: bytes
     """Its document."""
+
+    @property
+    def version(self) -> int:
+        """The version it makes."""
+        return self.changes.version
+
+    @property
+    def writer(self) -> str:
+        """Name that no other attempt has."""
+        return self.changes.writers[-1][1]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit that was made."""
+
+    head: CommitHead
+    """What it says of itself."""
+    changes: Changes
+    """What it changes."""
+    size: int
+    """Bytes of its document."""
 
 
 def unique_name() -> str:
@@ -88,130 +97,221 @@ def unique_name() -> str:
 
 
 class Journal:
-    """The documents of one store. Not locked: the store's lock guards every call."""
+    """The documents of one store, as of some version of it. Not locked: the store's lock guards every call."""
 
-    def __init__(self, storage: Storage, config: StoreConfig, identity: str, first: int) -> None:
+    def __init__(
+        self, storage: Storage, config: StoreConfig, identity: str, base: BaseRef, created: dt.datetime
+    ) -> None:
         self.storage = storage
         """Where the store lies."""
         self.config = config
         """What `create` decided."""
         self.identity = identity
-        """Name of this store, which a store made later in the same place does not have."""
-        self.first = first
-        """Version it was created with, empty."""
-        self._recent: list[tuple[int, str]] = []  # the last commits: version and writer
-        self._checkpoint = b""  # as it was when last read or written, and its version
-        self._checkpoint_version = first
+        """Name of this store, which one made later in the same place after damage does not have."""
+        self.base = base
+        """The oldest version that is kept, as far as is known here: it may have moved on."""
+        self.created = created
+        """When the store was made."""
+        self.began = base.version
+        """Version since which `config` holds."""
+        self.checkpoint_size = 0
+        """Bytes of the checkpoint when it was last read or written."""
         self._commits_since = 0
         self._bytes_since = 0
 
-    # Creating and opening
-
-    @classmethod
-    def create(cls, storage: Storage, config: StoreConfig, *, overwrite: bool) -> tuple[Journal, Catalog]:
-        """Create an empty store.
-
-        With `overwrite` a store that is there is replaced, by one step, with an empty one of a later version; its files
-        go afterwards.
-
-        Raises `StoreExistsError` where there is one and it shall not be overwritten.
-        """
-        found = [name for name in CHECKPOINT_NAMES if _try_read(storage, name) is not None]
-        if found and not overwrite:
-            raise StoreExistsError(
-                f"there is a store at {storage.describe} already ({found[0]}); "
-                "open it with Atlas.open, or pass overwrite=True"
-            )
-        first = _latest_version(storage, found) + 1 if found else 0
-        journal = cls(storage, config, unique_name(), first)
-        catalog = Catalog()
-        catalog.apply(Changes(first, 0), [])
-        data = journal._checkpoint_bytes(catalog)
-        if found:
-            storage.replace(config.encoding.checkpoint, data)
-            storage.delete(name for name in found if name != config.encoding.checkpoint)
-            storage.delete([key for folder in _FOLDERS for key in storage.list(folder)])
-        elif not storage.create(config.encoding.checkpoint, data):
-            raise StoreExistsError(
-                f"another process has just created a store at {storage.describe}; open it with Atlas.open"
-            )
-        journal._checkpoint = data
-        return journal, catalog
+    # Opening
 
     @classmethod
     def open(cls, storage: Storage, version: int | None = None) -> tuple[Journal, Catalog]:
         """Open the latest version of a store, or the one named.
 
-        Raises `StoreNotFoundError`, `UnsupportedFormatError`, `CorruptStoreError`, and `StaleHandleError` for a version
-        that is no longer kept.
+        Raises `StoreNotFoundError`, `UnsupportedFormatError`, `CorruptStoreError`, and `VersionNotFoundError` for a
+        version that is not made yet or no longer kept.
         """
-        found = [(name, data) for name in CHECKPOINT_NAMES if (data := _try_read(storage, name)) is not None]
+        journal, start = cls._read_checkpoint(storage)
+        latest = start.version
+        from_base = version is not None and version < latest
+        while True:
+            known = journal.base
+            catalog, failure = Catalog(), None
+            try:
+                if from_base:
+                    journal, start = journal.read_base()
+                if version is None or start.version <= version:
+                    journal.apply(catalog, journal.config.encoding.checkpoint, start)
+                    journal.catch_up(catalog, version)
+            except CorruptStoreError as error:
+                # Whoever removes files that a reader may be about to read has made a later base before.
+                if not is_missing_file(error):
+                    raise
+                failure = error
+            moved = journal.find_base() != known
+            if failure is None and 0 <= catalog.version >= (journal.base.version if version is None else version):
+                return journal, catalog
+            if version is not None and not moved and failure is None:
+                raise journal.not_kept(version, cls.open(storage)[1].version)
+            if not moved and from_base and failure is not None:
+                raise failure
+            from_base = True
+
+    @classmethod
+    def _read_checkpoint(cls, storage: Storage) -> tuple[Journal, Changes]:
+        """Return a journal as the newest checkpoint has it, and what that holds."""
+        found = [(name, data) for name in CHECKPOINT_NAMES if (data := try_read(storage, name)) is not None]
         if not found:
             raise StoreNotFoundError(
                 f"there is no store at {storage.describe}: it holds no {next(iter(CHECKPOINT_NAMES))}"
             )
-        documents = [
-            (name, _decode(name, data, CHECKPOINT_NAMES[name], _read_changes("checkpoint"))) for name, data in found
-        ]
-        # Two are there only where `create(overwrite=True)` was cut off between the new one and the old.
-        name, (document, changes) = max(documents, key=lambda entry: entry[1][1].version)
-        config = StoreConfig(
-            _choice(document, "codec", name), _choice(document, "filter", name), CHECKPOINT_NAMES[name]
-        )
-        identity, first = document.get("store"), document.get("first")
-        if not isinstance(identity, str) or not isinstance(first, int) or not 0 <= first <= changes.version:
-            raise CorruptStoreError(f"{name} is damaged: it does not say which store it is of", key=name)
-        journal = cls(storage, config, identity, first)
-        journal._checkpoint, journal._checkpoint_version = dict(found)[name], changes.version
-        catalog = Catalog()
-        if version is None or version >= changes.version:
-            journal._recent = list(_recent_commits(document).items())
-            journal._apply(catalog, name, changes)
-        else:  # the checkpoint is past it: begin where the store did
-            catalog.apply(Changes(first, 0), [])
-        journal._catch_up(catalog, version)
-        if version is not None and catalog.version != version:
-            raise StaleHandleError(
-                f"version {version} of the store at {storage.describe} is no longer kept: it was compacted or replaced "
-                "since; open it again"
-            )
-        return journal, catalog
+        # Two are there only where `create(overwrite=True)` was cut off between the new one and the old, or where a
+        # writer that knew the old one only was late.
+        read = [cls._of_checkpoint(storage, name, data, CHECKPOINT_NAMES[name]) for name, data in found]
+        return max(read, key=lambda pair: pair[1].version)
 
-    def _catch_up(self, catalog: Catalog, version: int | None) -> None:
-        """Apply the commits after the catalog's version, up to the one named."""
+    @classmethod
+    def _of_checkpoint(cls, storage: Storage, key: str, data: bytes, encoding: Encoding) -> tuple[Journal, Changes]:
+        def read(document: dict[str, Any]) -> tuple[Journal, Changes]:
+            changes = changes_from_json("checkpoint", document)
+            identity, base = document.get("store"), base_from_json(document)
+            if not isinstance(identity, str):
+                raise CorruptStoreError("it does not say which store it is of")
+            if base.version > changes.version:
+                raise CorruptStoreError(f"its base is of version {base.version}, after its own")
+            created = time_from_json(document.get("created"))
+            return cls(storage, _config(document), identity, base, created), changes
+
+        journal, changes = decode_document(key, data, encoding, read)[1]
+        journal.checkpoint_size = len(data)
+        return journal, changes
+
+    def read_base(self) -> tuple[Journal, Changes]:
+        """Return the sum of all commits up to the base, and a journal as of it."""
+        key = self.base.key
+        if key is None:
+            return copy(self), Changes(self.base.version, 0)
+        data = try_read(self.storage, key)
+        if data is None:
+            raise missing_file(key)
+        form = "msgpack" if ".msgpack" in key else "json"
+        return self._of_checkpoint(self.storage, key, data, Encoding(form, ".lz4" if key.endswith(".lz4") else ".zst"))
+
+    def find_base(self) -> BaseRef:
+        """Return the oldest version that is kept, as it is now."""
+        while (data := try_read(self.storage, link_key(self.base.version))) is not None:
+            self.base = self._read_link(self.base.version, data)
+        return self.base
+
+    def _read_link(self, known: int, data: bytes) -> BaseRef:
+        """Return the base that follows the one of the version `known`."""
+
+        def read(document: dict[str, Any]) -> BaseRef:
+            return link_from_json(document, self.identity, known)
+
+        return decode_document(link_key(known), data, LINKS, read)[1]
+
+    def not_kept(self, version: int | None, latest: int) -> VersionNotFoundError:
+        """Return the error for a version that cannot be opened."""
+        return VersionNotFoundError(
+            f"the store at {self.storage.describe} has no version {version}: it keeps versions {self.base.version} to "
+            f"{latest}",
+            version,
+        )
+
+    def advance(self, catalog: Catalog) -> tuple[Journal, Catalog, list[Commit] | None]:
+        """Return journal and catalog of the latest version, and the commits that lead there from `catalog`.
+
+        Nothing here changes. None for the commits where they are not all kept. Raises `ConflictError` where another
+        store has taken the place of this one.
+        """
+        ahead, tip = copy(self), catalog.copy()
+        commits: list[Commit] | None = []
+        try:
+            commits = ahead.catch_up(tip, None)
+        except CorruptStoreError as error:
+            if not is_missing_file(error):
+                raise
+            commits = None
+        if commits is not None and ahead.find_base().version <= tip.version:
+            condemned = {key for commit in commits for key in commit.changes.condemned}
+            if condemned.isdisjoint(page.key for page in tip.pages):
+                return ahead, tip, commits
+        ahead, tip = Journal.open(self.storage)
+        if ahead.identity != self.identity:
+            raise self._replaced()
+        return ahead, tip, None
+
+    def catch_up(self, catalog: Catalog, version: int | None) -> list[Commit]:
+        """Apply the commits after the catalog's version, up to the one named, and return them."""
+        commits: list[Commit] = []
         wanted = 1
         while catalog.version != version:
             # Where there was one there may be more, and on an object store each is a round trip: twice as many then.
             last = catalog.version + wanted if version is None else min(catalog.version + wanted, version)
-            keys = [self._commit_key(number) for number in range(catalog.version + 1, last + 1)]
-            for key, data in zip(keys, run_all(lambda key: _try_read(self.storage, key), keys), strict=True):
-                if data is None:
-                    return
-                document, changes = _decode(key, data, self.config.encoding, _read_changes("commit"))
-                if document.get("store") != self.identity:
-                    raise CorruptStoreError(
-                        f"{key} is of another store; remove it, or restore the store from a copy", key=key
-                    )
-                self._apply(catalog, key, changes)
-                self._note_commit(changes.version, str(document.get("writer")), len(data))
+            keys = [self.commit_key(number) for number in range(catalog.version + 1, last + 1)]
             wanted *= 2
+            for key, data in zip(keys, run_all(lambda key: try_read(self.storage, key), keys), strict=True):
+                if data is None:
+                    return commits
+                commit, config = self._read_commit(key, data)
+                self.apply(catalog, key, commit.changes)
+                commits.append(commit)
+                self._note_commit(commit.size)
+                if config is not None:  # from here on documents may be written, and named, in another way
+                    self.config, self.began, wanted = config, catalog.version, 1
+                    break
+        return commits
 
-    def _apply(self, catalog: Catalog, key: str, changes: Changes) -> None:
+    def _read_commit(self, key: str, data: bytes) -> tuple[Commit, StoreConfig | None]:
+        """Return a commit, and what it decides anew of the store."""
+
+        def read(document: dict[str, Any]) -> tuple[Commit, StoreConfig | None]:
+            commit = Commit(head_from_json(document), changes_from_json("commit", document), len(data))
+            return commit, _config(document) if commit.head.action == "create" else None
+
+        document, found = decode_document(key, data, self.config.encoding, read)
+        if document.get("store") != self.identity:
+            raise self._replaced()
+        return found
+
+    def _replaced(self) -> ConflictError:
+        return ConflictError(
+            f"the store at {self.storage.describe} was replaced by another one; its pending data is kept: open the "
+            "store again and repeat the writes there"
+        )
+
+    def commits(self, first: int, last: int) -> list[Commit]:
+        """Return the commits of the versions `first` to `last`; raises `CorruptStoreError` where one is missing."""
+
+        def read(version: int) -> Commit:
+            key = self.commit_key(version)
+            data = try_read(self.storage, key)
+            if data is None:
+                raise missing_file(key)
+            return self._read_commit(key, data)[0]
+
+        return run_all(read, range(first, last + 1))
+
+    def apply(self, catalog: Catalog, key: str, changes: Changes) -> None:
+        """Add the changes of the document `key` to a catalog."""
         try:
-            catalog.apply(changes, run_all(self._read_page, changes.pages))
+            catalog.apply(changes, self.read_pages(changes))
         except CorruptStoreError as error:
             raise CorruptStoreError(f"{key} is damaged: {error}", key=error.key or key) from error
 
+    def read_pages(self, changes: Changes) -> list[RowBatch]:
+        """Return the contents of the pages that a document names."""
+        return run_all(self._read_page, changes.pages)
+
     def _read_page(self, page: PageRef) -> RowBatch:
-        data = _try_read(self.storage, page.key)
+        data = try_read(self.storage, page.key)
         if data is None:
-            raise CorruptStoreError(f"{page.key} is missing; restore it from a copy", key=page.key)
+            raise missing_file(page.key)
         encoding = self.config.encoding.compressed()
-        return _decode(page.key, data, encoding, lambda document: page_from_json(document, page))[1]
+        return decode_document(page.key, data, encoding, lambda document: page_from_json(document, page))[1]
 
-    # Writing
+    # Committing
 
-    def _commit_key(self, version: int) -> str:
+    def commit_key(self, version: int) -> str:
+        """Return the key of the commit that makes a version."""
         return f"commits/{version:020d}{self.config.encoding.extension}"
 
     def write_page(self, rows: RowBatch) -> PageRef:
@@ -221,207 +321,147 @@ class Journal:
         self.storage.write(key, [encoding.encode(page_to_json(rows))])
         return PageRef(key, len(rows), int(rows.ids[0]), int(rows.ids[-1]))
 
-    def attempt(self, changes: Changes, page_rows: list[RowBatch]) -> Attempt:
+    def attempt(
+        self,
+        changes: Changes,
+        page_rows: list[RowBatch],
+        *,
+        action: str = "flush",
+        message: str | None = None,
+        config: StoreConfig | None = None,
+    ) -> Attempt:
         """Return the commit of `changes`, which bears a name of its own, so that no two are ever the same."""
         writer = unique_name()
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        document = changes_to_json("commit", changes, store=self.identity, writer=writer, time=now)
-        return Attempt(changes, page_rows, writer, self.config.encoding.encode(document))
+        changes = replace(changes, writers=((changes.version, writer),))
+        head: dict[str, Any] = {"store": self.identity, "time": time_to_json(dt.datetime.now(dt.UTC))}
+        head |= {"action": action} | ({} if message is None else {"message": message})
+        document = changes_to_json("commit", changes, **head, **({} if config is None else _config_to_json(config)))
+        return Attempt(changes, page_rows, self.config.encoding.encode(document))
 
-    def commit(self, attempt: Attempt) -> None:
-        """Make the attempt the next version, in one step.
+    def commit(self, attempt: Attempt) -> bool:
+        """Make the attempt the next version, in one step; False where another writer has made that version.
 
-        Raises `ConflictError` where another writer has made that version; nothing has changed then. After a
-        `StorageError` only `landed` can tell whether anything has.
+        After a `StorageError` only `landed` can tell whether anything has changed.
         """
-        key = self._commit_key(attempt.changes.version)
+        key = self.commit_key(attempt.version)
         # A create that is tried again after its answer was lost meets its own bytes.
-        taken = not self.storage.create(key, attempt.data) and self.storage.read(key) != attempt.data
-        if not taken and self._writer_seen(attempt.changes.version) not in {None, attempt.writer}:
-            # The number was free because a compaction has removed the commit that had it, or the store was replaced.
-            # Its checkpoint, written before anything was removed, tells; readers begin behind this commit.
+        if not self.storage.create(key, attempt.data) and try_read(self.storage, key) != attempt.data:
+            return False
+        if self.find_base().version > attempt.version and not self._is_among_kept(attempt):
+            # The number was free only because the commit that had it is no longer kept. Readers begin behind this one.
             self.storage.delete([key])
-            taken = True
-        if taken:
-            raise ConflictError(
-                f"another writer has committed to the store at {self.storage.describe} since this handle was opened; "
-                "its pending data is kept: open the store again and repeat the writes there"
-            )
-        self._note_commit(attempt.changes.version, attempt.writer, len(attempt.data))
+            return False
+        self._note_commit(len(attempt.data))
+        return True
 
-    def _note_commit(self, version: int, writer: str, size: int) -> None:
-        self._recent = [*self._recent[1 - _RECENT :], (version, writer)]
+    def _note_commit(self, size: int) -> None:
         self._commits_since += 1
         self._bytes_since += size
 
     def landed(self, attempt: Attempt) -> bool | None:
-        """Return whether a commit whose answer was lost is in place, None where that cannot be told."""
-        version = attempt.changes.version
+        """Return whether a commit whose answer was lost is in place, None where that cannot be told now."""
         try:
-            data = _try_read(self.storage, self._commit_key(version))
-            seen = self._writer_seen(version)
+            data = try_read(self.storage, self.commit_key(attempt.version))
+            if self.find_base().version > attempt.version:
+                return self._is_among_kept(attempt)
         except StorageError:
             return None
-        if seen is None:
-            landed = data == attempt.data
-        elif seen == _LONG_AGO:
-            return None if data == attempt.data else False
-        else:
-            landed = seen == attempt.writer
-        if landed:
-            self._note_commit(version, attempt.writer, len(attempt.data))
-        return landed
+        return data == attempt.data
 
-    def _writer_seen(self, version: int) -> str | None:
-        """Return who made a version by the checkpoint's account, None where the checkpoint is before it.
+    def _is_among_kept(self, attempt: Attempt) -> bool:
+        """Return whether the base, which is later, holds a commit. False also where it was made long before."""
+        while True:
+            known = self.base
+            try:
+                return (attempt.version, attempt.writer) in self.read_base()[1].writers
+            except CorruptStoreError:
+                if self.find_base() == known:
+                    raise
 
-        `_LONG_AGO` where it does not tell any more, or is of another store.
-        """
-        encoding = self.config.encoding
-        data = _try_read(self.storage, encoding.checkpoint)
-        if data is None:
-            return _LONG_AGO
-        if data == self._checkpoint and self._checkpoint_version < version:  # as a rule: nothing to decode
-            return None
-        try:
-            document, changes = _decode(encoding.checkpoint, data, encoding, _read_changes("checkpoint"))
-            if document.get("store") != self.identity:
-                return _LONG_AGO
-            if changes.version < version:
-                return None
-            return _recent_commits(document).get(version, _LONG_AGO)
-        except CorruptStoreError:  # whoever opens the store is told; the commit stands on its own
-            return None
-
-    def has_moved_past(self, version: int) -> bool:
-        """Return whether the store, as its checkpoint says, is past a version or was replaced."""
-        try:
-            return self._writer_seen(version + 1) is not None
-        except StorageError:
-            return False
+    # Summing up
 
     def checkpoint(self, catalog: Catalog, *, force: bool = False) -> bool:
         """Rewrite the checkpoint where it is due and return whether that was done.
 
         A failure is logged: the commits hold all that it would.
         """
-        if not force and not checkpoint_is_due(len(self._checkpoint), self._commits_since, self._bytes_since):
+        if not force and not checkpoint_is_due(self.checkpoint_size, self._commits_since, self._bytes_since):
             return False
+        if catalog.version < self.base.version:
+            return False
+        encoding = self.config.encoding
         try:
-            replace, runs = catalog.pages_to_seal()
-            if replace or runs:
-                catalog.seal([self.write_page(catalog.rows(run)) for run in runs], replace=replace)
-            data = self._checkpoint_bytes(catalog)
-            self.storage.replace(self.config.encoding.checkpoint, data)
+            self.seal_pages(catalog)
+            if self.base.version < self.began and not self.advance_base(catalog):
+                return False  # a store that replaced another and was cut off: nobody may begin before it any more
+            data = self.sum_up(catalog)
+            self.storage.replace(encoding.checkpoint, data)
+            self.storage.delete(name for name in CHECKPOINT_NAMES if name != encoding.checkpoint)
         except StorageError as error:
             _log.warning("the checkpoint of %s could not be rewritten: %s", self.storage.describe, error)
             return False
-        self._checkpoint, self._checkpoint_version = data, catalog.version
+        self.checkpoint_size = len(data)
         self._commits_since = self._bytes_since = 0
         return True
 
-    def _checkpoint_bytes(self, catalog: Catalog) -> bytes:
-        config = self.config
-        document = changes_to_json(
-            "checkpoint",
-            catalog.checkpoint(),
-            store=self.identity,
-            first=self.first,
-            recent=[list(commit) for commit in self._recent],
-            codec=config.codec,
-            filter=config.filter,
-        )
-        return config.encoding.encode(document)
+    def seal_pages(self, catalog: Catalog) -> None:
+        """Write the rows to pages that ought to lie in some."""
+        replace_all, runs = catalog.pages_to_seal()
+        if replace_all or runs:
+            catalog.seal([self.write_page(catalog.rows(run)) for run in runs], replace=replace_all)
 
-    def sweep(self, catalog: Catalog) -> int:
-        """Remove every file that the catalog's version does not need and return the bytes reclaimed."""
-        needed = {ref.key for refs in catalog.segments.values() for ref in refs} | {page.key for page in catalog.pages}
-        storage = self.storage
-        latest = self._commit_key(catalog.version)
-        gone = [key for folder in ("arrays", "registry") for key in storage.list(folder) if key not in needed]
-        gone += [key for key in storage.list("commits") if key < latest]
-        gone += storage.leftovers()
-        reclaimed = sum(_size(storage, key) for key in gone)
-        storage.delete(gone)
-        return reclaimed
+    def sum_up(self, catalog: Catalog) -> bytes:
+        """Return the checkpoint of a version."""
+        return self.config.encoding.encode(self._sum(catalog, self.base))
 
+    def _sum(self, catalog: Catalog, base: BaseRef) -> dict[str, Any]:
+        head = {"store": self.identity, "created": time_to_json(self.created), "base": base_to_json(base)}
+        return changes_to_json("checkpoint", catalog.checkpoint(), **head, **_config_to_json(self.config))
 
-def _recent_commits(document: dict[str, Any]) -> dict[int, str]:
-    """Return the writers of the last versions before a checkpoint."""
-    recent = document.get("recent")
-    if not isinstance(recent, list) or not all(
-        isinstance(commit, list) and len(commit) == 2 and isinstance(commit[0], int) and isinstance(commit[1], str)
-        for commit in recent
-    ):
-        raise CorruptStoreError("its field 'recent' is not a list of versions and writers")
-    return dict(recent)
+    def advance_base(self, catalog: Catalog) -> bool:
+        """Make the version of `catalog` the oldest that is kept; False where another process has made one meanwhile.
 
+        Nothing is removed yet, but from now on anything may be that only earlier versions need.
+        """
+        encoding = self.config.encoding.compressed()
+        base = BaseRef(catalog.version, f"registry/{unique_name()}{encoding.extension}")
+        assert base.key is not None
+        self.storage.write(base.key, [encoding.encode(self._sum(catalog, base))])
+        self.storage.create(link_key(self.base.version), LINKS.encode(link_to_json(base, self.identity)))
+        if self.find_base() != base:
+            self.storage.delete([base.key])
+            return False
+        return True
 
-def _read_changes(kind: str) -> Callable[[dict[str, Any]], Changes]:
-    """Return the reader of documents of one kind."""
-    return lambda document: changes_from_json(kind, document)
-
-
-def _try_read(storage: Storage, key: str) -> bytes | None:
-    try:
-        return storage.read(key)
-    except FileNotFoundError:
-        return None
-
-
-def _size(storage: Storage, key: str) -> int:
-    try:
-        return storage.size(key)
-    except (FileNotFoundError, AtlasError):
-        return 0
-
-
-def _latest_version(storage: Storage, checkpoints: list[str]) -> int:
-    """Return the last version of a store that is to be replaced, which need not be readable."""
-    numbers = [key.removeprefix("commits/").split(".")[0] for key in storage.list("commits")]
-    versions = [int(number) for number in numbers if number.isdecimal()]
-    for name in checkpoints:
-        data = _try_read(storage, name)
+    def has_moved_past(self, version: int) -> bool:
+        """Return whether a version is no longer kept, or the store was replaced."""
         try:
-            if data is not None:
-                versions.append(int(CHECKPOINT_NAMES[name].decode(data)["version"]))
-        except (AtlasError, ValueError, KeyError, TypeError):
-            continue
-    return max(versions, default=0)
-
-
-def _decode(
-    key: str, data: bytes, encoding: Encoding, read: Callable[[dict[str, Any]], _T]
-) -> tuple[dict[str, Any], _T]:
-    """Return a document and its value; errors name the file."""
-    try:
-        document = encoding.decode(data)
-        return document, read(document)
-    except CorruptStoreError as error:
-        _refuse_seed_store(key, data)
-        raise CorruptStoreError(f"{key} is damaged: {error}; restore it from a copy", key=key) from error
-    except UnsupportedFormatError as error:
-        raise UnsupportedFormatError(f"{key}: {error}") from error
-
-
-def _refuse_seed_store(key: str, data: bytes) -> None:
-    if key == "atlas.json":
-        try:
-            document = orjson.loads(data)
-        except ValueError:
-            return
-        if isinstance(document, dict) and "xxh3" not in document and {"version", "datasets"} <= set(document):
-            raise UnsupportedFormatError(
-                "this is a store of atlas-python, whose format this release does not read: read it with the package "
-                "that wrote it and add its datasets to a new store"
+            return (
+                self.find_base().version > version or self._read_checkpoint(self.storage)[0].identity != self.identity
             )
+        except (StorageError, CorruptStoreError, StoreNotFoundError):
+            return False
 
 
-_CHOICES = {"codec": ("zstd", "lz4", "none"), "filter": ("auto", "none", "byteshuffle", "bitshuffle")}
+def link_key(version: int) -> str:
+    """Return the key of the link that leads from the base of that version to the next."""
+    return f"bases/{version:020d}{LINKS.extension}"
 
 
-def _choice(document: dict[str, Any], field: str, key: str) -> str:
-    value = document.get(field)
-    if value not in _CHOICES[field]:
-        raise CorruptStoreError(f"{key} is damaged: its {field} is {value!r}", key=key)
-    return str(value)
+def _config_to_json(config: StoreConfig) -> dict[str, Any]:
+    return {"codec": config.codec, "filter": config.filter, "checkpoint": config.encoding.checkpoint}
+
+
+_CHOICES = {
+    "codec": ("zstd", "lz4", "none"),
+    "filter": ("auto", "none", "byteshuffle", "bitshuffle"),
+    "checkpoint": tuple(CHECKPOINT_NAMES),
+}
+
+
+def _config(document: dict[str, Any]) -> StoreConfig:
+    """Return what a document says of how a store is written."""
+    for field, choices in _CHOICES.items():
+        if document.get(field) not in choices:
+            raise CorruptStoreError(f"its {field} is {document.get(field)!r}")
+    return StoreConfig(document["codec"], document["filter"], CHECKPOINT_NAMES[document["checkpoint"]])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from atlas.engine.cache import BlockCache
     from atlas.engine.fetching import Targets
     from atlas.engine.tables import ChunkTable, Source
-    from atlas.format.registry import ArrayEntry
+    from atlas.format.rows import ArrayEntry
     from atlas.format.schema import ArraySchema
 
 __all__ = ["LoneChunks"]

@@ -5,11 +5,12 @@ Reads of committed data take what they need under the lock and then run without 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from atlas.engine.across import read_across, read_stacked
+from atlas.engine.across import ReadGroup, read_across, read_stacked
 from atlas.engine.cache import BlockCache
 from atlas.engine.fetching import Targets
 from atlas.engine.lone import LoneChunks, is_lone
@@ -21,7 +22,7 @@ from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueErro
 from atlas.planning.regions import box_slices, check_region, chunk_box, plan_region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -29,10 +30,34 @@ if TYPE_CHECKING:
     from atlas.engine.catalog import Catalog
     from atlas.engine.journal import Journal
     from atlas.engine.rosters import Arrays
-    from atlas.format.registry import ArrayEntry, Changes
+    from atlas.format.registry import Changes
+    from atlas.format.rows import ArrayEntry
     from atlas.format.schema import ArraySchema
 
 __all__ = ["Readable"]
+
+
+_T = TypeVar("_T")
+
+
+class _Moment(NamedTuple):
+    """An array name as a handle shows it at one moment, whatever other threads do to the handle meanwhile."""
+
+    change: int
+    """State of the handle."""
+    pending: bool
+    """Whether some of it is pending, which can only be read while the lock is held."""
+    read_group: ReadGroup
+    """Reads boxes of it."""
+
+
+def _box_of(
+    cells: NDArray[Any], schema: ArraySchema, start: Sequence[int] | None, shape: Sequence[int] | None
+) -> NDArray[Any]:
+    """Return a copy of a box of the whole array `cells`."""
+    if start is None and shape is None:
+        return cells.copy()
+    return cells[box_slices(*check_region(schema.shape, start, shape))].copy()
 
 
 class Readable(State):
@@ -70,27 +95,56 @@ class Readable(State):
         start: tuple[int, ...],
         count: tuple[int, ...],
     ) -> NDArray[Any]:
-        """Read one box of arrays that have one schema: (N, *count)."""
-        region = plan_region(schema, start, count)
+        """Read one box of arrays that have one schema: (N, *count). The store's lock is held."""
         targets = Targets(array, schema, ids, generations, self.datasets.name_of)
+        region = plan_region(schema, start, count)
+        # Datasets that are new have nothing committed: they stay readable whatever happens to the files.
+        new = self.datasets.pending and int(ids.min(initial=self.catalog.next_id)) >= self.catalog.next_id
+        committed = [] if new else [self.table(array)]
+        staging = self.staging.get(array)
+        encoded = None if staging is None else staging.table()
+        with self.telling_stale():
+            out = read_boxes(committed if encoded is None else [encoded, *committed], targets, region)
+        if staging is not None:
+            staging.overlay(out, targets.ids.tolist(), region)
+        return out
+
+    def _moment(self, array: str, ids: NDArray[np.int64]) -> _Moment:
+        """Return what reads the array of the datasets `ids` as it is now; the store's lock is held.
+
+        What is pending may be encoded or flushed by another thread: where there is some the lock is held on to until
+        it has been read.
+        """
+        if array in self.staging:
+            return _Moment(self.change, True, self.read_group)
+        # Datasets that are new have nothing committed: they stay readable whatever happens to the files.
+        new = self.datasets.pending and int(ids.min(initial=self.catalog.next_id)) >= self.catalog.next_id
+        tables, name_of = [] if new else [self.table(array)], self.datasets.name_of
+
+        def read_committed(
+            array: str,
+            schema: ArraySchema,
+            ids: NDArray[np.int64],
+            generations: NDArray[np.int64],
+            start: tuple[int, ...],
+            count: tuple[int, ...],
+        ) -> NDArray[Any]:
+            targets = Targets(array, schema, ids, generations, name_of)
+            with self.telling_stale():
+                return read_boxes(tables, targets, plan_region(schema, start, count))
+
+        return _Moment(self.change, False, read_committed)
+
+    def _again(self, read: Callable[[], _T]) -> _T:
+        """Return what `read` does, which another thread may make impossible by compacting: it is then done again.
+
+        Files that were just compacted away are no damage: the new ones hold the same.
+        """
         while True:
-            with self.lock:
-                compactions = self.compactions
-                # Datasets that are new have nothing committed: they stay readable whatever happens to the files.
-                new = self.datasets.pending and int(ids.min(initial=self.catalog.next_id)) >= self.catalog.next_id
-                committed = [] if new else [self.table(array)]
-                staging = self.staging.get(array)
-                if staging is not None:
-                    # What is pending may be encoded or flushed by another thread: read it before that can happen.
-                    encoded = staging.table()
-                    out = read_boxes(committed if encoded is None else [encoded, *committed], targets, region)
-                    staging.overlay(out, targets.ids.tolist(), region)
-                    return out
+            compactions = self.compactions
             try:
-                with self.telling_stale():
-                    return read_boxes(committed, targets, region)
+                return read()
             except (CorruptStoreError, StaleHandleError):
-                # Files that another thread has just compacted away are no damage: the new ones hold the same.
                 if compactions == self.compactions:
                     raise
 
@@ -115,55 +169,88 @@ class Readable(State):
             entry = state.arrays.get(array)
             if entry is None:
                 return None
-        return self._read_one(array, state.identity, entry, start, shape)
+            lone = self._find_lone(array, state.identity, entry)
+        if lone is not None:
+            return _box_of(lone, entry.schema, start, shape)
+
+        def read() -> NDArray[Any] | None:
+            with self.lock:
+                state = self.datasets.state(dataset)
+                entry = state.arrays.get(array)
+                if entry is None:
+                    return None
+                moment = self._moment(array, np.array([state.identity]))
+                if moment.pending:
+                    return self._read_one(moment, array, state.identity, entry, start, shape)
+            return self._read_one(moment, array, state.identity, entry, start, shape)
+
+        return self._again(read)
 
     def _read_one(
-        self, array: str, identity: int, entry: ArrayEntry, start: Sequence[int] | None, shape: Sequence[int] | None
+        self,
+        moment: _Moment,
+        array: str,
+        identity: int,
+        entry: ArrayEntry,
+        start: Sequence[int] | None,
+        shape: Sequence[int] | None,
     ) -> NDArray[Any]:
-        """Read a box of one array."""
-        with self.lock:
-            lone = self._find_lone(array, identity, entry)
-            change, pending = self.change, array in self.staging
+        """Read a box of one array as it was at a moment."""
         schema = entry.schema
-        if lone is not None and start is None and shape is None:
-            return lone.copy()
-        corner, count = check_region(schema.shape, start, shape)
+        with self.lock:
+            lone = self._find_lone(array, identity, entry) if self.change == moment.change else None
         if lone is not None:
-            return lone[box_slices(corner, count)].copy()
+            return _box_of(lone, schema, start, shape)
+        corner, count = check_region(schema.shape, start, shape)
         ids, generations = np.array([identity]), np.array([entry.generation])
 
         def load(chunk: int) -> NDArray[Any]:
             first, extent = chunk_box(schema, chunk)
-            return self.read_group(array, schema, ids, generations, first, extent).reshape(extent)
+            return moment.read_group(array, schema, ids, generations, first, extent).reshape(extent)
 
-        if not pending:
+        if not moment.pending:
             region = plan_region(schema, corner, count)
-            out = self._repeats.read((f"{array}@{change}", identity), schema, region, load)
-            # Chunks are loaded one by one: only while nothing has changed are they of one state.
-            if out is not None and change == self.change:
+            out = self._repeats.read((f"{array}@{moment.change}", identity), schema, region, load)
+            if out is not None:
                 return out
-        return self.read_group(array, schema, ids, generations, corner, count).reshape(count)
+        return moment.read_group(array, schema, ids, generations, corner, count).reshape(count)
 
-    def _look_up(self, array: str, names: Sequence[str]) -> Arrays:
-        with self.lock:
-            arrays = self.datasets.arrays(array, names)
-            if not arrays.names:
-                raise InvalidValueError("dataset_names is empty; name at least one dataset")
-            if not arrays.groups and array not in self.datasets.array_names():
-                raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
-        return arrays
+    def _at_one_moment(self, array: str, names: Sequence[str], read: Callable[[Arrays, _Moment], _T]) -> _T:
+        """Return what `read` makes of one array of many datasets, looked up and read as they are at one moment."""
+
+        def read_now() -> _T:
+            with self.lock:
+                arrays = self.datasets.arrays(array, names)
+                if not arrays.names:
+                    raise InvalidValueError("dataset_names is empty; name at least one dataset")
+                if not arrays.groups and array not in self.datasets.array_names():
+                    raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
+                moment = self._moment(array, arrays.ids[arrays.entry >= 0])
+                if moment.pending:
+                    return read(arrays, moment)
+            return read(arrays, moment)
+
+        return self._again(read_now)
 
     def read_across(
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> list[NDArray[Any] | None]:
         """Read the same box of one array from many datasets, None where one lacks it."""
-        return read_across(self._look_up(array, names), start, shape, self.read_group, self._read_one)
+
+        def read(arrays: Arrays, moment: _Moment) -> list[NDArray[Any] | None]:
+            return read_across(arrays, start, shape, moment.read_group, partial(self._read_one, moment))
+
+        return self._at_one_moment(array, names, read)
 
     def read_stacked(
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any]:
         """Read the same box of one array from many datasets as one array (N, *box)."""
-        return read_stacked(self._look_up(array, names), start, shape, self.read_group)
+
+        def read(arrays: Arrays, moment: _Moment) -> NDArray[Any]:
+            return read_stacked(arrays, start, shape, moment.read_group)
+
+        return self._at_one_moment(array, names, read)
 
     def array_stats(self, dataset: str, array: str) -> dict[str, Any] | None:
         """Return the statistics of an array as of the last flush."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.format.registry import ArrayEntry, Layout
+    from atlas.format.rows import ArrayEntry, Layout
     from atlas.format.schema import ArraySchema
 
 __all__ = ["ArrayIndex", "Arrays", "Group", "Roster"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.format.registry import AttributeTable, RowBatch
+from atlas.format.rows import AttributeTable, RowBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
-    from atlas.format.registry import Layout
+    from atlas.format.rows import Layout
 
 __all__ = ["build_rows"]
 

@@ -1,285 +1,79 @@
-"""One open store: every change of what is pending and committed, in order and under one lock."""
+"""One open store: what is pending becomes versions, and the handle moves from one version to another."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from atlas.engine.committing import Committer
+from atlas.engine.committing import Committer, Draft, Swap
 from atlas.engine.compaction import compact_array, join_segments
-from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks, one_chunk
-from atlas.engine.incoming import as_cells
-from atlas.engine.journal import Journal, unique_name
-from atlas.engine.locks import Gate
-from atlas.engine.readable import Readable
-from atlas.engine.stacking import stage_stack
-from atlas.engine.staging import Staging
+from atlas.engine.history import read_history
+from atlas.engine.journal import Journal
+from atlas.engine.merging import merged_chunks
+from atlas.engine.rebasing import Ahead, Pending, rebase
+from atlas.engine.retention import Cleaning, named_files
 from atlas.engine.tables import load_table
-from atlas.errors import (
-    ArrayExistsError,
-    AtlasError,
-    DatasetNotFoundError,
-    InvalidNameError,
-    InvalidTypeError,
-    InvalidValueError,
-    MissingAttributeError,
-)
-from atlas.format.attributes import flatten_key
-from atlas.format.names import check_name
-from atlas.planning.regions import Region, check_region, chunk_box, plan_region
+from atlas.engine.writable import Writable
+from atlas.errors import AtlasError, ConflictError, InvalidValueError
 from atlas.planning.schedule import segments_to_join
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from atlas.engine.catalog import Catalog
-    from atlas.engine.datasets import DatasetState
-    from atlas.engine.encoding import PendingChunk
-    from atlas.engine.staging import SegmentDraft
-    from atlas.format.attributes import AttributeKey
-    from atlas.format.registry import ArrayEntry
-    from atlas.format.schema import ArraySchema
+    from atlas.engine.history import Version
 
 __all__ = ["Session"]
 
 _log = logging.getLogger("atlas.engine")
-_RAW_BUDGET = 32 << 20
-"""Bytes of chunks that wait before they are encoded."""
-_UNBOUNDED = 1 << 20
-"""Bytes of chunks that are put before it is looked whether too many wait."""
-_ENCODED_BUDGET = 16 << 20
-"""Bytes of encoded blocks held in memory before they are spilled."""
 
 
-class Session(Readable):
+class Session(Writable):
     """A store that is open."""
 
     def __init__(self, journal: Journal, catalog: Catalog) -> None:
         super().__init__(journal, catalog)
-        self.building = Gate()
-        """Passed by calls that build a dataset in many steps, so that no flush commits half of one."""
-        self._serial = unique_name()
-        self._unbounded = 0
-        self._committer = Committer(journal, self.datasets)
+        self._committer = Committer(self)
 
-    # Datasets
+    # Committing
 
-    def create_dataset(self, name: str) -> DatasetState:
-        """Create a dataset."""
-        with self.lock:
-            return self.datasets.create(name)
-
-    def create_datasets(self, names: Sequence[str]) -> None:
-        """Create many datasets, all of them or none."""
-        with self.lock:
-            self.datasets.create_many(names)
-
-    def delete_dataset(self, name: str) -> None:
-        """Delete a dataset and what is pending of it."""
-        with self.lock:
-            state = self.datasets.delete(name)
-            for array in state.arrays:
-                if array in self.staging:
-                    self.staging[array].drop(state.identity)
-            self.changed()
-
-    def list_datasets(self) -> list[str]:
-        """Return all dataset names in the order they were created."""
-        with self.lock:
-            return self.datasets.names()
-
-    def list_arrays(self) -> list[str]:
-        """Return all array names, sorted."""
-        with self.lock:
-            return self.datasets.array_names()
-
-    def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
-        """Set an attribute to an encoded value; a key that is shown alike keeps its place and scope."""
-        if not isinstance(key, str | tuple):
-            raise InvalidTypeError(f"an attribute key is text, not {type(key).__name__} {key!r}")
-        try:
-            flatten_key(key).encode()
-        except UnicodeEncodeError as error:
-            raise InvalidNameError(f"attribute key {key!r} holds a surrogate, which UTF-8 lacks") from error
-        with self.lock:
-            state = self.datasets.touch(dataset)
-            state.attributes[_same_key(state, key)] = value
-
-    def delete_attribute(self, dataset: str, key: str) -> None:
-        """Remove an attribute."""
-        with self.lock:
-            state = self.datasets.state(dataset)
-            found = _same_key(state, key)
-            if found not in state.attributes:
-                raise MissingAttributeError(f"dataset {dataset!r} has no attribute {key!r}")
-            del self.datasets.touch(dataset).attributes[found]
-
-    def token(self, dataset: str, array: str) -> str:
-        """Return text that changes whenever what a read of the array returns may change."""
-        with self.lock:
-            state = self.datasets.state(dataset)
-            entry = state.array(array)
-            place = f"{self.journal.storage.token}@{self.catalog.version}"
-            if self.pending:
-                place += f"+{self._serial}.{self.change}"
-            return f"{place}:{state.identity}:{array}:{entry.generation}:{entry.schema.key}"
-
-    def define_array(self, dataset: str, array: str, schema: ArraySchema) -> None:
-        """Add an array to a dataset."""
-        with self.lock:
-            self.datasets.define(dataset, array, schema)
-            self.changed()
-
-    def delete_array(self, dataset: str, array: str) -> None:
-        """Remove an array from a dataset, with its own attributes and what is pending of it."""
-        with self.lock:
-            self.datasets.state(dataset).array(array)
-            state = self.datasets.touch(dataset)
-            del state.own_arrays()[array]
-            state.attributes = {
-                key: value
-                for key, value in state.attributes.items()
-                if not (isinstance(key, tuple) and len(key) == 2 and key[0] == array)
-            }
-            if array in self.staging:
-                self.staging[array].drop(state.identity)
-            self.changed()
-
-    # Writing
-
-    def _stage(self, array: str) -> Staging:
-        staging = self.staging.get(array)
-        if staging is None:
-            staging = self.staging[array] = self._new_staging(array)
-        return staging
-
-    def _new_staging(self, array: str) -> Staging:
-        config = self.journal.config
-        return Staging(array, config.codec, config.filter, self.journal.storage.spill_file)
-
-    def write_array(self, dataset: str, array: str, start: Sequence[int], data: object) -> None:
-        """Write `data` with its corner at `start`."""
-        with self.lock:
-            state = self.datasets.state(dataset)
-            entry = state.array(array)
-            cells = as_cells(data, entry.schema, array)
-            if start is None:
-                raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
-            whole = one_chunk(cells, entry, start)
-            if whole is None:
-                self._write_region(array, state, entry, start, cells)
-            else:
-                self._put(self._stage(array), state.identity, 0, whole)
-            self.changed()
-
-    def _write_region(
-        self, array: str, state: DatasetState, entry: ArrayEntry, start: Sequence[int], cells: NDArray[Any]
-    ) -> None:
-        region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
-        if cells.size == 0:
-            return
-        cut = divide_chunks(cells, region)
-        present = partial(self._present, array, state, entry, region)
-        staging = self._stage(array)
-        for chunk, pending in cut_chunks(cells, entry, region, cut, present):
-            self._put(staging, state.identity, chunk, pending)
-        staging.put_runs(chunk_runs(cells, entry, state.identity, region, cut.at_once), self._bound_memory)
-
-    def _put(self, staging: Staging, identity: int, chunk: int, pending: PendingChunk) -> None:
-        self._unbounded += staging.put(identity, chunk, pending)
-        # Not at every chunk: a store may have thousands of array names to add up.
-        if self._unbounded > _UNBOUNDED:
-            self._unbounded = 0
-            self._bound_memory()
-
-    def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
-        """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""
-        with self.lock:
-            check_name("array", array)
-            cells = as_cells(data, schema, array)
-            if len(set(names)) != len(names):
-                raise InvalidValueError("dataset_names holds a name more than once")
-            arrays = self.datasets.arrays(array, names)
-            if (arrays.ids < 0).any():
-                name = names[int(np.argmax(arrays.ids < 0))]
-                raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
-            if arrays.groups:
-                name = names[int(np.argmax(arrays.entry >= 0))]
-                raise ArrayExistsError(f"dataset {name!r} has an array {array!r} already; delete it first")
-            by_generation = self.datasets.define_many(names, array, schema)
-            if cells.size:
-                staging = self._stage(array)
-                for defined, some in by_generation:
-                    rows = cells if len(some) == len(names) else cells[some]
-                    stage_stack(
-                        staging, defined, arrays.ids[some], rows, partial(self._put, staging), self._bound_memory
-                    )
-            self.changed()
-
-    def _present(self, array: str, state: DatasetState, entry: ArrayEntry, region: Region, k: int) -> NDArray[Any]:
-        """Return the present cells of the chunk in row `k` of the region."""
-        corner, extent = chunk_box(entry.schema, int(region.chunk[k]))
-        ids, generations = np.array([state.identity]), np.array([entry.generation])
-        found = self.read_group(array, entry.schema, ids, generations, corner, extent)
-        cell = entry.schema.datatype.cell
-        return found.reshape(-1) if cell is None else found.reshape(-1).view(cell)
-
-    def _bound_memory(self) -> None:
-        if sum(staging.raw_bytes for staging in self.staging.values()) > _RAW_BUDGET:
-            for staging in self.staging.values():
-                staging.encode()
-        excess = sum(staging.encoded_bytes for staging in self.staging.values()) - _ENCODED_BUDGET
-        if excess > 0:
-            # The largest first, so that few files are made.
-            for staging in sorted(self.staging.values(), key=lambda staging: -staging.encoded_bytes):
-                if excess > 0:
-                    excess -= staging.encoded_bytes
-                    staging.spill()
-
-    # Flushing
-
-    def flush(self) -> None:
+    def flush(self, message: str | None = None) -> None:
         """Commit everything that is pending.
 
         A flush that fails leaves the store on disk as it was and keeps what is pending.
         """
         with self.building.closed(), self.lock:
-            settled = self._committer.settle()
-            if settled is not None:
-                self.extend_tables(settled)
+            self._settle()
             drafts = [
-                (array, draft) for array, staging in self.staging.items() if (draft := staging.draft()) is not None
+                Draft(array, draft) for array, staging in self.staging.items() if (draft := staging.draft()) is not None
             ]
-            if drafts or self.datasets.pending:
-                with ExitStack() as closing:
-                    joined, dropped = self._join_small(drafts, closing)
-                    written = self._committer.write_segments([*joined, *drafts])
-                committed = self._committer.commit_pending(written, dropped)
+            if not drafts and not self.datasets.pending:
                 self._forget_pending()
-                self.extend_tables(committed)
-                self.journal.checkpoint(self.catalog)
-            else:
-                self._forget_pending()
+                return
+            with ExitStack() as closing:
+                joined, dropped = self._join_small(drafts, closing)
+                made = self._committer.commit_pending(drafts, joined, dropped, message)
+            self._forget_pending(made)
+            self.journal.checkpoint(self.catalog)
 
-    def _join_small(
-        self, drafts: Sequence[tuple[str, SegmentDraft]], closing: ExitStack
-    ) -> tuple[list[tuple[str, SegmentDraft]], list[str]]:
+    def _settle(self) -> None:
+        """Find out what became of a flush of which nobody could say whether it landed."""
+        made = self._committer.settle()
+        if made is not None:
+            self._show(made)
+
+    def _join_small(self, drafts: Sequence[Draft], closing: ExitStack) -> tuple[list[Draft], list[str]]:
         """Return the drafts that take the place of small segments of the arrays of `drafts`, and the keys of those."""
-        joined: list[tuple[str, SegmentDraft]] = []
+        joined: list[Draft] = []
         dropped: list[str] = []
-        for array, draft in drafts:
+        for array, draft, _ in drafts:
             refs = self.catalog.segments.get(array, [])
             count = segments_to_join([ref.size for ref in refs], draft.size)
             if not count:
                 continue
-            staging = self._new_staging(array)
+            staging = self.new_staging(array)
             closing.callback(staging.close)
             try:
                 join_segments(array, load_table(self.journal.storage, refs[-count:]), self.datasets, staging)
@@ -288,44 +82,127 @@ class Session(Readable):
                 continue
             dropped += [ref.key for ref in refs[-count:]]
             live = staging.draft()
-            joined += [(array, live)] if live is not None else []
+            joined += [Draft(array, live, moved=True)] if live is not None else []
         return joined, dropped
 
-    def _forget_pending(self) -> None:
+    def _forget_pending(self, made: Ahead | None = None) -> None:
+        """Forget what was pending, which the version `made` holds."""
         for staging in self.staging.values():
             staging.close()
         self.staging = {}
-        self.datasets.committed()
+        self.datasets.move_to(self.catalog if made is None else made.catalog, [], {})
+        if made is not None:
+            self._show(made)
         self.changed()
 
-    def compact(self) -> None:
-        """Rewrite what lies in many segments or beside dead data, and remove the files that are no longer needed."""
+    def _show(self, made: Ahead) -> None:
+        """Show another version, whose catalog the datasets have already."""
+        self.journal = made.journal
+        steps = made.steps
+        if steps is None or any(changes.reset for changes in steps):
+            self.forget_tables()
+        else:
+            for changes in steps:
+                self.extend_tables(changes)
+        self.changed()
+
+    # Moving between versions
+
+    def refresh(self) -> int:
+        """Move to the latest version, with what is pending on top of it, and return its number.
+
+        Raises `ConflictError` where what is pending changes something that is gone there; nothing has changed then.
+        """
+        with self.building.closed(), self.lock:
+            self._settle()
+            ahead = Ahead(*self.journal.advance(self.catalog))
+            if ahead.catalog.version == self.catalog.version:
+                return self.catalog.version
+            pending = Pending(self.datasets, self.staging)
+            rebased = rebase(pending, ahead, mine_wins=True)
+            merged = merged_chunks(pending, ahead)
+            # From here on nothing fails.
+            for staging in self.staging.values():
+                staging.shift(rebased.first, rebased.by)
+            for array, dataset, chunk, cells in merged:
+                self.staging[array].put(dataset, chunk, cells)
+            self.datasets.shift(rebased.first, rebased.by)
+            self.datasets.move_to(ahead.catalog, [*rebased.changed, *rebased.created], rebased.deleted)
+            self._show(ahead)
+            return self.catalog.version
+
+    def history(self) -> list[Version]:
+        """Return the versions that are kept, up to the one shown, oldest first."""
+        with self.lock:
+            return read_history(self.journal, self.catalog)
+
+    def rollback(self, version: int, message: str | None = None) -> int:
+        """Commit a version that holds what an earlier one held, and return its number.
+
+        Raises `VersionNotFoundError`, `InvalidValueError` where something is pending, and `ConflictError` where
+        another writer has committed since the version shown.
+        """
+        with self.building.closed(), self.lock:
+            self._settle()
+            if self.pending:
+                raise InvalidValueError(
+                    "a store with unflushed changes cannot be rolled back: flush them first, or open it again without"
+                )
+            if version > self.catalog.version:
+                raise self.journal.not_kept(version, self.catalog.version)
+            old = Journal.open(self.journal.storage, version)[1].checkpoint()
+            later = self.journal.commits(version + 1, self.catalog.version)
+            if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.condemned):
+                raise self.journal.not_kept(version, self.catalog.version)  # its files go this very moment
+            changes = replace(
+                old, version=self.catalog.version + 1, next_id=self.catalog.next_id, reset=True, writers=()
+            )
+            attempt = self.journal.attempt(
+                changes,
+                self.journal.read_pages(changes),
+                action="rollback",
+                message=f"to version {version}" if message is None else message,
+            )
+            made = self._committer.commit_alone(attempt)
+            if made is None:
+                raise ConflictError(
+                    f"another writer has committed to the store at {self.journal.storage.describe} since version "
+                    f"{self.catalog.version}, which a rollback would undo unseen: call refresh() first"
+                )
+            self._forget_pending(made)
+            self.journal.checkpoint(self.catalog)
+            return self.catalog.version
+
+    def compact(self, keep_versions: int, keep_days: float) -> int:
+        """Flush, rewrite what lies in many segments or beside dead data, and remove what no kept version needs.
+
+        Returns the bytes reclaimed.
+        """
+        cleaning = Cleaning(keep_versions, keep_days)
         with self.building.closed(), self.lock:
             self.flush()
-            dropped: list[str] = []
-            stagings: dict[str, Staging] = {}
-            for array, refs in self.catalog.segments.items():
-                staging = self._new_staging(array)
-                if compact_array(array, refs, self.table(array), self.datasets, staging):
-                    dropped += [ref.key for ref in refs]
-                    stagings[array] = staging
-            if dropped:
-                self._committer.commit_swap(dropped, self._committer.write_segments(_drafts(stagings)))
+            self.refresh()
+            self.journal.seal_pages(self.catalog)
+            cleaning.list_files(self.journal.storage)
+            made = self._committer.commit_swaps(self._swaps(), cleaning.condemn)
+            if made is not None:
+                self._forget_pending(made)
+            reclaimed = cleaning.finish(self.journal, self.catalog, made)
             self.forget_tables()
             self.changed()
-            # Files may only go once the checkpoint no longer leads to them.
-            if self.journal.checkpoint(self.catalog, force=True):
-                reclaimed = self.journal.sweep(self.catalog)
-                _log.info("%s is compacted: %d bytes reclaimed", self.journal.storage.describe, reclaimed)
+            _log.info("%s is compacted: %d bytes reclaimed", self.journal.storage.describe, reclaimed)
+            return reclaimed
 
-
-def _drafts(stagings: Mapping[str, Staging]) -> list[tuple[str, SegmentDraft]]:
-    """Return the segments to write, by array name."""
-    return [(array, draft) for array, staging in stagings.items() if (draft := staging.draft()) is not None]
-
-
-def _same_key(state: DatasetState, key: AttributeKey) -> AttributeKey:
-    """Return the key under which the attribute that is shown like `key` is kept, `key` itself where there is none."""
-    if key in state.attributes or isinstance(key, tuple):
-        return key
-    return next((known for known in state.attributes if flatten_key(known) == key), key)
+    def _swaps(self) -> dict[str, Swap]:
+        """Write one segment for each array name that lies in many, or beside dead data."""
+        swaps: dict[str, Swap] = {}
+        drafts: list[Draft] = []
+        for array, refs in self.catalog.segments.items():
+            staging = self.new_staging(array)
+            if compact_array(array, refs, self.table(array), self.datasets, staging):
+                swaps[array] = Swap(refs, [])
+                draft = staging.draft()
+                drafts += [] if draft is None else [Draft(array, draft, moved=True)]
+        for ref in self._committer.write_segments(drafts):
+            swaps[ref.array].after.append(ref)
+        return swaps

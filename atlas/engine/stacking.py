@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.staging import Staging
-    from atlas.format.registry import ArrayEntry
+    from atlas.format.rows import ArrayEntry
 
 __all__ = ["stage_stack"]
 

@@ -91,6 +91,8 @@ class Staging:
         self._name = name
         self._compression = Compression(codec, forced_filter)
         self._raw: dict[int, dict[int, PendingChunk]] = {}
+        self.parts: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        """Which cells of a chunk were written, as packed bits, by dataset and chunk; chunks written whole have none."""
         self.raw_bytes = 0
         """Bytes of chunks that are not encoded yet, about."""
         self._spill = Spill(open_file, HEADER)
@@ -113,6 +115,8 @@ class Staging:
 
         Its cells belong to the staging from now on.
         """
+        if self.parts or pending.written is not None:
+            self._note_part(dataset, chunk, pending.written)
         chunks = self._raw.setdefault(dataset, {})
         before = chunks.get(chunk)
         chunks[chunk] = pending
@@ -120,8 +124,29 @@ class Staging:
         self.raw_bytes += weight if before is None else weight - _weight(before)
         return weight
 
+    def _note_part(self, dataset: int, chunk: int, written: NDArray[np.bool_] | None) -> None:
+        key = (dataset, chunk)
+        if written is None:
+            self.parts.pop(key, None)
+        elif key in self.parts:
+            self.parts[key] |= np.packbits(written)
+        elif not self._holds(dataset, chunk):
+            self.parts[key] = np.packbits(written)
+
+    def _holds(self, dataset: int, chunk: int) -> bool:
+        """Return whether a chunk is pending."""
+        if chunk in self._raw.get(dataset, {}):
+            return True
+        table = self.table()
+        if table is None:
+            return False
+        first, stop = np.searchsorted(table.rows.dataset, [dataset, dataset + 1])
+        at = first + np.searchsorted(table.rows.chunk[first:stop], chunk)
+        return bool(at < stop and table.rows.chunk[at] == chunk)
+
     def drop(self, dataset: int) -> None:
         """Forget what was written to the array of a dataset."""
+        self.parts = {key: written for key, written in self.parts.items() if key[0] != dataset}
         for pending in self._raw.pop(dataset, {}).values():
             self.raw_bytes -= _weight(pending)
         if any((rows.dataset == dataset).any() for rows in self._rows):
@@ -163,6 +188,9 @@ class Staging:
         self._add_rows(rows, first)
 
     def _forget_raw(self, keys: ChunkKeys) -> None:
+        if self.parts:
+            for key in zip(keys.dataset.tolist(), keys.chunk.tolist(), strict=True):
+                self.parts.pop(key, None)
         if not self._raw:
             return
         for dataset, chunk in zip(keys.dataset.tolist(), keys.chunk.tolist(), strict=True):
@@ -194,9 +222,34 @@ class Staging:
     def close(self) -> None:
         """Forget everything."""
         self._spill.close()
-        self._raw, self._rows, self._blocks, self._table = {}, [], [], None
+        self._raw, self.parts, self._rows, self._blocks, self._table = {}, {}, [], [], None
+
+    def shift(self, first: int, by: int) -> None:
+        """Raise the ids of datasets from `first` on by `by`."""
+        if not by:
+            return
+        self._raw = {dataset + by if dataset >= first else dataset: chunks for dataset, chunks in self._raw.items()}
+        self._rows = [
+            ChunkRows(**(rows.columns() | {"dataset": rows.dataset + np.where(rows.dataset >= first, by, 0)}))
+            for rows in self._rows
+        ]
+        self._table = None
 
     # Reading
+
+    def keys(self) -> NDArray[np.int64]:
+        """Return dataset, generation and chunk of everything that is pending, (3, N)."""
+        raw = [
+            (dataset, pending.generation, chunk)
+            for dataset, chunks in self._raw.items()
+            for chunk, pending in chunks.items()
+        ]
+        keys = np.array(raw, np.int64).reshape(-1, 3).T
+        table = self.table()
+        if table is None:
+            return keys
+        rows = table.rows
+        return np.concatenate([keys, np.array([rows.dataset, rows.generation, rows.chunk])], axis=1)
 
     def table(self) -> ChunkTable | None:
         """Return the newest encoded rows, None where there are none."""

@@ -41,8 +41,8 @@ class _TellingStale:
         journal, version = self._state.journal, self._state.catalog.version
         if journal.has_moved_past(version):
             raise StaleHandleError(
-                f"the store at {journal.storage.describe} was compacted or replaced since this handle was opened "
-                f"at version {version}, whose data is no longer kept: open it again"
+                f"version {version} of the store at {journal.storage.describe}, which this handle shows, is no longer "
+                "kept, because the store was compacted or replaced: call refresh() or open it again"
             ) from error
 
 

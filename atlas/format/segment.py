@@ -163,6 +163,8 @@ class SegmentRef:
     """Dataset ids of the index at or above this one …"""
     shift_by: int = 0
     """… are raised by this much: how a writer that lost a race keeps the segments it has written."""
+    moved: bool = False
+    """Whether it holds only what the segments held that its commit drops, so that its commit changes none of it."""
 
 
 _BLOCK_DTYPES = {"offset": "<i8", "stored": "<i8", "raw": "<i8", "codec": "<u1", "filter": "<u1", "itemsize": "<u1"}

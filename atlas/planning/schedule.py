@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
 
-__all__ = ["PAGE_ROWS", "checkpoint_is_due", "pages_are_due", "rows_go_to_page", "segments_to_join"]
+__all__ = ["PAGE_ROWS", "checkpoint_is_due", "oldest_kept", "pages_are_due", "rows_go_to_page", "segments_to_join"]
 
 PAGE_ROWS = 4096
 """Rows that a commit or checkpoint holds itself; more move to a page, which neither repeats."""
@@ -59,3 +60,14 @@ def segments_to_join(sizes: Sequence[int], newest: int) -> int:
         if alike < _JOINED_AT_ONCE:
             return joined
         joined, alike, largest = len(sizes) - at, 1, max(largest, total)
+
+
+def oldest_kept(first: int, times: Sequence[dt.datetime], keep_versions: int, since: dt.datetime) -> int:
+    """Return the oldest version to keep: one of the last `keep_versions`, and whatever was the latest after `since`.
+
+    `first` is the oldest version there is, `times` say when each one after it was made.
+    """
+    oldest = max(first, first + len(times) + 1 - keep_versions)
+    # A version is what readers open until the next is made.
+    outdated = next((at for at, time in enumerate(times) if time > since), len(times))
+    return min(oldest, first + outdated)

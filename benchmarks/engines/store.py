@@ -190,7 +190,7 @@ class Store(Collection):
         self._doomed.flush()
 
     def compact(self) -> None:
-        self._doomed.compact()
+        self._doomed.compact(keep_versions=1, keep_days=0)
 
     def check_compact(self) -> Values:
         dataset = self._atlas.open(self.folder / "copy").open_dataset(self.work.names[self.work.one])

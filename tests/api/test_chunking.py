@@ -46,7 +46,7 @@ def test_boxes_over_chunks(script, codec):
         elif step == "flush":
             store.flush()
         elif step == "compact":
-            store.compact()
+            store.compact(keep_versions=1, keep_days=0)
         else:
             store.flush()
             store = Atlas.open(storage)
@@ -86,7 +86,7 @@ def test_cut_chunks_are_read_across_and_overwritten(store, place):
         stacked = store.read_array_across_stacked("t", ["a", "b", "c"], [100, 3], [180, 398])
         assert identical(stacked, np.stack([values[100:280, 3:401] for values in cells.values()]))
         assert store.open_dataset("b").read_array("t", [199, 5], [2, 2]).tolist() == [[-1.0, -1.0]] * 2
-        store.compact()
+        store.compact(keep_versions=1, keep_days=0)
         store = Atlas.open(place)
 
 
@@ -115,7 +115,7 @@ def test_a_partial_write_over_flushes_keeps_every_other_cell(store, place):
         if step % 4 == 3:
             store.flush()
             store = Atlas.open(place)
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert identical(Atlas.open(place).open_dataset("d").read_array("t"), expected)
 
 
@@ -163,5 +163,5 @@ def test_scalars_and_axes_of_length_zero(store, place, dtype, shape):
     view = Atlas.open(place).open_dataset("d")
     assert identical(view.read_array("t"), cells)
     assert view.array_meta("t")["shape"] == list(shape)
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert identical(Atlas.open(place).open_dataset("d").read_array("t"), cells)

@@ -85,13 +85,32 @@ def test_a_flush_that_fails_keeps_what_was_spilled(tmp_path, monkeypatch, step):
     check(tmp_path / "s")
 
 
-def test_a_writer_that_was_too_late_keeps_what_was_spilled(tmp_path):
-    atlas.Atlas.create(tmp_path / "s")
-    first, second = atlas.Atlas.open(tmp_path / "s"), atlas.Atlas.open(tmp_path / "s")
+def two_handles(place):
+    atlas.Atlas.create(place)
+    return atlas.Atlas.open(place), atlas.Atlas.open(place)
+
+
+def test_a_writer_that_was_too_late_lands_with_what_was_spilled(tmp_path):
+    first, second = two_handles(tmp_path / "s")
     first.create_dataset("other")
     first.flush()
     fill(second)
-    with pytest.raises(ConflictError):
+    second.flush()
+    assert len(list((tmp_path / "s").rglob("*.seg"))) == 1
+    for store in (second, atlas.Atlas.open(tmp_path / "s")):
+        np.testing.assert_array_equal(store.open_dataset("d3").read_array("t"), ROWS[3])
+        assert store.list_datasets()[0] == "other"
+
+
+def test_a_writer_that_collides_keeps_what_was_spilled(tmp_path):
+    first, second = two_handles(tmp_path / "s")
+    first.create_dataset("d2")
+    first.flush()
+    fill(second)
+    with pytest.raises(ConflictError, match="dataset 'd2': both have created it"):
         second.flush()
     assert list((tmp_path / "s").rglob("*.seg")) == []
     np.testing.assert_array_equal(second.open_dataset("d3").read_array("t"), ROWS[3])
+    second.refresh()
+    second.flush()
+    np.testing.assert_array_equal(atlas.Atlas.open(tmp_path / "s").open_dataset("d2").read_array("t"), ROWS[2])

@@ -27,22 +27,39 @@ def add(store, name, values=(1, 1)):
 
 
 @pytest.mark.parametrize("between", [[], ["two"], ["two", "three", "four"]])
-def test_a_writer_that_slept_through_a_compaction_conflicts_and_keeps_its_data(place, between):
+def test_a_writer_that_slept_through_a_compaction_lands_on_top_of_it(place, between):
     other = Atlas.create(place)
     add(other, "one")
     mine = Atlas.open(place)
     for name in between:
         add(other, name)
     other.delete_dataset("one")
-    other.compact()
-    with pytest.raises(ConflictError, match="open the store again"):
-        add(mine, "late")
-    assert mine.open_dataset("late").read_array("a").tolist() == [1, 1]
-    assert Atlas.open(place).list_datasets() == between
+    other.compact(keep_versions=1, keep_days=0)
+    add(mine, "late")
+    for store in (mine, Atlas.open(place)):
+        assert store.list_datasets() == [*between, "late"]
+        assert store.open_dataset("late").read_array("a").tolist() == [1, 1]
     add(other, "after")
     opened = Atlas.open(place)
-    assert opened.list_datasets() == [*between, "after"]
+    assert opened.list_datasets() == [*between, "late", "after"]
     assert opened.open_dataset("after").read_array("a").tolist() == [1, 1]
+
+
+def test_a_writer_that_slept_through_more_than_is_kept_conflicts_where_it_cannot_tell(place):
+    other = Atlas.create(place)
+    add(other, "one")
+    mine = Atlas.open(place)
+    mine.open_dataset("one").write_array("a", [1], np.array([7], "i1"))
+    add(other, "two")
+    other.compact(keep_versions=1, keep_days=0)
+    with pytest.raises(ConflictError, match="cannot be told any more") as caught:
+        mine.flush()
+    assert caught.value.collisions == (("one", "a"),)
+    assert mine.list_datasets() == ["one"]
+    mine.refresh()
+    assert mine.open_dataset("one").read_array("a").tolist() == [1, 7]
+    mine.flush()
+    assert Atlas.open(place).open_dataset("one").read_array("a").tolist() == [1, 7]
 
 
 @pytest.mark.parametrize("form", ["json", "msgpack"])
@@ -52,12 +69,16 @@ def test_a_writer_whose_store_was_replaced_conflicts(place, before, form):
     for at in range(before):
         add(mine, f"mine{at}")
     other = Atlas.create(place, overwrite=True, meta_format=form)
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError, match="was replaced"):
         add(mine, "late")
     add(other, "other")
     with pytest.raises(ConflictError):
         mine.flush()
     assert Atlas.open(place).list_datasets() == ["other"]
+    mine.refresh()
+    assert mine.list_datasets() == ["other", "late"]
+    mine.flush()
+    assert Atlas.open(place).list_datasets() == ["other", "late"]
 
 
 def test_a_reader_whose_files_were_compacted_away_is_told_so(place):
@@ -67,7 +88,7 @@ def test_a_reader_whose_files_were_compacted_away_is_told_so(place):
     mine, lately = Atlas.open(place), Atlas.open(place)
     assert mine.read_array_across("a", ["one"])[0].tolist() == [1, 1]
     other.delete_dataset("two")
-    other.compact()
+    other.compact(keep_versions=1, keep_days=0)
     with pytest.raises(StaleHandleError, match="open it again"):
         lately.open_dataset("one").read_array("a")
     assert Atlas.open(place).open_dataset("one").read_array("a").tolist() == [1, 1]
@@ -110,7 +131,7 @@ def test_a_pickled_handle_opens_at_its_version_or_not_at_all(tmp_path):
     assert pickle.loads(first).list_datasets() == ["one"]
     second = pickle.dumps(store)
     add(store, "three")
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     with pytest.raises(StaleHandleError, match="version 2"):
         pickle.loads(second)
 
@@ -127,7 +148,7 @@ def test_a_reader_that_knows_the_index_but_not_the_block_is_told_so_too(place, d
     mine = Atlas.open(place)
     mine._session.table("a")
     other.delete_dataset("two")
-    other.compact()
+    other.compact(keep_versions=1, keep_days=0)
     with pytest.raises(StaleHandleError, match="open it again"):
         mine.open_dataset("one").read_array("a")
     if dtype == "string":

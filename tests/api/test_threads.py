@@ -52,7 +52,7 @@ def test_threads_read_while_another_writes_flushes_and_compacts(store):
                 if step % 3 == 0:
                     store.flush()
                 if step % 8 == 0:
-                    store.compact()
+                    store.compact(keep_versions=1, keep_days=0)
         finally:
             stop.set()
         assert all(reader.result(60) > 0 for reader in readers)

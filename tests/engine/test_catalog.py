@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from atlas.engine.catalog import Catalog
 from atlas.engine.rows import build_rows
 from atlas.errors import CorruptStoreError
-from atlas.format.registry import EMPTY_ROWS, ArrayEntry, Changes, PageRef, changes_from_json, changes_to_json
+from atlas.format.registry import Changes, PageRef, changes_from_json, changes_to_json
+from atlas.format.rows import EMPTY_ROWS, ArrayEntry
 from atlas.format.schema import make_schema
 from atlas.format.segment import Footer, SegmentRef
 from atlas.planning import schedule
@@ -248,7 +249,9 @@ def test_checkpoints_with_pages_hold_what_the_commits_add_up_to(data):
                 page_rows, rows = [new], changed
                 pages[refs[0].key] = new
             inline = batch(*(fleet.rows[identity] for identity in rows)) if rows else EMPTY_ROWS
-            changes = Changes(version, fleet.next_id, refs, np.array(deleted, np.int64), inline)
+            changes = Changes(
+                version, fleet.next_id, refs, np.array(deleted, np.int64), inline, writers=((version, "w"),)
+            )
             catalog.apply(changes_from_json("commit", changes_to_json("commit", changes)), page_rows)
             expected = [fleet.rows[identity] for identity in sorted(fleet.rows)]
             assert contents(catalog) == expected

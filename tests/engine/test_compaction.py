@@ -53,7 +53,7 @@ def test_many_segments_become_one_with_the_same_contents(place):
     store.flush()
     before = contents(store)
     assert len(segments(place)) >= 6
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert len(segments(place)) == 1
     assert contents(store) == contents(Atlas.open(place)) == before
 
@@ -66,7 +66,7 @@ def test_dead_data_goes(place):
     store.open_dataset("kept").delete_array("s")
     store.flush()
     before = sum(map(place.size, segments(place)))
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert sum(map(place.size, segments(place))) < 0.6 * before
     assert contents(Atlas.open(place)) == {"kept": {"t": kept["t"]}}
     assert [key for key in place.list("arrays") if key.startswith("arrays/s/")] == []
@@ -78,7 +78,7 @@ def test_an_array_declared_anew_does_not_show_the_old_one_after_compaction(place
     store.open_dataset("a").delete_array("t")
     store.open_dataset("a").define_array("t", "float32", ["x"], [10], [5], -1.0)
     store.flush()
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert Atlas.open(place).open_dataset("a").read_array("t").tolist() == [-1.0] * 10
     assert Atlas.open(place).open_dataset("a").array_stats("t") is None
 
@@ -86,9 +86,9 @@ def test_an_array_declared_anew_does_not_show_the_old_one_after_compaction(place
 def test_a_store_that_is_compact_is_left_alone(place):
     store = Atlas.create(place)
     fill(store, ["a", "b"])
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     keys, version = place.list("arrays"), store._session.catalog.version
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert (place.list("arrays"), store._session.catalog.version) == (keys, version)
 
 
@@ -97,7 +97,7 @@ def test_pending_data_is_flushed_first(place):
     fill(store, ["a"])
     store.create_dataset("b").define_array("t", "float32", ["x"], [1])
     store.open_dataset("b").write_array("t", [0], np.array([3], "f4"))
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert Atlas.open(place).open_dataset("b").read_array("t").tolist() == [3]
 
 
@@ -111,7 +111,7 @@ def test_a_damaged_block_stops_a_compaction_and_nothing_is_dropped(place):
     place.replace(key, bytes(data))
     before = place.list("")
     with pytest.raises(CorruptStoreError, match=r"dataset 'a'|dataset 'b'"):
-        Atlas.open(place).compact()
+        Atlas.open(place).compact(keep_versions=1, keep_days=0)
     assert place.list("") == before
 
 
@@ -123,7 +123,7 @@ def test_lots_of_any_size_give_the_same_store(place, lot, monkeypatch):
     for at in range(3):
         fill(store, [f"d{at}{n}" for n in range(5)], seed=at, size=7)
     before = contents(store)
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert contents(Atlas.open(place)) == before
 
 
@@ -132,7 +132,7 @@ def test_files_that_nothing_names_are_removed(place):
     fill(store, ["a"])
     place.write("arrays/t/orphan.seg", [b"x"])
     place.write("registry/orphan", [b"x"])
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert not any("orphan" in key for key in place.list(""))
     assert len(place.list("commits")) <= 1
 
@@ -160,7 +160,7 @@ def test_flushes_join_small_segments(place):
         assert values(store) == expected
     expected = contents(store)
     assert contents(Atlas.open(place)) == expected
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert contents(Atlas.open(place)) == expected
 
 

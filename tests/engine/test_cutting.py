@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from atlas.engine import cutting
 from atlas.engine.cutting import chunk_runs, cut_chunks, divide_chunks, one_chunk
-from atlas.format.registry import ArrayEntry
+from atlas.format.rows import ArrayEntry
 from atlas.format.schema import make_schema
 from atlas.planning.regions import plan_region
 

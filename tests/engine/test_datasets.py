@@ -5,6 +5,7 @@ import pytest
 
 from atlas.engine.catalog import Catalog
 from atlas.engine.datasets import Datasets
+from atlas.engine.rebasing import as_it_is
 from atlas.errors import (
     ArrayExistsError,
     ArrayNotFoundError,
@@ -13,18 +14,19 @@ from atlas.errors import (
     InvalidNameError,
     InvalidTypeError,
 )
-from atlas.format.registry import Changes, RowBatch
+from atlas.format.registry import Changes
+from atlas.format.rows import RowBatch
 from atlas.format.schema import make_schema
 
 ONE, TWO = (make_schema("int8", ["x"], [n]) for n in (1, 2))
 
 
 def commit(datasets):
-    changed, created = datasets.row_batches()
+    changed, created = as_it_is(datasets).rows()
     catalog = datasets.catalog
     deleted = np.array(sorted(datasets.deleted.values()), np.int64)
     catalog.apply(Changes(catalog.version + 1, datasets.next_id, (), deleted, RowBatch.joined(changed, created)), [])
-    datasets.committed()
+    datasets.move_to(catalog, [], {})
 
 
 @pytest.fixture
@@ -114,11 +116,14 @@ def test_generations_tell_declarations_apart(datasets):
     del datasets.touch("a").own_arrays()["t"]
     datasets.define("a", "t", ONE)
     datasets.define("c", "t", ONE)
-    assert [datasets.state(name).arrays["t"].generation for name in "ac"] == [1, 1]
+    second = datasets.generation
+    assert [datasets.state(name).arrays["t"].generation for name in "ac"] == [second, second]
     commit(datasets)
     del datasets.touch("a").own_arrays()["t"]
     datasets.define("a", "t", ONE)
-    assert datasets.state("a").arrays["t"].generation == 2
+    third = datasets.state("a").arrays["t"].generation
+    assert len({0, second, third}) == 3
+    assert 0 < second < 2**63 > third > 0
 
 
 def test_equal_declarations_share_one_entry(datasets):
@@ -145,19 +150,20 @@ def test_an_array_is_looked_up_in_many(datasets):
     del datasets.touch("b").own_arrays()["t"]
     datasets.define("b", "t", ONE)
     datasets.delete("a")
+    later = datasets.generation
     found = datasets.arrays("t", ["b", "missing", "c", "d", "a", "b"])
     assert found.ids.tolist() == [1, -1, 2, 3, -1, 1]
     entries = [found.entries[at] if at >= 0 else None for at in found.entry.tolist()]
     assert [entry and (entry.schema, entry.generation) for entry in entries] == [
-        (ONE, 1),
+        (ONE, later),
         None,
         None,
         (ONE, 0),
         None,
-        (ONE, 1),
+        (ONE, later),
     ]
     groups = {group.schema: (group.at.tolist(), group.generations.tolist()) for group in found.groups}
-    assert groups == {ONE: ([0, 3, 5], [1, 0, 1])}
+    assert groups == {ONE: ([0, 3, 5], [later, 0, later])}
 
 
 def test_looking_up_in_an_empty_store():
@@ -200,7 +206,10 @@ def test_datasets_made_together_part_when_one_is_changed():
     datasets.define("b", "t", ONE)
     datasets.create("d")
     defined = datasets.define_many(["d", "c", "b"], "v", TWO)
-    assert [(entry.generation, positions) for entry, positions in defined] == [(0, [0]), (1, [1, 2])]
+    assert [(entry.generation, positions) for entry, positions in defined] == [
+        (0, [0]),
+        (datasets.generation, [1, 2]),
+    ]
     assert [list(datasets.state(name).arrays) for name in "abcd"] == [["t", "u"], ["t", "v"], ["v"], ["v"]]
     commit(datasets)
     assert [list(datasets.state(name).arrays) for name in "abcd"] == [["t", "u"], ["t", "v"], ["v"], ["v"]]

@@ -6,16 +6,18 @@ import numpy as np
 import orjson
 import pytest
 
+from atlas.engine.creation import create_store
 from atlas.engine.journal import Journal, StoreConfig, unique_name
+from atlas.engine.rebasing import Ahead
+from atlas.engine.retention import Cleaning
 from atlas.engine.rows import build_rows
 from atlas.errors import (
-    ConflictError,
     CorruptStoreError,
-    StaleHandleError,
     StorageError,
     StoreExistsError,
     StoreNotFoundError,
     UnsupportedFormatError,
+    VersionNotFoundError,
 )
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 from atlas.format.registry import Changes
@@ -33,7 +35,7 @@ def batch(*ids):
 
 
 def make(place, config=CONFIG):
-    return Journal.create(place, config, overwrite=False)
+    return create_store(place, config, overwrite=False)
 
 
 def commit(journal, catalog, *ids, paged=False):
@@ -47,9 +49,25 @@ def commit(journal, catalog, *ids, paged=False):
     )
     page_rows = [rows] if paged else []
     attempt = journal.attempt(changes, page_rows)
-    journal.commit(attempt)
-    catalog.apply(changes, page_rows)
+    if not journal.commit(attempt):
+        return None
+    catalog.apply(attempt.changes, page_rows)
     return attempt
+
+
+def compact(journal, catalog, keep_versions=1):
+    """Remove what older versions need; return the bytes and what was condemned."""
+    cleaning = Cleaning(keep_versions, 0)
+    cleaning.list_files(journal.storage)
+    made, condemned = None, cleaning.condemn(Ahead(journal, catalog, []), [])
+    if condemned:
+        attempt = journal.attempt(
+            Changes(catalog.version + 1, catalog.next_id, condemned=condemned), [], action="compact"
+        )
+        assert journal.commit(attempt)
+        catalog.apply(attempt.changes, [])
+        made = Ahead(journal, catalog, [])
+    return cleaning.finish(journal, catalog, made), condemned
 
 
 @every_encoding
@@ -89,19 +107,98 @@ def test_a_gap_in_the_commits_ends_them():
     assert Journal.open(place)[1].version == 2
 
 
-def test_a_version_is_opened_while_its_commits_are_kept():
+def test_a_version_is_opened_while_it_is_kept():
     place = MemoryStorage()
     journal, catalog = make(place)
-    for identity in range(3):
+    for identity in range(5):
         commit(journal, catalog, identity)
     journal.checkpoint(catalog, force=True)
-    for version in range(4):
+    for version in range(6):
         assert Journal.open(place, version)[1].ids.tolist() == list(range(version))
-    journal.sweep(catalog)
-    assert Journal.open(place, 3)[1].version == 3
-    for version in (2, 4):
-        with pytest.raises(StaleHandleError, match=f"version {version}"):
+    compact(journal, catalog, 2)
+    for version in (4, 5):
+        assert Journal.open(place, version)[1].ids.tolist() == list(range(version))
+    assert len(Journal.open(place)[1]) == 5
+    for version in (3, 6):
+        with pytest.raises(VersionNotFoundError, match=f"no version {version}: it keeps versions 4 to 5"):
             Journal.open(place, version)
+
+
+def test_a_checkpoint_that_is_written_late_hides_no_later_version():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    for identity in range(5):
+        commit(journal, catalog, identity)
+        if identity == 1:
+            late = journal.sum_up(catalog)
+    compact(journal, catalog)
+    compact(*Journal.open(place))
+    commit(journal, catalog, 5)
+    compact(journal, catalog)
+    place.replace("atlas.json", late)
+    assert Journal.open(place)[1].ids.tolist() == [0, 1, 2, 3, 4, 5]
+    commit(journal, catalog, 6)
+    assert Journal.open(place)[1].ids.tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_checkpoint_whose_pages_are_gone_is_passed_over():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0, 1)
+    commit(journal, catalog, 2)
+    catalog.seal([journal.write_page(catalog.rows(catalog.live_rows()))], replace=False)
+    place.replace("atlas.json", journal.sum_up(catalog))
+    assert Journal.open(place)[1].ids.tolist() == [0, 1, 2]
+    place.delete(place.list("registry"))
+    assert Journal.open(place)[1].ids.tolist() == [0, 1, 2]
+
+
+def test_a_reader_that_is_overtaken_by_a_compaction_begins_again():
+    class Overtaken(MemoryStorage):
+        def read(self, key):
+            data = super().read(key)
+            if key == "atlas.json" and not done:
+                done.append(key)
+                compact(journal, catalog)
+            return data
+
+    done = [""]
+    place = Overtaken()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0, 1, paged=True)
+    commit(journal, catalog, 2)
+    done.clear()
+    assert Journal.open(place)[1].ids.tolist() == [0, 1, 2]
+    assert done == ["atlas.json"]
+
+
+def test_a_number_that_a_compaction_has_freed_makes_no_version():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    asleep = Journal.open(place)
+    for identity in range(3):
+        commit(journal, catalog, identity)
+    compact(journal, catalog)
+    assert f"commits/{1:020d}.json" not in place.list("commits")
+    assert commit(*asleep, 0) is None
+    assert f"commits/{1:020d}.json" not in place.list("commits")
+    _, tip, commits = asleep[0].advance(asleep[1])
+    assert (tip.ids.tolist(), commits) == ([0, 1, 2], None)
+
+
+def test_a_commit_whose_answer_was_lost_is_known_after_a_compaction():
+    place = MemoryStorage()
+    journal, _ = make(place)
+    lost = Journal.open(place)[0].attempt(Changes(1, 1, rows=batch(0)), [])
+    other = Journal.open(place)[0].attempt(Changes(1, 1, rows=batch(0)), [])
+    place.create(journal.commit_key(1), lost.data)
+    again, tip = Journal.open(place)
+    commit(again, tip, 1)
+    compact(again, tip)
+    assert place.list("commits") == [again.commit_key(2)]
+    assert (journal.landed(lost), journal.landed(other)) == (True, False)
+    assert journal.commit(lost)
+    assert not journal.commit(other)
 
 
 def test_nothing_there_is_no_store():
@@ -121,11 +218,14 @@ def test_of_two_that_create_at_once_one_wins():
     class Late(MemoryStorage):
         def create(self, key, data):
             make_other = super().create
-            make_other(key, b"another")
+            make_other(other, b"another")
             return super().create(key, data)
 
-    with pytest.raises(StoreExistsError, match="has just created"):
-        make(Late())
+    for other in ("atlas.json", "atlas.msgpack"):
+        place = Late()
+        with pytest.raises(StoreExistsError, match="has just created"):
+            make(place)
+        assert place.list() == [other]
 
 
 @every_encoding
@@ -135,10 +235,39 @@ def test_overwriting_leaves_an_empty_store_of_a_later_version(encoding):
     commit(journal, catalog, 0, 1, 2, paged=True)
     place.write("arrays/t/a.seg", [b"data"])
     place.write("unrelated", [b"kept"])
-    _, fresh = Journal.create(place, StoreConfig("none", "none", encoding), overwrite=True)
+    _, fresh = create_store(place, StoreConfig("none", "none", encoding), overwrite=True)
     assert (fresh.version, len(fresh)) == (2, 0)
-    assert sorted(place.list("")) == sorted([encoding.checkpoint, "unrelated"])
-    assert Journal.open(place)[1].version == 2
+    assert [key for key in place.list("") if "/" not in key] == sorted([encoding.checkpoint, "unrelated"])
+    assert place.list("arrays") == []
+    again, found = Journal.open(place)
+    assert (found.version, len(found), again.config) == (2, 0, StoreConfig("none", "none", encoding))
+    commit(again, found, 7)
+    assert Journal.open(place)[1].names == ["d7"]
+
+
+@every_encoding
+def test_overwriting_that_is_cut_off_is_finished_by_the_next_writer(encoding):
+    class CutOff(MemoryStorage):
+        def write(self, key, parts):
+            if cut:
+                raise StorageError("killed")
+            return super().write(key, parts)
+
+    cut = False
+    place = CutOff()
+    journal, catalog = make(place)
+    commit(journal, catalog, 0)
+    cut = True
+    create_store(place, StoreConfig("none", "none", encoding), overwrite=True)
+    assert "atlas.json" in place.list()
+    assert (len(Journal.open(place)[1]), Journal.open(place)[0].config.encoding) == (0, encoding)
+    again, found = Journal.open(place)
+    commit(again, found, 1)
+    cut = False
+    assert Journal.open(place)[1].names == ["d1"]
+    assert again.checkpoint(found, force=True)
+    assert [key for key in place.list("") if "/" not in key] == [encoding.checkpoint]
+    assert Journal.open(place)[1].names == ["d1"]
 
 
 def test_overwriting_does_not_need_the_store_to_be_sound():
@@ -146,12 +275,12 @@ def test_overwriting_does_not_need_the_store_to_be_sound():
     journal, catalog = make(place)
     commit(journal, catalog, 0)
     place.replace("atlas.json", b"garbage")
-    _, fresh = Journal.create(place, CONFIG, overwrite=True)
+    _, fresh = create_store(place, CONFIG, overwrite=True)
     assert fresh.version == 2
 
 
 def test_overwriting_where_nothing_is():
-    assert Journal.create(MemoryStorage(), CONFIG, overwrite=True)[1].version == 0
+    assert create_store(MemoryStorage(), CONFIG, overwrite=True)[1].version == 0
 
 
 def test_of_two_checkpoints_the_later_holds():
@@ -159,7 +288,7 @@ def test_of_two_checkpoints_the_later_holds():
     journal, catalog = make(place)
     commit(journal, catalog, 0)
     old = place.read("atlas.json")
-    Journal.create(place, StoreConfig("none", "auto", Encoding("msgpack", ".zst")), overwrite=True)
+    create_store(place, StoreConfig("none", "auto", Encoding("msgpack", ".zst")), overwrite=True)
     place.replace("atlas.json", old)
     journal, catalog = Journal.open(place)
     assert (journal.config.encoding, catalog.version) == (Encoding("msgpack", ".zst"), 2)
@@ -171,8 +300,7 @@ def test_a_version_is_made_once():
     second, two = Journal.open(place)
     commit(first, one, 0)
     before = {key: place.read(key) for key in place.list("")}
-    with pytest.raises(ConflictError, match="another writer has committed to the store"):
-        commit(second, two, 1)
+    assert commit(second, two, 1) is None
     assert {key: place.read(key) for key in place.list("")} == before
 
 
@@ -180,7 +308,7 @@ def test_a_create_that_is_tried_again_meets_its_own_commit():
     place = MemoryStorage()
     journal, catalog = make(place)
     attempt = commit(journal, catalog, 0)
-    journal.commit(attempt)
+    assert journal.commit(attempt)
     assert journal.landed(attempt)
 
 
@@ -238,20 +366,32 @@ def test_a_checkpoint_that_cannot_be_written_is_only_logged(caplog):
     assert Journal.open(place)[1].names == ["d0"]
 
 
-def test_a_sweep_removes_what_no_version_needs():
+def test_a_compaction_removes_what_no_kept_version_needs():
     place = MemoryStorage()
     journal, catalog = make(place)
     commit(journal, catalog, 0, 1, 2, paged=True)
     commit(journal, catalog, 3)
-    journal.checkpoint(catalog, force=True)
     place.write("arrays/t/orphan.seg", [b"12345"])
     place.write("registry/orphan.json.zst", [b"123"])
-    first = place.size("commits/00000000000000000001.json")
-    assert journal.sweep(catalog) == 8 + first
-    assert len(place.list("registry")) == 1
-    assert place.list("commits") == ["commits/00000000000000000002.json"]
+    gone = sum(place.size(journal.commit_key(version)) for version in (1, 2))
+    reclaimed, condemned = compact(journal, catalog)
+    assert (reclaimed, condemned) == (8 + gone, ("arrays/t/orphan.seg", "registry/orphan.json.zst"))
+    assert len(place.list("registry")) == 2
+    assert place.list("commits") == [journal.commit_key(3)]
     assert Journal.open(place)[1].names == ["d0", "d1", "d2", "d3"]
-    assert journal.sweep(catalog) == 0
+    assert compact(journal, catalog) == (0, ())
+
+
+def test_versions_that_are_kept_keep_their_files():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    for identity in range(4):
+        commit(journal, catalog, identity, paged=True)
+    gone = place.size(journal.commit_key(1))
+    assert compact(journal, catalog, 3) == (gone, ())
+    assert len(place.list("registry")) == 5
+    for version in (2, 3, 4):
+        assert Journal.open(place, version)[1].ids.tolist() == list(range(version))
 
 
 # Damage
@@ -348,4 +488,4 @@ def test_pages_refer_to_what_they_hold():
     journal, _ = make(MemoryStorage())
     page = journal.write_page(batch(4, 7, 9))
     assert (page.rows, page.first, page.last) == (3, 4, 9)
-    np.testing.assert_array_equal(journal._read_page(page).ids, [4, 7, 9])
+    np.testing.assert_array_equal(journal.read_pages(Changes(1, 10, (page,)))[0].ids, [4, 7, 9])

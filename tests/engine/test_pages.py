@@ -63,8 +63,8 @@ def test_deleting_everything_leaves_no_pages():
     for name in store.list_datasets():
         store.delete_dataset(name)
     store.flush()
-    store.compact()
+    store.compact(keep_versions=1, keep_days=0)
     assert contents(Atlas.open(place)) == {}
-    assert place.list("registry") == []
+    assert len(place.list("registry")) == 1  # the base
     fill(store, range(9))
     assert list(contents(Atlas.open(place))) == [f"d{n}" for n in range(9)]

@@ -9,20 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError, CorruptStoreError, UnsupportedFormatError
-from atlas.format.registry import (
-    EMPTY_ROWS,
-    ArrayEntry,
-    AttributeTable,
-    Changes,
-    PageRef,
-    RowBatch,
-    _ints_from_json,
-    _ints_to_json,
-    changes_from_json,
-    changes_to_json,
-    page_from_json,
-    page_to_json,
-)
+from atlas.format.registry import Changes, PageRef, changes_from_json, changes_to_json, page_from_json, page_to_json
+from atlas.format.rows import EMPTY_ROWS, ArrayEntry, AttributeTable, RowBatch, _ints_to_json, ints_from_json
 from atlas.format.schema import make_schema
 from atlas.format.segment import Footer, SegmentRef
 
@@ -39,14 +27,24 @@ def column(*values):
 
 ROWS = RowBatch(column(2, 3, 9), ["a", "Å", "c d"], column(1, 1, 2), column(0, 2, 1), LAYOUTS, TABLE)
 SEGMENT = SegmentRef("t", "arrays/t/ab.seg", 500, Footer(100, 336, 2**64 - 1, 4, 2))
-SHIFTED = SegmentRef("t", "arrays/t/cd.seg", 500, Footer(100, 336, 15, 4, 2), 5, 3)
+SHIFTED = SegmentRef("t", "arrays/t/cd.seg", 500, Footer(100, 336, 15, 4, 2), 5, 3, moved=True)
 CHANGES = Changes(
-    8, 20, (PageRef("registry/p.json.zst", 5, 10, 19),), column(0, 1), ROWS, ("arrays/t/old.seg",), (SEGMENT, SHIFTED)
+    8,
+    20,
+    (PageRef("registry/p.json.zst", 5, 10, 19),),
+    column(0, 1),
+    ROWS,
+    ("arrays/t/old.seg",),
+    (SEGMENT, SHIFTED),
+    ((8, "w"),),
+    reset=True,
+    condemned=("arrays/t/x.seg", "registry/x"),
 )
+EMPTY = Changes(0, 0, writers=((0, "w"),))
 
 
 def documents(kind="commit", changes=CHANGES):
-    return json.loads(json.dumps(changes_to_json(kind, changes, writer="w", time="now")))
+    return json.loads(json.dumps(changes_to_json(kind, changes, time="now")))
 
 
 def assert_rows(one, other):
@@ -59,11 +57,12 @@ def assert_rows(one, other):
 
 
 @pytest.mark.parametrize("kind", ["commit", "checkpoint"])
-@pytest.mark.parametrize("changes", [CHANGES, Changes(0, 0)])
+@pytest.mark.parametrize("changes", [CHANGES, EMPTY])
 def test_changes_come_back(kind, changes):
     back = changes_from_json(kind, documents(kind, changes))
     assert (back.version, back.next_id, back.pages) == (changes.version, changes.next_id, changes.pages)
     assert (back.dropped, back.segments) == (changes.dropped, changes.segments)
+    assert (back.writers, back.reset, back.condemned) == (changes.writers, changes.reset, changes.condemned)
     np.testing.assert_array_equal(back.deleted, changes.deleted)
     assert_rows(back.rows, changes.rows)
 
@@ -111,7 +110,7 @@ def test_rows_are_joined():
 def test_columns_of_integers_are_short(values, kind):
     document = _ints_to_json(np.array(values, np.int64))
     assert type(document) is kind
-    np.testing.assert_array_equal(_ints_from_json(document, "it", len(values), 100), values)
+    np.testing.assert_array_equal(ints_from_json(document, "it", len(values), 100), values)
 
 
 @given(
@@ -121,7 +120,7 @@ def test_columns_of_integers_are_short(values, kind):
 )
 def test_any_column_of_integers_comes_back(values):
     document = json.loads(json.dumps(_ints_to_json(np.array(values, np.int64))))
-    np.testing.assert_array_equal(_ints_from_json(document, "it", len(values), 2**63), np.array(values, np.int64))
+    np.testing.assert_array_equal(ints_from_json(document, "it", len(values), 2**63), np.array(values, np.int64))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ def test_any_column_of_integers_comes_back(values):
 )
 def test_hostile_columns_of_integers(document):
     with pytest.raises(CorruptStoreError):
-        _ints_from_json(document, "it", 3, 10)
+        ints_from_json(document, "it", 3, 10)
 
 
 @pytest.mark.parametrize("kind", ["commit", "checkpoint", "page"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,20 @@ class Fleet:
     def flush(self) -> None:
         if self.store:
             self.store.flush()
+
+    def mark(self) -> tuple[int, dict[str, DatasetModel]]:
+        """The version of the store, 0 without one, and what it holds."""
+        return self.store.version if self.store else 0, copy.deepcopy(self.datasets)
+
+    def rollback(self, mark: tuple[int, dict[str, DatasetModel]]) -> None:
+        version, datasets = mark
+        self.datasets = copy.deepcopy(datasets)
+        if self.store:
+            self.store.rollback(version)
+
+    def compact(self, keep_versions: int) -> None:
+        if self.store:
+            self.store.compact(keep_versions, keep_days=0)
 
     # Comparing
 

@@ -106,6 +106,26 @@ def shapes(fleet: Fleet) -> None:
     fleet.flush()
 
 
+def versions(fleet: Fleet) -> None:
+    for name in ("a", "b"):
+        fleet.create(name)
+        fleet.define(name, "t", "int16", [6], [2], fill=-1)
+        fleet.write(name, "t", [0], np.arange(4, dtype="i2") * len(fleet.datasets))
+        fleet.attribute(name, "n", name)
+        fleet.flush()
+    mark = fleet.mark()
+    fleet.delete("a")
+    fleet.write("b", "t", [1], np.array([7, 8], "i2"))
+    fleet.flush()
+    fleet.compact(keep_versions=3)
+    fleet.create("c")
+    fleet.flush()
+    fleet.rollback(mark)
+    fleet.write("a", "t", [3], np.array([9], "i2"))
+    fleet.create("d")
+    fleet.flush()
+
+
 def history(fleet: Fleet) -> None:
     for name in ("kept", "gone", "reborn"):
         fleet.create(name)
@@ -282,6 +302,7 @@ GOLDEN = {
     "dtypes": Golden(dtypes),
     "shapes": Golden(shapes),
     "history": Golden(history, {"codec": "lz4", "meta_format": "msgpack"}),
+    "versions": Golden(versions, {"meta_compression": "zstd"}),
     "pages-json": Golden(pages, {"meta_compression": "none"}, page_rows=16),
     "pages-msgpack-lz4": Golden(pages, {"meta_format": "msgpack", "meta_compression": "lz4"}, page_rows=16),
     "cut": Golden(cut),

@@ -1,0 +1,131 @@
+"""Making a store: where there is none, or in place of one that is there."""
+
+from __future__ import annotations
+
+import datetime as dt
+from copy import copy
+from typing import TYPE_CHECKING
+
+from atlas.engine.catalog import Catalog
+from atlas.engine.documents import try_read
+from atlas.engine.journal import Journal, StoreConfig, unique_name
+from atlas.errors import AtlasError, CorruptStoreError, StorageError, StoreExistsError, UnsupportedFormatError
+from atlas.format.documents import CHECKPOINT_NAMES
+from atlas.format.heads import BaseRef, time_from_json, time_to_json
+from atlas.format.registry import Changes
+
+if TYPE_CHECKING:
+    from atlas.storage import Storage
+
+__all__ = ["create_store"]
+
+_FOLDERS = ("commits", "arrays", "registry")
+
+
+def create_store(storage: Storage, config: StoreConfig, *, overwrite: bool) -> tuple[Journal, Catalog]:
+    """Create an empty store.
+
+    With `overwrite` a store that is there is replaced, in one step, by an empty version after its last; its files go
+    afterwards. Raises `StoreExistsError` where there is one and it shall not be overwritten.
+    """
+    found = _checkpoints(storage)
+    if not found:
+        return _create(storage, config)
+    if not overwrite:
+        raise StoreExistsError(
+            f"there is a store at {storage.describe} already ({found[0]}); "
+            "open it with Atlas.open, or pass overwrite=True"
+        )
+    try:
+        journal, catalog = Journal.open(storage)
+    except (CorruptStoreError, UnsupportedFormatError):
+        return _replace_unreadable(storage, config, found)
+    return _replace(journal, catalog, config)
+
+
+def _checkpoints(storage: Storage) -> list[str]:
+    return [name for name in CHECKPOINT_NAMES if try_read(storage, name) is not None]
+
+
+def _empty(storage: Storage, config: StoreConfig, version: int) -> tuple[Journal, Catalog]:
+    catalog = Catalog()
+    catalog.apply(Changes(version, 0), [])
+    return Journal(storage, config, unique_name(), BaseRef(version, None), _now()), catalog
+
+
+def _now() -> dt.datetime:
+    """Return the time as documents keep it."""
+    return time_from_json(time_to_json(dt.datetime.now(dt.UTC)))
+
+
+def _create(storage: Storage, config: StoreConfig) -> tuple[Journal, Catalog]:
+    journal, catalog = _empty(storage, config, 0)
+    name = config.encoding.checkpoint
+    made = storage.create(name, journal.sum_up(catalog))
+    # Under another name another process may have made one at the same moment: at least one of the two sees it.
+    if not made or _checkpoints(storage) != [name]:
+        if made:
+            storage.delete([name])
+        raise StoreExistsError(
+            f"another process has just created a store at {storage.describe}; open it with Atlas.open"
+        )
+    return journal, catalog
+
+
+def _replace(journal: Journal, catalog: Catalog, config: StoreConfig) -> tuple[Journal, Catalog]:
+    """Go on with an empty version in the same history, so that no writer or reader of the store is led astray."""
+    storage = journal.storage
+    while True:
+        # What is there before the commit is of the store that goes; what comes later may be of the one that begins.
+        listed = [key for folder in _FOLDERS for key in storage.list(folder)]
+        changes = Changes(catalog.version + 1, catalog.next_id, reset=True)
+        attempt = journal.attempt(changes, [], action="create", config=config)
+        try:
+            made = journal.commit(attempt)
+        except StorageError:
+            if not journal.landed(attempt):
+                raise
+            made = True
+        if made:
+            break
+        journal, catalog, _ = journal.advance(catalog)
+    catalog.apply(attempt.changes, [])
+    before, journal = journal, copy(journal)
+    journal.config, journal.began, journal.created = config, catalog.version, _now()
+    if journal.checkpoint(catalog, force=True):
+        kept = {before.commit_key(catalog.version), journal.base.key}
+        storage.delete(key for key in listed if key not in kept)
+    return journal, catalog
+
+
+def _replace_unreadable(storage: Storage, config: StoreConfig, found: list[str]) -> tuple[Journal, Catalog]:
+    """Begin anew after every version that may have been, so that handles of the damaged store conflict."""
+    listed = [key for folder in ("arrays", "registry") for key in storage.list(folder)]
+    version = _latest_version(storage, found) + 1
+    while True:
+        journal, catalog = _empty(storage, config, version)
+        attempt = journal.attempt(Changes(version, 0, reset=True), [], action="create", config=config)
+        # In each way that the store may have written its commits, which stay: their numbers must not be free.
+        keys = {f"commits/{version:020d}{CHECKPOINT_NAMES[name].extension}" for name in found}
+        made = [storage.create(key, attempt.data) for key in sorted(keys)]
+        if all(made):
+            break
+        version += 1
+    storage.replace(config.encoding.checkpoint, journal.sum_up(catalog))
+    storage.delete(name for name in found if name != config.encoding.checkpoint)
+    storage.delete(listed)
+    return journal, catalog
+
+
+def _latest_version(storage: Storage, checkpoints: list[str]) -> int:
+    """Return the last version of a store that need not be readable."""
+    numbers = [key.rpartition("/")[2].split(".")[0] for folder in ("commits", "bases") for key in storage.list(folder)]
+    versions = [int(number) for number in numbers if number.isdecimal()]
+    for name in checkpoints:
+        data = try_read(storage, name)
+        try:
+            if data is not None:
+                versions.append(int(CHECKPOINT_NAMES[name].decode(data)["version"]))
+        except (AtlasError, ValueError, KeyError, TypeError):
+            continue
+    return max(versions, default=0)

@@ -1,0 +1,73 @@
+"""Reading documents of a store, with errors that name the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
+
+from atlas.errors import CorruptStoreError, UnsupportedFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from atlas.format.documents import Encoding
+    from atlas.storage import Storage
+
+__all__ = ["decode_document", "is_missing_file", "missing_file", "try_read"]
+
+_T = TypeVar("_T")
+
+
+def try_read(storage: Storage, key: str) -> bytes | None:
+    """Return a whole file, None where there is none."""
+    try:
+        return storage.read(key)
+    except FileNotFoundError:
+        return None
+
+
+def missing_file(key: str) -> CorruptStoreError:
+    """Return the error for a file that another names and that is not there."""
+    error = CorruptStoreError(f"{key} is missing; restore it from a copy", key=key)
+    error.__cause__ = FileNotFoundError(key)
+    return error
+
+
+def is_missing_file(error: BaseException) -> bool:
+    """Return whether the cause of an error, however far back, is a file that is not there."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, FileNotFoundError):
+        cause = cause.__cause__
+    return cause is not None
+
+
+def decode_document(
+    key: str, data: bytes, encoding: Encoding, read: Callable[[dict[str, Any]], _T]
+) -> tuple[dict[str, Any], _T]:
+    """Return a document and what `read` makes of it.
+
+    Raises `CorruptStoreError` or `UnsupportedFormatError`, naming the file.
+    """
+    try:
+        document = encoding.decode(data)
+        return document, read(document)
+    except CorruptStoreError as error:
+        _refuse_seed_store(key, data)
+        raise CorruptStoreError(f"{key} is damaged: {error}; restore it from a copy", key=key) from error
+    except UnsupportedFormatError as error:
+        raise UnsupportedFormatError(f"{key}: {error}") from error
+
+
+def _refuse_seed_store(key: str, data: bytes) -> None:
+    if key == "atlas.json":
+        try:
+            document = orjson.loads(data)
+        except ValueError:
+            return
+        if isinstance(document, dict) and "xxh3" not in document and {"version", "datasets"} <= set(document):
+            raise UnsupportedFormatError(
+                "this is a store of atlas-python, whose format this release does not read: read it with the package "
+                "that wrote it and add its datasets to a new store"
+            )

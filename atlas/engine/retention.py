@@ -1,0 +1,126 @@
+"""Which files of a store are still needed, and the removal of the others.
+
+A file goes in three steps, so that nothing goes that anybody needs, whoever else is at work, and no clock decides.
+First a commit *condemns* it: no later commit may name it, so that a writer which was about to, with a file that it has
+written and nobody has named yet, writes that anew, and nobody rolls back to a version that needs it. Then, where
+versions are given up, a later base is made, so that nobody begins before it. Then it is removed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import TYPE_CHECKING
+
+from atlas.engine.journal import Journal
+from atlas.engine.threads import run_all
+from atlas.errors import AtlasError, InvalidTypeError, InvalidValueError
+from atlas.planning.schedule import oldest_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from atlas.engine.catalog import Catalog
+    from atlas.engine.rebasing import Ahead
+    from atlas.format.registry import Changes
+    from atlas.storage import Storage
+
+__all__ = ["Cleaning", "named_files"]
+
+
+class Cleaning:
+    """The removal of the files that only versions need which are not kept, or that none has named.
+
+    Kept are the last `keep_versions` versions, and those that were the latest within the last `keep_days` days.
+    """
+
+    def __init__(self, keep_versions: int, keep_days: float) -> None:
+        if isinstance(keep_versions, bool) or not isinstance(keep_versions, int):
+            raise InvalidTypeError(f"keep_versions is a whole number of versions, not {keep_versions!r}")
+        if isinstance(keep_days, bool) or not isinstance(keep_days, int | float):
+            raise InvalidTypeError(f"keep_days is a number of days, not {keep_days!r}")
+        if keep_versions < 1:
+            raise InvalidValueError(f"keep_versions is {keep_versions}; at least 1 version, the latest, is kept")
+        if not keep_days >= 0:
+            raise InvalidValueError(f"keep_days is {keep_days}; it is 0 or more")
+        self._versions = keep_versions
+        self._since = _days_ago(keep_days)
+        self._listed: set[str] = set()
+        self._condemned: tuple[str, ...] = ()
+        self._kept = 0
+
+    def list_files(self, storage: Storage) -> None:
+        """Look which files there are. What is written later is left alone."""
+        self._listed = {*storage.list("arrays"), *storage.list("registry")}
+
+    def condemn(self, ahead: Ahead, dropped: Iterable[str]) -> tuple[str, ...]:
+        """Return the keys that a commit after the version `ahead` condemns if it drops the segments `dropped`."""
+        journal, catalog = ahead.journal, ahead.catalog
+        first, latest = journal.find_base().version, catalog.version
+        commits = journal.commits(first + 1, latest)
+        times = [*(commit.head.time for commit in commits), dt.datetime.now(dt.UTC)]
+        kept = oldest_kept(first, times, self._versions, self._since)
+        # The pages of the latest version count too: a checkpoint may name them, which commits do not.
+        needed = named_files(catalog) | {journal.base.key}
+        if kept > latest:
+            needed -= set(dropped)
+        elif kept == first:
+            needed |= named_files(journal.read_base()[1])
+        else:
+            needed |= named_files(Journal.open(journal.storage, kept)[1])
+        for commit in commits[kept - first :]:
+            needed |= named_files(commit.changes)
+        self._kept, self._condemned = kept, tuple(sorted(self._listed - needed))
+        return self._condemned
+
+    def finish(self, journal: Journal, catalog: Catalog, made: Ahead | None) -> int:
+        """Remove what was condemned by the version `made`, if it was, and return the bytes reclaimed."""
+        storage, before = journal.storage, journal.find_base()
+        if before.version > catalog.version:
+            return 0  # others have committed, and compacted, since
+        gone = list(self._condemned)
+        if made is None:
+            times = [commit.head.time for commit in journal.commits(before.version + 1, catalog.version)]
+            self._kept, gone = oldest_kept(before.version, times, self._versions, self._since), []
+        if self._kept > before.version:
+            base = catalog if self._kept >= catalog.version else Journal.open(storage, self._kept)[1]
+            if not journal.advance_base(base):
+                return 0  # another process removes files this very moment; what is condemned goes the next time
+            gone += [] if before.key is None else [before.key]
+        if not journal.checkpoint(catalog, force=True):
+            return 0
+        gone += [key for key in storage.list("commits") if _version(key) < self._kept]
+        gone += storage.leftovers()
+        reclaimed = sum(run_all(lambda key: _size(storage, key), gone))
+        storage.delete(gone)
+        return reclaimed
+
+
+def named_files(named: Changes | Catalog) -> set[str | None]:
+    """Return the keys of the segments and pages that a document names, or that a version needs."""
+    keys: set[str | None] = {page.key for page in named.pages}
+    for some in named.segments.values() if isinstance(named.segments, dict) else [named.segments]:
+        keys.update(ref.key for ref in some)
+    return keys
+
+
+def _days_ago(days: float) -> dt.datetime:
+    """Return the moment so many days ago, for none a moment that never comes."""
+    now = dt.datetime.now(dt.UTC)
+    most = (now - dt.datetime.min.replace(tzinfo=dt.UTC)).days
+    if not days:
+        return dt.datetime.max.replace(tzinfo=dt.UTC)
+    return now - dt.timedelta(days=min(days, most) if math.isfinite(days) else most)
+
+
+def _version(key: str) -> float:
+    """Return the version that a commit is of, infinity for a file that is none."""
+    number = key.rpartition("/")[2].split(".")[0]
+    return int(number) if number.isdecimal() else math.inf
+
+
+def _size(storage: Storage, key: str) -> int:
+    try:
+        return storage.size(key)
+    except (FileNotFoundError, AtlasError):
+        return 0

@@ -1,0 +1,286 @@
+"""Datasets in columns, as documents hold them: ids, names, arrays and attributes, each distinct thing written once.
+
+Values to JSON and back; `registry` puts them into documents. No I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.errors import CorruptStoreError
+from atlas.format.names import check_each, check_name
+from atlas.format.schema import ArraySchema, schema_from_json, schema_to_json
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.format.attributes import AttributeKey
+
+__all__ = [
+    "EMPTY_ROWS",
+    "ArrayEntry",
+    "AttributeTable",
+    "Layout",
+    "RowBatch",
+    "check_ascending",
+    "check_int",
+    "check_list",
+    "check_object",
+    "ints_from_json",
+    "rows_from_json",
+    "rows_to_json",
+]
+
+_LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayEntry:
+    """One array of a dataset."""
+
+    name: str
+    """Array name."""
+    schema: ArraySchema
+    """Its declaration."""
+    generation: int
+    """0 for an array declared together with its dataset, else the version its writer had before it. An array that
+    was deleted and declared again has another generation, so that chunks of the first never show in the second."""
+
+
+Layout = tuple[ArrayEntry, ...]
+"""The arrays of a dataset in their order; datasets that look alike share one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeTable:
+    """Attributes of many datasets, each key list and each value kept once."""
+
+    keysets: list[tuple[AttributeKey, ...]]
+    """Lists of keys, in the order they were set."""
+    values: list[Any]
+    """Values as JSON has them (`attributes.encode_value`)."""
+    sets: list[list[int]]
+    """One a distinct set: the keyset's index, then the index of each key's value."""
+
+    def encoded(self, index: int) -> dict[AttributeKey, Any]:
+        """Return the set `index` as keys and encoded values."""
+        keyset, *values = self.sets[index]
+        return {key: self.values[value] for key, value in zip(self.keysets[keyset], values, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """Datasets in the order of their ids, in columns."""
+
+    ids: NDArray[np.int64]
+    """Ids, ascending."""
+    names: list[str]
+    """Names."""
+    layouts: NDArray[np.int64]
+    """Index into `layout_table`."""
+    attributes: NDArray[np.int64]
+    """Index into `attribute_table.sets`."""
+    layout_table: list[Layout]
+    """The distinct layouts."""
+    attribute_table: AttributeTable
+    """The distinct attribute sets."""
+
+    def __len__(self) -> int:
+        """Return the number of datasets."""
+        return len(self.names)
+
+    @classmethod
+    def joined(cls, first: RowBatch, second: RowBatch) -> RowBatch:
+        """Return the rows of both, of which `first` has the lower ids."""
+        if not len(first) or not len(second):
+            return second if not len(first) else first
+        one, two = first.attribute_table, second.attribute_table
+        sets = [[row[0] + len(one.keysets), *(value + len(one.values) for value in row[1:])] for row in two.sets]
+        return cls(
+            np.concatenate([first.ids, second.ids]),
+            first.names + second.names,
+            np.concatenate([first.layouts, second.layouts + len(first.layout_table)]),
+            np.concatenate([first.attributes, second.attributes + len(one.sets)]),
+            first.layout_table + second.layout_table,
+            AttributeTable(one.keysets + two.keysets, one.values + two.values, one.sets + sets),
+        )
+
+
+EMPTY_ROWS = RowBatch(
+    np.empty(0, np.int64), [], np.empty(0, np.int64), np.empty(0, np.int64), [], AttributeTable([], [], [])
+)
+
+
+# Columns of integers
+
+
+def _ints_to_json(values: NDArray[np.int64]) -> Any:
+    """Return a list, or {"runs": [value, count, …]} or {"start": …, "count": …} where that is shorter."""
+    if len(values) > 4:
+        steps = np.diff(values)
+        if (steps == 1).all():
+            return {"start": int(values[0]), "count": len(values)}
+        begins = np.concatenate([[0], np.flatnonzero(steps) + 1])
+        if 2 * len(begins) < len(values):
+            counts = np.diff(np.append(begins, len(values)))
+            return {"runs": np.column_stack([values[begins], counts]).ravel().tolist()}
+    return values.tolist()
+
+
+def check_int(value: object, what: str, most: int = _LARGEST) -> int:
+    """Return a whole number from 0 to `most`, or raise `CorruptStoreError`; `what` names it."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise CorruptStoreError(f"{what} is {value!r}, not a whole number from 0 to {most}")
+    return value
+
+
+def _int_array(document: object, what: str) -> NDArray[np.int64]:
+    if not isinstance(document, list) or any(type(value) is not int for value in document):
+        raise CorruptStoreError(f"{what} is not a list of whole numbers")
+    try:
+        return np.array(document, np.int64)
+    except OverflowError:
+        raise CorruptStoreError(f"{what} holds numbers past 64 bits") from None
+
+
+def ints_from_json(document: object, what: str, count: int, below: int) -> NDArray[np.int64]:
+    """Return a column of `count` numbers from 0 to `below` - 1, or raise `CorruptStoreError`; `what` names it."""
+    if isinstance(document, dict) and "runs" in document:
+        pairs = _int_array(document["runs"], what)
+        values, counts = pairs[::2], pairs[1::2]
+        # Each count is bounded before they are summed, so that the sum cannot wrap.
+        if len(values) != len(counts) or (counts < 0).any() or (counts > count).any() or int(counts.sum()) != count:
+            raise CorruptStoreError(f"{what} does not hold {count} values")
+        result = np.repeat(values, counts)
+    elif isinstance(document, dict):
+        start = check_int(document.get("start"), what)
+        if document.get("count") != count:
+            raise CorruptStoreError(f"{what} does not hold {count} values")
+        if start > _LARGEST - count:
+            raise CorruptStoreError(f"{what} runs past 2**63-1")
+        result = np.arange(start, start + count, dtype=np.int64)
+    else:
+        result = _int_array(document, what)
+    if len(result) != count:
+        raise CorruptStoreError(f"{what} holds {len(result)} values instead of {count}")
+    if len(result) and (int(result.min()) < 0 or int(result.max()) >= below):
+        raise CorruptStoreError(f"{what} holds values outside 0 to {below - 1}")
+    return result
+
+
+def check_ascending(values: NDArray[np.int64], what: str) -> NDArray[np.int64]:
+    """Return `values` if they ascend strictly, or raise `CorruptStoreError`."""
+    if (values[1:] <= values[:-1]).any():
+        raise CorruptStoreError(f"{what} is not ascending")
+    return values
+
+
+# Rows
+
+
+def rows_to_json(rows: RowBatch) -> dict[str, Any]:
+    """Return the document of datasets in columns."""
+    schemas: dict[tuple[object, ...], int] = {}
+    schema_documents = []
+    layouts = []
+    for layout in rows.layout_table:
+        entries = []
+        for entry in layout:
+            if entry.schema.key not in schemas:
+                schemas[entry.schema.key] = len(schemas)
+                schema_documents.append(schema_to_json(entry.schema))
+            entries.append([entry.name, schemas[entry.schema.key], entry.generation])
+        layouts.append(entries)
+    table = rows.attribute_table
+    return {
+        "ids": _ints_to_json(rows.ids),
+        "names": rows.names,
+        "layouts": _ints_to_json(rows.layouts),
+        "attributes": _ints_to_json(rows.attributes),
+        "schema_table": schema_documents,
+        "layout_table": layouts,
+        "keyset_table": [[key if isinstance(key, str) else list(key) for key in keys] for keys in table.keysets],
+        "value_table": table.values,
+        "attribute_table": table.sets,
+    }
+
+
+def check_list(document: dict[str, Any], name: str) -> list[Any]:
+    """Return the field `name` if it is a list, or raise `CorruptStoreError`."""
+    value = document.get(name)
+    if not isinstance(value, list):
+        raise CorruptStoreError(f"its field {name!r} is not a list")
+    return value
+
+
+def check_object(value: object, what: str) -> dict[str, Any]:
+    """Return `value` if it is an object, or raise `CorruptStoreError`; `what` names it."""
+    if not isinstance(value, dict):
+        raise CorruptStoreError(f"{what} is not an object")
+    return value
+
+
+def _attribute_key(document: object) -> AttributeKey:
+    if isinstance(document, str):
+        return document
+    if isinstance(document, list) and 1 <= len(document) <= 2 and all(isinstance(part, str) for part in document):
+        return tuple(document)
+    raise CorruptStoreError(f"{document!r} is not an attribute key")
+
+
+def _layouts_from_json(document: dict[str, Any]) -> list[Layout]:
+    schemas = [schema_from_json(schema) for schema in check_list(document, "schema_table")]
+    layouts = []
+    for entries in check_list(document, "layout_table"):
+        layout = []
+        if not isinstance(entries, list):
+            raise CorruptStoreError("a layout is not a list")
+        for entry in entries:
+            if not isinstance(entry, list) or len(entry) != 3:
+                raise CorruptStoreError(f"a layout holds {entry!r} instead of [name, schema, generation]")
+            name = check_name("array", entry[0])
+            schema = schemas[check_int(entry[1], "a schema number", len(schemas) - 1)]
+            layout.append(ArrayEntry(name, schema, check_int(entry[2], "a generation")))
+        if len({entry.name for entry in layout}) != len(layout):
+            raise CorruptStoreError("a layout names an array twice")
+        layouts.append(tuple(layout))
+    return layouts
+
+
+def _attributes_from_json(document: dict[str, Any]) -> AttributeTable:
+    keysets = [tuple(_attribute_key(key) for key in keys) for keys in check_list(document, "keyset_table")]
+    values = check_list(document, "value_table")
+    sets = check_list(document, "attribute_table")
+    for row in sets:
+        if not isinstance(row, list) or not row or any(type(value) is not int for value in row):
+            raise CorruptStoreError(f"an attribute set is {row!r}")
+        if not 0 <= row[0] < len(keysets) or len(row) != len(keysets[row[0]]) + 1:
+            raise CorruptStoreError(f"the attribute set {row!r} does not fit its keys")
+        if len(row) > 1 and not (min(row[1:]) >= 0 and max(row[1:]) < len(values)):
+            raise CorruptStoreError(f"the attribute set {row!r} names values that are not there")
+    return AttributeTable(keysets, values, sets)
+
+
+def rows_from_json(document: object, below_id: int) -> RowBatch:
+    """Return the datasets of a document, whose ids are all below `below_id`, or raise an `AtlasError`."""
+    fields = check_object(document, "its field 'rows'")
+    names = check_list(fields, "names")
+    check_each("dataset", names)
+    ids = check_ascending(
+        ints_from_json(fields.get("ids"), "the column of ids", len(names), below_id), "the column of ids"
+    )
+    layouts = _layouts_from_json(fields)
+    table = _attributes_from_json(fields)
+    return RowBatch(
+        ids,
+        names,
+        ints_from_json(fields.get("layouts"), "the column of layouts", len(names), len(layouts)),
+        ints_from_json(fields.get("attributes"), "the column of attributes", len(names), len(table.sets)),
+        layouts,
+        table,
+    )

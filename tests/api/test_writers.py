@@ -1,0 +1,420 @@
+"""Several handles on one store: what each of them changes lands, and what collides is told and kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from atlas import Atlas
+from atlas.errors import ConflictError
+from atlas.planning import schedule
+from atlas.storage.memory import MemoryStorage
+
+
+@pytest.fixture
+def place():
+    return MemoryStorage()
+
+
+def add(store, name, *, array="t", cells=(1, 2, 3, 4)):
+    view = store.create_dataset(name)
+    view.define_array(array, "int16", ["x"], [len(cells)], [2], fill_value=-1)
+    view.write_array(array, [0], np.array(cells, "i2"))
+    return view
+
+
+def write(store, name, start, *cells, array="t"):
+    store.open_dataset(name).write_array(array, [start], np.array(cells, "i2"))
+
+
+def contents(store):
+    return {
+        name: {array: store.open_dataset(name).read_array(array).tolist() for array in view.list_arrays()}
+        | dict(view.attributes())
+        for name in store.list_datasets()
+        for view in [store.open_dataset(name)]
+    }
+
+
+@pytest.fixture
+def pair(place):
+    """Two handles on a store that holds the datasets `a` and `b`."""
+    first = Atlas.create(place)
+    for name in "ab":
+        add(first, name).set_attribute("site", name)
+    first.flush()
+    return first, Atlas.open(place)
+
+
+def land(place, first, second):
+    """Flush both, the second on top of the first, and return what every handle then shows."""
+    first.flush()
+    second.flush()
+    first.refresh()
+    assert first.version == second.version
+    assert contents(first) == contents(second) == contents(Atlas.open(place))
+    return contents(first)
+
+
+class TestBothLand:
+    def test_new_datasets(self, place, pair):
+        first, second = pair
+        add(first, "mine", cells=(5, 6))
+        add(second, "theirs", cells=(7, 8, 9))
+        found = land(place, first, second)
+        assert list(found) == ["a", "b", "mine", "theirs"]
+        assert (found["mine"], found["theirs"]) == ({"t": [5, 6]}, {"t": [7, 8, 9]})
+
+    def test_new_datasets_in_pages(self, place, pair, monkeypatch):
+        monkeypatch.setattr(schedule, "PAGE_ROWS", 2)
+        first, second = pair
+        for at in range(5):
+            add(first, f"m{at}", cells=(at, at))
+            add(second, f"t{at}", cells=(-at, at))
+        found = land(place, first, second)
+        assert [found[f"m{at}"]["t"] + found[f"t{at}"]["t"] for at in range(5)] == [
+            [at, at, -at, at] for at in range(5)
+        ]
+        assert len(place.list("registry")) == 2
+
+    def test_many_times_in_turn(self, place, pair):
+        first, second = pair
+        for at in range(20):
+            add(first, f"m{at}", cells=(at, 1))
+            add(second, f"t{at}", cells=(at, 2))
+            if at % 3:
+                first.flush()
+            second.flush()
+        found = land(place, first, second)
+        assert {name: found[name]["t"] for name in found if name not in "ab"} == {
+            f"{who}{at}": [at, number] for at in range(20) for who, number in (("m", 1), ("t", 2))
+        }
+
+    def test_different_datasets(self, place, pair):
+        first, second = pair
+        write(first, "a", 0, 7)
+        write(second, "b", 1, 8)
+        first.open_dataset("a").set_attribute("site", "x")
+        second.open_dataset("b").set_attribute("site", "y")
+        assert land(place, first, second) == {
+            "a": {"t": [7, 2, 3, 4], "site": "x"},
+            "b": {"t": [1, 8, 3, 4], "site": "y"},
+        }
+
+    def test_different_arrays_of_one_dataset(self, place, pair):
+        first, second = pair
+        first.open_dataset("a").define_array("u", "int16", ["x"], [2])
+        write(first, "a", 0, 5, 6, array="u")
+        write(second, "a", 0, 9)
+        second.open_dataset("a").define_array("v", "int16", ["x"], [1])
+        found = land(place, first, second)["a"]
+        assert found == {"t": [9, 2, 3, 4], "u": [5, 6], "v": [0], "site": "a"}
+        assert list(found) == ["t", "u", "v", "site"]
+
+    def test_different_chunks_of_one_array(self, place, pair):
+        first, second = pair
+        write(first, "a", 0, 7, 8)
+        write(second, "a", 3, 9)
+        assert land(place, first, second)["a"]["t"] == [7, 8, 3, 9]
+
+    def test_different_attributes_of_one_dataset(self, place, pair):
+        first, second = pair
+        first.open_dataset("a").set_attribute("one", 1)
+        first.open_dataset("a").delete_attribute("site")
+        second.open_dataset("a").set_attribute("two", 2)
+        assert land(place, first, second)["a"] == {"t": [1, 2, 3, 4], "one": 1, "two": 2}
+
+    def test_the_same_attribute_with_the_same_value(self, place, pair):
+        first, second = pair
+        for store in pair:
+            store.open_dataset("a").set_attribute("k", 1.5)
+        assert land(place, first, second)["a"]["k"] == 1.5
+
+    def test_deletions(self, place, pair):
+        first, second = pair
+        first.delete_dataset("a")
+        second.delete_dataset("a")
+        second.delete_dataset("b")
+        assert land(place, first, second) == {}
+
+    def test_a_name_that_was_deleted_there_and_is_used_here(self, place, pair):
+        first, second = pair
+        first.delete_dataset("a")
+        second.delete_dataset("a")
+        add(second, "a", cells=(5,))
+        assert land(place, first, second)["a"] == {"t": [5]}
+
+    def test_an_array_that_both_delete(self, place, pair):
+        first, second = pair
+        for store in pair:
+            store.open_dataset("a").delete_array("t")
+        assert land(place, first, second)["a"] == {"site": "a"}
+
+    def test_writes_beside_a_compaction(self, place, pair):
+        first, second = pair
+        add(first, "c")
+        first.flush()
+        write(second, "a", 1, 9)
+        add(second, "d", cells=(3, 3))
+        first.delete_dataset("c")
+        first.compact()
+        found = land(place, first, second)
+        assert (found["a"]["t"], found["d"]["t"], "c" in found) == ([1, 9, 3, 4], [3, 3], False)
+
+    def test_writes_beside_flushes_that_join_segments(self, place, pair):
+        first, second = pair
+        write(second, "b", 0, 5)
+        for at in range(12):
+            add(first, f"n{at}", cells=(at, at))
+            first.flush()
+        found = land(place, first, second)
+        assert (found["b"]["t"], found["n11"]["t"]) == ([5, 2, 3, 4], [11, 11])
+        assert len(first._session.catalog.segments["t"]) < 12
+
+    def test_a_joined_segment_never_covers_newer_chunks(self, place, pair):
+        first, second = pair
+        for at in range(3):
+            add(first, f"n{at}")
+            first.flush()
+        second.refresh()
+        write(first, "a", 0, 77)
+        add(second, "m")  # this flush joins the segments that hold `a` as it was
+        assert land(place, first, second)["a"]["t"] == [77, 2, 3, 4]
+
+    def test_a_segment_that_is_written_while_a_compaction_looks_is_written_anew(self, place, pair):
+        first, second = pair
+        add(second, "late", cells=(6, 7))
+        create = place.create
+
+        def compact_first(key, data):
+            if key.startswith("commits/") and not done:
+                done.append(place.list("arrays"))
+                first.compact(keep_versions=1, keep_days=0)
+            return create(key, data)
+
+        done = []
+        place.create = compact_first
+        second.flush()
+        del place.create
+        assert len(done) == 1
+        assert not set(place.list("arrays")) & (
+            set(done[0]) - {ref.key for ref in first._session.catalog.segments["t"]}
+        )
+        assert contents(second) == contents(Atlas.open(place))
+        assert contents(second)["late"] == {"t": [6, 7]}
+
+
+class TestCollisions:
+    """The loser is told what collided, nothing of its flush is stored, and it has everything it had."""
+
+    def collide(self, place, first, second, *collisions):
+        first.flush()
+        before, shown, version = {key: place.read(key) for key in place.list()}, contents(second), second.version
+        with pytest.raises(ConflictError, match=r"refresh\(\)") as caught:
+            second.flush()
+        assert caught.value.collisions == collisions
+        assert isinstance(caught.value, RuntimeError)
+        for dataset, array in collisions:
+            assert repr(dataset) in str(caught.value)
+            assert array is None or repr(array) in str(caught.value)
+        assert {key: place.read(key) for key in place.list()} == before
+        assert (contents(second), second.version) == (shown, version)
+
+    def settle(self, place, second):
+        """Retry after a refresh, as the error says."""
+        second.refresh()
+        shown = contents(second)
+        second.flush()
+        assert contents(Atlas.open(place)) == contents(second) == shown
+        return shown
+
+    def test_a_name(self, place, pair):
+        add(pair[0], "new", cells=(1,))
+        add(pair[1], "new", cells=(2, 2))
+        self.collide(place, *pair, ("new", None))
+        assert self.settle(place, pair[1])["new"] == {"t": [2, 2]}
+        assert contents(Atlas.open(place, version=2))["new"] == {"t": [1]}
+
+    def test_a_chunk(self, place, pair):
+        write(pair[0], "a", 0, 7)
+        write(pair[1], "a", 1, 8)
+        self.collide(place, *pair, ("a", "t"))
+        # The other's cells of that chunk are kept, for they were not written here.
+        assert self.settle(place, pair[1])["a"]["t"] == [7, 8, 3, 4]
+
+    def test_cells_of_a_chunk(self, place, pair):
+        write(pair[0], "a", 0, 7, 7)
+        write(pair[1], "a", 1, 8)
+        write(pair[1], "b", 3, 6)
+        self.collide(place, *pair, ("a", "t"))
+        found = self.settle(place, pair[1])
+        assert (found["a"]["t"], found["b"]["t"]) == ([7, 8, 3, 4], [1, 2, 3, 6])
+
+    def test_a_chunk_that_was_written_whole_in_the_end(self, place, pair):
+        write(pair[0], "a", 0, 7, 7)
+        for cells in ((1, 8), (0, 9)):
+            write(pair[1], "a", *cells)
+        write(pair[1], "a", 0, 5, 6)
+        write(pair[1], "a", 1, 4)
+        self.collide(place, *pair, ("a", "t"))
+        assert self.settle(place, pair[1])["a"]["t"] == [5, 4, 3, 4]
+
+    def test_a_chunk_whose_pending_cells_are_encoded(self, place, pair):
+        write(pair[0], "a", 0, 7, 7)
+        write(pair[1], "a", 1, 8)
+        pair[1]._session.staging["t"].encode()
+        write(pair[1], "b", 1, 8)
+        self.collide(place, *pair, ("a", "t"))
+        assert self.settle(place, pair[1])["a"]["t"] == [7, 8, 3, 4]
+
+    def test_texts_of_a_chunk(self, place):
+        first = Atlas.create(place)
+        view = first.create_dataset("d")
+        view.define_array("s", "string", ["x"], [3])
+        view.write_array("s", [0], np.array(["a", "b", "c"], object))
+        first.flush()
+        second = Atlas.open(place)
+        for at, store in enumerate((first, second)):
+            store.open_dataset("d").write_array("s", [at], np.array(["é" * (at + 1)], object))
+        self.collide(place, first, second, ("d", "s"))
+        assert self.settle(place, second)["d"]["s"] == ["é", "éé", "c"]
+
+    def test_an_attribute(self, place, pair):
+        for at, store in enumerate(pair):
+            store.open_dataset("a").set_attribute("k", [1, True][at])
+        self.collide(place, *pair, ("a", None))
+        assert self.settle(place, pair[1])["a"]["k"] is True
+
+    def test_a_declaration(self, place, pair):
+        for at, store in enumerate(pair):
+            store.open_dataset("a").define_array("u", "int16", ["x"], [at + 1])
+            write(store, "a", 0, *range(at + 1), array="u")
+        self.collide(place, *pair, ("a", "u"))
+        assert self.settle(place, pair[1])["a"]["u"] == [0, 1]
+
+    def test_equal_declarations_hold_other_cells(self, place, pair):
+        for at, store in enumerate(pair):
+            store.open_dataset("a").define_array("u", "int16", ["x"], [4], [2])
+            write(store, "a", 2 * at, at + 5, array="u")
+        self.collide(place, *pair, ("a", "u"))
+        assert self.settle(place, pair[1])["a"]["u"] == [0, 0, 6, 0]
+
+    def test_a_dataset_that_was_changed_there_and_deleted_here(self, place, pair):
+        pair[0].open_dataset("a").set_attribute("k", 1)
+        pair[1].delete_dataset("a")
+        self.collide(place, *pair, ("a", None))
+        assert list(self.settle(place, pair[1])) == ["b"]
+
+    def test_a_dataset_that_was_written_there_and_deleted_here(self, place, pair):
+        write(pair[0], "a", 0, 7)
+        pair[1].delete_dataset("a")
+        self.collide(place, *pair, ("a", "t"))
+        assert list(self.settle(place, pair[1])) == ["b"]
+
+    def test_an_array_that_was_written_there_and_deleted_here(self, place, pair):
+        write(pair[0], "a", 0, 7)
+        pair[1].open_dataset("a").delete_array("t")
+        self.collide(place, *pair, ("a", "t"))
+        assert self.settle(place, pair[1])["a"] == {"site": "a"}
+
+    @pytest.mark.parametrize("change", ["write", "attribute", "define"])
+    def test_a_dataset_that_is_gone(self, place, pair, change):
+        pair[0].delete_dataset("a")
+        view = pair[1].open_dataset("a")
+        if change == "write":
+            write(pair[1], "a", 0, 9)
+        elif change == "attribute":
+            view.set_attribute("k", 1)
+        else:
+            view.define_array("u", "int16", ["x"], [1])
+        self.collide(place, *pair, ("a", None))
+        with pytest.raises(ConflictError, match="delete that here too") as caught:
+            pair[1].refresh()
+        assert caught.value.collisions == (("a", None),)
+        assert pair[1].version == 1
+        pair[1].delete_dataset("a")
+        assert list(self.settle(place, pair[1])) == ["b"]
+
+    def test_an_array_that_is_gone_or_another(self, place, pair):
+        pair[0].open_dataset("a").delete_array("t")
+        pair[0].open_dataset("a").define_array("t", "int16", ["x"], [4], [2], fill_value=-1)
+        write(pair[1], "a", 0, 9)
+        self.collide(place, *pair, ("a", "t"))
+        with pytest.raises(ConflictError, match="written here"):
+            pair[1].refresh()
+        pair[1].open_dataset("a").delete_array("t")
+        assert self.settle(place, pair[1])["a"] == {"site": "a"}
+
+    def test_an_array_that_came_and_went_there_leaves_no_cells(self, place, pair):
+        pair[0].open_dataset("a").define_array("u", "int16", ["x"], [4], [2])
+        write(pair[0], "a", 0, 1, 2, 3, 4, array="u")
+        pair[0].flush()
+        pair[0].open_dataset("a").delete_array("u")
+        pair[1].open_dataset("a").define_array("u", "int16", ["x"], [4], [2])
+        write(pair[1], "a", 0, 9, array="u")
+        assert land(place, *pair)["a"]["u"] == [9, 0, 0, 0]
+
+    def test_a_rollback(self, place, pair):
+        add(pair[0], "c")
+        pair[0].flush()
+        pair[1].refresh()
+        write(pair[1], "a", 0, 9)
+        add(pair[1], "d")
+        pair[0].rollback(1)
+        self.collide(place, *pair, ("a", "t"))
+        found = self.settle(place, pair[1])
+        assert (list(found), found["a"]["t"]) == (["a", "b", "d"], [9, 2, 3, 4])
+
+    def test_many_are_counted(self, place, pair):
+        for store in pair:
+            for at in range(8):
+                add(store, f"n{at}")
+        self_collisions = tuple((f"n{at}", None) for at in range(8))
+        pair[0].flush()
+        with pytest.raises(ConflictError, match=r"\(and 3 more\)") as caught:
+            pair[1].flush()
+        assert caught.value.collisions == self_collisions
+
+
+class TestIsolation:
+    def test_a_handle_shows_one_version_until_it_moves(self, place, pair):
+        first, second = pair
+        before = contents(second)
+        write(first, "a", 0, 9)
+        add(first, "c")
+        first.flush()
+        first.delete_dataset("b")
+        first.compact()
+        assert (contents(second), second.version) == (before, 1)
+        assert second.refresh() == second.version == first.version
+        assert contents(second) == contents(first)
+        assert second.refresh() == first.version
+
+    def test_a_handle_reads_on_beside_compactions_that_keep_its_version(self, place, pair):
+        first, _ = pair
+        versions = {}
+        for at in range(6):
+            write(first, "a", 0, at)
+            first.flush()
+            versions[first.version] = Atlas.open(place)
+        first.compact(keep_versions=4, keep_days=0)
+        kept = {version: store for version, store in versions.items() if version > first.version - 4}
+        assert len(kept) == 3
+        for version, store in kept.items():
+            assert contents(store)["a"]["t"] == [version - 2, 2, 3, 4]
+            assert contents(Atlas.open(place, version=version)) == contents(store)
+
+    def test_pending_changes_are_seen_through_a_refresh(self, place, pair):
+        first, second = pair
+        add(second, "mine", cells=(4, 5))
+        second.open_dataset("a").set_attribute("k", 1)
+        write(second, "b", 3, 6)
+        second.delete_dataset("a")
+        add(first, "theirs")
+        first.flush()
+        second.refresh()
+        assert list(contents(second)) == ["b", "theirs", "mine"]
+        assert (contents(second)["mine"]["t"], contents(second)["b"]["t"]) == ([4, 5], [1, 2, 3, 6])
+        add(second, "more")
+        second.flush()
+        assert list(contents(Atlas.open(place))) == ["b", "theirs", "mine", "more"]
