@@ -51,7 +51,7 @@ class DatasetView:
 
     def list_arrays(self) -> list[str]:
         """Return the names of the arrays, in the order they were defined."""
-        return list(self._session.datasets.state(self._name).arrays)
+        return list(self._session.entries(self._name))
 
     def define_array(
         self,
@@ -156,7 +156,7 @@ class DatasetView:
         return self._session.array_stats(self._name, array)
 
     def _find(self, array: str) -> ArraySchema | None:
-        entry = self._session.datasets.state(self._name).arrays.get(array)
+        entry = self._session.entry(self._name, array)
         return None if entry is None else entry.schema
 
     # Attributes
@@ -181,7 +181,7 @@ class DatasetView:
 
     def get_attribute(self, key: str) -> bool | int | float | str | None:
         """Return an attribute, timestamps as int nanoseconds; None where there is none."""
-        attributes = self._session.datasets.state(self._name).attributes
+        attributes = self._session.attributes(self._name)
         if key in attributes:
             return plain_value(self._decoded(key, attributes[key]))
         return self.attributes().get(key)
@@ -196,8 +196,7 @@ class DatasetView:
 
     def exact_attributes(self) -> dict[AttributeKey, object]:
         """Return all attributes with their exact values and keys (see `atlas.format.attributes`)."""
-        state = self._session.datasets.state(self._name)
-        return {key: self._decoded(key, value) for key, value in state.attributes.items()}
+        return {key: self._decoded(key, value) for key, value in self._session.attributes(self._name).items()}
 
     def _decoded(self, key: AttributeKey, value: Any) -> object:
         try:

@@ -13,9 +13,10 @@ from atlas.dataset import DatasetView
 from atlas.engine.creation import create_store
 from atlas.engine.description import describe
 from atlas.engine.encoding import CODECS, FILTERS
-from atlas.engine.journal import Journal, StoreConfig
+from atlas.engine.journal import Journal
 from atlas.engine.session import Session
-from atlas.errors import DatasetExistsError, InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
+from atlas.errors import InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
+from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
 from atlas.format.schema import make_schema
@@ -125,7 +126,7 @@ class Atlas:
         return _reopen, (self._session.journal.storage, self._session.catalog.version)
 
     def __repr__(self) -> str:
-        return f"<Atlas datasets={len(self._session.datasets)}>"
+        return f"<Atlas datasets={self._session.count_datasets()}>"
 
     def __enter__(self) -> Self:
         return self
@@ -161,7 +162,7 @@ class Atlas:
 
     def open_dataset(self, name: str) -> DatasetView:
         """Return an existing dataset. Raises `DatasetNotFoundError` (KeyError)."""
-        self._session.datasets.state(name)
+        self._session.entries(name)
         return DatasetView(self, name)
 
     def delete_dataset(self, name: str) -> None:
@@ -178,7 +179,7 @@ class Atlas:
 
     def dataset_exists(self, name: str) -> bool:
         """Return whether there is a dataset of that name."""
-        return self._session.datasets.exists(name)
+        return self._session.exists(name)
 
     def describe(self) -> StoreDescription:
         """Return what the store, as last flushed, holds and what each array takes on disk; reads no values.
@@ -402,9 +403,7 @@ class Atlas:
 
     def discard_dataset(self, name: str) -> None:
         """Forget a dataset that this handle created and has not flushed, with all that is pending of it."""
-        if not self._session.datasets.state(name).new:
-            raise DatasetExistsError(f"dataset {name!r} is flushed already; use delete_dataset")
-        self._session.delete_dataset(name)
+        self._session.discard_dataset(name)
 
     def _schema(
         self,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.engine.documents import size_or_none
 from atlas.format.segment import FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -110,5 +111,6 @@ def describe(session: Session) -> StoreDescription:
 
 def _metadata_size(session: Session) -> int:
     storage = session.journal.storage
-    keys = [session.journal.config.encoding.checkpoint, *storage.list("commits"), *storage.list("registry")]
-    return sum(storage.size(key) for key in keys)
+    keys = [session.journal.config.encoding.checkpoint]
+    keys += [key for folder in ("commits", "bases", "registry") for key in storage.list(folder)]
+    return sum(size_or_none(storage, key) for key in keys)

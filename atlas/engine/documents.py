@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from atlas.errors import CorruptStoreError, UnsupportedFormatError
+from atlas.errors import AtlasError, CorruptStoreError, UnsupportedFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from atlas.format.documents import Encoding
     from atlas.storage import Storage
 
-__all__ = ["decode_document", "is_missing_file", "missing_file", "try_read"]
+__all__ = ["decode_document", "is_missing_file", "missing_file", "size_or_none", "try_read"]
 
 _T = TypeVar("_T")
 
@@ -26,6 +26,14 @@ def try_read(storage: Storage, key: str) -> bytes | None:
         return storage.read(key)
     except FileNotFoundError:
         return None
+
+
+def size_or_none(storage: Storage, key: str) -> int:
+    """Return the bytes of a file, 0 where it is gone or cannot be asked for."""
+    try:
+        return storage.size(key)
+    except (FileNotFoundError, AtlasError):
+        return 0
 
 
 def missing_file(key: str) -> CorruptStoreError:

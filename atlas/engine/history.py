@@ -55,15 +55,25 @@ def read_history(journal: Journal, catalog: Catalog) -> list[Version]:
     Raises `CorruptStoreError` where a commit is missing or damaged, `StaleHandleError` where the catalog's version is
     no longer kept.
     """
-    first = journal.find_base().version
-    if first > catalog.version:
-        raise StaleHandleError(
-            f"version {catalog.version} of the store at {journal.storage.describe}, which this handle shows, is no "
-            "longer kept: call refresh() or open it again"
-        )
-    next_id = journal.read_base()[1].next_id
+    while True:
+        base = journal.find_base()
+        if base.version > catalog.version:
+            raise StaleHandleError(
+                f"version {catalog.version} of the store at {journal.storage.describe}, which this handle shows, is no "
+                "longer kept: call refresh() or open it again"
+            )
+        try:
+            return _versions(journal, catalog.version)
+        except CorruptStoreError as error:
+            # Another process may have made a later base, and removed what was being read.
+            if not is_missing_file(error) or journal.find_base() == base:
+                raise
+
+
+def _versions(journal: Journal, last: int) -> list[Version]:
+    first, next_id = journal.base.version, journal.read_base()[1].next_id
     versions = [_oldest(journal, first)]
-    for commit in journal.commits(first + 1, catalog.version):
+    for commit in journal.commits(first + 1, last):
         versions.append(_version(commit, next_id))
         next_id = commit.changes.next_id
     return versions

@@ -19,6 +19,7 @@ from atlas.engine.catalog import Catalog
 from atlas.engine.documents import decode_document, is_missing_file, missing_file, try_read
 from atlas.engine.threads import run_all
 from atlas.errors import ConflictError, CorruptStoreError, StorageError, StoreNotFoundError, VersionNotFoundError
+from atlas.format.config import StoreConfig, config_from_json, config_to_json
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 from atlas.format.heads import (
     BaseRef,
@@ -38,23 +39,11 @@ if TYPE_CHECKING:
     from atlas.format.rows import RowBatch
     from atlas.storage import Storage
 
-__all__ = ["Attempt", "Commit", "Journal", "StoreConfig", "unique_name"]
+__all__ = ["Attempt", "Commit", "Journal", "unique_name"]
 
 _log = logging.getLogger("atlas.engine")
 LINKS = Encoding("json", "")
 """How links are written, whatever the other documents are: whoever follows them may know an earlier encoding only."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreConfig:
-    """What `create` decided once and for all."""
-
-    codec: str
-    """"zstd", "lz4" or "none"."""
-    filter: str
-    """"auto", or the one filter to use."""
-    encoding: Encoding
-    """How documents are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +166,7 @@ class Journal:
             if base.version > changes.version:
                 raise CorruptStoreError(f"its base is of version {base.version}, after its own")
             created = time_from_json(document.get("created"))
-            return cls(storage, _config(document), identity, base, created), changes
+            return cls(storage, config_from_json(document), identity, base, created), changes
 
         journal, changes = decode_document(key, data, encoding, read)[1]
         journal.checkpoint_size = len(data)
@@ -265,7 +254,7 @@ class Journal:
 
         def read(document: dict[str, Any]) -> tuple[Commit, StoreConfig | None]:
             commit = Commit(head_from_json(document), changes_from_json("commit", document), len(data))
-            return commit, _config(document) if commit.head.action == "create" else None
+            return commit, config_from_json(document) if commit.head.action == "create" else None
 
         document, found = decode_document(key, data, self.config.encoding, read)
         if document.get("store") != self.identity:
@@ -335,7 +324,7 @@ class Journal:
         changes = replace(changes, writers=((changes.version, writer),))
         head: dict[str, Any] = {"store": self.identity, "time": time_to_json(dt.datetime.now(dt.UTC))}
         head |= {"action": action} | ({} if message is None else {"message": message})
-        document = changes_to_json("commit", changes, **head, **({} if config is None else _config_to_json(config)))
+        document = changes_to_json("commit", changes, **head, **({} if config is None else config_to_json(config)))
         return Attempt(changes, page_rows, self.config.encoding.encode(document))
 
     def commit(self, attempt: Attempt) -> bool:
@@ -396,7 +385,8 @@ class Journal:
                 return False  # a store that replaced another and was cut off: nobody may begin before it any more
             data = self.sum_up(catalog)
             self.storage.replace(encoding.checkpoint, data)
-            self.storage.delete(name for name in CHECKPOINT_NAMES if name != encoding.checkpoint)
+            if force:  # one of another name is of the store that this one has replaced
+                self.storage.delete(name for name in CHECKPOINT_NAMES if name != encoding.checkpoint)
         except StorageError as error:
             _log.warning("the checkpoint of %s could not be rewritten: %s", self.storage.describe, error)
             return False
@@ -416,7 +406,7 @@ class Journal:
 
     def _sum(self, catalog: Catalog, base: BaseRef) -> dict[str, Any]:
         head = {"store": self.identity, "created": time_to_json(self.created), "base": base_to_json(base)}
-        return changes_to_json("checkpoint", catalog.checkpoint(), **head, **_config_to_json(self.config))
+        return changes_to_json("checkpoint", catalog.checkpoint(), **head, **config_to_json(self.config))
 
     def advance_base(self, catalog: Catalog) -> bool:
         """Make the version of `catalog` the oldest that is kept; False where another process has made one meanwhile.
@@ -446,22 +436,3 @@ class Journal:
 def link_key(version: int) -> str:
     """Return the key of the link that leads from the base of that version to the next."""
     return f"bases/{version:020d}{LINKS.extension}"
-
-
-def _config_to_json(config: StoreConfig) -> dict[str, Any]:
-    return {"codec": config.codec, "filter": config.filter, "checkpoint": config.encoding.checkpoint}
-
-
-_CHOICES = {
-    "codec": ("zstd", "lz4", "none"),
-    "filter": ("auto", "none", "byteshuffle", "bitshuffle"),
-    "checkpoint": tuple(CHECKPOINT_NAMES),
-}
-
-
-def _config(document: dict[str, Any]) -> StoreConfig:
-    """Return what a document says of how a store is written."""
-    for field, choices in _CHOICES.items():
-        if document.get(field) not in choices:
-            raise CorruptStoreError(f"its {field} is {document.get(field)!r}")
-    return StoreConfig(document["codec"], document["filter"], CHECKPOINT_NAMES[document["checkpoint"]])

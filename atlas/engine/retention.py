@@ -12,9 +12,10 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
+from atlas.engine.documents import size_or_none
 from atlas.engine.journal import Journal
 from atlas.engine.threads import run_all
-from atlas.errors import AtlasError, InvalidTypeError, InvalidValueError
+from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.planning.schedule import oldest_kept
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Cleaning:
             return 0
         gone += [key for key in storage.list("commits") if _version(key) < self._kept]
         gone += storage.leftovers()
-        reclaimed = sum(run_all(lambda key: _size(storage, key), gone))
+        reclaimed = sum(run_all(lambda key: size_or_none(storage, key), gone))
         storage.delete(gone)
         return reclaimed
 
@@ -117,10 +118,3 @@ def _version(key: str) -> float:
     """Return the version that a commit is of, infinity for a file that is none."""
     number = key.rpartition("/")[2].split(".")[0]
     return int(number) if number.isdecimal() else math.inf
-
-
-def _size(storage: Storage, key: str) -> int:
-    try:
-        return storage.size(key)
-    except (FileNotFoundError, AtlasError):
-        return 0

@@ -16,7 +16,7 @@ from atlas.engine.rebasing import Ahead, Pending, rebase
 from atlas.engine.retention import Cleaning, named_files
 from atlas.engine.tables import load_table
 from atlas.engine.writable import Writable
-from atlas.errors import AtlasError, ConflictError, InvalidValueError
+from atlas.errors import AtlasError, ConflictError, CorruptStoreError, InvalidValueError
 from atlas.planning.schedule import segments_to_join
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from atlas.engine.catalog import Catalog
     from atlas.engine.history import Version
+    from atlas.format.registry import Changes
 
 __all__ = ["Session"]
 
@@ -150,12 +151,12 @@ class Session(Writable):
                 )
             if version > self.catalog.version:
                 raise self.journal.not_kept(version, self.catalog.version)
-            old = Journal.open(self.journal.storage, version)[1].checkpoint()
-            later = self.journal.commits(version + 1, self.catalog.version)
-            if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.condemned):
-                raise self.journal.not_kept(version, self.catalog.version)  # its files go this very moment
             changes = replace(
-                old, version=self.catalog.version + 1, next_id=self.catalog.next_id, reset=True, writers=()
+                self._sum_of(version),
+                version=self.catalog.version + 1,
+                next_id=self.catalog.next_id,
+                reset=True,
+                writers=(),
             )
             attempt = self.journal.attempt(
                 changes,
@@ -172,6 +173,19 @@ class Session(Writable):
             self._forget_pending(made)
             self.journal.checkpoint(self.catalog)
             return self.catalog.version
+
+    def _sum_of(self, version: int) -> Changes:
+        """Return the sum of all commits up to an earlier version, of which nothing may be about to be removed."""
+        old = Journal.open(self.journal.storage, version)[1].checkpoint()
+        try:
+            later = self.journal.commits(version + 1, self.catalog.version)
+        except CorruptStoreError:
+            if self.journal.find_base().version <= version:
+                raise
+            raise self.journal.not_kept(version, self.catalog.version) from None
+        if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.condemned):
+            raise self.journal.not_kept(version, self.catalog.version)
+        return old
 
     def compact(self, keep_versions: int, keep_days: float) -> int:
         """Flush, rewrite what lies in many segments or beside dead data, and remove what no kept version needs.

@@ -12,12 +12,15 @@ from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any
 
     from atlas.engine.catalog import Catalog
     from atlas.engine.journal import Journal
     from atlas.engine.staging import Staging
     from atlas.engine.tables import ChunkTable
+    from atlas.format.attributes import AttributeKey
     from atlas.format.registry import Changes
+    from atlas.format.rows import ArrayEntry
 
 __all__ = ["State"]
 
@@ -81,6 +84,26 @@ class State:
     def changed(self) -> None:
         """Note that what a read returns may have changed."""
         self.change += 1
+
+    def exists(self, dataset: str) -> bool:
+        """Return whether there is a dataset of that name."""
+        with self.lock:
+            return self.datasets.exists(dataset)
+
+    def entries(self, dataset: str) -> dict[str, ArrayEntry]:
+        """Return the arrays of a dataset in their order, or raise `DatasetNotFoundError`."""
+        with self.lock:
+            return dict(self.datasets.state(dataset).arrays)
+
+    def entry(self, dataset: str, array: str) -> ArrayEntry | None:
+        """Return an array of a dataset, None where it has none of that name, or raise `DatasetNotFoundError`."""
+        with self.lock:
+            return self.datasets.state(dataset).arrays.get(array)
+
+    def attributes(self, dataset: str) -> dict[AttributeKey, Any]:
+        """Return the encoded attributes of a dataset in their order, or raise `DatasetNotFoundError`."""
+        with self.lock:
+            return dict(self.datasets.state(dataset).attributes)
 
     def table(self, array: str) -> ChunkTable:
         """Return the committed chunk table of an array name, reading the indexes of its segments when first asked."""

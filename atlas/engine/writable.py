@@ -17,6 +17,7 @@ from atlas.engine.stacking import stage_stack
 from atlas.engine.staging import Staging
 from atlas.errors import (
     ArrayExistsError,
+    DatasetExistsError,
     DatasetNotFoundError,
     InvalidNameError,
     InvalidTypeError,
@@ -81,6 +82,18 @@ class Writable(Readable):
                 if array in self.staging:
                     self.staging[array].drop(state.identity)
             self.changed()
+
+    def discard_dataset(self, name: str) -> None:
+        """Forget a dataset that was created since the last flush, with what is pending of it."""
+        with self.lock:
+            if not self.datasets.state(name).new:
+                raise DatasetExistsError(f"dataset {name!r} is flushed already; use delete_dataset")
+            self.delete_dataset(name)
+
+    def count_datasets(self) -> int:
+        """Return the number of datasets."""
+        with self.lock:
+            return len(self.datasets)
 
     def list_datasets(self) -> list[str]:
         """Return all dataset names in the order they were created."""

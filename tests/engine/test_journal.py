@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from atlas.engine.creation import create_store
-from atlas.engine.journal import Journal, StoreConfig, unique_name
+from atlas.engine.journal import Journal, unique_name
 from atlas.engine.rebasing import Ahead
 from atlas.engine.retention import Cleaning
 from atlas.engine.rows import build_rows
@@ -19,6 +19,7 @@ from atlas.errors import (
     UnsupportedFormatError,
     VersionNotFoundError,
 )
+from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 from atlas.format.registry import Changes
 from atlas.planning import schedule

@@ -1,0 +1,45 @@
+"""How a store is written, as its checkpoint and the commit that created it say. Values to JSON and back; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from atlas.errors import CorruptStoreError
+from atlas.format.documents import CHECKPOINT_NAMES, Encoding
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["StoreConfig", "config_from_json", "config_to_json"]
+
+_CHOICES = {
+    "codec": ("zstd", "lz4", "none"),
+    "filter": ("auto", "none", "byteshuffle", "bitshuffle"),
+    "checkpoint": tuple(CHECKPOINT_NAMES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """What `create` decided once and for all."""
+
+    codec: str
+    """"zstd", "lz4" or "none"."""
+    filter: str
+    """"auto", or the one filter to use."""
+    encoding: Encoding
+    """How documents are written."""
+
+
+def config_to_json(config: StoreConfig) -> dict[str, Any]:
+    """Return the fields that say how a store is written."""
+    return {"codec": config.codec, "filter": config.filter, "checkpoint": config.encoding.checkpoint}
+
+
+def config_from_json(document: dict[str, Any]) -> StoreConfig:
+    """Return what the fields of a document say, or raise `CorruptStoreError`."""
+    for field, choices in _CHOICES.items():
+        if document.get(field) not in choices:
+            raise CorruptStoreError(f"its {field} is {document.get(field)!r}")
+    return StoreConfig(document["codec"], document["filter"], CHECKPOINT_NAMES[document["checkpoint"]])
