@@ -10,12 +10,12 @@ from atlas.engine.catalog import Catalog
 from atlas.engine.documents import try_read
 from atlas.engine.journal import Journal, unique_name
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, StoreExistsError, UnsupportedFormatError
-from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES
 from atlas.format.heads import BaseRef, time_from_json, time_to_json
 from atlas.format.registry import Changes
 
 if TYPE_CHECKING:
+    from atlas.format.config import StoreConfig
     from atlas.storage import Storage
 
 __all__ = ["create_store"]
