@@ -1,11 +1,13 @@
 """Encoded blocks that wait for a flush: in memory, and past a budget in a temporary file that has no name.
 
 The file is written while later blocks are encoded, and can become the segment as it is. A killed process leaves nothing
-behind. A disk too full to spill to is no reason to lose data: blocks then stay in memory.
+behind. A disk too full to spill to is no reason to lose data: blocks then stay in memory. A forked child reads the file
+that it shares with its parent, and writes to one of its own.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -16,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from atlas.errors import StorageError
 from atlas.storage.descriptors import read_at
 from atlas.storage.durable import write_at
 
@@ -31,15 +34,23 @@ _COPY = 4 << 20
 
 
 class _Writer:
-    """A thread that writes parts to a file, and then has the system begin to bring them to the disk."""
+    """A thread that writes parts to a file, and then has `hasten` begin to bring them to the disk."""
 
-    def __init__(self, file: IO[bytes], offset: int, parts: list[NDArray[np.uint8]], before: _Writer | None) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        offset: int,
+        parts: list[NDArray[np.uint8]],
+        hasten: Callable[[IO[bytes]], None],
+        before: _Writer | None,
+    ) -> None:
         self.parts = parts
         """What it writes."""
         self.error: OSError | None = OSError("the process was forked while it wrote")
         """What went wrong, once it has written."""
         self._file = file
         self._offset = offset
+        self._hasten = hasten
         self._before = before
         self._written = threading.Event()
         self.thread = threading.Thread(target=self._run, name="atlas-spill", daemon=True)
@@ -60,7 +71,7 @@ class _Writer:
         if before is None or not before.thread.is_alive():
             # A flush then has little left to wait for. It meets again what goes wrong here, or finds the file closed.
             with suppress(OSError, ValueError):
-                os.fsync(self._file.fileno())
+                self._hasten(self._file)
 
     def wait(self) -> None:
         """Wait until the parts are written or have failed."""
@@ -71,9 +82,15 @@ class _Writer:
 class Spill:
     """An append-only stretch of bytes behind a header. Not locked: the store's lock guards it."""
 
-    def __init__(self, open_file: Callable[[], IO[bytes]], header: bytes = b"") -> None:
+    def __init__(
+        self,
+        open_file: Callable[[], IO[bytes]],
+        header: bytes = b"",
+        hasten: Callable[[IO[bytes]], None] = lambda _: None,
+    ) -> None:
         self._open_file = open_file
         self._header = header
+        self._hasten = hasten
         self._file: IO[bytes] | None = None
         self._given = False  # whether somebody else has the file, so that nothing may be written to it
         self._writer: _Writer | None = None
@@ -82,11 +99,18 @@ class Spill:
         self._spilled = len(header)
         self.size = len(header)
         """Bytes appended so far, and the header."""
+        _all.add(self)
 
     @property
     def in_memory(self) -> int:
         """Bytes that are held in memory and not being written."""
         return self.size - self._spilled
+
+    def is_spilled(self, offset: int) -> bool:
+        """Whether the byte at `offset` is read back from the file."""
+        if offset < self._spilled:
+            self._settle()
+        return offset < self._spilled
 
     def append(self, part: NDArray[np.uint8]) -> int:
         """Keep `part`, which nobody changes any more, and return where it begins."""
@@ -106,7 +130,7 @@ class Spill:
         except OSError as error:
             _warn(error)
             return
-        self._writer = _Writer(file, self._spilled, self._parts, self._writer)
+        self._writer = _Writer(file, self._spilled, self._parts, self._hasten, self._writer)
         self._spilled = self.size
         self._parts, self._begins = [], []
 
@@ -181,7 +205,7 @@ class Spill:
             assert self._file is not None
             data = np.empty(min(most, self._spilled - offset), np.uint8)
             if read_at(self._file.fileno(), data.data, offset) < len(data):
-                raise OSError("the temporary file of pending data was cut short")
+                raise StorageError(errno.EIO, "the temporary file of pending data was cut short")
             return data
         at = bisect_right(self._begins, offset) - 1
         within = offset - self._begins[at]
@@ -194,6 +218,10 @@ class Spill:
             yield part
             begin += len(part)
 
+    def share_with_parent(self) -> None:
+        """Leave the file to the parent, in a forked child: both have the same one, whatever either writes to it."""
+        self._given = True
+
     def close(self) -> None:
         """Forget everything."""
         if self._writer is not None:
@@ -202,6 +230,18 @@ class Spill:
             self._file.close()
         self._file, self._writer, self._parts, self._begins = None, None, [], []
         self._spilled = self.size = len(self._header)
+
+
+_all: weakref.WeakSet[Spill] = weakref.WeakSet()
+
+
+def _share_all_with_parent() -> None:
+    for spill in _all:
+        spill.share_with_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_share_all_with_parent)
 
 
 def _warn(error: OSError) -> None:

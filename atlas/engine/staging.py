@@ -5,15 +5,18 @@ Not locked: the store's lock guards every call.
 
 from __future__ import annotations
 
+import errno
 from itertools import count
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+import xxhash
 
 from atlas.engine.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_long, encode_run
 from atlas.engine.spill import Spill
 from atlas.engine.tables import ChunkTable, merge_rows
 from atlas.engine.threads import run_all
+from atlas.errors import StorageError
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ __all__ = ["SegmentDraft", "Staging"]
 
 _LOT = 32 << 20
 """Bytes of chunks that are encoded side by side."""
+_COPY = 4 << 20
+"""Bytes of blocks that are copied at once."""
 _serials = count()
 
 
@@ -73,21 +78,51 @@ class SegmentDraft:
             storage.write(key, self.parts())
 
     def parts(self) -> Iterator[bytes | NDArray[np.uint8]]:
-        """Yield the file in pieces."""
+        """Yield the file in pieces; `StorageError` where a temporary file does not give back what was written to it."""
         yield HEADER
-        offset, stored = self._source.offset, self._source.stored
-        # Neighbours are copied in one go: without dead blocks that is the whole spill.
-        breaks = np.flatnonzero(offset[1:] != (offset + stored)[:-1]) + 1
+        offset, end = self._source.offset, self._source.offset + self._source.stored
+        # Neighbours are copied in one go, some MiB of them.
+        lot = offset // _COPY
+        breaks = np.flatnonzero((offset[1:] != end[:-1]) | (lot[1:] != lot[:-1])) + 1
         for first, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(offset)], strict=True):
             if stop > first:
-                yield from self._spill.stretch(int(offset[first]), int(offset[stop - 1] + stored[stop - 1]))
+                stretch = self._spill.stretch(int(offset[first]), int(end[stop - 1]))
+                if self._spill.is_spilled(int(offset[first])):
+                    yield self._checked(first, stop, b"".join(part.data for part in stretch))
+                else:
+                    yield from stretch
         yield self._tail
+
+    def _checked(self, first: int, stop: int, data: bytes) -> bytes:
+        """Return `data`, the blocks `first` to `stop`, as they were encoded.
+
+        A disk that failed to take them may give other bytes, which no flush may commit.
+        """
+        view, blocks = memoryview(data), self._source
+        end = np.cumsum(blocks.stored[first:stop]).tolist()
+        for begin, stored, checksum in zip(
+            [0, *end], blocks.stored[first:stop].tolist(), blocks.checksum[first:stop].tolist(), strict=False
+        ):
+            if xxhash.xxh3_64_intdigest(view[begin : begin + stored]) != checksum:
+                raise StorageError(
+                    errno.EIO,
+                    "the disk has not kept what was written to a temporary file of pending data, and some is lost; "
+                    "open the store again and repeat the writes",
+                )
+        return data
 
 
 class Staging:
     """Pending chunks of one array name over all datasets."""
 
-    def __init__(self, name: str, codec: str, forced_filter: str, open_file: Callable[[], IO[bytes]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        codec: str,
+        forced_filter: str,
+        open_file: Callable[[], IO[bytes]],
+        hasten: Callable[[IO[bytes]], None] = lambda _: None,
+    ) -> None:
         self._name = name
         self._compression = Compression(codec, forced_filter)
         self._raw: dict[int, dict[int, PendingChunk]] = {}
@@ -95,7 +130,7 @@ class Staging:
         """Which cells of a chunk were written, as packed bits, by dataset and chunk; chunks written whole have none."""
         self.raw_bytes = 0
         """Bytes of chunks that are not encoded yet, about."""
-        self._spill = Spill(open_file, HEADER)
+        self._spill = Spill(open_file, HEADER, hasten)
         self._blocks: list[BlockRows] = []
         self._block_count = 0
         self._heads: list[NDArray[np.int64]] = []

@@ -167,8 +167,8 @@ class Writable(Readable):
 
     def new_staging(self, array: str) -> Staging:
         """Return an empty staging for an array name."""
-        config = self.journal.config
-        return Staging(array, config.codec, config.filter, self.journal.storage.spill_file)
+        config, storage = self.journal.config, self.journal.storage
+        return Staging(array, config.codec, config.filter, storage.spill_file, storage.hasten)
 
     def write_array(self, dataset: str, array: str, start: Sequence[int], data: object) -> None:
         """Write `data` with its corner at `start`."""

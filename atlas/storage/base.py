@@ -136,6 +136,12 @@ class Storage(ABC):
         """Return a new file without a name for data that waits, which goes when it is closed; errors are `OSError`."""
         return tempfile.TemporaryFile(prefix=TEMPORARY_PREFIX, buffering=0)
 
+    def hasten(self, file: IO[bytes]) -> None:  # noqa: B027 - most storages copy the file and wait for the copy
+        """Bring a file from `spill_file` to the disk early, where a barrier has less to wait for then.
+
+        Promises nothing: what goes wrong here, an `OSError` or a file closed meanwhile, the barrier meets again.
+        """
+
     def adopt(self, key: str, file: IO[bytes]) -> bool:  # noqa: ARG002 - for storages of files
         """Make a file from `spill_file` the new object `key` without copying it, where that can be done.
 

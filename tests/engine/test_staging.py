@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -17,6 +18,7 @@ from atlas.engine.fetching import Targets
 from atlas.engine.reading import read_boxes
 from atlas.engine.staging import Staging
 from atlas.engine.tables import ChunkTable, load_segment
+from atlas.errors import StorageError
 from atlas.format.schema import make_schema
 from atlas.format.segment import SegmentRef, decode_footer
 from atlas.planning.regions import plan_region
@@ -207,3 +209,40 @@ def test_a_run_takes_the_place_of_what_waited():
     staging.overlay(out, [1, 2], region)
     assert out.tolist() == [[9] * 4, [0, 1, 2, 3]]
     staging.close()
+
+
+@pytest.fixture
+def spilled(tmp_path):
+    """A staging of 40 KiB of which the first 20 are in a file, and that file."""
+    files = []
+
+    def open_file():
+        files.append(TemporaryFile(dir=tmp_path, buffering=0))  # noqa: SIM115 - the staging closes it
+        return files[-1]
+
+    long = make_schema("int32", ["x"], [5120], [5120], -1)
+    staging = Staging("t", "none", "none", open_file)
+    for dataset in (0, 1):
+        staging.put(dataset, 0, PendingChunk(long, 0, np.arange(5120, dtype="i4") + dataset))
+        staging.encode()
+        if dataset == 0:
+            staging.spill()
+    draft = staging.draft()
+    yield draft, files[0]
+    staging.close()
+
+
+def test_what_is_copied_from_a_temporary_file_is_what_was_encoded(spilled):
+    draft, _ = spilled
+    data = b"".join(bytes(part) for part in draft.parts())
+    assert len(data) == draft.size
+    assert np.arange(5120, dtype="i4").tobytes() in data
+
+
+@pytest.mark.parametrize("change", [lambda f: os.pwrite(f, b"\0" * 4096, 8192), lambda f: os.truncate(f, 8192)])
+def test_a_disk_that_lost_what_was_spilled_is_an_error_and_nothing_wrong_is_committed(spilled, change):
+    draft, file = spilled
+    list(draft.parts())  # waits until the file is written
+    change(file.fileno())
+    with pytest.raises(StorageError, match="temporary file of pending data"):
+        draft.write(MemoryStorage(), "arrays/t/a.seg")
