@@ -78,13 +78,14 @@ class Atlas:
         *,
         overwrite: bool = False,
         filter: str = "auto",  # noqa: A002 - the field's term
+        durable: bool = True,
     ) -> Atlas:
         """Create an empty store at `source`, a path (`~` is expanded) or an obstore handle.
 
         `codec` is "zstd", "lz4" or "none" ("uncompressed"); `meta_format` "json" or "msgpack" ("mp");
         `meta_compression` like `codec`. `filter` is "auto", which chooses for each array and flush by trial, or
         "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that
-        is there, with all it holds.
+        is there, with all it holds. `durable=False` is for stores to throw away: see `open`.
 
         Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name, and
         `StorageError` (OSError) where the place cannot be written.
@@ -94,15 +95,20 @@ class Atlas:
             _choice("filter", filter, {"auto": "auto"} | {name: name for name in FILTERS}),
             parse_encoding(meta_format, meta_compression),
         )
-        storage = open_storage(source, create=True)
+        storage = open_storage(source, create=True, durable=durable)
         return cls(Session(*create_store(storage, config, overwrite=overwrite)))
 
     @classmethod
-    def open(cls, source: Any, version: int | None = None) -> Atlas:
+    def open(cls, source: Any, version: int | None = None, *, durable: bool = True) -> Atlas:
         """Open the store at `source`, a path (`~` is expanded) or an obstore handle, as it was last flushed.
 
         `version` opens an earlier version, of those that `history` lists: the handle shows it as if it had been opened
         then.
+
+        With `durable=False` nothing that this handle does waits for the disk. Flushes stay atomic, and a process that
+        is killed loses nothing that was flushed; but a power cut or a crash of the system may take the last flushes,
+        damage what they wrote, or leave the store unopenable. It belongs to the handle, not to the store, is pickled
+        with it, and has no effect on object stores. Checksums are written and checked all the same.
 
         Raises `StoreNotFoundError` (FileNotFoundError), `VersionNotFoundError` (KeyError) for a version that was not
         made or is no longer kept, `UnsupportedFormatError` (RuntimeError) for a store of a later format or of another
@@ -116,7 +122,7 @@ class Atlas:
         <Atlas datasets=0>
         """
         wanted = None if version is None else _version_number(version)
-        return cls(Session(*Journal.open(open_storage(source), wanted)))
+        return cls(Session(*Journal.open(open_storage(source, durable=durable), wanted)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session.pending:
@@ -439,7 +445,7 @@ _reopened_lock = threading.Lock()
 
 def _reopen(storage: Storage, version: int) -> Atlas:
     """Return the handle that this process has for a pickled one, opening the store the first time."""
-    key = (f"{os.getpid()}:{storage.token}", version)
+    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version)
     with _reopened_lock:
         store = _reopened.get(key)
         # One that has moved on, or has changes of its own, is no longer what was pickled.

@@ -22,12 +22,13 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(?:s3a?|gs|gcs|az|azure|abfss?|ad
 _HANDLE_METHODS = ("put", "get", "get_range", "head", "list", "delete")
 
 
-def open_storage(source: object, *, create: bool = False) -> Storage:
+def open_storage(source: object, *, create: bool = False, durable: bool = True) -> Storage:
     """Return the storage that `source` stands for.
 
     A path (`~` is expanded) is a folder of files, an obstore handle a bucket or container, and a `Storage` itself.
     `create` makes a missing folder at once, so that a path that cannot be written is known before any work; else
-    nothing is touched.
+    nothing is touched. `durable=False` makes a folder that nobody waits for, see `LocalStorage`; a bucket waits for its
+    service all the same, and a `Storage` was told when it was made.
 
     Raises `InvalidValueError` for the text of a URL, `InvalidTypeError` for anything else, `MissingExtraError`
     for a handle where obstore is not installed, `StorageError` where the folder cannot be made.
@@ -35,7 +36,7 @@ def open_storage(source: object, *, create: bool = False) -> Storage:
     if isinstance(source, Storage):
         return source
     if isinstance(source, str | os.PathLike):
-        return _open_folder(os.fspath(source), create=create)
+        return _open_folder(os.fspath(source), create=create, durable=durable)
     if not isinstance(source, type) and all(callable(getattr(source, name, None)) for name in _HANDLE_METHODS):
         return _open_objects(source)
     raise InvalidTypeError(
@@ -44,7 +45,7 @@ def open_storage(source: object, *, create: bool = False) -> Storage:
     )
 
 
-def _open_folder(path: str | bytes, *, create: bool) -> LocalStorage:
+def _open_folder(path: str | bytes, *, create: bool, durable: bool) -> LocalStorage:
     if isinstance(path, bytes):
         raise InvalidTypeError("a path is a str; decode it with os.fsdecode first")
     if not path or "\0" in path:
@@ -53,7 +54,7 @@ def _open_folder(path: str | bytes, *, create: bool) -> LocalStorage:
         raise InvalidValueError(
             f"{path!r} looks like a URL; pass an obstore handle instead, as obstore.store.from_url(...) makes"
         )
-    storage = LocalStorage(path)
+    storage = LocalStorage(path, durable)
     if create:
         storage.make_root()
     return storage

@@ -67,6 +67,11 @@ class Storage(ABC):
     def token(self) -> str:
         """A text that names the place: equal for two storages of one place, wherever that can be known."""
 
+    @property
+    def durable(self) -> bool:
+        """Whether barriers wait for the disk, as said above; False where who made the storage gave that up."""
+        return True
+
     @abstractmethod
     def read(self, key: str) -> bytes:
         """Return the whole object as it is now."""

@@ -42,7 +42,8 @@ class LocalStorage(Storage):
     """The files under one folder, which the first write makes if need be.
 
     `path` may begin with `~`. `durable=False` leaves out every wait for the disk: still atomic for other processes,
-    but a power cut may take the last objects. `descriptors` files stay open for reading. Pickles as its path.
+    whoever is killed, but a power cut may take the last objects, or their bytes and leave their names. `descriptors`
+    files stay open for reading. Pickles as its path and `durable`.
     """
 
     def __init__(self, path: str | os.PathLike[str], durable: bool = True, *, descriptors: int = 64) -> None:
@@ -67,6 +68,10 @@ class LocalStorage(Storage):
     @property
     def token(self) -> str:
         return f"local:{os.path.realpath(self._root)}"
+
+    @property
+    def durable(self) -> bool:
+        return self._durable
 
     def make_root(self) -> None:
         """Make the folder, and those above it, unless it is there; `StorageError` where that cannot be."""
