@@ -12,10 +12,11 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import xxhash
 
+from atlas.engine.cutting import RUN
 from atlas.engine.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_long, encode_run
 from atlas.engine.spill import Spill
 from atlas.engine.tables import ChunkTable, merge_rows
-from atlas.engine.threads import run_all
+from atlas.engine.threads import run_all, thread_count
 from atlas.errors import StorageError
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmentDraft", "Staging"]
 
 _LOT = 32 << 20
-"""Bytes of chunks that are encoded side by side."""
+"""Bytes of chunks that are encoded side by side, at most: they are written while the next are encoded."""
 _COPY = 4 << 20
 """Bytes of blocks that are copied at once."""
 _serials = count()
@@ -333,15 +334,19 @@ class Staging:
 
 
 def _lots(runs: Iterable[ChunkRun]) -> Iterator[list[ChunkRun]]:
-    """Yield runs to be encoded side by side, of bounded bytes; the first alone, as it decides on the filter."""
+    """Yield runs to be encoded side by side, of bounded bytes; the first alone, as it decides on the filter.
+
+    Two runs a thread: with fewer some would wait for others, with more a flush would find more that is not on the disk.
+    """
     lot: list[ChunkRun] = []
     most = size = 0
+    full = min(_LOT, 2 * RUN * thread_count())
     for run in runs:
         lot.append(run)
         size += run.nbytes
         if size >= most:
             yield lot
-            lot, most, size = [], _LOT, 0
+            lot, most, size = [], full, 0
     if lot:
         yield lot
 

@@ -48,8 +48,8 @@ _RAW_BUDGET = 32 << 20
 """Bytes of chunks that wait before they are encoded."""
 _UNBOUNDED = 1 << 20
 """Bytes of chunks that are put before it is looked whether too many wait."""
-_ENCODED_BUDGET = 16 << 20
-"""Bytes of encoded blocks held in memory before they are spilled."""
+_ENCODED_BUDGET = 8 << 20
+"""Bytes of encoded blocks held in memory before they are spilled, which a flush would have to write and wait for."""
 
 
 class Writable(Readable):
