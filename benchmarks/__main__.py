@@ -149,6 +149,8 @@ def main() -> None:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     print("\n" + report.summary(rows))
+    if made := report.costs(rows):
+        print("\nours over what does less, pairs of runs in bold:\n" + made)
     if effort.fraction == 1:  # what is aimed at is meant for whole fleets
         print("\n" + report.against_targets(rows))
     if not all(row.agrees for row in rows):

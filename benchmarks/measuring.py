@@ -62,6 +62,11 @@ class Row:
     """After a write, else None."""
     agrees: bool
     """Whether the values are those of the first engine that read them."""
+    paired: float | None = None
+    """The median of ours over its, of counted runs made one right after the other; None without ours.
+
+    What the machine does meanwhile changes both alike, which tells small differences from noise that medians do not.
+    """
 
 
 def link_package(folder: Path) -> Path:
@@ -127,10 +132,10 @@ class Worker:
         self._process.stdout.close()
 
 
-def _wanted(engine: str, first: float, effort: Effort) -> int:
+def _wanted(engine: str, operation: str, first: float, effort: Effort) -> int:
     """How many runs there are to be, the first among them, which took so many seconds."""
     if first <= effort.slow:
-        return 1 + effort.runs * (3 if first < effort.short else 1)
+        return 1 + effort.runs * OPERATIONS[operation].times * (3 if first < effort.short else 1)
     return 2 if engine == OURS else 1  # the first of ours may have compiled
 
 
@@ -153,7 +158,7 @@ def _time(
             mine = answers.setdefault(engine, [])
             mine.append(answer)
             if len(mine) == 1 and not once:
-                wanted[engine] = _wanted(engine, answer["seconds"], effort)
+                wanted[engine] = _wanted(engine, operation, answer["seconds"], effort)
             if len(mine) >= wanted[engine]:
                 del running[engine]
     return answers
@@ -162,12 +167,14 @@ def _time(
 def collect_rows(workload: str, operation: str, answers: Mapping[str, list[dict[str, Any]]]) -> list[Row]:
     """Rows of one operation from all answers of each engine; the first engine's values are those expected."""
     counted = {engine: [answer["seconds"] for answer in each[1:] or each] for engine, each in answers.items()}
-    ours = statistics.median(counted[OURS]) if OURS in counted else None
+    mine = counted.get(OURS)
+    ours = statistics.median(mine) if mine else None
     expected = next(iter(answers.values()))[0]["digest"] if answers else ""
     rows = []
     for engine, each in answers.items():
         median = statistics.median(counted[engine])
         size = each[-1].get("bytes")
+        pairs = zip(mine, counted[engine], strict=False) if mine else ()
         rows.append(
             Row(
                 workload,
@@ -181,6 +188,7 @@ def collect_rows(workload: str, operation: str, answers: Mapping[str, list[dict[
                 result_mib=each[-1]["result_kib"] / 2**10,
                 mib_on_disk=None if size is None else size / 2**20,
                 agrees=all(answer["digest"] == expected for answer in each),
+                paired=statistics.median(first / second for first, second in pairs) if mine else None,
             )
         )
     return rows
@@ -205,6 +213,8 @@ def measure(
     datasets = WORKLOADS[workload].scaled(effort.fraction).datasets
     started = []
     for engine, python in pythons.items():
+        if ENGINES[engine].workloads and workload not in ENGINES[engine].workloads:
+            continue
         largest = ENGINES[engine].largest
         if largest is not None and datasets > largest:
             note(f"{workload} by {engine}: left out, {datasets:,} datasets take minutes an operation")

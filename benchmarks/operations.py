@@ -16,6 +16,10 @@ class Operation:
     """Those it is measured on, where the others would tell nothing more; empty for all."""
     once: bool = False
     """Whether the first run is the only one, and counts."""
+    times: int = 1
+    """How many times as often it is run as others, where what is compared differs by little."""
+    cost: bool = False
+    """Whether it tells what something costs us, in a table of its own, and no peer does it."""
 
     def on(self, workload: str) -> bool:
         return not self.workloads or workload in self.workloads
@@ -24,14 +28,11 @@ class Operation:
 OPERATIONS = {
     "write": Operation("write all, flush"),
     "write_each": Operation("write all dataset by dataset, flush"),
-    "write_unsynced": Operation("write all, flush, nothing synchronised", ("profile",)),
-    "hash_written": Operation("checksums of what was written", ("profile",)),
     "write_dask": Operation("write 1 GiB of dask blocks of 4 MiB, flush", ("gridded",)),
     "open": Operation("open"),
     "open_slice": Operation("open + slice of all"),
     "slice": Operation("slice of all, warm handle"),
     "slice_lz4": Operation("slice of all, warm handle, codec lz4", ("profile", "gridded")),
-    "hash_read": Operation("checksums of the blocks of that slice", ("profile",)),
     "read_plain": Operation("first variable of all, codec none", ("profile", "gridded")),
     "to_xarray_many": Operation("to_xarray_many"),
     "read_one": Operation("read_array of one"),
@@ -42,6 +43,9 @@ OPERATIONS = {
     "imports": Operation("import in a new process", ("sensors",)),
     "first_read_empty": Operation("import + first stacked read, empty JIT cache", ("sensors",), once=True),
     "first_read": Operation("import + first stacked read", ("sensors",)),
+    "cost_write": Operation("write all, flush", ("profile",), times=5, cost=True),
+    "cost_slice": Operation("slice of all, warm handle", ("profile",), times=5, cost=True),
+    "cost_read": Operation("all of all, warm handle", ("profile",), times=5, cost=True),
     "append": Operation("append one, flush"),
     "compact": Operation("compact, every other deleted"),
 }

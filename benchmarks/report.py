@@ -23,6 +23,7 @@ __all__ = [
     "HEADING",
     "Report",
     "against_targets",
+    "costs",
     "insert",
     "line",
     "machine",
@@ -110,8 +111,9 @@ def tables(rows: Sequence[Row], fraction: float) -> str:
     found = _by_key(rows)
     out: list[str] = []
     for workload in dict.fromkeys(row.workload for row in rows):
-        engines = [engine for engine in ENGINES if any((workload, o, engine) in found for o in OPERATIONS)]
-        operations = [o for o in OPERATIONS if any((workload, o, engine) in found for engine in engines)]
+        compared = [name for name, operation in OPERATIONS.items() if not operation.cost]
+        engines = [engine for engine in ENGINES if any((workload, o, engine) in found for o in compared)]
+        operations = [o for o in compared if any((workload, o, engine) in found for engine in engines)]
         body = [[OPERATIONS[o].title, *(_cell(found.get((workload, o, e))) for e in engines)] for o in operations]
         sizes = [found[workload, "write", e].mib_on_disk if (workload, "write", e) in found else None for e in engines]
         body.append(["on disk, MiB", *("" if size is None else number(size) for size in sizes)])
@@ -172,6 +174,27 @@ def against_targets(rows: Sequence[Row]) -> str:
     return "\n".join(table(["target", *aimed], [line for line in body if any(line[1:])]))
 
 
+def costs(rows: Sequence[Row]) -> str:
+    """Markdown: what being safe costs, an operation a line, and how many times as long as each engine ours takes.
+
+    Empty where that was not measured.
+    """
+    found = _by_key(row for row in rows if OPERATIONS[row.operation].cost)
+    engines = [engine for engine in ENGINES if any(key[2] == engine for key in found)]
+
+    def cell(row: Row | None) -> str:
+        if row is None:
+            return ""
+        paired = "" if row.paired is None or row.engine == OURS else f" **{row.paired:.3f}**"
+        return f"{number(row.median_ms)} ({number(row.min_ms)}){paired}" + ("" if row.agrees else " OTHER VALUES")
+
+    body = [
+        [f"{workload}: {OPERATIONS[operation].title}", *(cell(found.get((workload, operation, e))) for e in engines)]
+        for workload, operation in dict.fromkeys(key[:2] for key in found)
+    ]
+    return "\n".join(table(["ms", *(ENGINES[engine].title for engine in engines)], body)) if body else ""
+
+
 def machine_line() -> str:
     """What it runs on, as a sentence."""
     return f"Machine: {', '.join(f'{key} {value}' for key, value in machine().items())}."
@@ -191,6 +214,11 @@ def _aims(report: Report) -> list[str]:
     return ["What was reached and what is aimed at; in bold what fell short:", "", against_targets(report.rows)]
 
 
+def _costs(report: Report) -> list[str]:
+    made = costs(report.rows)
+    return ["What being safe costs, and in bold how many times as long ours takes:", "", made, ""] if made else []
+
+
 def insert(report: Report, page: Path) -> None:
     """Replace what stands between the markers of a page by a report."""
     versions = [f"{ENGINES[engine].title}: {what}" for engine, what in report.versions.items() if what]
@@ -207,6 +235,7 @@ def insert(report: Report, page: Path) -> None:
         "",
         *(_aims(report) if report.fraction == 1 else ["Targets are meant for whole fleets, which this run had not."]),
         "",
+        *_costs(report),
         summary(report.rows),
         "",
         tables(report.rows, report.fraction),

@@ -7,27 +7,30 @@ import json
 import os
 import sys
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+import atlas
+from atlas.errors import CorruptStoreError
 from benchmarks import report, scaling
 from benchmarks.engines import APART, ENGINES, PACKED, PEERS, make
 from benchmarks.engines.base import digest
-from benchmarks.engines.store import Ours
 from benchmarks.environments import PINS
 from benchmarks.measuring import Effort, Row, collect_rows, link_package, measure
 from benchmarks.operations import OPERATIONS
 from benchmarks.samples import extract
 from benchmarks.targets import TARGETS, Figures, verdict
 from benchmarks.workloads import WORKLOADS, Workload, located
+from tests.api.subprocesses import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 EFFORT = Effort(fraction=0.01, runs=1, short=0.0, slow=10.0)
 OWN = ("atlas", "limit", "plain", "netcdf")
+SAFETY = ("unsynced", "unchecked", "disk")
 STARTS = frozenset({"first_read_empty", "first_read", "imports"})
 
 
@@ -71,27 +74,76 @@ def test_rows_measure(rows: list[Row]) -> None:
 
 
 def test_what_it_costs_to_be_safe_is_measured(tmp_path: Path) -> None:
-    found = run("profile", tmp_path, ("atlas", "limit", "plain"), STARTS)
+    everywhere = frozenset(name for name, operation in OPERATIONS.items() if not operation.workloads)
+    found = run("profile", tmp_path, ("atlas", *SAFETY, "limit", "plain"), everywhere - {"write"})
     assert all(row.agrees for row in found)
     extra = {(row.operation, row.engine) for row in found if OPERATIONS[row.operation].workloads}
     assert extra == {
-        ("write_unsynced", "atlas"), ("hash_written", "limit"), ("hash_read", "limit"), ("read_plain", "atlas"),
-        ("read_plain", "plain"), ("slice_lz4", "atlas"), ("slice_lz4", "limit"),
+        ("cost_write", "atlas"), ("cost_write", "unsynced"), ("cost_write", "unchecked"), ("cost_write", "disk"),
+        ("cost_slice", "atlas"), ("cost_slice", "unchecked"), ("cost_read", "atlas"), ("cost_read", "unchecked"),
+        ("read_plain", "atlas"), ("read_plain", "plain"), ("slice_lz4", "atlas"), ("slice_lz4", "limit"),
     }  # fmt: skip
+    assert {row.runs for row in found if OPERATIONS[row.operation].cost} == {5}
+    assert report.costs(found).count("\n") == 4
+    main = report.tables(found, 1)
+    assert not any(ENGINES[engine].title in main for engine in SAFETY)
+    cells = {target.title: target.of("profile", Figures({(r.operation, r.engine): r for r in found}))
+             for target in TARGETS if "checksums" in target.title}  # fmt: skip
+    assert len(cells) == 3
+    assert all(cells.values())
 
 
-def test_a_write_without_synchronising_does_all_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_measured_on_one_workload_is_left_out_of_others(tmp_path: Path) -> None:
+    found = run("sensors", tmp_path, ("atlas", *SAFETY), frozenset(OPERATIONS) - {"write"})
+    assert {row.engine for row in found} == {"atlas"}
+
+
+@pytest.mark.parametrize("engine", ["atlas", "unsynced"])
+def test_only_ours_waits_for_the_disk(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     waits: list[int] = []
     monkeypatch.setattr(os, "fsync", waits.append)
-    engine = make("atlas", WORKLOADS["profile"].scaled(EFFORT.fraction), tmp_path)
-    assert isinstance(engine, Ours)
-    engine.prepare_write_unsynced()
-    engine.write_unsynced()
-    assert waits == []
-    assert engine.check_write_unsynced()[0].size
-    engine.prepare_write()
-    engine.write()
-    assert waits
+    made: Any = make(engine, WORKLOADS["profile"].scaled(EFFORT.fraction), tmp_path)
+    made.prepare_cost_write()
+    made.cost_write()
+    assert bool(waits) == (engine == "atlas")
+    assert made.check_cost_write()[0].size
+
+
+def test_blocks_have_no_checksums_where_what_they_cost_is_measured(tmp_path: Path) -> None:
+    """In a process of its own, as a worker is: its store cannot be read by others, and theirs not by it."""
+    script = """
+        import sys
+        from pathlib import Path
+        from benchmarks.engines import make
+        from benchmarks.workloads import WORKLOADS
+        made = make("unchecked", WORKLOADS["profile"].scaled(0.01), Path(sys.argv[1]))
+        made.prepare_cost_slice()
+        assert made.cost_slice()[0].size
+        segment = next(made.path.rglob("*.seg"))
+        data = bytearray(segment.read_bytes())
+        data[200] ^= 255  # of the lowest bytes of noise, which are stored as they are
+        segment.write_bytes(data)
+        print(len(made.cost_read()))
+    """
+    assert run_python(script, tmp_path) == "4"
+    store = atlas.Atlas.open(tmp_path / "data" / "store")
+    with pytest.raises(CorruptStoreError, match="checksum"):
+        store.read_array_across_stacked(store.list_arrays()[0], store.list_datasets())
+
+
+def test_pairs_of_runs_tell_small_differences_from_noise() -> None:
+    def answers(*seconds: float) -> list[dict[str, Any]]:
+        return [{"seconds": each, "peak_kib": 0, "result_kib": 0, "digest": "a"} for each in (9.0, *seconds)]
+
+    found = collect_rows("profile", "cost_write", {
+        "atlas": answers(1.1, 2.2, 33.0, 4.4), "unchecked": answers(1.0, 2.0, 30.0, 4.0, 5.0),
+    })  # fmt: skip
+    assert [row.paired for row in found] == [1.0, pytest.approx(1.1)]
+    figures = Figures({(row.operation, row.engine): row for row in found})
+    assert figures.over("cost_write", "unchecked") == pytest.approx(0.1)
+    (without,) = collect_rows("profile", "cost_write", {"unchecked": answers(1.0)})
+    assert without.paired is None
+    assert without.ratio is None
 
 
 def test_a_stream_of_dask_blocks_is_written(tmp_path: Path) -> None:

@@ -32,10 +32,15 @@ class Entry:
     """Its environment in `environments.PINS`, None for the current one."""
     largest: int | None = None
     """Datasets beyond which one operation takes minutes: larger fleets are left out."""
+    workloads: tuple[str, ...] = ()
+    """Those it is measured on; empty for all."""
 
 
 ENGINES = {
     OURS: Entry("atlas", "store.Ours", None),
+    "unsynced": Entry("not synchronised", "safety.Unsynced", None, workloads=("profile",)),
+    "unchecked": Entry("nor checked", "safety.Unchecked", None, workloads=("profile",)),
+    "disk": Entry("the disk alone", "safety.Disk", None, workloads=("profile",)),
     "limit": Entry("limit", "limit.Limit", None),
     "plain": Entry("NumPy, dask", "plain.Plain", None),
     "seed": Entry("atlas-python 0.9.1", "store.Store", "seed"),
@@ -54,7 +59,7 @@ APART = ("tensorstore", "zarrs", "blosc2")
 """One large array a variable, each dataset encoded by itself."""
 PACKED = tuple(f"{engine}_packed" for engine in APART)
 """The same with many datasets in a unit."""
-PEERS = tuple(engine for engine in ENGINES if engine not in {OURS, "limit", "plain"})
+PEERS = tuple(engine for engine, entry in ENGINES.items() if entry.environment is not None)
 
 
 def make(name: str, work: Workload, folder: Path) -> Engine:

@@ -2,8 +2,7 @@
 
 One slice read of a real store is listened to: every call of `kernels.gather`, with the stored bytes, the tables and the
 pieces it was given. What is timed is those calls again, by as many threads, into new results: the C library
-decompresses, the kernels check, unfilter and copy. No files, no metadata, no planning. The same bytes are what the cost
-of checksums is measured on.
+decompresses, the kernels check, unfilter and copy. No files, no metadata, no planning.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Limit"]
 
-_BLOCK = 128 * 2**10
 _Filled = tuple["NDArray[Any]", list[Any]]
 
 
@@ -39,7 +37,6 @@ class Limit(Engine):
             raise Unsupported("texts are not read by gather")
         self._calls: dict[str, list[_Filled]] = {}
         """By codec, the result of each variable and the calls that filled it."""
-        self._written: list[NDArray[np.uint8]] = []
         self._pool: ThreadPoolExecutor | None = None
 
     @property
@@ -103,35 +100,3 @@ class Limit(Engine):
 
     def slice_lz4(self) -> Values:
         return self._slice("lz4")
-
-    def _hash(self, runs: list[NDArray[np.uint8]]) -> None:
-        """Take checksums as reads and writes do, one a block, each thread of blocks that lie together."""
-        from atlas.kernels.checksum import hash_bytes  # noqa: PLC0415
-
-        assert self._pool is not None
-        blocks = [(run, at, min(at + _BLOCK, run.size)) for run in runs for at in range(0, run.size, _BLOCK)]
-        share = -(-len(blocks) // self._threads)
-
-        def hash_share(first: int) -> None:
-            for block in blocks[first : first + share]:
-                hash_bytes(*block)
-
-        list(self._pool.map(hash_share, range(0, len(blocks), share)))
-
-    def prepare_hash_read(self) -> None:
-        self.prepare_slice()
-        self._read = [request[0] for _, calls in self._calls["zstd"] for request in calls]
-        self._hash([run[:1] for run in self._read])  # compiles
-
-    def hash_read(self) -> None:
-        self._hash(self._read)
-
-    def prepare_hash_written(self) -> None:
-        if not self._written:
-            self.prepare_slice()
-            paths = [path for path in self.path.rglob("*") if path.is_file()]
-            self._written = [np.fromfile(path, np.uint8) for path in paths]
-            self._hash([run[:1] for run in self._written])  # compiles
-
-    def hash_written(self) -> None:
-        self._hash(self._written)
