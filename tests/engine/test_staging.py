@@ -246,3 +246,11 @@ def test_a_disk_that_lost_what_was_spilled_is_an_error_and_nothing_wrong_is_comm
     change(file.fileno())
     with pytest.raises(StorageError, match="temporary file of pending data"):
         draft.write(MemoryStorage(), "arrays/t/a.seg")
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(1, [1, 2, 2, 2, 2]), (2, [1, 4, 4]), (64, [1, 8])])
+def test_lots_hold_two_runs_a_thread_within_bounds(threads, expected, monkeypatch):
+    monkeypatch.setattr(staging_module, "thread_count", lambda: threads)
+    long = make_schema("uint8", ["x"], [staging_module.RUN])
+    run = run_of(long, None, [0])
+    assert [len(lot) for lot in staging_module._lots([run] * 9)] == expected

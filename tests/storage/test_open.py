@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def test_a_storage_is_itself_and_a_handle_is_wrapped():
     storage = MemoryStorage()
     assert open_storage(storage, create=True) is storage
     assert isinstance(open_storage(MemoryStore()), ObjectStorage)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_a_folder_is_told_whether_to_wait_for_the_disk(tmp_path, durable):
+    folder = open_storage(tmp_path / "s", create=True, durable=durable)
+    assert folder.durable is durable
+    assert pickle.loads(pickle.dumps(folder)).durable is durable
+    for source in (MemoryStorage(), MemoryStore(), LocalStorage(tmp_path)):
+        assert open_storage(source, durable=durable).durable
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):
