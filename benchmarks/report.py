@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ HEADING = (
     f"{'peak MiB':>8} {'disk MiB':>8}"
 )
 BEGIN, END = "<!-- tables: written by --page -->", "<!-- end of tables -->"
+COSTS_BEGIN, COSTS_END = "<!-- costs: written by --page -->", "<!-- end of costs -->"
 
 
 @dataclass(frozen=True)
@@ -211,31 +212,38 @@ def replace_between(page: Path, begin: str, end: str, lines: Sequence[str]) -> N
 
 
 def _aims(report: Report) -> list[str]:
+    if report.fraction < 1:
+        return ["Targets are meant for whole fleets, which this run had not."]
     return ["What was reached and what is aimed at; in bold what fell short:", "", against_targets(report.rows)]
 
 
-def _costs(report: Report) -> list[str]:
-    made = costs(report.rows)
-    return ["What being safe costs, and in bold how many times as long ours takes:", "", made, ""] if made else []
-
-
 def insert(report: Report, page: Path) -> None:
-    """Replace what stands between the markers of a page by a report."""
-    versions = [f"{ENGINES[engine].title}: {what}" for engine, what in report.versions.items() if what]
+    """Replace what stands between the markers of a page by a report: each part of the page that the run has rows of."""
+    cost = [row for row in report.rows if OPERATIONS[row.operation].cost]
+    if cost:
+        replace_between(page, COSTS_BEGIN, COSTS_END, _head(report) + _aims(replace(report, rows=cost)) + [
+            "", "Medians, minima, and in bold how many times as long ours takes:", "", costs(cost),
+        ])  # fmt: skip
+    if any(row not in cost and row.operation != "write" for row in report.rows):  # writing is always done
+        _insert_tables(report, page)
+
+
+def _head(report: Report) -> list[str]:
     load = (
         f"Load average {report.load[0]:.1f} to {report.load[1]:.1f}, the benchmark's own included; "
         f"{report.seconds / 60:.0f} minutes."
     )
+    return [f"`{report.command}`", "", f"{machine_line()} {load}", ""]
+
+
+def _insert_tables(report: Report, page: Path) -> None:
+    versions = [f"{ENGINES[engine].title}: {what}" for engine, what in report.versions.items() if what]
     made = [
-        f"`{report.command}`",
-        "",
-        f"{machine_line()} {load}",
-        "",
+        *_head(report),
         "; ".join(versions) + ".",
         "",
-        *(_aims(report) if report.fraction == 1 else ["Targets are meant for whole fleets, which this run had not."]),
+        *_aims(report),
         "",
-        *_costs(report),
         summary(report.rows),
         "",
         tables(report.rows, report.fraction),

@@ -85,8 +85,17 @@ def test_what_it_costs_to_be_safe_is_measured(tmp_path: Path) -> None:
     }  # fmt: skip
     assert {row.runs for row in found if OPERATIONS[row.operation].cost} == {5}
     assert report.costs(found).count("\n") == 4
-    main = report.tables(found, 1)
+    made = report.Report("python -m benchmarks", report.machine(), (0.1, 1.0), 60.0, 1.0, {}, found, [])
+    page = tmp_path / "page.md"
+    page.write_text("\n".join([report.BEGIN, "tables", report.END, report.COSTS_BEGIN, "costs", report.COSTS_END]))
+    report.insert(replace(made, rows=[row for row in found if OPERATIONS[row.operation].cost]), page)
+    assert "\ntables\n" in page.read_text()
+    assert "\ncosts\n" not in page.read_text()
+    report.insert(made, page)
+    main, costs = page.read_text().split(report.END)
     assert not any(ENGINES[engine].title in main for engine in SAFETY)
+    assert all(ENGINES[engine].title in costs for engine in ("atlas", *SAFETY))
+    assert costs.count("| checksums") == 3
     cells = {target.title: target.of("profile", Figures({(r.operation, r.engine): r for r in found}))
              for target in TARGETS if "checksums" in target.title}  # fmt: skip
     assert len(cells) == 3
