@@ -6,7 +6,9 @@ import argparse
 import importlib
 import time
 
-CAMPAIGNS: dict[str, str] = {}
+CAMPAIGNS: dict[str, str] = {
+    "crashes": "every crash of every operation, with all that a power cut may leave",
+}
 """Module of each campaign, in the order they run, and what it does in a few words."""
 
 

@@ -1,0 +1,249 @@
+"""Crashes at every moment of every operation, and every state of the disk that each may leave.
+
+A scenario is a script, and limits by which a few small arrays go the ways of large ones. How the states are enumerated,
+and why none is left out, is said in `enumeration`; what a power cut may leave in `disks`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from tests.reliability.enumeration import Figures, Script, enumerate_crashes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Play: TypeAlias = "Callable[[Script], None]"
+
+SCENARIOS: dict[str, tuple[Play, dict[str, int]]] = {}
+"""Scripts and their limits by name."""
+QUICK = ("creating", "flushing", "overwriting", "compacting")
+"""What the usual tests run."""
+AGAIN = ("creating", "flushing", "compacting", "replacing_in_another_encoding")
+"""What is followed, after each crash, by crashes in what its owner does next."""
+
+_SPILLING = {
+    "atlas.engine.session._RAW_BUDGET": 60,
+    "atlas.engine.session._UNBOUNDED": 0,
+    "atlas.engine.session._ENCODED_BUDGET": 60,
+}
+_JOINING = {"atlas.planning.schedule._JOINED_AT_ONCE": 2}
+_PAGES = {"atlas.planning.schedule.PAGE_ROWS": 3}
+_CHECKPOINTS = {"atlas.planning.schedule._FEW_COMMITS": 2}
+
+
+def scenario(limits: dict[str, int] | None = None) -> Callable[[Play], Play]:
+    """Add a script to the scenarios, under its name."""
+
+    def add(play: Play) -> Play:
+        SCENARIOS[play.__name__] = play, limits or {}
+        return play
+
+    return add
+
+
+def run(full: bool) -> dict[str, int]:
+    """Enumerate the crashes of all scenarios, or of a few."""
+    total = Figures()
+    names = list(SCENARIOS) if full else QUICK
+    for name in names:
+        total.add(enumerate_crashes(*SCENARIOS[name]))
+    for name in AGAIN if full else ():
+        total.add(enumerate_crashes(*SCENARIOS[name], then=going_on))
+    return {
+        "scenarios": len(names),
+        "operations": total.operations,
+        "crash points": total.points,
+        "disk states": total.states,
+        "distinct states opened": total.opened,
+    }
+
+
+def noise(seed: int, *shape: int) -> np.ndarray:
+    """Floats that do not compress."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def texts(*cells: str) -> np.ndarray:
+    return np.array(cells, object)
+
+
+def going_on(s: Script) -> None:
+    """What the owner of a store does after a crash."""
+    if s.store is None:
+        s.create()
+    s.dataset("next", number=1)
+    s.array("next", "t", noise(5, 4))
+    s.flush()
+    s.compact()
+
+
+def two_datasets(s: Script) -> None:
+    """A store to begin with."""
+    s.create()
+    for name in ("a", "b"):
+        s.dataset(name, station=f"of {name}")
+        s.array(name, "t", noise(1, 6), fill=-1.0)
+        s.array(name, "s", texts("one", name, ""))
+    s.flush()
+    s.from_here()
+
+
+@scenario()
+def creating(s: Script) -> None:
+    s.create()
+
+
+@scenario()
+def flushing(s: Script) -> None:
+    s.create()
+    s.from_here()
+    s.dataset("a", number=1, text="ä")
+    s.array("a", "t", noise(1, 4, 6), chunk=(2, 3), fill=-1.0)
+    s.array("a", "s", texts("x", "yy", ""))
+    s.dataset("b")
+    s.array("b", "t", np.zeros(3, np.float32))
+    s.array("b", "n", np.arange(7, dtype=np.int16))
+    s.flush()
+
+
+@scenario()
+def overwriting(s: Script) -> None:
+    two_datasets(s)
+    s.write("a", "t", noise(2, 3), start=[2])
+    s.drop_array("b", "s")
+    s.drop("b")
+    s.dataset("c", number=2)
+    s.attributes("a", station="moved")
+    s.flush()
+
+
+@scenario(_SPILLING)
+def spilling(s: Script) -> None:
+    """Chunks encoded while they are written, to a file that becomes the segment."""
+    s.create()
+    s.from_here()
+    s.dataset("a")
+    s.array("a", "t", noise(1, 8, 4), chunk=(2, 4))
+    s.array("a", "n", np.arange(64, dtype=np.int64).reshape(8, 8), chunk=(4, 8))
+    s.flush()
+    s.write("a", "t", noise(2, 4, 4))
+    s.flush()
+
+
+@scenario(_JOINING)
+def joining(s: Script) -> None:
+    """Small segments become one, whose old ones stay."""
+    s.create()
+    s.from_here()
+    for name in ("a", "b", "c", "d"):
+        s.dataset(name)
+        s.array(name, "t", noise(len(name), 5))
+        if name == "c":
+            s.drop("a")
+        s.flush()
+
+
+@scenario(_CHECKPOINTS)
+def checkpointing(s: Script) -> None:
+    """The checkpoint is rewritten between commits."""
+    s.create()
+    s.from_here()
+    for name in ("a", "b", "c", "d", "e"):
+        s.dataset(name, number=len(name))
+        s.flush()
+
+
+@scenario(_PAGES | _CHECKPOINTS)
+def paging(s: Script) -> None:
+    """Rows go to pages, and pages are written anew."""
+    s.create()
+    s.from_here()
+    for lot in range(3):
+        for at in range(5):
+            s.dataset(f"{lot}-{at}", lot=lot)
+        s.flush()
+    for at in range(4):
+        s.attributes(f"0-{at}", lot=9)
+        s.drop(f"1-{at}")
+    s.flush()
+    s.compact()
+
+
+@scenario()
+def compacting(s: Script) -> None:
+    two_datasets(s)
+    s.drop("a")
+    s.compact()
+
+
+@scenario(_JOINING | _CHECKPOINTS)
+def compacting_again(s: Script) -> None:
+    """Compaction of what flushes and an earlier compaction have left."""
+    two_datasets(s)
+    s.compact()
+    for name in ("c", "d"):
+        s.dataset(name)
+        s.array(name, "t", noise(3, 6))
+        s.flush()
+    s.drop_array("a", "t")
+    s.flush()
+    s.compact()
+    s.compact()
+
+
+@scenario()
+def emptying(s: Script) -> None:
+    """All datasets go, and the files after them."""
+    two_datasets(s)
+    s.drop("a")
+    s.drop("b")
+    s.flush()
+    s.compact()
+    s.dataset("a")
+    s.flush()
+
+
+@scenario()
+def replacing(s: Script) -> None:
+    """A store in place of another."""
+    two_datasets(s)
+    s.create(overwrite=True)
+    s.dataset("n", number=1)
+    s.array("n", "t", noise(4, 2))
+    s.flush()
+
+
+@scenario()
+def replacing_in_another_encoding(s: Script) -> None:
+    """The documents of the new store have other names than those of the old."""
+    two_datasets(s)
+    s.create(overwrite=True, meta_format="msgpack", meta_compression="zstd", codec="lz4")
+    s.dataset("n", number=1)
+    s.flush()
+    s.create(overwrite=True)
+    s.dataset("m")
+    s.flush()
+
+
+@scenario(_JOINING | _CHECKPOINTS | _PAGES | _SPILLING)
+def living(s: Script) -> None:
+    """A store's life: all ways of writing, one after the other, by a handle and the next."""
+    s.create()
+    for lot in range(6):
+        for at in range(4):
+            name = f"{lot}-{at}"
+            s.dataset(name, lot=lot)
+            s.array(name, "t", noise(10 * lot + at, 4, 3), chunk=(2, 3))
+            if at % 2:
+                s.array(name, "s", texts(name, "", "x"))
+        if lot > 1:
+            s.drop(f"{lot - 2}-1")
+            s.drop_array(f"{lot - 1}-3", "s")
+            s.write(f"{lot - 1}-2", "t", noise(99, 2, 2), start=[1, 1])
+        s.flush()
+        if lot % 3 == 2:
+            s.compact()
+            s.open()

@@ -1,0 +1,380 @@
+"""Every crash of a script: each state of the disk that may be left is opened, and must be as before or as after.
+
+A *script* makes and changes a store while a `Recorder` notes each effect on the disk. A crash may come after any of
+them, and may then leave any of the states of `disks.Disk`: millions for a flush of three arrays. They are not sampled,
+and need not be opened one by one either, because what a program does depends only on what it looks at:
+
+    A `Watcher` notes which names and files were looked at while one state was opened, compared whole, written to and
+    opened again. Any other state that agrees with it in those, and differs only in what was not looked at, gives the
+    same result, step for step. So the states are divided by the first thing looked at in which they differ, then by
+    the next, until each has been decided by one that was opened. Looking is noted generously: a name counts that was
+    merely passed, a file that was merely opened.
+
+So, for example, a segment that no commit names is not looked at, and whether its data are there decides nothing; but
+where the commit is there, all it names is looked at, and thus tried in every state.
+
+`compact` lists folders, so it looks at all names. It decides on each by itself, by whether the version on disk needs
+it; so it is tried at every crash with all leftovers that there may be at once, with those that are there if all that
+was done has lasted, and after every state that was opened as above.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from unittest import mock
+
+import numpy as np
+
+from atlas import Atlas
+from atlas.errors import StoreNotFoundError
+from tests.reliability.disks import Disk, Named, Synced, Tree, Variable, build
+from tests.reliability.recording import Recorder, Watcher
+from tests.reliability.twins import Content, Twin, content, unneeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.model import ModelDataset
+
+Held: TypeAlias = "dict[str, ModelDataset]"
+
+__all__ = ["Broken", "Figures", "Held", "Script", "enumerate_crashes", "memory_folder"]
+
+
+class Broken(AssertionError):
+    """A crash after which the store is neither as before nor as after, or not in order."""
+
+
+def memory_folder() -> str | None:
+    """A folder in memory for temporary files, where the system has one: campaigns wait for no disk."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An operation that changes the store, and the effects in the course of it."""
+
+    what: str
+    begin: int
+    end: int
+    before: Content | None
+    after: Content | None
+
+
+class Script(Twin):
+    """Calls on a store and its model; those that change the store are the steps whose crashes are enumerated."""
+
+    def __init__(self, place: Path, recorder: Recorder, held: Held | None = None) -> None:
+        super().__init__(None)
+        self.place = place
+        """Where the store lies."""
+        self.steps: list[Step] = []
+        """Operations so far."""
+        self.first = len(recorder.effects)
+        """Effects before which no crash is of interest."""
+        self.known: dict[Content, Held] = {}
+        """The model of everything that the store has held."""
+        self._recorder = recorder
+        self._begun: Content | None = None
+        if held is not None:
+            self.store = Atlas.open(place)
+            self.become(held)
+            self._begun = self._know()
+        self._held = self._begun
+
+    def _know(self) -> Content:
+        held = self.flushed()
+        self.known[held] = self.model.flushed
+        return held
+
+    def from_here(self) -> None:
+        """Enumerate crashes from here on: what came before is another script's."""
+        self.first = len(self._recorder.effects)
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Hold an operation: afterwards the model is as it leaves the store."""
+        begin, before = len(self._recorder.effects), self._held
+        yield
+        self._held = self._know()
+        self.steps.append(Step(what, begin, len(self._recorder.effects), before, self._held))
+
+    def create(self, **options: Any) -> None:
+        """Create the store, or another in its place."""
+        with self.step("create"):
+            self.store = Atlas.create(self.place, **options)
+            self.become({})
+
+    def open(self) -> Atlas:
+        """Go on with a new handle, and return the one before."""
+        assert self.store is not None
+        before, self.store = self.store, Atlas.open(self.place)
+        return before
+
+    def flush(self) -> None:
+        with self.step("flush"):
+            super().flush()
+
+    def compact(self, **options: Any) -> None:
+        with self.step("compact"):
+            super().compact(**options)
+
+    def allowed(self, at: int) -> tuple[str, list[Content | None]]:
+        """What a crash after `at` effects may leave, and the operation that it cuts off."""
+        held = self._begun
+        for step in self.steps:
+            if at <= step.begin:
+                break
+            if at < step.end:
+                return step.what, [step.before, step.after]
+            held = step.after
+        return "nothing", [held]
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was enumerated."""
+
+    operations: int = 0
+    """Operations that crashes cut off."""
+    points: int = 0
+    """Moments of crashes: each effect is one."""
+    states: int = 0
+    """States of the disk, counted once for each moment."""
+    opened: int = 0
+    """Distinct states that were opened, compared and written to."""
+
+    def add(self, other: Figures) -> None:
+        """Add up."""
+        self.operations += other.operations
+        self.points += other.points
+        self.states += other.states
+        self.opened += other.opened
+
+
+def enumerate_crashes(
+    play: Callable[[Script], None], limits: dict[str, int], then: Callable[[Script], None] | None = None
+) -> Figures:
+    """Play a script with limits of atlas set as given, by dotted name; raise `Broken` for the first crash that loses.
+
+    With `then`, a second script, also play that one after each crash and enumerate the crashes in the course of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="crashes-", dir=memory_folder()) as folder, ExitStack() as patches:
+        for name, value in limits.items():
+            patches.enter_context(mock.patch(name, value))
+        first = _play(play, Path(folder, "first"), {}, None)
+        figures = first.run()
+        for tree, held in first.opened() if then is not None else ():
+            second = _play(then, Path(folder, "second"), tree, None if held is None else first.script.known[held])
+            figures.add(second.run())
+            shutil.rmtree(Path(folder, "second"))
+        return figures
+
+
+def _play(play: Callable[[Script], None], folder: Path, tree: Tree, held: Held | None) -> _Enumeration:
+    """Play a script that begins with a state of the disk, and what the store in it holds."""
+    world = folder / "recorded"
+    world.mkdir(parents=True)
+    build(tree, world)
+    recorder = Recorder(world)
+    with recorder.recording():
+        script = Script(world / "store", recorder, held)
+        play(script)
+    return _Enumeration(script, list(recorder.effects), folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    tree: Tree
+    held: Content | None
+    watcher: Watcher
+
+
+class _Enumeration:
+    def __init__(self, script: Script, effects: list[Any], folder: Path) -> None:
+        self.script = script
+        self._effects = effects
+        self._folder = folder
+        self._outcomes: dict[bytes, _Outcome] = {}
+        self._swept: dict[bytes, Content | None] = {}
+        self._labels: dict[int, str] = {0: ""}
+        self._figures = Figures(sum(step.end > script.first for step in script.steps))
+
+    def run(self) -> Figures:
+        disk = Disk()
+        for at in range(len(self._effects) + 1):
+            if at:
+                self._label(self._effects[at - 1])
+                disk.apply(self._effects[at - 1])
+            if at < self.script.first:
+                continue
+            self._figures.points += 1
+            self._figures.states += disk.combinations()
+            for chosen, held in self._all_held(disk):
+                if held not in self.script.allowed(at)[1]:
+                    raise Broken(self._tell(chosen, f"the store holds {_brief(held)}"))
+        self._figures.opened = len(self._outcomes) + len(self._swept)
+        return self._figures
+
+    def opened(self) -> Iterator[tuple[Tree, Content | None]]:
+        """Each state that was opened, and what it held."""
+        for outcome in self._outcomes.values():
+            yield outcome.tree, outcome.held
+
+    def _all_held(self, disk: Disk) -> Iterator[tuple[dict[Variable, Any], Content | None]]:
+        """Decide every state of the disk: yield what was chosen for one that was opened, and what it held."""
+        waiting: list[dict[Variable, Any]] = [{}]
+        while waiting:
+            chosen = waiting.pop()
+            tree, numbers = disk.tree(chosen)
+            outcome = self._open(tree, disk, chosen)
+            yield chosen, outcome.held
+            decided = dict(chosen)
+            for variable in _looked_at(outcome.watcher, disk, numbers):
+                if variable in decided:
+                    continue
+                newest, *others = disk.options(variable)
+                waiting += [{**decided, variable: other} for other in others]
+                decided[variable] = newest
+        for chosen in ({}, _all_there(disk)):
+            yield chosen, self._sweep(disk.tree(chosen)[0], disk, chosen)
+
+    def _open(self, tree: Tree, disk: Disk, chosen: dict[Variable, Any]) -> _Outcome:
+        digest = _digest(tree)
+        if digest not in self._outcomes:
+            with self._built(tree, disk, chosen) as place:
+                watcher = Watcher(place.parent)
+                with watcher.watching():
+                    held = _held(place)
+                    _write_more(place, held)
+                _compact(place)
+            self._outcomes[digest] = _Outcome(tree, held, watcher)
+        return self._outcomes[digest]
+
+    def _sweep(self, tree: Tree, disk: Disk, chosen: dict[Variable, Any]) -> Content | None:
+        digest = _digest(tree)
+        if digest not in self._swept:
+            with self._built(tree, disk, chosen) as place:
+                held = _held(place)
+                if held is not None:
+                    _compact(place)
+                    assert _held(place) == held, "compact() changed what the store holds"
+                _write_more(place, held)
+            self._swept[digest] = held
+        return self._swept[digest]
+
+    @contextmanager
+    def _built(self, tree: Tree, disk: Disk, chosen: dict[Variable, Any]) -> Iterator[Path]:
+        world = self._folder / "left"
+        world.mkdir()
+        build(tree, world)
+        try:
+            yield world / "store"
+        except Exception as error:
+            raise Broken(self._tell(chosen, f"{type(error).__name__}: {error}")) from error
+        finally:
+            shutil.rmtree(world)
+
+    # What is said of a crash
+
+    def _label(self, effect: Any) -> None:
+        if isinstance(effect, Named):
+            for name, number in effect.changes.items():
+                if number is not None:
+                    self._labels[number] = f"{self._labels[effect.folder]}/{name}"
+
+    def _describe(self, effect: Any) -> str:
+        if isinstance(effect, Named):
+            return f"names in {self._labels[effect.folder] or '/'}: {effect.changes}"
+        if isinstance(effect, Synced):
+            return f"synchronised {self._labels.get(effect.number, effect.number)}"
+        return f"wrote {len(effect.data)} bytes to {self._labels.get(effect.file, effect.file)}"
+
+    def _tell(self, chosen: dict[Variable, Any], result: str) -> str:
+        at = self.script.first + self._figures.points - 1
+        what = self.script.allowed(at)[0]
+        effects = "\n".join(f"  {self._describe(effect)}" for effect in self._effects[max(at - 12, 0) : at])
+        left = "\n".join(
+            f"  {self._labels.get(variable[0])}/{variable[1]}: {value}"
+            if isinstance(variable, tuple)
+            else f"  data of {self._labels.get(variable, variable)}: {len(value)} bytes, {value[:16]!r} …"
+            for variable, value in chosen.items()
+        )
+        return (
+            f"a crash within {what}, after {at} of {len(self._effects)} effects: {result}\n"
+            f"last effects:\n{effects}\nleft otherwise than as the newest:\n{left}"
+        )
+
+
+def _looked_at(watcher: Watcher, disk: Disk, numbers: dict[str, int]) -> list[Variable]:
+    """What a power cut may have decided of that which was looked at, folders before what is in them."""
+    found: dict[Variable, None] = {}
+    for path in sorted(watcher.seen, key=lambda path: path.count("/")):
+        above = ""
+        for name in path.split("/"):
+            folder = numbers.get(above)
+            if folder is None or folder not in disk.names:
+                break
+            found[folder, name] = None
+            above = f"{above}/{name}" if above else name
+        if path in watcher.read and numbers.get(path) in disk.data:
+            found[numbers[path]] = None
+        if path in watcher.listed and numbers.get(path) in disk.names:
+            found |= dict.fromkeys((numbers[path], name) for name in disk.names[numbers[path]])
+    return [variable for variable in found if len(disk.options(variable)) > 1]
+
+
+def _all_there(disk: Disk) -> dict[Variable, Any]:
+    """The choice by which every name is there that may be there."""
+    names = [(folder, name) for folder, names in disk.names.items() for name in names]
+    return {
+        name: next((number for number in disk.options(name) if number is not None), None)
+        for name in names
+        if len(disk.options(name)) > 1
+    }
+
+
+def _digest(tree: Tree) -> bytes:
+    digest = hashlib.blake2b()
+    for path in sorted(tree):
+        data = tree[path]
+        digest.update(f"{len(path)}:{path}:{-1 if data is None else len(data)}:".encode())
+        digest.update(data or b"")
+    return digest.digest()
+
+
+def _held(place: Path) -> Content | None:
+    try:
+        store = Atlas.open(place)
+    except StoreNotFoundError:
+        return None
+    return content(store)
+
+
+def _write_more(place: Path, held: Content | None) -> None:
+    """Write to what a crash has left, as its owner will."""
+    more = Twin(Atlas.create(place) if held is None else Atlas.open(place))
+    more.dataset("later", number=1)
+    more.array("later", "t", np.arange(5, dtype=np.int32))
+    more.flush()
+    found, names = more.flushed()
+    before, names_before = held or ((), ())
+    expected = (before + found, tuple(sorted({*names, *names_before})))
+    assert content(Atlas.open(place)) == expected, "what was written after the crash does not add up"
+
+
+def _compact(place: Path) -> None:
+    store = Atlas.open(place)
+    store.compact()
+    left = unneeded(store, place)
+    assert not left, f"compact() left {left}"
+
+
+def _brief(held: Content | None) -> str:
+    return "no store" if held is None else f"{len(held[0])} datasets: {[entry[0] for entry in held[0]]}"

@@ -1,0 +1,203 @@
+"""The enumeration of crashes: that it is run, sees what it shall see, and finds what is broken on purpose."""
+
+from __future__ import annotations
+
+import os
+from itertools import product
+
+import pytest
+
+from atlas import Atlas
+from atlas.engine.journal import Journal
+from atlas.storage import LocalStorage
+from tests.reliability import crashes
+from tests.reliability.disks import Disk, Named, Synced, Written, build
+from tests.reliability.enumeration import Broken, Script, enumerate_crashes
+from tests.reliability.recording import Recorder
+from tests.reliability.twins import content
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="what is recorded is what Linux does")
+
+
+def test_after_every_crash_the_store_is_as_before_or_as_after():
+    figures = crashes.run(full=False)
+    assert figures["crash points"] > 80
+    assert figures["disk states"] > 10**6
+
+
+def play(name, **changes):
+    enumerate_crashes(*crashes.SCENARIOS[name], **changes)
+
+
+class TestBrokenOnPurpose:
+    """Each promise rests on a step; without it the enumeration must find a crash that loses something."""
+
+    def test_data_that_nobody_waited_for(self, monkeypatch):
+        monkeypatch.setattr("atlas.storage.settling.sync_file", lambda descriptor: None)
+        with pytest.raises(Broken, match=r"within create.*atlas\.json is damaged"):
+            play("creating")
+
+    @pytest.mark.parametrize("name", ["flushing", "spilling", "joining"])
+    def test_segments_whose_data_nobody_waited_for(self, name, monkeypatch):
+        monkeypatch.setattr("atlas.storage.settling._Written.settle", lambda self: None)
+        # So that no wait is left but that of the flush itself.
+        monkeypatch.setattr("atlas.engine.spill.os", WithoutWaiting(os))
+        with pytest.raises(Broken, match=r"CorruptStoreError: .*\.seg"):
+            play(name)
+
+    def test_names_that_nobody_waited_for(self, monkeypatch):
+        monkeypatch.setattr("atlas.storage.settling.sync_folder", lambda folder: None)
+        with pytest.raises(Broken, match="flush"):
+            play("flushing")
+
+    def test_a_commit_whose_name_nobody_waited_for(self, monkeypatch):
+        monkeypatch.setattr("atlas.storage.local.sync_folder", lambda folder: None)
+        with pytest.raises(Broken, match="within nothing"):
+            play("flushing")
+
+    def test_a_commit_before_its_segments(self, monkeypatch):
+        monkeypatch.setattr(LocalStorage, "_settle", lambda self, descriptor: os.fsync(descriptor))
+        with pytest.raises(Broken, match="CorruptStoreError"):
+            play("flushing")
+
+    def test_a_root_whose_name_nobody_waited_for(self, monkeypatch):
+        original = LocalStorage.make_root
+        monkeypatch.setattr(
+            LocalStorage, "make_root", lambda self: original(LocalStorage(self.path, durable=False)) and None
+        )
+        with pytest.raises(Broken, match="within nothing"):
+            play("creating")
+
+    def test_a_checkpoint_that_is_removed_before_it_is_replaced(self, monkeypatch):
+        original = LocalStorage.replace
+
+        def replace(self, key, data):
+            self.delete([key])
+            original(self, key, data)
+
+        monkeypatch.setattr(LocalStorage, "replace", replace)
+        with pytest.raises(Broken):
+            play("checkpointing")
+
+    def test_commits_that_are_removed_before_the_checkpoint_lasts(self, monkeypatch):
+        original = Journal.checkpoint
+
+        def checkpoint(self, catalog, *, force=False):
+            if force:
+                self.sweep(catalog)
+            return original(self, catalog, force=force)
+
+        monkeypatch.setattr(Journal, "checkpoint", checkpoint)
+        with pytest.raises(Broken, match="compact"):
+            play("compacting_again")
+
+    def test_leftovers_that_are_not_swept(self, monkeypatch):
+        monkeypatch.setattr(LocalStorage, "leftovers", lambda self: [])
+        with pytest.raises(Broken, match="left"):
+            play("flushing")
+
+
+class WithoutWaiting:
+    """A module of which `fsync` does nothing."""
+
+    def __init__(self, module):
+        self._module = module
+
+    def __getattr__(self, name):
+        return (lambda descriptor: None) if name == "fsync" else getattr(self._module, name)
+
+
+def test_what_is_not_opened_is_decided_rightly(tmp_path):
+    """Every combination of a small flush, opened one by one, without the argument that saves most of them."""
+    world = tmp_path / "world"
+    world.mkdir()
+    recorder = Recorder(world)
+    script = Script(world / "store", recorder)
+    with recorder.recording():
+        script.create()
+        script.from_here()
+        script.dataset("a", number=1)
+        script.array("a", "t", crashes.noise(1, 3))
+        script.flush()
+    disk, opened = Disk(), set()
+    for at, effect in enumerate(recorder.effects, 1):
+        disk.apply(effect)
+        if at <= script.first:
+            continue
+        names = [(folder, name) for folder, names in disk.names.items() for name in names]
+        variables = [variable for variable in [*names, *disk.data] if len(disk.options(variable)) > 1]
+        for values in product(*map(disk.options, variables)):
+            tree = disk.tree(dict(zip(variables, values, strict=True)))[0]
+            key = tuple(sorted(tree.items()))
+            if key in opened:
+                continue
+            opened.add(key)
+            place = tmp_path / str(len(opened))
+            place.mkdir()
+            build(tree, place)
+            assert content(Atlas.open(place / "store")) in script.allowed(at)[1]
+    assert len(opened) > 100
+
+
+class TestDisk:
+    def disk(self, *effects):
+        disk = Disk()
+        for effect in effects:
+            disk.apply(effect)
+        return disk
+
+    def test_a_name_that_was_not_waited_for_is_there_or_not(self):
+        disk = self.disk(Named(0, {"x": 1}))
+        assert disk.options((0, "x")) == [1, None]
+        disk.apply(Synced(0))
+        assert disk.options((0, "x")) == [1]
+        disk.apply(Named(0, {"x": None}))
+        assert disk.options((0, "x")) == [None, 1]
+
+    def test_a_replaced_name_is_never_neither(self):
+        disk = self.disk(Named(0, {"x": 1}), Synced(0), Named(0, {"y": 2}), Named(0, {"y": None, "x": 2}))
+        assert disk.options((0, "x")) == [2, 1]
+        assert disk.options((0, "y")) == [None, 2]
+
+    def test_data_that_were_not_waited_for_are_torn(self):
+        disk = self.disk(Named(0, {"x": 1}), Written(1, b"abcd"))
+        assert set(disk.options(1)) == {b"abcd", b"ab", b"\0\0\0\0", b"\0\0cd", b""}
+        disk.apply(Synced(1))
+        assert disk.options(1) == [b"abcd"]
+        disk.apply(Written(1, b"abcdef"))
+        assert set(disk.options(1)) == {b"abcdef", b"abcde", b"abcd\0\0", b"abcd\0f", b"abcd"}
+
+    def test_what_is_in_a_folder_goes_with_it(self):
+        disk = self.disk(
+            Named(0, {"f": 1}, new_folder=True), Named(1, {"x": 2}), Written(2, b"a"), Synced(2), Synced(1)
+        )
+        assert disk.tree({})[0] == {"f": None, "f/x": b"a"}
+        assert disk.tree({(0, "f"): None})[0] == {}
+        assert disk.combinations() == 2
+
+
+class TestRecorder:
+    def test_an_effect_that_is_missed_is_an_error(self, tmp_path):
+        recorder = Recorder(tmp_path)
+        with pytest.raises(AssertionError, match="x"), recorder.recording():
+            (tmp_path / "x").write_bytes(b"1")
+
+    def test_a_spilled_segment_is_seen_to_get_its_name(self, tmp_path):
+        recorder = Recorder(tmp_path)
+        script = Script(tmp_path / "store", recorder)
+        original = os.link
+        with pytest.MonkeyPatch.context() as patches, recorder.recording():
+            for name, value in crashes.SCENARIOS["spilling"][1].items():
+                patches.setattr(name, value)
+            crashes.SCENARIOS["spilling"][0](script)
+        assert os.link is original
+        names = [name for effect in recorder.effects if isinstance(effect, Named) for name in effect.changes]
+        segments = [name for name in names if name.endswith(".seg")]
+        adopted = 0
+        for segment in segments:
+            at = next(i for i, e in enumerate(recorder.effects) if isinstance(e, Named) and segment in e.changes)
+            number = recorder.effects[at].changes[segment]
+            assert any(isinstance(e, Written) and e.file == number for e in recorder.effects[:at])
+            # Its data were there before it had a name, not even a temporary one.
+            adopted += sum(number in e.changes.values() for e in recorder.effects if isinstance(e, Named)) == 1
+        assert adopted == len(segments) == 3

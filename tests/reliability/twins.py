@@ -1,0 +1,148 @@
+"""A store and its model, changed by the same calls, and what the two hold in a form that can be compared."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tests.model import Model, ModelArray, ModelDataset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from atlas import Atlas
+
+__all__ = ["Content", "Twin", "content", "modelled", "unneeded"]
+
+Content: TypeAlias = "tuple[Any, ...]"
+"""All that a store holds: names in order, attributes, declarations, values and statistics."""
+
+
+def content(store: Atlas) -> Content:
+    """What a store that was just opened holds, every value read."""
+    found = []
+    for name in store.list_datasets():
+        view = store.open_dataset(name)
+        arrays = []
+        for array in view.list_arrays():
+            cells = view.read_array(array)
+            declared = (repr(view.array_meta(array)), repr(view.array_fill_value(array)))
+            arrays.append((array, *declared, _values(cells), repr(view.array_stats(array))))
+        found.append((name, tuple(view.attributes().items()), tuple(arrays)))
+    return tuple(found), tuple(store.list_arrays())
+
+
+def modelled(datasets: dict[str, ModelDataset]) -> Content:
+    """What `content` answers for a store that holds the flushed `datasets`."""
+    found = []
+    for name, dataset in datasets.items():
+        arrays = tuple(
+            (key, repr(array.meta()), repr(array.fill), _values(array.cells), repr(array.stats()))
+            for key, array in dataset.arrays.items()
+        )
+        found.append((name, tuple(dataset.attributes.items()), arrays))
+    names = {key for dataset in datasets.values() for key in dataset.arrays}
+    return tuple(found), tuple(sorted(names))
+
+
+def _values(cells: np.ndarray | None) -> tuple[Any, ...]:
+    assert cells is not None
+    return str(cells.dtype), cells.shape, tuple(cells.ravel().tolist()) if cells.dtype == object else cells.tobytes()
+
+
+class Twin:
+    """Calls made on a model, and on a handle of the store where there is one."""
+
+    def __init__(self, store: Atlas | None, model: Model | None = None) -> None:
+        self.store = store
+        """The handle that the calls go to; may be exchanged for another one."""
+        self.model = model or Model()
+        """What the store shall hold."""
+
+    def dataset(self, name: str, **attributes: Any) -> None:
+        """Create a dataset with attributes."""
+        self.model.datasets[name] = ModelDataset()
+        self.model.pending = True
+        if self.store is not None:
+            self.store.create_dataset(name)
+        self.attributes(name, **attributes)
+
+    def attributes(self, dataset: str, **attributes: Any) -> None:
+        """Set attributes."""
+        for key, value in attributes.items():
+            self.model.datasets[dataset].attributes[key] = value
+            self.model.pending = True
+            if self.store is not None:
+                self.store.open_dataset(dataset).set_attribute(key, value)
+
+    def array(
+        self, dataset: str, array: str, cells: np.ndarray, chunk: Sequence[int] | None = None, fill: Any = None
+    ) -> None:
+        """Define an array with the shape and dtype of `cells` and write them."""
+        dtype = "string" if cells.dtype == object else str(cells.dtype)
+        dims = tuple(f"axis{axis}" for axis in range(cells.ndim))
+        chunks = cells.shape if chunk is None else tuple(chunk)
+        self.model.datasets[dataset].arrays[array] = ModelArray(dtype, dims, cells.shape, chunks, fill)
+        self.model.pending = True
+        if self.store is not None:
+            self.store.open_dataset(dataset).define_array(array, dtype, dims, cells.shape, chunks, fill)
+        self.write(dataset, array, cells)
+
+    def write(self, dataset: str, array: str, cells: np.ndarray, start: Sequence[int] | None = None) -> None:
+        """Write a box of an array."""
+        at = (0,) * cells.ndim if start is None else tuple(start)
+        self.model.datasets[dataset].arrays[array].write(at, cells)
+        self.model.pending = True
+        if self.store is not None:
+            self.store.open_dataset(dataset).write_array(array, at, cells)
+
+    def drop_array(self, dataset: str, array: str) -> None:
+        """Delete an array."""
+        del self.model.datasets[dataset].arrays[array]
+        self.model.pending = True
+        if self.store is not None:
+            self.store.open_dataset(dataset).delete_array(array)
+
+    def drop(self, dataset: str) -> None:
+        """Delete a dataset."""
+        del self.model.datasets[dataset]
+        self.model.pending = True
+        if self.store is not None:
+            self.store.delete_dataset(dataset)
+
+    def flush(self) -> None:
+        """Commit."""
+        if self.store is not None:
+            self.store.flush()
+        self.model.flush()
+
+    def compact(self, **options: Any) -> None:
+        """Commit and reclaim."""
+        if self.store is not None:
+            self.store.compact(**options)
+        self.model.flush()
+
+    def flushed(self) -> Content:
+        """What the store held after its last commit."""
+        return modelled(self.model.flushed)
+
+    def become(self, datasets: dict[str, ModelDataset]) -> None:
+        """Have the model hold other datasets, flushed."""
+        self.model.datasets = copy.deepcopy(datasets)
+        self.model.flush()
+
+
+def unneeded(store: Atlas, place: Path) -> list[str]:
+    """The files at a compacted store's place to which nothing that it holds refers."""
+    catalog = store._session.catalog
+    needed = {ref.key for refs in catalog.segments.values() for ref in refs} | {page.key for page in catalog.pages}
+    files = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+    latest = f"commits/{catalog.version:020d}"
+    return sorted(
+        key
+        for key in files
+        if key not in needed and not key.startswith("atlas.") and not (key.startswith("commits/") and key >= latest)
+    )
