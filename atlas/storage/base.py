@@ -103,7 +103,8 @@ class Storage(ABC):
         """Store `data` unless the key is there already, in one step that only one of many callers can win.
 
         Returns False, with nothing changed, where the key is there. Either way the object that is there when this
-        returns outlives a power cut. Raises `StorageError` where an object written before cannot be made to last.
+        returns outlives a power cut, and never without those that were beside it before, whoever made them.
+        Raises `StorageError` where an object written before cannot be made to last.
         """
 
     @abstractmethod

@@ -122,7 +122,12 @@ class LocalStorage(Storage):
 
     def leftovers(self) -> Keys:
         """Return the temporaries of writers that were killed; those of living writers, in any process, are left out."""
-        return sorted(key for key in self._walk("") if is_temporary(key) and is_abandoned(self._place(key)))
+        return sorted(key for key in self._walk("") if is_temporary(key) and self._is_abandoned(key))
+
+    def _is_abandoned(self, key: str) -> bool:
+        path = self._place(key)
+        with _storage_errors(path):
+            return is_abandoned(path)
 
     def spill_file(self) -> IO[bytes]:
         if not os.path.isdir(self._root):
@@ -155,6 +160,9 @@ class LocalStorage(Storage):
             self._sync(folder)
             return False
         with self._temporary(path, folder, (data,)) as (temporary, descriptor, _):
+            if self._durable:
+                # The names beside it too: whoever made the last of them may not have waited for it, or in vain.
+                self._unsettled.add_names(folder)
             self._settle(descriptor)
             try:
                 os.link(temporary, path, follow_symlinks=False)

@@ -73,6 +73,11 @@ class Unsettled:
                 self._folders.add(path)
                 self._parents.add(os.path.dirname(path))  # noqa: PTH120 - text in, text out
 
+    def add_names(self, folder: str) -> None:
+        """Take all names in a folder, whoever made them."""
+        with self._lock:
+            self._parents.add(folder)
+
     def forget(self, path: str) -> None:
         """Wait for a file no longer."""
         with self._lock:

@@ -82,18 +82,33 @@ class TestFailures:
         original = os.fsync
         asked = []
 
-        def fail_second(descriptor):
+        def fail_last(descriptor):
             asked.append(descriptor)
-            if len(asked) == 2:
+            if (storage.path / "a" / "x").exists() and len(asked) == 3:
                 raise OSError(errno.EIO, "Input/output error")
             original(descriptor)
 
-        monkeypatch.setattr(os, "fsync", fail_second)
+        monkeypatch.setattr(os, "fsync", fail_last)
         with pytest.raises(StorageError):
             storage.create("a/x", b"abc")
         # The name may or may not last; meanwhile the object is there, whole.
         assert storage.create("a/x", b"abc") is False
         assert storage.read("a/x") == b"abc"
+
+    def test_a_temporary_that_cannot_be_looked_at_is_an_error_that_names_it(self, storage, monkeypatch):
+        storage.create("a/x", b"")
+        (storage.path / "a" / ".tmp-1").write_bytes(b"")
+        original = os.open
+
+        def fail(path, *arguments, **options):
+            if str(path).endswith(".tmp-1"):
+                raise OSError(errno.EIO, "Input/output error")
+            return original(path, *arguments, **options)
+
+        monkeypatch.setattr(os, "open", fail)
+        with pytest.raises(StorageError) as caught:
+            storage.leftovers()
+        assert caught.value.filename == str(storage.path / "a" / ".tmp-1")
 
     def test_a_folder_whose_name_may_not_last_is_waited_for_again(self, storage, monkeypatch):
         storage.make_root()

@@ -119,7 +119,18 @@ class TestOrder:
             ("fsync", "b"),
         ]
         waits = between(calls, ("write", "temporary"), ("link", "temporary", "x"))
-        assert sorted(waits) == [("fsync", "a"), ("fsync", "store"), ("fsync", "temporary")]
+        assert sorted(waits) == [("fsync", "a"), ("fsync", "b"), ("fsync", "store"), ("fsync", "temporary")]
+
+    def test_create_gives_no_name_before_those_beside_it_last(self, storage, calls):
+        """Another process may have made them and been killed, or have failed, before it had waited for them."""
+        other = LocalStorage(storage.path)
+        with pytest.MonkeyPatch.context() as patches:
+            patches.setattr("atlas.storage.local.sync_folder", lambda folder: None)
+            other.create("a/1", b"abc")
+        assert storage.read("a/1") == b"abc"
+        calls.clear()
+        storage.create("a/2", b"abc")
+        assert ("fsync", "a") in between(calls, ("write", "temporary"), ("link", "temporary", "2"))
 
     @pytest.mark.parametrize("barrier", ["create", "replace"])
     def test_all_that_was_written_lasts_before_a_barrier_gives_its_name(self, storage, calls, barrier):
@@ -137,7 +148,7 @@ class TestOrder:
         assert calls[-1] == ("fsync", "store")
         calls.clear()
         getattr(storage, barrier)("d", b"1")
-        assert sum(step[0] == "fsync" for step in calls) == 2
+        assert sum(step[0] == "fsync" for step in calls) == {"create": 3, "replace": 2}[barrier]
 
     def test_what_was_deleted_is_not_waited_for(self, storage, calls):
         storage.write("b/y", [b"new"])
