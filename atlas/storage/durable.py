@@ -4,7 +4,7 @@ A file lasts once its bytes are synchronised, it has its name, and the folder th
 Paths and descriptors only; errors are the builtin `OSError`.
 """
 
-# ruff: noqa: PTH102, PTH106, PTH112, PTH120 - text in, text out: `pathlib` would add some 7 us to each
+# ruff: noqa: PTH102, PTH106, PTH112, PTH116, PTH120 - text in, text out: `pathlib` would add some 7 us to each
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ __all__ = [
     "open_temporary",
     "sync_file",
     "sync_folder",
+    "sync_way",
     "write_all",
     "write_at",
 ]
@@ -67,6 +68,22 @@ def sync_folder(folder: str) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def sync_way(folder: str) -> None:
+    """Wait until the names of the folder and of those above it are on the disk, whoever made them.
+
+    Goes up to the top of the file system, or to a folder that may not be read.
+    """
+    folder = os.path.realpath(folder)
+    device = os.stat(folder).st_dev
+    parent = os.path.dirname(folder)
+    while parent != folder and os.stat(parent).st_dev == device:
+        try:
+            sync_folder(parent)
+        except PermissionError:
+            return
+        folder, parent = parent, os.path.dirname(parent)
 
 
 def make_folder(folder: str, *, durable: bool) -> None:

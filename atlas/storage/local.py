@@ -22,7 +22,16 @@ from typing import IO, TYPE_CHECKING
 from atlas.errors import AtlasError, StorageError
 from atlas.storage.base import Keys, Part, Storage
 from atlas.storage.descriptors import DescriptorCache, read_at
-from atlas.storage.durable import gather, is_abandoned, make_folder, open_temporary, sync_file, sync_folder, write_all
+from atlas.storage.durable import (
+    gather,
+    is_abandoned,
+    make_folder,
+    open_temporary,
+    sync_file,
+    sync_folder,
+    sync_way,
+    write_all,
+)
 from atlas.storage.keys import TEMPORARY_PREFIX, check_folder, check_key, is_key, is_temporary
 from atlas.storage.ranges import Integers, Octets, check_range, check_ranges, join_adjacent, short_read
 from atlas.storage.settling import Unsettled
@@ -74,7 +83,16 @@ class LocalStorage(Storage):
         return self._durable
 
     def make_root(self) -> None:
-        """Make the folder, and those above it, unless it is there; `StorageError` where that cannot be."""
+        """Make the folder, and those above it, unless it is there; `StorageError` where that cannot be.
+
+        Either way its name outlives a power cut then, as far as it lies on one file system.
+        """
+        self._make_root()
+        if self._durable:
+            with _storage_errors(self._root):
+                sync_way(self._root)
+
+    def _make_root(self) -> None:
         with _storage_errors(self._root):
             if not os.path.isdir(self._root):
                 make_folder(self._root, durable=self._durable)
@@ -231,7 +249,7 @@ class LocalStorage(Storage):
     def _folder_of(self, key: str, *, make: bool) -> str:
         # Each folder is looked at every time, some 2 us apiece, so that no order of events can slip in a link.
         if make:
-            self.make_root()
+            self._make_root()
         folder = self._root
         for part in key.split("/")[:-1]:
             folder = f"{folder}{os.sep}{part}"

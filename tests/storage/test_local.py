@@ -210,7 +210,31 @@ class TestOrder:
 
     def test_missing_folders_above_the_store_are_made_to_last(self, tmp_path, calls):
         LocalStorage(tmp_path / "u" / "v").make_root()
-        assert calls[-4:] == [("mkdir", "u"), ("fsync", tmp_path.name), ("mkdir", "v"), ("fsync", "u")]
+        begin = calls.index(("mkdir", "u"))
+        assert calls[begin:][:4] == [("mkdir", "u"), ("fsync", tmp_path.name), ("mkdir", "v"), ("fsync", "u")]
+
+    def test_folders_above_the_store_that_others_made_are_made_to_last(self, tmp_path, calls):
+        (tmp_path / "u" / "v").mkdir(parents=True)
+        (tmp_path / "link").symlink_to(tmp_path / "u")
+        calls.clear()
+        LocalStorage(tmp_path / "link" / "v").make_root()
+        assert calls[:3] == [("fsync", "u"), ("fsync", tmp_path.name), ("fsync", tmp_path.parent.name)]
+        calls.clear()
+        LocalStorage(tmp_path / "u" / "v", durable=False).make_root()
+        assert calls == []
+
+    def test_folders_above_the_store_that_may_not_be_read_are_left_to_their_owners(self, tmp_path, monkeypatch):
+        seen = []
+
+        def refuse(folder):
+            seen.append(folder)
+            if folder == str(tmp_path):
+                raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr("atlas.storage.durable.sync_folder", refuse)
+        (tmp_path / "u" / "v").mkdir(parents=True)
+        LocalStorage(tmp_path / "u" / "v").make_root()
+        assert seen == [str(tmp_path / "u"), str(tmp_path)]
 
 
 class TestLinks:
