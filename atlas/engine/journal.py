@@ -349,8 +349,12 @@ class Journal:
 
     def landed(self, attempt: Attempt) -> bool | None:
         """Return whether a commit whose answer was lost is in place, None where that cannot be told now."""
+        key = self.commit_key(attempt.version)
         try:
-            data = try_read(self.storage, self.commit_key(attempt.version))
+            data = try_read(self.storage, key)
+            if data == attempt.data:
+                # It has its name; whether that lasts is what may have failed, and what this waits for.
+                self.storage.create(key, data)
             if self.find_base().version > attempt.version:
                 return self._is_among_kept(attempt)
         except StorageError:
