@@ -6,16 +6,21 @@ and why none is left out, is said in `enumeration`; what a power cut may leave i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+import errno
+import os
+from contextlib import contextmanager
+from itertools import count, product
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
+import pytest
 
-from tests.reliability.enumeration import Figures, Script, enumerate_crashes
+from atlas.errors import ConflictError, StorageError
+from tests.reliability.enumeration import Figures, Play, Script, enumerate_crashes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Play: TypeAlias = "Callable[[Script], None]"
+    from collections.abc import Callable, Iterator
 
 SCENARIOS: dict[str, tuple[Play, dict[str, int]]] = {}
 """Scripts and their limits by name."""
@@ -31,6 +36,7 @@ _SPILLING = {
 }
 _JOINING = {"atlas.planning.schedule._JOINED_AT_ONCE": 2}
 _PAGES = {"atlas.planning.schedule.PAGE_ROWS": 3}
+_ALIKE = {"atlas.planning.schedule._FEW_COMMITS": 1000, "atlas.planning.schedule._JOINED_AT_ONCE": 1000}
 _CHECKPOINTS = {"atlas.planning.schedule._FEW_COMMITS": 2}
 
 
@@ -51,7 +57,7 @@ def run(full: bool) -> dict[str, int]:
     for name in names:
         total.add(enumerate_crashes(*SCENARIOS[name]))
     for name in AGAIN if full else ():
-        total.add(enumerate_crashes(*SCENARIOS[name], then=going_on))
+        total.add(enumerate_crashes(*SCENARIOS[name], after_crashes=going_on, after_kills=going_on))
     return {
         "scenarios": len(names),
         "operations": total.operations,
@@ -226,6 +232,69 @@ def replacing_in_another_encoding(s: Script) -> None:
     s.create(overwrite=True)
     s.dataset("m")
     s.flush()
+
+
+@scenario()
+def losing(s: Script) -> None:
+    """A flush that another writer has forestalled takes back what it wrote."""
+    two_datasets(s)
+    other = s.open()
+    other.create_dataset("c").define_array("t", "int8", ["x"], [3])
+    other.open_dataset("c").write_array("t", [0], np.ones(3, np.int8))
+    s.dataset("c", number=1)
+    s.flush()
+    with s.step("a flush that loses"), pytest.raises(ConflictError):
+        other.flush()
+
+
+def failing(operation: str, function: str, *, done: bool) -> Play:
+    """Operations in which one call of a function of `os` fails, the first, the second, …; then they are tried again.
+
+    `done` has the call do its work before it fails.
+    """
+
+    def play(s: Script) -> None:
+        two_datasets(s)
+        for nth in count(1):
+            s.write("a", "t", noise(nth, 2))
+            s.attributes("a", number=nth)
+            s.model.flush()
+            with s.step(f"a {operation} in which os.{function} fails"), _failing(function, nth, done) as failed:
+                try:
+                    getattr(s.store, operation)()
+                except StorageError:
+                    getattr(s.store, operation)()
+            if not failed:
+                break
+        assert nth > 1, f"os.{function} is not called"
+
+    return play
+
+
+@contextmanager
+def _failing(function: str, nth: int, done: bool) -> Iterator[list[int]]:
+    """Have the `nth` call of a function fail; lends the calls that did."""
+    original, calls = getattr(os, function), count(1)
+    failed: list[int] = []
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        number = next(calls)
+        if number != nth:
+            return original(*arguments, **options)
+        failed.append(number)
+        if done:
+            original(*arguments, **options)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with mock.patch(f"os.{function}", call):
+        yield failed
+
+
+for _operation, _function, _done in product(
+    ("flush", "compact"), ("fsync", "link", "replace", "write", "unlink", "open"), (False, True)
+):
+    _name = f"{_operation}_with_{_function}_failing_{'late' if _done else 'early'}"
+    SCENARIOS[_name] = failing(_operation, _function, done=_done), _ALIKE
 
 
 @scenario(_JOINING | _CHECKPOINTS | _PAGES | _SPILLING)

@@ -24,7 +24,7 @@ import hashlib
 import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from unittest import mock
@@ -33,18 +33,23 @@ import numpy as np
 
 from atlas import Atlas
 from atlas.errors import StoreNotFoundError
-from tests.reliability.disks import Disk, Named, Synced, Tree, Variable, build
+from tests.reliability.disks import Disk, Effect, Named, Synced, Tree, Variable, build
 from tests.reliability.recording import Recorder, Watcher
 from tests.reliability.twins import Content, Twin, content, unneeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.model import ModelDataset
 
 Held: TypeAlias = "dict[str, ModelDataset]"
+Play: TypeAlias = "Callable[[Script], None]"
 
-__all__ = ["Broken", "Figures", "Held", "Script", "enumerate_crashes", "memory_folder"]
+__all__ = ["Broken", "Figures", "Held", "Play", "Script", "enumerate_crashes", "memory_folder"]
+
+
+_PLACE = "above/store"
+"""Where the store lies in the folder that is recorded."""
 
 
 class Broken(AssertionError):
@@ -63,14 +68,28 @@ class Step:
     what: str
     begin: int
     end: int
-    before: Content | None
+    before: list[Content | None]
     after: Content | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a script goes on with."""
+
+    effects: Sequence[Effect] = ()
+    """What was done to the disk; what of it has lasted is as uncertain as ever."""
+    tree: Tree = field(default_factory=dict)
+    """What there is of it."""
+    held: Held | None = None
+    """What the store in it holds, if there is one."""
+    allowed: list[Content | None] = field(default_factory=lambda: [None])
+    """What may still become of that after a power cut."""
 
 
 class Script(Twin):
     """Calls on a store and its model; those that change the store are the steps whose crashes are enumerated."""
 
-    def __init__(self, place: Path, recorder: Recorder, held: Held | None = None) -> None:
+    def __init__(self, place: Path, recorder: Recorder, begun: Begun | None = None) -> None:
         super().__init__(None)
         self.place = place
         """Where the store lies."""
@@ -81,12 +100,12 @@ class Script(Twin):
         self.known: dict[Content, Held] = {}
         """The model of everything that the store has held."""
         self._recorder = recorder
-        self._begun: Content | None = None
-        if held is not None:
+        begun = begun or Begun()
+        if begun.held is not None:
             self.store = Atlas.open(place)
-            self.become(held)
-            self._begun = self._know()
-        self._held = self._begun
+            self.become(begun.held)
+            self._know()
+        self._begun = self._held = begun.allowed
 
     def _know(self) -> Content:
         held = self.flushed()
@@ -99,11 +118,12 @@ class Script(Twin):
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
-        """Hold an operation: afterwards the model is as it leaves the store."""
+        """Note an operation that changes the store."""
         begin, before = len(self._recorder.effects), self._held
         yield
-        self._held = self._know()
-        self.steps.append(Step(what, begin, len(self._recorder.effects), before, self._held))
+        after = self._know()
+        self._held = [after]
+        self.steps.append(Step(what, begin, len(self._recorder.effects), before, after))
 
     def create(self, **options: Any) -> None:
         """Create the store, or another in its place."""
@@ -117,14 +137,6 @@ class Script(Twin):
         before, self.store = self.store, Atlas.open(self.place)
         return before
 
-    def flush(self) -> None:
-        with self.step("flush"):
-            super().flush()
-
-    def compact(self, **options: Any) -> None:
-        with self.step("compact"):
-            super().compact(**options)
-
     def allowed(self, at: int) -> tuple[str, list[Content | None]]:
         """What a crash after `at` effects may leave, and the operation that it cuts off."""
         held = self._begun
@@ -132,9 +144,9 @@ class Script(Twin):
             if at <= step.begin:
                 break
             if at < step.end:
-                return step.what, [step.before, step.after]
-            held = step.after
-        return "nothing", [held]
+                return step.what, [*step.before, step.after]
+            held = [step.after]
+        return "nothing", held
 
 
 @dataclass(slots=True)
@@ -159,32 +171,33 @@ class Figures:
 
 
 def enumerate_crashes(
-    play: Callable[[Script], None], limits: dict[str, int], then: Callable[[Script], None] | None = None
+    play: Play, limits: dict[str, int], after_crashes: Play | None = None, after_kills: Play | None = None
 ) -> Figures:
     """Play a script with limits of atlas set as given, by dotted name; raise `Broken` for the first crash that loses.
 
-    With `then`, a second script, also play that one after each crash and enumerate the crashes in the course of it.
+    Further scripts are played after each, and the crashes in the course of them are enumerated as well: one after
+    each state that a crash leaves, and one after each effect, where the process was killed and nothing was lost yet.
     """
     with tempfile.TemporaryDirectory(prefix="crashes-", dir=memory_folder()) as folder, ExitStack() as patches:
         for name, value in limits.items():
             patches.enter_context(mock.patch(name, value))
-        first = _play(play, Path(folder, "first"), {}, None)
+        first = _play(play, Path(folder, "first"), Begun())
         figures = first.run()
-        for tree, held in first.opened() if then is not None else ():
-            second = _play(then, Path(folder, "second"), tree, None if held is None else first.script.known[held])
-            figures.add(second.run())
+        further = [(after_crashes, begun) for begun in first.crashed()] if after_crashes else []
+        further += [(after_kills, begun) for begun in first.killed()] if after_kills else []
+        for then, begun in further:
+            figures.add(_play(then, Path(folder, "second"), begun).run())
             shutil.rmtree(Path(folder, "second"))
         return figures
 
 
-def _play(play: Callable[[Script], None], folder: Path, tree: Tree, held: Held | None) -> _Enumeration:
-    """Play a script that begins with a state of the disk, and what the store in it holds."""
+def _play(play: Play, folder: Path, begun: Begun) -> _Enumeration:
     world = folder / "recorded"
     world.mkdir(parents=True)
-    build(tree, world)
-    recorder = Recorder(world)
+    build(begun.tree, world)
+    recorder = Recorder(world, begun.effects)
     with recorder.recording():
-        script = Script(world / "store", recorder, held)
+        script = Script(world / _PLACE, recorder, begun)
         play(script)
     return _Enumeration(script, list(recorder.effects), folder)
 
@@ -222,10 +235,23 @@ class _Enumeration:
         self._figures.opened = len(self._outcomes) + len(self._swept)
         return self._figures
 
-    def opened(self) -> Iterator[tuple[Tree, Content | None]]:
-        """Each state that was opened, and what it held."""
+    def crashed(self) -> Iterator[Begun]:
+        """Each state that was opened, as all there is."""
         for outcome in self._outcomes.values():
-            yield outcome.tree, outcome.held
+            yield Begun((), outcome.tree, self._model(outcome.held), [outcome.held])
+
+    def killed(self) -> Iterator[Begun]:
+        """What the next process finds after each effect, as uncertain as it is."""
+        disk = Disk()
+        for at, effect in enumerate(self._effects, 1):
+            disk.apply(effect)
+            if at >= self.script.first:
+                tree = disk.tree({})[0]
+                held = self._open(tree, disk, {}).held
+                yield Begun(self._effects[:at], tree, self._model(held), self.script.allowed(at)[1])
+
+    def _model(self, held: Content | None) -> Held | None:
+        return None if held is None else self.script.known[held]
 
     def _all_held(self, disk: Disk) -> Iterator[tuple[dict[Variable, Any], Content | None]]:
         """Decide every state of the disk: yield what was chosen for one that was opened, and what it held."""
@@ -249,7 +275,7 @@ class _Enumeration:
         digest = _digest(tree)
         if digest not in self._outcomes:
             with self._built(tree, disk, chosen) as place:
-                watcher = Watcher(place.parent)
+                watcher = Watcher(self._folder / "left")
                 with watcher.watching():
                     held = _held(place)
                     _write_more(place, held)
@@ -275,7 +301,7 @@ class _Enumeration:
         world.mkdir()
         build(tree, world)
         try:
-            yield world / "store"
+            yield world / _PLACE
         except Exception as error:
             raise Broken(self._tell(chosen, f"{type(error).__name__}: {error}")) from error
         finally:

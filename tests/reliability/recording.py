@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any
 from tests.reliability.disks import ROOT, Disk, Effect, Named, Synced, Tree, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Recorder", "Watcher"]
 
 
 class Recorder:
-    """Notes the effects on the folder `world` and below, from within `recording`; what is there already is durable."""
+    """Notes the effects on the folder `world` and below, from within `recording`.
 
-    def __init__(self, world: Path) -> None:
+    What is there already is durable, or what earlier `effects` have made of an empty folder.
+    """
+
+    def __init__(self, world: Path, effects: Sequence[Effect] = ()) -> None:
         self.effects: list[Effect] = []
         """All effects so far, in the order they took place; those that made what was there come first."""
         self._world = os.path.realpath(world)
@@ -36,7 +39,10 @@ class Recorder:
         self._descriptors: dict[int, int] = {}
         self._last = ROOT
         self._lock = threading.RLock()
-        self._take(world, ROOT)
+        if effects:
+            self._follow(effects)
+        else:
+            self._take(world, ROOT)
 
     def _take(self, place: Path, folder: int) -> None:
         for path in place.iterdir():
@@ -51,6 +57,23 @@ class Recorder:
                 self._set(number, path.read_bytes())
                 self.effects.append(Synced(number))
         self.effects.append(Synced(folder))
+
+    def _follow(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Named):
+                numbers = [number for number in effect.changes.values() if number is not None]
+                for number in numbers:
+                    if effect.new_folder:
+                        self._names[number] = {}
+                    else:
+                        self._data.setdefault(number, b"")
+                self._last = max([self._last, *numbers])
+                self._name(effect.folder, effect.changes, new_folder=effect.new_folder)
+            else:
+                self.effects.append(effect)
+                if isinstance(effect, Written):
+                    self._data[effect.file] = effect.data
+                    self._last = max(self._last, effect.file)
 
     @contextmanager
     def recording(self) -> Iterator[None]:

@@ -68,6 +68,16 @@ class TestBrokenOnPurpose:
         with pytest.raises(Broken, match="within nothing"):
             play("creating")
 
+    def test_a_folder_made_by_others_whose_name_nobody_waited_for(self, monkeypatch):
+        monkeypatch.setattr("atlas.storage.local.sync_way", lambda folder: None)
+        with pytest.raises(Broken, match="within nothing"):
+            play("creating", after_kills=crashes.going_on)
+
+    def test_a_commit_upon_one_whose_name_nobody_waited_for(self, monkeypatch):
+        monkeypatch.setattr("atlas.storage.settling.Unsettled.add_names", lambda self, folder: None)
+        with pytest.raises(Broken, match="within flush"):
+            enumerate_crashes(one_flush, {}, after_kills=one_flush)
+
     def test_a_checkpoint_that_is_removed_before_it_is_replaced(self, monkeypatch):
         original = LocalStorage.replace
 
@@ -95,6 +105,22 @@ class TestBrokenOnPurpose:
         monkeypatch.setattr(LocalStorage, "leftovers", lambda self: [])
         with pytest.raises(Broken, match="left"):
             play("flushing")
+
+
+def one_flush(script):
+    if script.store is None:
+        script.create()
+    script.dataset(f"after {len(script.model.flushed)}", number=1)
+    script.flush()
+
+
+def test_a_commit_that_the_next_process_sees_lasts_as_long_as_what_is_built_upon_it():
+    enumerate_crashes(one_flush, {}, after_kills=one_flush)
+
+
+def test_a_flush_whose_commit_may_not_last_does_not_return():
+    """The commit got its name, then the wait for that name failed: found in place, it is waited for again."""
+    play("flush_with_link_failing_late")
 
 
 class WithoutWaiting:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tests.model import Model, ModelArray, ModelDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -61,6 +62,11 @@ class Twin:
         """The handle that the calls go to; may be exchanged for another one."""
         self.model = model or Model()
         """What the store shall hold."""
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Hold what changes the store; the model is as it will leave it."""
+        yield
 
     def dataset(self, name: str, **attributes: Any) -> None:
         """Create a dataset with attributes."""
@@ -115,15 +121,17 @@ class Twin:
 
     def flush(self) -> None:
         """Commit."""
-        if self.store is not None:
-            self.store.flush()
         self.model.flush()
+        with self.step("flush"):
+            if self.store is not None:
+                self.store.flush()
 
     def compact(self, **options: Any) -> None:
         """Commit and reclaim."""
-        if self.store is not None:
-            self.store.compact(**options)
         self.model.flush()
+        with self.step("compact"):
+            if self.store is not None:
+                self.store.compact(**options)
 
     def flushed(self) -> Content:
         """What the store held after its last commit."""

@@ -1,0 +1,79 @@
+"""Random lives of a store: the same seed and the same model always take the same course, with or without a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.reliability.twins import Twin
+
+__all__ = ["LIMITS", "act"]
+
+LIMITS = {
+    "atlas.engine.session._RAW_BUDGET": 400,
+    "atlas.engine.session._UNBOUNDED": 100,
+    "atlas.engine.session._ENCODED_BUDGET": 1000,
+    "atlas.planning.schedule._JOINED_AT_ONCE": 2,
+    "atlas.planning.schedule._FEW_COMMITS": 2,
+    "atlas.planning.schedule.PAGE_ROWS": 3,
+}
+"""Limits of atlas by which few small arrays go the ways of many large ones."""
+_MOST = 12
+"""Datasets that there are at once."""
+
+
+def act(rng: random.Random, twin: Twin, prefix: str = "") -> None:
+    """Take the next step of a life: a change of what is pending, or a commit. Datasets are named with `prefix`."""
+    datasets = twin.model.datasets
+    filled = [(name, array) for name, dataset in datasets.items() for array in dataset.arrays]
+    kind = rng.choices(
+        ["flush", "compact", "dataset", "array", "write", "attribute", "drop array", "drop"],
+        [25, 4, 14, 20, 18, 8, 4, 7],
+    )[0]
+    if kind == "flush":
+        twin.flush()
+    elif kind == "compact":
+        twin.compact()
+    elif kind == "dataset" or not datasets:
+        name = f"{prefix}{rng.randrange(10**9)}"
+        if len(datasets) < _MOST and name not in datasets:
+            twin.dataset(name, number=rng.randrange(10), text="ä" * rng.randrange(4))
+    elif kind == "array":
+        name = rng.choice(list(datasets))
+        array = rng.choice("stuvw")
+        if array not in datasets[name].arrays:
+            length = rng.choice([1, 7, 60, 500])
+            chunk = [rng.choice([length, -(-length // 3)])]
+            twin.array(name, array, _cells(rng, array, length), chunk, fill=rng.choice([None, _FILLS[array]]))
+    elif kind == "write" and filled:
+        name, array = rng.choice(filled)
+        length = datasets[name].arrays[array].shape[0]
+        start = rng.randrange(length)
+        twin.write(name, array, _cells(rng, array, rng.randint(1, length - start)), [start])
+    elif kind == "attribute":
+        twin.attributes(rng.choice(list(datasets)), **{rng.choice("abc"): rng.random()})
+    elif kind == "drop array" and filled:
+        twin.drop_array(*rng.choice(filled))
+    elif kind == "drop":
+        twin.drop(rng.choice(list(datasets)))
+
+
+_FILLS = {"s": "none", "t": -1.0, "u": 0.0, "v": 7, "w": -1}
+
+
+def _cells(rng: random.Random, array: str, length: int) -> np.ndarray:
+    """Cells of the dtype that goes with the array's name: texts, noise, constants, steps."""
+    random = np.random.default_rng(rng.randrange(2**32))
+    if array == "s":
+        return np.array([f"{n}" * (n % 5) for n in random.integers(0, 99, length).tolist()], object)
+    if array == "t":
+        return random.standard_normal(length).astype(np.float32)
+    if array == "u":
+        return np.full(length, float(random.integers(0, 3)), np.float64)
+    if array == "v":
+        return random.integers(0, 100, length).astype(np.int16)
+    return np.arange(length, dtype=np.int64) + int(random.integers(0, 1000))
