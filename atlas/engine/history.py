@@ -71,7 +71,8 @@ def read_history(journal: Journal, catalog: Catalog) -> list[Version]:
 
 
 def _versions(journal: Journal, last: int) -> list[Version]:
-    first, next_id = journal.base.version, journal.read_base()[1].next_id
+    # A store that was cut off while it replaced another one begins there, whatever the base is.
+    first, next_id = max(journal.base.version, journal.began), journal.read_base()[1].next_id
     versions = [_oldest(journal, first)]
     for commit in journal.commits(first + 1, last):
         versions.append(_version(commit, next_id))

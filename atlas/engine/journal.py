@@ -385,8 +385,8 @@ class Journal:
         encoding = self.config.encoding
         try:
             self.seal_pages(catalog)
-            if self.base.version < self.began and not self.advance_base(catalog):
-                return False  # a store that replaced another and was cut off: nobody may begin before it any more
+            if not self.forget_replaced(catalog):
+                return False
             data = self.sum_up(catalog)
             self.storage.replace(encoding.checkpoint, data)
             if force:  # one of another name is of the store that this one has replaced
@@ -412,12 +412,20 @@ class Journal:
         head = {"store": self.identity, "created": time_to_json(self.created), "base": base_to_json(base)}
         return changes_to_json("checkpoint", catalog.checkpoint(), **head, **config_to_json(self.config))
 
+    def forget_replaced(self, catalog: Catalog) -> bool:
+        """Make a later base where a store that replaced another was cut off: nobody may begin before it any more.
+
+        False where another process has made one meanwhile.
+        """
+        return self.base.version >= self.began or self.advance_base(catalog)
+
     def advance_base(self, catalog: Catalog) -> bool:
         """Make the version of `catalog` the oldest that is kept; False where another process has made one meanwhile.
 
         Nothing is removed yet, but from now on anything may be that only earlier versions need.
         """
         encoding = self.config.encoding.compressed()
+        self.seal_pages(catalog)
         base = BaseRef(catalog.version, f"registry/{unique_name()}{encoding.extension}")
         assert base.key is not None
         self.storage.write(base.key, [encoding.encode(self._sum(catalog, base))])

@@ -176,7 +176,7 @@ class Session(Writable):
 
     def _sum_of(self, version: int) -> Changes:
         """Return the sum of all commits up to an earlier version, of which nothing may be about to be removed."""
-        old = Journal.open(self.journal.storage, version)[1].checkpoint()
+        old = Journal.open(self.journal.storage, version)[1]
         try:
             later = self.journal.commits(version + 1, self.catalog.version)
         except CorruptStoreError:
@@ -185,7 +185,9 @@ class Session(Writable):
             raise self.journal.not_kept(version, self.catalog.version) from None
         if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.condemned):
             raise self.journal.not_kept(version, self.catalog.version)
-        return old
+        # Datasets that come before those of a page lie in pages too, or the sum could not be read back.
+        self.journal.seal_pages(old)
+        return old.checkpoint()
 
     def compact(self, keep_versions: int, keep_days: float) -> int:
         """Flush, rewrite what lies in many segments or beside dead data, and remove what no kept version needs.
@@ -196,6 +198,7 @@ class Session(Writable):
         with self.building.closed(), self.lock:
             self.flush()
             self.refresh()
+            self.journal.forget_replaced(self.catalog)
             self.journal.seal_pages(self.catalog)
             cleaning.list_files(self.journal.storage)
             made = self._committer.commit_swaps(self._swaps(), cleaning.condemn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atlas import Atlas
+from atlas.engine.journal import Journal
 from atlas.planning import schedule
 from atlas.storage import MemoryStorage
 
@@ -68,3 +69,42 @@ def test_deleting_everything_leaves_no_pages():
     assert len(place.list("registry")) == 1  # the base
     fill(store, range(9))
     assert list(contents(Atlas.open(place))) == [f"d{n}" for n in range(9)]
+
+
+def test_a_rollback_to_lone_rows_before_a_page_can_be_read():
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    fill(store, range(2))
+    fill(store, range(2, 8))
+    expected, version = contents(store), store.version
+    store.delete_dataset("d5")
+    store.flush()
+    store.rollback(version)
+    assert contents(store) == contents(Atlas.open(place)) == expected
+
+
+def test_a_version_that_is_kept_and_has_lone_rows_before_a_page_can_be_read():
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    fill(store, range(2))
+    fill(store, range(2, 8))
+    expected, version = contents(store), store.version
+    fill(store, [8])
+    store.compact(keep_versions=2, keep_days=0)
+    assert contents(Atlas.open(place, version=version)) == expected
+    assert contents(Atlas.open(place)) == expected | {"d8": 8}
+
+
+def test_a_store_that_was_cut_off_while_it_replaced_one_of_another_encoding_is_compacted(monkeypatch):
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    fill(store, range(2))
+    with monkeypatch.context() as patches:
+        patches.setattr(Journal, "checkpoint", lambda self, catalog, force=False: False)
+        Atlas.create(place, overwrite=True, meta_format="msgpack")
+    store = Atlas.open(place)
+    assert [version.version for version in store.history()] == [2]
+    fill(store, range(3))
+    assert [version.version for version in store.history()] == [2, 3]
+    store.compact(keep_versions=2, keep_days=0)
+    assert contents(store) == contents(Atlas.open(place)) == {"d0": 0, "d1": 1, "d2": 2}
