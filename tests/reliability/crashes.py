@@ -30,9 +30,9 @@ AGAIN = ("creating", "flushing", "compacting", "replacing_in_another_encoding")
 """What is followed, after each crash, by crashes in what its owner does next."""
 
 _SPILLING = {
-    "atlas.engine.session._RAW_BUDGET": 60,
-    "atlas.engine.session._UNBOUNDED": 0,
-    "atlas.engine.session._ENCODED_BUDGET": 60,
+    "atlas.engine.writable._RAW_BUDGET": 60,
+    "atlas.engine.writable._UNBOUNDED": 0,
+    "atlas.engine.writable._ENCODED_BUDGET": 60,
 }
 _JOINING = {"atlas.planning.schedule._JOINED_AT_ONCE": 2}
 _PAGES = {"atlas.planning.schedule.PAGE_ROWS": 3}
@@ -83,7 +83,7 @@ def going_on(s: Script) -> None:
     s.dataset("next", number=1)
     s.array("next", "t", noise(5, 4))
     s.flush()
-    s.compact()
+    s.compact(keep_days=0)
 
 
 def two_datasets(s: Script) -> None:
@@ -175,29 +175,29 @@ def paging(s: Script) -> None:
         s.attributes(f"0-{at}", lot=9)
         s.drop(f"1-{at}")
     s.flush()
-    s.compact()
+    s.compact(keep_days=0)
 
 
 @scenario()
 def compacting(s: Script) -> None:
     two_datasets(s)
     s.drop("a")
-    s.compact()
+    s.compact(keep_days=0)
 
 
 @scenario(_JOINING | _CHECKPOINTS)
 def compacting_again(s: Script) -> None:
     """Compaction of what flushes and an earlier compaction have left."""
     two_datasets(s)
-    s.compact()
+    s.compact(keep_days=0)
     for name in ("c", "d"):
         s.dataset(name)
         s.array(name, "t", noise(3, 6))
         s.flush()
     s.drop_array("a", "t")
     s.flush()
-    s.compact()
-    s.compact()
+    s.compact(keep_days=0)
+    s.compact(keep_days=0)
 
 
 @scenario()
@@ -207,7 +207,7 @@ def emptying(s: Script) -> None:
     s.drop("a")
     s.drop("b")
     s.flush()
-    s.compact()
+    s.compact(keep_days=0)
     s.dataset("a")
     s.flush()
 
@@ -232,6 +232,73 @@ def replacing_in_another_encoding(s: Script) -> None:
     s.create(overwrite=True)
     s.dataset("m")
     s.flush()
+
+
+@scenario(_JOINING)
+def keeping(s: Script) -> None:
+    """Compaction that keeps some versions, and one that keeps them all."""
+    two_datasets(s)
+    for name in ("c", "d", "e"):
+        s.dataset(name)
+        s.array(name, "t", noise(3, 6))
+        s.drop_array(name, "t") if name == "d" else None
+        s.flush()
+    s.compact()
+    s.drop("a")
+    s.compact(keep_versions=3, keep_days=0)
+    s.write("c", "t", noise(4, 2))
+    s.flush()
+    s.compact(keep_versions=2, keep_days=0)
+
+
+@scenario(_PAGES)
+def going_back(s: Script) -> None:
+    """Rollbacks, to a version that a commit, a page or a base holds, and on from there."""
+    two_datasets(s)
+    first = s.store.version
+    for at in range(5):
+        s.dataset(f"p{at}", number=at)
+    s.drop("a")
+    s.flush()
+    second = s.store.version
+    s.write("b", "t", noise(4, 2))
+    s.flush()
+    s.rollback(first)
+    s.write("a", "t", noise(5, 2))
+    s.flush()
+    s.compact(keep_versions=6, keep_days=0)
+    s.rollback(second)
+    s.compact(keep_days=0)
+    s.dataset("a", number=7)
+    s.flush()
+
+
+@scenario(_JOINING | _CHECKPOINTS)
+def rebasing(s: Script) -> None:
+    """Two handles commit by turns, each on top of what the other has committed meanwhile."""
+    two_datasets(s)
+    other = s.open()
+    for turn in range(3):
+        for name in ("c", "d"):
+            s.store, other = other, s.store
+            s.dataset(f"{name}{turn}", number=turn)
+            s.array(f"{name}{turn}", "t", noise(turn, 6))
+            s.flush()
+
+
+@scenario(_JOINING)
+def rebasing_on_a_compaction(s: Script) -> None:
+    """A handle commits what it had written before another has compacted, and compacts in its turn."""
+    two_datasets(s)
+    other = s.open()
+    s.drop("a")
+    s.compact(keep_days=0)
+    s.store, other = other, s.store
+    s.dataset("c", number=3)
+    s.array("c", "t", noise(8, 6))
+    s.flush()
+    s.store, other = other, s.store
+    s.compact(keep_days=0)
 
 
 @scenario()
@@ -314,5 +381,5 @@ def living(s: Script) -> None:
             s.write(f"{lot - 1}-2", "t", noise(99, 2, 2), start=[1, 1])
         s.flush()
         if lot % 3 == 2:
-            s.compact()
+            s.compact(keep_days=0)
             s.open()

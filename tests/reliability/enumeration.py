@@ -99,6 +99,7 @@ class Script(Twin):
         """Effects before which no crash is of interest."""
         self.known: dict[Content, Held] = {}
         """The model of everything that the store has held."""
+        self._versions: dict[int, Held] = {}
         self._recorder = recorder
         begun = begun or Begun()
         if begun.held is not None:
@@ -123,6 +124,8 @@ class Script(Twin):
         yield
         after = self._know()
         self._held = [after]
+        if self.store is not None:
+            self._versions[self.store.version] = self.model.flushed
         self.steps.append(Step(what, begin, len(self._recorder.effects), before, after))
 
     def create(self, **options: Any) -> None:
@@ -136,6 +139,13 @@ class Script(Twin):
         assert self.store is not None
         before, self.store = self.store, Atlas.open(self.place)
         return before
+
+    def rollback(self, version: int) -> None:
+        """Go back to what a version held."""
+        assert self.store is not None
+        with self.step("rollback"):
+            self.become(self._versions[version])
+            self.store.rollback(version)
 
     def allowed(self, at: int) -> tuple[str, list[Content | None]]:
         """What a crash after `at` effects may leave, and the operation that it cuts off."""
@@ -397,7 +407,7 @@ def _write_more(place: Path, held: Content | None) -> None:
 
 def _compact(place: Path) -> None:
     store = Atlas.open(place)
-    store.compact()
+    store.compact(keep_days=0)
     left = unneeded(store, place)
     assert not left, f"compact() left {left}"
 

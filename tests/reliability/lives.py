@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["LIMITS", "act"]
 
 LIMITS = {
-    "atlas.engine.session._RAW_BUDGET": 400,
-    "atlas.engine.session._UNBOUNDED": 100,
-    "atlas.engine.session._ENCODED_BUDGET": 1000,
+    "atlas.engine.writable._RAW_BUDGET": 400,
+    "atlas.engine.writable._UNBOUNDED": 100,
+    "atlas.engine.writable._ENCODED_BUDGET": 1000,
     "atlas.planning.schedule._JOINED_AT_ONCE": 2,
     "atlas.planning.schedule._FEW_COMMITS": 2,
     "atlas.planning.schedule.PAGE_ROWS": 3,

@@ -6,6 +6,7 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from atlas.engine.retention import named_files
 from tests.model import Model, ModelArray, ModelDataset
 
 if TYPE_CHECKING:
@@ -145,12 +146,10 @@ class Twin:
 
 def unneeded(store: Atlas, place: Path) -> list[str]:
     """The files at a compacted store's place to which nothing that it holds refers."""
-    catalog = store._session.catalog
-    needed = {ref.key for refs in catalog.segments.values() for ref in refs} | {page.key for page in catalog.pages}
+    journal, catalog = store._session.journal, store._session.catalog
+    needed = {*named_files(catalog), journal.base.key, journal.config.encoding.checkpoint}
+    # Commits from the oldest version on that is kept, and the links that lead there.
+    oldest = f"commits/{journal.base.version:020d}"
     files = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
-    latest = f"commits/{catalog.version:020d}"
-    return sorted(
-        key
-        for key in files
-        if key not in needed and not key.startswith("atlas.") and not (key.startswith("commits/") and key >= latest)
-    )
+    left = [key for key in files if key not in needed and not (key.startswith("commits/") and key >= oldest)]
+    return sorted(key for key in left if not key.startswith("bases/"))
