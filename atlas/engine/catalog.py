@@ -293,10 +293,11 @@ class Catalog:
     def index_of(self, array: str) -> ArrayIndex:
         """Return the entries of `array` in all layouts."""
         index = self._indexes.get(array)
-        if index is None:
-            index = self._indexes[array] = ArrayIndex(array)
-        if len(index.entry) < len(self.layout_table):
+        if index is None or len(index.entry) < len(self.layout_table):
+            # A reader may be using the one there is, and another thread be doing the same.
+            index = ArrayIndex(array) if index is None else index.copy()
             index.extend(self.layout_table[len(index.entry) :])
+            self._indexes[array] = index
         return index
 
     # Writing down

@@ -1,6 +1,7 @@
 """Making a version: segments first, then one commit, on top of whatever others have committed meanwhile.
 
-Also what to do when nobody can say whether a commit landed. Not locked: the store's lock guards every call.
+Also what to do when nobody can say whether a commit landed. The handle itself is changed by `settle` alone, so that it
+can be read meanwhile; who calls holds off whoever would change it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from atlas.engine.staging import SegmentDraft
     from atlas.engine.state import State
 
-__all__ = ["Committer", "Draft", "Swap"]
+__all__ = ["Committer", "Draft", "Landed", "Swap"]
 
 _log = logging.getLogger("atlas.engine")
 
@@ -53,11 +54,30 @@ class Swap:
     """Those that hold the same."""
 
 
-class _Uncertain(NamedTuple):
+class Landed(NamedTuple):
+    """A commit that is in place."""
+
     ahead: Ahead
+    """The version it was made on."""
     attempt: Attempt
+    """What it changes."""
     first: int
+    """Ids of new datasets, from this one on, …"""
     by: int
+    """… were raised by this much."""
+
+    def apply(self) -> Ahead:
+        """Add the changes to the catalog of the version before, and return the version that they made."""
+        changes = self.attempt.changes
+        self.ahead.catalog.apply(changes, self.attempt.page_rows)
+        _log.info(
+            "%s is at version %d: %d datasets, %d segments written",
+            self.ahead.journal.storage.describe,
+            changes.version,
+            len(self.ahead.catalog),
+            len(changes.segments),
+        )
+        return self.ahead.with_changes(changes)
 
 
 class Committer:
@@ -65,7 +85,7 @@ class Committer:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._uncertain: _Uncertain | None = None
+        self._uncertain: Landed | None = None
 
     def write_segments(self, drafts: Sequence[Draft]) -> list[SegmentRef]:
         """Write a segment for each draft, side by side; an error leaves none of them.
@@ -90,8 +110,8 @@ class Committer:
 
     def commit_pending(
         self, drafts: Sequence[Draft], joined: Sequence[Draft], dropped: Sequence[str], message: str | None
-    ) -> Ahead:
-        """Commit what is pending, with the segments `drafts`, and return the version that this made.
+    ) -> Landed:
+        """Commit what is pending, with the segments `drafts`.
 
         `joined` are segments that hold what those with the keys `dropped` held. Where other writers have committed
         since, the commit goes on top of theirs, without them; where both have changed the same it raises
@@ -105,8 +125,9 @@ class Committer:
         try:
             while True:
                 attempt = self._attempt(ahead, rebased, refs, dropped, message)
-                if self._commit(ahead, attempt, rebased):
-                    return self._landed(ahead, attempt)
+                landed = self._commit(ahead, attempt, rebased)
+                if landed is not None:
+                    return landed
                 self.remove(page.key for page in attempt.changes.pages)
                 ahead = ahead.further()
                 rebased = rebase(pending, ahead, mine_wins=False)
@@ -148,8 +169,8 @@ class Committer:
 
     def commit_swaps(
         self, swaps: Mapping[str, Swap], condemn: Callable[[Ahead, list[str]], tuple[str, ...]]
-    ) -> Ahead | None:
-        """Commit swaps of segments, by array name, and return the version that this made, None where it made none.
+    ) -> Landed | None:
+        """Commit swaps of segments, by array name; None where there is nothing to commit.
 
         `condemn` returns the keys of the files that shall go, from the version before and the keys that are dropped.
         Arrays that other writers have written to meanwhile are left as they are.
@@ -176,42 +197,32 @@ class Committer:
                     condemned=gone,
                 )
                 attempt = ahead.journal.attempt(changes, [], action="compact")
-                if self._commit(ahead, attempt, nothing):
-                    return self._landed(ahead, attempt)
+                landed = self._commit(ahead, attempt, nothing)
+                if landed is not None:
+                    return landed
                 ahead = ahead.further()
         except BaseException:
             if self._uncertain is None:
                 self.remove(ref.key for swap in left.values() for ref in swap.after)
             raise
 
-    def commit_alone(self, attempt: Attempt) -> Ahead | None:
+    def commit_alone(self, attempt: Attempt) -> Landed | None:
         """Commit a change that holds only right after the handle's version; None where another came first."""
         ahead = Ahead(self._state.journal, self._state.catalog.copy(), None)
-        return self._landed(ahead, attempt) if self._commit(ahead, attempt, as_it_is(self._state.datasets)) else None
+        return self._commit(ahead, attempt, as_it_is(self._state.datasets))
 
-    def _commit(self, ahead: Ahead, attempt: Attempt, rebased: Rebased) -> bool:
+    def _commit(self, ahead: Ahead, attempt: Attempt, rebased: Rebased) -> Landed | None:
+        """Make the attempt the version after `ahead`; None where another writer has made that."""
+        landed = Landed(ahead, attempt, rebased.first, rebased.by)
         try:
-            return ahead.journal.commit(attempt)
+            return landed if ahead.journal.commit(attempt) else None
         except StorageError:
-            landed = ahead.journal.landed(attempt)
-            if landed is None:  # nobody can tell now: the next flush begins by asking again
-                self._uncertain = _Uncertain(ahead, attempt, rebased.first, rebased.by)
-            if not landed:
+            told = ahead.journal.landed(attempt)
+            if told is None:  # nobody can tell now: the next flush begins by asking again
+                self._uncertain = landed
+            if not told:
                 raise
-        return True
-
-    def _landed(self, ahead: Ahead, attempt: Attempt) -> Ahead:
-        """Return the version that a commit has made, and tell of it."""
-        changes = attempt.changes
-        ahead.catalog.apply(changes, attempt.page_rows)
-        _log.info(
-            "%s is at version %d: %d datasets, %d segments written",
-            ahead.journal.storage.describe,
-            changes.version,
-            len(ahead.catalog),
-            len(changes.segments),
-        )
-        return ahead.with_changes(changes)
+        return landed
 
     def settle(self) -> Ahead | None:
         """Find out whether a commit whose answer was lost has landed, and return the version that it made if so.
@@ -221,7 +232,8 @@ class Committer:
         """
         if self._uncertain is None:
             return None
-        ahead, attempt, first, by = self._uncertain
+        uncertain = self._uncertain
+        ahead, attempt, first, by = uncertain
         landed = ahead.journal.landed(attempt)
         if landed is None:
             raise StorageError(
@@ -233,10 +245,12 @@ class Committer:
         if not landed:
             self.remove([*(segment.key for segment in changes.segments), *(page.key for page in changes.pages)])
             return None
-        made = self._landed(ahead, attempt)
-        self._state.datasets.settle(made.catalog, [*attempt.page_rows, changes.rows], first, by)
-        for staging in self._state.staging.values():
-            staging.shift(first, by)
+        with self._state.lock:
+            made = uncertain.apply()
+            self._state.datasets.settle(made.catalog, [*attempt.page_rows, changes.rows], first, by)
+            for staging in self._state.staging.values():
+                staging.shift(first, by)
+            self._state.show(made)
         return made
 
     def remove(self, keys: Iterable[str]) -> None:

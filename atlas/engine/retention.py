@@ -74,13 +74,13 @@ class Cleaning:
         self._kept, self._condemned = kept, tuple(sorted(self._listed - needed))
         return self._condemned
 
-    def finish(self, journal: Journal, catalog: Catalog, made: Ahead | None) -> int:
-        """Remove what was condemned by the version `made`, if it was, and return the bytes reclaimed."""
+    def finish(self, journal: Journal, catalog: Catalog, *, condemned: bool) -> int:
+        """Remove the files, where a commit has condemned them, and return the bytes reclaimed."""
         storage, before = journal.storage, journal.find_base()
         if before.version > catalog.version:
             return 0  # others have committed, and compacted, since
         gone = list(self._condemned)
-        if made is None:
+        if not condemned:
             times = [commit.head.time for commit in journal.commits(before.version + 1, catalog.version)]
             self._kept, gone = oldest_kept(before.version, times, self._versions, self._since), []
         if self._kept > before.version:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from atlas.engine.committing import Committer, Draft, Swap
+from atlas.engine.committing import Committer, Draft, Landed, Swap
 from atlas.engine.compaction import compact_array, join_segments
 from atlas.engine.history import read_history
 from atlas.engine.journal import Journal
@@ -41,29 +41,34 @@ class Session(Writable):
     # Committing
 
     def flush(self, message: str | None = None) -> None:
-        """Commit everything that is pending.
+        """Commit everything that is pending. The handle can be read meanwhile.
 
         A flush that fails leaves the store on disk as it was and keeps what is pending.
         """
-        with self.building.closed(), self.lock:
-            self._settle()
-            drafts = [
-                Draft(array, draft) for array, staging in self.staging.items() if (draft := staging.draft()) is not None
-            ]
-            if not drafts and not self.datasets.pending:
-                self._forget_pending()
-                return
-            with ExitStack() as closing:
+        with self.building.closed(), self.writing:
+            self._committer.settle()
+            with self.lock, ExitStack() as closing:
+                drafts = [
+                    Draft(array, draft)
+                    for array, staging in self.staging.items()
+                    if (draft := staging.draft()) is not None
+                ]
+                if not drafts and not self.datasets.pending:
+                    self._forget_pending()
+                    return
                 joined, dropped = self._join_small(drafts, closing)
-                made = self._committer.commit_pending(drafts, joined, dropped, message)
-            self._forget_pending(made)
+                kept = closing.pop_all()
+            with kept:
+                landed = self._committer.commit_pending(drafts, joined, dropped, message)
+            self._move_to(landed)
             self.journal.checkpoint(self.catalog)
 
-    def _settle(self) -> None:
-        """Find out what became of a flush of which nobody could say whether it landed."""
-        made = self._committer.settle()
-        if made is not None:
-            self._show(made)
+    def _move_to(self, landed: Landed) -> Ahead:
+        """Show the version that was committed, which holds what was pending."""
+        with self.lock:
+            made = landed.apply()
+            self._forget_pending(made)
+        return made
 
     def _join_small(self, drafts: Sequence[Draft], closing: ExitStack) -> tuple[list[Draft], list[str]]:
         """Return the drafts that take the place of small segments of the arrays of `drafts`, and the keys of those."""
@@ -93,18 +98,7 @@ class Session(Writable):
         self.staging = {}
         self.datasets.move_to(self.catalog if made is None else made.catalog, [], {})
         if made is not None:
-            self._show(made)
-        self.changed()
-
-    def _show(self, made: Ahead) -> None:
-        """Show another version, whose catalog the datasets have already."""
-        self.journal = made.journal
-        steps = made.steps
-        if steps is None or any(changes.reset for changes in steps):
-            self.forget_tables()
-        else:
-            for changes in steps:
-                self.extend_tables(changes)
+            self.show(made)
         self.changed()
 
     # Moving between versions
@@ -114,8 +108,8 @@ class Session(Writable):
 
         Raises `ConflictError` where what is pending changes something that is gone there; nothing has changed then.
         """
-        with self.building.closed(), self.lock:
-            self._settle()
+        with self.building.closed(), self.writing:
+            self._committer.settle()
             ahead = Ahead(*self.journal.advance(self.catalog))
             if ahead.catalog.version == self.catalog.version:
                 return self.catalog.version
@@ -123,13 +117,14 @@ class Session(Writable):
             rebased = rebase(pending, ahead, mine_wins=True)
             merged = merged_chunks(pending, ahead)
             # From here on nothing fails.
-            for staging in self.staging.values():
-                staging.shift(rebased.first, rebased.by)
-            for array, dataset, chunk, cells in merged:
-                self.staging[array].put(dataset, chunk, cells)
-            self.datasets.shift(rebased.first, rebased.by)
-            self.datasets.move_to(ahead.catalog, [*rebased.changed, *rebased.created], rebased.deleted)
-            self._show(ahead)
+            with self.lock:
+                for staging in self.staging.values():
+                    staging.shift(rebased.first, rebased.by)
+                for array, dataset, chunk, cells in merged:
+                    self.staging[array].put(dataset, chunk, cells)
+                self.datasets.shift(rebased.first, rebased.by)
+                self.datasets.move_to(ahead.catalog, [*rebased.changed, *rebased.created], rebased.deleted)
+                self.show(ahead)
             return self.catalog.version
 
     def history(self) -> list[Version]:
@@ -143,8 +138,8 @@ class Session(Writable):
         Raises `VersionNotFoundError`, `InvalidValueError` where something is pending, and `ConflictError` where
         another writer has committed since the version shown.
         """
-        with self.building.closed(), self.lock:
-            self._settle()
+        with self.building.closed(), self.writing:
+            self._committer.settle()
             if self.pending:
                 raise InvalidValueError(
                     "a store with unflushed changes cannot be rolled back: flush them first, or open it again without"
@@ -164,13 +159,13 @@ class Session(Writable):
                 action="rollback",
                 message=f"to version {version}" if message is None else message,
             )
-            made = self._committer.commit_alone(attempt)
-            if made is None:
+            landed = self._committer.commit_alone(attempt)
+            if landed is None:
                 raise ConflictError(
                     f"another writer has committed to the store at {self.journal.storage.describe} since version "
                     f"{self.catalog.version}, which a rollback would undo unseen: call refresh() first"
                 )
-            self._forget_pending(made)
+            self._move_to(landed)
             self.journal.checkpoint(self.catalog)
             return self.catalog.version
 
@@ -195,18 +190,20 @@ class Session(Writable):
         Returns the bytes reclaimed.
         """
         cleaning = Cleaning(keep_versions, keep_days)
-        with self.building.closed(), self.lock:
+        with self.building.closed(), self.writing:
             self.flush()
             self.refresh()
             self.journal.forget_replaced(self.catalog)
             self.journal.seal_pages(self.catalog)
             cleaning.list_files(self.journal.storage)
-            made = self._committer.commit_swaps(self._swaps(), cleaning.condemn)
-            if made is not None:
-                self._forget_pending(made)
-            reclaimed = cleaning.finish(self.journal, self.catalog, made)
-            self.forget_tables()
-            self.changed()
+            landed = self._committer.commit_swaps(self._swaps(), cleaning.condemn)
+            if landed is not None:
+                self._move_to(landed)
+            with self.lock:
+                # Before the files go that they lead to: who reads meanwhile finds the new ones.
+                self.forget_tables()
+                self.changed()
+            reclaimed = cleaning.finish(self.journal, self.catalog, condemned=landed is not None)
             _log.info("%s is compacted: %d bytes reclaimed", self.journal.storage.describe, reclaimed)
             return reclaimed
 

@@ -80,7 +80,7 @@ class _Writer:
 
 
 class Spill:
-    """An append-only stretch of bytes behind a header. Not locked: the store's lock guards it."""
+    """An append-only stretch of bytes behind a header, which threads may read while it is given away."""
 
     def __init__(
         self,
@@ -99,6 +99,7 @@ class Spill:
         self._spilled = len(header)
         self.size = len(header)
         """Bytes appended so far, and the header."""
+        self._lock = threading.RLock()
         _all.add(self)
 
     @property
@@ -108,31 +109,34 @@ class Spill:
 
     def is_spilled(self, offset: int) -> bool:
         """Whether the byte at `offset` is read back from the file."""
-        if offset < self._spilled:
-            self._settle()
-        return offset < self._spilled
+        with self._lock:
+            if offset < self._spilled:
+                self._settle()
+            return offset < self._spilled
 
     def append(self, part: NDArray[np.uint8]) -> int:
         """Keep `part`, which nobody changes any more, and return where it begins."""
-        begin = self.size
-        self._parts.append(part)
-        self._begins.append(begin)
-        self.size += part.nbytes
-        return begin
+        with self._lock:
+            begin = self.size
+            self._parts.append(part)
+            self._begins.append(begin)
+            self.size += part.nbytes
+            return begin
 
     def to_disk(self) -> None:
         """Begin to move what is in memory to the file; where that fails it stays in memory and a warning is logged."""
-        self._settle()
-        if not self._parts:
-            return
-        try:
-            file = self._writable_file()
-        except OSError as error:
-            _warn(error)
-            return
-        self._writer = _Writer(file, self._spilled, self._parts, self._hasten, self._writer)
-        self._spilled = self.size
-        self._parts, self._begins = [], []
+        with self._lock:
+            self._settle()
+            if not self._parts:
+                return
+            try:
+                file = self._writable_file()
+            except OSError as error:
+                _warn(error)
+                return
+            self._writer = _Writer(file, self._spilled, self._parts, self._hasten, self._writer)
+            self._spilled = self.size
+            self._parts, self._begins = [], []
 
     def _writable_file(self) -> IO[bytes]:
         if self._file is not None and not self._given:
@@ -173,19 +177,20 @@ class Spill:
 
         False also where there is no file. What is here stays readable.
         """
-        if self._file is None or self._given:
-            return False
-        self.to_disk()
-        self._settle()
-        if self.in_memory:
-            return False
-        try:
-            write_at(self._file.fileno(), memoryview(tail), self.size)
-            self._file.truncate(self.size + len(tail))
-        except OSError:
-            return False
-        self._given = take(self._file)
-        return self._given
+        with self._lock:
+            if self._file is None or self._given:
+                return False
+            self.to_disk()
+            self._settle()
+            if self.in_memory:
+                return False
+            try:
+                write_at(self._file.fileno(), memoryview(tail), self.size)
+                self._file.truncate(self.size + len(tail))
+            except OSError:
+                return False
+            self._given = take(self._file)
+            return self._given
 
     def read_into(
         self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
@@ -199,17 +204,18 @@ class Spill:
                 done += len(part)
 
     def _from(self, offset: int, most: int) -> NDArray[np.uint8]:
-        if offset < self._spilled:
-            self._settle()
-        if offset < self._spilled:
-            assert self._file is not None
-            data = np.empty(min(most, self._spilled - offset), np.uint8)
-            if read_at(self._file.fileno(), data.data, offset) < len(data):
-                raise StorageError(errno.EIO, "the temporary file of pending data was cut short")
-            return data
-        at = bisect_right(self._begins, offset) - 1
-        within = offset - self._begins[at]
-        return self._parts[at][within : within + most]
+        with self._lock:
+            if offset < self._spilled:
+                self._settle()
+            if offset < self._spilled:
+                assert self._file is not None
+                data = np.empty(min(most, self._spilled - offset), np.uint8)
+                if read_at(self._file.fileno(), data.data, offset) < len(data):
+                    raise StorageError(errno.EIO, "the temporary file of pending data was cut short")
+                return data
+            at = bisect_right(self._begins, offset) - 1
+            within = offset - self._begins[at]
+            return self._parts[at][within : within + most]
 
     def stretch(self, begin: int, stop: int) -> Iterator[NDArray[np.uint8]]:
         """Yield the bytes from `begin` to `stop` in pieces of a few MiB."""
@@ -221,15 +227,17 @@ class Spill:
     def share_with_parent(self) -> None:
         """Leave the file to the parent, in a forked child: both have the same one, whatever either writes to it."""
         self._given = True
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Forget everything."""
-        if self._writer is not None:
-            self._writer.wait()
-        if self._file is not None:
-            self._file.close()
-        self._file, self._writer, self._parts, self._begins = None, None, [], []
-        self._spilled = self.size = len(self._header)
+        with self._lock:
+            if self._writer is not None:
+                self._writer.wait()
+            if self._file is not None:
+                self._file.close()
+            self._file, self._writer, self._parts, self._begins = None, None, [], []
+            self._spilled = self.size = len(self._header)
 
 
 _all: weakref.WeakSet[Spill] = weakref.WeakSet()

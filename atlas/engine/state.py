@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from atlas.engine.catalog import Catalog
     from atlas.engine.journal import Journal
+    from atlas.engine.rebasing import Ahead
     from atlas.engine.staging import Staging
     from atlas.engine.tables import ChunkTable
     from atlas.format.attributes import AttributeKey
@@ -49,6 +50,23 @@ class _TellingStale:
             ) from error
 
 
+class _Both:
+    """Two locks, held together."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: threading.RLock, second: threading.RLock) -> None:
+        self._first, self._second = first, second
+
+    def __enter__(self) -> None:
+        self._first.acquire()
+        self._second.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._second.release()
+        self._first.release()
+
+
 class State:
     """What `readable` reads and `session` changes."""
 
@@ -68,8 +86,13 @@ class State:
         renew_in_children(self)
 
     def renew(self) -> None:
-        """Make the lock anew; it guards everything but finished tables and the cache."""
+        """Make the locks anew."""
         self.lock = threading.RLock()
+        """Guards everything but finished tables and the cache; held for as long as memory takes, never for a disk."""
+        self.writing = threading.RLock()
+        """Held by whoever changes the handle, and by a flush from beginning to end: taken before `lock`."""
+        self.changing = _Both(self.writing, self.lock)
+        """Held while the handle is changed in memory."""
 
     @property
     def catalog(self) -> Catalog:
@@ -118,6 +141,17 @@ class State:
     def telling_stale(self) -> _TellingStale:
         """Raise `StaleHandleError` where a file is missing because the store was compacted or replaced by others."""
         return _TellingStale(self)
+
+    def show(self, made: Ahead) -> None:
+        """Show another version, whose catalog the datasets have already."""
+        self.journal = made.journal
+        steps = made.steps
+        if steps is None or any(changes.reset for changes in steps):
+            self.forget_tables()
+        else:
+            for changes in steps:
+                self.extend_tables(changes)
+        self.changed()
 
     def extend_tables(self, changes: Changes) -> None:
         """Add segments that were just committed to the tables that were read already."""

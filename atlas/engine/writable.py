@@ -66,17 +66,17 @@ class Writable(Readable):
 
     def create_dataset(self, name: str) -> DatasetState:
         """Create a dataset."""
-        with self.lock:
+        with self.changing:
             return self.datasets.create(name)
 
     def create_datasets(self, names: Sequence[str]) -> None:
         """Create many datasets, all of them or none."""
-        with self.lock:
+        with self.changing:
             self.datasets.create_many(names)
 
     def delete_dataset(self, name: str) -> None:
         """Delete a dataset and what is pending of it."""
-        with self.lock:
+        with self.changing:
             state = self.datasets.delete(name)
             for array in state.arrays:
                 if array in self.staging:
@@ -85,7 +85,7 @@ class Writable(Readable):
 
     def discard_dataset(self, name: str) -> None:
         """Forget a dataset that was created since the last flush, with what is pending of it."""
-        with self.lock:
+        with self.changing:
             if not self.datasets.state(name).new:
                 raise DatasetExistsError(f"dataset {name!r} is flushed already; use delete_dataset")
             self.delete_dataset(name)
@@ -113,13 +113,13 @@ class Writable(Readable):
             flatten_key(key).encode()
         except UnicodeEncodeError as error:
             raise InvalidNameError(f"attribute key {key!r} holds a surrogate, which UTF-8 lacks") from error
-        with self.lock:
+        with self.changing:
             state = self.datasets.touch(dataset)
             state.attributes[_same_key(state, key)] = value
 
     def delete_attribute(self, dataset: str, key: str) -> None:
         """Remove an attribute."""
-        with self.lock:
+        with self.changing:
             state = self.datasets.state(dataset)
             found = _same_key(state, key)
             if found not in state.attributes:
@@ -138,13 +138,13 @@ class Writable(Readable):
 
     def define_array(self, dataset: str, array: str, schema: ArraySchema) -> None:
         """Add an array to a dataset."""
-        with self.lock:
+        with self.changing:
             self.datasets.define(dataset, array, schema)
             self.changed()
 
     def delete_array(self, dataset: str, array: str) -> None:
         """Remove an array from a dataset, with its own attributes and what is pending of it."""
-        with self.lock:
+        with self.changing:
             self.datasets.state(dataset).array(array)
             state = self.datasets.touch(dataset)
             del state.own_arrays()[array]
@@ -172,7 +172,7 @@ class Writable(Readable):
 
     def write_array(self, dataset: str, array: str, start: Sequence[int], data: object) -> None:
         """Write `data` with its corner at `start`."""
-        with self.lock:
+        with self.changing:
             state = self.datasets.state(dataset)
             entry = state.array(array)
             cells = as_cells(data, entry.schema, array)
@@ -209,7 +209,7 @@ class Writable(Readable):
 
     def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
         """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""
-        with self.lock:
+        with self.changing:
             check_name("array", array)
             cells = as_cells(data, schema, array)
             if len(set(names)) != len(names):

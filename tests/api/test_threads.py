@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
+from atlas.storage.memory import MemoryStorage
 from tests.api.samples import make_cells, put
 from tests.api.subprocesses import run_python
 from tests.model import identical
@@ -178,3 +179,64 @@ def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, store, threads
     monkeypatch.delenv("ATLAS_NUM_THREADS")
     store.flush()
     assert identical(store.open_dataset("d").read_array("t"), make_cells("float64", (400, 300)))
+
+
+class Held(MemoryStorage):
+    """Stops whoever creates a commit, or writes a segment, until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.go.set()
+
+    def _stop(self, key):
+        if not self.go.is_set():
+            self.reached.set()
+            assert self.go.wait(60)
+
+    def create(self, key, data):
+        self._stop(key)
+        return super().create(key, data)
+
+    def write(self, key, parts):
+        self._stop(key)
+        return super().write(key, parts)
+
+
+@pytest.mark.parametrize("call", ["flush", "compact", "rollback"])
+def test_a_handle_is_read_while_another_thread_commits(call):
+    place = Held()
+    store = Atlas.create(place)
+    for name in ("old", "gone"):
+        view = store.create_dataset(name)
+        view.define_array("t", "int32", ["x"], [8], [4])
+        view.write_array("t", [0], np.arange(8, dtype="i4"))
+        store.flush()
+    if call == "compact":
+        store.delete_dataset("gone")
+        store.flush()
+    if call == "flush":
+        view = store.create_dataset("new")
+        view.define_array("t", "int32", ["x"], [8], [4])
+        view.write_array("t", [0], np.arange(8, dtype="i4") * 2)
+        view.set_attribute("k", 1)
+    names, version = store.list_datasets(), store.version
+    place.go.clear()
+    work = threading.Thread(target=(lambda: store.rollback(1)) if call == "rollback" else getattr(store, call))
+    work.start()
+    assert place.reached.wait(60)
+    try:
+        assert (store.list_datasets(), store.version) == (names, version)
+        assert store.open_dataset("old").read_array("t").tolist() == list(range(8))
+        assert store.open_dataset("old").array_stats("t")["max"] == 7
+        assert store.read_array_across_stacked("t", names, [1], [2]).tolist()[0] == [1, 2]
+        if call == "flush":
+            assert store.open_dataset("new").read_array("t").tolist() == list(range(0, 16, 2))
+            assert store.open_dataset("new").attributes() == {"k": 1}
+        assert store.describe().version == version
+        assert work.is_alive()
+    finally:
+        place.go.set()
+        work.join()
+    assert store.version == version + 1
+    assert Atlas.open(place).list_datasets() == store.list_datasets()

@@ -286,11 +286,11 @@ def test_two_compactions_at_once_lose_nothing(place):
     expected = contents(store)
     finish, done = retention.Cleaning.finish, []
 
-    def interrupted(self, *arguments):
+    def interrupted(self, *arguments, **options):
         if not done:
             done.append(True)
             other.compact(keep_versions=1, keep_days=0)
-        return finish(self, *arguments)
+        return finish(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention.Cleaning, "finish", interrupted)
@@ -310,11 +310,11 @@ def test_a_rollback_never_names_files_that_are_about_to_go(place):
     other = Atlas.open(place)
     finish = retention.Cleaning.finish
 
-    def interrupted(self, *arguments):
+    def interrupted(self, *arguments, **options):
         other.refresh()
         with pytest.raises(VersionNotFoundError):
             other.rollback(2)
-        return finish(self, *arguments)
+        return finish(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention.Cleaning, "finish", interrupted)

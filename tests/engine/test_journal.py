@@ -60,15 +60,14 @@ def compact(journal, catalog, keep_versions=1):
     """Remove what older versions need; return the bytes and what was condemned."""
     cleaning = Cleaning(keep_versions, 0)
     cleaning.list_files(journal.storage)
-    made, condemned = None, cleaning.condemn(Ahead(journal, catalog, []), [])
+    condemned = cleaning.condemn(Ahead(journal, catalog, []), [])
     if condemned:
         attempt = journal.attempt(
             Changes(catalog.version + 1, catalog.next_id, condemned=condemned), [], action="compact"
         )
         assert journal.commit(attempt)
         catalog.apply(attempt.changes, [])
-        made = Ahead(journal, catalog, [])
-    return cleaning.finish(journal, catalog, made), condemned
+    return cleaning.finish(journal, catalog, condemned=bool(condemned)), condemned
 
 
 @every_encoding
