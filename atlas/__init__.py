@@ -20,7 +20,7 @@ from importlib import metadata
 
 from atlas.dataset import DatasetView
 from atlas.errors import AtlasError
-from atlas.store import Atlas
+from atlas.store import Atlas, verify
 from atlas.tracing import init_tracing
 
 try:
@@ -28,4 +28,4 @@ try:
 except metadata.PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["Atlas", "AtlasError", "DatasetView", "__version__", "init_tracing"]
+__all__ = ["Atlas", "AtlasError", "DatasetView", "__version__", "init_tracing", "verify"]

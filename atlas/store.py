@@ -15,6 +15,7 @@ from atlas.engine.description import describe
 from atlas.engine.encoding import CODECS, FILTERS
 from atlas.engine.journal import Journal
 from atlas.engine.session import Session
+from atlas.engine.verification import verify_session, verify_storage
 from atlas.errors import InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
 from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
     from atlas.engine.description import StoreDescription
     from atlas.engine.history import Version
+    from atlas.engine.report import VerifyReport
     from atlas.format.schema import ArraySchema
     from atlas.storage import Storage
 
-__all__ = ["Atlas"]
+__all__ = ["Atlas", "verify"]
 
 
 def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
@@ -405,6 +407,17 @@ class Atlas:
         """
         return self._session.compact(keep_versions, keep_days)
 
+    def verify(self, *, repair: bool = False, export: Any = None, progress: Any = None) -> VerifyReport:
+        """Read everything of the version that this handle shows and report each damaged piece; pending writes are left.
+
+        See `atlas.verify`, which does the same for a store that cannot be opened.
+
+        >>> atlas.Atlas.create(path).verify().ok
+        True
+        """
+        target = None if export is None else open_storage(export, create=True)
+        return verify_session(self._session, repair=repair, target=target, progress=progress)
+
     # For the xarray layer and views
 
     def discard_dataset(self, name: str) -> None:
@@ -437,6 +450,22 @@ class Atlas:
                     self._schemas.clear()
                 self._schemas[key] = known
         return known
+
+
+def verify(source: Any, *, repair: bool = False, export: Any = None, progress: Any = None) -> VerifyReport:
+    """Read everything of the store at `source` and report each damaged piece by file, array, dataset and chunk.
+
+    Every document, index and block is checked against its checksum, every chunk decoded and its statistics counted
+    anew. The store need not open. Nothing is changed but by `repair=True`, which writes a checkpoint anew that is
+    missing or damaged where the commits hold all of it, and drops nothing. Everything that is whole is written as a new
+    store to `export`, a path or obstore handle where there is none; what is left out is in the report. `progress` is a
+    function of (done, total) bytes, or True for a bar on stderr.
+
+    Raises `StoreNotFoundError` (FileNotFoundError) where there is no store, `StoreExistsError` (FileExistsError) where
+    there is one to export to. A file that cannot be read is no error but damage.
+    """
+    target = None if export is None else open_storage(export, create=True)
+    return verify_storage(open_storage(source), repair=repair, target=target, progress=progress)
 
 
 _reopened: dict[tuple[str, int], Atlas] = {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema
     from atlas.format.segment import SegmentRef
 
-__all__ = ["compact_array", "join_segments"]
+__all__ = ["bound_staging", "chunk_lots", "compact_array", "join_segments", "live_rows"]
 
 _LOT = 16 << 20
 """Bytes of chunks that are decoded at a time."""
@@ -41,7 +41,7 @@ def compact_array(
     catalog = datasets.catalog
     names = [catalog.names[row] for row in catalog.live_rows().tolist()]
     targets = _targets(array, names, datasets)
-    if len(refs) == 1 and sum(len(_live_rows(table, some)) for some in targets) == refs[0].footer.chunks:
+    if len(refs) == 1 and sum(len(live_rows(table, some)) for some in targets) == refs[0].footer.chunks:
         return False
     for some in targets:
         _gather(table, some, staging)
@@ -71,9 +71,9 @@ def _targets(array: str, names: Sequence[str], datasets: Datasets) -> list[Targe
 
 def _gather(table: ChunkTable, targets: Targets, staging: Staging) -> None:
     """Put the live chunks of arrays of one schema into `staging`."""
-    rows = _live_rows(table, targets)
+    rows = live_rows(table, targets)
     schema = targets.schema
-    for chunk, lot in _lots(table, rows, schema):
+    for chunk, lot in chunk_lots(table, rows, schema):
         dataset = table.rows.dataset[lot]
         part = Targets(targets.array, schema, dataset, table.rows.generation[lot], targets.name_of)
         boxes = read_boxes([table], part, plan_region(schema, *chunk_box(schema, chunk)))
@@ -85,13 +85,18 @@ def _gather(table: ChunkTable, targets: Targets, staging: Staging) -> None:
         else:
             for identity, generation, own in zip(dataset.tolist(), part.generations.tolist(), cells, strict=True):
                 staging.put(identity, chunk, PendingChunk(schema, generation, own))
-        if staging.raw_bytes > _WAITING:
-            staging.encode()
-        if staging.encoded_bytes > _WAITING:
-            staging.spill()
+        bound_staging(staging)
 
 
-def _live_rows(table: ChunkTable, targets: Targets) -> NDArray[np.int64]:
+def bound_staging(staging: Staging) -> None:
+    """Encode and spill what waits once it is much."""
+    if staging.raw_bytes > _WAITING:
+        staging.encode()
+    if staging.encoded_bytes > _WAITING:
+        staging.spill()
+
+
+def live_rows(table: ChunkTable, targets: Targets) -> NDArray[np.int64]:
     """Return the rows of the table that belong to the targets."""
     order = np.argsort(targets.ids)
     ids, generations = targets.ids[order], targets.generations[order]
@@ -101,7 +106,9 @@ def _live_rows(table: ChunkTable, targets: Targets) -> NDArray[np.int64]:
     return np.flatnonzero((ids[at] == table.rows.dataset) & (generations[at] == table.rows.generation))
 
 
-def _lots(table: ChunkTable, rows: NDArray[np.int64], schema: ArraySchema) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def chunk_lots(
+    table: ChunkTable, rows: NDArray[np.int64], schema: ArraySchema
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield chunk positions with rows at that position, of bounded bytes, so that neighbours in a file stay near."""
     chunk_bytes = max(schema.datatype.itemsize, 16 if schema.datatype.cell is None else 1)
     for n, c in zip(schema.shape, schema.chunk_shape, strict=True):

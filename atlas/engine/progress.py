@@ -1,0 +1,41 @@
+"""A bar on standard error for what takes long. tqdm is imported when a bar is first wanted."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from atlas.errors import InvalidTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["showing_progress"]
+
+
+@contextmanager
+def showing_progress(progress: object, what: str) -> Iterator[Callable[[int, int], object] | None]:
+    """Give the function to call as bytes are done: `progress` itself, or for True one that moves a bar.
+
+    The bar shows in a terminal only, and goes when all is done. Raises `InvalidTypeError` for what cannot be called.
+    """
+    if progress is None or progress is False:
+        yield None
+        return
+    if progress is not True:
+        if not callable(progress):
+            raise InvalidTypeError(
+                f"progress is True, or a function of (done, total) bytes, not {type(progress).__name__} {progress!r}"
+            )
+        yield progress
+        return
+    from tqdm import tqdm  # noqa: PLC0415 - few calls show a bar
+
+    options = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "dynamic_ncols": True}
+    with tqdm(desc=what, leave=False, disable=None, **options) as bar:
+
+        def move(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield move
