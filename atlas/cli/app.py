@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atlas import Atlas, __version__, interop
+from atlas import Atlas, __version__, interop, verify
 from atlas.cli.demo import run_demo
 from atlas.cli.ingest import SUFFIXES, Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
 from atlas.cli.listing import info_lines, ls_lines, show_lines
+from atlas.cli.verifying import report_json, report_lines
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def _parse_chunks(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     return chunks
 
 
-def _check_folder(_: click.Context, __: click.Parameter, value: str) -> str:
-    if "://" in value:
+def _check_folder(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and "://" in value:
         raise click.BadParameter(f"{value!r} is a URL; the command line opens folders, Python also obstore handles")
     return value
 
@@ -201,6 +202,30 @@ def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
     if compact:
         target.compact(keep_days=0)
     click.echo(f"removed {count_text(len(wanted), 'dataset')}; {len(target.list_datasets()):,} left")
+
+
+@main.command("verify")
+@_store
+@click.option("--repair", is_flag=True, help="Write a damaged checkpoint anew from the commits; nothing is dropped.")
+@click.option(
+    "--export", metavar="TARGET", callback=_check_folder, help="Write everything that is whole to a new store there."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, and print nothing where all is whole.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def verify_(store: str, export: str | None, *, repair: bool, quiet: bool, as_json: bool) -> None:
+    """Read everything of STORE and name each damaged piece.
+
+    Every document, block and chunk is compared with its checksum and its statistics. The store need not open, and
+    reads of what is whole go on working. The exit code is 0 where all is whole and 1 where damage was found, mended or
+    not.
+    """
+    report = verify(store, repair=repair, export=export, progress=not quiet)
+    if as_json:
+        click.echo(report_json(report))
+    elif not (quiet and report.ok):
+        _print(report_lines(report))
+    if not report.ok:
+        raise click.exceptions.Exit(1)
 
 
 @main.command()

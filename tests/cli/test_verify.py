@@ -1,0 +1,103 @@
+"""`atlas verify`: what a person, a script and a pipe get of a whole store and of a damaged one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from atlas import Atlas
+from tests.cli.test_terminal import in_terminal
+
+
+def damage(store, pattern, at):
+    """Flip a byte of the only file that matches."""
+    (path,) = store.glob(pattern)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_a_whole_store(run, store):
+    result = run("verify", store)
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["store", str(store)]
+    assert lines[-1].split() == ["found", "no", "damage"]
+    assert result.stderr == ""
+    assert run("verify", store, "--quiet").output == ""
+
+
+def test_damage_is_named_in_a_table_of_80_columns(run, store):
+    path = damage(store, "arrays/t/*.seg", 20)
+    result = run("verify", store, code=1)
+    lines = result.stdout.splitlines()
+    assert str(path.relative_to(store)) in lines
+    assert max(map(len, lines)) <= 80
+    at = lines.index(str(path.relative_to(store)))
+    assert lines[at + 1] == "  block 0: its bytes do not match their checksum"
+    assert lines[at + 2].split() == ["dataset", "array", "chunk"]
+    assert lines[at + 3].split()[1:] == ["t", "0,0"]
+    assert run("verify", store, "-q", code=1).stdout == result.stdout
+
+
+def test_the_report_as_json(run, store):
+    found = json.loads(run("verify", store, "--json").stdout)
+    assert (found["ok"], found["damage"], found["datasets"]) == (True, [], 3)
+    path = damage(store, "arrays/t/*.seg", 3)
+    found = json.loads(run("verify", store, "--json", code=1).stdout)
+    assert found["ok"] is False
+    assert [entry["file"] for entry in found["damage"]] == [str(path.relative_to(store))]
+
+
+def test_a_lost_checkpoint_is_mended(run, store):
+    names = run("ls", store).stdout
+    damage(store, "atlas.json", 100)
+    run("ls", store, code=1)
+    assert "none that can be opened" not in run("verify", store, code=1).stdout
+    run("ls", store, code=1)
+    result = run("verify", store, "--repair", code=1)
+    assert "mended    atlas.json, written anew from the commits" in result.stdout
+    assert run("ls", store).stdout == names
+    run("verify", store)
+
+
+def test_what_is_whole_is_exported_and_what_is_not_is_listed(run, store, tmp_path):
+    damage(store, "arrays/t/*.seg", 20)
+    result = run("verify", store, "--export", tmp_path / "rescued", code=1)
+    assert f"what is whole to {tmp_path / 'rescued'}" in " ".join(result.stdout.split())
+    run("verify", tmp_path / "rescued")
+    rescued, whole = Atlas.open(tmp_path / "rescued"), Atlas.open(store)
+    assert rescued.list_datasets() == whole.list_datasets()
+    for name in whole.list_datasets():
+        arrays = rescued.open_dataset(name).list_arrays()
+        for array in arrays:
+            got, want = (some.open_dataset(name).read_array(array).tolist() for some in (rescued, whole))
+            assert repr(got) == repr(want)
+        for array in set(whole.open_dataset(name).list_arrays()) - set(arrays):
+            assert [name, array] in [line.split() for line in result.stdout.splitlines()]
+    result = run("verify", store, "--export", tmp_path / "rescued", code=1)
+    assert result.stderr.startswith("Error: there is a store at")
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_store(run, tmp_path):
+    result = run("verify", tmp_path, code=1)
+    assert result.stderr.startswith("Error: there is no store at")
+    assert result.stdout == ""
+    assert run("verify", "s3://bucket/store", code=2).stderr.count("URL") == 1
+
+
+def test_a_bar_in_a_terminal_and_none_when_quiet(store):
+    code, out = in_terminal("verify", str(store))
+    assert code == 0
+    assert "verify:" in out
+    assert "B/s" in out
+    assert out.replace("\r\n", "\n").rstrip().endswith("found     no damage")
+    code, out = in_terminal("verify", str(store), "--quiet")
+    assert (code, out) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["verify"])
+def test_help_fits(run, command):
+    assert max(map(len, run(command, "--help").stdout.splitlines())) <= 80
