@@ -15,7 +15,7 @@ from atlas import Atlas, __version__, interop, verify
 from atlas.cli.demo import run_demo
 from atlas.cli.ingest import SUFFIXES, Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
-from atlas.cli.listing import info_lines, ls_lines, show_lines
+from atlas.cli.listing import history_lines, info_lines, ls_lines, show_lines
 from atlas.cli.verifying import report_json, report_lines
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
 
@@ -202,6 +202,49 @@ def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
     if compact:
         target.compact(keep_days=0)
     click.echo(f"removed {count_text(len(wanted), 'dataset')}; {len(target.list_datasets()):,} left")
+
+
+@main.command()
+@_store
+def history(store: str) -> None:
+    """List the versions of STORE that are kept, oldest first: when and how each came about."""
+    _print(history_lines(Atlas.open(store)))
+
+
+@main.command()
+@_store
+@click.option("--keep-versions", metavar="N", type=int, default=1, show_default=True, help="Keep the last N versions.")
+@click.option(
+    "--keep-days",
+    metavar="D",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Keep what was the latest version at some moment of the last D days too.",
+)
+def compact(store: str, keep_versions: int, keep_days: float) -> None:
+    """Gather what small writes and deletions have scattered, and remove what no version needs that is kept.
+
+    --keep-days 0 keeps the latest version alone and gives back all the space there is.
+    """
+    target = Atlas.open(store)
+    reclaimed = target.compact(keep_versions, keep_days)
+    first, last = target.history()[0].version, target.version
+    kept = f"version {last} is" if first == last else f"versions {first} to {last} are"
+    click.echo(f"reclaimed {size_text(reclaimed)}; {kept} kept")
+
+
+@main.command()
+@_store
+@click.argument("version", metavar="VERSION", type=int)
+@click.option("--message", "-m", metavar="TEXT", help="What is to be said of it in the history.")
+def rollback(store: str, version: int, message: str | None) -> None:
+    """Make a new version of STORE that holds what VERSION held; nothing of the history is lost."""
+    target = Atlas.open(store)
+    made = target.rollback(version, message)
+    click.echo(
+        f"version {made} holds what version {version} held: {count_text(len(target.list_datasets()), 'dataset')}"
+    )
 
 
 @main.command("verify")

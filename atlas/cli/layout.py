@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["count_text", "size_text", "table_lines", "value_text", "wrapped"]
+__all__ = ["count_text", "hanging", "size_text", "table_lines", "value_text", "wrapped"]
 
 _MOST_ITEMS = 8
 
@@ -68,6 +68,13 @@ def wrapped(head: str, text: str, indent: int) -> str:
         break_on_hyphens=False,
         replace_whitespace=False,
     )
+
+
+def hanging(head: str, text: str) -> str:
+    """Return `head` and `text` over as many lines as they need, continued below where `text` begins."""
+    room = max(20, width() - len(head))
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    return "\n".join((" " * len(head) + line if number else head + line).rstrip() for number, line in enumerate(lines))
 
 
 def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.cli.layout import count_text, size_text, table_lines, value_text, wrapped
+from atlas.cli.layout import count_text, hanging, size_text, table_lines, value_text, wrapped
 from atlas.format.dtypes import DATATYPES
 from atlas.interop.attrs import sort_attributes
 from atlas.interop.times import restored_dtype, restored_times
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from atlas import Atlas, DatasetView
 
-__all__ = ["info_lines", "ls_lines", "show_lines"]
+__all__ = ["history_lines", "info_lines", "ls_lines", "show_lines"]
 
 _LONGEST_TEXT = 24
 
@@ -86,6 +86,21 @@ def _dtypes_text(dtypes: tuple[str, ...]) -> str:
 
 def _ratio(raw: int, stored: int) -> str:
     return f", ratio {raw / stored:.1f}" if raw and stored else ""
+
+
+def history_lines(store: Atlas) -> Iterator[str]:
+    """Yield the versions that are kept, oldest first."""
+    versions = store.history()
+    widest = max(len("version"), *(len(str(version.version)) for version in versions))
+    yield f"{'version':>{widest}}  {'time (UTC)':<19}  {'made by':<8}  what"
+    for version in versions:
+        counts = ((version.created, "new"), (version.changed, "changed"), (version.deleted, "deleted"))
+        datasets = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+        parts = [f"datasets: {datasets}"] if datasets else []
+        parts += [f"arrays: {', '.join(version.arrays)}"] if version.arrays else []
+        parts += [value_text(version.message)] if version.message is not None else []
+        head = f"{version.version:>{widest}}  {version.time:%Y-%m-%d %H:%M:%S}  {version.action:<8}  "
+        yield hanging(head, "; ".join(parts))
 
 
 def show_lines(view: DatasetView) -> Iterator[str]:
