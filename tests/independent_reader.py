@@ -57,10 +57,12 @@ def unpack_zstd(data: bytes, most: int) -> bytes:
 
 
 def read_document(data: bytes, name: str, kind: str) -> dict[str, Any]:
-    if name.endswith(".zst"):
-        data = unpack_zstd(data, 2000 * len(data) + (1 << 20))
-    elif name.endswith(".lz4"):
-        data = lz4.frame.decompress(data)
+    if name.endswith((".zst", ".lz4")):
+        frame, seal = data[:-16], data[-16:]
+        need(seal[:8] == bytes.fromhex("5a2a4d1808000000"), f"no checksum after the compressed bytes of {name}")
+        need(seal[8:] == xxhash.xxh3_64_digest(frame)[::-1], f"checksum of the compressed bytes of {name}")
+        zstd = name.endswith(".zst")
+        data = unpack_zstd(frame, 2000 * len(data) + (1 << 20)) if zstd else lz4.frame.decompress(frame)
     is_json = ".json" in name
     if is_json:
         need(data.startswith(b'{"xxh3":"'), "no checksum")

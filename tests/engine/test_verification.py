@@ -230,6 +230,16 @@ def test_no_bit_of_any_file_goes_unseen():
             check_flip(place, everything, key, at, at % 8, export=at % 16 == 0)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("compression", ["none", "zstd", "lz4"])
+def test_no_bit_of_any_document_goes_unseen(compression):
+    place = kept(MemoryStorage(), meta_compression=compression)
+    for key, size in all_files(place):
+        for bit in range(0 if key.startswith("arrays/") else 8 * size):
+            report = atlas.verify(replaced(place, key, flipped(place.read(key), bit // 8, bit % 8)))
+            assert {damage.file for damage in report.damage} == {key}, (key, bit)
+
+
 def test_cut_chunks_and_chunks_of_many_schemas_are_named_by_their_place_in_the_grid():
     place = MemoryStorage()
     rng = np.random.default_rng(0)
