@@ -154,6 +154,7 @@ class _Checked:
         step = _AT_ONCE * thread_count()
         for first in range(0, len(lots), step):
             self.findings.advance(sum(run_all(recount.count, lots[first : first + step])))
+        self.findings.missing |= recount.missing
         self._compare(recount, order, kind, text)
         self._note_blocks(recount)
         for row in sorted(self.faults):

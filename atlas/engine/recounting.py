@@ -79,6 +79,8 @@ class Recount:
     """What is wrong with a block."""
     bad_pieces: dict[int, str] = field(default_factory=dict)
     """What is wrong with a piece although its block is whole."""
+    missing: set[str] = field(default_factory=set)
+    """Files that are there no more."""
 
     def __post_init__(self) -> None:
         """Make room for what is counted."""
@@ -138,6 +140,8 @@ class Recount:
                     source.read_into(offset[one], stored[one], buffer, within[one])
                 except AtlasError as error:
                     unread[at] = f"it cannot be read: {error}"
+                    if isinstance(error.__cause__, FileNotFoundError):
+                        self.missing.add(source.name)
             return buffer, unread
         return buffer, {}
 

@@ -238,7 +238,7 @@ class _Surveyor:
         if self._base.key is None:
             return None
         base = self._perusal.read_base(self._base.key)
-        if base is not None and checkpoint is None:
+        if base is not None and (checkpoint is None or checkpoint.changes.version < base.changes.version):
             self._know(base)
         if base is not None and base.changes.version != self._base.version:
             self._perusal.fault(base.key, f"it is of version {base.changes.version}, not {self._base.version}")
@@ -301,8 +301,11 @@ class _Surveyor:
         return _Way(catalog)
 
     def _direct(self, checkpoint: SumDocument | None, last: int) -> _Way | None:
-        """Return the catalog of the checkpoint, without the datasets of pages that cannot be read."""
-        if checkpoint is None or (self._wanted is not None and checkpoint.changes.version > self._wanted):
+        """Return the catalog of the checkpoint, without the datasets of pages that cannot be read.
+
+        None where it is past what is wanted, or before the base: a writer that slept may put such a one in place.
+        """
+        if checkpoint is None or not self._base.version <= checkpoint.changes.version <= last:
             return None
         key, changes = checkpoint.key, checkpoint.changes
         pages = self._perusal.contents(key, changes, checkpoint.config.encoding)

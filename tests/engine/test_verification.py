@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -848,3 +850,77 @@ def test_a_handle_whose_version_is_no_longer_kept_is_stale():
     with pytest.raises(StaleHandleError):
         store.verify()
     assert other.verify().ok
+
+
+def test_an_old_checkpoint_that_was_put_in_place_late_is_no_damage():
+    place = build(MemoryStorage())
+    late = place.read("atlas.json")
+    with Atlas.open(place) as store:
+        store.delete_dataset("a")
+        store.compact(keep_days=0)
+        shown, _ = contents(store)
+    place.replace("atlas.json", late)
+    target = MemoryStorage()
+    report = atlas.verify(place, export=target)
+    assert report.ok, report
+    assert report.datasets == 2
+    assert contents(Atlas.open(target))[0] == contents(Atlas.open(place))[0] == shown
+
+
+class Unlisted(MemoryStorage):
+    """A place that cannot be listed, such as a plain web server."""
+
+    def list(self, prefix=""):
+        raise StorageError(errno.EPERM, "this place cannot be listed")
+
+
+@pytest.mark.parametrize("make", [build, kept])
+def test_a_place_that_cannot_be_listed_is_verified_by_the_numbers(make):
+    place = make(MemoryStorage())
+    served = Unlisted()
+    for key in place.list():
+        served.replace(key, place.read(key))
+    report = atlas.verify(served)
+    assert report.ok, report
+    assert (report.leftover, report.version, report.chunks) == (None, Atlas.open(place).version, 15)
+    key = max(place.list("commits"))
+    served.replace(key, flipped(place.read(key), 70))
+    assert [damage.file for damage in atlas.verify(served).damage] == [key]
+
+
+def test_verifying_beside_a_writer_and_compactions_reports_no_damage():
+    place = build(MemoryStorage())
+    stop = threading.Event()
+    errors = []
+
+    def write():
+        store = Atlas.open(place)
+        try:
+            for n in range(1000):
+                if stop.is_set():
+                    return
+                store.open_dataset("a").write_array("t", [n % 40], np.full(1, n, "f4"))
+                store.open_dataset("b").set_attribute("n", n)
+                store.flush()
+                if n % 3 == 0:
+                    store.compact(keep_days=0)
+        except AtlasError as error:
+            errors.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    read = 0
+    try:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            try:
+                report = atlas.verify(place)
+            except StaleHandleError:
+                continue
+            assert report.ok, report
+            read += 1
+    finally:
+        stop.set()
+        writer.join()
+    assert not errors
+    assert read > 0
