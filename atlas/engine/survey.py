@@ -73,6 +73,8 @@ class Survey:
     """When it was made; None where no document tells."""
     base: BaseRef
     """The oldest version that is kept."""
+    began: int
+    """Version since which `config` holds: a store that replaced another may have been cut off before it had a base."""
     bad_checkpoint: str | None
     """Key of the checkpoint where that is missing, damaged or not the sum of the commits."""
     last: int
@@ -99,7 +101,7 @@ class _Surveyor:
         self._encoding = Encoding("json", "")  # of the next commit
         self._created: dt.datetime | None = None
         self._base = BaseRef(0, None)
-        self._latest = -1
+        self._latest = self._began = -1
         self._commits: dict[int, str] | None = None  # keys of all commits, None where they cannot be listed
 
     def run(self) -> Survey:
@@ -133,7 +135,7 @@ class _Surveyor:
                 self._base, self._created = BaseRef(number, None), commit.time
             self._perusal.identity = commit.identity
             if commit.config is not None:
-                self._config, self._encoding = commit.config, commit.config.encoding
+                self._config, self._encoding, self._began = commit.config, commit.config.encoding, number
             self._created = self._created or commit.time
         for way in (added_up, direct):
             if way is not None and (way.stuck or way.catalog.version < number):
@@ -161,6 +163,7 @@ class _Surveyor:
             self._perusal.identity or "",
             self._created,
             self._base,
+            max(self._began, self._base.version),
             self._bad,
             self._latest,
             self._perusal.keys,

@@ -163,6 +163,7 @@ def _mend(storage: Storage, found: Survey, handle: _Handle | None) -> tuple[str,
         config = _config(storage, catalog, found, handle)
         created = found.created or dt.datetime.now(dt.UTC)
         journal = Journal(storage, config, found.identity, found.base, created)
+        journal.began = found.began
     elif handle is not None and handle.catalog.version == found.last:
         catalog, source, journal = handle.catalog, "what this handle holds", copy(handle.journal)
     else:

@@ -14,6 +14,7 @@ import pytest
 
 import atlas
 from atlas import Atlas
+from atlas.engine.journal import Journal
 from atlas.engine.tables import load_segment
 from atlas.errors import (
     AtlasError,
@@ -924,3 +925,24 @@ def test_verifying_beside_a_writer_and_compactions_reports_no_damage():
         writer.join()
     assert not errors
     assert read > 0
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_store_that_was_cut_off_while_it_replaced_another_is_whole_and_can_be_mended(lost, monkeypatch):
+    place = build(MemoryStorage())
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(Journal, "checkpoint", lambda *_, **__: False)
+        build(place, overwrite=True, meta_format="msgpack", codec="lz4")
+    shown, _ = contents(Atlas.open(place))
+    assert "atlas.json" in place.list()
+    if lost:
+        place.delete(["atlas.json"])
+    report = atlas.verify(place, repair=True)
+    assert report.ok is not lost
+    assert len(report.damage) == len(report.mended) == lost
+    store = Atlas.open(place)
+    assert contents(store)[0] == shown
+    assert (store.describe().codec, store.history()[-1].version) == ("lz4", store.version)
+    store.create_dataset("more")
+    store.compact(keep_days=0)
+    assert atlas.verify(place).ok
