@@ -225,6 +225,7 @@ def test_no_flipped_bit_goes_unseen_and_each_is_named():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_no_bit_of_any_file_goes_unseen():
     place = build(MemoryStorage())
     _, everything = contents(Atlas.open(place))
@@ -234,6 +235,7 @@ def test_no_bit_of_any_file_goes_unseen():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("compression", ["none", "zstd", "lz4"])
 def test_no_bit_of_any_document_goes_unseen(compression):
     place = kept(MemoryStorage(), meta_compression=compression)
