@@ -15,7 +15,7 @@ from atlas.engine.description import describe
 from atlas.engine.encoding import CODECS, FILTERS
 from atlas.engine.journal import Journal
 from atlas.engine.session import Session
-from atlas.engine.verification import verify_session, verify_storage
+from atlas.engine.verifying import verify_session, verify_storage
 from atlas.errors import InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
 from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from atlas.engine.description import StoreDescription
     from atlas.engine.history import Version
-    from atlas.engine.report import VerifyReport
+    from atlas.engine.verifying import VerifyReport
     from atlas.format.schema import ArraySchema
     from atlas.storage import Storage
 

@@ -12,7 +12,7 @@ from atlas.cli.layout import count_text, size_text, table_lines, wrapped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atlas.engine.report import VerifyReport
+    from atlas.engine.verifying import VerifyReport
 
 __all__ = ["report_json", "report_lines"]
 

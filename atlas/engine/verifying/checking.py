@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas import kernels
-from atlas.engine.recounting import NOT_COUNTED, Pieces, Recount, text_fault
 from atlas.engine.tables import ChunkTable, load_segment
 from atlas.engine.threads import run_all, thread_count
+from atlas.engine.verifying.recounting import NOT_COUNTED, Pieces, Recount, text_fault
 from atlas.errors import AtlasError, CorruptStoreError
 from atlas.format.segment import FOOTER_SIZE, HEADER, decode_footer
 from atlas.planning.packing import SPAN, WHOLE
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.catalog import Catalog
-    from atlas.engine.findings import Findings
     from atlas.engine.rosters import ArrayIndex
     from atlas.engine.tables import Source
+    from atlas.engine.verifying.findings import Findings
     from atlas.format.schema import ArraySchema
     from atlas.format.segment import ChunkRows, SegmentRef
     from atlas.storage import Storage

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from atlas.engine.findings import Findings
+    from atlas.engine.verifying.findings import Findings
     from atlas.format.config import StoreConfig
     from atlas.format.heads import BaseRef
     from atlas.format.registry import Changes, PageRef

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from atlas.engine.catalog import Catalog
-from atlas.engine.checking import check_array
 from atlas.engine.creation import create_store
-from atlas.engine.exporting import export_whole
-from atlas.engine.findings import Findings
 from atlas.engine.journal import Journal
-from atlas.engine.progress import showing_progress
-from atlas.engine.report import VerifyReport
 from atlas.engine.session import Session
-from atlas.engine.survey import Survey, survey
 from atlas.engine.tables import load_segment
+from atlas.engine.verifying.checking import check_array
+from atlas.engine.verifying.exporting import export_whole
+from atlas.engine.verifying.findings import Findings
+from atlas.engine.verifying.progress import showing_progress
+from atlas.engine.verifying.report import VerifyReport
+from atlas.engine.verifying.survey import Survey, survey
 from atlas.errors import AtlasError, StaleHandleError, StorageError, StoreExistsError, UnsupportedFormatError
 from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.report import Damage
+from atlas.engine.verifying.report import Damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.engine.catalog import Catalog
-from atlas.engine.perusal import CommitDocument, Perusal, SumDocument
-from atlas.engine.salvage import salvage_page, without_ids
+from atlas.engine.verifying.perusal import CommitDocument, Perusal, SumDocument
+from atlas.engine.verifying.salvage import salvage_page, without_ids
 from atlas.errors import CorruptStoreError, StoreNotFoundError
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 from atlas.format.heads import BaseRef
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator, Sequence
 
-    from atlas.engine.findings import Findings
+    from atlas.engine.verifying.findings import Findings
     from atlas.format.config import StoreConfig
     from atlas.format.registry import PageRef
     from atlas.storage import Storage
