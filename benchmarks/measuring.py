@@ -1,7 +1,8 @@
 """Starts a worker an engine, runs each operation by all of them in turn, and compares what they read.
 
-Runs are interleaved, so that what else the machine does falls on all engines alike. The first run of each operation
-warms up and is not counted, unless it alone takes longer than is spent on it; ours, which may compile, runs twice then.
+Runs are interleaved, to and fro, so that what else the machine does falls on all engines alike. The first run of each
+operation warms up and is not counted, unless it alone takes longer than is spent on it; ours, which may compile, runs
+twice then.
 """
 
 from __future__ import annotations
@@ -147,8 +148,10 @@ def _time(
     running = {worker.engine: worker for worker in workers if operation in worker.operations}
     wanted = dict.fromkeys(running, 1)
     once = OPERATIONS[operation].once or operation in effort.once
+    turn = 1
     while running:
-        for engine, worker in list(running.items()):
+        # To and fro, so that whoever comes after another gains or loses nothing by it.
+        for engine, worker in list(running.items())[::turn]:
             answer = worker.run(operation)
             if "error" in answer:
                 note(f"{operation} by {engine}: {answer['error']}")
@@ -161,6 +164,7 @@ def _time(
                 wanted[engine] = _wanted(engine, operation, answer["seconds"], effort)
             if len(mine) >= wanted[engine]:
                 del running[engine]
+        turn = -turn
     return answers
 
 

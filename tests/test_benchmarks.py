@@ -14,7 +14,7 @@ import pytest
 
 import atlas
 from atlas.errors import CorruptStoreError
-from benchmarks import report, scaling
+from benchmarks import measuring, report, scaling
 from benchmarks.engines import APART, ENGINES, PACKED, PEERS, make
 from benchmarks.engines.base import digest
 from benchmarks.environments import PINS
@@ -138,6 +138,35 @@ def test_blocks_have_no_checksums_where_what_they_cost_is_measured(tmp_path: Pat
     store = atlas.Atlas.open(tmp_path / "data" / "store")
     with pytest.raises(CorruptStoreError, match="checksum"):
         store.read_array_across_stacked(store.list_arrays()[0], store.list_datasets())
+
+
+def test_engines_take_turns_to_and_fro(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Fake:
+        versions = ""
+        operations = frozenset({"slice"})
+
+        def __init__(self, _python: str, engine: str, *_: object) -> None:
+            self.engine = engine
+
+        def ready(self) -> None:
+            pass
+
+        def run(self, _operation: str) -> dict[str, Any]:
+            asked.append(self.engine)
+            return {"seconds": 1.0, "peak_kib": 0, "result_kib": 0, "digest": "a"}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(measuring, "Worker", Fake)
+    pythons = dict.fromkeys(("atlas", "limit", "plain"), sys.executable)
+    skip = frozenset(OPERATIONS) - {"slice"}
+    effort = replace(EFFORT, runs=2)
+    found = measure("profile", pythons, effort, samples=tmp_path, package=tmp_path, skip=skip, note=print)
+    assert [row.runs for row in found] == [2, 2, 2]
+    assert asked == ["atlas", "limit", "plain", "plain", "limit", "atlas", "atlas", "limit", "plain"]
 
 
 def test_pairs_of_runs_tell_small_differences_from_noise() -> None:
