@@ -132,7 +132,10 @@ class Storage(ABC):
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects, in the order given; missing ones are fine. Takes the names of `leftovers` too."""
+        """Remove objects, in the order given; missing ones are fine.
+
+        Takes the names of `leftovers` too, and leaves those of which a writer turns out to live.
+        """
 
     def leftovers(self) -> Keys:
         """Return the sorted names of unfinished files whose writers are gone, for `delete`."""

@@ -4,7 +4,7 @@ A file lasts once its bytes are synchronised, it has its name, and the folder th
 Paths and descriptors only; errors are the builtin `OSError`.
 """
 
-# ruff: noqa: PTH102, PTH106, PTH112, PTH116, PTH120 - text in, text out: `pathlib` would add some 7 us to each
+# ruff: noqa: PTH102, PTH106, PTH108, PTH112, PTH116, PTH120 - text in, text out: `pathlib` would add some 7 us to each
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ __all__ = [
     "is_abandoned",
     "make_folder",
     "open_temporary",
+    "remove_abandoned",
     "sync_file",
     "sync_folder",
     "sync_way",
@@ -123,16 +124,26 @@ def open_temporary(folder: str) -> tuple[int, str]:
 
     The file is locked for as long as the descriptor is open, by which `is_abandoned` knows that its writer lives.
     """
-    path = f"{folder}{os.sep}{TEMPORARY_PREFIX}{secrets.token_hex(16)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | _BINARY
-    descriptor = os.open(path, flags, 0o666)
+    while True:
+        path = f"{folder}{os.sep}{TEMPORARY_PREFIX}{secrets.token_hex(16)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | _BINARY
+        descriptor = os.open(path, flags, 0o666)
+        if _is_locked(descriptor):
+            return descriptor, path
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock a temporary file that was just made; False where somebody has taken it for abandoned before that."""
     if sys.platform != "win32":
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Waits for those who look at it or remove it, which takes them a moment.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
             # Without locks on this file system the file counts as abandoned, as all do that are not locked.
-            return descriptor, path
-    return descriptor, path
+            return True
+        return os.fstat(descriptor).st_nlink > 0
+    return True
 
 
 def is_abandoned(path: str) -> bool:
@@ -151,6 +162,25 @@ def is_abandoned(path: str) -> bool:
         return True
     else:
         return True
+    finally:
+        os.close(descriptor)
+
+
+def remove_abandoned(path: str) -> None:
+    """Remove a temporary file, unless a living writer has it open."""
+    if sys.platform == "win32":
+        os.unlink(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        # Held until the file is gone, so that a writer that has just made it finds out.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError:  # no locks on this file system
+        os.unlink(path)
+    else:
+        os.unlink(path)
     finally:
         os.close(descriptor)
 

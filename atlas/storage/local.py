@@ -27,6 +27,7 @@ from atlas.storage.durable import (
     is_abandoned,
     make_folder,
     open_temporary,
+    remove_abandoned,
     sync_file,
     sync_folder,
     sync_way,
@@ -236,7 +237,10 @@ class LocalStorage(Storage):
             self._unsettled.forget(path)
             with _storage_errors(path), suppress(FileNotFoundError, NotADirectoryError):
                 folder = self._folder_of(key, make=False)
-                os.unlink(path)
+                if is_temporary(key):
+                    remove_abandoned(path)
+                else:
+                    os.unlink(path)
                 folders[folder] = None
         for folder in folders:
             self._sync(folder)

@@ -257,6 +257,33 @@ class TestLeftovers:
         assert seen[0][1:] == ([], [])
         assert storage.list() == ["a/x"]
 
+    @pytest.mark.parametrize("deleted", ["before it is locked", "after it is locked"])
+    def test_the_file_of_a_writer_that_has_just_begun_is_not_swept_away(self, storage, monkeypatch, deleted):
+        """Between its making and its locking a temporary looks abandoned to a sweep of another process."""
+        storage.create("a/old", b"")
+        other = LocalStorage(storage.path)
+        original, seen = fcntl.flock, []
+
+        def flock(descriptor, operation):
+            if operation & fcntl.LOCK_EX and not seen:
+                seen.extend(other.leftovers())
+                assert len(seen) == 1
+                if deleted == "before it is locked":
+                    other.delete(seen)
+            original(descriptor, operation)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+        def parts():
+            if deleted == "after it is locked":
+                other.delete(seen)
+            yield b"abc"
+
+        assert storage.write("a/x", parts()) == 3
+        assert seen
+        assert storage.read("a/x") == b"abc"
+        assert files(storage.path) == ["a/old", "a/x"]
+
     def test_without_locks_every_temporary_counts(self, storage, monkeypatch):
         def refuse(descriptor, operation):
             raise OSError(errno.ENOLCK, "No locks available")
