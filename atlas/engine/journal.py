@@ -221,7 +221,10 @@ class Journal:
             commits = None
         if commits is not None and ahead.find_base().version <= tip.version:
             condemned = {key for commit in commits for key in commit.changes.condemned}
-            if condemned.isdisjoint(page.key for page in tip.pages):
+            if not condemned.isdisjoint(page.key for page in tip.pages):
+                # The same version, by pages that stay: others have sealed theirs since.
+                ahead, tip = Journal.open(self.storage, tip.version)
+            if ahead.identity == self.identity and condemned.isdisjoint(page.key for page in tip.pages):
                 return ahead, tip, commits
         ahead, tip = Journal.open(self.storage)
         if ahead.identity != self.identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from atlas import Atlas
@@ -108,3 +109,22 @@ def test_a_store_that_was_cut_off_while_it_replaced_one_of_another_encoding_is_c
     assert [version.version for version in store.history()] == [2, 3]
     store.compact(keep_versions=2, keep_days=0)
     assert contents(store) == contents(Atlas.open(place)) == {"d0": 0, "d1": 1, "d2": 2}
+
+
+def test_a_flush_lands_although_another_writer_has_sealed_its_pages_anew():
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    for first in (0, 3, 6):
+        fill(store, range(first, first + 3))
+    store.open_dataset("d0").define_array("t", "int8", ["x"], [2])
+    store.compact()  # by which the datasets lie in a page that no commit names
+    other = Atlas.open(place)
+    for number in range(1, 9):
+        store.open_dataset(f"d{number}").set_attribute("number", -number)
+    store.flush()
+    store.compact()
+    other.open_dataset("d0").write_array("t", [0], np.array([1, 2], np.int8))
+    other.flush()
+    expected = {"d0": 0} | {f"d{number}": -number for number in range(1, 9)}
+    assert contents(other) == contents(Atlas.open(place)) == expected
+    assert Atlas.open(place).open_dataset("d0").read_array("t").tolist() == [1, 2]

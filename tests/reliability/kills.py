@@ -16,20 +16,21 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from atlas import Atlas
-from tests.model import Model, ModelDataset
 from tests.reliability.enumeration import memory_folder
 from tests.reliability.lives import act
-from tests.reliability.twins import Content, Twin, content, modelled, unneeded
-from tests.reliability.zygote import REPORT
+from tests.reliability.twins import Content, Twin, content, differences, modelled, unneeded
+from tests.reliability.zygote import REPORT, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.model import ModelDataset
 
 _KILLS = 1000
 _QUICK_KILLS = 25
@@ -57,83 +58,104 @@ class Figures:
     """Stores begun."""
 
 
-def run(full: bool, seed: int = 0) -> dict[str, int]:
-    """Kill a thousand processes, or a few."""
-    figures = Figures()
+def run(full: bool, seed: int = 0, changes: dict[str, Any] | None = None) -> dict[str, int]:
+    """Kill a thousand processes that are alone with their store, and half as many of which two write at once; or a few.
+
+    `changes` are put in place of things of atlas, by dotted name, in the processes that are killed.
+    """
+    alone, beside = Figures(), Figures()
     rng = random.Random(seed)
-    with _Zygote(1) as zygote:
-        while figures.kills < (_KILLS if full else _QUICK_KILLS):
-            _live_on(zygote, rng, figures, 1)
+    with _Zygote(2) as zygote:
+        for figures, writers, kills in ((alone, 1, _KILLS), (beside, 2, _KILLS // 2)):
+            while figures.kills < (kills if full else _QUICK_KILLS // writers):
+                _live_on(zygote, rng, figures, writers, changes or {})
     return {
-        "kills": figures.kills,
-        "within a commit": figures.within,
-        "of those with the commit in place": figures.landed,
-        "commits acknowledged": figures.commits,
-        "stores": figures.stores,
+        "kills": alone.kills + beside.kills,
+        "of those of two writers at once": beside.kills,
+        "within a commit": alone.within + beside.within,
+        "with that commit in place": alone.landed + beside.landed,
+        "commits acknowledged": alone.commits + beside.commits,
+        "stores": alone.stores + beside.stores,
     }
 
 
-def _live_on(zygote: _Zygote, rng: random.Random, figures: Figures, writers: int) -> None:
+@dataclass(slots=True)
+class _Own:
+    """What a store holds of one writer."""
+
+    datasets: dict[str, ModelDataset] = field(default_factory=dict)
+    named: dict[str, dict[str, ModelDataset]] = field(default_factory=dict)
+
+
+def _live_on(zygote: _Zygote, rng: random.Random, figures: Figures, writers: int, changes: dict[str, Any]) -> None:
     """Kill processes that change one store, one generation after the other."""
     with tempfile.TemporaryDirectory(prefix="kills-", dir=memory_folder()) as folder:
         place = Path(folder, "store")
         Atlas.create(place, codec=rng.choice(["zstd", "lz4", "none"]), meta_format=rng.choice(["json", "msgpack"]))
         figures.stores += 1
-        held: list[dict[str, ModelDataset]] = [{} for _ in range(writers)]
+        held = [_Own() for _ in range(writers)]
         for _ in range(_LIVES):
-            seeds = [rng.randrange(2**32) for _ in held]
-            prefixes = [f"w{writer}-" for writer in range(writers)]
-            for seed, prefix, datasets in zip(seeds, prefixes, held, strict=True):
-                zygote.fork(str(place), seed, prefix, datasets)
+            tasks = [
+                Task(str(place), rng.randrange(2**32), f"w{at}-", writers == 1, own.datasets, own.named, changes)
+                for at, own in enumerate(held)
+            ]
+            for task in tasks:
+                zygote.fork(task)
             lives = zygote.kill_after(rng.random() * _LONGEST)
             figures.kills += writers
             found = content(Atlas.open(place))
-            for writer, life in enumerate(lives):
-                states = _replay(seeds[writer], prefixes[writer], held[writer], life.begun)
-                own = _own(found, prefixes[writer])
-                after = own == modelled(states[life.begun])[0]
-                assert after or own == modelled(states[life.done])[0], (
-                    f"after {life.done} of {life.begun} commits of the process with seed {seeds[writer]} it holds {own}"
-                )
-                held[writer] = states[life.begun if after else life.done]
-                figures.commits += life.done
-                figures.within += life.begun > life.done
-                figures.landed += life.begun > life.done and after
+            for at, (task, life) in enumerate(zip(tasks, lives, strict=True)):
+                held[at] = _judge(task, life, found, figures)
         store = Atlas.open(place)
         before = content(store)
         store.compact(keep_days=0)
         assert content(Atlas.open(place)) == before
-        assert not unneeded(store, place)
+        left = unneeded(store, place)
+        assert not left, f"compact() left {left}"
 
 
-def _own(found: Content, prefix: str) -> tuple[object, ...]:
-    return tuple(entry for entry in found[0] if entry[0].startswith(prefix))
+def _judge(task: Task, life: _Life, found: Content, figures: Figures) -> _Own:
+    """Return what a store holds of a writer that was killed; raise where that is neither as before nor as after."""
+    states = _replay(task, life.begun)
+    before, after = states[life.done], states[life.begun]
+    own = tuple(entry for entry in found[0] if entry[0].startswith(task.prefix))
+    as_before, as_after = own == modelled(before.datasets)[0], own == modelled(after.datasets)[0]
+    assert as_before or as_after, (
+        f"after {life.done} commits of {life.begun} the process with seed {task.seed} has left other than before: "
+        f"{differences(own, modelled(before.datasets)[0])}, and other than after: "
+        f"{differences(own, modelled(after.datasets)[0])}"
+    )
+    figures.commits += life.done
+    figures.within += life.begun > life.done
+    figures.landed += as_after and not as_before
+    if as_before and as_after:  # the commit under way may have given versions up
+        return _Own(after.datasets, {name: after.named[name] for name in before.named if name in after.named})
+    return after if as_after else before
 
 
 class _Replay(Twin):
     """A life without a store."""
 
-    def __init__(self, model: Model) -> None:
-        super().__init__(None, model)
-        self.states = [model.flushed]
+    def __init__(self, task: Task) -> None:
+        super().__init__(None)
+        self.become(task.datasets)
+        self.named = dict(task.named)
+        self.states = [_Own(self.model.flushed, dict(task.named))]
         """What the store holds, first and after each commit."""
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
         yield
-        self.states.append(self.model.flushed)
+        self.states.append(_Own(self.model.flushed, dict(self.named)))
 
 
-def _replay(seed: int, prefix: str, datasets: dict[str, ModelDataset], commits: int) -> list[dict[str, ModelDataset]]:
-    """What a process of that seed had the store hold, first and after each of its first commits."""
-    rng = random.Random(seed)
-    model = Model()
-    model.datasets = datasets
-    model.flush()
+def _replay(task: Task, commits: int) -> list[_Own]:
+    """What a process had the store hold, first and after each of its first commits."""
+    rng = random.Random(task.seed)
     rng.random()  # by which it chose its limits
-    twin = _Replay(model)
+    twin = _Replay(task)
     while len(twin.states) <= commits:
-        act(rng, twin, prefix)
+        act(rng, twin, task.prefix, alone=task.alone)
     return twin.states
 
 
@@ -192,9 +214,9 @@ class _Zygote:
         assert self._connection.poll(_PATIENCE), "the process that forks others does not answer"
         return self._connection.recv()
 
-    def fork(self, place: str, seed: int, prefix: str, datasets: dict[str, ModelDataset]) -> None:
+    def fork(self, task: Task) -> None:
         """Begin a life."""
-        self._connection.send((place, seed, prefix, datasets))
+        self._connection.send(task)
         process = self._answer()
         assert isinstance(process, int)
         self._lives.append(_Life(process))

@@ -24,20 +24,32 @@ LIMITS = {
 """Limits of atlas by which few small arrays go the ways of many large ones."""
 _MOST = 12
 """Datasets that there are at once."""
+_REMEMBERED = 4
+"""Flushes that are gone back to."""
 
 
-def act(rng: random.Random, twin: Twin, prefix: str = "") -> None:
-    """Take the next step of a life: a change of what is pending, or a commit. Datasets are named with `prefix`."""
+def act(rng: random.Random, twin: Twin, prefix: str = "", *, alone: bool = True) -> None:
+    """Take the next step of a life: a change of what is pending, or a commit. Datasets are named with `prefix`.
+
+    Who is not `alone` undoes nothing that others do.
+    """
     datasets = twin.model.datasets
     filled = [(name, array) for name, dataset in datasets.items() for array in dataset.arrays]
     kind = rng.choices(
-        ["flush", "compact", "dataset", "array", "write", "attribute", "drop array", "drop"],
-        [25, 4, 14, 20, 18, 8, 4, 7],
+        ["flush", "compact", "go back", "refresh", "dataset", "array", "write", "attribute", "drop array", "drop"],
+        [25, 4, 4, 3, 14, 20, 18, 8, 4, 7],
     )[0]
     if kind == "flush":
-        twin.flush()
+        twin.flush(f"{prefix}{rng.randrange(10**12)}")
+        for message in list(twin.named)[:-_REMEMBERED]:
+            del twin.named[message]
     elif kind == "compact":
-        twin.compact()
+        twin.compact(keep_versions=rng.randrange(1, 4), keep_days=rng.choice([0, 1]) if alone else 1)
+    elif kind == "go back":
+        if alone and twin.named and not twin.model.pending:
+            twin.go_back(rng.choice(list(twin.named)))
+    elif kind == "refresh":
+        twin.refresh()
     elif kind == "dataset" or not datasets:
         name = f"{prefix}{rng.randrange(10**9)}"
         if len(datasets) < _MOST and name not in datasets:

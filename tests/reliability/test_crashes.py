@@ -89,16 +89,15 @@ class TestBrokenOnPurpose:
         with pytest.raises(Broken):
             play("checkpointing")
 
-    def test_commits_that_are_removed_before_the_checkpoint_lasts(self, monkeypatch):
-        original = Journal.checkpoint
+    def test_commits_that_are_removed_before_a_later_base_lasts(self, monkeypatch):
+        original = Journal.advance_base
 
-        def checkpoint(self, catalog, *, force=False):
-            if force:
-                self.sweep(catalog)
-            return original(self, catalog, force=force)
+        def advance_base(self, catalog):
+            self.storage.delete(self.storage.list("commits")[:-1])
+            return original(self, catalog)
 
-        monkeypatch.setattr(Journal, "checkpoint", checkpoint)
-        with pytest.raises(Broken, match="compact"):
+        monkeypatch.setattr(Journal, "advance_base", advance_base)
+        with pytest.raises(Broken, match="within compact"):
             play("compacting_again")
 
     def test_leftovers_that_are_not_swept(self, monkeypatch):

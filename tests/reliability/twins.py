@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from atlas import Atlas
 
-__all__ = ["Content", "Twin", "content", "modelled", "unneeded"]
+__all__ = ["Content", "Twin", "content", "differences", "modelled", "unneeded"]
 
 Content: TypeAlias = "tuple[Any, ...]"
 """All that a store holds: names in order, attributes, declarations, values and statistics."""
@@ -50,6 +50,26 @@ def modelled(datasets: dict[str, ModelDataset]) -> Content:
     return tuple(found), tuple(sorted(names))
 
 
+def differences(found: tuple[Any, ...], expected: tuple[Any, ...]) -> list[str]:
+    """What is different in the datasets of two contents, in words."""
+    one, two = ({entry[0]: entry for entry in entries} for entries in (found, expected))
+    told = [f"{name!r} is missing" for name in two if name not in one]
+    told += [f"{name!r} is there" for name in one if name not in two]
+    for name in [name for name in one if name in two]:
+        if one[name][1] != two[name][1]:
+            told.append(f"{name!r} has attributes {one[name][1]}, not {two[name][1]}")
+        arrays, others = ({array[0]: array for array in entry[name][2]} for entry in (one, two))
+        if list(arrays) != list(others):
+            told.append(f"{name!r} has arrays {list(arrays)}, not {list(others)}")
+        for array in [array for array in arrays if array in others and arrays[array] != others[array]]:
+            parts = zip(
+                ("declaration", "fill", "values", "statistics"), arrays[array][1:], others[array][1:], strict=True
+            )
+            wrong = [f"{what} {str(a)[:200]}, not {str(b)[:200]}" for what, a, b in parts if a != b]
+            told.append(f"{name!r} has in {array!r} {'; '.join(wrong)}")
+    return told or ["the order of datasets"]
+
+
 def _values(cells: np.ndarray | None) -> tuple[Any, ...]:
     assert cells is not None
     return str(cells.dtype), cells.shape, tuple(cells.ravel().tolist()) if cells.dtype == object else cells.tobytes()
@@ -58,11 +78,13 @@ def _values(cells: np.ndarray | None) -> tuple[Any, ...]:
 class Twin:
     """Calls made on a model, and on a handle of the store where there is one."""
 
-    def __init__(self, store: Atlas | None, model: Model | None = None) -> None:
+    def __init__(self, store: Atlas | None) -> None:
         self.store = store
         """The handle that the calls go to; may be exchanged for another one."""
-        self.model = model or Model()
+        self.model = Model()
         """What the store shall hold."""
+        self.named: dict[str, dict[str, ModelDataset]] = {}
+        """What flushes that were given a message have stored, by message, as far as versions are kept."""
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
@@ -120,19 +142,37 @@ class Twin:
         if self.store is not None:
             self.store.delete_dataset(dataset)
 
-    def flush(self) -> None:
+    def flush(self, message: str | None = None) -> None:
         """Commit."""
+        made = self.model.pending
         self.model.flush()
+        if made and message is not None:
+            self.named = {**self.named, message: self.model.flushed}
         with self.step("flush"):
             if self.store is not None:
-                self.store.flush()
+                self.store.flush(message)
 
     def compact(self, **options: Any) -> None:
         """Commit and reclaim."""
         self.model.flush()
+        if options.get("keep_days") == 0:
+            self.named = {}
         with self.step("compact"):
             if self.store is not None:
                 self.store.compact(**options)
+
+    def go_back(self, message: str) -> None:
+        """Roll back to what the flush with a message has stored."""
+        self.become(self.named[message])
+        with self.step("rollback"):
+            if self.store is not None:
+                versions = [version.version for version in self.store.history() if version.message == message]
+                self.store.rollback(versions[-1])
+
+    def refresh(self) -> None:
+        """Move on to what others have committed."""
+        if self.store is not None:
+            self.store.refresh()
 
     def flushed(self) -> Content:
         """What the store held after its last commit."""

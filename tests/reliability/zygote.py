@@ -13,19 +13,21 @@ import signal
 import struct
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from atlas import Atlas
 from atlas.storage import MemoryStorage
-from tests.model import Model, ModelDataset
 from tests.reliability.lives import LIMITS, act
 from tests.reliability.twins import Twin, content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.model import ModelDataset
 
 REPORT = struct.Struct("<cI")
 """How a step is reported: b"b" as it begins, b"a" once it has returned, and its number."""
@@ -33,11 +35,33 @@ _LONGEST = 10
 """Seconds after which a process that nobody killed ends."""
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A life that begins."""
+
+    place: str
+    """Where the store lies."""
+    seed: int
+    """By which it takes its course."""
+    prefix: str
+    """How its datasets are named."""
+    alone: bool
+    """Whether no other process changes the store."""
+    datasets: dict[str, ModelDataset]
+    """What the store holds of it."""
+    named: dict[str, dict[str, ModelDataset]]
+    """What it may go back to."""
+    changes: dict[str, Any]
+    """What is put in place of things of atlas, by dotted name."""
+
+
 class _Reporting(Twin):
     """Reports each commit on a descriptor, before and after."""
 
-    def __init__(self, store: Atlas, model: Model, reports: int) -> None:
-        super().__init__(store, model)
+    def __init__(self, task: Task, reports: int) -> None:
+        super().__init__(Atlas.open(task.place))
+        self.become(task.datasets)
+        self.named = task.named
         self._reports = reports
         self._number = 0
 
@@ -67,24 +91,23 @@ def main() -> None:
             continue
         child = os.fork()
         if not child:
-            _live(*task, reports[len(children)])
+            _live(task, reports[len(children)])
         children.append(child)
         connection.send(child)
 
 
-def _live(place: str, seed: int, prefix: str, datasets: dict[str, ModelDataset], reports: int) -> None:
+def _live(task: Task, reports: int) -> None:
     """Change the store until killed."""
     try:
         signal.alarm(_LONGEST)
-        rng = random.Random(seed)
-        model = Model()
-        model.datasets = datasets
-        model.flush()
+        rng = random.Random(task.seed)
         for name, value in LIMITS.items() if rng.random() < 0.5 else ():
             mock.patch(name, value).start()
-        twin = _Reporting(Atlas.open(place), model, reports)
+        for name, change in task.changes.items():
+            mock.patch(name, change).start()
+        twin = _Reporting(task, reports)
         while True:
-            act(rng, twin, prefix)
+            act(rng, twin, task.prefix, alone=task.alone)
     except BaseException:  # noqa: BLE001 - told, and seen by the exit status
         sys.excepthook(*sys.exc_info())
     finally:
