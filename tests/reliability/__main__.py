@@ -8,6 +8,7 @@ import time
 
 CAMPAIGNS: dict[str, str] = {
     "crashes": "every crash of every operation, with all that a power cut may leave",
+    "kills": "processes killed while they write, alone or two at once",
 }
 """Module of each campaign, in the order they run, and what it does in a few words."""
 
