@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import secrets
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -221,11 +222,13 @@ class Journal:
             commits = None
         if commits is not None and ahead.find_base().version <= tip.version:
             condemned = {key for commit in commits for key in commit.changes.condemned}
-            if not condemned.isdisjoint(page.key for page in tip.pages):
-                # The same version, by pages that stay: others have sealed theirs since.
-                ahead, tip = Journal.open(self.storage, tip.version)
-            if ahead.identity == self.identity and condemned.isdisjoint(page.key for page in tip.pages):
+            if condemned.isdisjoint(page.key for page in tip.pages):
                 return ahead, tip, commits
+            # The same version, by pages that stay: others have sealed theirs since.
+            with suppress(VersionNotFoundError):
+                ahead, tip = Journal.open(self.storage, tip.version)
+                if ahead.identity == self.identity and condemned.isdisjoint(page.key for page in tip.pages):
+                    return ahead, tip, commits
         ahead, tip = Journal.open(self.storage)
         if ahead.identity != self.identity:
             raise self._replaced()
