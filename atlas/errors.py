@@ -10,6 +10,7 @@ __all__ = [
     "ArrayExistsError",
     "ArrayNotFoundError",
     "AtlasError",
+    "ConditionalPutError",
     "ConflictError",
     "CorruptStoreError",
     "DatasetExistsError",
@@ -99,6 +100,10 @@ class StoreNotFoundError(AtlasError, FileNotFoundError):
 
 class StorageError(AtlasError, OSError):
     """The storage failed: disk full, no permission, network. `errno` and `filename` are kept where known."""
+
+
+class ConditionalPutError(StorageError):
+    """The storage cannot create an object only if it is absent, on which it rests that no writer overwrites another."""
 
 
 class MissingExtraError(AtlasError, ImportError):

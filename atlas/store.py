@@ -81,31 +81,37 @@ class Atlas:
         overwrite: bool = False,
         filter: str = "auto",  # noqa: A002 - the field's term
         durable: bool = True,
+        single_writer: bool = False,
     ) -> Atlas:
         """Create an empty store at `source`, a path (`~` is expanded) or an obstore handle.
 
         `codec` is "zstd", "lz4" or "none" ("uncompressed"); `meta_format` "json" or "msgpack" ("mp");
         `meta_compression` like `codec`. `filter` is "auto", which chooses for each array and flush by trial, or
         "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that
-        is there, with all it holds. `durable=False` is for stores to throw away: see `open`.
+        is there, with all it holds. `durable=False` is for stores to throw away: see `open`. `single_writer=True` is
+        your word that nobody else writes to the store: needed only where the place cannot create an object only if it
+        is absent.
 
-        Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name, and
-        `StorageError` (OSError) where the place cannot be written.
+        Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name,
+        `StorageError` (OSError) where the place cannot be written, and `ConditionalPutError`, which is one, where it
+        could not tell two writers apart.
         """
         config = StoreConfig(
             _choice("codec", codec, {name: name for name in CODECS} | {"uncompressed": "none"}),
             _choice("filter", filter, {"auto": "auto"} | {name: name for name in FILTERS}),
             parse_encoding(meta_format, meta_compression),
         )
-        storage = open_storage(source, create=True, durable=durable)
+        storage = open_storage(source, create=True, durable=durable, single_writer=single_writer)
         return cls(Session(*create_store(storage, config, overwrite=overwrite)))
 
     @classmethod
-    def open(cls, source: Any, version: int | None = None, *, durable: bool = True) -> Atlas:
+    def open(
+        cls, source: Any, version: int | None = None, *, durable: bool = True, single_writer: bool = False
+    ) -> Atlas:
         """Open the store at `source`, a path (`~` is expanded) or an obstore handle, as it was last flushed.
 
         `version` opens an earlier version, of those that `history` lists: the handle shows it as if it had been opened
-        then.
+        then. See `create` for `single_writer`; reading never needs it.
 
         With `durable=False` nothing that this handle does waits for the disk. Flushes stay atomic, and a process that
         is killed loses nothing that was flushed; but a power cut or a crash of the system may take the last flushes,
@@ -124,7 +130,8 @@ class Atlas:
         <Atlas datasets=0>
         """
         wanted = None if version is None else _version_number(version)
-        return cls(Session(*Journal.open(open_storage(source, durable=durable), wanted)))
+        storage = open_storage(source, durable=durable, single_writer=single_writer)
+        return cls(Session(*Journal.open(storage, wanted)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session.pending:
@@ -468,13 +475,13 @@ def verify(source: Any, *, repair: bool = False, export: Any = None, progress: A
     return verify_storage(open_storage(source), repair=repair, target=target, progress=progress)
 
 
-_reopened: dict[tuple[str, int], Atlas] = {}
+_reopened: dict[tuple[str, int, bool], Atlas] = {}
 _reopened_lock = threading.Lock()
 
 
 def _reopen(storage: Storage, version: int) -> Atlas:
     """Return the handle that this process has for a pickled one, opening the store the first time."""
-    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version)
+    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer)
     with _reopened_lock:
         store = _reopened.get(key)
         # One that has moved on, or has changes of its own, is no longer what was pickled.

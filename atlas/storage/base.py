@@ -57,6 +57,12 @@ class Storage(ABC):
     that many objects are waited for at once.
     """
 
+    single_writer: bool = False
+    """Whether the user has said that nobody else writes to the place; see `create`."""
+
+    answers_late: bool = False
+    """Whether a write that failed may still take effect later, as a request can that was given up for lost."""
+
     @property
     @abstractmethod
     def describe(self) -> str:
@@ -105,6 +111,10 @@ class Storage(ABC):
         Returns False, with nothing changed, where the key is there. Either way the object that is there when this
         returns outlives a power cut, and never without those that were beside it before, whoever made them.
         Raises `StorageError` where an object written before cannot be made to last.
+
+        Where the place has no such step, this and every other write that comes before the first `create` raise
+        `ConditionalPutError`, with nothing changed, unless `single_writer` says that nobody competes; then it looks
+        and writes. Reading never asks.
         """
 
     @abstractmethod

@@ -85,13 +85,20 @@ class DescriptorCache:
                 entry.users += 1
                 self._entries.move_to_end(key)
         if entry is not None:
-            status = os.fstat(entry.descriptor)
+            try:
+                status = os.fstat(entry.descriptor)
+            except OSError:  # such as ESTALE, where the file was replaced on a server: open it anew
+                status = None
             # No name is left of a file that was deleted, or replaced by a rename, through whichever process.
-            if status.st_nlink > 0:
+            if status is not None and status.st_nlink > 0:
                 return entry, status.st_size
             self._give_back(entry)
         entry = _Open(self._opener(key), users=1)
-        size = os.fstat(entry.descriptor).st_size
+        try:
+            size = os.fstat(entry.descriptor).st_size
+        except OSError:
+            os.close(entry.descriptor)
+            raise
         with self._lock:
             older = self._entries.pop(key, None)
             if older is not None:

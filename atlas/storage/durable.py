@@ -8,18 +8,20 @@ Paths and descriptors only; errors are the builtin `OSError`.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
 import sys
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from atlas.storage.base import Part, view_bytes
 from atlas.storage.keys import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 if sys.platform != "win32":
     import fcntl
@@ -28,6 +30,7 @@ __all__ = [
     "gather",
     "is_abandoned",
     "make_folder",
+    "name_if_absent",
     "open_temporary",
     "remove_abandoned",
     "sync_file",
@@ -42,6 +45,10 @@ __all__ = [
 _DIRECT = 64 * 1024
 _GATHERED = 256 * 1024
 _BINARY = getattr(os, "O_BINARY", 0)
+# How a file system says that it has no hard links (FAT says EPERM), and that it has no renames with flags.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_NO_FLAGS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
 def sync_file(descriptor: int) -> None:
@@ -144,6 +151,58 @@ def _is_locked(descriptor: int) -> bool:
             return True
         return os.fstat(descriptor).st_nlink > 0
     return True
+
+
+def name_if_absent(temporary: str, path: str) -> bool | None:
+    """Give a file its name in one step unless that is taken; None where the file system has no such step.
+
+    A hard link does that, and where there are none, a rename that refuses to overwrite. Whether `temporary` is still a
+    name of the file afterwards is left open.
+    """
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except (AttributeError, NotImplementedError):
+        return _rename_if_absent(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _rename_if_absent(temporary, path)
+    return True
+
+
+def _rename_if_absent(temporary: str, path: str) -> bool | None:
+    if os.name == "nt":
+        # There a rename never overwrites.
+        try:
+            os.rename(temporary, path)  # noqa: PTH104 - see the top
+        except FileExistsError:
+            return False
+        return True
+    rename = _renameat2()
+    if rename is None:
+        return None
+    if rename(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number == errno.EEXIST:
+        return False
+    if number in _NO_FLAGS:
+        return None
+    raise OSError(number, os.strerror(number), path)
+
+
+@cache
+def _renameat2() -> Callable[..., int] | None:
+    """Return the call of Linux that Python does not offer, None on other systems."""
+    if sys.platform != "linux":
+        return None
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+        call.restype = ctypes.c_int
+    return call
 
 
 def is_abandoned(path: str) -> bool:

@@ -19,13 +19,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from atlas.errors import AtlasError, StorageError
+from atlas.errors import AtlasError, ConditionalPutError, StorageError
 from atlas.storage.base import Keys, Part, Storage
 from atlas.storage.descriptors import DescriptorCache, read_at
 from atlas.storage.durable import (
     gather,
     is_abandoned,
     make_folder,
+    name_if_absent,
     open_temporary,
     remove_abandoned,
     sync_file,
@@ -53,18 +54,29 @@ class LocalStorage(Storage):
 
     `path` may begin with `~`. `durable=False` leaves out every wait for the disk: still atomic for other processes,
     whoever is killed, but a power cut may take the last objects, or their bytes and leave their names. `descriptors`
-    files stay open for reading. Pickles as its path and `durable`.
+    files stay open for reading. Pickles as its path, `durable` and `single_writer`.
+
+    `create` needs a file system with hard links, or Linux and one whose renames can refuse to overwrite, as FAT's can.
     """
 
-    def __init__(self, path: str | os.PathLike[str], durable: bool = True, *, descriptors: int = 64) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        durable: bool = True,
+        *,
+        descriptors: int = 64,
+        single_writer: bool = False,
+    ) -> None:
         self._root = os.path.abspath(os.path.expanduser(os.fspath(path)))
         self._durable = durable
         self._limit = descriptors
+        self.single_writer = single_writer
+        self._creates = single_writer  # whether `create` is known to work here
         self._open = DescriptorCache(self._open_file, descriptors)
         self._unsettled = Unsettled()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self._root, self._durable, self._limit)
+        return _reopen, (self._root, self._durable, self._limit, self.single_writer)
 
     @property
     def path(self) -> Path:
@@ -107,12 +119,14 @@ class LocalStorage(Storage):
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         check_range(offset, length)
-        with self._open.borrow(key) as (descriptor, size):
+        with (
+            _storage_errors(self._place(key), missing_is_builtin=True),
+            self._open.borrow(key) as (descriptor, size),
+        ):
             if offset + length > size:
                 raise short_read(key, offset, length, size)
             data = bytearray(length)
-            with _storage_errors(self._place(key)):
-                count = read_at(descriptor, memoryview(data), offset)
+            count = read_at(descriptor, memoryview(data), offset)
             if count != length:
                 raise short_read(key, offset, length, offset + count)
         return bytes(data)
@@ -121,7 +135,10 @@ class LocalStorage(Storage):
         check_ranges(offsets, lengths, out, places)
         columns = [column.tolist() for column in join_adjacent(offsets, lengths, places)]
         view = out.data
-        with self._open.borrow(key) as (descriptor, size), _storage_errors(self._place(key)):
+        with (
+            _storage_errors(self._place(key), missing_is_builtin=True),
+            self._open.borrow(key) as (descriptor, size),
+        ):
             for offset, length, place in zip(*columns, strict=True):
                 if offset + length > size:
                     raise short_read(key, offset, length, size)
@@ -132,7 +149,8 @@ class LocalStorage(Storage):
     def size(self, key: str) -> int:
         descriptor = self._open_file(key)
         try:
-            return os.fstat(descriptor).st_size
+            with _storage_errors(self._place(key)):
+                return os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
 
@@ -183,12 +201,10 @@ class LocalStorage(Storage):
                 # The names beside it too: whoever made the last of them may not have waited for it, or in vain.
                 self._unsettled.add_names(folder)
             self._settle(descriptor)
-            try:
-                os.link(temporary, path, follow_symlinks=False)
-            except FileExistsError:
-                made = False
-            else:
-                made = True
+            made = name_if_absent(temporary, path)
+            if made is None:
+                made = self._name_alone(temporary, path)
+        self._creates = True
         self._sync(folder)
         return made
 
@@ -196,6 +212,7 @@ class LocalStorage(Storage):
         path = self._place(check_key(key))
         with _storage_errors(path):
             folder = self._folder_of(key, make=True)
+            self._check_creates(folder)
         with self._temporary(path, folder, (data,)) as (temporary, descriptor, _):
             self._settle(descriptor)
             os.replace(temporary, path)
@@ -271,6 +288,39 @@ class LocalStorage(Storage):
                 self._unsettled.add_folder(folder)
         return folder
 
+    def _name_alone(self, temporary: str, path: str) -> bool:
+        """Give a file its name where nothing but the user's word keeps others from it."""
+        if not self.single_writer:
+            raise self._no_create()
+        if self._is_there(path):
+            return False
+        os.replace(temporary, path)
+        return True
+
+    def _check_creates(self, folder: str) -> None:
+        """Raise before something is overwritten that `create` would have refused to lead to."""
+        if self._creates:
+            return
+        descriptor, temporary = open_temporary(folder)
+        try:
+            self._creates = name_if_absent(temporary, f"{temporary}-") is not None
+        finally:
+            os.close(descriptor)
+            for name in (temporary, f"{temporary}-"):
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
+        if not self._creates:
+            raise self._no_create()
+
+    def _no_create(self) -> ConditionalPutError:
+        return ConditionalPutError(
+            errno.ENOTSUP,
+            "the file system has neither hard links nor renames that refuse to overwrite, so that two writers could "
+            "overwrite each other; keep the store elsewhere, or, where one writer alone is guaranteed, pass "
+            "single_writer=True to Atlas.create or Atlas.open",
+            self._root,
+        )
+
     def _is_there(self, path: str) -> bool:
         with _storage_errors(path):
             try:
@@ -286,7 +336,11 @@ class LocalStorage(Storage):
         with _storage_errors(path, missing_is_builtin=True):
             self._folder_of(key, make=False)
             descriptor = os.open(path, _READ_FLAGS)
-        mode = os.fstat(descriptor).st_mode
+            try:
+                mode = os.fstat(descriptor).st_mode
+            except OSError:
+                os.close(descriptor)
+                raise
         if stat.S_ISREG(mode):
             return descriptor
         os.close(descriptor)
@@ -368,8 +422,8 @@ class LocalStorage(Storage):
                             yield key
 
 
-def _reopen(path: str, durable: bool, descriptors: int) -> LocalStorage:
-    return LocalStorage(path, durable, descriptors=descriptors)
+def _reopen(path: str, durable: bool, descriptors: int, single_writer: bool = False) -> LocalStorage:
+    return LocalStorage(path, durable, descriptors=descriptors, single_writer=single_writer)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Objects in a bucket or container, through obstore: the only module that imports it.
+"""Objects in a bucket or container, through obstore.
 
 A handle is known by its methods, those of obstore's stores (the `obspec` protocols), so that a wrapper around one
 will do. No retries of our own: obstore makes them. What an answer holds is checked for its length, never trusted.
@@ -12,6 +12,7 @@ import errno
 import os
 import pickle
 import re
+import threading
 import uuid
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -23,9 +24,10 @@ import numpy as np
 import obstore.exceptions
 import obstore.store
 
-from atlas.errors import AtlasError, InvalidTypeError, StorageError
+from atlas.errors import AtlasError, ConditionalPutError, InvalidTypeError, StorageError
 from atlas.storage.base import Keys, Part, Storage, view_bytes
 from atlas.storage.keys import check_folder, check_key, is_key, is_temporary
+from atlas.storage.probing import FAILURES, PROBES, THERE_ALREADY, refuses_second_put
 from atlas.storage.ranges import Integers, Octets, Request, check_range, check_ranges, plan_requests, short_read
 
 if TYPE_CHECKING:
@@ -48,9 +50,6 @@ _DELETED_AT_ONCE = 1000
 # What of a handle's configuration names the place and is no secret.
 _PLACE = ("bucket", "account_name", "container_name", "endpoint", "region")
 
-# What obstore raises. A missing object is a builtin FileNotFoundError, a call that a store lacks a NotImplementedError.
-_FAILURES = (obstore.exceptions.BaseError, OSError, NotImplementedError)
-_THERE_ALREADY = (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError)
 _MISSING = (FileNotFoundError, obstore.exceptions.NotFoundError)
 _REFUSED = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
 
@@ -96,12 +95,18 @@ class Handle(Protocol):
 class ObjectStorage(Storage):
     """The objects behind an obstore handle; pickles if the handle does.
 
-    `create` needs a store with conditional puts (S3, GCS, Azure and most of their kin). Whether an object outlives a
-    power cut is the service's business; obstore's own LocalStore makes no such promise: pass a path instead.
+    `create` needs a store with conditional puts (S3, GCS, Azure and most of their kin). Whether it has them is tried
+    before the first object is written; where it has, they are used whatever `single_writer` says. Whether an object
+    outlives a power cut is the service's business; obstore's own LocalStore makes no such promise: pass a path instead.
     """
 
-    def __init__(self, handle: Handle) -> None:
+    answers_late = True
+
+    def __init__(self, handle: Handle, *, single_writer: bool = False) -> None:
         self._handle = handle
+        self.single_writer = single_writer
+        self._conditional: bool | None = None  # whether the store has conditional puts, once that was tried
+        self._trying = threading.Lock()
         place = _name_place(handle)
         self._describe = place or type(handle).__name__
         # What cannot be named is told apart by a name of its own, which goes along when it is pickled.
@@ -119,11 +124,11 @@ class ObjectStorage(Storage):
             ) from error
         except (pickle.PicklingError, AttributeError):
             # Such as a class of __main__, which plain pickle refuses and cloudpickle may yet take.
-            return {"handle": self._handle, "token": self._token}
-        return {"handle": self._handle, "token": self._token}
+            pass
+        return {"handle": self._handle, "token": self._token, "single_writer": self.single_writer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["handle"])  # type: ignore[misc]
+        self.__init__(state["handle"], single_writer=state["single_writer"])  # type: ignore[misc]
         self._token = state["token"]
 
     @property
@@ -193,20 +198,30 @@ class ObjectStorage(Storage):
 
     def create(self, key: str, data: bytes) -> bool:
         check_key(key)
+        content = bytes(view_bytes(data))
         with self._errors(key):
+            if not self._check_conditional(key):
+                with suppress(*_MISSING):
+                    self._handle.head(key)
+                    return False
+                self._handle.put(key, content, mode="overwrite", use_multipart=False)
+                return True
             try:
-                self._handle.put(key, bytes(view_bytes(data)), mode="create", use_multipart=False)
-            except _THERE_ALREADY:
+                self._handle.put(key, content, mode="create", use_multipart=False)
+            except THERE_ALREADY:
                 return False
         return True
 
     def replace(self, key: str, data: bytes) -> None:
         check_key(key)
         with self._errors(key):
+            self._check_conditional(key)
             self._handle.put(key, bytes(view_bytes(data)), mode="overwrite", use_multipart=False)
 
     def write(self, key: str, parts: Iterable[Part]) -> int:
         check_key(key)
+        with self._errors(key):
+            self._check_conditional(key)
         blocks = _Blocks(parts)
         first, second = next(blocks, b""), next(blocks, None)
         try:
@@ -240,7 +255,41 @@ class ObjectStorage(Storage):
                         with suppress(FileNotFoundError):
                             self._handle.delete([key])
 
+    def check_writable(self) -> None:
+        """Raise `StorageError` where no store of this kind can be written; asks nobody."""
+        if isinstance(self._handle, obstore.store.HTTPStore):
+            raise StorageError(
+                errno.EROFS,
+                f"{self._describe} is read-only, being plain HTTP; write through the service's own interface, such as "
+                "obstore.store.S3Store, or to a path",
+            )
+
+    def leftovers(self) -> Keys:
+        """Return what was put to try conditional puts, also by one who is just trying: to lose it does no harm."""
+        with self._errors(PROBES):
+            keys = [str(entry["path"]) for batch in self._handle.list(prefix=PROBES) for entry in batch]
+        return sorted(key for key in keys if is_temporary(key))
+
     # -- the ground
+
+    def _check_conditional(self, key: str) -> bool:
+        """Return whether the store has conditional puts; raise where it has none and others may write to it.
+
+        Comes before every write, so that nothing is overwritten or uploaded in vain.
+        """
+        self.check_writable()
+        with self._trying:
+            if self._conditional is None:
+                self._conditional = refuses_second_put(self._handle)
+        if not self._conditional and not self.single_writer:
+            raise ConditionalPutError(
+                errno.ENOTSUP,
+                f"{self._describe} lacks conditional puts: it does not refuse to create an object that is there "
+                "already, so that two writers could overwrite each other; where one writer alone is guaranteed, pass "
+                "single_writer=True to Atlas.create or Atlas.open",
+                key,
+            )
+        return self._conditional
 
     def _ask(self, key: str, start: int, length: int) -> memoryview:
         with self._errors(key, missing_is_builtin=True):
@@ -265,7 +314,7 @@ class ObjectStorage(Storage):
             yield
         except AtlasError:
             raise
-        except _FAILURES as error:
+        except FAILURES as error:
             if missing_is_builtin and isinstance(error, _MISSING):
                 raise FileNotFoundError(errno.ENOENT, f"no such object in {self._describe}", key) from None
             number = errno.EACCES if isinstance(error, _REFUSED) else getattr(error, "errno", None)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from atlas import Atlas
+from atlas.errors import ConflictError
 from tests.api.samples import DTYPES, make_cells, put
 from tests.api.subprocesses import run_python
 from tests.model import identical
 
 
-@pytest.fixture(params=["memory", "local", "s3"])
+@pytest.fixture(params=["memory", "local", "s3", "azure"])
 def handle(request, tmp_path):
     from obstore.store import LocalStore, MemoryStore  # noqa: PLC0415 - optional
 
@@ -24,6 +27,9 @@ def handle(request, tmp_path):
     if request.param == "local":
         (tmp_path / "objects").mkdir()
         return LocalStore(tmp_path / "objects")
+    if request.param == "azure":
+        endpoint = request.getfixturevalue("azure_endpoint")
+        return endpoint.open_store(endpoint.make_container("api"), prefix=f"deep/{uuid.uuid4().hex}")
     endpoint = request.getfixturevalue("s3_endpoint")
     return endpoint.open_store(endpoint.make_bucket("api"), prefix=f"deep/{uuid.uuid4().hex}")
 
@@ -68,6 +74,80 @@ def test_xarray_and_lazy_reads(handle):
     back = Atlas.open(handle).to_xarray("d")
     assert back["t"].chunks == ((3, 3, 2), (6,))
     xr.testing.assert_identical(back.compute(), ds)
+
+
+def test_two_writers_lose_nothing(handle):
+    """Each version is made by one of them, who then has all the others have made."""
+    Atlas.create(handle).close()
+    barrier = threading.Barrier(3)
+
+    def write(writer: int) -> None:
+        store = Atlas.open(handle)
+        for number in range(4):
+            barrier.wait()
+            while True:
+                view = store.create_dataset(f"{writer}-{number}")
+                put(view, "t", np.arange(5) + 10 * writer + number, "int64")
+                try:
+                    store.flush()
+                    break
+                except ConflictError:
+                    # What is pending is kept, and readable.
+                    assert view.read_array("t").tolist() == (np.arange(5) + 10 * writer + number).tolist()
+                    store = Atlas.open(handle)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(write, writer) for writer in range(3)]:
+            done.result(timeout=200)
+    store = Atlas.open(handle)
+    for _ in range(2):
+        assert sorted(store.list_datasets()) == sorted(
+            f"{writer}-{number}" for writer in range(3) for number in range(4)
+        )
+        for name in store.list_datasets():
+            writer, number = map(int, name.split("-"))
+            assert store.open_dataset(name).read_array("t").tolist() == (np.arange(5) + 10 * writer + number).tolist()
+        store.compact()
+        store = Atlas.open(handle)
+    if type(handle).__name__ != "LocalStore":  # which leaves empty folders
+        assert not [entry["path"] for batch in handle.list() for entry in batch if ".tmp-" in entry["path"]]
+
+
+WRITER = """
+import pickle, sys
+import numpy as np
+from atlas import Atlas
+from atlas.errors import ConflictError
+
+if __name__ == "__main__":
+    handle, writer = pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2]
+    won = 0
+    while won < 5:
+        store = Atlas.open(handle)
+        view = store.create_dataset(f"{writer}-{won}")
+        view.define_array("t", "int64", ["x"], [3])
+        view.write_array("t", [0], np.full(3, won))
+        try:
+            store.flush()
+        except ConflictError:
+            continue
+        won += 1
+    print(won)
+"""
+
+
+def test_two_processes_lose_nothing(handle):
+    if type(handle).__name__ == "MemoryStore":
+        assert handle.put("a", b"x", mode="create")  # lives in one process: nothing to compete for
+        return
+    Atlas.create(handle).close()
+    told = pickle.dumps(handle).hex()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda writer: run_python(WRITER, told, writer), "ab")) == ["5", "5"]
+    store = Atlas.open(handle)
+    assert sorted(store.list_datasets()) == [f"{writer}-{number}" for writer in "ab" for number in range(5)]
+    for name in store.list_datasets():
+        assert store.open_dataset(name).read_array("t").tolist() == [int(name[2:])] * 3
 
 
 def test_handles_pickle_where_obstore_does(handle):

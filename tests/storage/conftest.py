@@ -1,3 +1,3 @@
-from tests.servers import s3_endpoint
+from tests.servers import azure_endpoint, s3_endpoint
 
-__all__ = ["s3_endpoint"]
+__all__ = ["azure_endpoint", "s3_endpoint"]

@@ -394,3 +394,29 @@ class TestAdoption:
             file.write(b"abc")
             assert storage.adopt("a/x", file) is False
         assert files(storage.path) == []
+
+
+@pytest.mark.parametrize("call", ["read", "size", "read_range", "read_into"])
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_file_whose_size_cannot_be_asked_is_a_storage_error_and_leaves_nothing_open(
+    tmp_path, monkeypatch, call, warm
+):
+    storage = LocalStorage(tmp_path)
+    storage.write("a", [b"abc"])
+    if warm:
+        storage.read_range("a", 0, 1)
+    one, two = np.array([0], np.int64), np.array([2], np.int64)
+    arguments = {"read_range": (0, 2), "read_into": (one, two, np.zeros(2, np.uint8), one)}.get(call, ())
+
+    def failing(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", failing)
+        for _ in range(5):
+            with pytest.raises(StorageError) as caught:
+                getattr(storage, call)("a", *arguments)
+            assert caught.value.errno == errno.EIO
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert storage.read_range("a", 0, 3) == b"abc"

@@ -94,6 +94,15 @@ class TestS3Store(StorageContract):
                 call()
 
 
+class TestAzureStore(StorageContract):
+    threads = 3
+    rounds = 8
+
+    @pytest.fixture
+    def storage(self, azure_endpoint):
+        return ObjectStorage(azure_endpoint.open_store(azure_endpoint.make_container("contract"), uuid.uuid4().hex))
+
+
 class Wrapper:
     """Stands before a store and counts, cuts or fails what goes through."""
 
@@ -235,6 +244,7 @@ class TestRequests:
                     sizes.append((len(block), len(taken)))
                 return put(path, b"")
 
+        storage.create("tried", b"")
         wrapper.store = Counting()
         assert storage.write("x", parts()) == 64_000_000
         assert max(size for size, _ in sizes) == 16 * 1024 * 1024
