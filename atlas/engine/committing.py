@@ -15,7 +15,7 @@ import numpy as np
 from atlas.engine.journal import Attempt, unique_name
 from atlas.engine.rebasing import Ahead, Pending, Rebased, as_it_is, rebase
 from atlas.engine.threads import run_all
-from atlas.errors import StorageError
+from atlas.errors import CorruptStoreError, StorageError
 from atlas.format.names import folder_name
 from atlas.format.registry import Changes, PageRef
 from atlas.format.rows import RowBatch
@@ -216,33 +216,43 @@ class Committer:
         landed = Landed(ahead, attempt, rebased.first, rebased.by)
         try:
             return landed if ahead.journal.commit(attempt) else None
-        except StorageError:
+        except (StorageError, CorruptStoreError):
             told = ahead.journal.landed(attempt)
-            if told is None:  # nobody can tell now: the next flush begins by asking again
+            # Nobody can tell now, or it may land yet, so its files must stay: the next flush begins by making it again.
+            if told is None or (not told and ahead.journal.storage.answers_late):
                 self._uncertain = landed
             if not told:
                 raise
         return landed
 
     def settle(self) -> Ahead | None:
-        """Find out whether a commit whose answer was lost has landed, and return the version that it made if so.
+        """Find out what became of a commit of which nobody could say, and return the version that it made if it did.
 
-        What was pending stays pending: it is written once more, with what came since, as the same values.
-        Raises `StorageError` where the storage still does not say.
+        Where its request may still be on its way it is made once more: from then on the number is taken, and that
+        request decides nothing. What was pending stays pending: it is written once more, with what came since, as
+        the same values. Raises `StorageError` where the storage still does not say.
         """
         if self._uncertain is None:
             return None
         uncertain = self._uncertain
         ahead, attempt, first, by = uncertain
-        landed = ahead.journal.landed(attempt)
-        if landed is None:
+        journal = ahead.journal
+        told: bool | None
+        if journal.storage.answers_late:
+            try:
+                told = journal.commit(attempt)
+            except (StorageError, CorruptStoreError):
+                told = journal.landed(attempt) or None
+        else:
+            told = journal.landed(attempt)
+        if told is None:
             raise StorageError(
-                f"{ahead.journal.storage.describe} does not answer, and an earlier flush may or may not have landed; "
+                f"{journal.storage.describe} does not answer, and an earlier flush may or may not have landed; "
                 "flush again once it does"
             )
         self._uncertain = None
         changes = attempt.changes
-        if not landed:
+        if not told:
             self.remove([*(segment.key for segment in changes.segments), *(page.key for page in changes.pages)])
             return None
         with self._state.lock:

@@ -309,11 +309,19 @@ class Journal:
         """Return the key of the commit that makes a version."""
         return f"commits/{version:020d}{self.config.encoding.extension}"
 
-    def write_page(self, rows: RowBatch) -> PageRef:
-        """Write rows as a page and return its reference."""
+    def write_page(self, rows: RowBatch, *, settled: bool = False) -> PageRef:
+        """Write rows as a page and return its reference; `settled` waits until it lasts.
+
+        A page that is not removed again where what names it fails must be settled: no commit succeeds after a file that
+        could not be brought to the disk.
+        """
         encoding = self.config.encoding.compressed()
         key = f"registry/{unique_name()}{encoding.extension}"
-        self.storage.write(key, [encoding.encode(page_to_json(rows))])
+        data = encoding.encode(page_to_json(rows))
+        if settled:
+            self.storage.replace(key, data)
+        else:
+            self.storage.write(key, [data])
         return PageRef(key, len(rows), int(rows.ids[0]), int(rows.ids[-1]))
 
     def attempt(
@@ -339,8 +347,7 @@ class Journal:
         After a `StorageError` only `landed` can tell whether anything has changed.
         """
         key = self.commit_key(attempt.version)
-        # A create that is tried again after its answer was lost meets its own bytes.
-        if not self.storage.create(key, attempt.data) and try_read(self.storage, key) != attempt.data:
+        if not self.storage.create(key, attempt.data) and not self._made_by(attempt):
             return False
         if self.find_base().version > attempt.version and not self._is_among_kept(attempt):
             # The number was free only because the commit that had it is no longer kept. Readers begin behind this one.
@@ -348,6 +355,19 @@ class Journal:
             return False
         self._note_commit(len(attempt.data))
         return True
+
+    def _made_by(self, attempt: Attempt) -> bool | None:
+        """Return whether an attempt has made its version, None where nobody has.
+
+        A create that is tried again after its answer was lost meets its own bytes. Other bytes are another's only if
+        they are whole: raises `CorruptStoreError` where they are not, which tells nothing.
+        """
+        key = self.commit_key(attempt.version)
+        data = try_read(self.storage, key)
+        if data is None or data == attempt.data:
+            return None if data is None else True
+        self._read_commit(key, data)
+        return False
 
     def _note_commit(self, size: int) -> None:
         self._commits_since += 1
@@ -357,15 +377,15 @@ class Journal:
         """Return whether a commit whose answer was lost is in place, None where that cannot be told now."""
         key = self.commit_key(attempt.version)
         try:
-            data = try_read(self.storage, key)
-            if data == attempt.data:
+            made = self._made_by(attempt)
+            if made:
                 # It has its name; whether that lasts is what may have failed, and what this waits for.
-                self.storage.create(key, data)
+                self.storage.create(key, attempt.data)
             if self.find_base().version > attempt.version:
                 return self._is_among_kept(attempt)
-        except StorageError:
+        except (StorageError, CorruptStoreError):
             return None
-        return data == attempt.data
+        return made is True
 
     def _is_among_kept(self, attempt: Attempt) -> bool:
         """Return whether the base, which is later, holds a commit. False also where it was made long before."""
@@ -408,7 +428,7 @@ class Journal:
         """Write the rows to pages that ought to lie in some."""
         replace_all, runs = catalog.pages_to_seal()
         if replace_all or runs:
-            catalog.seal([self.write_page(catalog.rows(run)) for run in runs], replace=replace_all)
+            catalog.seal([self.write_page(catalog.rows(run), settled=True) for run in runs], replace=replace_all)
 
     def sum_up(self, catalog: Catalog) -> bytes:
         """Return the checkpoint of a version."""
@@ -434,7 +454,7 @@ class Journal:
         self.seal_pages(catalog)
         base = BaseRef(catalog.version, f"registry/{unique_name()}{encoding.extension}")
         assert base.key is not None
-        self.storage.write(base.key, [encoding.encode(self._sum(catalog, base))])
+        self.storage.replace(base.key, encoding.encode(self._sum(catalog, base)))
         self.storage.create(link_key(self.base.version), LINKS.encode(link_to_json(base, self.identity)))
         if self.find_base() != base:
             self.storage.delete([base.key])

@@ -253,6 +253,11 @@ def test_overwriting_that_is_cut_off_is_finished_by_the_next_writer(encoding):
                 raise StorageError("killed")
             return super().write(key, parts)
 
+        def replace(self, key, data):
+            if cut:
+                raise StorageError("killed")
+            super().replace(key, data)
+
     cut = False
     place = CutOff()
     journal, catalog = make(place)

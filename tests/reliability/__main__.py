@@ -9,6 +9,9 @@ import time
 CAMPAIGNS: dict[str, str] = {
     "crashes": "every crash of every operation, with all that a power cut may leave",
     "kills": "processes killed while they write, alone or two at once",
+    "faults": "faults of storages and object stores, one and two in a row",
+    "faults_local": "faults of the system's calls, full disks, limits of size",
+    "faults_s3": "faults before an S3 server",
 }
 """Module of each campaign, in the order they run, and what it does in a few words."""
 
