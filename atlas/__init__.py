@@ -11,6 +11,7 @@ The house, from the top floor down; each imports only from floors below it:
 - `atlas.storage`    bytes by key: local files, object stores, memory
 - `atlas.format`     bytes <-> values
 - `atlas.kernels`    compiled kernels: arrays in, arrays out
+- `atlas.memory`     how much of it is at hand
 - `atlas.errors`     every error
 """
 

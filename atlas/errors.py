@@ -25,6 +25,7 @@ __all__ = [
     "StorageError",
     "StoreExistsError",
     "StoreNotFoundError",
+    "TooLargeError",
     "UnsupportedDtypeError",
     "UnsupportedFormatError",
     "VersionNotFoundError",
@@ -127,6 +128,17 @@ class CorruptStoreError(AtlasError, RuntimeError):
 
 class UnsupportedFormatError(AtlasError, RuntimeError):
     """A store written in a format that this version does not read."""
+
+
+class TooLargeError(AtlasError, MemoryError):
+    """What was asked for, or what a file declares, takes more memory than there is; nothing of it was touched."""
+
+    def __init__(self, message: str, *, asked: int | None = None, available: int | None = None) -> None:
+        super().__init__(message)
+        self.asked = asked
+        """Bytes it takes, where known."""
+        self.available = available
+        """Bytes of memory that were at hand, where known."""
 
 
 class StaleHandleError(AtlasError, RuntimeError):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from atlas.engine.results import new_result
 from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidValueError
 from atlas.planning.regions import check_region
 
@@ -89,7 +90,7 @@ def read_stacked(
     corner, count = check_region(first.schema.shape, start, shape)
     if not others:
         return read_group(arrays.array, first.schema, first.ids, first.generations, corner, count)
-    out: NDArray[Any] = np.empty((len(arrays.names), *count), first.schema.memory_dtype)
+    out = new_result((len(arrays.names), *count), first.schema.memory_dtype, arrays.array)
     for group in arrays.groups:
         out[group.at] = read_group(arrays.array, group.schema, group.ids, group.generations, corner, count)
     return out

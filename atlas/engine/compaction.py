@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,7 +104,9 @@ def live_rows(table: ChunkTable, targets: Targets) -> NDArray[np.int64]:
     at = np.searchsorted(ids, table.rows.dataset).clip(0, max(len(ids) - 1, 0))
     if not len(ids):
         return np.empty(0, np.int64)
-    return np.flatnonzero((ids[at] == table.rows.dataset) & (generations[at] == table.rows.generation))
+    live = (ids[at] == table.rows.dataset) & (generations[at] == table.rows.generation)
+    # A row outside of the grid is of no chunk: no read shows it.
+    return np.flatnonzero(live & (table.rows.chunk < targets.schema.chunks))
 
 
 def chunk_lots(
@@ -116,5 +119,8 @@ def chunk_lots(
     step = max(1, _LOT // max(chunk_bytes, 1))
     for first in range(0, len(rows), step):
         some = rows[first : first + step]
-        for chunk in np.unique(table.rows.chunk[some]).tolist():
-            yield chunk, some[table.rows.chunk[some] == chunk]
+        chunk = table.rows.chunk[some]
+        order = np.argsort(chunk, kind="stable")
+        edges = [0, *(np.flatnonzero(np.diff(chunk[order])) + 1).tolist(), len(some)]
+        for begin, end in pairwise(edges):
+            yield int(chunk[order[begin]]), some[order[begin:end]]

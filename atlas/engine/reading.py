@@ -11,6 +11,7 @@ import numpy as np
 
 from atlas import kernels
 from atlas.engine.fetching import Lots
+from atlas.engine.results import new_result
 from atlas.engine.text import read_text
 from atlas.engine.threads import run_all
 from atlas.kernels import BlockFault
@@ -41,9 +42,8 @@ def read_boxes(tables: Sequence[ChunkTable], targets: Targets, region: Region) -
     """
     schema = targets.schema
     box = tuple(region.geometry.box.tolist())
-    text = schema.datatype.cell is None
-    dtype = np.dtype(object) if text else schema.datatype.cell
-    out: NDArray[Any] = np.empty((len(targets.ids), *box), dtype)
+    dtype = schema.datatype.cell or np.dtype(object)
+    out = new_result((len(targets.ids), *box), dtype, targets.array)
     if out.size == 0:
         return out.view(schema.memory_dtype)
     # What is found takes memory: of a million datasets it would take more than the result.
@@ -89,7 +89,13 @@ def _read_pieces(
     table: ChunkTable, chunks: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
 ) -> None:
     blocks = table.blocks
-    pieces = cut_pieces(region, out.dtype.itemsize, chunks)
+    try:
+        pieces = cut_pieces(region, out.dtype.itemsize, chunks, blocks.shape[1])
+    except IndexError as error:
+        at = int(error.args[0])
+        source = table.source_of(int(chunks[kernels.PIECE_BLOCK, at]))
+        target = int(chunks[kernels.PIECE_TARGET, at])
+        raise targets.damage(source, "a chunk's blocks are missing", target) from error
     if pieces is not chunks:
         _check_cut(table, pieces, out.dtype.itemsize, targets)
     lots = Lots(table, pieces)

@@ -101,7 +101,7 @@ class Statistics:
         # A string's statistics are positions of cells, so that the index stays of fixed width.
         rows = self._table.rows
         lows, highs = [], []
-        counts = [schema.size] if schema.chunks == 1 else chunk_cells(schema, rows.chunk[at]).tolist()
+        counts = [schema.size] if schema.chunks == len(at) == 1 else chunk_cells(schema, rows.chunk[at]).tolist()
         for row, cells in zip(at.tolist(), counts, strict=True):
             positions = [rows.minimum.item(row), rows.maximum.item(row)]
             if NO_CELL in positions:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_text", "cell_of_chunk", "chunk_texts", "encode_cells", "read_text", "text_statistics"]
 
+_LENGTH = 4
+"""Bytes of the length of a cell."""
 NO_CELL = 2**64 - 1
 """Position that stands for "no value" in the statistics of a string chunk."""
 
@@ -74,8 +76,14 @@ def read_text(
     table: ChunkTable, pieces: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
 ) -> None:
     """Set the boxes of the string chunks `pieces`, (6, chunks), in `out`, (N, *box) of objects."""
-    lots = Lots(table, pieces)
     chunk, target = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_TARGET]
+    # Before memory is taken for its cells: a chunk has as many as its schema declares.
+    block = pieces[kernels.PIECE_BLOCK]
+    short = region.cells[chunk] > (table.blocks[kernels.BLOCK_RAW, block] - pieces[kernels.PIECE_PLACE]) // _LENGTH
+    if short.any():
+        at = int(np.argmax(short))
+        raise targets.damage(table.source_of(int(block[at])), "place", int(target[at]))
+    lots = Lots(table, pieces)
     cells_of = {k: kernels.box_cells(region.geometry, k) for k in np.unique(chunk).tolist()}
     flat = out.reshape(len(out), -1)
 
@@ -89,7 +97,7 @@ def read_text(
         mine = slice(int(edges[0]), int(edges[-1]))
         of_block = np.repeat(np.arange(stop - first), np.diff(edges))
         try:
-            raw = np.empty(int(raw_lengths.sum()), np.uint8)
+            raw = kernels.new_bytes(int(raw_lengths.sum()))
             kernels.decode_blocks(lots.load(lot), blocks, raw, begins)
             place = begins[of_block] + pieces[kernels.PIECE_PLACE, mine]
             return mine, *gather_cells(raw, place, chunk[mine], begins + raw_lengths, of_block)
@@ -148,6 +156,8 @@ def chunk_texts(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[Any]:
 
 
 def _chunk_bounds(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[np.int64]:
+    if not 0 <= place <= len(raw) or cells > (len(raw) - place) // _LENGTH:
+        raise BlockFault(0, "place")
     bounds = np.empty(cells + 1, np.int64)
     kernels.text_bounds(raw, np.array([place]), np.array([cells]), bounds, np.zeros(1, np.int64))
     return bounds

@@ -203,7 +203,7 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
             document.get("reset", False) is True,
             tuple(_condemned(key) for key in (condemned if isinstance(condemned, list) else [None])),
         )
-    except (AtlasError, ValueError, TypeError) as error:
+    except (AtlasError, ValueError, TypeError, RecursionError) as error:  # the last as messages show what is nested
         if isinstance(error, CorruptStoreError):
             raise
         raise CorruptStoreError(str(error)) from error
@@ -240,7 +240,7 @@ def page_from_json(document: dict[str, Any], page: PageRef) -> RowBatch:
     check_format(document, "page")
     try:
         rows = rows_from_json(document.get("rows"), page.last + 1)
-    except (AtlasError, ValueError, TypeError) as error:
+    except (AtlasError, ValueError, TypeError, RecursionError) as error:  # the last as messages show what is nested
         if isinstance(error, CorruptStoreError):
             raise
         raise CorruptStoreError(str(error)) from error

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["ArraySchema", "check_index", "make_schema", "schema_from_json", "schema_to_json"]
 
 _LARGEST = 2**63 - 1
+MOST_AXES = 63
+"""Axes of an array; arrays of many datasets are returned with one more."""
 
 
 def check_index(what: str, value: object) -> int:
@@ -148,7 +150,10 @@ def make_schema(
         )
     if any(c == 0 and n != 0 for c, n in zip(chunk, extent, strict=True)):
         raise InvalidValueError(f"chunk_shape {list(chunk)} holds 0; a chunk is at least 1 along each axis")
-    if math.prod(extent) * datatype.itemsize > _LARGEST:
+    if len(extent) > MOST_AXES:
+        raise InvalidValueError(f"an array has {MOST_AXES} axes at most, as NumPy's have 64 and stacks one more")
+    # Axes of length 0 do not make up for others: NumPy has no array of shape (0, 2**40, 2**40).
+    if math.prod(n or 1 for n in extent) * datatype.itemsize > _LARGEST:
         raise InvalidValueError(f"shape {list(extent)} of {datatype.name} has more than 2**63-1 bytes")
     return ArraySchema(datatype, names, extent, chunk, check_fill(datatype, fill_value))
 

@@ -14,6 +14,7 @@ import xxhash
 
 from atlas.errors import CorruptStoreError, UnsupportedFormatError
 from atlas.format.columns import decode_columns, encode_columns
+from atlas.memory import check_room
 
 if TYPE_CHECKING:
     from typing import Any
@@ -42,6 +43,7 @@ FOOTER_SIZE = _FOOTER.size + 16
 # Constant columns make rows cheap on disk; a file may still not declare more rows than 64 times its bytes, so that
 # what a reader allocates stays in proportion to what it was given. The writer pads the index to keep the rule.
 _ROWS_PER_BYTE = 64
+_ROW_BYTES = 200
 # What one stored byte can stand for at most, by codec: a zstd block of 128 KiB takes four bytes, an LZ4 length adds
 # 255 a byte. So a reader may allocate what a row claims.
 _MOST_EXPANSION = np.array([1, 32_768, 255], np.int64)
@@ -224,6 +226,13 @@ def decode_index(index: bytes, footer: Footer) -> tuple[BlockRows, ChunkRows]:
     """
     if len(index) != footer.index_length or xxhash.xxh3_64_intdigest(index) != footer.index_checksum:
         raise CorruptStoreError("the checksum of its index does not match")
+    # Rows may be 64 times as many as the index has bytes, and each takes some 200 while it is checked.
+    rows = footer.blocks + footer.chunks
+    check_room(
+        rows * _ROW_BYTES,
+        f"an index of {rows} rows",
+        "the file declares them: it is damaged, or needs a larger machine",
+    )
     counts = {_PREFIXED[name]: (dtype, footer.blocks) for name, dtype in _BLOCK_COLUMNS.items()}
     counts |= {name: (dtype, footer.chunks) for name, dtype in _CHUNK_COLUMNS.items()}
     columns = decode_columns(index, counts)
@@ -247,6 +256,9 @@ def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
         raise CorruptStoreError("a block has an unknown codec or filter, or items of no bytes")
     most = _MOST_EXPANSION[blocks.codec]
     lies = (blocks.raw // most > blocks.stored) | ((blocks.codec == 0) & (blocks.raw != blocks.stored))
+    # Blocks do not overlap: a small file could else hold any number of large ones.
+    if blocks.stored.sum(dtype=np.float64) > end - len(HEADER):  # a sum of integers might wrap
+        raise CorruptStoreError("its blocks have more bytes together than the file")
     if lies.any():
         at = int(np.argmax(lies))
         raise CorruptStoreError(

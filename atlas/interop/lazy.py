@@ -6,6 +6,7 @@ Building costs the chunk tuples and one layer, never a task per chunk, and reads
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from atlas.errors import ArrayNotFoundError
 from atlas.interop.times import restored_times
+from atlas.memory import check_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from atlas.interop.protocols import ViewLike
 
 __all__ = ["grid_chunks", "lazy_array"]
+
+_TASK_BYTES = 256
+"""Bytes that dask takes for a chunk, at the least, once it is computed."""
 
 
 class _Boxes(BlockwiseDep):
@@ -92,6 +97,12 @@ def lazy_array(
     `dtype` is that of its cells, after they were restored where there is a `marker`. The name of the dask array
     depends on nothing but the stored data, so that equal reads are shared.
     """
+    blocks = math.prod(-(-length // max(chunk, 1)) for length, chunk in zip(shape, chunk_shape, strict=True))
+    check_room(
+        blocks * _TASK_BYTES,
+        f"a dask array of {blocks} chunks, which array {array!r} of dataset {view.name!r} declares,",
+        "read boxes of it with read_array",
+    )
     name = f"atlas-{tokenize(view.token(array), tuple(shape), tuple(chunk_shape), marker)}"
     chunks = grid_chunks(shape, chunk_shape)
     axes = tuple(range(len(chunks)))

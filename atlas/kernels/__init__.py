@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from atlas.kernels.blocks import decode_block, decode_blocks
 from atlas.kernels.boxes import box_cells, fill_boxes, gather, scatter
-from atlas.kernels.codec import stored_buffer
+from atlas.kernels.codec import new_bytes, stored_buffer
 from atlas.kernels.encoding import choose_filter, encode_blocks
 from atlas.kernels.faults import BlockFault
 from atlas.kernels.lots import (
@@ -77,6 +77,7 @@ __all__ = [
     "find_chunks",
     "gather",
     "gather_text",
+    "new_bytes",
     "plan_lots",
     "scatter",
     "stored_buffer",

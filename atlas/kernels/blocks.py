@@ -22,6 +22,7 @@ from atlas.kernels.codec import (
     ZSTD,
     decompress,
     decompress_python,
+    new_bytes,
     workspace,
 )
 from atlas.kernels.faults import (
@@ -290,7 +291,7 @@ def decode_block(source: U8, table: I64, row: int) -> U8:
     one = table[:, row : row + 1].copy()
     begin, stored, raw, codec, filter_, itemsize, *_ = one[:, 0].tolist()
     raise_status(admit_block(source.size, begin, stored, raw, codec, filter_, itemsize), row)
-    out = np.empty(raw, np.uint8)
+    out = new_bytes(raw)
     try:
         decode_blocks(source, one, out, np.zeros(1, np.int64))
     except BlockFault as fault:

@@ -16,10 +16,12 @@ import numpy as np
 import zstandard
 from numba import types
 
+from atlas.errors import TooLargeError
 from atlas.kernels.faults import CODEC, FINE, LENGTH
 from atlas.kernels.policy import inner
 from atlas.kernels.runs import copy_bytes
 from atlas.kernels.symbols import call_symbol, external
+from atlas.memory import check_room
 
 if TYPE_CHECKING:
     from atlas.kernels.policy import Int
@@ -37,6 +39,7 @@ __all__ = [
     "compress_python",
     "decompress",
     "decompress_python",
+    "new_bytes",
     "stored_buffer",
     "workspace",
 ]
@@ -82,6 +85,23 @@ class _Context:
         finalizer.atexit = False
 
 
+def new_bytes(size: int) -> U8:
+    """Memory for bytes that blocks claim to decode to, contents arbitrary.
+
+    Raises:
+        TooLargeError: there is not so much memory at hand.
+
+    """
+    what = "a block that is decoded"
+    remedy = "read less at a time; where it is a single block, the file is damaged or made for a larger machine"
+    check_room(size, what, remedy)
+    try:
+        return np.empty(size, np.uint8)
+    except MemoryError as error:  # another thread was faster
+        message = f"{what} takes {size} bytes, which cannot be had; {remedy}"
+        raise TooLargeError(message, asked=size) from error
+
+
 class _Workspace(threading.local):
     """What one thread keeps between calls."""
 
@@ -108,7 +128,7 @@ class _Workspace(threading.local):
         """At least `size` bytes of scratch number `which`, contents arbitrary."""
         kept = self._scratch[which]
         if kept.size < size:
-            kept = np.empty(max(size, min(2 * kept.size, _KEPT)), np.uint8)
+            kept = new_bytes(max(int(size), min(2 * kept.size, _KEPT)))
             if kept.size <= _KEPT:
                 self._scratch[which] = kept
         return kept

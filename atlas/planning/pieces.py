@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["cut_pieces", "first_blocks"]
 
 
-def cut_pieces(region: Region, itemsize: int, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
+def cut_pieces(region: Region, itemsize: int, pieces: NDArray[np.int64], blocks: int) -> NDArray[np.int64]:
     """Return pieces (6, pieces), ordered by block, for `pieces` that are whole chunks and name their first block.
 
     A chunk that was cut into several blocks gives a piece for each of them that the box touches.
+
+    Raises `IndexError`, with the number of the piece, where one would reach past the last of so many `blocks`: how many
+    pieces a chunk gives is as its shape declares.
     """
     if not len(region.cells) or int(region.cells.max()) * itemsize <= WHOLE:
         return pieces
@@ -35,6 +38,9 @@ def cut_pieces(region: Region, itemsize: int, pieces: NDArray[np.int64]) -> NDAr
         high = high * extent[:, axis] + first[:, axis] + part[:, axis] - 1
     lowest = np.where(long, low[chunk] // step, 0)
     count = np.where(long, high[chunk] // step, 0) - lowest + 1
+    beyond = pieces[PIECE_BLOCK] + lowest + (count - 1) >= blocks
+    if beyond.any():
+        raise IndexError(int(np.argmax(beyond)))
     row = np.repeat(np.arange(len(chunk)), count)
     span = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + lowest[row]
     cut = pieces[:, row]

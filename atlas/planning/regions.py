@@ -13,6 +13,7 @@ import numpy as np
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.schema import check_index
 from atlas.kernels import Geometry
+from atlas.memory import check_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +127,13 @@ def _build(
     if 0 in count:
         geometry = Geometry(np.zeros((4, 0, ndim), np.int64), np.array(count, np.int64))
         return Region(geometry, np.zeros(0, np.int64), np.zeros(0, np.int64), whole=True)
+    spans = [(s + k - 1) // c - s // c + 1 for c, s, k in zip(chunk_shape, start, count, strict=True)]
+    # What is planned here and found by it later: a grid of 2**60 chunks is declared in a line.
+    check_room(
+        math.prod(spans) * 8 * (5 * ndim + 12),
+        f"a plan to read {math.prod(spans)} chunks of an array of shape {list(shape)} in chunks {list(chunk_shape)}",
+        "read a smaller box",
+    )
     axes = []
     for n, c, s, k in zip(shape, chunk_shape, start, count, strict=True):
         index = np.arange(s // c, (s + k - 1) // c + 1, dtype=np.int64)
@@ -165,6 +173,7 @@ def chunk_cells(schema: ArraySchema, chunk: NDArray[np.int64]) -> NDArray[np.int
     cells = np.ones(len(chunk), np.int64)
     rest = chunk
     for n, c, g in zip(reversed(schema.shape), reversed(schema.chunk_shape), reversed(schema.grid), strict=True):
+        g = max(g, 1)  # noqa: PLW2901 - of an array without cells, which has no chunks whatever an index says
         cells *= np.minimum(c, n - (rest % g) * c)
         rest = rest // g
     return cells

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from atlas.errors import AtlasError, ConditionalPutError, StorageError
+from atlas.memory import check_room
 from atlas.storage.base import Keys, Part, Storage
 from atlas.storage.descriptors import DescriptorCache, read_at
 from atlas.storage.durable import (
@@ -115,6 +116,7 @@ class LocalStorage(Storage):
     def read(self, key: str) -> bytes:
         descriptor = self._open_file(key)
         with _storage_errors(self._place(key)), os.fdopen(descriptor, "rb", buffering=0) as file:
+            check_room(os.fstat(descriptor).st_size, f"{key!r}", "the machine is too small for this store")
             return file.read()
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
@@ -125,6 +127,7 @@ class LocalStorage(Storage):
         ):
             if offset + length > size:
                 raise short_read(key, offset, length, size)
+            check_room(2 * length, f"a part of {key!r}", "the machine is too small for this store")
             data = bytearray(length)
             count = read_at(descriptor, memoryview(data), offset)
             if count != length:

@@ -19,19 +19,19 @@ def chunks(*rows):
 def test_whole_chunks_are_one_piece_each():
     region = plan_region(make_schema("int32", ["x"], [100], [30]), (10,), (90,))
     pieces = chunks((2, 120, 30, 1, 8), (5, 0, 30, 0, 7), (5, 120, 10, 3, 9))
-    assert cut_pieces(region, 4, pieces) is pieces
+    assert cut_pieces(region, 4, pieces, 100) is pieces
 
 
 def test_nothing_found_is_nothing_to_do():
     region = plan_region(make_schema("int32", ["x"], [100], [30]), (10,), (80,))
-    assert cut_pieces(region, 4, chunks()).shape == (6, 0)
+    assert cut_pieces(region, 4, chunks(), 0).shape == (6, 0)
 
 
 def test_pieces_of_a_cut_chunk_and_its_clipped_neighbour_come_by_block():
     schema = make_schema("int64", ["x"], [WHOLE // 8 + 5_001], [WHOLE // 8 + 5_000])
     region = plan_region(schema, (0,), schema.shape)
     cells = region.cells.tolist()
-    pieces = cut_pieces(region, 8, chunks((4, 8, cells[1], 1, 0), (7, 0, cells[0], 0, 1), (5, 0, cells[0], 0, 0)))
+    pieces = cut_pieces(region, 8, chunks((4, 8, cells[1], 1, 0), (7, 0, cells[0], 0, 1), (5, 0, cells[0], 0, 0)), 100)
     step = SPAN // 8
     assert pieces.T.tolist() == [
         [4, 8, 0, 1, 1, 0],
@@ -61,7 +61,9 @@ def test_a_cut_chunk_gives_the_pieces_that_the_box_touches(read):
     nbytes = shape[0] * shape[1] * itemsize
     assert nbytes > WHOLE
     packing = pack_chunks(np.array([nbytes]))
-    block, place, begins, counts, _, target = cut_pieces(region, itemsize, chunks((10, 0, shape[0] * shape[1], 0, 3)))
+    block, place, begins, counts, _, target = cut_pieces(
+        region, itemsize, chunks((10, 0, shape[0] * shape[1], 0, 3)), 10_000
+    )
     box = np.zeros(shape, bool)
     box[start[0] : start[0] + count[0], start[1] : start[1] + count[1]] = True
     touched = np.flatnonzero(box) * itemsize // SPAN

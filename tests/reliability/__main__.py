@@ -12,6 +12,8 @@ CAMPAIGNS: dict[str, str] = {
     "faults": "faults of storages and object stores, one and two in a row",
     "faults_local": "faults of the system's calls, full disks, limits of size",
     "faults_s3": "faults before an S3 server",
+    "damage": "stores damaged and forged in every part",
+    "fuzz": "parsers fed by a fuzzer that sees what they cover",
 }
 """Module of each campaign, in the order they run, and what it does in a few words."""
 

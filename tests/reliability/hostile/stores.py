@@ -1,0 +1,164 @@
+"""The sound stores that are damaged: small, and together of every dtype, codec, filter, document and tag there is."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+
+from atlas import Atlas
+from atlas.planning import schedule
+from atlas.storage import MemoryStorage
+from tests.golden.fleet import Fleet
+from tests.golden.stores import GOLDEN, words
+from tests.reliability.hostile import documents
+from tests.reliability.hostile.segments import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["STORES", "Sound", "make_storage", "sound"]
+
+_TIME = "2025-01-01T00:00:00+00:00"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound store, and its parts."""
+
+    name: str
+    files: dict[str, bytes]
+    trees: dict[str, dict[str, Any]] = field(repr=False)
+    """The fields of its documents, not to be changed."""
+    segments: list[str]
+    """Keys of its segments that a document names."""
+
+    def segment(self, key: str) -> Segment:
+        """Return one of its segments, to be changed at will."""
+        return Segment.parse(self.files[key])
+
+
+def _joined(fleet: Fleet) -> None:
+    """Many small flushes, so that segments are joined, a checkpoint lies in their midst, and commits after it."""
+    for at in range(11):
+        name = f"day {at}"
+        fleet.create(name)
+        for array, dtype in (("t", "float32"), ("n", "int16"), ("w", "string")):
+            fleet.define(name, array, dtype, [6], [4], fill={"t": np.nan, "n": -1, "w": None}[array])
+            cells = words(6) if dtype == "string" else np.array([1, 2, 3, 4, 5, at], dtype)
+            fleet.write(name, array, [0], cells)
+        fleet.attribute(name, "at", at)
+        fleet.attribute(name, ("t", "units"), "K")
+        if at == 6:
+            fleet.delete("day 2")
+            fleet.delete_array("day 3", "n")
+            fleet.write("day 4", "t", [1], np.array([9, 9], "f4"))
+        fleet.flush()
+
+
+def _cut(fleet: Fleet) -> None:
+    """Chunks that are cut into blocks, of plain, shuffled and noisy cells, and text that is not cut."""
+    random = np.random.default_rng(1)
+    fleet.create("one")
+    fleet.define("one", "steps", "int16", [300, 300], [280, 300], fill=-1)
+    fleet.write("one", "steps", [0, 0], (np.arange(90_000) // 7 % 1000).astype("i2").reshape(300, 300))
+    fleet.define("one", "noise", "float32", [41_000])
+    fleet.write("one", "noise", [0], random.random(41_000, "f4").round(2))
+    fleet.define("one", "text", "string", [3])
+    fleet.write("one", "text", [0], np.array(["é" * 40_000, "", "x" * 10], object))
+    fleet.flush()
+
+
+def _times(fleet: Fleet) -> None:
+    """What xarray restores: times, durations, coordinates, and datasets that stack."""
+    for name in ("a", "b", "c"):
+        fleet.create(name)
+        fleet.define(name, "time", "timestamp_nanoseconds", [4], dims=["time"])
+        fleet.write(name, "time", [0], np.array([0, 10**9, 2 * 10**9, 86_400 * 10**9]).view("M8[ns]"))
+        fleet.define(name, "v", "float64", [4, 3], [2, 3], fill=np.nan, dims=["time", "x"])
+        fleet.write(name, "v", [0, 0], np.arange(12.0).reshape(4, 3))
+        fleet.define(name, "d", "int64", [4], dims=["time"])
+        fleet.write(name, "d", [0], np.arange(4) * 10**9)
+        fleet.attribute(name, ("time", "_atlas_dtype"), "datetime64[s]")
+        fleet.attribute(name, ("d", "_atlas_dtype"), "timedelta64[s]")
+        fleet.attribute(name, "_pyatlas_coords", '["time"]')
+        fleet.attribute(name, "v.units", "K")
+        fleet.attribute(name, "listed", 'json:[1, {"a": 2}]')
+    fleet.flush()
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    build: Callable[[Fleet], None]
+    options: dict[str, Any] = field(default_factory=dict)
+    page_rows: int | None = None
+    compact: bool = False
+
+
+def _golden(name: str, **options: Any) -> _Recipe:
+    golden = GOLDEN[name]
+    return _Recipe(golden.build, {**golden.options, **options}, golden.page_rows)
+
+
+STORES = {
+    "dtypes": _golden("dtypes"),
+    "dtypes-msgpack": _golden("dtypes", meta_format="msgpack", codec="lz4", filter="byteshuffle"),
+    "shapes": _golden("shapes"),
+    "history": _golden("history"),
+    "history-lz4": _golden("history", meta_compression="lz4", codec="none"),
+    "pages": _golden("pages-json"),
+    "pages-msgpack-zstd": _golden("pages-json", meta_format="msgpack", meta_compression="zstd"),
+    "pages-msgpack-lz4": _golden("pages-msgpack-lz4"),
+    "joined": _Recipe(_joined),
+    "joined-msgpack": _Recipe(_joined, {"meta_format": "msgpack", "filter": "bitshuffle"}),
+    "joined-compact": _Recipe(_joined, {"meta_compression": "zstd"}, compact=True),
+    "cut-auto": _Recipe(_cut),
+    "cut-byte": _Recipe(_cut, {"filter": "byteshuffle"}),
+    "cut-lz4-bit": _Recipe(_cut, {"codec": "lz4", "filter": "bitshuffle"}),
+    "cut-none": _Recipe(_cut, {"codec": "none"}),
+    "blocks-zstd": _golden("blocks-zstd-auto"),
+    "blocks-lz4": _golden("blocks-lz4-bit"),
+    "attributes": _golden("meta-json-none"),
+    "attributes-msgpack": _golden("meta-msgpack-none"),
+    "times": _Recipe(_times),
+    "times-msgpack": _Recipe(_times, {"meta_format": "msgpack", "filter": "none"}),
+}
+
+
+def make_storage(files: dict[str, bytes]) -> MemoryStorage:
+    """Return a storage that holds these files."""
+    storage = MemoryStorage()
+    for key, data in files.items():
+        storage.replace(key, data)
+    return storage
+
+
+@cache
+def sound(name: str) -> Sound:
+    """Return a sound store, the same bytes in every process."""
+    recipe, names = STORES[name], itertools.count()
+    storage = MemoryStorage()
+    with (
+        mock.patch.object(schedule, "PAGE_ROWS", recipe.page_rows or schedule.PAGE_ROWS),
+        mock.patch.object(secrets, "token_hex", lambda size: f"{next(names):0{2 * size}x}"),
+    ):
+        store = Atlas.create(storage, **recipe.options)
+        recipe.build(Fleet(store))
+        if recipe.compact:
+            store.compact()
+    files = {key: storage.read(key) for key in storage.list()}
+    trees = {}
+    for key in list(files):
+        if documents.is_document(key):
+            tree = documents.decode(key, files[key])
+            if "time" in tree:
+                tree["time"] = _TIME
+                files[key] = documents.encode(key, tree)
+            trees[key] = tree
+    named = {entry["key"] for tree in trees.values() for entry in tree.get("segments", [])}
+    return Sound(name, files, trees, sorted(named & files.keys()))
