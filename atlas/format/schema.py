@@ -69,11 +69,9 @@ class ArraySchema:
         if cell is None:
             bits = str(self.fill or "").encode()
         else:
-            bits = (
-                np.array(0 if self.fill is None else self.fill, np.float64 if cell.kind == "f" else cell)
-                .astype(cell)
-                .tobytes()
-            )
+            value = np.array(0 if self.fill is None else self.fill, np.float64 if cell.kind == "f" else cell)
+            with np.errstate(all="ignore"):  # NumPy warns of NaN that signal, and of what is infinite as float32
+                bits = value.astype(cell).tobytes()
         object.__setattr__(self, "fill_bits", bits)
         object.__setattr__(self, "size", math.prod(self.shape))
         grid = tuple(-(-n // max(c, 1)) for n, c in zip(self.shape, self.chunk_shape, strict=True))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.reliability.hostile.stores import Sound
 
-__all__ = ["DAMAGES", "PLACES", "Mutant"]
+__all__ = ["DAMAGES", "PLACES", "Mutant", "damaged"]
 
 
 @dataclass
@@ -36,7 +36,8 @@ class Mutant:
     """What lies on disk in place of files: key, and a name of `PLACES`."""
 
 
-def _damaged(data: bytes, random: Random) -> tuple[bytes, str]:
+def damaged(data: bytes, random: Random) -> tuple[bytes, str]:
+    """Return bytes, at least one, in which something was damaged, and what."""
     at, stop = sorted(random.randrange(len(data) + 1) for _ in range(2))
     match random.randrange(7):
         case 0 | 1:
@@ -63,7 +64,7 @@ def damage_bytes(sound: Sound, random: Random) -> Mutant:
     for _ in range(random.choice([1, 1, 1, 2])):
         key = random.choice(sorted(files))
         if files[key]:
-            files[key], note = _damaged(files[key], random)
+            files[key], note = damaged(files[key], random)
             notes.append(f"{key}: {note}")
     return Mutant("bytes damaged", files, "; ".join(notes))
 
