@@ -70,7 +70,7 @@ class ArraySchema:
             bits = str(self.fill or "").encode()
         else:
             value = np.array(0 if self.fill is None else self.fill, np.float64 if cell.kind == "f" else cell)
-            with np.errstate(all="ignore"):  # NumPy warns of NaN that signal, and of what is infinite as float32
+            with np.errstate(all="ignore"):  # NumPy warns of NaN that signal
                 bits = value.astype(cell).tobytes()
         object.__setattr__(self, "fill_bits", bits)
         object.__setattr__(self, "size", math.prod(self.shape))
