@@ -61,7 +61,7 @@ def decode_document(
     try:
         document = encoding.decode(data)
         return document, read(document)
-    except CorruptStoreError as error:
+    except (CorruptStoreError, RecursionError) as error:  # the last as messages show what is nested
         _refuse_seed_store(key, data)
         raise CorruptStoreError(f"{key} is damaged: {error}; restore it from a copy", key=key) from error
     except UnsupportedFormatError as error:

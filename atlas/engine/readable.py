@@ -57,7 +57,8 @@ def _box_of(
     """Return a copy of a box of the whole array `cells`."""
     if start is None and shape is None:
         return cells.copy()
-    return cells[box_slices(*check_region(schema.shape, start, shape))].copy()
+    box = box_slices(*check_region(schema.shape, start, shape))
+    return cells[box].copy() if box else cells.copy()  # of an array without axes an index is a cell
 
 
 class Readable(State):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.errors import CorruptStoreError
 from atlas.format.rows import AttributeTable, RowBatch
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ class _AttributeSets:
 
     def _value(self, value: Any) -> int:
         # True, 1 and 1.0 are equal in Python and so are 0.0 and -0.0, but not as attributes.
-        key = (type(value), repr(value) if isinstance(value, float | dict | list) else value)
+        try:
+            key = (type(value), repr(value) if isinstance(value, float | dict | list) else value)
+        except RecursionError as error:
+            raise CorruptStoreError("the store holds an attribute nested deeper than any may be") from error
         index = self._value_of.setdefault(key, len(self._values))
         if index == len(self._values):
             self._values.append(value)

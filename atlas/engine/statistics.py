@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.engine.text import NO_CELL, cell_of_chunk
+from atlas import kernels
+from atlas.engine.text import NO_CELL, cell_of_chunk, find_beyond
+from atlas.errors import CorruptStoreError
 from atlas.planning.regions import chunk_cells
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.cache import BlockCache
-    from atlas.engine.tables import ChunkTable
+    from atlas.engine.tables import ChunkTable, Source
     from atlas.format.schema import ArraySchema
 
 __all__ = ["Statistics"]
@@ -58,9 +60,10 @@ class Statistics:
         The blocks that hold the extremes of strings are read by way of `cache`.
         """
         at = int(self._dataset.searchsorted(identity))
-        while at < len(self._dataset) and self._generation.item(at) != generation:
+        end = len(self._dataset)
+        while at < end and self._dataset.item(at) == identity and self._generation.item(at) != generation:
             at += 1
-        if at >= len(self._dataset) or self._dataset.item(at) != identity:
+        if at >= end or self._dataset.item(at) != identity:
             return None
         nulls = self._nulls.item(at)
         if self._stop.item(at) - self._begin.item(at) < schema.chunks:
@@ -95,21 +98,52 @@ class Statistics:
             )
         return known
 
+    def _by_block(
+        self, at: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return rows and cells of string chunks in the order of their blocks, which are large enough for them."""
+        table = self._table
+        block = np.where(table.rows.block[at] < 0, -1, table.base[table.source[at]] + table.rows.block[at])
+        order = np.argsort(block, kind="stable")
+        at, counts, block = at[order], counts[order], block[order]
+        stored = np.flatnonzero(block >= 0)
+        blocks, place = block[stored], table.rows.place[at[stored]].astype(np.int64)
+        beyond = find_beyond(blocks, table.blocks[kernels.BLOCK_RAW, blocks], place, counts[stored])
+        if beyond is not None:
+            name = table.source_of(int(blocks[beyond])).name
+            raise CorruptStoreError(f"{name} is damaged (place): the chunks of text in a block exceed it", key=name)
+        return at, counts
+
     def _text_extremes(
         self, at: NDArray[np.int64], schema: ArraySchema, cache: BlockCache
     ) -> tuple[str | None, str | None]:
         # A string's statistics are positions of cells, so that the index stays of fixed width.
         rows = self._table.rows
         lows, highs = [], []
-        counts = [schema.size] if schema.chunks == len(at) == 1 else chunk_cells(schema, rows.chunk[at]).tolist()
-        for row, cells in zip(at.tolist(), counts, strict=True):
+        held: dict[tuple[str, int], NDArray[np.uint8]] = {}
+
+        def load(source: Source, block: int) -> NDArray[np.uint8]:
+            # The cache does not keep large blocks, and rows come in the order of theirs.
+            key = (source.name, block)
+            if key not in held:
+                held.clear()
+                held[key] = cache.load(source, block)
+            return held[key]
+
+        if len(at) > schema.chunks:  # rows outside of the grid are of no chunk
+            at = at[rows.chunk[at] < schema.chunks]
+        if schema.chunks == len(at) == 1:
+            counts = np.array([schema.size])
+        else:
+            at, counts = self._by_block(at, chunk_cells(schema, rows.chunk[at]))
+        for row, cells in zip(at.tolist(), counts.tolist(), strict=True):
             positions = [rows.minimum.item(row), rows.maximum.item(row)]
             if NO_CELL in positions:
                 continue
             if rows.block.item(row) < 0:
                 low = high = schema.fill_bits.decode()
             else:
-                low, high = cell_of_chunk(self._table, row, cells, positions, cache)
+                low, high = cell_of_chunk(self._table, row, cells, positions, load)
             lows.append(low)
             highs.append(high)
         return min(lows, default=None), max(highs, default=None)

@@ -186,4 +186,8 @@ def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:
 
 def load_table(storage: Storage, refs: Sequence[SegmentRef]) -> ChunkTable:
     """Read the indexes of all segments of an array and merge them."""
+    if len({ref.key for ref in refs}) != len(refs):
+        raise CorruptStoreError(
+            f"segments of array {refs[0].array!r} are named twice; restore the commits from a copy", array=refs[0].array
+        )
     return ChunkTable.of(run_all(lambda ref: load_segment(storage, ref), refs))

@@ -15,17 +15,24 @@ from atlas.format.attributes import recover_text
 from atlas.kernels import BlockFault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from atlas.engine.cache import BlockCache
     from atlas.engine.fetching import Targets
-    from atlas.engine.tables import ChunkTable
+    from atlas.engine.tables import ChunkTable, Source
     from atlas.planning.regions import Region
 
-__all__ = ["as_text", "cell_of_chunk", "chunk_texts", "encode_cells", "read_text", "text_statistics"]
+__all__ = [
+    "as_text",
+    "cell_of_chunk",
+    "chunk_texts",
+    "encode_cells",
+    "find_beyond",
+    "read_text",
+    "text_statistics",
+]
 
 _LENGTH = 4
 """Bytes of the length of a cell."""
@@ -77,12 +84,11 @@ def read_text(
 ) -> None:
     """Set the boxes of the string chunks `pieces`, (6, chunks), in `out`, (N, *box) of objects."""
     chunk, target = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_TARGET]
-    # Before memory is taken for its cells: a chunk has as many as its schema declares.
     block = pieces[kernels.PIECE_BLOCK]
-    short = region.cells[chunk] > (table.blocks[kernels.BLOCK_RAW, block] - pieces[kernels.PIECE_PLACE]) // _LENGTH
-    if short.any():
-        at = int(np.argmax(short))
-        raise targets.damage(table.source_of(int(block[at])), "place", int(target[at]))
+    raw_lengths = table.blocks[kernels.BLOCK_RAW, block]
+    beyond = find_beyond(block, raw_lengths, pieces[kernels.PIECE_PLACE], region.cells[chunk])
+    if beyond is not None:
+        raise targets.damage(table.source_of(int(block[beyond])), "place", int(target[beyond]))
     lots = Lots(table, pieces)
     cells_of = {k: kernels.box_cells(region.geometry, k) for k in np.unique(chunk).tolist()}
     flat = out.reshape(len(out), -1)
@@ -134,6 +140,23 @@ def read_text(
             begin += count
 
 
+def find_beyond(
+    block: NDArray[np.int64], raw: NDArray[np.int64], place: NDArray[np.int64], cells: NDArray[np.int64]
+) -> int | None:
+    """Return the first of some chunks, ordered by block, whose cells cannot all lie in a block of `raw` bytes, if any.
+
+    Looked at before memory or time is spent on them: a chunk has as many cells as its schema declares. Chunks of one
+    block lie beside each other, else a small block could hold any number of large ones.
+    """
+    short = cells > (raw - place) // _LENGTH
+    if short.any():
+        return int(np.argmax(short))
+    heads = np.flatnonzero(np.concatenate([[len(block) > 0], block[1:] != block[:-1]]))
+    taken = np.add.reduceat(cells.astype(np.float64), heads) * _LENGTH if len(heads) else heads
+    over = taken > raw[heads]
+    return int(heads[np.argmax(over)]) if over.any() else None
+
+
 def _strings(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any]:
     """Return the strings whose bytes lie between consecutive `offsets`."""
     data, bounds = blob.tobytes(), offsets.tolist()
@@ -163,14 +186,16 @@ def _chunk_bounds(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[np.
     return bounds
 
 
-def cell_of_chunk(table: ChunkTable, row: int, cells: int, positions: Sequence[int], cache: BlockCache) -> list[str]:
-    """Return the strings at `positions` in the chunk of that row, which has so many cells.
+def cell_of_chunk(
+    table: ChunkTable, row: int, cells: int, positions: Sequence[int], load: Callable[[Source, int], NDArray[np.uint8]]
+) -> list[str]:
+    """Return the strings at `positions` in the chunk of that row, which has so many cells; `load` decodes blocks.
 
     Raises `CorruptStoreError` where the chunk's block is damaged.
     """
     source = table.sources[table.source.item(row)]
     try:
-        raw = cache.load(source, table.rows.block.item(row))
+        raw = load(source, table.rows.block.item(row))
         bounds = _chunk_bounds(raw, table.rows.place.item(row), cells)
     except BlockFault as fault:
         raise CorruptStoreError(

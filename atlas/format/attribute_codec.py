@@ -25,6 +25,7 @@ from atlas.errors import InvalidValueError, OutOfRangeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -36,6 +37,8 @@ MAX_DEPTH: Final = 64
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 # Python refuses to write an integer of more than 4300 digits as text, which showing the attribute needs.
 _MAX_INT_BITS: Final = 4096
+# Python hashes integers modulo 2**61-1: any number of long ones may have one hash, and take quadratic time as keys.
+_MOST_LONG_KEYS: Final = 64
 _SUPPORTED: Final = (
     "supported are bool, int, float, str, bytes, None, timestamps, NumPy scalars and arrays of booleans, integers, "
     "floats, dates, durations, bytes and text, and lists, tuples and dicts of those"
@@ -155,7 +158,14 @@ def _encode_dict(value: dict[object, object], depth: int) -> object:
         if not (key is None or isinstance(key, bool | int | float | str)) or isinstance(key, np.generic):
             raise InvalidValueError(f"unsupported key of a dict attribute: {type(key).__name__}; use str")
         pairs.append([_encode(key, depth), _encode(item, depth)])
+    _check_keys(value)
     return {"$": "dict", "v": pairs}
+
+
+def _check_keys(value: dict[Any, object]) -> None:
+    long = sum(isinstance(key, int) and key.bit_length() > 64 for key in value)
+    if long > _MOST_LONG_KEYS:
+        raise InvalidValueError(f"a dict attribute has {_MOST_LONG_KEYS} keys of more than 64 bits at most; use str")
 
 
 def _encode_numpy(value: NDArray[np.generic] | np.generic) -> object:
@@ -272,6 +282,7 @@ def _decode_list(data: dict[str, object], depth: int) -> list[object]:
 def _decode_dict(data: dict[str, object], depth: int) -> dict[object, object]:
     inner = _deeper(depth)
     out: dict[object, object] = {}
+    long = 0
     for pair in _list_field(data, "v"):
         if not isinstance(pair, list) or len(pair) != 2:
             raise _malformed("pair of a dict")
@@ -279,6 +290,9 @@ def _decode_dict(data: dict[str, object], depth: int) -> dict[object, object]:
         if not (key is None or isinstance(key, bool | int | float | str)) or isinstance(key, np.generic):
             raise _malformed("key of a dict")
         out[key] = _decode(pair[1], inner)
+        long += isinstance(key, int) and key.bit_length() > 64
+        if long > _MOST_LONG_KEYS:
+            raise _malformed(f"a dict of more than {_MOST_LONG_KEYS} keys beyond 64 bits")
     return out
 
 

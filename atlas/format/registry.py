@@ -136,6 +136,13 @@ def _segment_from_json(document: object) -> SegmentRef:
     return SegmentRef(array, key, size, footer, check_int(shift[0], "a shift"), check_int(shift[1], "a shift"), moved)
 
 
+def _segments_from_json(documents: Iterable[object]) -> tuple[SegmentRef, ...]:
+    segments = tuple(_segment_from_json(document) for document in documents)
+    if len({segment.key for segment in segments}) != len(segments):
+        raise CorruptStoreError("a segment is named twice")
+    return segments
+
+
 # Documents
 
 
@@ -178,6 +185,9 @@ def _page_refs(documents: Iterable[object]) -> tuple[PageRef, ...]:
         fields = check_object(document, "a page reference")
         numbers = [check_int(fields.get(name), f"a page's {name}") for name in ("rows", "first", "last")]
         pages.append(PageRef(check_key(fields.get("key"), "registry"), *numbers))
+        # Before any is read: one page named a thousand times would be decoded as often.
+        if numbers[1] > numbers[2] or (len(pages) > 1 and numbers[1] <= pages[-2].last):
+            raise CorruptStoreError(f"the ids of page {pages[-1].key} do not ascend")
     return tuple(pages)
 
 
@@ -203,7 +213,7 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
             document.get("reset", False) is True,
             tuple(_condemned(key) for key in (condemned if isinstance(condemned, list) else [None])),
         )
-    except (AtlasError, ValueError, TypeError, RecursionError) as error:  # the last as messages show what is nested
+    except (AtlasError, ValueError, TypeError) as error:
         if isinstance(error, CorruptStoreError):
             raise
         raise CorruptStoreError(str(error)) from error
@@ -240,7 +250,7 @@ def page_from_json(document: dict[str, Any], page: PageRef) -> RowBatch:
     check_format(document, "page")
     try:
         rows = rows_from_json(document.get("rows"), page.last + 1)
-    except (AtlasError, ValueError, TypeError, RecursionError) as error:  # the last as messages show what is nested
+    except (AtlasError, ValueError, TypeError) as error:
         if isinstance(error, CorruptStoreError):
             raise
         raise CorruptStoreError(str(error)) from error

@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 _LARGEST = 2**63 - 1
+_LARGEST_GENERATION = 2**61 - 2
+"""Python hashes larger integers as smaller ones, so that layouts could be made which all have one hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +187,16 @@ def check_ascending(values: NDArray[np.int64], what: str) -> NDArray[np.int64]:
 
 def rows_to_json(rows: RowBatch) -> dict[str, Any]:
     """Return the document of datasets in columns."""
-    schemas: dict[tuple[object, ...], int] = {}
+    schemas: dict[ArraySchema, int] = {}
     schema_documents = []
     layouts = []
     for layout in rows.layout_table:
         entries = []
         for entry in layout:
-            if entry.schema.key not in schemas:
-                schemas[entry.schema.key] = len(schemas)
+            if entry.schema not in schemas:
+                schemas[entry.schema] = len(schemas)
                 schema_documents.append(schema_to_json(entry.schema))
-            entries.append([entry.name, schemas[entry.schema.key], entry.generation])
+            entries.append([entry.name, schemas[entry.schema], entry.generation])
         layouts.append(entries)
     table = rows.attribute_table
     return {
@@ -245,7 +247,7 @@ def _layouts_from_json(document: dict[str, Any]) -> list[Layout]:
                 raise CorruptStoreError(f"a layout holds {entry!r} instead of [name, schema, generation]")
             name = check_name("array", entry[0])
             schema = schemas[check_int(entry[1], "a schema number", len(schemas) - 1)]
-            layout.append(ArrayEntry(name, schema, check_int(entry[2], "a generation")))
+            layout.append(ArrayEntry(name, schema, check_int(entry[2], "a generation", _LARGEST_GENERATION)))
         if len({entry.name for entry in layout}) != len(layout):
             raise CorruptStoreError("a layout names an array twice")
         layouts.append(tuple(layout))

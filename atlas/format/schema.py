@@ -62,6 +62,7 @@ class ArraySchema:
     """Number of chunks along each axis."""
     key: tuple[object, ...] = field(init=False)
     """What makes two declarations the same: fills by their bits, so that NaN is NaN and -0.0 is not 0.0."""
+    _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Derive what every read needs."""
@@ -79,14 +80,17 @@ class ArraySchema:
         fill = np.float64(self.fill).tobytes() if isinstance(self.fill, float) else self.fill
         key = (self.datatype.name, self.dims, self.shape, self.chunk_shape, type(self.fill), fill)
         object.__setattr__(self, "key", key)
+        # Of text, as hashes of text are secret: those of integers repeat after 2**61-1, and any number of schemas could
+        # be made that have one.
+        object.__setattr__(self, "_hash", hash(repr(key)))
 
     def __eq__(self, other: object) -> bool:
         """Return whether both declare the same."""
         return isinstance(other, ArraySchema) and self.key == other.key
 
     def __hash__(self) -> int:
-        """Return the hash of `key`."""
-        return hash(self.key)
+        """Return a hash of `key`."""
+        return self._hash
 
     @property
     def chunks(self) -> int:

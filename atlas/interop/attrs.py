@@ -16,7 +16,7 @@ from atlas.errors import AtlasError, InvalidNameError
 from atlas.format.attributes import Timestamp, decode_value, encode_value, flatten_key, recover_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from atlas.format.attributes import AttributeKey
 
@@ -65,13 +65,14 @@ def checked_attributes(owner: str, attrs: Mapping[Any, Any]) -> dict[str, object
 def sort_attributes(attributes: Mapping[AttributeKey, object], arrays: Collection[str]) -> Attributes:
     """Give each of a dataset's exact attributes to its owner; `arrays` are the names of its arrays."""
     names = set(arrays)
+    lengths = sorted({len(name) for name in names}, reverse=True)
     out = Attributes({}, {name: {} for name in arrays}, None, {})
     coords = None
     for key, value in attributes.items():
         if flatten_key(key) == COORDS_KEY:
             coords = _coordinate_names(value, names)
             continue
-        owner, own_key = _owner(key, names)
+        owner, own_key = _owner(key, names, lengths)
         if owner is None:
             out.dataset[own_key] = _shown(key, value)
         elif own_key == DTYPE_KEY:
@@ -81,15 +82,15 @@ def sort_attributes(attributes: Mapping[AttributeKey, object], arrays: Collectio
     return Attributes(out.dataset, out.variables, coords, out.markers)
 
 
-def _owner(key: AttributeKey, names: Collection[str]) -> tuple[str | None, str]:
+def _owner(key: AttributeKey, names: Collection[str], lengths: Sequence[int]) -> tuple[str | None, str]:
+    """Return whose an attribute is and its key there; `lengths` are those of `names`, longest first."""
     if isinstance(key, tuple):
         # The array may have been deleted since: its attributes are then shown as the dataset's.
         return key if len(key) == 2 and key[0] in names else (None, flatten_key(key))
-    end = key.rfind(".")
-    while end > 0:
-        if key[:end] in names:
+    # By the lengths that names have, not by the dots of the key, of which there may be a million.
+    for end in lengths:
+        if end < len(key) and key[end] == "." and key[:end] in names:
             return key[:end], key[end + 1 :]
-        end = key.rfind(".", 0, end)
     return None, key
 
 

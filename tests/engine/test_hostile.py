@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 import xxhash
 
+import atlas.kernels
 import atlas.memory
 from atlas import Atlas
+from atlas.engine.cache import BlockCache
 from atlas.engine.compaction import _lots
+from atlas.engine.statistics import Statistics
 from atlas.engine.tables import ChunkTable
 from atlas.errors import AtlasError, CorruptStoreError, InvalidValueError, TooLargeError
+from atlas.format.attributes import decode_value
 from atlas.format.schema import make_schema
 from atlas.format.segment import ChunkRows, Footer, decode_index
+from atlas.interop.attrs import sort_attributes
 from atlas.kernels import new_bytes
 from atlas.storage import MemoryStorage
 from tests.reliability.hostile import documents
@@ -276,8 +281,8 @@ def test_rows_of_an_array_without_cells_are_of_no_chunk():
         store = Atlas.open(place)
         view = store.open_dataset("d")
         assert view.read_array("s").tolist() == []
-        with pytest.raises(CorruptStoreError, match="cells that are not there"):
-            view.array_stats("s")
+        found = view.array_stats("s")
+        assert (found["row_count"], found["min"]) == (0, None)
         store.compact()
 
 
@@ -292,6 +297,160 @@ def test_many_small_chunks_are_lotted_in_time_that_grows_with_their_number():
     assert time.monotonic() - began < 20  # it took minutes where each chunk was sought among all
     assert [chunk for chunk, _ in lots] == list(range(count))
     assert all(rows.tolist() == [chunk] for chunk, rows in lots[:100])
+
+
+def test_chunks_of_text_that_share_a_place_are_damage():
+    """Else a small block could hold any number of large chunks, and reading a cell of each would take for ever."""
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    names = [f"d{at}" for at in range(200)]
+    for view in store.create_datasets(names):
+        view.define_array("s", "string", ["x"], [1000], [500])
+        view.write_array("s", [0], np.array([view.name] * 1000, object))
+    store.flush()
+    store.compact()
+    for key in place.list("commits"):
+        place.delete([key])
+
+    def change(segment):
+        segment.columns["block"][:] = 0
+        segment.columns["place"][:] = 0
+
+    lie_in_segment(place, "s", change)
+    store = Atlas.open(place)
+    with pytest.raises(CorruptStoreError) as caught:
+        store.read_array_across("s", names, [0], [1])
+    assert caught.value.array == "s"
+
+    def change_stats(segment):
+        change(segment)
+        segment.columns["dataset"][:] = 0
+        segment.columns["chunk"][:] = np.arange(segment.chunks)
+
+    lie_in_segment(place, "s", change_stats)
+    declare(place, "string", shape=[400 * 500])
+    with pytest.raises(CorruptStoreError, match="exceed it"):
+        Atlas.open(place).open_dataset("d0").array_stats("s")
+
+
+def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_others():
+    """A million datasets that look alike took a million steps each."""
+
+    class Counted:
+        def __init__(self, values):
+            self.values, self.asked = values, 0
+
+        def __len__(self):
+            return len(self.values)
+
+        def searchsorted(self, value):
+            return self.values.searchsorted(value)
+
+        def item(self, at):
+            self.asked += 1
+            return self.values.item(at)
+
+    store = Atlas.create(MemoryStorage())
+    names = [f"d{at}" for at in range(100)]
+    store.create_datasets(names)
+    store.write_array_across_stacked("n", names, np.zeros((100, 2)))
+    store.flush()
+    statistics = Statistics(store._session.table("n"))
+    statistics._dataset = counted = Counted(statistics._dataset)
+    schema = make_schema("float64", ["x"], [2])
+    assert statistics.find(0, 77, schema, BlockCache()) is None
+    assert counted.asked <= 4
+
+
+def test_statistics_of_many_texts_in_one_large_block_decode_it_once(monkeypatch):
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    view = store.create_dataset("d")
+    view.define_array("s", "string", ["x"], [20], [1])
+    view.write_array("s", [0], np.array([f"{at:02d}" + "x" * 3000 for at in range(20)], object))
+    store.flush()
+    view = Atlas.open(place).open_dataset("d")
+    decoded = []
+    decode = atlas.kernels.decode_block
+    monkeypatch.setattr(atlas.kernels, "decode_block", lambda *given: decoded.append(given) or decode(*given))
+    monkeypatch.setattr(BlockCache, "put", lambda *given: None)
+    assert view.array_stats("s")["max"][:2] == "19"
+    assert len(decoded) == 1
+
+
+def test_a_segment_that_is_named_twice_is_refused():
+    """Else a store could name a large index a million times."""
+
+    def change(tree):
+        tree["segments"] = tree["segments"] * 2
+
+    with pytest.raises(CorruptStoreError, match="named twice"):
+        Atlas.open(lie(make(), change))
+
+
+def test_a_page_that_is_named_twice_is_refused_before_it_is_read():
+    page = {"key": "registry/none.json.zst", "rows": 3, "first": 5, "last": 7}
+    for pages in ([page, page], [page | {"first": 8}]):
+        with pytest.raises(CorruptStoreError, match="do not ascend"):
+            Atlas.open(lie(make(), lambda tree, pages=pages: tree.update(pages=pages, next_id=100)))
+
+
+# Hashes
+
+
+def test_schemas_do_not_have_one_hash_by_choice_of_their_numbers():
+    """Python's hashes of integers repeat after 2**61-1, and a dictionary of equal hashes takes quadratic time."""
+    repeat = 2**61 - 1
+    schemas = [
+        make_schema("int8", ["x", "y", "z"], [1, 1, 1], [1 + a * repeat, 1 + b * repeat, 1 + c * repeat])
+        for a in range(4)
+        for b in range(4)
+        for c in range(4)
+    ]
+    assert len({hash(schema) for schema in schemas}) == 64
+    assert hash(schemas[5]) == hash(make_schema("int8", ["x", "y", "z"], [1, 1, 1], schemas[5].chunk_shape))
+
+
+def test_generations_that_python_hashes_alike_are_refused():
+    def change(tree):
+        tree["rows"]["layout_table"][0][0][2] = 2**61 - 1
+
+    with pytest.raises(CorruptStoreError, match="generation"):
+        Atlas.open(lie(make(), change))
+
+
+def test_long_integers_as_keys_of_an_attribute_are_few():
+    view = Atlas.create(MemoryStorage()).create_dataset("d")
+    keys = [(2**61 - 1) * number << 70 for number in range(1, 66)]
+    view.set_exact_attribute("k", dict.fromkeys(keys[:64], 1))
+    assert view.exact_attributes()["k"] == dict.fromkeys(keys[:64], 1)
+    with pytest.raises(InvalidValueError, match="64 keys of more than 64 bits"):
+        view.set_exact_attribute("k", dict.fromkeys(keys, 1))
+    encoded = {"$": "dict", "v": [[{"$": "int", "v": f"{key:x}"}, 1] for key in keys]}
+    with pytest.raises(InvalidValueError, match="64 bits"):
+        decode_value(encoded)
+
+
+def test_a_key_of_a_million_dots_is_given_its_owner_in_no_time():
+    key = "a." + "." * 10**6
+    began = time.monotonic()
+    found = sort_attributes({key: 1, "a.b.c": 2, "a.b": 3, "x": 4, ".": 5}, ["a", "a.b", "x"])
+    assert time.monotonic() - began < 5  # it took an hour where every dot was tried
+    assert found.variables == {"a": {"." * 10**6: 1, "b": 3}, "a.b": {"c": 2}, "x": {}}
+    assert found.dataset == {"x": 4, ".": 5}
+
+
+# Writing
+
+
+def test_writing_a_few_cells_of_a_chunk_of_petabytes_is_refused_and_changes_nothing():
+    store = Atlas.create(MemoryStorage())
+    view = store.create_dataset("d")
+    view.define_array("n", "int32", ["x"], [PETA], [PETA])
+    with pytest.raises(TooLargeError):
+        view.write_array("n", [0], np.arange(3, dtype="i4"))
+    store.flush()
+    assert view.array_stats("n") is None
 
 
 # Documents
@@ -318,7 +477,7 @@ def test_entries_nested_a_thousand_deep_are_damage(table, meta_format):
 
 
 @pytest.mark.parametrize("meta_format", ["json", "msgpack"])
-@pytest.mark.parametrize("depth", [65, 1000])
+@pytest.mark.parametrize("depth", [65, 300, 480, 1000])
 def test_an_attribute_nested_deep_is_refused_where_it_is_read_or_written(meta_format, depth):
     deep = Raw(b'{"$":"list","v":[' * depth + b"]}" * depth, b"\x82\xa1$\xa4list\xa1v\x91" * depth + b"\x90")
     place = lie(make(meta_format=meta_format), lambda tree: tree["rows"].update({"value_table": [deep]}))
