@@ -208,7 +208,7 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
             ),
             rows_from_json(document.get("rows"), next_id),
             tuple(check_key(key, "arrays") for key in check_list(document, "dropped")),
-            tuple(_segment_from_json(segment) for segment in check_list(document, "segments")),
+            _segments_from_json(check_list(document, "segments")),
             _recent(document) if kind == "checkpoint" else ((version, _text(document, "writer")),),
             document.get("reset", False) is True,
             tuple(_condemned(key) for key in (condemned if isinstance(condemned, list) else [None])),

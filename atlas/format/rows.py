@@ -37,8 +37,6 @@ __all__ = [
 ]
 
 _LARGEST = 2**63 - 1
-_LARGEST_GENERATION = 2**61 - 2
-"""Python hashes larger integers as smaller ones, so that layouts could be made which all have one hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,10 @@ class ArrayEntry:
     generation: int
     """0 for an array declared together with its dataset, else the version its writer had before it. An array that
     was deleted and declared again has another generation, so that chunks of the first never show in the second."""
+
+    def __hash__(self) -> int:
+        """Return a hash that nobody can choose: those of integers repeat after 2**61-1, those of text are secret."""
+        return hash((self.name, self.schema, str(self.generation)))
 
 
 Layout = tuple[ArrayEntry, ...]
@@ -247,7 +249,7 @@ def _layouts_from_json(document: dict[str, Any]) -> list[Layout]:
                 raise CorruptStoreError(f"a layout holds {entry!r} instead of [name, schema, generation]")
             name = check_name("array", entry[0])
             schema = schemas[check_int(entry[1], "a schema number", len(schemas) - 1)]
-            layout.append(ArrayEntry(name, schema, check_int(entry[2], "a generation", _LARGEST_GENERATION)))
+            layout.append(ArrayEntry(name, schema, check_int(entry[2], "a generation")))
         if len({entry.name for entry in layout}) != len(layout):
             raise CorruptStoreError("a layout names an array twice")
         layouts.append(tuple(layout))

@@ -16,6 +16,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgpack
 
@@ -86,7 +87,7 @@ def seeds(name: str) -> list[bytes]:
 
 def _document_seeds(store: str) -> list[bytes]:
     found = []
-    for tree in list(sound(store).trees.values())[:6]:
+    for tree in _with_rows(store)[:6]:
         found.append(b"\x01" + json.dumps(tree, separators=(",", ":")).encode()[1:])
         packed = msgpack.packb(tree)
         header = {0xDE: 3, 0xDF: 5}.get(packed[0], 1)
@@ -94,8 +95,12 @@ def _document_seeds(store: str) -> list[bytes]:
     return found
 
 
+def _with_rows(store: str) -> list[dict[str, Any]]:
+    return [tree for tree in sound(store).trees.values() if "rows" in tree]
+
+
 def _value_seeds(store: str) -> list[bytes]:
-    values = [value for tree in sound(store).trees.values() for value in tree["rows"]["value_table"]]
+    values = [value for tree in _with_rows(store) for value in tree["rows"]["value_table"]]
     return [b"\x01" + json.dumps(value).encode() for value in values] + [b"\x00" + msgpack.packb(v) for v in values]
 
 

@@ -97,7 +97,7 @@ def forge_document(sound: Sound, random: Random) -> Mutant:
 
 def forge_schema(sound: Sound, random: Random) -> Mutant:
     """Let an array be of another shape, chunk shape, dtype or fill, mostly such as there may be."""
-    key = random.choice([key for key, tree in sound.trees.items() if tree["rows"]["schema_table"]])
+    key = random.choice([key for key, tree in sound.trees.items() if tree.get("rows", {}).get("schema_table")])
     tree = copy.deepcopy(sound.trees[key])
     schemas = tree["rows"]["schema_table"]
     schema = random.choice(schemas)
@@ -128,7 +128,7 @@ def forge_schema(sound: Sound, random: Random) -> Mutant:
 
 def forge_attributes(sound: Sound, random: Random) -> Mutant:
     """Let attributes have other values and keys."""
-    holders = [key for key, tree in sound.trees.items() if tree["rows"]["value_table"]]
+    holders = [key for key, tree in sound.trees.items() if tree.get("rows", {}).get("value_table")]
     if not holders:
         return forge_schema(sound, random)
     key = random.choice(holders)

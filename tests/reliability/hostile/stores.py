@@ -6,6 +6,7 @@ import itertools
 import secrets
 from dataclasses import dataclass, field
 from functools import cache
+from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -74,6 +75,33 @@ def _cut(fleet: Fleet) -> None:
     fleet.flush()
 
 
+def _versions(store: Atlas) -> None:
+    """Versions that are kept, left behind, gone back to and begun anew; bases and the links between them."""
+    for at in range(8):
+        view = store.create_dataset(f"day {at}")
+        for name in ("t", "w"):
+            view.define_array(name, "string" if name == "w" else "int32", ["x"], [5], [3])
+            view.write_array(name, [0], words(5) if name == "w" else np.arange(5, dtype="i4") + at)
+        store.flush(message=f"day {at}")
+        if at in (2, 5):
+            store.open_dataset("day 0").write_array("t", [1], np.array([at], "i4"))
+            store.compact(keep_versions=2, keep_days=0)
+        if at == 6:
+            store.delete_dataset("day 3")
+            store.flush()
+            store.rollback(store.version - 1, message="back")
+
+
+def _replaced(store: Atlas) -> None:
+    """A store in the place of another, whose commits are still there."""
+    _versions(store)
+    again = Atlas.create(store._session.journal.storage, codec="lz4", overwrite=True)
+    view = again.create_dataset("new")
+    view.define_array("n", "int16", ["x"], [3])
+    view.write_array("n", [0], np.arange(3, dtype="i2"))
+    again.flush()
+
+
 def _times(fleet: Fleet) -> None:
     """What xarray restores: times, durations, coordinates, and datasets that stack."""
     for name in ("a", "b", "c"):
@@ -94,10 +122,11 @@ def _times(fleet: Fleet) -> None:
 
 @dataclass(frozen=True)
 class _Recipe:
-    build: Callable[[Fleet], None]
+    build: Callable[[Any], None]
     options: dict[str, Any] = field(default_factory=dict)
     page_rows: int | None = None
     compact: bool = False
+    modelled: bool = True
 
 
 def _golden(name: str, **options: Any) -> _Recipe:
@@ -125,6 +154,9 @@ STORES = {
     "blocks-lz4": _golden("blocks-lz4-bit"),
     "attributes": _golden("meta-json-none"),
     "attributes-msgpack": _golden("meta-msgpack-none"),
+    "versions": _Recipe(_versions, modelled=False),
+    "versions-msgpack": _Recipe(_versions, {"meta_format": "msgpack", "meta_compression": "lz4"}, modelled=False),
+    "replaced": _Recipe(_replaced, modelled=False),
     "times": _Recipe(_times),
     "times-msgpack": _Recipe(_times, {"meta_format": "msgpack", "filter": "none"}),
 }
@@ -146,18 +178,20 @@ def sound(name: str) -> Sound:
     with (
         mock.patch.object(schedule, "PAGE_ROWS", recipe.page_rows or schedule.PAGE_ROWS),
         mock.patch.object(secrets, "token_hex", lambda size: f"{next(names):0{2 * size}x}"),
+        mock.patch.object(secrets, "randbits", lambda bits: Random(next(names)).getrandbits(bits)),
     ):
         store = Atlas.create(storage, **recipe.options)
-        recipe.build(Fleet(store))
+        recipe.build(Fleet(store) if recipe.modelled else store)
         if recipe.compact:
-            store.compact()
+            store.compact(keep_versions=1, keep_days=0)
     files = {key: storage.read(key) for key in storage.list()}
     trees = {}
     for key in list(files):
         if documents.is_document(key):
             tree = documents.decode(key, files[key])
-            if "time" in tree:
-                tree["time"] = _TIME
+            times = {field: _TIME for field in ("time", "created") if field in tree}
+            if times:
+                tree |= times
                 files[key] = documents.encode(key, tree)
             trees[key] = tree
     named = {entry["key"] for tree in trees.values() for entry in tree.get("segments", [])}
