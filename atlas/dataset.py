@@ -99,8 +99,8 @@ class DatasetView:
         seen. Timestamps are datetime64[ns], strings objects of str. None where the dataset has no such array.
 
         Raises `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it,
-        `OutOfRangeError` (OverflowError) for negative numbers, and `CorruptStoreError` (RuntimeError) for damaged or
-        missing data.
+        `OutOfRangeError` (OverflowError) for negative numbers, `TooLargeError` (MemoryError) for a box that the memory
+        at hand does not hold, and `CorruptStoreError` (RuntimeError) for damaged or missing data.
 
         >>> dataset = atlas.Atlas.create(path).create_dataset("monday")
         >>> dataset.define_array("depth", "float32", ["y", "x"], [2, 3], fill_value=float("nan"))

@@ -30,6 +30,10 @@ _AS = {"float": np.dtype("<f8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8")
 """What the bits of extremes are, by kind of dtype."""
 
 
+_FEW_CHUNKS, _FEW_CELLS = 8, 1 << 16
+"""Of so few it takes less time to read them than to look first whether their blocks can hold them."""
+
+
 class Statistics:
     """The statistics of one array name as of one chunk table."""
 
@@ -135,7 +139,9 @@ class Statistics:
         if schema.chunks == len(at) == 1:
             counts = np.array([schema.size])
         else:
-            at, counts = self._by_block(at, chunk_cells(schema, rows.chunk[at]))
+            counts = chunk_cells(schema, rows.chunk[at])
+            if len(at) > _FEW_CHUNKS or schema.size > _FEW_CELLS:
+                at, counts = self._by_block(at, counts)
         for row, cells in zip(at.tolist(), counts.tolist(), strict=True):
             positions = [rows.minimum.item(row), rows.maximum.item(row)]
             if NO_CELL in positions:
