@@ -86,7 +86,13 @@ def read_text(
     chunk, target = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_TARGET]
     block = pieces[kernels.PIECE_BLOCK]
     raw_lengths = table.blocks[kernels.BLOCK_RAW, block]
-    beyond = find_beyond(block, raw_lengths, pieces[kernels.PIECE_PLACE], region.cells[chunk])
+    columns = (block, raw_lengths, pieces[kernels.PIECE_PLACE], region.cells[chunk])
+    beyond = find_beyond(*columns)
+    if beyond is not None:  # unless the caller has named datasets more than once
+        pairs = np.stack([targets.ids[target], chunk])
+        once = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
+        beyond = find_beyond(*(column[once] for column in columns))
+        beyond = None if beyond is None else int(once[beyond])
     if beyond is not None:
         raise targets.damage(table.source_of(int(block[beyond])), "place", int(target[beyond]))
     lots = Lots(table, pieces)

@@ -330,6 +330,14 @@ def test_chunks_of_text_that_share_a_place_are_damage():
         Atlas.open(place).open_dataset("d0").array_stats("s")
 
 
+def test_datasets_that_are_named_more_than_once_are_read_as_often():
+    place = make(texts=("", "", "b"))
+    names = ["d"] * 5000
+    found = Atlas.open(place).read_array_across_stacked("s", names)
+    assert found.tolist() == [["", "", "b"]] * 5000
+    assert Atlas.open(place).read_array_across_stacked("s", names, [2], [1]).tolist() == [["b"]] * 5000
+
+
 def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_others():
     """A million datasets that look alike took a million steps each."""
 
