@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from copy import copy
 from typing import TYPE_CHECKING
 
 from atlas.engine.catalog import Catalog
 from atlas.engine.documents import try_read
-from atlas.engine.journal import Journal, unique_name
+from atlas.engine.journal import Journal, list_bases, unique_name
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, StoreExistsError, UnsupportedFormatError
 from atlas.format.documents import CHECKPOINT_NAMES
 from atlas.format.heads import BaseRef, time_from_json, time_to_json
@@ -86,6 +87,7 @@ def _replace(journal: Journal, catalog: Catalog, config: StoreConfig) -> tuple[J
     while True:
         # What is there before the commit is of the store that goes; what comes later may be of the one that begins.
         listed = [key for folder in _FOLDERS for key in storage.list(folder)]
+        listed += [key for _, key in list_bases(storage)]
         changes = Changes(catalog.version + 1, catalog.next_id, reset=True)
         attempt = journal.attempt(changes, [], action="create", config=config)
         try:
@@ -101,14 +103,14 @@ def _replace(journal: Journal, catalog: Catalog, config: StoreConfig) -> tuple[J
     before, journal = journal, copy(journal)
     journal.config, journal.began, journal.created = config, catalog.version, _now()
     if journal.checkpoint(catalog, force=True):
-        kept = {before.commit_key(catalog.version), journal.base.key}
-        storage.delete(key for key in listed if key not in kept)
+        storage.delete(key for key in listed if key != before.commit_key(catalog.version))
     return journal, catalog
 
 
 def _replace_unreadable(storage: Storage, config: StoreConfig, found: list[str]) -> tuple[Journal, Catalog]:
     """Begin anew after every version that may have been, so that handles of the damaged store conflict."""
     listed = [key for folder in ("arrays", "registry") for key in storage.list(folder)]
+    listed += [key for _, key in list_bases(storage)]
     version = _latest_version(storage, found) + 1
     while True:
         journal, catalog = _empty(storage, config, version)
@@ -127,7 +129,9 @@ def _replace_unreadable(storage: Storage, config: StoreConfig, found: list[str])
 
 def _latest_version(storage: Storage, checkpoints: list[str]) -> int:
     """Return the last version of a store that need not be readable."""
-    numbers = [key.rpartition("/")[2].split(".")[0] for folder in ("commits", "bases") for key in storage.list(folder)]
+    numbers = [
+        re.split("[.-]", key.rpartition("/")[2])[0] for folder in ("commits", "bases") for key in storage.list(folder)
+    ]
     versions = [int(number) for number in numbers if number.isdecimal()]
     for name in checkpoints:
         data = try_read(storage, name)

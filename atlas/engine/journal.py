@@ -452,7 +452,7 @@ class Journal:
         """
         encoding = self.config.encoding.compressed()
         self.seal_pages(catalog)
-        base = BaseRef(catalog.version, f"registry/{unique_name()}{encoding.extension}")
+        base = BaseRef(catalog.version, f"bases/{catalog.version:020d}-{unique_name()}{encoding.extension}")
         assert base.key is not None
         self.storage.replace(base.key, encoding.encode(self._sum(catalog, base)))
         self.storage.create(link_key(self.base.version), LINKS.encode(link_to_json(base, self.identity)))
@@ -474,3 +474,13 @@ class Journal:
 def link_key(version: int) -> str:
     """Return the key of the link that leads from the base of that version to the next."""
     return f"bases/{version:020d}{LINKS.extension}"
+
+
+def list_bases(storage: Storage) -> list[tuple[int, str]]:
+    """Return version and key of the documents of all bases, of those that were never linked too."""
+    found = []
+    for key in storage.list("bases"):
+        number, dash, _ = key.rpartition("/")[2].partition("-")
+        if dash and number.isdecimal():
+            found.append((int(number), key))
+    return found

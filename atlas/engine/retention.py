@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 from atlas.engine.documents import size_or_none
-from atlas.engine.journal import Journal
+from atlas.engine.journal import Journal, list_bases
 from atlas.engine.threads import run_all
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.planning.schedule import oldest_kept
@@ -47,12 +47,14 @@ class Cleaning:
         self._versions = keep_versions
         self._since = _days_ago(keep_days)
         self._listed: set[str] = set()
+        self._bases: list[tuple[int, str]] = []
         self._condemned: tuple[str, ...] = ()
         self._kept = 0
 
     def list_files(self, storage: Storage) -> None:
         """Look which files there are. What is written later is left alone."""
         self._listed = {*storage.list("arrays"), *storage.list("registry")}
+        self._bases = list_bases(storage)
 
     def condemn(self, ahead: Ahead, dropped: Iterable[str]) -> tuple[str, ...]:
         """Return the keys that a commit after the version `ahead` condemns if it drops the segments `dropped`."""
@@ -62,7 +64,7 @@ class Cleaning:
         times = [*(commit.head.time for commit in commits), dt.datetime.now(dt.UTC)]
         kept = oldest_kept(first, times, self._versions, self._since)
         # The pages of the latest version count too: a checkpoint may name them, which commits do not.
-        needed = named_files(catalog) | {journal.base.key}
+        needed = named_files(catalog)
         if kept > latest:
             needed -= set(dropped)
         elif kept == first:
@@ -87,19 +89,21 @@ class Cleaning:
             base = catalog if self._kept >= catalog.version else Journal.open(storage, self._kept)[1]
             if not journal.advance_base(base):
                 return 0  # another process removes files this very moment; what is condemned goes the next time
-            gone += [] if before.key is None else [before.key]
+            # Whoever has written one of these cannot link it any more, also by a request that is still on its way.
+            gone += [key for _, key in self._bases]
         if not journal.checkpoint(catalog, force=True):
             return 0
         gone += [key for key in storage.list("commits") if _version(key) < self._kept]
+        gone += [key for version, key in self._bases if version < self._kept and key not in gone]
         gone += storage.leftovers()
         reclaimed = sum(run_all(lambda key: size_or_none(storage, key), gone))
         storage.delete(gone)
         return reclaimed
 
 
-def named_files(named: Changes | Catalog) -> set[str | None]:
+def named_files(named: Changes | Catalog) -> set[str]:
     """Return the keys of the segments and pages that a document names, or that a version needs."""
-    keys: set[str | None] = {page.key for page in named.pages}
+    keys = {page.key for page in named.pages}
     for some in named.segments.values() if isinstance(named.segments, dict) else [named.segments]:
         keys.update(ref.key for ref in some)
     return keys

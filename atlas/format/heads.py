@@ -94,7 +94,7 @@ def base_from_json(document: dict[str, Any]) -> BaseRef:
     if len(base) != 2:
         raise CorruptStoreError(f"its base is {base!r}")
     return BaseRef(
-        check_int(base[0], "the version of its base"), None if base[1] is None else check_key(base[1], "registry")
+        check_int(base[0], "the version of its base"), None if base[1] is None else check_key(base[1], "bases")
     )
 
 
@@ -111,4 +111,4 @@ def link_from_json(document: dict[str, Any], store: str, after: int) -> BaseRef:
         raise CorruptStoreError(
             f"it leads from version {after} to version {version} of store {document.get('store')!r}"
         )
-    return BaseRef(version, check_key(document.get("key"), "registry"))
+    return BaseRef(version, check_key(document.get("key"), "bases"))

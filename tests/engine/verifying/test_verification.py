@@ -762,10 +762,10 @@ def test_documents_of_the_history_are_read_too(options):
     assert report.leftover == 0
     shown, _ = contents(Atlas.open(place))
     documents = [key for key in place.list() if not key.startswith("arrays/")]
-    assert {key.partition("/")[0] for key in documents} >= {"bases", "registry", "commits"}
+    assert {key.partition("/")[0] for key in documents} >= {"bases", "commits"}
     for key in documents:
         for damaged in (flipped(place.read(key), 33), None):
-            if damaged is None and key.startswith("bases/"):
+            if damaged is None and key.startswith("bases/") and "-" not in key:
                 continue  # a link that is not there says that there is no later base
             if damaged is None and key == max(place.list("commits")):
                 continue  # nothing but an open handle knows that there was one
