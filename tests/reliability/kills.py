@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 _KILLS = 1000
 _QUICK_KILLS = 25
 _LONGEST = 0.06
-"""Seconds that a process lives at most."""
+"""Seconds that a process lives at most from its birth or first commit."""
+_EARLY = 0.2
+"""Share of the processes that are killed at a moment counted from their birth."""
 _LIVES = 20
 """Processes that are killed before the next store is begun."""
 _PATIENCE = 60
@@ -101,7 +104,7 @@ def _live_on(zygote: _Zygote, rng: random.Random, figures: Figures, writers: int
             ]
             for task in tasks:
                 zygote.fork(task)
-            lives = zygote.kill_after(rng.random() * _LONGEST)
+            lives = zygote.kill_after(rng.random() * _LONGEST, begun=rng.random() > _EARLY)
             figures.kills += writers
             found = content(Atlas.open(place))
             for at, (task, life) in enumerate(zip(tasks, lives, strict=True)):
@@ -221,8 +224,10 @@ class _Zygote:
         assert isinstance(process, int)
         self._lives.append(_Life(process))
 
-    def kill_after(self, seconds: float) -> list[_Life]:
-        """End all lives after that time, and return what they reported."""
+    def kill_after(self, seconds: float, *, begun: bool) -> list[_Life]:
+        """End all lives after that time, counted from a first commit if `begun`, and return what they reported."""
+        if begun:
+            select.select(self._reports[: len(self._lives)], [], [], _PATIENCE)
         time.sleep(seconds)
         for life in self._lives:
             # None has been waited for, so its number is still its own.

@@ -144,9 +144,10 @@ class Twin:
 
     def flush(self, message: str | None = None) -> None:
         """Commit."""
-        made = self.model.pending
+        before = None if message is None else self.flushed()
         self.model.flush()
-        if made and message is not None:
+        # What was done and undone is no version.
+        if message is not None and before != self.flushed():
             self.named = {**self.named, message: self.model.flushed}
         with self.step("flush"):
             if self.store is not None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 REPORT = struct.Struct("<cI")
 """How a step is reported: b"b" as it begins, b"a" once it has returned, and its number."""
-_LONGEST = 10
+_LONGEST = 60
 """Seconds after which a process that nobody killed ends."""
 
 
