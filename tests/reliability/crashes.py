@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 
 from atlas.errors import ConflictError, StorageError
-from tests.reliability.enumeration import Figures, Play, Script, enumerate_crashes
+from tests.reliability.enumeration import Figures, enumerate_crashes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.reliability.scripts import Play, Script
 
 SCENARIOS: dict[str, tuple[Play, dict[str, int]]] = {}
 """Scripts and their limits by name."""

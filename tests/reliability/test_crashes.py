@@ -12,8 +12,9 @@ from atlas.engine.journal import Journal
 from atlas.storage import LocalStorage
 from tests.reliability import crashes
 from tests.reliability.disks import Disk, Named, Synced, Written, build
-from tests.reliability.enumeration import Broken, Script, enumerate_crashes
+from tests.reliability.enumeration import Broken, enumerate_crashes
 from tests.reliability.recording import Recorder
+from tests.reliability.scripts import Script
 from tests.reliability.twins import content
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="what is recorded is what Linux does")
