@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import count, product
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -53,13 +55,18 @@ def scenario(limits: dict[str, int] | None = None) -> Callable[[Play], Play]:
 
 
 def run(full: bool) -> dict[str, int]:
-    """Enumerate the crashes of all scenarios, or of a few."""
+    """Enumerate the crashes of all scenarios, side by side, or of a few."""
     total = Figures()
-    names = list(SCENARIOS) if full else QUICK
-    for name in names:
-        total.add(enumerate_crashes(*SCENARIOS[name]))
-    for name in AGAIN if full else ():
-        total.add(enumerate_crashes(*SCENARIOS[name], after_crashes=going_on, after_kills=going_on))
+    names = list(SCENARIOS) if full else list(QUICK)
+    if full:
+        # The longest first: those that others follow, and those that were added last.
+        jobs = [*((name, True) for name in AGAIN), *((name, False) for name in reversed(names))]
+        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
+            for figures in processes.map(_enumerate, jobs):
+                total.add(figures)
+    else:
+        for name in names:
+            total.add(_enumerate((name, False)))
     return {
         "scenarios": len(names),
         "operations": total.operations,
@@ -67,6 +74,13 @@ def run(full: bool) -> dict[str, int]:
         "disk states": total.states,
         "distinct states opened": total.opened,
     }
+
+
+def _enumerate(job: tuple[str, bool]) -> Figures:
+    """Enumerate the crashes of a scenario, or those of what its owner does after each."""
+    name, again = job
+    then = going_on if again else None
+    return enumerate_crashes(*SCENARIOS[name], after_crashes=then, after_kills=then)
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
