@@ -16,7 +16,7 @@ import atlas.kernels
 import atlas.memory
 from atlas import Atlas
 from atlas.engine.cache import BlockCache
-from atlas.engine.compaction import _lots
+from atlas.engine.compaction import chunk_lots
 from atlas.engine.statistics import Statistics
 from atlas.engine.tables import ChunkTable
 from atlas.errors import AtlasError, CorruptStoreError, InvalidValueError, TooLargeError
@@ -292,7 +292,7 @@ def test_many_small_chunks_are_lotted_in_time_that_grows_with_their_number():
     rows = ChunkRows(column, column, np.arange(count), np.full(count, -1), bits, column, bits, bits)
     table = ChunkTable(rows, column, (), np.empty((8, 0), np.int64), np.zeros(1, np.int64))
     began = time.monotonic()
-    lots = list(_lots(table, np.arange(count), make_schema("int8", ["x"], [count], [1])))
+    lots = list(chunk_lots(table, np.arange(count), make_schema("int8", ["x"], [count], [1])))
     assert time.monotonic() - began < 20  # it took minutes where each chunk was sought among all
     assert [chunk for chunk, _ in lots] == list(range(count))
     assert all(rows.tolist() == [chunk] for chunk, rows in lots[:100])

@@ -158,6 +158,8 @@ def _ask_all(
             ask(f"stacked {array} {holders}", partial(store.read_array_across_stacked, array, holders))
     if some():
         ask("describe", lambda: str(store.describe().raw))
+        ask("history", lambda: [version.version for version in store.history()])
+        ask("verify", lambda: str(store.verify()) != "")
     if some() and names:
         ask("many", lambda: _xarray(store.to_xarray_many(names[:3])))
 
