@@ -14,6 +14,7 @@ from atlas.engine.fetching import Lots
 from atlas.engine.results import new_result
 from atlas.engine.text import read_text
 from atlas.engine.threads import run_all
+from atlas.errors import TooLargeError
 from atlas.kernels import BlockFault
 from atlas.planning.pieces import cut_pieces, first_blocks
 
@@ -48,8 +49,15 @@ def read_boxes(tables: Sequence[ChunkTable], targets: Targets, region: Region) -
         return out.view(schema.memory_dtype)
     # What is found takes memory: of a million datasets it would take more than the result.
     step = max(1, _MOST // len(region.chunk))
-    for first in range(0, len(out), step):
-        _read_some(tables, targets.some(first, first + step), region, out[first : first + step])
+    try:
+        for first in range(0, len(out), step):
+            _read_some(tables, targets.some(first, first + step), region, out[first : first + step])
+    except MemoryError as error:  # the result took almost all there was
+        if isinstance(error, TooLargeError):
+            raise
+        raise TooLargeError(
+            f"reading array {targets.array!r} takes more memory than there is: {error}; read a smaller box"
+        ) from error
     return out.view(schema.memory_dtype)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from atlas.errors import InvalidValueError, OutOfRangeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -39,6 +39,8 @@ _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _MAX_INT_BITS: Final = 4096
 # Python hashes integers modulo 2**61-1: any number of long ones may have one hash, and take quadratic time as keys.
 _MOST_LONG_KEYS: Final = 64
+_MOST_ROWS: Final = 1 << 16
+"""Rows of an array without cells."""
 _SUPPORTED: Final = (
     "supported are bool, int, float, str, bytes, None, timestamps, NumPy scalars and arrays of booleans, integers, "
     "floats, dates, durations, bytes and text, and lists, tuples and dicts of those"
@@ -168,6 +170,11 @@ def _check_keys(value: dict[Any, object]) -> None:
         raise InvalidValueError(f"a dict attribute has {_MOST_LONG_KEYS} keys of more than 64 bits at most; use str")
 
 
+def _is_vast(shape: Sequence[int]) -> bool:
+    """Return whether an empty array would take much memory as lists, which hold one for each of its rows."""
+    return 0 in shape and math.prod(shape[: shape.index(0)]) > _MOST_ROWS
+
+
 def _encode_numpy(value: NDArray[np.generic] | np.generic) -> object:
     # Text scalars do not go as fixed-width cells, which drop trailing NULs and take four bytes a character.
     if isinstance(value, np.str_):
@@ -176,6 +183,8 @@ def _encode_numpy(value: NDArray[np.generic] | np.generic) -> object:
         return {"$": "npbytes", "v": _base64(bytes(value))}
     if isinstance(value, np.ma.MaskedArray):
         raise _unsupported(value)
+    if isinstance(value, np.ndarray) and _is_vast(value.shape):
+        raise InvalidValueError(f"an array attribute without cells has {_MOST_ROWS} rows at most, not {value.shape}")
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":
         items = value.ravel().tolist()
         if not all(isinstance(item, str) for item in items):
@@ -250,7 +259,7 @@ def _shape_field(data: dict[str, object], count: int) -> tuple[int, ...]:
         if isinstance(length, bool) or not isinstance(length, int) or length < 0:
             raise _malformed("shape")
         shape.append(length)
-    if len(shape) > 32 or math.prod(shape) != count:
+    if len(shape) > 32 or math.prod(shape) != count or _is_vast(shape):
         raise _malformed("shape")
     return tuple(shape)
 

@@ -434,6 +434,29 @@ def test_long_integers_as_keys_of_an_attribute_are_few():
         decode_value(encoded)
 
 
+def test_an_attribute_of_two_billion_empty_rows_is_refused():
+    """Shown as lists it would take all memory there is."""
+    with pytest.raises(InvalidValueError, match="shape"):
+        decode_value({"$": "array", "t": "<f8", "s": [2**31, 0], "v": ""})
+    with pytest.raises(InvalidValueError, match="shape"):
+        decode_value({"$": "text", "s": [2**31, 0], "v": []})
+    view = Atlas.create(MemoryStorage()).create_dataset("d")
+    with pytest.raises(InvalidValueError, match="65536 rows"):
+        view.set_exact_attribute("k", np.zeros((2**31, 0)))
+    view.set_exact_attribute("k", np.zeros((3, 0)))
+    assert view.exact_attributes()["k"].shape == (3, 0)
+
+
+def test_memory_that_runs_out_beside_a_result_is_told_as_too_large(monkeypatch):
+    def fail(*given):
+        raise MemoryError
+
+    view = Atlas.open(make()).open_dataset("d")
+    monkeypatch.setattr(atlas.kernels, "find_chunks", fail)
+    with pytest.raises(TooLargeError, match="'n'"):
+        view.read_array("n")
+
+
 def test_a_key_of_a_million_dots_is_given_its_owner_in_no_time():
     key = "a." + "." * 10**6
     began = time.monotonic()

@@ -6,6 +6,7 @@ Knows the format, not the library: what is written here, the library would refus
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,9 +39,9 @@ def is_document(key: str) -> bool:
 def decode(key: str, data: bytes) -> dict[str, Any]:
     """Return the fields of a sound document, without its checksum."""
     if key.endswith(".zst"):
-        data = zstandard.ZstdDecompressor().decompress(data)
+        data = zstandard.ZstdDecompressor().decompress(data[:-16])
     elif key.endswith(".lz4"):
-        data = lz4.frame.decompress(data)
+        data = lz4.frame.decompress(data[:-16])
     document = json.loads(data) if ".json" in key else msgpack.unpackb(data, strict_map_key=False)
     del document["xxh3"]
     return document
@@ -52,10 +53,14 @@ def encode(key: str, document: dict[Any, Any]) -> bytes:
     at = body.index(_ZEROS.encode())
     body = body[:at] + xxhash.xxh3_64_hexdigest(body).encode() + body[at + 16 :]
     if key.endswith(".zst"):
-        return zstandard.ZstdCompressor(level=1).compress(body)
+        return _sealed(zstandard.ZstdCompressor(level=1).compress(body))
     if key.endswith(".lz4"):
-        return bytes(lz4.frame.compress(body, store_size=True))
+        return _sealed(bytes(lz4.frame.compress(body, store_size=True)))
     return body
+
+
+def _sealed(frame: bytes) -> bytes:
+    return frame + struct.pack("<IIQ", 0x184D2A5A, 8, xxhash.xxh3_64_intdigest(frame))
 
 
 def _json(document: object) -> bytes:

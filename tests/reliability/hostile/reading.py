@@ -59,7 +59,7 @@ def _told(value: Any) -> Iterator[str]:
         if value.dtype != object:
             data = xxhash.xxh3_64_hexdigest(np.ascontiguousarray(value))
         else:
-            data = repr(value.tolist()) if value.size < _LAZY else ""
+            data = repr(value.ravel().tolist()) if value.size < _LAZY else ""
         yield f"{value.dtype}{value.shape}{data}"
     elif isinstance(value, dict):
         for key, item in value.items():
