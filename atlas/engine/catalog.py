@@ -58,6 +58,7 @@ class Catalog:
         """Every layout met, each once."""
         self.segments: dict[str, list[SegmentRef]] = {}
         """Segments of each array name, oldest first."""
+        self._keys: set[str] = set()  # of all segments
         self.pages: tuple[PageRef, ...] = ()
         """Pages that hold rows, in the order of their ids."""
         self._ids = Growing(np.empty(0, np.int64))
@@ -198,9 +199,13 @@ class Catalog:
             segments = {
                 name: kept for name, refs in segments.items() if (kept := [ref for ref in refs if ref.key not in gone])
             }
+        keys = self._keys - gone
         for ref in added:
+            if ref.key in keys:
+                raise CorruptStoreError(f"segment {ref.key} is named twice", key=ref.key)
+            keys.add(ref.key)
             segments.setdefault(ref.array, []).append(ref)
-        self.segments = segments
+        self.segments, self._keys = segments, keys
 
     # Looking up
 

@@ -235,15 +235,28 @@ class Journal:
         return ahead, tip, None
 
     def catch_up(self, catalog: Catalog, version: int | None) -> list[Commit]:
-        """Apply the commits after the catalog's version, up to the one named, and return them."""
+        """Apply the commits after the catalog's version, up to the one named, and return them.
+
+        Raises `CorruptStoreError` where one is missing of which there are later ones, unless it is no longer kept.
+        """
         commits: list[Commit] = []
-        wanted = 1
+        # One more than is looked for: a version that is there says that the one before was made.
+        wanted = 2
         while catalog.version != version:
             # Where there was one there may be more, and on an object store each is a round trip: twice as many then.
             last = catalog.version + wanted if version is None else min(catalog.version + wanted, version)
             keys = [self.commit_key(number) for number in range(catalog.version + 1, last + 1)]
             wanted *= 2
-            for key, data in zip(keys, run_all(lambda key: try_read(self.storage, key), keys), strict=True):
+            found = run_all(lambda key: try_read(self.storage, key), keys)
+            for at, key in enumerate(keys):
+                data = found[at]
+                if data is None and any(later is not None for later in found[at + 1 :]):
+                    data = try_read(self.storage, key)  # made since it was looked for, with those after it
+                    if data is None and self.find_base().version <= catalog.version:
+                        raise missing_file(key)
+                if data is None and at and at == len(keys) - 1:
+                    wanted = 2  # nothing was looked for behind it
+                    break
                 if data is None:
                     return commits
                 commit, config = self._read_commit(key, data)
@@ -251,7 +264,7 @@ class Journal:
                 commits.append(commit)
                 self._note_commit(commit.size)
                 if config is not None:  # from here on documents may be written, and named, in another way
-                    self.config, self.began, wanted = config, catalog.version, 1
+                    self.config, self.began, wanted = config, catalog.version, 2
                     break
         return commits
 

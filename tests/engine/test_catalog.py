@@ -287,3 +287,15 @@ def test_pages_are_written_anew_once_much_has_changed():
     assert [page.rows for page in catalog.pages] == [6000 - 4097]
     assert len(catalog.checkpoint().deleted) == 0
     assert contents(opened(catalog, pages)) == contents(catalog)
+
+
+def test_a_segment_is_named_once():
+    catalog = Catalog()
+    catalog.apply(Changes(0, 0), [])
+    one, other = (SegmentRef(array, "arrays/t/a.seg", 500, Footer(100, 336, 5, 4, 2)) for array in "tu")
+    catalog.apply(Changes(1, 0, segments=(one,)), [])
+    for again in (one, other):
+        with pytest.raises(CorruptStoreError, match="named twice"):
+            catalog.copy().apply(Changes(2, 0, segments=(again,)), [])
+    catalog.apply(Changes(2, 0, dropped=(one.key,), segments=(other,)), [])
+    assert catalog.segments == {"u": [other]}

@@ -98,13 +98,48 @@ def test_commits_after_the_checkpoint_are_found_by_number(encoding):
     assert (again.version, again.names) == (2, ["d0", "d1", "d2", "d3", "d4"])
 
 
-def test_a_gap_in_the_commits_ends_them():
+def test_the_last_commit_ends_them():
     place = MemoryStorage()
     journal, catalog = make(place)
     for identity in range(4):
         commit(journal, catalog, identity)
-    place.delete(["commits/00000000000000000003.json"])
-    assert Journal.open(place)[1].version == 2
+    place.delete(["commits/00000000000000000004.json"])
+    assert Journal.open(place)[1].version == 3
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 6, 7])
+def test_a_lost_commit_of_which_there_are_later_ones_is_damage(lost):
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    handle = Journal.open(place)
+    for identity in range(8):
+        commit(journal, catalog, identity)
+    key = journal.commit_key(lost)
+    place.delete([key])
+    for look in (lambda: Journal.open(place), lambda: handle[0].advance(handle[1])):
+        with pytest.raises(CorruptStoreError, match=f"{key} is missing"):
+            look()
+    assert Journal.open(place, lost - 1)[1].version == lost - 1
+
+
+def test_commits_that_are_made_while_they_are_looked_for_are_no_gap():
+    class Busy(MemoryStorage):
+        def read(self, key):
+            if key == "commits/00000000000000000001.json" and not made:
+                made.append(key)
+                try:
+                    return super().read(key)
+                finally:
+                    commit(journal, catalog, 0)
+                    commit(journal, catalog, 1)
+            return super().read(key)
+
+    made = [""]
+    place = Busy()
+    journal, catalog = make(place)
+    made.clear()
+    assert Journal.open(place)[1].version in {0, 2}
+    assert made
 
 
 def test_a_version_is_opened_while_it_is_kept():
