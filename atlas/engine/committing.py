@@ -129,8 +129,7 @@ class Committer:
                 if landed is not None:
                     return landed
                 self.remove(page.key for page in attempt.changes.pages)
-                ahead = ahead.further()
-                rebased = rebase(pending, ahead, mine_wins=False)
+                ahead, rebased = self._rebase(pending, ahead.further())
                 # Theirs may hold newer chunks than what was joined, which would then come to lie behind them.
                 self.remove(ref.key for ref in refs if ref.moved)
                 refs, dropped = [ref for ref in refs if not ref.moved], ()
@@ -143,6 +142,14 @@ class Committer:
                 pages = () if attempt is None else attempt.changes.pages
                 self.remove([*(ref.key for ref in refs), *(page.key for page in pages)])
             raise
+
+    def _rebase(self, pending: Pending, ahead: Ahead) -> tuple[Ahead, Rebased]:
+        """Return the latest version, which is `ahead` or a later one, and what is pending as changes of it."""
+        while True:
+            try:
+                return ahead, rebase(pending, ahead, mine_wins=False)
+            except CorruptStoreError as error:
+                ahead = ahead.without(error, self._state.catalog.version)
 
     def _attempt(
         self, ahead: Ahead, rebased: Rebased, refs: list[SegmentRef], dropped: Sequence[str], message: str | None

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from atlas.engine.datasets import DatasetState, state_rows
+from atlas.engine.documents import is_missing_file
 from atlas.engine.tables import load_segment
-from atlas.errors import ConflictError
+from atlas.errors import ConflictError, CorruptStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,11 @@ class Ahead:
     """The commits that lead to it, None where they are not all known."""
     own: tuple[Changes, ...] = ()
     """What was committed last, on top of these."""
+    read: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    """Dataset, generation and chunk of what segments hold that were read on the way, by key.
+
+    A flush that is beaten time and again reads each once.
+    """
 
     @property
     def changes(self) -> list[Changes] | None:
@@ -77,7 +83,20 @@ class Ahead:
         """Return the version that is the latest now."""
         journal, catalog, commits = self.journal.advance(self.catalog)
         known = None if self.commits is None or commits is None else [*self.commits, *commits]
-        return Ahead(journal, catalog, known)
+        return Ahead(journal, catalog, known, read=self.read)
+
+    def without(self, error: CorruptStoreError, since: int) -> Ahead:
+        """Return what to go on with where a file could not be read that led here from the version `since`.
+
+        It may be missing because another process has given up versions meanwhile. Raises the error where it is damage.
+        """
+        if is_missing_file(error):
+            base = self.journal.find_base().version
+            if base > self.catalog.version:
+                return self.further()
+            if base > since and self.commits is not None:
+                return replace(self, commits=None)
+        raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,25 +317,27 @@ def _is_written(pending: Pending, identity: int, array: str, generation: int) ->
 def _find_written(pending: Pending, ahead: Ahead, found: _Collisions) -> None:
     """Note chunks that both sides have written, and what one has deleted and the other written."""
     datasets = pending.datasets
-    deleted = set(datasets.deleted.values())
-    removed = _removed_arrays(datasets)
-    for array in [None] if deleted else sorted({*pending.staging, *removed}):
-        for name, theirs in theirs_by_chunk(ahead, array):
-            ids = theirs[0]
-            touched = np.isin(ids, list(deleted | removed.get(name, set())))
-            found.add_ids(np.unique(ids[touched]).tolist(), name, "it was written there and deleted here")
-            if name in pending.staging:
-                mine = set(map(tuple, pending.committed_keys(pending.staging[name]).T.tolist()))
-                for identity, generation, chunk in theirs.T.tolist():
-                    if (identity, generation, chunk) in mine:
-                        found.add_ids([identity], name, f"both have written its chunk {chunk}")
+    deleted, removed = set(datasets.deleted.values()), _removed_arrays(datasets)
+    keys = {array: pending.committed_keys(staging) for array, staging in pending.staging.items()}
+    # What is new here is nobody else's, and whoever adds datasets only need not read what others have written.
+    mine = {array: set(map(tuple, own.T.tolist())) for array, own in keys.items() if own.size}
     if ahead.changes is None:
         why = "what was written there since cannot be told any more"
-        for array, staging in pending.staging.items():
-            found.add_ids(np.unique(pending.committed_keys(staging)[0]).tolist(), array, why)
+        for array in mine:
+            found.add_ids(np.unique(keys[array][0]).tolist(), array, why)
         for array, owners in removed.items():
             found.add_ids(sorted(owners), array, why)
         found.add_ids(sorted(deleted), None, why)
+    some: Iterable[str | None] = [None] if deleted else sorted({*mine, *removed})
+    for wanted in some:
+        for name, theirs in theirs_by_chunk(ahead, wanted):
+            ids = theirs[0]
+            touched = np.isin(ids, list(deleted | removed.get(name, set())))
+            found.add_ids(np.unique(ids[touched]).tolist(), name, "it was written there and deleted here")
+            if name in mine:
+                for identity, generation, chunk in theirs[:, np.isin(ids, keys[name][0])].T.tolist():
+                    if (identity, generation, chunk) in mine[name]:
+                        found.add_ids([identity], name, f"both have written its chunk {chunk}")
 
 
 def _removed_arrays(datasets: Datasets) -> dict[str, set[int]]:
@@ -336,5 +357,7 @@ def theirs_by_chunk(ahead: Ahead, array: str | None = None) -> Iterator[tuple[st
     refs: list[SegmentRef] = [ref for changes in ahead.changes or () for ref in changes.segments]
     for ref in refs:
         if not ref.moved and array in {None, ref.array}:
-            _, rows = load_segment(ahead.journal.storage, ref)
-            yield ref.array, np.array([rows.dataset, rows.generation, rows.chunk])
+            if ref.key not in ahead.read:
+                _, rows = load_segment(ahead.journal.storage, ref)
+                ahead.read[ref.key] = np.array([rows.dataset, rows.generation, rows.chunk])
+            yield ref.array, ahead.read[ref.key]

@@ -50,6 +50,9 @@ class Cleaning:
         self._bases: list[tuple[int, str]] = []
         self._condemned: tuple[str, ...] = ()
         self._kept = 0
+        self._first = -1
+        self._commits: list[tuple[dt.datetime, set[str]]] = []
+        self._oldest: tuple[int, set[str]] = (-1, set())
 
     def list_files(self, storage: Storage) -> None:
         """Look which files there are. What is written later is left alone."""
@@ -60,21 +63,32 @@ class Cleaning:
         """Return the keys that a commit after the version `ahead` condemns if it drops the segments `dropped`."""
         journal, catalog = ahead.journal, ahead.catalog
         first, latest = journal.find_base().version, catalog.version
-        commits = journal.commits(first + 1, latest)
-        times = [*(commit.head.time for commit in commits), dt.datetime.now(dt.UTC)]
+        commits = self._read_commits(journal, first, latest)
+        times = [*(time for time, _ in commits), dt.datetime.now(dt.UTC)]
         kept = oldest_kept(first, times, self._versions, self._since)
         # The pages of the latest version count too: a checkpoint may name them, which commits do not.
         needed = named_files(catalog)
         if kept > latest:
             needed -= set(dropped)
-        elif kept == first:
-            needed |= named_files(journal.read_base()[1])
         else:
-            needed |= named_files(Journal.open(journal.storage, kept)[1])
-        for commit in commits[kept - first :]:
-            needed |= named_files(commit.changes)
+            if self._oldest[0] != kept:
+                oldest = journal.read_base()[1] if kept == first else Journal.open(journal.storage, kept)[1]
+                self._oldest = kept, named_files(oldest)
+            needed |= self._oldest[1]
+        needed = needed.union(*(named for _, named in commits[kept - first :]))
         self._kept, self._condemned = kept, tuple(sorted(self._listed - needed))
         return self._condemned
+
+    def _read_commits(self, journal: Journal, first: int, latest: int) -> list[tuple[dt.datetime, set[str]]]:
+        """Return when each commit after the version `first` was made, and the files that it names.
+
+        Each is read once, or a compaction of a long history would be beaten by the next commit every time.
+        """
+        if first != self._first:
+            self._first, self._commits = first, []
+        more = journal.commits(first + len(self._commits) + 1, latest)
+        self._commits += [(commit.head.time, named_files(commit.changes)) for commit in more]
+        return self._commits[: latest - first]
 
     def finish(self, journal: Journal, catalog: Catalog, *, condemned: bool) -> int:
         """Remove the files, where a commit has condemned them, and return the bytes reclaimed."""
@@ -83,7 +97,7 @@ class Cleaning:
             return 0  # others have committed, and compacted, since
         gone = list(self._condemned)
         if not condemned:
-            times = [commit.head.time for commit in journal.commits(before.version + 1, catalog.version)]
+            times = [time for time, _ in self._read_commits(journal, before.version, catalog.version)]
             self._kept, gone = oldest_kept(before.version, times, self._versions, self._since), []
         if self._kept > before.version:
             base = catalog if self._kept >= catalog.version else Journal.open(storage, self._kept)[1]

@@ -16,7 +16,14 @@ from atlas.engine.rebasing import Ahead, Pending, rebase
 from atlas.engine.retention import Cleaning, named_files
 from atlas.engine.tables import load_table
 from atlas.engine.writable import Writable
-from atlas.errors import AtlasError, ConflictError, CorruptStoreError, InvalidValueError
+from atlas.errors import (
+    AtlasError,
+    ConflictError,
+    CorruptStoreError,
+    InvalidValueError,
+    StaleHandleError,
+    VersionNotFoundError,
+)
 from atlas.planning.schedule import segments_to_join
 
 if TYPE_CHECKING:
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from atlas.engine.catalog import Catalog
     from atlas.engine.history import Version
     from atlas.format.registry import Changes
+    from atlas.format.rows import RowBatch
 
 __all__ = ["Session"]
 
@@ -114,8 +122,12 @@ class Session(Writable):
             if ahead.catalog.version == self.catalog.version:
                 return self.catalog.version
             pending = Pending(self.datasets, self.staging)
-            rebased = rebase(pending, ahead, mine_wins=True)
-            merged = merged_chunks(pending, ahead)
+            while True:
+                try:
+                    rebased, merged = rebase(pending, ahead, mine_wins=True), merged_chunks(pending, ahead)
+                    break
+                except CorruptStoreError as error:
+                    ahead = ahead.without(error, self.catalog.version)
             # From here on nothing fails.
             with self.lock:
                 for staging in self.staging.values():
@@ -146,16 +158,13 @@ class Session(Writable):
                 )
             if version > self.catalog.version:
                 raise self.journal.not_kept(version, self.catalog.version)
+            old, page_rows = self._sum_of(version)
             changes = replace(
-                self._sum_of(version),
-                version=self.catalog.version + 1,
-                next_id=self.catalog.next_id,
-                reset=True,
-                writers=(),
+                old, version=self.catalog.version + 1, next_id=self.catalog.next_id, reset=True, writers=()
             )
             attempt = self.journal.attempt(
                 changes,
-                self.journal.read_pages(changes),
+                page_rows,
                 action="rollback",
                 message=f"to version {version}" if message is None else message,
             )
@@ -169,20 +178,24 @@ class Session(Writable):
             self.journal.checkpoint(self.catalog)
             return self.catalog.version
 
-    def _sum_of(self, version: int) -> Changes:
-        """Return the sum of all commits up to an earlier version, of which nothing may be about to be removed."""
+    def _sum_of(self, version: int) -> tuple[Changes, list[RowBatch]]:
+        """Return the sum of all commits up to an earlier version, and the contents of its pages.
+
+        Raises `VersionNotFoundError` also where some of it is about to be removed.
+        """
         old = Journal.open(self.journal.storage, version)[1]
         try:
             later = self.journal.commits(version + 1, self.catalog.version)
+            if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.condemned):
+                raise self.journal.not_kept(version, self.catalog.version)
+            # Datasets that come before those of a page lie in pages too, or the sum could not be read back.
+            self.journal.seal_pages(old)
+            changes = old.checkpoint()
+            return changes, self.journal.read_pages(changes)
         except CorruptStoreError:
             if self.journal.find_base().version <= version:
                 raise
             raise self.journal.not_kept(version, self.catalog.version) from None
-        if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.condemned):
-            raise self.journal.not_kept(version, self.catalog.version)
-        # Datasets that come before those of a page lie in pages too, or the sum could not be read back.
-        self.journal.seal_pages(old)
-        return old.checkpoint()
 
     def compact(self, keep_versions: int, keep_days: float) -> int:
         """Flush, rewrite what lies in many segments or beside dead data, and remove what no kept version needs.
@@ -192,20 +205,31 @@ class Session(Writable):
         cleaning = Cleaning(keep_versions, keep_days)
         with self.building.closed(), self.writing:
             self.flush()
-            self.refresh()
-            self.journal.forget_replaced(self.catalog)
-            self.journal.seal_pages(self.catalog)
-            cleaning.list_files(self.journal.storage)
-            landed = self._committer.commit_swaps(self._swaps(), cleaning.condemn)
-            if landed is not None:
-                self._move_to(landed)
-            with self.lock:
-                # Before the files go that they lead to: who reads meanwhile finds the new ones.
-                self.forget_tables()
-                self.changed()
-            reclaimed = cleaning.finish(self.journal, self.catalog, condemned=landed is not None)
+            while True:
+                self.refresh()
+                try:
+                    reclaimed = self._compact(cleaning)
+                    break
+                except (CorruptStoreError, StaleHandleError, VersionNotFoundError):
+                    # Another process may have compacted meanwhile, and removed what was being read.
+                    if self.journal.find_base().version <= self.catalog.version:
+                        raise
             _log.info("%s is compacted: %d bytes reclaimed", self.journal.storage.describe, reclaimed)
             return reclaimed
+
+    def _compact(self, cleaning: Cleaning) -> int:
+        """Compact the version shown, which nothing is pending on, and return the bytes reclaimed."""
+        self.journal.forget_replaced(self.catalog)
+        self.journal.seal_pages(self.catalog)
+        cleaning.list_files(self.journal.storage)
+        landed = self._committer.commit_swaps(self._swaps(), cleaning.condemn)
+        if landed is not None:
+            self._move_to(landed)
+        with self.lock:
+            # Before the files go that they lead to: who reads meanwhile finds the new ones.
+            self.forget_tables()
+            self.changed()
+        return cleaning.finish(self.journal, self.catalog, condemned=landed is not None)
 
     def _swaps(self) -> dict[str, Swap]:
         """Write one segment for each array name that lies in many, or beside dead data."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
-from atlas.errors import ConflictError
+from atlas.engine import merging, rebasing, session
+from atlas.errors import ConflictError, CorruptStoreError, VersionNotFoundError
 from atlas.planning import schedule
 from atlas.storage.memory import MemoryStorage
 
@@ -418,3 +419,171 @@ class TestIsolation:
         add(second, "more")
         second.flush()
         assert list(contents(Atlas.open(place))) == ["b", "theirs", "mine", "more"]
+
+
+class TestBesideCompactions:
+    """A compaction that removes what a call is about to read, as the version that it was of is no longer kept."""
+
+    @pytest.fixture
+    def interrupt(self, monkeypatch):
+        """Have a function do something else first, the first time it is called."""
+
+        def interrupt(module, name, first):
+            original, done = getattr(module, name), []
+
+            def interrupted(*arguments, **keywords):
+                if not done:
+                    done.append(True)
+                    first()
+                return original(*arguments, **keywords)
+
+            monkeypatch.setattr(module, name, interrupted)
+            return done
+
+        return interrupt
+
+    def compacting(self, store):
+        return lambda: store.compact(keep_versions=1, keep_days=0)
+
+    def test_a_flush_that_cannot_tell_what_was_written_collides_and_lands_the_next_time(self, place, pair, interrupt):
+        first, second = pair
+        write(first, "a", 0, 7)
+        first.flush()
+        write(second, "b", 0, 8)
+        done = interrupt(rebasing, "load_segment", self.compacting(first))
+        with pytest.raises(ConflictError, match="cannot be told any more") as caught:
+            second.flush()
+        assert done
+        assert caught.value.collisions == (("b", "t"),)
+        second.refresh()
+        second.flush()
+        assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([7, 2, 3, 4], [8, 2, 3, 4])
+        assert contents(Atlas.open(place)) == contents(second)
+
+    @pytest.mark.parametrize("where", ["load_table", "theirs_by_chunk"])
+    def test_a_refresh_moves_on_to_what_is_there(self, place, pair, interrupt, where):
+        first, second = pair
+        write(first, "a", 0, 7)
+        first.flush()
+        write(second, "a", 1, 8)
+        write(second, "b", 1, 9)
+        done = interrupt(merging, where, self.compacting(first))
+        assert second.refresh() == first.version
+        assert done
+        assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([7, 8, 3, 4], [1, 9, 3, 4])
+        second.flush()
+        assert contents(Atlas.open(place)) == contents(second)
+
+    def test_a_compaction_begins_anew(self, place, pair, interrupt):
+        first, second = pair
+        for at in range(3):
+            write(first, "a", 0, at)
+            first.flush()
+        expected = contents(first)
+        done = interrupt(session, "compact_array", self.compacting(first))
+        second.compact(keep_versions=1, keep_days=0)
+        assert done
+        assert contents(second) == contents(Atlas.open(place)) == expected
+        assert second.version == Atlas.open(place).version
+
+    def test_a_rollback_says_that_the_version_is_not_kept(self, place, interrupt, monkeypatch):
+        monkeypatch.setattr(schedule, "PAGE_ROWS", 1)
+        first = Atlas.create(place)
+        for name in "abc":
+            add(first, name)
+        first.flush()
+        for name in "abc":  # so that the compaction writes all pages anew
+            first.open_dataset(name).set_attribute("k", 1)
+        first.flush()
+        second = Atlas.open(place)
+        done = interrupt(session, "named_files", self.compacting(first))
+        with pytest.raises(VersionNotFoundError, match="no version 1"):
+            second.rollback(1)
+        assert done
+        assert list(contents(Atlas.open(place))) == ["a", "b", "c"]
+
+    def test_damage_is_still_told(self, place, pair):
+        first, second = pair
+        write(first, "a", 0, 7)
+        first.flush()
+        known = second._session.catalog.segments["t"]
+        place.delete([ref.key for ref in first._session.catalog.segments["t"] if ref not in known])
+        write(second, "a", 3, 8)
+        for call in (second.flush, second.refresh, second.compact):
+            with pytest.raises(CorruptStoreError, match="missing"):
+                call()
+
+
+class TestCost:
+    """A flush that is beaten reads no more than it must, or it would be beaten again while it reads."""
+
+    @pytest.fixture
+    def read(self, monkeypatch):
+        """The segments that were read to find collisions."""
+        found, original = [], rebasing.load_segment
+
+        def noting(storage, ref):
+            found.append(ref.key)
+            return original(storage, ref)
+
+        monkeypatch.setattr(rebasing, "load_segment", noting)
+        return found
+
+    def test_new_datasets_need_nothing_of_what_others_wrote(self, place, pair, read):
+        first, second = pair
+        write(first, "a", 0, 7)
+        add(second, "new", cells=(5, 6))
+        second.open_dataset("b").set_attribute("k", 1)
+        found = land(place, first, second)
+        assert (found["new"], found["b"]["k"], found["a"]["t"]) == ({"t": [5, 6]}, 1, [7, 2, 3, 4])
+        assert not read
+
+    def test_a_compaction_that_is_beaten_time_and_again_reads_each_commit_once(self, place, pair):
+        first, second = pair
+        for at in range(40):
+            write(first, "a", 0, at)
+            first.flush()
+        create, beaten, reads, original = place.create, [], [], place.read
+
+        def beat_first(key, data):
+            if key.startswith("commits/") and len(beaten) < 6:
+                beaten.append(key)
+                place.create = create
+                first.open_dataset("b").set_attribute("k", len(beaten))
+                first.flush()
+                place.create = beat_first
+            return create(key, data)
+
+        def counted(key):
+            reads.append(key)
+            return original(key)
+
+        place.create, place.read = beat_first, counted
+        second.compact()
+        place.create, place.read = create, original
+        assert len(beaten) == 6
+        assert sum(key.startswith("commits/") for key in reads) < 3 * 47
+        assert contents(second) == contents(Atlas.open(place))
+        assert contents(second)["a"]["t"] == [39, 2, 3, 4]
+
+    def test_a_flush_that_is_beaten_time_and_again_reads_each_segment_once(self, place, pair, read):
+        first, second = pair
+        write(second, "b", 0, 8)
+        create, beaten = place.create, []
+
+        def beat_first(key, data):
+            if key.startswith("commits/") and len(beaten) < 6:
+                beaten.append(key)
+                place.create = create
+                write(first, "a", 0, len(beaten))
+                first.flush()
+                place.create = beat_first
+            return create(key, data)
+
+        place.create = beat_first
+        second.flush()
+        place.create = create
+        assert len(beaten) == 6
+        assert len(read) == len(set(read)) == 6
+        assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([6, 2, 3, 4], [8, 2, 3, 4])
+        assert contents(Atlas.open(place)) == contents(second)
