@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from atlas.engine.creation import create_store
 from atlas.engine.description import describe
 from atlas.engine.encoding import CODECS, FILTERS
 from atlas.engine.journal import Journal
+from atlas.engine.locks import FreeInChildren
 from atlas.engine.session import Session
 from atlas.engine.verifying import verify_session, verify_storage
 from atlas.errors import InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
@@ -476,7 +476,7 @@ def verify(source: Any, *, repair: bool = False, export: Any = None, progress: A
 
 
 _reopened: dict[tuple[str, int, bool], Atlas] = {}
-_reopened_lock = threading.Lock()
+_reopened_lock = FreeInChildren()
 
 
 def _reopen(storage: Storage, version: int) -> Atlas:

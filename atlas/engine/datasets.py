@@ -6,6 +6,7 @@ Metadata only, no arrays. Not locked: the store's lock guards every call.
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -329,6 +330,21 @@ class Datasets:
                     deleted[name] = identity
         self.move_to(catalog, self.touched.values(), deleted)
         self.generation = _new_generation()  # others can write to what was declared so far
+
+    def redeclare(self) -> tuple[int, int]:
+        """Declare anew what was declared in committed datasets; return the generation it had and the one it has."""
+        before, self.generation = self.generation, _new_generation()
+        for state in self.touched.values():
+            if not state.new and any(entry.generation == before for entry in state.arrays.values()):
+                state.arrays, state.shared = (
+                    {
+                        name: replace(entry, generation=self.generation) if entry.generation == before else entry
+                        for name, entry in state.arrays.items()
+                    },
+                    False,
+                )
+        self._rosters, self._entries = [], {}
+        return before, self.generation
 
     def shift(self, first: int, by: int) -> None:
         """Raise the ids of datasets from `first` on, which are new, by `by`."""

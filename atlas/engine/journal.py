@@ -186,9 +186,13 @@ class Journal:
 
     def find_base(self) -> BaseRef:
         """Return the oldest version that is kept, as it is now."""
-        while (data := try_read(self.storage, link_key(self.base.version))) is not None:
-            self.base = self._read_link(self.base.version, data)
-        return self.base
+        # Readers ask without a lock: another thread may find the same meanwhile, or more.
+        base = self.base
+        while (data := try_read(self.storage, link_key(base.version))) is not None:
+            base = self._read_link(base.version, data)
+        if base.version > self.base.version:
+            self.base = base
+        return base
 
     def _read_link(self, known: int, data: bytes) -> BaseRef:
         """Return the base that follows the one of the version `known`."""

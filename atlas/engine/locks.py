@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Gate", "renew_in_children"]
+__all__ = ["FreeInChildren", "Gate", "renew_in_children"]
 
 
 class Gate:
@@ -48,6 +48,24 @@ class Gate:
         """Begin anew, open and empty."""
         self._moved = threading.Condition()
         self._passing: Counter[int] = Counter()
+
+
+class FreeInChildren:
+    """A lock that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_in_children(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def renew(self) -> None:
+        """Make the lock anew."""
+        self._lock = threading.Lock()
 
 
 class _Renewable(Protocol):

@@ -137,17 +137,18 @@ class Readable(State):
         return _Moment(self.change, False, read_committed)
 
     def _again(self, read: Callable[[], _T]) -> _T:
-        """Return what `read` does, which another thread may make impossible by compacting: it is then done again.
+        """Return what `read` does, and do it again where another thread has moved the handle on meanwhile.
 
-        Files that were just compacted away are no damage: the new ones hold the same.
+        The version that was being read may then be one that nobody keeps any more, which is no damage.
         """
         while True:
-            compactions = self.compactions
+            moves = self.moves
             try:
                 return read()
             except (CorruptStoreError, StaleHandleError):
-                if compactions == self.compactions:
-                    raise
+                with self.lock:  # whoever is moving the handle has done so then
+                    if moves == self.moves:
+                        raise
 
     def _find_lone(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
         """Return the whole of a small committed array as a view of its cached block, None where that is not the way."""

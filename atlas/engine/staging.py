@@ -6,6 +6,7 @@ Not locked: the store's lock guards every call.
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from itertools import count
 from typing import IO, TYPE_CHECKING
 
@@ -267,6 +268,21 @@ class Staging:
         self._raw = {dataset + by if dataset >= first else dataset: chunks for dataset, chunks in self._raw.items()}
         self._rows = [
             ChunkRows(**(rows.columns() | {"dataset": rows.dataset + np.where(rows.dataset >= first, by, 0)}))
+            for rows in self._rows
+        ]
+        self._table = None
+
+    def redeclare(self, before: int, after: int) -> None:
+        """Give chunks of the generation `before` the generation `after`."""
+        self._raw = {
+            dataset: {
+                chunk: replace(pending, generation=after) if pending.generation == before else pending
+                for chunk, pending in chunks.items()
+            }
+            for dataset, chunks in self._raw.items()
+        }
+        self._rows = [
+            ChunkRows(**(rows.columns() | {"generation": np.where(rows.generation == before, after, rows.generation)}))
             for rows in self._rows
         ]
         self._table = None

@@ -79,20 +79,23 @@ class State:
         """What was written since the last flush, by array name."""
         self.change = 0
         """Number that grows with every change of what a read may return."""
-        self.compactions = 0
-        """Number that grows whenever files that a read may be using are replaced."""
+        self.moves = 0
+        """Number that grows whenever files that a read may be using may go: the handle shows others by then."""
         self._tables: dict[str, ChunkTable] = {}
         self.renew()
         renew_in_children(self)
 
     def renew(self) -> None:
-        """Make the locks anew."""
+        """Make the locks anew, and what is pending a change of its own: a forked child shares neither."""
         self.lock = threading.RLock()
         """Guards everything but finished tables and the cache; held for as long as memory takes, never for a disk."""
         self.writing = threading.RLock()
         """Held by whoever changes the handle, and by a flush from beginning to end: taken before `lock`."""
         self.changing = _Both(self.writing, self.lock)
         """Held while the handle is changed in memory."""
+        before, after = self.datasets.redeclare()
+        for staging in self.staging.values():
+            staging.redeclare(before, after)
 
     @property
     def catalog(self) -> Catalog:
@@ -145,6 +148,7 @@ class State:
     def show(self, made: Ahead) -> None:
         """Show another version, whose catalog the datasets have already."""
         self.journal = made.journal
+        self.moves += 1
         steps = made.steps
         if steps is None or any(changes.reset for changes in steps):
             self.forget_tables()
@@ -172,4 +176,4 @@ class State:
     def forget_tables(self) -> None:
         """Forget all tables: the files they lead to are about to go."""
         self._tables = {}
-        self.compactions += 1
+        self.moves += 1

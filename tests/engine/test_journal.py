@@ -529,3 +529,25 @@ def test_pages_refer_to_what_they_hold():
     page = journal.write_page(batch(4, 7, 9))
     assert (page.rows, page.first, page.last) == (3, 4, 9)
     np.testing.assert_array_equal(journal.read_pages(Changes(1, 10, (page,)))[0].ids, [4, 7, 9])
+
+
+def test_many_threads_may_ask_for_the_base_at_once():
+    place = MemoryStorage()
+    journal, catalog = make(place)
+    asked, _ = Journal.open(place)
+    for identity in range(2):
+        commit(journal, catalog, identity)
+        assert journal.advance_base(catalog)
+    original, done = place.read, []
+
+    def overtaken(key):
+        data = original(key)
+        if key.startswith("bases/") and not done:
+            done.append(True)
+            assert asked.find_base() == journal.base  # another thread is faster
+        return data
+
+    place.read = overtaken
+    assert asked.find_base() == asked.base == journal.base
+    assert asked.has_moved_past(1)
+    assert done
