@@ -14,6 +14,7 @@ CAMPAIGNS: dict[str, str] = {
     "faults_s3": "faults before an S3 server",
     "damage": "stores damaged and forged in every part",
     "fuzz": "parsers fed by a fuzzer that sees what they cover",
+    "writers": "many writers and readers on one store",
 }
 """Module of each campaign, in the order they run, and what it does in a few words."""
 
