@@ -8,8 +8,9 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from atlas.engine.catalog import Catalog
+from atlas.engine.chronicle import list_bases
 from atlas.engine.documents import try_read
-from atlas.engine.journal import Journal, list_bases, unique_name
+from atlas.engine.journal import Journal, unique_name
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, StoreExistsError, UnsupportedFormatError
 from atlas.format.documents import CHECKPOINT_NAMES
 from atlas.format.heads import BaseRef, time_from_json, time_to_json

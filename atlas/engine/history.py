@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from atlas.engine.catalog import Catalog
-    from atlas.engine.journal import Commit, Journal
+    from atlas.engine.chronicle import Commit
+    from atlas.engine.journal import Journal
 
 __all__ = ["Version", "read_history"]
 

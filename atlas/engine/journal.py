@@ -1,50 +1,34 @@
-"""Documents on storage: opening a version of a store, going on to later ones, committing the next.
-
-The numbered commits are the truth, each created only if it is not there. Two shortcuts save reading all of them: the
-checkpoint is their sum up to some version and may lag behind; a *base* is the sum up to the oldest version that is
-kept, before which commits may be gone. Links, created if absent as well, lead from one base to the next, so that
-whoever begins behind finds out: neither listings nor clocks decide anything, nor who replaced the checkpoint last.
-"""
+"""The documents of a store as they are written: the commit that makes the next version, and what sums commits up."""
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
 import secrets
-from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from atlas.engine.catalog import Catalog
-from atlas.engine.documents import decode_document, is_missing_file, missing_file, try_read
-from atlas.engine.threads import run_all
-from atlas.errors import ConflictError, CorruptStoreError, StorageError, StoreNotFoundError, VersionNotFoundError
-from atlas.format.config import StoreConfig, config_from_json, config_to_json
-from atlas.format.documents import CHECKPOINT_NAMES, Encoding
+from atlas.engine.chronicle import LINKS, Chronicle, link_key
+from atlas.engine.documents import try_read
+from atlas.errors import CorruptStoreError, StorageError
+from atlas.format.config import StoreConfig, config_to_json
+from atlas.format.documents import CHECKPOINT_NAMES
 from atlas.format.heads import (
     BaseRef,
-    CommitHead,
-    base_from_json,
     base_to_json,
-    head_from_json,
-    link_from_json,
     link_to_json,
-    time_from_json,
     time_to_json,
 )
-from atlas.format.registry import Changes, PageRef, changes_from_json, changes_to_json, page_from_json, page_to_json
+from atlas.format.registry import Changes, PageRef, changes_to_json, page_to_json
 from atlas.planning.schedule import checkpoint_is_due
 
 if TYPE_CHECKING:
+    from atlas.engine.catalog import Catalog
     from atlas.format.rows import RowBatch
-    from atlas.storage import Storage
 
-__all__ = ["Attempt", "Commit", "Journal", "unique_name"]
+__all__ = ["Attempt", "Journal", "unique_name"]
 
 _log = logging.getLogger("atlas.engine")
-LINKS = Encoding("json", "")
-"""How links are written, whatever the other documents are: whoever follows them may know an earlier encoding only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,262 +53,15 @@ class Attempt:
         return self.changes.writers[-1][1]
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit that was made."""
-
-    head: CommitHead
-    """What it says of itself."""
-    changes: Changes
-    """What it changes."""
-    size: int
-    """Bytes of its document."""
-
-
 def unique_name() -> str:
     """Return a name that nobody else picks, whatever the clock says."""
     return secrets.token_hex(12)
 
 
-class Journal:
-    """The documents of one store, as of some version of it. Not locked: the store's lock guards every call."""
-
-    def __init__(
-        self, storage: Storage, config: StoreConfig, identity: str, base: BaseRef, created: dt.datetime
-    ) -> None:
-        self.storage = storage
-        """Where the store lies."""
-        self.config = config
-        """What `create` decided."""
-        self.identity = identity
-        """Name of this store, which one made later in the same place after damage does not have."""
-        self.base = base
-        """The oldest version that is kept, as far as is known here: it may have moved on."""
-        self.created = created
-        """When the store was made."""
-        self.began = base.version
-        """Version since which `config` holds."""
-        self.checkpoint_size = 0
-        """Bytes of the checkpoint when it was last read or written."""
-        self._commits_since = 0
-        self._bytes_since = 0
-
-    # Opening
-
-    @classmethod
-    def open(cls, storage: Storage, version: int | None = None) -> tuple[Journal, Catalog]:
-        """Open the latest version of a store, or the one named.
-
-        Raises `StoreNotFoundError`, `UnsupportedFormatError`, `CorruptStoreError`, and `VersionNotFoundError` for a
-        version that is not made yet or no longer kept.
-        """
-        journal, start = cls._read_checkpoint(storage)
-        latest = start.version
-        from_base = version is not None and version < latest
-        while True:
-            known = journal.base
-            catalog, failure = Catalog(), None
-            try:
-                if from_base:
-                    journal, start = journal.read_base()
-                if version is None or start.version <= version:
-                    journal.apply(catalog, journal.config.encoding.checkpoint, start)
-                    journal.catch_up(catalog, version)
-            except CorruptStoreError as error:
-                # Whoever removes files that a reader may be about to read has made a later base before.
-                if not is_missing_file(error):
-                    raise
-                failure = error
-            moved = journal.find_base() != known
-            if failure is None and 0 <= catalog.version >= (journal.base.version if version is None else version):
-                return journal, catalog
-            if version is not None and not moved and failure is None:
-                raise journal.not_kept(version, cls.open(storage)[1].version)
-            if not moved and from_base and failure is not None:
-                raise failure
-            from_base = True
-
-    @classmethod
-    def _read_checkpoint(cls, storage: Storage) -> tuple[Journal, Changes]:
-        """Return a journal as the newest checkpoint has it, and what that holds."""
-        found = [(name, data) for name in CHECKPOINT_NAMES if (data := try_read(storage, name)) is not None]
-        if not found:
-            raise StoreNotFoundError(
-                f"there is no store at {storage.describe}: it holds no {next(iter(CHECKPOINT_NAMES))}"
-            )
-        # Two are there only where `create(overwrite=True)` was cut off between the new one and the old, or where a
-        # writer that knew the old one only was late.
-        read = [cls._of_checkpoint(storage, name, data, CHECKPOINT_NAMES[name]) for name, data in found]
-        return max(read, key=lambda pair: pair[1].version)
-
-    @classmethod
-    def _of_checkpoint(cls, storage: Storage, key: str, data: bytes, encoding: Encoding) -> tuple[Journal, Changes]:
-        def read(document: dict[str, Any]) -> tuple[Journal, Changes]:
-            changes = changes_from_json("checkpoint", document)
-            identity, base = document.get("store"), base_from_json(document)
-            if not isinstance(identity, str):
-                raise CorruptStoreError("it does not say which store it is of")
-            if base.version > changes.version:
-                raise CorruptStoreError(f"its base is of version {base.version}, after its own")
-            created = time_from_json(document.get("created"))
-            return cls(storage, config_from_json(document), identity, base, created), changes
-
-        journal, changes = decode_document(key, data, encoding, read)[1]
-        journal.checkpoint_size = len(data)
-        return journal, changes
-
-    def read_base(self) -> tuple[Journal, Changes]:
-        """Return the sum of all commits up to the base, and a journal as of it."""
-        key = self.base.key
-        if key is None:
-            return copy(self), Changes(self.base.version, 0)
-        data = try_read(self.storage, key)
-        if data is None:
-            raise missing_file(key)
-        form = "msgpack" if ".msgpack" in key else "json"
-        return self._of_checkpoint(self.storage, key, data, Encoding(form, ".lz4" if key.endswith(".lz4") else ".zst"))
-
-    def find_base(self) -> BaseRef:
-        """Return the oldest version that is kept, as it is now."""
-        # Readers ask without a lock: another thread may find the same meanwhile, or more.
-        base = self.base
-        while (data := try_read(self.storage, link_key(base.version))) is not None:
-            base = self._read_link(base.version, data)
-        if base.version > self.base.version:
-            self.base = base
-        return base
-
-    def _read_link(self, known: int, data: bytes) -> BaseRef:
-        """Return the base that follows the one of the version `known`."""
-
-        def read(document: dict[str, Any]) -> BaseRef:
-            return link_from_json(document, self.identity, known)
-
-        return decode_document(link_key(known), data, LINKS, read)[1]
-
-    def not_kept(self, version: int | None, latest: int) -> VersionNotFoundError:
-        """Return the error for a version that cannot be opened."""
-        return VersionNotFoundError(
-            f"the store at {self.storage.describe} has no version {version}: it keeps versions {self.base.version} to "
-            f"{latest}",
-            version,
-        )
-
-    def advance(self, catalog: Catalog) -> tuple[Journal, Catalog, list[Commit] | None]:
-        """Return journal and catalog of the latest version, and the commits that lead there from `catalog`.
-
-        Nothing here changes. None for the commits where they are not all kept. Raises `ConflictError` where another
-        store has taken the place of this one.
-        """
-        ahead, tip = copy(self), catalog.copy()
-        commits: list[Commit] | None = []
-        try:
-            commits = ahead.catch_up(tip, None)
-        except CorruptStoreError as error:
-            if not is_missing_file(error):
-                raise
-            commits = None
-        if commits is not None and ahead.find_base().version <= tip.version:
-            condemned = {key for commit in commits for key in commit.changes.condemned}
-            if condemned.isdisjoint(page.key for page in tip.pages):
-                return ahead, tip, commits
-            # The same version, by pages that stay: others have sealed theirs since.
-            with suppress(VersionNotFoundError):
-                ahead, tip = Journal.open(self.storage, tip.version)
-                if ahead.identity == self.identity and condemned.isdisjoint(page.key for page in tip.pages):
-                    return ahead, tip, commits
-        ahead, tip = Journal.open(self.storage)
-        if ahead.identity != self.identity:
-            raise self._replaced()
-        return ahead, tip, None
-
-    def catch_up(self, catalog: Catalog, version: int | None) -> list[Commit]:
-        """Apply the commits after the catalog's version, up to the one named, and return them.
-
-        Raises `CorruptStoreError` where one is missing of which there are later ones, unless it is no longer kept.
-        """
-        commits: list[Commit] = []
-        # One more than is looked for: a version that is there says that the one before was made.
-        wanted = 2
-        while catalog.version != version:
-            # Where there was one there may be more, and on an object store each is a round trip: twice as many then.
-            last = catalog.version + wanted if version is None else min(catalog.version + wanted, version)
-            keys = [self.commit_key(number) for number in range(catalog.version + 1, last + 1)]
-            wanted *= 2
-            found = run_all(lambda key: try_read(self.storage, key), keys)
-            for at, key in enumerate(keys):
-                data = found[at]
-                if data is None and any(later is not None for later in found[at + 1 :]):
-                    data = try_read(self.storage, key)  # made since it was looked for, with those after it
-                    if data is None and self.find_base().version <= catalog.version:
-                        raise missing_file(key)
-                if data is None and at and at == len(keys) - 1:
-                    wanted = 2  # nothing was looked for behind it
-                    break
-                if data is None:
-                    return commits
-                commit, config = self._read_commit(key, data)
-                self.apply(catalog, key, commit.changes)
-                commits.append(commit)
-                self._note_commit(commit.size)
-                if config is not None:  # from here on documents may be written, and named, in another way
-                    self.config, self.began, wanted = config, catalog.version, 2
-                    break
-        return commits
-
-    def _read_commit(self, key: str, data: bytes) -> tuple[Commit, StoreConfig | None]:
-        """Return a commit, and what it decides anew of the store."""
-
-        def read(document: dict[str, Any]) -> tuple[Commit, StoreConfig | None]:
-            commit = Commit(head_from_json(document), changes_from_json("commit", document), len(data))
-            return commit, config_from_json(document) if commit.head.action == "create" else None
-
-        document, found = decode_document(key, data, self.config.encoding, read)
-        if document.get("store") != self.identity:
-            raise self._replaced()
-        return found
-
-    def _replaced(self) -> ConflictError:
-        return ConflictError(
-            f"the store at {self.storage.describe} was replaced by another one; its pending data is kept: open the "
-            "store again and repeat the writes there"
-        )
-
-    def commits(self, first: int, last: int) -> list[Commit]:
-        """Return the commits of the versions `first` to `last`; raises `CorruptStoreError` where one is missing."""
-
-        def read(version: int) -> Commit:
-            key = self.commit_key(version)
-            data = try_read(self.storage, key)
-            if data is None:
-                raise missing_file(key)
-            return self._read_commit(key, data)[0]
-
-        return run_all(read, range(first, last + 1))
-
-    def apply(self, catalog: Catalog, key: str, changes: Changes) -> None:
-        """Add the changes of the document `key` to a catalog."""
-        try:
-            catalog.apply(changes, self.read_pages(changes))
-        except CorruptStoreError as error:
-            raise CorruptStoreError(f"{key} is damaged: {error}", key=error.key or key) from error
-
-    def read_pages(self, changes: Changes) -> list[RowBatch]:
-        """Return the contents of the pages that a document names."""
-        return run_all(self._read_page, changes.pages)
-
-    def _read_page(self, page: PageRef) -> RowBatch:
-        data = try_read(self.storage, page.key)
-        if data is None:
-            raise missing_file(page.key)
-        encoding = self.config.encoding.compressed()
-        return decode_document(page.key, data, encoding, lambda document: page_from_json(document, page))[1]
+class Journal(Chronicle):
+    """The documents of one store, to which versions are added. Not locked: the store's lock guards every call."""
 
     # Committing
-
-    def commit_key(self, version: int) -> str:
-        """Return the key of the commit that makes a version."""
-        return f"commits/{version:020d}{self.config.encoding.extension}"
 
     def write_page(self, rows: RowBatch, *, settled: bool = False) -> PageRef:
         """Write rows as a page and return its reference; `settled` waits until it lasts.
@@ -370,7 +107,7 @@ class Journal:
             # The number was free only because the commit that had it is no longer kept. Readers begin behind this one.
             self.storage.delete([key])
             return False
-        self._note_commit(len(attempt.data))
+        self.note_commit(len(attempt.data))
         return True
 
     def _made_by(self, attempt: Attempt) -> bool | None:
@@ -383,12 +120,8 @@ class Journal:
         data = try_read(self.storage, key)
         if data is None or data == attempt.data:
             return None if data is None else True
-        self._read_commit(key, data)
+        self.read_commit(key, data)
         return False
-
-    def _note_commit(self, size: int) -> None:
-        self._commits_since += 1
-        self._bytes_since += size
 
     def landed(self, attempt: Attempt) -> bool | None:
         """Return whether a commit whose answer was lost is in place, None where that cannot be told now."""
@@ -421,7 +154,7 @@ class Journal:
 
         A failure is logged: the commits hold all that it would.
         """
-        if not force and not checkpoint_is_due(self.checkpoint_size, self._commits_since, self._bytes_since):
+        if not force and not checkpoint_is_due(self.checkpoint_size, self.commits_since, self.bytes_since):
             return False
         if catalog.version < self.base.version:
             return False
@@ -438,7 +171,7 @@ class Journal:
             _log.warning("the checkpoint of %s could not be rewritten: %s", self.storage.describe, error)
             return False
         self.checkpoint_size = len(data)
-        self._commits_since = self._bytes_since = 0
+        self.commits_since = self.bytes_since = 0
         return True
 
     def seal_pages(self, catalog: Catalog) -> None:
@@ -477,27 +210,3 @@ class Journal:
             self.storage.delete([base.key])
             return False
         return True
-
-    def has_moved_past(self, version: int) -> bool:
-        """Return whether a version is no longer kept, or the store was replaced."""
-        try:
-            return (
-                self.find_base().version > version or self._read_checkpoint(self.storage)[0].identity != self.identity
-            )
-        except (StorageError, CorruptStoreError, StoreNotFoundError):
-            return False
-
-
-def link_key(version: int) -> str:
-    """Return the key of the link that leads from the base of that version to the next."""
-    return f"bases/{version:020d}{LINKS.extension}"
-
-
-def list_bases(storage: Storage) -> list[tuple[int, str]]:
-    """Return version and key of the documents of all bases, of those that were never linked too."""
-    found = []
-    for key in storage.list("bases"):
-        number, dash, _ = key.rpartition("/")[2].partition("-")
-        if dash and number.isdecimal():
-            found.append((int(number), key))
-    return found

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.engine.catalog import Catalog
+    from atlas.engine.chronicle import Commit
     from atlas.engine.datasets import Datasets
-    from atlas.engine.journal import Commit, Journal
+    from atlas.engine.journal import Journal
     from atlas.engine.staging import Staging
     from atlas.format.registry import Changes
     from atlas.format.rows import RowBatch

@@ -12,8 +12,9 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
+from atlas.engine.chronicle import list_bases
 from atlas.engine.documents import size_or_none
-from atlas.engine.journal import Journal, list_bases
+from atlas.engine.journal import Journal
 from atlas.engine.threads import run_all
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.planning.schedule import oldest_kept

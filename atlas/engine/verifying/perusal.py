@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from atlas.engine.journal import LINKS, link_key
+from atlas.engine.chronicle import LINKS, link_key
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, UnsupportedFormatError
 from atlas.format.attributes import decode_value, flatten_key
 from atlas.format.config import config_from_json
