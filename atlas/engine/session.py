@@ -207,12 +207,13 @@ class Session(Writable):
             self.flush()
             while True:
                 self.refresh()
+                before = self.journal.find_base()
                 try:
                     reclaimed = self._compact(cleaning)
                     break
                 except (CorruptStoreError, StaleHandleError, VersionNotFoundError):
                     # Another process may have compacted meanwhile, and removed what was being read.
-                    if self.journal.find_base().version <= self.catalog.version:
+                    if self.journal.find_base() == before:
                         raise
             _log.info("%s is compacted: %d bytes reclaimed", self.journal.storage.describe, reclaimed)
             return reclaimed

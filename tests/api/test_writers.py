@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
-from atlas.engine import merging, rebasing, session
+from atlas.engine import merging, rebasing, retention, session
 from atlas.errors import ConflictError, CorruptStoreError, VersionNotFoundError
 from atlas.planning import schedule
 from atlas.storage.memory import MemoryStorage
@@ -483,6 +483,27 @@ class TestBesideCompactions:
         done = interrupt(session, "compact_array", self.compacting(first))
         second.compact(keep_versions=1, keep_days=0)
         assert done
+        assert contents(second) == contents(Atlas.open(place)) == expected
+        assert second.version == Atlas.open(place).version
+
+    def test_a_compaction_begins_anew_that_another_one_overtakes_in_the_end(self, place, pair, monkeypatch):
+        first, second = pair
+        for at in range(6):
+            write(first, "a", 0, at)
+            first.flush()
+        expected, opened, original = contents(first), [], retention.Journal.open
+
+        def overtaken(storage, version=None):
+            if version is not None:
+                opened.append(version)
+                if len(opened) == 2:  # the first is to see what that version needs
+                    first.compact(keep_versions=2, keep_days=0)
+            return original(storage, version)
+
+        monkeypatch.setattr(retention.Journal, "open", overtaken)
+        second.compact(keep_versions=3, keep_days=0)
+        assert len(opened) > 2
+        monkeypatch.undo()
         assert contents(second) == contents(Atlas.open(place)) == expected
         assert second.version == Atlas.open(place).version
 
