@@ -20,11 +20,12 @@ from atlas.storage.local import LocalStorage
 from atlas.storage.memory import MemoryStorage
 from tests.test_stateful import SMALL_LIMITS, alike
 
-NAMES, ARRAYS, KEYS = ("a", "b", "c"), ("t", "s"), ("k", "l")
+NAMES, ARRAYS = ("a", "b", "c"), ("t", "s")
+ATTRIBUTES = {"t": "k", "s": "l"}
 FILLS = {"int": -1, "plain": None, "text": "none"}
 """Kinds of arrays and their fill values."""
 LENGTH, CHUNK = 7, 3
-VALUES = [1, 1.0, True, "x"]
+VALUES = [1, 1.0, True]
 CHANGES = ["write", "write", "set", "unset", "define", "drop", "delete", "create"]
 
 
@@ -167,7 +168,7 @@ class Handles(RuleBasedStateMachine):
         for name in NAMES[:2]:
             self.create(first, name)
             self.define(first, name, "t", "int")
-            self.write(first, name, "t", 0, [self.number() for _ in range(LENGTH)])
+            self.write(first, name, "t", 0, [self.number() for _ in range(CHUNK)])
         self.flush_now(first)
         self.handles = [first, *(Handle(Atlas.open(self.source), 1) for _ in range(handles - 1))]
 
@@ -241,6 +242,9 @@ class Handles(RuleBasedStateMachine):
                     handle.store.create_dataset(name)
             else:
                 self.create(handle, name)
+                if data.draw(st.booleans(), label="filled"):
+                    self.define(handle, name, key, "text")
+                    self.write(handle, name, key, 0, [self.number() for _ in range(CHUNK + 1)])
         elif name not in shown:
             with pytest.raises(KeyError):
                 handle.store.open_dataset(name)
@@ -253,12 +257,12 @@ class Handles(RuleBasedStateMachine):
             else:
                 self.define(handle, name, key, data.draw(st.sampled_from(sorted(FILLS)), label="kind"))
         elif what == "set":
-            attribute, value = data.draw(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), label="attribute")
+            attribute, value = ATTRIBUTES[key], data.draw(st.sampled_from(VALUES), label="value")
             handle.store.open_dataset(name).set_attribute(attribute, value)
             where, held = self.own(handle, name)
             where[name] = replace(held, attributes=held.attributes | {attribute: value})
         elif what == "unset":
-            self.unset(handle, name, data.draw(st.sampled_from(KEYS), label="attribute"))
+            self.unset(handle, name, ATTRIBUTES[key])
         elif key not in shown[name].arrays:
             assert handle.store.open_dataset(name).read_array(key) is None
         elif what == "drop":
@@ -504,9 +508,12 @@ class Handles(RuleBasedStateMachine):
         handle.version = self.latest
         return True
 
-    @rule(data=st.data(), back=st.integers(0, 5))
-    def rollback(self, data, back):
+    @rule(data=st.data(), back=st.integers(0, 5), ready=st.booleans())
+    def rollback(self, data, back, ready):
         handle = self.a_handle(data)
+        if ready and self.refresh_now(handle):
+            self.flush_now(handle)
+            self.compare(handle)
         target = max(0, handle.version + 1 - back)
         if handle.pending:
             with pytest.raises(InvalidValueError, match="flush them first"):
