@@ -41,8 +41,8 @@ class Log:
     """Version and changes of flushes that found nothing to commit."""
     rolled: list[tuple[int, int]] = field(default_factory=list)
     """Version made by each rollback, and the one it went back to."""
-    compacted: list[int] = field(default_factory=list)
-    """Version shown after each compaction."""
+    compacted: list[tuple[int, int]] = field(default_factory=list)
+    """Versions shown before and after each compaction, which makes one, none, or more where others compact too."""
     reads: list[tuple[int, int, str, str, str, int]] = field(default_factory=list)
     """First and last version that each read may show; what was read, of which dataset and array, and its digest."""
     gone: list[int] = field(default_factory=list)
@@ -170,9 +170,9 @@ class Writer:
     # Other commits
 
     def _compact(self) -> None:
-        keep = self._random.choice(self._settings.keeps)
+        keep, before = self._random.choice(self._settings.keeps), self.store.version
         self.store.compact(keep_versions=keep, keep_days=0 if self._settings.keep_none else 1)
-        self.log.compacted.append(self.store.version)
+        self.log.compacted.append((before, self.store.version))
 
     def _roll_back(self) -> None:
         target = max(1, self.store.version - self._random.randint(1, 6))

@@ -185,7 +185,7 @@ def _verify(source: Any, first: State, logs: list[Log], what: str) -> dict[str, 
     assert len(rolled) == sum(len(log.rolled) for log in logs), f"{what}: a version was made by two rollbacks"
     assert not flushed.keys() & rolled.keys(), f"{what}: a version was made by a flush and by a rollback"
     others = set(range(2, latest + 1)) - flushed.keys() - rolled.keys()
-    compacted = {version for log in logs for version in log.compacted}
+    compacted = {version for log in logs for before, after in log.compacted for version in range(before + 1, after + 1)}
     assert others <= compacted, f"{what}: nobody made the versions {sorted(others - compacted)}"
     assert flushed.keys() | rolled.keys() <= set(range(2, latest + 1)), f"{what}: versions that the store lacks"
     for version, entry in history.items():
