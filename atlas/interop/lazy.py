@@ -97,7 +97,9 @@ def lazy_array(
     `dtype` is that of its cells, after they were restored where there is a `marker`. The name of the dask array
     depends on nothing but the stored data, so that equal reads are shared.
     """
-    blocks = math.prod(-(-length // max(chunk, 1)) for length, chunk in zip(shape, chunk_shape, strict=True))
+    # An empty axis counts as well: dask has a chunk there, and all those of the other axes.
+    along = [max(-(-length // max(chunk, 1)), 1) for length, chunk in zip(shape, chunk_shape, strict=True)]
+    blocks = math.prod(along)
     check_room(
         blocks * _TASK_BYTES,
         f"a dask array of {blocks} chunks, which array {array!r} of dataset {view.name!r} declares,",

@@ -128,10 +128,11 @@ def test_a_region_of_more_chunks_than_can_be_planned_is_refused():
     assert view.read_array("n", [5, 5], [2, 2]).tolist() == [[0, 0], [0, 0]]
 
 
-def test_a_dask_array_of_2_to_the_40_chunks_is_refused():
+@pytest.mark.parametrize("shape", [[2**20, 2**20, 1], [2**40, 1, 0]])
+def test_a_dask_array_of_2_to_the_40_chunks_is_refused(shape):
     store = Atlas.create(MemoryStorage())
     view = store.create_dataset("d")
-    view.define_array("n", "int8", ["y", "x"], [2**20, 2**20], [1, 1])
+    view.define_array("n", "int8", ["z", "y", "x"], shape, [1, 1, min(shape[2], 1)])
     with pytest.raises(TooLargeError, match="dask array of 1099511627776 chunks"):
         store.to_xarray("d")
 
