@@ -178,10 +178,10 @@ class TestOrder:
         assert storage.create("c", b"1")
 
     def test_more_files_than_may_be_open_are_waited_for_in_between(self, storage, calls):
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         for at in range(200):
             storage.write(f"a/{at}", [b"x"])
-        assert len(os.listdir("/proc/self/fd")) < before + 100
+        assert len(list(Path("/proc/self/fd").iterdir())) < before + 100
         storage.create("c", b"1")
         assert {("fsync", str(at)) for at in range(200)} <= set(calls)
 
