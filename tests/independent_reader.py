@@ -6,7 +6,6 @@ Slow and simple on purpose. `read_store` returns everything that a store holds; 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import math
 import struct
@@ -213,17 +212,22 @@ def read_registry(read: Read, version: int | None = None) -> Registry:
     checkpoint = max(
         (read_document(data, name, "checkpoint") for name, data in found), key=lambda found: found["version"]
     )
-    registry = None
+    registry, failure = None, None
     if version is None or checkpoint["version"] <= version:
-        # A page that is gone was removed because there is a later base.
-        with contextlib.suppress(FileNotFoundError):
+        try:
             registry = follow(read, checkpoint, version)
+        except (FileNotFoundError, FormatError) as error:
+            failure = error
     base = checkpoint["base"]
     while (data := try_read(read, f"bases/{base[0]:020d}.json")) is not None:
         link = read_document(data, ".json", "base")
         need(link["version"] > base[0] and link["store"] == checkpoint["store"], "a link that leads back")
         base = [link["version"], link["key"]]
-    if registry is None or registry.version < base[0]:
+    past = base[0] > checkpoint["version"] + 1
+    if failure is not None and not past and not isinstance(failure, FileNotFoundError):
+        raise failure
+    # A page that is gone was removed because there is a later base, and before that commits are not to be trusted.
+    if registry is None or past or registry.version < base[0]:
         registry = follow(read, read_base(read, base, checkpoint), version)
     need(version in {None, registry.version}, f"no version {version}")
     return registry

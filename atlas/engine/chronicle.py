@@ -80,11 +80,13 @@ class Chronicle:
         Raises `StoreNotFoundError`, `UnsupportedFormatError`, `CorruptStoreError`, and `VersionNotFoundError` for a
         version that is not made yet or no longer kept.
         """
+        # Commits before the base go, and late writers take their numbers for a moment: what began before the commit
+        # that made the base may have read one of those, and begins again.
         journal, start = cls._read_checkpoint(storage)
         latest = start.version
         from_base = version is not None and version < latest
         while True:
-            known = journal.base
+            known, begun = journal.base, journal.base.version if from_base else start.version
             catalog, failure = Catalog(), None
             try:
                 if from_base:
@@ -93,17 +95,17 @@ class Chronicle:
                     journal.apply(catalog, journal.config.encoding.checkpoint, start)
                     journal.catch_up(catalog, version)
             except CorruptStoreError as error:
-                # Whoever removes files that a reader may be about to read has made a later base before.
-                if not is_missing_file(error):
-                    raise
                 failure = error
-            moved = journal.find_base() != known
-            if failure is None and 0 <= catalog.version >= (journal.base.version if version is None else version):
-                return journal, catalog
-            if version is not None and not moved and failure is None:
-                raise journal.not_kept(version, cls.open(storage)[1].version)
-            if not moved and from_base and failure is not None:
+            base = journal.find_base()
+            # Whoever removes files that a reader may be about to read has made a later base before.
+            trusted, moved = base.version <= begun + 1, base != known
+            if trusted and failure is not None and not (is_missing_file(failure) and (moved or not from_base)):
                 raise failure
+            if trusted and failure is None:
+                if catalog.version >= max(base.version, 0 if version is None else version):
+                    return journal, catalog
+                if version is not None and not moved:
+                    raise journal.not_kept(version, cls.open(storage)[1].version)
             from_base = True
 
     @classmethod
@@ -179,14 +181,17 @@ class Chronicle:
         store has taken the place of this one.
         """
         ahead, tip = copy(self), catalog.copy()
-        commits: list[Commit] | None = []
+        commits: list[Commit] | None = None
+        failure = None
         try:
             commits = ahead.catch_up(tip, None)
         except CorruptStoreError as error:
-            if not is_missing_file(error):
-                raise
-            commits = None
-        if commits is not None and ahead.find_base().version <= tip.version:
+            failure = error
+        base = ahead.find_base().version
+        trusted = base <= catalog.version + 1
+        if trusted and failure is not None and not is_missing_file(failure):
+            raise failure
+        if trusted and commits is not None and base <= tip.version:
             condemned = {key for commit in commits for key in commit.changes.condemned}
             if condemned.isdisjoint(page.key for page in tip.pages):
                 return ahead, tip, commits

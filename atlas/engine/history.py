@@ -64,7 +64,9 @@ def read_history(journal: Journal, catalog: Catalog) -> list[Version]:
                 "longer kept: call refresh() or open it again"
             )
         try:
-            return _versions(journal, catalog.version)
+            versions = _versions(journal, catalog.version)
+            if journal.find_base() == base:
+                return versions
         except CorruptStoreError as error:
             # Another process may have made a later base, and removed what was being read.
             if not is_missing_file(error) or journal.find_base() == base:

@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 from atlas.engine.chronicle import list_bases
-from atlas.engine.documents import size_or_none
+from atlas.engine.documents import missing_file, size_or_none
 from atlas.engine.journal import Journal
 from atlas.engine.threads import run_all
 from atlas.errors import InvalidTypeError, InvalidValueError
@@ -83,11 +83,14 @@ class Cleaning:
     def _read_commits(self, journal: Journal, first: int, latest: int) -> list[tuple[dt.datetime, set[str]]]:
         """Return when each commit after the version `first` was made, and the files that it names.
 
-        Each is read once, or a compaction of a long history would be beaten by the next commit every time.
+        Each is read once, or a compaction of a long history would be beaten by the next commit every time. Raises
+        `CorruptStoreError` where the store has a later base by now: late writers may take the numbers before it.
         """
         if first != self._first:
             self._first, self._commits = first, []
         more = journal.commits(first + len(self._commits) + 1, latest)
+        if journal.find_base().version != first:
+            raise missing_file(journal.commit_key(first + 1))
         self._commits += [(commit.head.time, named_files(commit.changes)) for commit in more]
         return self._commits[: latest - first]
 

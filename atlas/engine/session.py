@@ -191,11 +191,14 @@ class Session(Writable):
             # Datasets that come before those of a page lie in pages too, or the sum could not be read back.
             self.journal.seal_pages(old)
             changes = old.checkpoint()
-            return changes, self.journal.read_pages(changes)
+            page_rows = self.journal.read_pages(changes)
+            # Else one of the commits that were read may be another's in its place.
+            if self.journal.find_base().version <= version:
+                return changes, page_rows
         except CorruptStoreError:
             if self.journal.find_base().version <= version:
                 raise
-            raise self.journal.not_kept(version, self.catalog.version) from None
+        raise self.journal.not_kept(version, self.catalog.version)
 
     def compact(self, keep_versions: int, keep_days: float) -> int:
         """Flush, rewrite what lies in many segments or beside dead data, and remove what no kept version needs.

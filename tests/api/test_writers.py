@@ -7,9 +7,11 @@ import pytest
 
 from atlas import Atlas
 from atlas.engine import merging, rebasing, retention, session
-from atlas.errors import ConflictError, CorruptStoreError, VersionNotFoundError
+from atlas.engine.journal import Journal
+from atlas.errors import ConflictError, CorruptStoreError, StaleHandleError, VersionNotFoundError
 from atlas.planning import schedule
 from atlas.storage.memory import MemoryStorage
+from tests.independent_reader import read_registry
 
 
 @pytest.fixture
@@ -608,3 +610,110 @@ class TestCost:
         assert len(read) == len(set(read)) == 6
         assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([6, 2, 3, 4], [8, 2, 3, 4])
         assert contents(Atlas.open(place)) == contents(second)
+
+
+class TestNumbersThatWereFreed:
+    """A late writer takes, for a moment or until it is killed, the number of a commit that is not kept."""
+
+    LATE = "commits/00000000000000000002.json"
+
+    @pytest.fixture
+    def crossed(self, place, pair):
+        """A handle on a store in which a late commit has the place of version 2, and one at version 1.
+
+        The checkpoint is of version 1 too, as another late writer may leave it.
+        """
+        first, second = pair
+        begun = Atlas.open(place)
+        begun._session.journal.checkpoint(begun._session.catalog, force=True)
+        checkpoint = place.read("atlas.json")
+        write(first, "a", 0, 7)
+        first.delete_dataset("b")
+        first.flush()
+        first.compact(keep_versions=1, keep_days=0)
+        add(first, "d")
+        first.flush()
+        assert place.list("commits") == [f"commits/{version:020d}.json" for version in (3, 4)]
+        add(second, "late")
+        delete = place.delete
+        place.delete = lambda keys: delete([key for key in keys if key != self.LATE])
+        second.flush()
+        place.delete = delete
+        assert contents(second) == contents(Atlas.open(place))
+        assert place.list("commits")[0] == self.LATE
+        place.replace("atlas.json", checkpoint)
+        return second, begun
+
+    def test_a_handle_that_is_refreshed_does_not_see_it(self, place, crossed):
+        store, begun = crossed
+        assert begun.refresh() == store.version
+        assert contents(begun) == contents(store)
+
+    def test_a_flush_lands_on_top_of_what_is_kept(self, place, crossed):
+        store, begun = crossed
+        add(begun, "new")
+        begun.flush()
+        store.refresh()
+        assert contents(begun) == contents(store) == contents(Atlas.open(place))
+        assert list(contents(store)) == ["a", "d", "late", "new"]
+
+    def test_a_store_that_is_opened_does_not_show_it(self, place, crossed):
+        store, _ = crossed
+        assert contents(Atlas.open(place)) == contents(store)
+
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_it_is_no_version_that_can_be_opened(self, place, crossed, version):
+        with pytest.raises(VersionNotFoundError, match=f"no version {version}: it keeps versions 3 to 5"):
+            Atlas.open(place, version=version)
+
+    def test_versions_that_are_kept_are_opened(self, place, crossed):
+        assert [Atlas.open(place, version=version).list_datasets() for version in (3, 4, 5)] == [
+            ["a"], ["a", "d"], ["a", "d", "late"],
+        ]  # fmt: skip
+
+    def test_a_compaction_does_not_go_by_it(self, place, pair, monkeypatch):
+        first, second = pair
+        for at in range(6):
+            write(first, "a", 0, at)
+            first.flush()
+        original, read = retention.Journal.commits, []
+
+        def overtaken(journal, begin, last):
+            commits = original(journal, begin, last)
+            read.append(begin)
+            if len(read) == 1:
+                first.compact(keep_versions=4, keep_days=0)
+            return commits
+
+        monkeypatch.setattr(retention.Journal, "commits", overtaken)
+        second.compact(keep_versions=5, keep_days=0)
+        monkeypatch.undo()
+        assert read[:2] == [1, 1]  # of the two compactions
+        assert min(read[2:]) > 1
+        found = [Atlas.open(place, version=version.version) for version in second.history()]
+        assert len(found) >= 4
+        assert {contents(store)["a"]["t"][0] for store in found} <= {3, 4, 5}
+
+    def test_a_history_does_not_list_it(self, place, pair, monkeypatch):
+        first, second = pair
+        write(first, "a", 0, 7)
+        first.flush()
+        second.refresh()
+        original, read = Journal.commits, []
+
+        def overtaken(journal, begin, last):
+            commits = original(journal, begin, last)
+            read.append(begin)
+            if len(read) == 1:
+                first.compact(keep_versions=1, keep_days=0)
+            return commits
+
+        monkeypatch.setattr(Journal, "commits", overtaken)
+        with pytest.raises(StaleHandleError):
+            second.history()
+
+    def test_a_reader_by_the_specification_does_not_see_it(self, place, crossed):
+        store, _ = crossed
+        registry = read_registry(place.read)
+        assert registry.version == store.version
+        assert [dataset.name for dataset in registry.datasets.values()] == store.list_datasets()
