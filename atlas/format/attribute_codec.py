@@ -45,8 +45,8 @@ _SUPPORTED: Final = (
     "supported are bool, int, float, str, bytes, None, timestamps, NumPy scalars and arrays of booleans, integers, "
     "floats, dates, durations, bytes and text, and lists, tuples and dicts of those"
 )
-# Nine digits at most: NumPy keeps the count of a unit in 32 bits.
-_UNIT = r"(?:\[\d{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
+# Nine digits at most: NumPy keeps the count of a unit in 32 bits. Not 0 of them: it ends the process when it converts.
+_UNIT = r"(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 _SCALAR_TYPE: Final = re.compile(rf"\|b1|\|[iu]1|<[iu][248]|<f[248]|<[Mm]8{_UNIT}")
 _ARRAY_TYPE: Final = re.compile(rf"{_SCALAR_TYPE.pattern}|\|S\d{{1,9}}|<U\d{{1,9}}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["restored_dtype", "restored_times", "time_marker", "times_to_ns"]
 
-_MARKER = re.compile(r"(?:datetime64|timedelta64)\[\d{0,9}(?:W|D|h|m|s|ms|us|ns|ps|fs|as|Y|M)\]")
+# NumPy takes units of nothing, such as [0ns], and ends the process when it converts them.
+_MARKER = re.compile(r"(?:datetime64|timedelta64)\[(?:[1-9]\d{0,8})?(?:W|D|h|m|s|ms|us|ns|ps|fs|as|Y|M)\]")
 
 
 def time_marker(dtype: np.dtype[Any]) -> str | None:

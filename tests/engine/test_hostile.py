@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -24,7 +25,8 @@ from atlas.format.attributes import decode_value
 from atlas.format.rows import ArrayEntry
 from atlas.format.schema import make_schema
 from atlas.format.segment import ChunkRows, Footer, decode_index
-from atlas.interop.attrs import sort_attributes
+from atlas.interop.attrs import DTYPE_KEY, sort_attributes
+from atlas.interop.times import restored_dtype
 from atlas.kernels import new_bytes
 from atlas.storage import MemoryStorage
 from tests.reliability.hostile import documents
@@ -551,3 +553,41 @@ def test_a_box_of_an_array_without_axes_is_an_array(dtype):
             assert isinstance(box, np.ndarray)
             assert box.shape == ()
             assert box.item() in ("text", 1.5)
+
+
+@pytest.mark.parametrize("marker", ["datetime64[0ns]", "datetime64[00s]", "timedelta64[0D]"])
+def test_a_unit_of_nothing_is_not_given_to_numpy(marker):
+    store = Atlas.create(MemoryStorage())
+    kind = "timestamp_nanoseconds" if marker.startswith("datetime64") else "int64"
+    view = store.create_dataset("d")
+    view.define_array("t", kind, ["x"], [2])
+    view.write_array("t", [0], np.array([5, 7], np.int64))
+    assert restored_dtype(marker, kind) is None
+    view.set_exact_attribute(("t", DTYPE_KEY), marker)
+    store.flush()
+    assert store.to_xarray("d")["t"].shape == (2,)
+
+
+@pytest.mark.parametrize("dtype", ["<M8[0ns]", "<m8[000D]"])
+def test_an_attribute_in_a_unit_of_nothing_is_refused(dtype):
+    cell = {"$": "np", "t": dtype, "v": "BQAAAAAAAAA="}
+    for value in (cell, {**cell, "$": "array", "s": [1]}):
+        with pytest.raises(ValueError, match="dtype of a"):
+            decode_value(value)
+
+
+def test_verifying_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
+    store = Atlas.create(MemoryStorage(), codec="none")
+    view = store.create_dataset("d")
+    view.define_array("t", "float64", ["x"], [200_000])
+    view.write_array("t", [0], np.random.default_rng(0).random(200_000))
+    store.flush()
+    session = store._session
+    schema = make_schema("float64", ["x"], [2**58])
+    row = session.catalog.row_of["d"]
+    entry = replace(session.catalog.layout(row)[0], schema=schema)
+    session.catalog.layout_table[int(session.catalog.layouts[row])] = (entry,)
+    session.catalog._arrays.clear()
+    assert session.journal.checkpoint(session.catalog, force=True)
+    told = [found.what for found in store.verify().damage if (found.dataset, found.array) == ("d", "t")]
+    assert told == ["its cells do not lie in its blocks"]

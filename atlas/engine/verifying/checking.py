@@ -16,6 +16,7 @@ from atlas.engine.threads import run_all, thread_count
 from atlas.engine.verifying.recounting import NOT_COUNTED, Pieces, Recount, text_fault
 from atlas.errors import AtlasError, CorruptStoreError
 from atlas.format.segment import FOOTER_SIZE, HEADER, decode_footer
+from atlas.memory import check_room
 from atlas.planning.packing import SPAN, WHOLE
 from atlas.planning.regions import chunk_cells
 
@@ -38,6 +39,8 @@ __all__ = ["check_array"]
 _MISSING = "it is missing"
 _AT_ONCE = 4
 """Lots that a thread takes before progress is told."""
+_PIECE = 120
+"""Bytes that a piece takes until it is counted, about."""
 _WIDE = {"float": np.dtype("<f8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8"), "timestamp": np.dtype("<i8")}
 """What the bits of extremes are, by kind of dtype."""
 
@@ -160,15 +163,30 @@ class _Checked:
         for row in sorted(self.faults):
             self._note(row, self.faults[row])
 
+    def _measured(
+        self, at: NDArray[np.int64], kind: NDArray[np.int64], text: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return those of the rows `at` whose chunks have blocks enough in their files, and bytes a cell and in all."""
+        table = self.table
+        itemsize = np.array([schema.datatype.itemsize for schema in self.kinds] or [1], np.int64)[kind[at]]
+        length = np.where(text[at], 4, itemsize) * self.cells[at]  # of texts what their lengths take
+        source = table.source[at]
+        blocks = np.append(table.base[1:], table.blocks.shape[1])[source] - table.base[source] - table.rows.block[at]
+        # Looked at before anything is made of it: a row may claim chunks of petabytes.
+        fits = text[at] | (length <= WHOLE) | (-(-length // SPAN) <= blocks)
+        for bad in at[~fits].tolist():
+            self.faults[bad] = "its cells do not lie in its blocks"
+        return at[fits], itemsize[fits], length[fits]
+
     def _pieces(
         self, at: NDArray[np.int64], kind: NDArray[np.int64], text: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], Pieces]:
         """Return the pieces of the chunks in the rows `at`, ordered by block, and the order they had by row."""
         table = self.table
-        itemsize = np.array([schema.datatype.itemsize for schema in self.kinds] or [1], np.int64)[kind[at]]
-        length = np.where(text[at], 4, itemsize) * self.cells[at]  # of texts what their lengths take
+        at, itemsize, length = self._measured(at, kind, text)
         cut = (length > WHOLE) & ~text[at]
         count = np.where(cut, -(-length // SPAN), 1)
+        check_room(int(count.sum()) * _PIECE, "a plan to verify so many chunks", "verify the store on a larger machine")
         row = np.repeat(np.arange(len(at)), count)
         span = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
         source = table.source[at][row]
