@@ -188,9 +188,9 @@ class Committer:
         try:
             while True:
                 for array, swap in list(left.items()):
-                    if ahead.catalog.segments.get(array, []) != swap.before or ahead.condemns(
-                        r.key for r in swap.after
-                    ):
+                    same = ahead.catalog.segments.get(array, []) == swap.before
+                    # A rollback may bring datasets back of which the swap holds nothing, by the segments there were.
+                    if not same or ahead.changes is None or ahead.condemns(ref.key for ref in swap.after):
                         self.remove(ref.key for ref in left.pop(array).after)
                 dropped = [ref.key for swap in left.values() for ref in swap.before]
                 gone = condemn(ahead, dropped)

@@ -207,6 +207,32 @@ class TestBothLand:
         assert contents(second)["late"] == {"t": [6, 7]}
 
 
+class TestRollbackBesideCompaction:
+    def test_a_dataset_that_a_rollback_brings_back_keeps_its_cells(self, place, pair):
+        first, second = pair
+        first.delete_dataset("a")
+        first.flush()
+        second.refresh()
+        create = place.create
+
+        def roll_back_first(key, data):
+            if key.startswith("commits/") and not done:
+                done.append(key)
+                second.rollback(1)
+            return create(key, data)
+
+        done = []
+        place.create = roll_back_first
+        first.compact()
+        del place.create
+        assert done
+        first.refresh()
+        for store in (first, Atlas.open(place)):
+            assert contents(store)["a"] == {"t": [1, 2, 3, 4], "site": "a"}
+        first.compact(keep_versions=1, keep_days=0)
+        assert contents(Atlas.open(place))["a"] == {"t": [1, 2, 3, 4], "site": "a"}
+
+
 class TestCollisions:
     """The loser is told what collided, nothing of its flush is stored, and it has everything it had."""
 
