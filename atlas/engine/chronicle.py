@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LINKS", "Chronicle", "Commit", "link_key", "list_bases"]
 
+_AT_ONCE = 1000
+"""Commits that are read side by side."""
 LINKS = Encoding("json", "")
 """How links are written, whatever the other documents are: whoever follows them may know an earlier encoding only."""
 
@@ -267,7 +269,11 @@ class Chronicle:
                 raise missing_file(key)
             return self.read_commit(key, data)[0]
 
-        return run_all(read, range(first, last + 1))
+        commits: list[Commit] = []
+        # A document may claim any version: the first commit that is missing ends it.
+        for begin in range(first, last + 1, _AT_ONCE):
+            commits += run_all(read, range(begin, min(begin + _AT_ONCE, last + 1)))
+        return commits
 
     def apply(self, catalog: Catalog, key: str, changes: Changes) -> None:
         """Add the changes of the document `key` to a catalog."""

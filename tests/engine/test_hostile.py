@@ -591,3 +591,20 @@ def test_verifying_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
     assert session.journal.checkpoint(session.catalog, force=True)
     told = [found.what for found in store.verify().damage if (found.dataset, found.array) == ("d", "t")]
     assert told == ["its cells do not lie in its blocks"]
+
+
+def test_a_checkpoint_that_claims_version_2_to_the_60_is_told_in_no_time():
+    place = MemoryStorage()
+    store = Atlas.create(place)
+    store.create_dataset("d")
+    store.flush()
+    store.compact()
+    encoding = store._session.journal.config.encoding
+    document = encoding.decode(place.read("atlas.json"))
+    place.replace("atlas.json", encoding.encode(document | {"version": 2**60}))
+    opened = Atlas.open(place)
+    with pytest.raises(CorruptStoreError, match="is missing"):
+        opened.history()
+    report = opened.verify()
+    assert 1000 < len(report.damage) < 1100
+    assert any("and all commits up to version 1152921504606846976 are" in found.what for found in report.damage)

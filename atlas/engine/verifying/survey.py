@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Survey", "survey"]
 
+_MOST_LOST = 1000
+"""Commits that are missing one after the other and are told one by one."""
+
 
 @dataclass(slots=True)
 class _Way:
@@ -118,16 +121,22 @@ class _Surveyor:
         last = self._last(checkpoint, base)
         direct = self._direct(checkpoint, last)
         added_up = self._start(checkpoint, base)
+        lost = 0
         for number in range(self._base.version, last + 1):
             # What made the base is kept beside it, for people; an empty store that was made as such has no commit.
             if number > self._base.version or self._base.key is not None or number in (self._commits or ()):
-                self._step(number, last, added_up, direct)
+                lost = 0 if self._step(number, last, added_up, direct) else lost + 1
+            if lost > _MOST_LOST:  # a document may claim any version
+                self._perusal.fault(
+                    self._commit_file(number + 1)[0], f"it is missing, and all commits up to version {last} are"
+                )
+                break
             if checkpoint is not None and number == checkpoint.changes.version:
                 self._compare(checkpoint.key, direct, added_up)
         return self._concluded(direct, added_up, last)
 
-    def _step(self, number: int, last: int, added_up: _Way, direct: _Way | None) -> None:
-        """Go one commit further on both ways."""
+    def _step(self, number: int, last: int, added_up: _Way, direct: _Way | None) -> bool:
+        """Go one commit further on both ways, and return whether there is one."""
         key, encoding = self._commit_file(number)
         commit = self._commit(key, encoding, number, last)
         if commit is not None:
@@ -142,6 +151,7 @@ class _Surveyor:
                 fault = way.follow(commit)
                 if fault is not None:
                     self._perusal.fault(key, fault)
+        return commit is not None
 
     def _concluded(self, direct: _Way | None, added_up: _Way, last: int) -> Survey:
         ways = [way for way in (direct, added_up) if way is not None and way.catalog.version >= 0]
