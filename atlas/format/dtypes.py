@@ -151,7 +151,13 @@ def check_fill(datatype: DataType, fill: object) -> Fill | None:
 
 
 def _nanoseconds(value: np.datetime64) -> int:
-    exact = value.astype("M8[ns]")
-    if not np.isnat(value) and exact.astype(value.dtype) != value:
-        raise OutOfRangeError(f"fill_value {value} is outside what 64 bits of nanoseconds hold")
-    return int(exact.astype(np.int64))
+    try:
+        ns = value.astype("M8[ns]")
+        exact = bool(np.isnat(value) or ns.astype(value.dtype) == value)
+    except OverflowError:  # NumPy 2.5 and later; earlier versions wrap around, which the comparison finds
+        exact = False
+    if not exact:
+        raise OutOfRangeError(
+            f"fill_value {value} is no whole nanosecond from 1677-09-21 to 2262-04-11, which is what 64 bits hold"
+        )
+    return int(ns.astype(np.int64))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from atlas.errors import InvalidTypeError, MissingExtraError
+from atlas.errors import InvalidTypeError, MissingExtraError, OutOfRangeError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,14 +44,23 @@ def is_calendar_marker(marker: str) -> bool:
 def dates_to_microseconds(variable: str, cells: NDArray[Any], marker: str) -> NDArray[np.int64]:
     """Cells of one calendar as int64, same shape.
 
-    Raises `InvalidTypeError` for a cell of another kind or calendar, a missing one included.
+    Raises `InvalidTypeError` for a cell of another kind or calendar, a missing one included, and `OutOfRangeError`
+    where 64 bits of microseconds do not reach.
     """
     for cell in cells.ravel():
         if calendar_marker(cell) != marker:
             raise InvalidTypeError(
                 f"variable {variable!r} holds dates, {marker}, and a cell is {type(cell).__name__} {cell!r}"
             )
-    return np.asarray(_cftime(variable).date2num(cells, _EPOCH, **_calendar(marker)), np.int64).reshape(cells.shape)
+    try:
+        microseconds = np.asarray(_cftime(variable).date2num(cells, _EPOCH, **_calendar(marker)), np.int64)
+    except OverflowError as error:
+        furthest = max(cells.flat, key=lambda cell: abs(cell.year - 1970))
+        raise OutOfRangeError(
+            f"variable {variable!r}: {furthest} is beyond microseconds in 64 bits, which reach 292,000 years either "
+            f"way from 1970; use cftime.date2num(ds[{variable!r}], 'days since 1970-01-01') to store plain numbers"
+        ) from error
+    return microseconds.reshape(cells.shape)
 
 
 def restored_dates(array: str, cells: NDArray[Any], marker: str) -> NDArray[np.object_]:

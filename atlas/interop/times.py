@@ -50,14 +50,16 @@ def times_to_ns(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
 
     Raises `OutOfRangeError` where 64 bits of nanoseconds do not reach, `InvalidValueError` for fractions of one.
     """
-    ns = cells.astype(f"{cells.dtype.kind}8[ns]")
-    changed = _as_integers(ns.astype(cells.dtype)) != _as_integers(cells)
-    if np.any(changed):
+    dtype = np.dtype(f"{cells.dtype.kind}8[ns]")
+    ns = _exact(cells, dtype)
+    if ns is None:
+        cell = _first_inexact(cells, dtype)
         if np.datetime_data(cells.dtype)[0] in ("ps", "fs", "as"):
-            raise InvalidValueError(f"variable {variable!r}: {cells[changed].flat[0]} is finer than a nanosecond")
+            raise InvalidValueError(f"variable {variable!r}: {cell} is finer than a nanosecond")
+        since = " from 1970" if dtype.kind == "M" else ""
         raise OutOfRangeError(
-            f"variable {variable!r}: {cells[changed].flat[0]} is beyond nanoseconds in 64 bits, which reach 292 years "
-            "either way from 1970"
+            f"variable {variable!r}: {cell} is beyond nanoseconds in 64 bits, which reach 292 years either way{since}; "
+            f"use ds[{variable!r}].astype('int64') to store plain numbers"
         )
     return ns.view(np.int64) if cells.dtype.kind == "m" else ns
 
@@ -71,10 +73,29 @@ def restored_times(array: str, cells: NDArray[Any], marker: str) -> NDArray[Any]
         return restored_dates(array, cells, marker)
     dtype = np.dtype(marker)
     ns = cells.view(f"{dtype.kind}8[ns]")
-    times = ns.astype(dtype)
-    if not np.array_equal(_as_integers(times.astype(ns.dtype)), _as_integers(ns)):
+    times = _exact(ns, dtype)
+    if times is None:
         raise InvalidValueError(f"array {array!r} holds nanoseconds that its xarray dtype {dtype} cannot keep")
     return times
+
+
+def _exact(cells: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """`cells` in the unit of `dtype`; None where a cell does not come back from it unchanged."""
+    try:
+        times = cells.astype(dtype)
+        back = times.astype(cells.dtype)
+    except OverflowError:  # NumPy 2.5 and later; earlier versions wrap around, which the comparison finds
+        return None
+    return times if np.array_equal(_as_integers(back), _as_integers(cells)) else None
+
+
+def _first_inexact(cells: NDArray[Any], dtype: np.dtype[Any]) -> Any:
+    """The first of `cells` that `dtype` does not keep; by bisection, since NumPy does not say which one overflows."""
+    flat = cells.reshape(-1)
+    while flat.size > 1:
+        half = flat.size // 2
+        flat = flat[:half] if _exact(flat[:half], dtype) is None else flat[half:]
+    return flat[0]
 
 
 def _as_integers(cells: NDArray[Any]) -> NDArray[np.int64]:

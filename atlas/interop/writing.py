@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from dask.base import get_scheduler, optimize
 from dask.optimization import cull
+from xarray.indexes import PandasMultiIndex
 
 from atlas.errors import AtlasError, InvalidTypeError, InvalidValueError, UnsupportedDtypeError
 from atlas.format.dtypes import SUPPORTED, parse_dtype
@@ -118,10 +119,10 @@ def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_Pl
 def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]]) -> _Plan:
     variable = ds.variables[name]
     owner = f"variable {name!r}"
-    if isinstance(ds.xindexes.get(name), xr.indexes.PandasMultiIndex):
+    if isinstance(ds.xindexes.get(name), PandasMultiIndex):
         raise UnsupportedDtypeError(f"{owner} belongs to a MultiIndex, which is not stored; use ds.reset_index() first")
     attrs = dict(variable.attrs)
-    fill = _fill_value(attrs.pop(FILL_KEY, None), variable.dtype)
+    fill = _fill_value(name, attrs.pop(FILL_KEY, None), variable.dtype)
     attributes = checked_attributes(owner, attrs)
     try:
         marker = _marker(variable)
@@ -186,11 +187,11 @@ def _remedy(name: str, dtype: Any) -> str:
     return f"; use ds[{name!r}].astype({other!r})" if other else ""
 
 
-def _fill_value(value: object, dtype: Any) -> object:
+def _fill_value(name: str, value: object, dtype: Any) -> object:
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
     if isinstance(value, np.timedelta64) and dtype.kind == "m":
-        return int(value.astype("m8[ns]").astype(np.int64))
+        return int(times_to_ns(name, np.asarray(value)))
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 

@@ -192,7 +192,7 @@ def test_names_of_dtypes(store, given, stored):
         ("string", "", ""),
         ("timestamp_ns", 5, 5),
         ("timestamp_ns", np.datetime64("1970-01-02"), 86_400 * 10**9),
-        ("timestamp_ns", np.datetime64("NaT"), -(2**63)),
+        ("timestamp_ns", np.datetime64("NaT", "ns"), -(2**63)),
         ("int64", None, None),
     ],
 )

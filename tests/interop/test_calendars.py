@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from atlas.errors import InvalidTypeError, InvalidValueError, MissingExtraError
+from atlas.errors import InvalidTypeError, InvalidValueError, MissingExtraError, OutOfRangeError
 from atlas.interop.calendars import calendar_marker, dates_to_microseconds, restored_dates
 
 cftime = pytest.importorskip("cftime")
@@ -79,6 +79,15 @@ def test_another_cell_is_refused_by_name(store, other):
     variable = xr.Variable("x", da.from_array(cells, chunks=2))
     with pytest.raises(InvalidTypeError, match=r"'when'.*360_day"):
         store.add_xr_dataset(xr.Dataset({"when": variable}), "a")
+    assert store.list_datasets() == []
+
+
+@pytest.mark.parametrize("year", [300_000, -300_000, 10**8])
+@pytest.mark.parametrize("calendar", ["noleap", "360_day"])
+def test_dates_beyond_microseconds_are_refused_by_name(store, year, calendar):
+    cells = np.array([cftime.datetime(y, 1, 1, calendar=calendar) for y in (1970, year, 2000)], object)
+    with pytest.raises(OutOfRangeError, match=f"'when': {year}-01-01 .*292,000 years.*date2num"):
+        store.add_xr_dataset(xr.Dataset({"when": ("x", cells)}), "a")
     assert store.list_datasets() == []
 
 

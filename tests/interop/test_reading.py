@@ -58,20 +58,20 @@ def test_without_a_record_an_array_named_like_its_dimension_is_a_coordinate(stor
 @pytest.mark.parametrize(
     ("record", "coords"),
     [
-        ('["q"]', {"q", "x"}),
-        ('["x", "gone"]', {"x"}),
-        ("not json", {"x"}),
-        ('{"x": 1}', {"x"}),
-        ("[5, null]", {"x"}),
-        ("[" * 100_000, {"x"}),
-        (5, {"x"}),
+        ('["q"]', ["q", "x"]),
+        ('["x", "gone"]', ["x"]),
+        ("not json", ["x"]),
+        ('{"x": 1}', ["x"]),
+        ("[5, null]", ["x"]),
+        ("[" * 100_000, ["x"]),
+        (5, ["x"]),
     ],
     ids=lambda value: str(value)[:20],
 )
 def test_the_record_of_coordinates(store, view, record, coords):
     view.set_attribute("_pyatlas_coords", record)
     back = store.to_xarray("a")
-    assert set(back.coords) == coords
+    assert sorted(back.coords) == coords
     assert "_pyatlas_coords" not in back.attrs
 
 
