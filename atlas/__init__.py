@@ -1,18 +1,20 @@
 """atlas: the array store for fleets of datasets.
 
-The house, from the top floor down; each imports only from floors below it:
+The rooms, from the top floor down; each imports only from floors below it:
 
-- `atlas.cli`        the command line
-- `atlas.store`      `Atlas`, a store
-- `atlas.dataset`    `DatasetView`, one dataset of it
-- `atlas.interop`    xarray and dask
-- `atlas.engine`     runs plans: threads, caches, pending data, commits; the only caller of kernels
-- `atlas.planning`   pure functions from a request to a plan
-- `atlas.storage`    bytes by key: local files, object stores, memory
-- `atlas.format`     bytes <-> values
-- `atlas.kernels`    compiled kernels: arrays in, arrays out
-- `atlas.memory`     how much of it is at hand
-- `atlas.errors`     every error
+- `cli`               the command line
+- `store`, `dataset`  `Atlas` and `DatasetView`: what users hold
+- `xarray`            xarray and dask
+- `verification`      reads everything, names what is damaged
+- `session`           one open store, composed of the rooms below
+- `maintenance`       compaction, retention, garbage collection
+- `commit`            versions: the commit log, conflicts, merges
+- `read`, `write`     cells out of and into a store; neither knows the other
+- `catalog`           datasets, schemas and attributes in memory; the chunk index
+- `chunking`          the grid and regions of chunks
+- `kernels`, `format`, `storage`   compiled loops; bytes <-> values; bytes by key
+- `runtime`           memory, threads, forks, the log
+- `errors`            every error
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from importlib import metadata
 
 from atlas.dataset import DatasetView
 from atlas.errors import AtlasError
+from atlas.runtime.tracing import init_tracing
 from atlas.store import Atlas, verify
-from atlas.tracing import init_tracing
 
 try:
     __version__ = metadata.version("atlas-store")

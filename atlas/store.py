@@ -1,4 +1,4 @@
-"""`Atlas`: a store of many datasets. A thin floor over `engine.session`, `interop` and `storage`."""
+"""`Atlas`: a store of many datasets. A thin floor over `session`, `xarray` and `storage`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas import interop
+import atlas.xarray
+from atlas.commit.commit_writer import CommitWriter
+from atlas.commit.creation import create_store
 from atlas.dataset import DatasetView
-from atlas.engine.creation import create_store
-from atlas.engine.description import describe
-from atlas.engine.encoding import CODECS, FILTERS
-from atlas.engine.journal import Journal
-from atlas.engine.locks import FreeInChildren
-from atlas.engine.session import Session
-from atlas.engine.verifying import verify_session, verify_storage
 from atlas.errors import InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
 from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
 from atlas.format.schema import make_schema
+from atlas.maintenance.description import describe
+from atlas.runtime.locks import FreeInChildren
+from atlas.session import Session
 from atlas.storage import open_storage
+from atlas.verification import verify_session, verify_storage
+from atlas.write.encoding import CODECS, FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from atlas.engine.description import StoreDescription
-    from atlas.engine.history import Version
-    from atlas.engine.verifying import VerifyReport
+    from atlas.commit.history import Version
     from atlas.format.schema import ArraySchema
+    from atlas.maintenance.description import StoreDescription
     from atlas.storage import Storage
+    from atlas.verification import VerifyReport
 
 __all__ = ["Atlas", "verify"]
 
@@ -131,7 +131,7 @@ class Atlas:
         """
         wanted = None if version is None else _version_number(version)
         storage = open_storage(source, durable=durable, single_writer=single_writer)
-        return cls(Session(*Journal.open(storage, wanted)))
+        return cls(Session(*CommitWriter.open(storage, wanted)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session.pending:
@@ -216,7 +216,7 @@ class Atlas:
         variable, and what `DatasetView.define_array` raises.
         """
         with self._session.building.passing():
-            interop.add(self, ds, name, chunks=chunks)
+            atlas.xarray.add(self, ds, name, chunks=chunks)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.
@@ -228,7 +228,7 @@ class Atlas:
         >>> store.to_xarray("monday")["t"].units
         'K'
         """
-        return interop.to_xarray(self.open_dataset(name))
+        return atlas.xarray.to_xarray(self.open_dataset(name))
 
     def to_xarray_many(self, names: Sequence[str], concat_dim: str = "dataset", parallel: bool = True) -> xr.Dataset:
         """Stack many datasets along the new dimension `concat_dim`, whose coordinate is the names; eager.
@@ -238,7 +238,7 @@ class Atlas:
         Raises `InvalidValueError` (ValueError) on no names or shapes that differ, `ArrayNotFoundError` (KeyError) where
         a dataset lacks a variable.
         """
-        return interop.to_xarray_many(self, names, concat_dim=concat_dim, parallel=parallel)
+        return atlas.xarray.to_xarray_many(self, names, concat_dim=concat_dim, parallel=parallel)
 
     # Bulk reads
 
@@ -487,7 +487,7 @@ def _reopen(storage: Storage, version: int) -> Atlas:
         # One that has moved on, or has changes of its own, is no longer what was pickled.
         if store is None or store._session.pending or store.version != version:  # noqa: SLF001 - a handle of this class
             try:
-                store = _reopened[key] = Atlas(Session(*Journal.open(storage, version)))
+                store = _reopened[key] = Atlas(Session(*CommitWriter.open(storage, version)))
             except VersionNotFoundError as error:
                 raise StaleHandleError(f"a pickled handle cannot be opened: {error}; open the store again") from error
         return store

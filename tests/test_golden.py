@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas import Atlas
+from atlas.catalog import paging
 from atlas.format.documents import Encoding
-from atlas.planning import schedule
 from atlas.storage import MemoryStorage
 from tests.golden.fleet import Fleet
 from tests.golden.stores import GOLDEN, INTEGERS, words
@@ -28,8 +28,8 @@ MOST_BYTES = 400_000
 
 
 def build(golden, source):
-    page_rows = golden.page_rows or schedule.PAGE_ROWS
-    with mock.patch.object(schedule, "PAGE_ROWS", page_rows):
+    page_rows = golden.page_rows or paging.PAGE_ROWS
+    with mock.patch.object(paging, "PAGE_ROWS", page_rows):
         fleet = Fleet(Atlas.create(source, **golden.options))
         golden.build(fleet)
     return fleet
@@ -149,7 +149,7 @@ def test_random_stores_read_alike(data):
         "meta_compression": data.draw(st.sampled_from(["none", "zstd", "lz4"])),
     }
     place = MemoryStorage()
-    with mock.patch.object(schedule, "PAGE_ROWS", 2):
+    with mock.patch.object(paging, "PAGE_ROWS", 2):
         fleet = Fleet(Atlas.create(place, **options))
         for _ in range(data.draw(st.integers(1, 3))):
             change(fleet, data)

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from atlas import Atlas, AtlasError
-from atlas.engine import compaction, cutting, encoding, stacking, staging, writable
+from atlas.catalog import paging
+from atlas.commit import checkpointing
 from atlas.kernels import lots
-from atlas.planning import schedule
+from atlas.maintenance import compaction
 from atlas.storage.memory import MemoryStorage
+from atlas.write import bulk_write, encoding, splitting, staging, writer
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
 
 DATASETS = ["a", "ü.%2F", "#1 日本\\~"]
@@ -49,10 +51,10 @@ SMALL_LIMITS = [
     if name in vars(module)
 ] + [
     (lots, "_LOT", 128), (lots, "_SHARE", 32), (lots, "_GAP", 8),
-    (encoding, "_TASK", 64), (encoding, "_LOT", 128), (stacking, "RUN", 64),
-    (schedule, "PAGE_ROWS", 2), (schedule, "_SMALL", 0), (schedule, "_MOST_COMMITS", 3),
-    (writable, "_RAW_BUDGET", 200), (writable, "_UNBOUNDED", 50), (writable, "_ENCODED_BUDGET", 400),
-    (cutting, "_LOT", 64), (cutting, "RUN", 64), (cutting, "_AT_ONCE", 100), (staging, "_LOT", 200),
+    (encoding, "_TASK", 64), (encoding, "_LOT", 128), (bulk_write, "RUN", 64),
+    (paging, "PAGE_ROWS", 2), (checkpointing, "_SMALL", 0), (checkpointing, "_MOST_COMMITS", 3),
+    (writer, "_RAW_BUDGET", 200), (writer, "_UNBOUNDED", 50), (writer, "_ENCODED_BUDGET", 400),
+    (splitting, "_LOT", 64), (splitting, "RUN", 64), (splitting, "_AT_ONCE", 100), (staging, "_LOT", 200),
     (compaction, "_LOT", 64), (compaction, "_WAITING", 128),
 ]  # fmt: skip
 

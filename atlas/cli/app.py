@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atlas import Atlas, __version__, interop, verify
+import atlas.xarray
+from atlas import Atlas, __version__, verify
 from atlas.cli.demo import run_demo
 from atlas.cli.ingest import SUFFIXES, Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
 from atlas.cli.listing import history_lines, info_lines, ls_lines, show_lines
-from atlas.cli.verifying import report_json, report_lines
+from atlas.cli.verify import report_json, report_lines
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def create(
     """
     if append and overwrite:
         raise click.UsageError("--append keeps what --overwrite removes; give one of them")
-    interop.check_netcdf()
+    atlas.xarray.check_netcdf()
     files = find_files(folder)
     if not files:
         raise click.ClickException(f"no NetCDF files ({', '.join(sorted(SUFFIXES))}) in {folder}")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from atlas import Atlas, interop
+import atlas.xarray
+from atlas import Atlas
 from atlas.cli.ingest import Reading, find_files, ingest
 from atlas.cli.layout import count_text, size_text
 from atlas.cli.listing import ls_lines, show_lines
@@ -44,7 +45,7 @@ def run_demo(folder: Path | None) -> None:
     """
     samples = Path(_optional("iris_sample_data").path)
     _optional("matplotlib")
-    interop.check_netcdf()
+    atlas.xarray.check_netcdf()
     try:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="atlas-demo-"))

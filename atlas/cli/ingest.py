@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from atlas import Atlas, interop
+import atlas.xarray
+from atlas import Atlas
 from atlas.cli.layout import count_text
 from atlas.errors import InvalidTypeError, OutOfRangeError, StorageError, UnsupportedDtypeError
 
@@ -167,10 +168,10 @@ def _add(store: Atlas, path: Path, name: str, reading: Reading, seen: _Seen) -> 
     except UnicodeDecodeError:
         return "its name, or that of a folder it is in, is no UTF-8 text; rename it"
     try:
-        contents = interop.inspect_netcdf(path)
+        contents = atlas.xarray.inspect_netcdf(path)
         seen.dims.update(contents.dims)
         seen.variables.update(contents.variables)
-        with interop.open_netcdf(path, chunks=reading.chunks, drop=reading.drop, raw=reading.raw) as ds:
+        with atlas.xarray.open_netcdf(path, chunks=reading.chunks, drop=reading.drop, raw=reading.raw) as ds:
             store.add_xr_dataset(ds, name)
     except StorageError:
         raise

@@ -10,8 +10,8 @@ import numpy as np
 
 from atlas.cli.layout import count_text, hanging, size_text, table_lines, value_text, wrapped
 from atlas.format.dtypes import DATATYPES
-from atlas.interop.attrs import sort_attributes
-from atlas.interop.times import restored_dtype, restored_times
+from atlas.xarray.attrs import sort_attributes
+from atlas.xarray.times import restored_dtype, restored_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import AtlasError, CorruptStoreError, UnsupportedFormatError
-from atlas.format.names import check_name
-from atlas.format.rows import (
+from atlas.format.dataset_columns import (
     EMPTY_ROWS,
     RowBatch,
     check_ascending,
@@ -25,6 +24,7 @@ from atlas.format.rows import (
     rows_from_json,
     rows_to_json,
 )
+from atlas.format.names import check_name
 from atlas.format.segment import FORMAT_VERSION, Footer, SegmentRef, check_footer
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Changes:
     """Version and writer of the commit; of a checkpoint those of the last commits, ascending."""
     reset: bool = False
     """Whether everything before it is forgotten first, but for the ids that were given."""
-    condemned: tuple[str, ...] = ()
+    tombstoned: tuple[str, ...] = ()
     """Keys of files that no commit has named, which none may name any more."""
 
 
@@ -174,8 +174,8 @@ def changes_to_json(kind: str, changes: Changes, **extra: object) -> dict[str, A
         document["recent"] = [list(commit) for commit in changes.writers]
     if changes.reset:
         document["reset"] = True
-    if changes.condemned:
-        document["condemned"] = list(changes.condemned)
+    if changes.tombstoned:
+        document["tombstoned"] = list(changes.tombstoned)
     return document
 
 
@@ -198,7 +198,7 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
         version = check_int(document.get("version"), "version")
         next_id = check_int(document.get("next_id"), "next_id")
         deleted = check_list(document, "deleted")
-        condemned = document.get("condemned", [])
+        tombstoned = document.get("tombstoned", [])
         return Changes(
             version,
             next_id,
@@ -211,7 +211,7 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
             _segments_from_json(check_list(document, "segments")),
             _recent(document) if kind == "checkpoint" else ((version, _text(document, "writer")),),
             document.get("reset", False) is True,
-            tuple(_condemned(key) for key in (condemned if isinstance(condemned, list) else [None])),
+            tuple(_condemned(key) for key in (tombstoned if isinstance(tombstoned, list) else [None])),
         )
     except (AtlasError, ValueError, TypeError) as error:
         if isinstance(error, CorruptStoreError):

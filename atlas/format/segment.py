@@ -14,7 +14,7 @@ import xxhash
 
 from atlas.errors import CorruptStoreError, UnsupportedFormatError
 from atlas.format.columns import decode_columns, encode_columns
-from atlas.memory import check_room
+from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
     from typing import Any

@@ -21,7 +21,7 @@ from atlas.kernels.faults import CODEC, FINE, LENGTH
 from atlas.kernels.policy import inner
 from atlas.kernels.runs import copy_bytes
 from atlas.kernels.symbols import call_symbol, external
-from atlas.memory import check_room
+from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
     from atlas.kernels.policy import Int

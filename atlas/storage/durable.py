@@ -33,9 +33,9 @@ __all__ = [
     "name_if_absent",
     "open_temporary",
     "remove_abandoned",
+    "sync_ancestors",
     "sync_file",
     "sync_folder",
-    "sync_way",
     "write_all",
     "write_at",
 ]
@@ -78,7 +78,7 @@ def sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def sync_way(folder: str) -> None:
+def sync_ancestors(folder: str) -> None:
     """Wait until the names of the folder and of those above it are on the disk, whoever made them.
 
     Goes up to the top of the file system, or to a folder that may not be read.

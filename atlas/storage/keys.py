@@ -7,11 +7,12 @@ Pure functions on text; no I/O. Keys that were read from a file are checked here
 from __future__ import annotations
 
 import re
+import secrets
 from functools import lru_cache
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["TEMPORARY_PREFIX", "check_folder", "check_key", "is_key", "is_temporary"]
+__all__ = ["TEMPORARY_PREFIX", "check_folder", "check_key", "is_key", "is_temporary", "unique_name"]
 
 TEMPORARY_PREFIX = ".tmp-"
 """First letters of the last part of every unfinished file; no key may have a part that begins so."""
@@ -65,3 +66,8 @@ def is_temporary(text: str) -> bool:
     """Whether `text` names the unfinished file of some writer: a key but for its reserved last part."""
     folder, _, name = text.rpartition("/")
     return name.startswith(TEMPORARY_PREFIX) and not _REFUSED.search(name) and (not folder or is_key(folder))
+
+
+def unique_name() -> str:
+    """Return 24 random hexadecimal digits: a name that no other writer picks."""
+    return secrets.token_hex(12)

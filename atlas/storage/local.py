@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from atlas.errors import AtlasError, ConditionalPutError, StorageError
-from atlas.memory import check_room
+from atlas.runtime.memory import check_room
 from atlas.storage.base import Keys, Part, Storage
 from atlas.storage.descriptors import DescriptorCache, read_at
 from atlas.storage.durable import (
@@ -30,14 +30,14 @@ from atlas.storage.durable import (
     name_if_absent,
     open_temporary,
     remove_abandoned,
+    sync_ancestors,
     sync_file,
     sync_folder,
-    sync_way,
     write_all,
 )
 from atlas.storage.keys import TEMPORARY_PREFIX, check_folder, check_key, is_key, is_temporary
 from atlas.storage.ranges import Integers, Octets, check_range, check_ranges, join_adjacent, short_read
-from atlas.storage.settling import Unsettled
+from atlas.storage.sync_queue import SyncQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,7 +74,7 @@ class LocalStorage(Storage):
         self.single_writer = single_writer
         self._creates = single_writer  # whether `create` is known to work here
         self._open = DescriptorCache(self._open_file, descriptors)
-        self._unsettled = Unsettled()
+        self._unsettled = SyncQueue()
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self._root, self._durable, self._limit, self.single_writer)
@@ -104,7 +104,7 @@ class LocalStorage(Storage):
         self._make_root()
         if self._durable:
             with _storage_errors(self._root):
-                sync_way(self._root)
+                sync_ancestors(self._root)
 
     def _make_root(self) -> None:
         with _storage_errors(self._root):

@@ -26,8 +26,8 @@ import obstore.store
 
 from atlas.errors import AtlasError, ConditionalPutError, InvalidTypeError, StorageError
 from atlas.storage.base import Keys, Part, Storage, view_bytes
+from atlas.storage.conditional_put import FAILURES, PROBES, THERE_ALREADY, refuses_second_put
 from atlas.storage.keys import check_folder, check_key, is_key, is_temporary
-from atlas.storage.probing import FAILURES, PROBES, THERE_ALREADY, refuses_second_put
 from atlas.storage.ranges import Integers, Octets, Request, check_range, check_ranges, plan_requests, short_read
 
 if TYPE_CHECKING:

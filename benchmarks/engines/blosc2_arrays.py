@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Arrays", "Packed"]
+__all__ = ["ArraySelection", "Packed"]
 
 _CHUNK = 4 * 2**20
 
 
-class Arrays(Stacked):
+class ArraySelection(Stacked):
     """NDArray files."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Arrays(Stacked):
         return array
 
 
-class Packed(Arrays):
+class Packed(ArraySelection):
     """The same with many datasets in a unit."""
 
     packed = True

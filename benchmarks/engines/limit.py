@@ -45,7 +45,7 @@ class Limit(Engine):
 
     def _prepare(self, codec: str) -> None:
         """Write and read a store, and keep the calls."""
-        from atlas.engine.threads import thread_count  # noqa: PLC0415
+        from atlas.runtime.threads import thread_count  # noqa: PLC0415
 
         if codec in self._calls:
             return

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Arrays", "Packed"]
+__all__ = ["ArraySelection", "Packed"]
 
 
-class Arrays(Stacked):
+class ArraySelection(Stacked):
     """The zarr3 driver over local files."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
@@ -72,7 +72,7 @@ class Arrays(Stacked):
         return longer
 
 
-class Packed(Arrays):
+class Packed(ArraySelection):
     """The same with many datasets in a unit."""
 
     packed = True

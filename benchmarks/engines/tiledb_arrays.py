@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Arrays"]
+__all__ = ["ArraySelection"]
 
 _LONGEST = 2**30
 
 
-class Arrays(Collection):
+class ArraySelection(Collection):
     """One array with an attribute a variable."""
 
     def __init__(self, work: Workload, folder: Path) -> None:

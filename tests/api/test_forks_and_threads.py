@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
-from atlas.engine import readable
-from atlas.engine.journal import Journal
+from atlas.commit.commit_writer import CommitWriter
 from atlas.errors import ConflictError, CorruptStoreError, StaleHandleError
+from atlas.read import reader
 from atlas.storage.local import LocalStorage
 from atlas.storage.memory import MemoryStorage
 
@@ -130,7 +130,7 @@ def test_a_read_that_a_refresh_overtakes_shows_the_new_version(source, monkeypat
     beat(store, 1)
     beat(store, 2)
     store, other, done = Atlas.open(source), Atlas.open(source), []
-    original = readable.read_boxes
+    original = reader.read_boxes
 
     def overtaken(*arguments):
         if not done:
@@ -141,7 +141,7 @@ def test_a_read_that_a_refresh_overtakes_shows_the_new_version(source, monkeypat
             mover.join()
         return original(*arguments)
 
-    monkeypatch.setattr(readable, "read_boxes", overtaken)
+    monkeypatch.setattr(reader, "read_boxes", overtaken)
     assert set((store.read_array_across_stacked("cut", NAMES) // 1000).ravel().tolist()) == {2}
     assert done
 
@@ -322,7 +322,7 @@ def test_a_child_unpickles_whatever_its_parent_was_opening(place, monkeypatch):
     store = Atlas.create(place)
     beat(store, 1)
     pickled, opening, go = pickle.dumps(store), threading.Event(), threading.Event()
-    original = Journal.open
+    original = CommitWriter.open
 
     def slow(*arguments):
         opening.set()
@@ -333,7 +333,7 @@ def test_a_child_unpickles_whatever_its_parent_was_opening(place, monkeypatch):
         go.set()
         assert set(seen(pickle.loads(pickled))) == {1}
 
-    monkeypatch.setattr(Journal, "open", slow)
+    monkeypatch.setattr(CommitWriter, "open", slow)
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(pickle.loads, pickled)
         opening.wait()

@@ -1,4 +1,4 @@
-"""The published page, sentence by sentence: xarray. What lies deeper is tested in tests/interop."""
+"""The published page, sentence by sentence: xarray. What lies deeper is tested in tests/xarray."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
-from atlas.engine import journal, retention
+from atlas.catalog import paging
+from atlas.commit import commit_writer
 from atlas.errors import (
     AtlasError,
     ConflictError,
@@ -18,7 +19,7 @@ from atlas.errors import (
     StaleHandleError,
     VersionNotFoundError,
 )
-from atlas.planning import schedule
+from atlas.maintenance import gc
 from atlas.storage.memory import MemoryStorage
 
 
@@ -72,7 +73,7 @@ def test_the_history_tells_when_and_what(place):
     store.flush()
     store.rollback(2, message="back")
     store.compact()
-    store.create_datasets([f"n{at}" for at in range(schedule.PAGE_ROWS + 1)])
+    store.create_datasets([f"n{at}" for at in range(paging.PAGE_ROWS + 1)])
     store.flush()
     history = store.history()
     told = [(v.version, v.action, v.message, v.created, v.changed, v.deleted, v.arrays) for v in history]
@@ -83,7 +84,7 @@ def test_the_history_tells_when_and_what(place):
         (3, "flush", None, 0, 0, 1, ()),
         (4, "rollback", "back", 0, 0, 0, ()),
         (5, "compact", None, 0, 0, 0, ()),
-        (6, "flush", None, schedule.PAGE_ROWS + 1, 0, 0, ()),
+        (6, "flush", None, paging.PAGE_ROWS + 1, 0, 0, ()),
     ]
     times = [version.time for version in history]
     assert before < times[0] <= times[-1] <= dt.datetime.now(dt.UTC)
@@ -108,7 +109,7 @@ def test_a_message_is_text(place):
 @pytest.mark.parametrize("paged", [False, True])
 def test_a_rollback_brings_back_what_was(place, monkeypatch, paged):
     if paged:
-        monkeypatch.setattr(schedule, "PAGE_ROWS", 1)
+        monkeypatch.setattr(paging, "PAGE_ROWS", 1)
     store = Atlas.create(place)
     days(store, 3)
     expected = contents(store)
@@ -201,7 +202,7 @@ def test_compaction_keeps_what_was_the_latest_within_the_last_days(place, monkey
         def now(cls, tz=None):
             return real.now(tz) - cls.ago
 
-    monkeypatch.setattr(journal.dt, "datetime", Clock)
+    monkeypatch.setattr(commit_writer.dt, "datetime", Clock)
     store = Atlas.create(place)
     for ago in (9, 5, 3, 1):
         Clock.ago = dt.timedelta(days=ago)
@@ -284,7 +285,7 @@ def test_two_compactions_at_once_lose_nothing(place):
     days(store, 5)
     other = Atlas.open(place)
     expected = contents(store)
-    finish, done = retention.Cleaning.finish, []
+    finish, done = gc.Collector.finish, []
 
     def interrupted(self, *arguments, **options):
         if not done:
@@ -293,7 +294,7 @@ def test_two_compactions_at_once_lose_nothing(place):
         return finish(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retention.Cleaning, "finish", interrupted)
+        patch.setattr(gc.Collector, "finish", interrupted)
         store.compact(keep_versions=1, keep_days=0)
     for handle in (store, other, Atlas.open(place)):
         handle.refresh()
@@ -308,7 +309,7 @@ def test_a_rollback_never_names_files_that_are_about_to_go(place):
     store.delete_dataset("day1")
     store.flush()
     other = Atlas.open(place)
-    finish = retention.Cleaning.finish
+    finish = gc.Collector.finish
 
     def interrupted(self, *arguments, **options):
         other.refresh()
@@ -317,7 +318,7 @@ def test_a_rollback_never_names_files_that_are_about_to_go(place):
         return finish(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retention.Cleaning, "finish", interrupted)
+        patch.setattr(gc.Collector, "finish", interrupted)
         store.compact(keep_versions=1, keep_days=0)
     assert list(contents(Atlas.open(place))) == ["day0"]
 

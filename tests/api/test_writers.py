@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas import Atlas
-from atlas.engine import merging, rebasing, retention, session
-from atlas.engine.journal import Journal
+from atlas import Atlas, session
+from atlas.catalog import paging
+from atlas.commit import partial_chunk_merge, rebase
+from atlas.commit.commit_writer import CommitWriter
 from atlas.errors import ConflictError, CorruptStoreError, StaleHandleError, VersionNotFoundError
-from atlas.planning import schedule
+from atlas.maintenance import gc
 from atlas.storage.memory import MemoryStorage
 from tests.independent_reader import read_registry
 
@@ -69,7 +70,7 @@ class TestBothLand:
         assert (found["mine"], found["theirs"]) == ({"t": [5, 6]}, {"t": [7, 8, 9]})
 
     def test_new_datasets_in_pages(self, place, pair, monkeypatch):
-        monkeypatch.setattr(schedule, "PAGE_ROWS", 2)
+        monkeypatch.setattr(paging, "PAGE_ROWS", 2)
         first, second = pair
         for at in range(5):
             add(first, f"m{at}", cells=(at, at))
@@ -478,7 +479,7 @@ class TestBesideCompactions:
         write(first, "a", 0, 7)
         first.flush()
         write(second, "b", 0, 8)
-        done = interrupt(rebasing, "load_segment", self.compacting(first))
+        done = interrupt(rebase, "load_segment", self.compacting(first))
         with pytest.raises(ConflictError, match="cannot be told any more") as caught:
             second.flush()
         assert done
@@ -488,14 +489,14 @@ class TestBesideCompactions:
         assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([7, 2, 3, 4], [8, 2, 3, 4])
         assert contents(Atlas.open(place)) == contents(second)
 
-    @pytest.mark.parametrize("where", ["load_table", "theirs_by_chunk"])
+    @pytest.mark.parametrize("where", ["load_chunk_index", "theirs_by_chunk"])
     def test_a_refresh_moves_on_to_what_is_there(self, place, pair, interrupt, where):
         first, second = pair
         write(first, "a", 0, 7)
         first.flush()
         write(second, "a", 1, 8)
         write(second, "b", 1, 9)
-        done = interrupt(merging, where, self.compacting(first))
+        done = interrupt(partial_chunk_merge, where, self.compacting(first))
         assert second.refresh() == first.version
         assert done
         assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([7, 8, 3, 4], [1, 9, 3, 4])
@@ -519,7 +520,7 @@ class TestBesideCompactions:
         for at in range(6):
             write(first, "a", 0, at)
             first.flush()
-        expected, opened, original = contents(first), [], retention.Journal.open
+        expected, opened, original = contents(first), [], gc.CommitWriter.open
 
         def overtaken(storage, version=None):
             if version is not None:
@@ -528,7 +529,7 @@ class TestBesideCompactions:
                     first.compact(keep_versions=2, keep_days=0)
             return original(storage, version)
 
-        monkeypatch.setattr(retention.Journal, "open", overtaken)
+        monkeypatch.setattr(gc.CommitWriter, "open", overtaken)
         second.compact(keep_versions=3, keep_days=0)
         assert len(opened) > 2
         monkeypatch.undo()
@@ -536,7 +537,7 @@ class TestBesideCompactions:
         assert second.version == Atlas.open(place).version
 
     def test_a_rollback_says_that_the_version_is_not_kept(self, place, interrupt, monkeypatch):
-        monkeypatch.setattr(schedule, "PAGE_ROWS", 1)
+        monkeypatch.setattr(paging, "PAGE_ROWS", 1)
         first = Atlas.create(place)
         for name in "abc":
             add(first, name)
@@ -569,13 +570,13 @@ class TestCost:
     @pytest.fixture
     def read(self, monkeypatch):
         """The segments that were read to find collisions."""
-        found, original = [], rebasing.load_segment
+        found, original = [], rebase.load_segment
 
         def noting(storage, ref):
             found.append(ref.key)
             return original(storage, ref)
 
-        monkeypatch.setattr(rebasing, "load_segment", noting)
+        monkeypatch.setattr(rebase, "load_segment", noting)
         return found
 
     def test_new_datasets_need_nothing_of_what_others_wrote(self, place, pair, read):
@@ -702,7 +703,7 @@ class TestNumbersThatWereFreed:
         for at in range(6):
             write(first, "a", 0, at)
             first.flush()
-        original, read = retention.Journal.commits, []
+        original, read = gc.CommitWriter.commits, []
 
         def overtaken(journal, begin, last):
             commits = original(journal, begin, last)
@@ -711,7 +712,7 @@ class TestNumbersThatWereFreed:
                 first.compact(keep_versions=4, keep_days=0)
             return commits
 
-        monkeypatch.setattr(retention.Journal, "commits", overtaken)
+        monkeypatch.setattr(gc.CommitWriter, "commits", overtaken)
         second.compact(keep_versions=5, keep_days=0)
         monkeypatch.undo()
         assert read[:2] == [1, 1]  # of the two compactions
@@ -725,7 +726,7 @@ class TestNumbersThatWereFreed:
         write(first, "a", 0, 7)
         first.flush()
         second.refresh()
-        original, read = Journal.commits, []
+        original, read = CommitWriter.commits, []
 
         def overtaken(journal, begin, last):
             commits = original(journal, begin, last)
@@ -734,7 +735,7 @@ class TestNumbersThatWereFreed:
                 first.compact(keep_versions=1, keep_days=0)
             return commits
 
-        monkeypatch.setattr(Journal, "commits", overtaken)
+        monkeypatch.setattr(CommitWriter, "commits", overtaken)
         with pytest.raises(StaleHandleError):
             second.history()
 

@@ -25,7 +25,7 @@ def example_store() -> MemoryStorage:
     place = MemoryStorage()
     clock = mock.Mock(datetime=mock.Mock(now=lambda _: dt.datetime(2026, 7, 1, 12, tzinfo=dt.UTC)), UTC=dt.UTC)
     fixed = mock.patch("secrets.token_hex", return_value="0123456789abcdef01234567")
-    with fixed, mock.patch("atlas.engine.journal.dt", clock), mock.patch("atlas.engine.creation.dt", clock):
+    with fixed, mock.patch("atlas.commit.commit_writer.dt", clock), mock.patch("atlas.commit.creation.dt", clock):
         store = Atlas.create(place, codec="none")
         view = store.create_dataset("p1")
         view.define_array("temp", "int16", ["depth"], [3], [2], fill_value=-9)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError, CorruptStoreError, UnsupportedFormatError
+from atlas.format.dataset_columns import EMPTY_ROWS, ArrayEntry, AttributeTable, RowBatch, _ints_to_json, ints_from_json
 from atlas.format.registry import Changes, PageRef, changes_from_json, changes_to_json, page_from_json, page_to_json
-from atlas.format.rows import EMPTY_ROWS, ArrayEntry, AttributeTable, RowBatch, _ints_to_json, ints_from_json
 from atlas.format.schema import make_schema
 from atlas.format.segment import Footer, SegmentRef
 
@@ -38,7 +38,7 @@ CHANGES = Changes(
     (SEGMENT, SHIFTED),
     ((8, "w"),),
     reset=True,
-    condemned=("arrays/t/x.seg", "registry/x"),
+    tombstoned=("arrays/t/x.seg", "registry/x"),
 )
 EMPTY = Changes(0, 0, writers=((0, "w"),))
 
@@ -62,7 +62,7 @@ def test_changes_come_back(kind, changes):
     back = changes_from_json(kind, documents(kind, changes))
     assert (back.version, back.next_id, back.pages) == (changes.version, changes.next_id, changes.pages)
     assert (back.dropped, back.segments) == (changes.dropped, changes.segments)
-    assert (back.writers, back.reset, back.condemned) == (changes.writers, changes.reset, changes.condemned)
+    assert (back.writers, back.reset, back.tombstoned) == (changes.writers, changes.reset, changes.tombstoned)
     np.testing.assert_array_equal(back.deleted, changes.deleted)
     assert_rows(back.rows, changes.rows)
 

@@ -182,7 +182,7 @@ class Writer:
             self.log.conflicts += 1
             self._refresh()
         except VersionNotFoundError:
-            # Where versions are given up, one that is still the base may have files that are condemned already.
+            # Where versions are given up, one that is still the base may have files that are tombstoned already.
             self.log.gone += [] if self._settings.keep_none else [target]
         else:
             self.log.rolled.append((made, target))

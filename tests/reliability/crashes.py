@@ -37,14 +37,14 @@ AGAIN = ("creating", "flushing", "compacting", "replacing_in_another_encoding")
 _MOST_CALLS = 200
 
 _SPILLING = {
-    "atlas.engine.writable._RAW_BUDGET": 60,
-    "atlas.engine.writable._UNBOUNDED": 0,
-    "atlas.engine.writable._ENCODED_BUDGET": 60,
+    "atlas.write.writer._RAW_BUDGET": 60,
+    "atlas.write.writer._UNBOUNDED": 0,
+    "atlas.write.writer._ENCODED_BUDGET": 60,
 }
-_JOINING = {"atlas.planning.schedule._JOINED_AT_ONCE": 2}
-_PAGES = {"atlas.planning.schedule.PAGE_ROWS": 3}
-_ALIKE = {"atlas.planning.schedule._FEW_COMMITS": 1000, "atlas.planning.schedule._JOINED_AT_ONCE": 1000}
-_CHECKPOINTS = {"atlas.planning.schedule._FEW_COMMITS": 2}
+_JOINING = {"atlas.maintenance.tiering._JOINED_AT_ONCE": 2}
+_PAGES = {"atlas.catalog.paging.PAGE_ROWS": 3}
+_ALIKE = {"atlas.commit.checkpointing._FEW_COMMITS": 1000, "atlas.maintenance.tiering._JOINED_AT_ONCE": 1000}
+_CHECKPOINTS = {"atlas.commit.checkpointing._FEW_COMMITS": 2}
 
 
 def scenario(limits: dict[str, int] | None = None) -> Callable[[Play], Play]:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["LIMITS", "act"]
 
 LIMITS = {
-    "atlas.engine.writable._RAW_BUDGET": 400,
-    "atlas.engine.writable._UNBOUNDED": 100,
-    "atlas.engine.writable._ENCODED_BUDGET": 1000,
-    "atlas.planning.schedule._JOINED_AT_ONCE": 2,
-    "atlas.planning.schedule._FEW_COMMITS": 2,
-    "atlas.planning.schedule.PAGE_ROWS": 3,
+    "atlas.write.writer._RAW_BUDGET": 400,
+    "atlas.write.writer._UNBOUNDED": 100,
+    "atlas.write.writer._ENCODED_BUDGET": 1000,
+    "atlas.maintenance.tiering._JOINED_AT_ONCE": 2,
+    "atlas.commit.checkpointing._FEW_COMMITS": 2,
+    "atlas.catalog.paging.PAGE_ROWS": 3,
 }
 """Limits of atlas by which few small arrays go the ways of many large ones."""
 _MOST = 12

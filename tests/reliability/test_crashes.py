@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from atlas import Atlas
-from atlas.engine.journal import Journal
+from atlas.commit.commit_writer import CommitWriter
 from atlas.storage import LocalStorage
 from tests.reliability import crashes
 from tests.reliability.disks import Disk, Named, Synced, Written, build
@@ -34,20 +34,20 @@ class TestBrokenOnPurpose:
     """Each promise rests on a step; without it the enumeration must find a crash that loses something."""
 
     def test_data_that_nobody_waited_for(self, monkeypatch):
-        monkeypatch.setattr("atlas.storage.settling.sync_file", lambda descriptor: None)
+        monkeypatch.setattr("atlas.storage.sync_queue.sync_file", lambda descriptor: None)
         with pytest.raises(Broken, match=r"within create.*atlas\.json is damaged"):
             play("creating")
 
     @pytest.mark.parametrize("name", ["flushing", "spilling", "joining"])
     def test_segments_whose_data_nobody_waited_for(self, name, monkeypatch):
-        monkeypatch.setattr("atlas.storage.settling._Written.settle", lambda self: None)
+        monkeypatch.setattr("atlas.storage.sync_queue._Written.settle", lambda self: None)
         # So that no wait is left but that of the flush itself.
-        monkeypatch.setattr("atlas.engine.spill.os", WithoutWaiting(os))
+        monkeypatch.setattr("atlas.write.spill.os", WithoutWaiting(os))
         with pytest.raises(Broken, match=r"CorruptStoreError: .*\.seg"):
             play(name)
 
     def test_names_that_nobody_waited_for(self, monkeypatch):
-        monkeypatch.setattr("atlas.storage.settling.sync_folder", lambda folder: None)
+        monkeypatch.setattr("atlas.storage.sync_queue.sync_folder", lambda folder: None)
         with pytest.raises(Broken, match="flush"):
             play("flushing")
 
@@ -70,12 +70,12 @@ class TestBrokenOnPurpose:
             play("creating")
 
     def test_a_folder_made_by_others_whose_name_nobody_waited_for(self, monkeypatch):
-        monkeypatch.setattr("atlas.storage.local.sync_way", lambda folder: None)
+        monkeypatch.setattr("atlas.storage.local.sync_ancestors", lambda folder: None)
         with pytest.raises(Broken, match="within nothing"):
             play("creating", after_kills=crashes.going_on)
 
     def test_a_commit_upon_one_whose_name_nobody_waited_for(self, monkeypatch):
-        monkeypatch.setattr("atlas.storage.settling.Unsettled.add_names", lambda self, folder: None)
+        monkeypatch.setattr("atlas.storage.sync_queue.SyncQueue.add_names", lambda self, folder: None)
         with pytest.raises(Broken, match="within flush"):
             enumerate_crashes(one_flush, {}, after_kills=one_flush)
 
@@ -91,13 +91,13 @@ class TestBrokenOnPurpose:
             play("checkpointing")
 
     def test_commits_that_are_removed_before_a_later_base_lasts(self, monkeypatch):
-        original = Journal.advance_base
+        original = CommitWriter.advance_base
 
         def advance_base(self, catalog):
             self.storage.delete(self.storage.list("commits")[:-1])
             return original(self, catalog)
 
-        monkeypatch.setattr(Journal, "advance_base", advance_base)
+        monkeypatch.setattr(CommitWriter, "advance_base", advance_base)
         with pytest.raises(Broken, match="within compact"):
             play("compacting_again")
 

@@ -6,7 +6,7 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from atlas.engine.retention import named_files
+from atlas.maintenance.gc import named_files
 from tests.model import Model, ModelArray, ModelDataset
 
 if TYPE_CHECKING:

@@ -17,15 +17,15 @@ import ormsgpack
 import xxhash
 
 from atlas import kernels
-from atlas.engine.catalog import Catalog
-from atlas.engine.text import chunk_texts
+from atlas.catalog.catalog import Catalog
 from atlas.errors import AtlasError
 from atlas.format.attributes import decode_value, encode_value, plain_value
 from atlas.format.documents import Encoding
 from atlas.format.registry import PageRef, changes_from_json, changes_to_json, page_from_json
 from atlas.format.segment import FOOTER_SIZE, Footer, decode_footer, decode_index
-from atlas.interop.attrs import sort_attributes
 from atlas.kernels import BlockFault
+from atlas.read.strings import chunk_texts
+from atlas.xarray.attrs import sort_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

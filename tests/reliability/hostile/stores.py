@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 
 from atlas import Atlas
-from atlas.planning import schedule
+from atlas.catalog import paging
 from atlas.storage import MemoryStorage
 from tests.golden.fleet import Fleet
 from tests.golden.stores import GOLDEN, words
@@ -176,7 +176,7 @@ def sound(name: str) -> Sound:
     recipe, names = STORES[name], itertools.count()
     storage = MemoryStorage()
     with (
-        mock.patch.object(schedule, "PAGE_ROWS", recipe.page_rows or schedule.PAGE_ROWS),
+        mock.patch.object(paging, "PAGE_ROWS", recipe.page_rows or paging.PAGE_ROWS),
         mock.patch.object(secrets, "token_hex", lambda size: f"{next(names):0{2 * size}x}"),
         mock.patch.object(secrets, "randbits", lambda bits: Random(next(names)).getrandbits(bits)),
     ):

@@ -1,0 +1,193 @@
+"""Chunk tables: where each chunk of an array lies, over all its segments, and the sources its blocks are read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from atlas import kernels
+from atlas.catalog.append_column import AppendColumn
+from atlas.errors import CorruptStoreError
+from atlas.format.segment import BlockRows, ChunkRows, SegmentRef, decode_index
+from atlas.kernels import Index
+from atlas.runtime.threads import run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from atlas.storage import Storage
+
+__all__ = ["ChunkIndex", "SegmentSource", "Source", "load_segment", "merge_rows"]
+
+
+class Source(Protocol):
+    """A place that blocks are read from."""
+
+    @property
+    def blocks(self) -> BlockRows:
+        """Its block table."""
+
+    @property
+    def name(self) -> str:
+        """The file, for messages and as part of cache keys; never used again for other bytes."""
+
+    def read_into(
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+    ) -> None:
+        """Read ranges of stored bytes into `out` at `place`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSource:
+    """A committed segment."""
+
+    storage: Storage
+    """Where it lies."""
+    ref: SegmentRef
+    """What the commit says of it."""
+    blocks: BlockRows
+    """Its block table."""
+
+    @property
+    def name(self) -> str:
+        """Key of the file."""
+        return self.ref.key
+
+    def read_into(
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+    ) -> None:
+        """Read ranges of stored bytes into `out` at `place`."""
+        try:
+            self.storage.read_into(self.ref.key, offset, length, out, place)
+        except FileNotFoundError as error:
+            raise CorruptStoreError(
+                f"{self.ref.key} is missing, which holds data of array {self.ref.array!r}: restore it from a copy",
+                key=self.ref.key,
+                array=self.ref.array,
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkIndex:
+    """The newest row of every chunk of one array, sorted by (dataset, chunk), and the sources of their blocks."""
+
+    rows: ChunkRows
+    """The rows; `block` counts within the row's source."""
+    source: NDArray[np.int64]
+    """Index in `sources` of each row."""
+    sources: tuple[Source, ...]
+    """Where blocks are read from."""
+    blocks: NDArray[np.int64]
+    """The blocks of all sources, one after the other, as kernels take them, (8, blocks)."""
+    base: NDArray[np.int64]
+    """The first block of each source in `blocks`."""
+    columns: tuple[AppendColumn, ...] = ()
+    """What the columns of `rows` and `source` are views of where the table grew, so that it may grow on."""
+    index: Index = field(init=False, repr=False)
+    """The columns that chunks are found by, as kernels take them."""
+
+    def __post_init__(self) -> None:
+        """Make the index."""
+        rows = self.rows
+        columns = (rows.dataset, rows.generation, rows.chunk, rows.block, rows.place.view(np.int64), self.source)
+        object.__setattr__(self, "index", Index(*(np.require(column, np.int64, ["C", "W"]) for column in columns)))
+
+    def source_of(self, block: int) -> Source:
+        """Return the source that a row of `blocks` is in."""
+        return self.sources[int(self.blocks[kernels.BLOCK_SOURCE, block])]
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Source, ChunkRows]]) -> ChunkIndex:
+        """Return the table over `parts`, oldest first; where two have the same chunk the later one holds."""
+        origins = [np.full(len(rows), at) for at, (_, rows) in enumerate(parts)]
+        rows, source = merge_rows([rows for _, rows in parts], origins)
+        blocks = [source.blocks.matrix(at) for at, (source, _) in enumerate(parts)] or [NO_BLOCKS.matrix()]
+        counts = np.array([len(source.blocks) for source, _ in parts], np.int64)
+        base = np.cumsum(counts) - counts
+        return cls(rows, source, tuple(source for source, _ in parts), np.concatenate(blocks, axis=1), base)
+
+    def added(self, source: Source, rows: ChunkRows) -> ChunkIndex:
+        """Return the table with one more source, which is newer than all others."""
+        sources, origin = (*self.sources, source), np.full(len(rows), len(self.sources))
+        blocks = np.concatenate([self.blocks, source.blocks.matrix(len(self.sources))], axis=1)
+        base = np.append(self.base, self.blocks.shape[1])
+        if not (len(self.rows) and len(rows) and rows.dataset[0] > self.rows.dataset[-1]):
+            return ChunkIndex(*merge_rows([self.rows, rows], [self.source, origin]), sources, blocks, base)
+        columns = self.columns
+        if not columns or len(columns[0].values) != len(self.rows):
+            columns = tuple(AppendColumn(values) for values in (*self.rows.columns().values(), self.source))
+        for column, more in zip(columns, (*rows.columns().values(), origin), strict=True):
+            column.append(more)
+        *grown, source_of = (column.values for column in columns)
+        return ChunkIndex(ChunkRows(*grown), source_of, sources, blocks, base, columns)
+
+
+_LARGEST = 2**63 - 1
+EMPTY = np.empty(0, np.int64)
+_BYTES, _BITS = np.empty(0, np.uint8), np.empty(0, np.uint64)
+NO_BLOCKS = BlockRows(EMPTY, EMPTY, EMPTY, _BYTES, _BYTES, _BYTES, _BITS)
+NO_ROWS = ChunkRows(EMPTY, EMPTY, EMPTY, EMPTY, _BITS, EMPTY, _BITS, _BITS)
+
+
+def merge_rows(parts: Sequence[ChunkRows], origins: Sequence[NDArray[np.int64]]) -> tuple[ChunkRows, NDArray[np.int64]]:
+    """Return the rows of `parts` sorted by (dataset, chunk) with their `origins`; of equal rows the last part's."""
+    if not parts:
+        return NO_ROWS, EMPTY
+    rows: ChunkRows = parts[0] if len(parts) == 1 else ChunkRows.joined(list(parts))
+    origin = np.concatenate(origins)
+    later = rows.dataset[1:] > rows.dataset[:-1]
+    later |= (rows.dataset[1:] == rows.dataset[:-1]) & (rows.chunk[1:] > rows.chunk[:-1])
+    if later.all():  # a segment by itself, or one of newer datasets behind the others: the common cases
+        return rows, origin
+    age = np.arange(len(origin))
+    order = np.lexsort((age, rows.chunk, rows.dataset))
+    dataset, chunk = rows.dataset[order], rows.chunk[order]
+    newest = np.ones(len(order), bool)
+    newest[:-1] = (dataset[1:] != dataset[:-1]) | (chunk[1:] != chunk[:-1])
+    order = order[newest]
+    return rows.take(order), origin[order]
+
+
+def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, ChunkRows]:
+    """Read and check the index of a segment.
+
+    Raises `CorruptStoreError`, naming file and array, where it is missing or damaged.
+    """
+    try:
+        index = storage.read_range(ref.key, ref.footer.index_offset, ref.footer.index_length)
+        blocks, rows = decode_index(index, ref.footer)
+    except (FileNotFoundError, CorruptStoreError) as error:
+        reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
+        raise CorruptStoreError(
+            f"{ref.key}, which holds data of array {ref.array!r}, cannot be used: {reason}; restore it from a copy",
+            key=ref.key,
+            array=ref.array,
+        ) from error
+    return SegmentSource(storage, ref, blocks), _shifted(rows, ref)
+
+
+def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:
+    """Return the rows under the dataset ids that the commit of `ref` gives them."""
+    if not ref.shift_by or not len(rows):
+        return rows
+    if int(rows.dataset[-1]) > _LARGEST - ref.shift_by:
+        raise CorruptStoreError(
+            f"{ref.key}, which holds data of array {ref.array!r}, is named with a shift that no id can take",
+            key=ref.key,
+            array=ref.array,
+        )
+    shifted = rows.dataset + np.where(rows.dataset >= ref.shift_from, ref.shift_by, 0)
+    return ChunkRows(**(rows.columns() | {"dataset": shifted}))
+
+
+def load_chunk_index(storage: Storage, refs: Sequence[SegmentRef]) -> ChunkIndex:
+    """Read the indexes of all segments of an array and merge them."""
+    if len({ref.key for ref in refs}) != len(refs):
+        raise CorruptStoreError(
+            f"segments of array {refs[0].array!r} are named twice; restore the commits from a copy", array=refs[0].array
+        )
+    return ChunkIndex.of(run_all(lambda ref: load_segment(storage, ref), refs))

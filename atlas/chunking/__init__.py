@@ -1,0 +1,8 @@
+"""The grid and regions of chunks: pure functions from a request to a frozen plan.
+
+- `regions`  a box that a caller names -> a checked box and the chunks of the grid that meet it
+- `packing`  lengths of chunks to write -> the blocks that they share
+- `pieces`   chunks found -> the piece of each block that a read needs
+
+Never reads, writes or starts a thread.
+"""

@@ -1,0 +1,106 @@
+"""The versions of a store that can be opened, as its commits tell of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from atlas.commit.documents import is_missing_file
+from atlas.errors import CorruptStoreError, StaleHandleError
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from atlas.catalog.catalog import Catalog
+    from atlas.commit.commit_log import Commit
+    from atlas.commit.commit_writer import CommitWriter
+
+__all__ = ["Version", "read_history"]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a store, and what made it."""
+
+    version: int
+    """Number of the version, as `Atlas.open` takes it."""
+    time: dt.datetime
+    """When it was made, UTC, by the clock of its writer."""
+    action: str
+    """What made it: "create", "flush", "compact" or "rollback"."""
+    message: str | None
+    """What `flush(message=...)` was given."""
+    created: int
+    """Datasets that are new in it."""
+    changed: int
+    """Datasets of which an array was declared or deleted, or an attribute set."""
+    deleted: int
+    """Datasets that are gone."""
+    arrays: tuple[str, ...]
+    """Names of the arrays that were written to, sorted."""
+
+    def __str__(self) -> str:
+        """Return it in one line."""
+        told = [
+            f"{sign}{count}" for sign, count in (("+", self.created), ("~", self.changed), ("-", self.deleted)) if count
+        ]
+        datasets = f"datasets {' '.join(told)}" if told else ""
+        arrays = f"arrays {', '.join(self.arrays)}" if self.arrays else ""
+        what = "; ".join(part for part in (datasets, arrays, self.message) if part)
+        return f"{self.version:>6}  {self.time:%Y-%m-%d %H:%M:%S}  {self.action:<8}  {what}".rstrip()
+
+
+def read_history(journal: CommitWriter, catalog: Catalog) -> list[Version]:
+    """Return the versions from the oldest that is kept to the catalog's.
+
+    Raises `CorruptStoreError` where a commit is missing or damaged, `StaleHandleError` where the catalog's version is
+    no longer kept.
+    """
+    while True:
+        base = journal.find_base()
+        if base.version > catalog.version:
+            raise StaleHandleError(
+                f"version {catalog.version} of the store at {journal.storage.describe}, which this handle shows, is no "
+                "longer kept: call refresh() or open it again"
+            )
+        try:
+            versions = _versions(journal, catalog.version)
+            if journal.find_base() == base:
+                return versions
+        except CorruptStoreError as error:
+            # Another process may have made a later base, and removed what was being read.
+            if not is_missing_file(error) or journal.find_base() == base:
+                raise
+
+
+def _versions(journal: CommitWriter, last: int) -> list[Version]:
+    # A store that was cut off while it replaced another one begins there, whatever the base is.
+    first, next_id = max(journal.base.version, journal.began), journal.read_base()[1].next_id
+    versions = [_oldest(journal, first)]
+    for commit in journal.commits(first + 1, last):
+        versions.append(_version(commit, next_id))
+        next_id = commit.changes.next_id
+    return versions
+
+
+def _oldest(journal: CommitWriter, version: int) -> Version:
+    """Return the version that the store begins with, of which only its own commit can tell more."""
+    try:
+        (commit,) = journal.commits(version, version)
+    except CorruptStoreError as error:
+        if not is_missing_file(error):
+            raise
+        return Version(version, journal.created, "create", None, 0, 0, 0, ())
+    return _version(commit, commit.changes.next_id)
+
+
+def _version(commit: Commit, next_id: int) -> Version:
+    """Return what a commit tells, `next_id` being the id that the first new dataset got."""
+    head, changes = commit.head, commit.changes
+    created = changed = deleted = 0
+    if not changes.reset:
+        changed = int((changes.rows.ids < next_id).sum())
+        created = len(changes.rows) - changed + sum(page.rows for page in changes.pages)
+        deleted = len(changes.deleted)
+    arrays = sorted({ref.array for ref in changes.segments if not ref.moved}) if not changes.reset else []
+    return Version(head.version, head.time, head.action, head.message, created, changed, deleted, tuple(arrays))

@@ -1,0 +1,11 @@
+"""Reads: plans run against the chunk index, and caches of what was decoded. Never imports `write`.
+
+- `reader`         every read of one open store
+- `bulk_read`      one array of many datasets, schema by schema
+- `gather`         one box of arrays of one schema; `strings` the same of string arrays
+- `fetch`          the stored bytes that a plan needs
+- `allocation`     memory for results
+- `single_chunk`   arrays of one small chunk, read one at a time
+- `block_cache`, `chunk_cache`   decoded blocks and chunks
+- `statistics`     counts and extremes from the chunk index
+"""

@@ -1,0 +1,130 @@
+"""Reading one box of one array from many datasets: the plan's pieces are read, decoded and copied by threads.
+
+Damage is found here and named with its file, dataset and array. What was not flushed is laid over by `staging`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas import kernels
+from atlas.chunking.pieces import cut_pieces, first_blocks
+from atlas.errors import TooLargeError
+from atlas.kernels import BlockFault
+from atlas.read.allocation import allocate_result
+from atlas.read.fetch import ReadBatches
+from atlas.read.strings import read_text
+from atlas.runtime.threads import run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.chunking.regions import Region
+    from atlas.format.schema import ArraySchema
+    from atlas.read.fetch import Targets
+
+__all__ = ["read_boxes"]
+
+_MOST = 1 << 17
+"""Chunks that are looked up at a time; each takes some 100 bytes."""
+_NONE = np.empty(0, np.int64)
+
+
+def read_boxes(tables: Sequence[ChunkIndex], targets: Targets, region: Region) -> NDArray[Any]:
+    """Return the box of `region` from every target: (N, *box) in the schema's memory dtype.
+
+    `tables` come newest first; a chunk is taken from the first that has it, and reads as fill where none has.
+    """
+    schema = targets.schema
+    box = tuple(region.geometry.box.tolist())
+    dtype = schema.datatype.cell or np.dtype(object)
+    out = allocate_result((len(targets.ids), *box), dtype, targets.array)
+    if out.size == 0:
+        return out.view(schema.memory_dtype)
+    # What is found takes memory: of a million datasets it would take more than the result.
+    step = max(1, _MOST // len(region.chunk))
+    try:
+        for first in range(0, len(out), step):
+            _read_some(tables, targets.some(first, first + step), region, out[first : first + step])
+    except MemoryError as error:  # the result took almost all there was
+        if isinstance(error, TooLargeError):
+            raise
+        raise TooLargeError(
+            f"reading array {targets.array!r} takes more memory than there is: {error}; read a smaller box"
+        ) from error
+    return out.view(schema.memory_dtype)
+
+
+def _read_some(tables: Sequence[ChunkIndex], targets: Targets, region: Region, out: NDArray[Any]) -> None:
+    text = out.dtype == object
+    chunks = len(targets.ids) * len(region.chunk)
+    taken = np.zeros(chunks, np.uint8) if len(tables) > 1 else None
+    found = [
+        kernels.find_chunks(
+            table.index, table.base, targets.ids, targets.generations, region.chunk, region.cells, taken
+        )
+        for table in tables
+    ]
+    if sum(part.pieces.shape[1] + part.constant.shape[1] for part in found) < chunks:
+        fill = targets.schema.fill_bits
+        out[...] = fill.decode() if text else np.frombuffer(fill, out.dtype)[0]
+    for table, part in zip(tables, found, strict=True):
+        if part.constant.shape[1]:
+            _fill_constant(out, part.constant, targets.schema, region)
+        if part.pieces.shape[1]:
+            (read_text if text else _read_pieces)(table, part.pieces, targets, region, out)
+
+
+def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
+    """Write constant chunks."""
+    bits, chunk, target = constant[[kernels.PIECE_PLACE, kernels.PIECE_CHUNK, kernels.PIECE_TARGET]]
+    if out.dtype != object:
+        kernels.fill_boxes(out, bits.view(np.uint64), chunk, target, region.geometry)
+        return
+    fill = schema.fill_bits.decode()
+    for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
+        index: tuple[int | slice, ...] = (n, *region.in_box(k))
+        out[index] = fill
+
+
+def _read_pieces(
+    table: ChunkIndex, chunks: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
+) -> None:
+    blocks = table.blocks
+    try:
+        pieces = cut_pieces(region, out.dtype.itemsize, chunks, blocks.shape[1])
+    except IndexError as error:
+        at = int(error.args[0])
+        source = table.source_of(int(chunks[kernels.PIECE_BLOCK, at]))
+        target = int(chunks[kernels.PIECE_TARGET, at])
+        raise targets.damage(source, "a chunk's blocks are missing", target) from error
+    if pieces is not chunks:
+        _check_cut(table, pieces, out.dtype.itemsize, targets)
+    lots = ReadBatches(table, pieces)
+
+    def read(lot: int) -> None:
+        try:
+            kernels.gather(lots.load(lot), blocks, lots.wanted, *lots.blocks(lot), pieces, region.geometry, out)
+        except BlockFault as fault:
+            target = int(pieces[kernels.PIECE_TARGET, np.argmax(pieces[kernels.PIECE_BLOCK] == fault.block)])
+            raise targets.damage(table.source_of(fault.block), fault.reason, target) from fault
+
+    run_all(read, range(len(lots)))
+
+
+def _check_cut(table: ChunkIndex, pieces: NDArray[np.int64], itemsize: int, targets: Targets) -> None:
+    """Refuse chunks that were cut into more blocks than their source has from their first on."""
+    block, source = pieces[kernels.PIECE_BLOCK], table.blocks[kernels.BLOCK_SOURCE]
+    first = first_blocks(pieces, itemsize)
+    missing = source[np.minimum(block, len(source) - 1)] != source[first]
+    missing |= block >= len(source)
+    if missing.any():
+        at = int(np.argmax(missing))
+        target = int(pieces[kernels.PIECE_TARGET, at])
+        raise targets.damage(table.source_of(int(first[at])), "a chunk's blocks are missing", target)

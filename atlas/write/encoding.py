@@ -1,0 +1,303 @@
+"""Chunks to blocks and rows: statistics, constants, filter and codec, by threads.
+
+Chunks of one dtype and fill are encoded together, because neighbours share blocks and one kernel call serves all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from atlas import kernels
+from atlas.catalog.chunk_index import EMPTY, NO_BLOCKS
+from atlas.chunking.packing import ALONE, pack_chunks
+from atlas.format.segment import CONSTANT, BlockRows, ChunkRows
+from atlas.format.strings import encode_cells, string_statistics
+from atlas.runtime.threads import run_all, thread_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.chunking.packing import Packing
+    from atlas.format.schema import ArraySchema
+
+__all__ = [
+    "CODECS",
+    "FILTERS",
+    "ChunkKeys",
+    "ChunkRun",
+    "Compression",
+    "PendingChunk",
+    "encode_chunks",
+    "encode_long",
+    "encode_run",
+]
+
+CODECS = {"none": 0, "zstd": 1, "lz4": 2}
+FILTERS = {"none": 0, "byteshuffle": 1, "bitshuffle": 2}
+_LEVEL = 1
+"""zstd level; higher ones gain little on shuffled numbers and cost several times the write."""
+_TASK = 4 << 20
+"""Raw bytes that one thread encodes at a time."""
+_LOT = 16 << 20
+"""Raw bytes of large chunks that are encoded before their blocks are handed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingChunk:
+    """A chunk that was written and is not encoded yet."""
+
+    schema: ArraySchema
+    """Schema of its array."""
+    generation: int
+    """Generation of its array."""
+    cells: NDArray[Any]
+    """All its cells, 1-D in C order: of the stored dtype, or objects of str."""
+    written: NDArray[np.bool_] | None = None
+    """Which of them were written while others were read from the store, None for all or where nobody else can write."""
+
+
+class Compression:
+    """How the blocks of one flush of one array are made; the filter is chosen once a dtype, on the first blocks."""
+
+    def __init__(self, codec: str, forced: str) -> None:
+        self.codec = CODECS[codec]
+        self._forced = None if forced == "auto" else FILTERS[forced]
+        self._chosen: dict[str, int] = {}
+
+    def filter_for(
+        self, dtype: np.dtype[Any], raw: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]
+    ) -> int:
+        """Return the filter for blocks of `dtype`; a few of the blocks given are tried where it is not known yet."""
+        if self._forced is not None:
+            return self._forced
+        if dtype.str not in self._chosen:
+            some = np.unique(np.linspace(0, len(start) - 1, 3).astype(np.int64))
+            self._chosen[dtype.str] = kernels.choose_filter(
+                raw, start[some], length[some], codec=self.codec, itemsize=dtype.itemsize, level=_LEVEL
+            )
+        return self._chosen[dtype.str]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Blocks with the rows of the chunks in them."""
+
+    stored: NDArray[np.uint8]
+    """The blocks' bytes, back to back."""
+    blocks: BlockRows
+    """Their table; offsets count from the beginning of `stored`."""
+    rows: ChunkRows
+    """One row a chunk; `block` counts within `blocks`."""
+
+
+Key = tuple[int, int]
+"""Dataset id and chunk position."""
+
+
+class ChunkKeys(NamedTuple):
+    """What chunks are of, in columns."""
+
+    dataset: NDArray[np.int64]
+    """Dataset ids."""
+    generation: NDArray[np.int64]
+    """Generations of the array."""
+    chunk: NDArray[np.int64]
+    """Positions in the grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRun:
+    """Whole chunks of one schema of fixed-width cells, about to be encoded one after the other."""
+
+    schema: ArraySchema
+    """Schema of their arrays."""
+    keys: ChunkKeys
+    """What they are of."""
+    count: NDArray[np.int64]
+    """Cells of each."""
+    load: Callable[[], NDArray[Any]]
+    """Returns all their cells, 1-D in C order, of the stored dtype; called once, by any thread."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of their cells."""
+        return int(self.count.sum()) * self.schema.datatype.itemsize
+
+
+def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Iterator[Encoded]:
+    """Yield the encoding of `chunks`, sorted by key, in lots of bounded size."""
+    groups: dict[tuple[str, bytes | None], list[tuple[Key, PendingChunk]]] = {}
+    for item in chunks:
+        schema = item[1].schema
+        bits = None if schema.fill is None else schema.fill_bits
+        groups.setdefault((schema.datatype.name, bits), []).append(item)
+    for group in groups.values():
+        if group[0][1].schema.datatype.cell is None:
+            yield _encode_text(group, compression)
+            continue
+        small = [item for item in group if item[1].cells.nbytes < ALONE]
+        if small:
+            yield _encode_small(small, compression)
+        large = [item for item in group if item[1].cells.nbytes >= ALONE]
+        for lot in _lots(large):
+            yield from run_all(lambda item: _encode_alone(item, compression), lot)
+
+
+def _lots(items: Sequence[tuple[Key, PendingChunk]]) -> Iterator[list[tuple[Key, PendingChunk]]]:
+    lot: list[tuple[Key, PendingChunk]] = []
+    size = 0
+    for item in items:
+        lot.append(item)
+        size += item[1].cells.nbytes
+        if size >= _LOT:
+            yield lot
+            lot, size = [], 0
+    if lot:
+        yield lot
+
+
+def _statistics(
+    schema: ArraySchema, values: NDArray[Any], start: NDArray[np.int64], count: NDArray[np.int64]
+) -> kernels.ChunkStatistics:
+    return kernels.chunk_statistics(
+        values, start, count, schema.fill, missing_minimum=schema.datatype.kind == "timestamp"
+    )
+
+
+def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
+    return values.view(f"<u{values.dtype.itemsize}").astype(np.uint64)
+
+
+def _keys(group: Sequence[tuple[Key, PendingChunk]]) -> ChunkKeys:
+    keys = np.array([key for key, _ in group], np.int64).reshape(-1, 2)
+    return ChunkKeys(keys[:, 0].copy(), np.array([chunk.generation for _, chunk in group], np.int64), keys[:, 1].copy())
+
+
+def _encode_blocks(
+    raw: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    length: NDArray[np.int64],
+    dtype: np.dtype[Any],
+    compression: Compression,
+) -> tuple[NDArray[np.uint8], BlockRows]:
+    """Encode blocks with several threads and put their bytes back to back."""
+    if not len(start):
+        return np.empty(0, np.uint8), NO_BLOCKS
+    chosen = compression.filter_for(dtype, raw, start, length)
+    size = max(int(length.sum()) // thread_count() + 1, 64 << 10)
+    lot = (np.cumsum(length) - 1) // min(size, _TASK)
+    edges = np.append(np.flatnonzero(np.concatenate([[True], lot[1:] != lot[:-1]])), len(start))
+
+    def encode(bounds: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        mine = slice(*bounds)
+        return kernels.encode_blocks(
+            raw,
+            start[mine],
+            length[mine],
+            codec=compression.codec,
+            filter=chosen,
+            itemsize=dtype.itemsize,
+            level=_LEVEL,
+        )
+
+    parts = run_all(encode, list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)))
+    stored = parts[0][0] if len(parts) == 1 else np.concatenate([part for part, _ in parts])
+    blocks = BlockRows.of_matrix(np.concatenate([table for _, table in parts], axis=1))
+    return stored, BlockRows(**(blocks.columns() | {"offset": np.cumsum(blocks.stored) - blocks.stored}))
+
+
+def _encode_small(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
+    values = group[0][1].cells if len(group) == 1 else np.concatenate([chunk.cells for _, chunk in group])
+    count = np.array([len(chunk.cells) for _, chunk in group], np.int64)
+    return _encode_values(group[0][1].schema, _keys(group), values, count, compression)
+
+
+def encode_run(run: ChunkRun, compression: Compression) -> Encoded:
+    """Return the encoding of a run."""
+    return _encode_values(run.schema, run.keys, run.load(), run.count, compression)
+
+
+def _encode_values(
+    schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64], compression: Compression
+) -> Encoded:
+    """Encode chunks of `count` cells that lie one after the other in `values`."""
+    values, packing, rows = _lay_out(schema, keys, values, count)
+    stored, blocks = _encode_blocks(values.view(np.uint8), packing.start, packing.length, values.dtype, compression)
+    return Encoded(stored, blocks, rows)
+
+
+def encode_long(
+    run: ChunkRun, compression: Compression
+) -> tuple[ChunkRows, Iterator[tuple[NDArray[np.uint8], BlockRows]]]:
+    """Return the rows of a run of any size, and its blocks in lots of bounded size, each encoded as it is taken."""
+    values, packing, rows = _lay_out(run.schema, run.keys, run.load(), run.count)
+    ends = np.cumsum(packing.length)
+    cuts = np.flatnonzero(np.diff((ends - 1) // _LOT)) + 1
+    edges = [0, *cuts.tolist(), len(ends)]
+    return rows, (
+        _encode_blocks(values.view(np.uint8), packing.start[some], packing.length[some], values.dtype, compression)
+        for some in map(slice, edges[:-1], edges[1:])
+    )
+
+
+def _lay_out(
+    schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64]
+) -> tuple[NDArray[Any], Packing, ChunkRows]:
+    """Return the cells that are stored, how they share blocks, and the rows of the chunks."""
+    start = np.cumsum(count) - count
+    found = _statistics(schema, values, start, count)
+    constant = found.constant.astype(bool)
+    block = np.full(len(count), CONSTANT, np.int64)
+    place = _bits(values[start])
+    if constant.any():
+        kept = ~constant
+        values = values[np.repeat(kept, count)]
+        packing = pack_chunks(count[kept] * values.dtype.itemsize)
+        block[kept], place[kept] = packing.block, packing.place.astype(np.uint64)
+    else:
+        packing = pack_chunks(count * values.dtype.itemsize)
+        block, place = packing.block, packing.place.astype(np.uint64)
+    return values, packing, ChunkRows(*keys, block, place, found.nulls, found.minimum, found.maximum)
+
+
+def _encode_alone(item: tuple[Key, PendingChunk], compression: Compression) -> Encoded:
+    chunk = item[1]
+    values = chunk.cells
+    found = _statistics(chunk.schema, values, np.zeros(1, np.int64), np.array([len(values)]))
+    if found.constant[0]:
+        start, length, block, place = EMPTY, EMPTY, np.array([CONSTANT]), _bits(values[:1])
+    else:
+        packing = pack_chunks(np.array([values.nbytes]))
+        start, length, block, place = packing.start, packing.length, packing.block, packing.place.astype(np.uint64)
+    stored, blocks = _encode_blocks(values.view(np.uint8), start, length, values.dtype, compression)
+    return Encoded(stored, blocks, ChunkRows(*_keys([item]), block, place, found.nulls, found.minimum, found.maximum))
+
+
+def _encode_text(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
+    nulls, low, high, payloads = [], [], [], []
+    block = np.full(len(group), CONSTANT, np.int64)
+    place = np.zeros(len(group), np.uint64)
+    kept = []
+    for at, (_, chunk) in enumerate(group):
+        cells: list[str] = chunk.cells.tolist()
+        fill = None if chunk.schema.fill is None else chunk.schema.fill_bits.decode()
+        null, least, most = string_statistics(cells, fill)
+        nulls.append(null)
+        low.append(least)
+        high.append(most)
+        if cells.count(chunk.schema.fill_bits.decode()) < len(cells):
+            payloads.append(encode_cells(cells))
+            kept.append(at)
+    # Text is cut at chunks only: a reader finds a cell by the lengths before it.
+    packing = pack_chunks(np.array([len(payload) for payload in payloads], np.int64), cut=False)
+    block[kept], place[kept] = packing.block, packing.place.astype(np.uint64)
+    raw = np.frombuffer(b"".join(payloads), np.uint8)
+    stored, blocks = _encode_blocks(raw, packing.start, packing.length, raw.dtype, compression)
+    statistics = (np.array(nulls, np.int64), np.array(low, np.uint64), np.array(high, np.uint64))
+    return Encoded(stored, blocks, ChunkRows(*_keys(group), block, place, *statistics))

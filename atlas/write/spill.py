@@ -1,0 +1,256 @@
+"""Encoded blocks that wait for a flush: in memory, and past a budget in a temporary file that has no name.
+
+The file is written while later blocks are encoded, and can become the segment as it is. A killed process leaves nothing
+behind. A disk too full to spill to is no reason to lose data: blocks then stay in memory. A forked child reads the file
+that it shares with its parent, and writes to one of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import weakref
+from bisect import bisect_right
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from atlas.errors import StorageError
+from atlas.storage.descriptors import read_at
+from atlas.storage.durable import write_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["Spill"]
+
+_log = logging.getLogger(__name__)
+_COPY = 4 << 20
+
+
+class _Writer:
+    """A thread that writes parts to a file, and then has `hasten` begin to bring them to the disk."""
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        offset: int,
+        parts: list[NDArray[np.uint8]],
+        hasten: Callable[[IO[bytes]], None],
+        before: _Writer | None,
+    ) -> None:
+        self.parts = parts
+        """What it writes."""
+        self.error: OSError | None = OSError("the process was forked while it wrote")
+        """What went wrong, once it has written."""
+        self._file = file
+        self._offset = offset
+        self._hasten = hasten
+        self._before = before
+        self._written = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="atlas-spill", daemon=True)
+        """Where it runs; it goes on for a while after the parts are written."""
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            for part in self.parts:
+                write_at(self._file.fileno(), part.data, self._offset)
+                self._offset += part.nbytes
+            self.error = None
+        except OSError as error:
+            self.error = error
+        self.parts = [] if self.error is None else self.parts
+        before, self._before = self._before, None
+        self._written.set()
+        if before is None or not before.thread.is_alive():
+            # A flush then has little left to wait for. It meets again what goes wrong here, or finds the file closed.
+            with suppress(OSError, ValueError):
+                self._hasten(self._file)
+
+    def wait(self) -> None:
+        """Wait until the parts are written or have failed."""
+        while self.thread.is_alive() and not self._written.wait(0.1):
+            pass
+
+
+class Spill:
+    """An append-only stretch of bytes behind a header, which threads may read while it is given away."""
+
+    def __init__(
+        self,
+        open_file: Callable[[], IO[bytes]],
+        header: bytes = b"",
+        hasten: Callable[[IO[bytes]], None] = lambda _: None,
+    ) -> None:
+        self._open_file = open_file
+        self._header = header
+        self._hasten = hasten
+        self._file: IO[bytes] | None = None
+        self._given = False  # whether somebody else has the file, so that nothing may be written to it
+        self._writer: _Writer | None = None
+        self._parts: list[NDArray[np.uint8]] = []
+        self._begins: list[int] = []
+        self._spilled = len(header)
+        self.size = len(header)
+        """Bytes appended so far, and the header."""
+        self._lock = threading.RLock()
+        _all.add(self)
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes that are held in memory and not being written."""
+        return self.size - self._spilled
+
+    def is_spilled(self, offset: int) -> bool:
+        """Whether the byte at `offset` is read back from the file."""
+        with self._lock:
+            if offset < self._spilled:
+                self._settle()
+            return offset < self._spilled
+
+    def append(self, part: NDArray[np.uint8]) -> int:
+        """Keep `part`, which nobody changes any more, and return where it begins."""
+        with self._lock:
+            begin = self.size
+            self._parts.append(part)
+            self._begins.append(begin)
+            self.size += part.nbytes
+            return begin
+
+    def to_disk(self) -> None:
+        """Begin to move what is in memory to the file; where that fails it stays in memory and a warning is logged."""
+        with self._lock:
+            self._settle()
+            if not self._parts:
+                return
+            try:
+                file = self._writable_file()
+            except OSError as error:
+                _warn(error)
+                return
+            self._writer = _Writer(file, self._spilled, self._parts, self._hasten, self._writer)
+            self._spilled = self.size
+            self._parts, self._begins = [], []
+
+    def _writable_file(self) -> IO[bytes]:
+        if self._file is not None and not self._given:
+            return self._file
+        file = self._open_file()
+        try:
+            write_at(file.fileno(), memoryview(self._header), 0)
+            at = len(self._header)
+            for part in self.stretch(at, self._spilled):
+                write_at(file.fileno(), part.data, at)
+                at += len(part)
+        except BaseException:
+            file.close()
+            raise
+        if self._file is not None:
+            self._file.close()
+        # A store may be dropped without a flush: its file then goes with it, and without a warning.
+        weakref.finalize(self, file.close)
+        self._file, self._given = file, False
+        return file
+
+    def _settle(self) -> None:
+        """Wait for the writer; what it could not write is in memory again."""
+        writer = self._writer
+        if writer is None:
+            return
+        writer.wait()
+        if writer.error is not None and writer.parts:
+            _warn(writer.error)
+            self._parts = writer.parts + self._parts
+            ends = np.cumsum([part.nbytes for part in self._parts]).tolist()
+            self._spilled = self.size - ends[-1]
+            self._begins = [self._spilled + end - part.nbytes for end, part in zip(ends, self._parts, strict=True)]
+            self._writer = None
+
+    def give(self, tail: bytes, take: Callable[[IO[bytes]], bool]) -> bool:
+        """Let `take` have the file, brought to the whole stretch and `tail`, and return whether it did.
+
+        False also where there is no file. What is here stays readable.
+        """
+        with self._lock:
+            if self._file is None or self._given:
+                return False
+            self.to_disk()
+            self._settle()
+            if self.in_memory:
+                return False
+            try:
+                write_at(self._file.fileno(), memoryview(tail), self.size)
+                self._file.truncate(self.size + len(tail))
+            except OSError:
+                return False
+            self._given = take(self._file)
+            return self._given
+
+    def read_into(
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+    ) -> None:
+        """Copy ranges to `out` at `place`. A range may cross parts."""
+        for begin, count, at in zip(offset.tolist(), length.tolist(), place.tolist(), strict=True):
+            done = 0
+            while done < count:
+                part = self._from(begin + done, count - done)
+                out[at + done : at + done + len(part)] = part
+                done += len(part)
+
+    def _from(self, offset: int, most: int) -> NDArray[np.uint8]:
+        with self._lock:
+            if offset < self._spilled:
+                self._settle()
+            if offset < self._spilled:
+                assert self._file is not None
+                data = np.empty(min(most, self._spilled - offset), np.uint8)
+                if read_at(self._file.fileno(), data.data, offset) < len(data):
+                    raise StorageError(errno.EIO, "the temporary file of pending data was cut short")
+                return data
+            at = bisect_right(self._begins, offset) - 1
+            within = offset - self._begins[at]
+            return self._parts[at][within : within + most]
+
+    def stretch(self, begin: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield the bytes from `begin` to `stop` in pieces of a few MiB."""
+        while begin < stop:
+            part = self._from(begin, min(_COPY, stop - begin))
+            yield part
+            begin += len(part)
+
+    def share_with_parent(self) -> None:
+        """Leave the file to the parent, in a forked child: both have the same one, whatever either writes to it."""
+        self._given = True
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.wait()
+            if self._file is not None:
+                self._file.close()
+            self._file, self._writer, self._parts, self._begins = None, None, [], []
+            self._spilled = self.size = len(self._header)
+
+
+_all: weakref.WeakSet[Spill] = weakref.WeakSet()
+
+
+def _share_all_with_parent() -> None:
+    for spill in _all:
+        spill.share_with_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_share_all_with_parent)
+
+
+def _warn(error: OSError) -> None:
+    _log.warning("cannot spill pending data to disk, which stays in memory: %s", error)

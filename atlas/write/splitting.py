@@ -1,0 +1,139 @@
+"""Written arrays to chunks: many whole ones in runs to encode at once, others to wait for more of their kind."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from atlas import kernels
+from atlas.kernels import Geometry
+from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.chunking.regions import Region
+    from atlas.format.dataset_columns import ArrayEntry
+
+__all__ = ["RUN", "Cut", "chunk_runs", "cut_chunks", "divide_chunks", "one_chunk"]
+
+RUN = 4 << 20
+"""Bytes of the chunks of a run, about."""
+_AT_ONCE = 1 << 20
+"""Bytes of whole chunks from which on a write is encoded before it returns: neither copied nor kept."""
+_LOT = 16 << 20
+"""Bytes of partly covered chunks whose present cells are read at a time."""
+
+
+def one_chunk(cells: NDArray[Any], entry: ArrayEntry, start: Sequence[int]) -> PendingChunk | None:
+    """Return the chunk of a small array that `cells` covers whole, None where a region has to be planned.
+
+    Fleets are written so, array by array: it takes a tenth of the time.
+    """
+    schema = entry.schema
+    if cells.shape != schema.shape or schema.chunks != 1 or cells.nbytes >= _AT_ONCE:
+        return None
+    if (
+        not isinstance(start, list | tuple)
+        or len(start) != cells.ndim
+        or any(start)
+        or not {int}.issuperset(map(type, start))
+    ):
+        return None
+    return PendingChunk(schema, entry.generation, np.array(cells, order="C", subok=False).reshape(-1))
+
+
+class Cut(NamedTuple):
+    """The chunks of a region, by row."""
+
+    at_once: NDArray[np.int64]
+    """To be encoded at once: whole, and of enough bytes together."""
+    whole: NDArray[np.int64]
+    """The other whole ones."""
+    part: NDArray[np.int64]
+    """Covered only in part."""
+
+
+def divide_chunks(cells: NDArray[Any], region: Region) -> Cut:
+    """Return what becomes of the chunks of `region`, which `cells` covers."""
+    none, rows = np.empty(0, np.int64), np.arange(len(region.chunk))
+    covered = np.ones(len(rows), bool)
+    if not region.whole:
+        covered = (region.geometry.extent == region.geometry.part).all(axis=1)
+    whole, part = rows[covered], rows[~covered]
+    if cells.dtype == object or int(region.cells[whole].sum()) * cells.dtype.itemsize < _AT_ONCE:
+        return Cut(none, whole, part)
+    return Cut(whole, none, part)
+
+
+def chunk_runs(
+    cells: NDArray[Any], entry: ArrayEntry, dataset: int, region: Region, rows: NDArray[np.int64]
+) -> Iterator[ChunkRun]:
+    """Yield the whole chunks `rows` of `region` in runs; they borrow from `cells`, which must stay as it is."""
+    for some in _lots(region, rows, RUN // cells.dtype.itemsize):
+        keys = ChunkKeys(np.full(len(some), dataset), np.full(len(some), entry.generation), region.chunk[some])
+        yield ChunkRun(entry.schema, keys, region.cells[some], partial(_gathered, cells, region, some))
+
+
+def cut_chunks(
+    cells: NDArray[Any],
+    entry: ArrayEntry,
+    region: Region,
+    cut: Cut,
+    present: Callable[[int], NDArray[Any]],
+    *,
+    shared: bool = False,
+) -> Iterator[tuple[int, PendingChunk]]:
+    """Yield grid position and cells of the chunks of `region` that are not encoded at once; nothing is borrowed.
+
+    `present` returns the cells that the chunk of a row has now, which are written to. Of a `shared` array, which other
+    handles may write to as well, it is kept which cells of a chunk were written.
+    """
+    for some in _lots(region, cut.part, _LOT // cells.dtype.itemsize):
+        # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
+        for k, own in [(k, present(k)) for k in some.tolist()]:
+            extent = region.geometry.extent[k]
+            own.reshape(extent)[region.in_chunk(k)] = cells[_source(region, k)]
+            written = None
+            if shared:
+                written = np.zeros(extent, bool)
+                written[region.in_chunk(k)] = True
+                written = written.reshape(-1)
+            yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own, written)
+    for k in cut.whole.tolist():
+        own = np.array(cells[_source(region, k)], order="C", subok=False).reshape(-1)
+        yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)
+
+
+def _source(region: Region, k: int) -> tuple[Any, ...]:
+    """Return the index of the chunk of row `k` in what is written, by which an array without axes stays one."""
+    return *region.in_box(k), ...
+
+
+def _lots(region: Region, rows: NDArray[np.int64], cells: int) -> Iterator[NDArray[np.int64]]:
+    """Yield `rows` in lots of about so many cells."""
+    if len(rows):
+        ends = np.cumsum(region.cells[rows])
+        yield from np.split(rows, np.flatnonzero(np.diff((ends - 1) // max(cells, 1))) + 1)
+
+
+def _gathered(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the cells of whole chunks, one after the other."""
+    if len(region.chunk) == 1:
+        return np.ascontiguousarray(cells).reshape(-1)
+    nbytes = region.cells[rows] * cells.dtype.itemsize
+    place = np.cumsum(nbytes) - nbytes
+    buffer = np.empty(int(nbytes.sum()), np.uint8)
+    if cells.flags.c_contiguous:
+        geometry = Geometry(region.geometry.boxes[:, rows], region.geometry.box)
+        kernels.scatter(cells, geometry, buffer, place)
+    else:
+        for k, begin, length in zip(rows.tolist(), place.tolist(), nbytes.tolist(), strict=True):
+            own = buffer[begin : begin + length].view(cells.dtype).reshape(region.geometry.extent[k])
+            own[...] = cells[_source(region, k)]
+    return buffer.view(cells.dtype)

@@ -1,0 +1,372 @@
+"""What was written to one array name since the last flush: chunks not encoded yet, and encoded blocks.
+
+Not locked: the store's lock guards every call.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from itertools import count
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import xxhash
+
+from atlas.catalog.chunk_index import ChunkIndex, merge_rows
+from atlas.errors import StorageError
+from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
+from atlas.runtime.threads import run_all, thread_count
+from atlas.write.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_long, encode_run
+from atlas.write.spill import Spill
+from atlas.write.splitting import RUN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.chunking.regions import Region
+    from atlas.storage import Storage
+    from atlas.write.encoding import ChunkKeys
+
+__all__ = ["SegmentDraft", "Staging"]
+
+_LOT = 32 << 20
+"""Bytes of chunks that are encoded side by side, at most: they are written while the next are encoded."""
+_COPY = 4 << 20
+"""Bytes of blocks that are copied at once."""
+_serials = count()
+
+
+class _StagedSource:
+    """The encoded blocks of a staging, as a source for reads."""
+
+    def __init__(self, spill: Spill, blocks: BlockRows, name: str) -> None:
+        self.blocks = blocks
+        self.name = name
+        self._spill = spill
+
+    def read_into(
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+    ) -> None:
+        self._spill.read_into(offset, length, out, place)
+
+
+class SegmentDraft:
+    """A segment about to be written: the parts of the file in order, and the tables that close it."""
+
+    def __init__(self, spill: Spill, blocks: BlockRows, rows: ChunkRows) -> None:
+        self._spill = spill
+        self._source = blocks
+        offset = len(HEADER) + np.cumsum(blocks.stored) - blocks.stored
+        self.blocks = BlockRows(**(blocks.columns() | {"offset": offset}))
+        """Block table as it stands in the file."""
+        self.rows = rows
+        """Chunk table as it stands in the file."""
+        end = len(HEADER) + int(blocks.stored.sum())
+        self._tail, self.footer = encode_tail(self.blocks, rows, end)
+        self.size = end + len(self._tail)
+        """Bytes of the file."""
+
+    footer: Footer
+    """The footer."""
+
+    def write(self, storage: Storage, key: str) -> None:
+        """Store the file under `key`: without a copy where the blocks lie in a file of the storage as they should."""
+        as_spilled = self._spill.size == self.size - len(self._tail)
+        if not (as_spilled and self._spill.give(self._tail, lambda file: storage.adopt(key, file))):
+            storage.write(key, self.parts())
+
+    def parts(self) -> Iterator[bytes | NDArray[np.uint8]]:
+        """Yield the file in pieces; `StorageError` where a temporary file does not give back what was written to it."""
+        yield HEADER
+        offset, end = self._source.offset, self._source.offset + self._source.stored
+        # Neighbours are copied in one go, some MiB of them.
+        lot = offset // _COPY
+        breaks = np.flatnonzero((offset[1:] != end[:-1]) | (lot[1:] != lot[:-1])) + 1
+        for first, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(offset)], strict=True):
+            if stop > first:
+                stretch = self._spill.stretch(int(offset[first]), int(end[stop - 1]))
+                if self._spill.is_spilled(int(offset[first])):
+                    yield self._checked(first, stop, b"".join(part.data for part in stretch))
+                else:
+                    yield from stretch
+        yield self._tail
+
+    def _checked(self, first: int, stop: int, data: bytes) -> bytes:
+        """Return `data`, the blocks `first` to `stop`, as they were encoded.
+
+        A disk that failed to take them may give other bytes, which no flush may commit.
+        """
+        view, blocks = memoryview(data), self._source
+        end = np.cumsum(blocks.stored[first:stop]).tolist()
+        for begin, stored, checksum in zip(
+            [0, *end], blocks.stored[first:stop].tolist(), blocks.checksum[first:stop].tolist(), strict=False
+        ):
+            if xxhash.xxh3_64_intdigest(view[begin : begin + stored]) != checksum:
+                raise StorageError(
+                    errno.EIO,
+                    "the disk has not kept what was written to a temporary file of pending data, and some is lost; "
+                    "open the store again and repeat the writes",
+                )
+        return data
+
+
+class Staging:
+    """Pending chunks of one array name over all datasets."""
+
+    def __init__(
+        self,
+        name: str,
+        codec: str,
+        forced_filter: str,
+        open_file: Callable[[], IO[bytes]],
+        hasten: Callable[[IO[bytes]], None] = lambda _: None,
+    ) -> None:
+        self._name = name
+        self._compression = Compression(codec, forced_filter)
+        self._raw: dict[int, dict[int, PendingChunk]] = {}
+        self.parts: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        """Which cells of a chunk were written, as packed bits, by dataset and chunk; chunks written whole have none."""
+        self.raw_bytes = 0
+        """Bytes of chunks that are not encoded yet, about."""
+        self._spill = Spill(open_file, HEADER, hasten)
+        self._blocks: list[BlockRows] = []
+        self._block_count = 0
+        self._heads: list[NDArray[np.int64]] = []
+        self._rows: list[ChunkRows] = []
+        self._table: ChunkIndex | None = None
+        self._serial = next(_serials)
+
+    # Writing
+
+    @property
+    def encoded_bytes(self) -> int:
+        """Bytes of encoded blocks held in memory."""
+        return self._spill.in_memory
+
+    def put(self, dataset: int, chunk: int, pending: PendingChunk) -> int:
+        """Keep a chunk, in place of what was written of it before, and return its bytes in memory, about.
+
+        Its cells belong to the staging from now on.
+        """
+        if self.parts or pending.written is not None:
+            self._note_part(dataset, chunk, pending.written)
+        chunks = self._raw.setdefault(dataset, {})
+        before = chunks.get(chunk)
+        chunks[chunk] = pending
+        weight = _weight(pending)
+        self.raw_bytes += weight if before is None else weight - _weight(before)
+        return weight
+
+    def _note_part(self, dataset: int, chunk: int, written: NDArray[np.bool_] | None) -> None:
+        key = (dataset, chunk)
+        if written is None:
+            self.parts.pop(key, None)
+        elif key in self.parts:
+            self.parts[key] |= np.packbits(written)
+        elif not self._holds(dataset, chunk):
+            self.parts[key] = np.packbits(written)
+
+    def _holds(self, dataset: int, chunk: int) -> bool:
+        """Return whether a chunk is pending."""
+        if chunk in self._raw.get(dataset, {}):
+            return True
+        table = self.table()
+        if table is None:
+            return False
+        first, stop = np.searchsorted(table.rows.dataset, [dataset, dataset + 1])
+        at = first + np.searchsorted(table.rows.chunk[first:stop], chunk)
+        return bool(at < stop and table.rows.chunk[at] == chunk)
+
+    def drop(self, dataset: int) -> None:
+        """Forget what was written to the array of a dataset."""
+        self.parts = {key: written for key, written in self.parts.items() if key[0] != dataset}
+        for pending in self._raw.pop(dataset, {}).values():
+            self.raw_bytes -= _weight(pending)
+        if any((rows.dataset == dataset).any() for rows in self._rows):
+            self._rows = [rows.take(rows.dataset != dataset) for rows in self._rows]
+            self._table = None
+
+    def encode(self) -> None:
+        """Encode every chunk that waits."""
+        if not self._raw:
+            return
+        chunks = [
+            ((dataset, chunk), pending)
+            for dataset, of_dataset in self._raw.items()
+            for chunk, pending in of_dataset.items()
+        ]
+        chunks.sort(key=lambda item: item[0])
+        for encoded in encode_chunks(chunks, self._compression):
+            self._add(encoded)
+        self._raw, self.raw_bytes = {}, 0
+
+    def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
+        """Encode chunks, in place of what was written of them before; `bound_memory` is called now and then."""
+        for lot in _lots(runs):
+            if len(lot) == 1 and lot[0].nbytes > _LOT:
+                self._add_long(lot[0])
+            else:
+                for encoded in run_all(lambda run: encode_run(run, self._compression), lot):
+                    self._add(encoded)
+            for run in lot:
+                self._forget_raw(run.keys)
+            bound_memory()
+
+    def _add_long(self, run: ChunkRun) -> None:
+        first = self._block_count
+        rows, lots = encode_long(run, self._compression)
+        for stored, blocks in lots:
+            self._add_blocks(stored, blocks)
+            self.spill()
+        self._add_rows(rows, first)
+
+    def _forget_raw(self, keys: ChunkKeys) -> None:
+        if self.parts:
+            for key in zip(keys.dataset.tolist(), keys.chunk.tolist(), strict=True):
+                self.parts.pop(key, None)
+        if not self._raw:
+            return
+        for dataset, chunk in zip(keys.dataset.tolist(), keys.chunk.tolist(), strict=True):
+            pending = self._raw.get(dataset, {}).pop(chunk, None)
+            if pending is not None:
+                self.raw_bytes -= _weight(pending)
+
+    def _add(self, encoded: Encoded) -> None:
+        first = self._block_count
+        self._add_blocks(encoded.stored, encoded.blocks)
+        self._add_rows(encoded.rows, first)
+
+    def _add_blocks(self, stored: NDArray[np.uint8], blocks: BlockRows) -> None:
+        begin = self._spill.append(stored)
+        self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
+        self._block_count += len(blocks)
+
+    def _add_rows(self, rows: ChunkRows, first: int) -> None:
+        """Add rows whose blocks are counted from the block `first`."""
+        block = np.where(rows.block >= 0, rows.block + first, rows.block)
+        self._heads.append(np.unique(block[block >= 0]))
+        self._rows.append(ChunkRows(**(rows.columns() | {"block": block})))
+        self._table = None
+
+    def spill(self) -> None:
+        """Move encoded blocks to the temporary file."""
+        self._spill.to_disk()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._spill.close()
+        self._raw, self.parts, self._rows, self._blocks, self._table = {}, {}, [], [], None
+
+    def shift(self, first: int, by: int) -> None:
+        """Raise the ids of datasets from `first` on by `by`."""
+        if not by:
+            return
+        self._raw = {dataset + by if dataset >= first else dataset: chunks for dataset, chunks in self._raw.items()}
+        self._rows = [
+            ChunkRows(**(rows.columns() | {"dataset": rows.dataset + np.where(rows.dataset >= first, by, 0)}))
+            for rows in self._rows
+        ]
+        self._table = None
+
+    def redeclare(self, before: int, after: int) -> None:
+        """Give chunks of the generation `before` the generation `after`."""
+        self._raw = {
+            dataset: {
+                chunk: replace(pending, generation=after) if pending.generation == before else pending
+                for chunk, pending in chunks.items()
+            }
+            for dataset, chunks in self._raw.items()
+        }
+        self._rows = [
+            ChunkRows(**(rows.columns() | {"generation": np.where(rows.generation == before, after, rows.generation)}))
+            for rows in self._rows
+        ]
+        self._table = None
+
+    # Reading
+
+    def keys(self) -> NDArray[np.int64]:
+        """Return dataset, generation and chunk of everything that is pending, (3, N)."""
+        raw = [
+            (dataset, pending.generation, chunk)
+            for dataset, chunks in self._raw.items()
+            for chunk, pending in chunks.items()
+        ]
+        keys = np.array(raw, np.int64).reshape(-1, 3).T
+        table = self.table()
+        if table is None:
+            return keys
+        rows = table.rows
+        return np.concatenate([keys, np.array([rows.dataset, rows.generation, rows.chunk])], axis=1)
+
+    def table(self) -> ChunkIndex | None:
+        """Return the newest encoded rows, None where there are none."""
+        if self._table is None and any(len(rows) for rows in self._rows):
+            blocks: BlockRows = BlockRows.joined(self._blocks)
+            source = _StagedSource(self._spill, blocks, f"pending data {self._serial} of {self._name}")
+            origins = [np.zeros(len(rows), np.int64) for rows in self._rows]
+            self._table = ChunkIndex.of([(source, merge_rows(self._rows, origins)[0])])
+        return self._table
+
+    def overlay(self, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
+        """Lay the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
+        if not self._raw:
+            return
+        for row, dataset in enumerate(ids):
+            chunks = self._raw.get(dataset)
+            if chunks is None:
+                continue
+            for k, chunk in enumerate(region.chunk.tolist()):
+                pending = chunks.get(chunk)
+                if pending is not None:
+                    cells = pending.cells.reshape(region.geometry.extent[k])
+                    # One index: out[row] of a 0-D array would be a scalar, which takes no assignment.
+                    index: tuple[int | slice, ...] = (row, *region.in_box(k))
+                    out[index] = cells.view(pending.schema.memory_dtype)[region.in_chunk(k)]
+
+    # Flushing
+
+    def draft(self) -> SegmentDraft | None:
+        """Encode what waits and return the segment to write, None where nothing is pending."""
+        self.encode()
+        table = self.table()
+        if table is None:
+            return None
+        rows = table.rows
+        blocks: BlockRows = BlockRows.joined(self._blocks)
+        block = rows.block
+        alive = np.zeros(len(blocks), bool)
+        if len(blocks):
+            # A cut chunk's blocks follow its first up to the next chunk's first, and live as long as that one does.
+            heads = np.concatenate(self._heads)
+            owner = np.searchsorted(heads, np.arange(len(blocks)), side="right") - 1
+            alive = np.isin(heads, rows.block)[owner]
+            block = np.where(rows.block >= 0, (np.cumsum(alive) - 1)[rows.block], rows.block)
+        return SegmentDraft(self._spill, blocks.take(alive), ChunkRows(**(rows.columns() | {"block": block})))
+
+
+def _lots(runs: Iterable[ChunkRun]) -> Iterator[list[ChunkRun]]:
+    """Yield runs to be encoded side by side, of bounded bytes; the first alone, as it decides on the filter.
+
+    Two runs a thread: with fewer some would wait for others, with more a flush would find more that is not on the disk.
+    """
+    lot: list[ChunkRun] = []
+    most = size = 0
+    full = min(_LOT, 2 * RUN * thread_count())
+    for run in runs:
+        lot.append(run)
+        size += run.nbytes
+        if size >= most:
+            yield lot
+            lot, most, size = [], full, 0
+    if lot:
+        yield lot
+
+
+def _weight(pending: PendingChunk) -> int:
+    # A str costs about fifty bytes beside its text.
+    return pending.cells.nbytes * (8 if pending.cells.dtype == object else 1)

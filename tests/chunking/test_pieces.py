@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.chunking.packing import SPAN, WHOLE, pack_chunks
+from atlas.chunking.pieces import cut_pieces
+from atlas.chunking.regions import plan_region
+from atlas.format.schema import make_schema
+
+
+def chunks(*rows):
+    """Pieces that are whole chunks: (block, place, cells, chunk, target)."""
+    table = np.array([(block, place, 0, cells, chunk, target) for block, place, cells, chunk, target in rows], np.int64)
+    return table.reshape(-1, 6).T.copy()
+
+
+def test_whole_chunks_are_one_piece_each():
+    region = plan_region(make_schema("int32", ["x"], [100], [30]), (10,), (90,))
+    pieces = chunks((2, 120, 30, 1, 8), (5, 0, 30, 0, 7), (5, 120, 10, 3, 9))
+    assert cut_pieces(region, 4, pieces, 100) is pieces
+
+
+def test_nothing_found_is_nothing_to_do():
+    region = plan_region(make_schema("int32", ["x"], [100], [30]), (10,), (80,))
+    assert cut_pieces(region, 4, chunks(), 0).shape == (6, 0)
+
+
+def test_pieces_of_a_cut_chunk_and_its_clipped_neighbour_come_by_block():
+    schema = make_schema("int64", ["x"], [WHOLE // 8 + 5_001], [WHOLE // 8 + 5_000])
+    region = plan_region(schema, (0,), schema.shape)
+    cells = region.cells.tolist()
+    pieces = cut_pieces(region, 8, chunks((4, 8, cells[1], 1, 0), (7, 0, cells[0], 0, 1), (5, 0, cells[0], 0, 0)), 100)
+    step = SPAN // 8
+    assert pieces.T.tolist() == [
+        [4, 8, 0, 1, 1, 0],
+        [5, 0, 0, step, 0, 0],
+        [6, 0, step, step, 0, 0],
+        [7, 0, 0, step, 0, 1],
+        [7, 0, 2 * step, cells[0] - 2 * step, 0, 0],
+        [8, 0, step, step, 0, 1],
+        [9, 0, 2 * step, cells[0] - 2 * step, 0, 1],
+    ]
+
+
+@st.composite
+def cut_reads(draw):
+    itemsize = draw(st.sampled_from([1, 2, 4, 8]))
+    rows = draw(st.integers(2, 40))
+    width = (WHOLE // itemsize) // rows + draw(st.integers(1, 20_000))
+    start = (draw(st.integers(0, rows - 1)), draw(st.integers(0, width - 1)))
+    count = tuple(draw(st.integers(1, n - s)) for n, s in zip((rows, width), start, strict=True))
+    return itemsize, (rows, width), start, count
+
+
+@given(cut_reads())
+def test_a_cut_chunk_gives_the_pieces_that_the_box_touches(read):
+    itemsize, shape, start, count = read
+    region = plan_region(make_schema(f"int{8 * itemsize}", ["y", "x"], shape), start, count)
+    nbytes = shape[0] * shape[1] * itemsize
+    assert nbytes > WHOLE
+    packing = pack_chunks(np.array([nbytes]))
+    block, place, begins, counts, _, target = cut_pieces(
+        region, itemsize, chunks((10, 0, shape[0] * shape[1], 0, 3)), 10_000
+    )
+    box = np.zeros(shape, bool)
+    box[start[0] : start[0] + count[0], start[1] : start[1] + count[1]] = True
+    touched = np.flatnonzero(box) * itemsize // SPAN
+    # Every block with a wanted cell, and none outside the first and the last of them.
+    assert set(touched) <= set((block - 10).tolist())
+    assert block.tolist() == list(range(10 + touched.min(), 11 + touched.max()))
+    for at, begin, cells in zip(block.tolist(), begins.tolist(), counts.tolist(), strict=True):
+        assert begin * itemsize == packing.start[at - 10]
+        assert cells * itemsize == packing.length[at - 10]
+    assert set(place.tolist()) == {0}
+    assert set(target.tolist()) == {3}

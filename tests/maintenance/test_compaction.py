@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+
+from atlas import Atlas
+from atlas.errors import CorruptStoreError, StorageError
+from atlas.format.segment import HEADER
+from atlas.maintenance import compaction
+from atlas.storage import MemoryStorage
+
+
+@pytest.fixture
+def place():
+    return MemoryStorage()
+
+
+def fill(store, names, *, size=10, seed=0):
+    rng = np.random.default_rng(seed)
+    for name in names:
+        view = store.create_dataset(name)
+        view.define_array("t", "float32", ["x"], [size], [max(size // 2, 1)], -1.0)
+        view.write_array("t", [0], rng.random(size, "f4"))
+        view.define_array("s", "string", ["x"], [3])
+        view.write_array("s", [0], np.array([name, "é", ""], object))
+    store.flush()
+
+
+def contents(store):
+    return {
+        name: {array: (view.read_array(array).tolist(), view.array_stats(array)) for array in view.list_arrays()}
+        for name in store.list_datasets()
+        for view in [store.open_dataset(name)]
+    }
+
+
+def values(store):
+    """The contents without statistics, which are as of the last flush."""
+    return {name: {array: pair[0] for array, pair in arrays.items()} for name, arrays in contents(store).items()}
+
+
+def segments(place):
+    return [key for key in place.list("arrays") if key.startswith("arrays/t/")]
+
+
+def test_many_segments_become_one_with_the_same_contents(place):
+    store = Atlas.create(place)
+    for at in range(5):
+        fill(store, [f"d{at}", f"e{at}"], seed=at)
+    store.open_dataset("d1").write_array("t", [2], np.array([7, 8], "f4"))
+    store.flush()
+    before = contents(store)
+    assert len(segments(place)) >= 6
+    store.compact(keep_versions=1, keep_days=0)
+    assert len(segments(place)) == 1
+    assert contents(store) == contents(Atlas.open(place)) == before
+
+
+def test_dead_data_goes(place):
+    store = Atlas.create(place)
+    fill(store, ["kept", "gone"], size=20_000)
+    kept = contents(store)["kept"]
+    store.delete_dataset("gone")
+    store.open_dataset("kept").delete_array("s")
+    store.flush()
+    before = sum(map(place.size, segments(place)))
+    store.compact(keep_versions=1, keep_days=0)
+    assert sum(map(place.size, segments(place))) < 0.6 * before
+    assert contents(Atlas.open(place)) == {"kept": {"t": kept["t"]}}
+    assert [key for key in place.list("arrays") if key.startswith("arrays/s/")] == []
+
+
+def test_an_array_declared_anew_does_not_show_the_old_one_after_compaction(place):
+    store = Atlas.create(place)
+    fill(store, ["a"])
+    store.open_dataset("a").delete_array("t")
+    store.open_dataset("a").define_array("t", "float32", ["x"], [10], [5], -1.0)
+    store.flush()
+    store.compact(keep_versions=1, keep_days=0)
+    assert Atlas.open(place).open_dataset("a").read_array("t").tolist() == [-1.0] * 10
+    assert Atlas.open(place).open_dataset("a").array_stats("t") is None
+
+
+def test_a_store_that_is_compact_is_left_alone(place):
+    store = Atlas.create(place)
+    fill(store, ["a", "b"])
+    store.compact(keep_versions=1, keep_days=0)
+    keys, version = place.list("arrays"), store._session.catalog.version
+    store.compact(keep_versions=1, keep_days=0)
+    assert (place.list("arrays"), store._session.catalog.version) == (keys, version)
+
+
+def test_pending_data_is_flushed_first(place):
+    store = Atlas.create(place)
+    fill(store, ["a"])
+    store.create_dataset("b").define_array("t", "float32", ["x"], [1])
+    store.open_dataset("b").write_array("t", [0], np.array([3], "f4"))
+    store.compact(keep_versions=1, keep_days=0)
+    assert Atlas.open(place).open_dataset("b").read_array("t").tolist() == [3]
+
+
+def test_a_damaged_block_stops_a_compaction_and_nothing_is_dropped(place):
+    store = Atlas.create(place, codec="none")
+    fill(store, ["a"])
+    fill(store, ["b"], seed=1)
+    key = segments(place)[0]
+    data = bytearray(place.read(key))
+    data[16] ^= 1
+    place.replace(key, bytes(data))
+    before = place.list("")
+    with pytest.raises(CorruptStoreError, match=r"dataset 'a'|dataset 'b'"):
+        Atlas.open(place).compact(keep_versions=1, keep_days=0)
+    assert place.list("") == before
+
+
+@pytest.mark.parametrize("lot", [1, 64, 1 << 24])
+def test_lots_of_any_size_give_the_same_store(place, lot, monkeypatch):
+    monkeypatch.setattr(compaction, "_LOT", lot)
+    monkeypatch.setattr(compaction, "_WAITING", lot)
+    store = Atlas.create(place)
+    for at in range(3):
+        fill(store, [f"d{at}{n}" for n in range(5)], seed=at, size=7)
+    before = contents(store)
+    store.compact(keep_versions=1, keep_days=0)
+    assert contents(Atlas.open(place)) == before
+
+
+def test_files_that_nothing_names_are_removed(place):
+    store = Atlas.create(place)
+    fill(store, ["a"])
+    place.write("arrays/t/orphan.seg", [b"x"])
+    place.write("registry/orphan", [b"x"])
+    store.compact(keep_versions=1, keep_days=0)
+    assert not any("orphan" in key for key in place.list(""))
+    assert len(place.list("commits")) <= 1
+
+
+def named(store):
+    """Keys of the segments of `t` that the store's last version names."""
+    return [ref.key for ref in store._session.catalog.segments["t"]]
+
+
+def test_flushes_join_small_segments(place):
+    store = Atlas.create(place)
+    for at in range(40):
+        fill(store, [f"d{at}"], seed=at)
+        if at % 7 == 3:
+            store.open_dataset(f"d{at - 2}").write_array("t", [2], np.array([at, 8], "f4"))
+        if at % 9 == 5:
+            store.delete_dataset(f"d{at - 4}")
+        if at % 11 == 6:
+            view = store.open_dataset(f"d{at - 1}")
+            view.delete_array("t")
+            view.define_array("t", "float32", ["x"], [10], [5], -1.0)
+        expected = values(store)
+        store.flush()
+        assert len(named(store)) <= 8
+        assert values(store) == expected
+    expected = contents(store)
+    assert contents(Atlas.open(place)) == expected
+    store.compact(keep_versions=1, keep_days=0)
+    assert contents(Atlas.open(place)) == expected
+
+
+def test_an_open_handle_reads_on_while_flushes_join_segments(place):
+    store = Atlas.create(place)
+    for at in range(4):
+        fill(store, [f"d{at}"], seed=at)
+    reader = Atlas.open(place)
+    keys = set(named(store))
+    for at in range(4, 9):
+        fill(store, [f"d{at}"], seed=at)
+    assert not keys & set(named(store))
+    assert keys <= set(segments(place))
+    assert contents(reader) == {name: rest for name, rest in contents(store).items() if name < "d4"}
+
+
+def test_a_damaged_small_segment_fails_no_flush(place):
+    store = Atlas.create(place)
+    for at in range(4):
+        fill(store, [f"d{at}"], seed=at)
+    key = named(store)[1]
+    damaged = bytearray(place.read(key))
+    damaged[len(HEADER) + 3] ^= 1
+    place.delete([key])
+    place.write(key, [bytes(damaged)])
+    fresh = Atlas.open(place)
+    fill(fresh, ["d4"], seed=4)
+    assert len(named(fresh)) == 5
+    assert fresh.open_dataset("d4").read_array("t").shape == (10,)
+    with pytest.raises(CorruptStoreError):
+        fresh.open_dataset("d1").read_array("t")
+
+
+def test_a_flush_that_fails_leaves_no_joined_segment(place, monkeypatch):
+    store = Atlas.create(place)
+    for at in range(4):
+        fill(store, [f"d{at}"], seed=at)
+    before = place.list("")
+    monkeypatch.setattr(place, "create", Mock(side_effect=StorageError("no room")))
+    with pytest.raises(StorageError):
+        fill(store, ["d4"], seed=4)
+    monkeypatch.undo()
+    assert place.list("") == before
+    store.flush()
+    assert len(named(store)) == 2
+    assert sorted(contents(Atlas.open(place))) == [f"d{at}" for at in range(5)]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+
+from atlas import Atlas
+from atlas.maintenance.description import describe
+
+
+def files_in(folder):
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_store_is_described_by_what_is_committed(tmp_path):
+    store = Atlas.create(tmp_path / "s", codec="lz4", filter="none", meta_format="msgpack")
+    for number in range(3):
+        view = store.create_dataset(f"d{number}")
+        view.define_array("t", "float32" if number else "int16", ["x"], [100])
+        view.write_array("t", [0], np.arange(100).astype("f4" if number else "i2"))
+        view.define_array("name", "string", [], [])
+        view.write_array("name", [], np.array("abc", object))
+        store.flush()
+    store.delete_dataset("d2")
+    store.create_dataset("pending").define_array("u", "int8", [], [])
+    store.flush()
+    store.create_dataset("not flushed").define_array("v", "int8", [], [])
+
+    found = describe(store._session)
+    on_disk = files_in(tmp_path / "s")
+    assert (found.codec, found.filter, found.metadata_name, found.version) == ("lz4", "none", "atlas.msgpack", 4)
+    assert found.datasets == 3
+    name, t, u = found.arrays
+    assert (name.name, name.dtypes, name.datasets, name.cells, name.segments) == ("name", ("string",), 2, 2, 3)
+    assert name.raw > 0
+    assert (t.name, t.dtypes, t.datasets, t.cells, t.raw) == ("t", ("float32", "int16"), 2, 200, 600)
+    assert t.stored == sum(size for key, size in on_disk.items() if key.startswith("arrays/t/"))
+    assert (u.name, u.raw, u.segments, u.stored) == ("u", 1, 0, 0)
+    assert found.stored == sum(on_disk.values())
+    assert found.raw == name.raw + 601
+
+
+def test_arrays_of_deleted_datasets_are_shown_while_they_take_space(tmp_path):
+    store = Atlas.create(tmp_path / "s")
+    view = store.create_dataset("d")
+    view.define_array("t", "float32", ["x"], [100])
+    view.write_array("t", [0], np.arange(100, dtype="f4"))
+    store.flush()
+    store.delete_dataset("d")
+    store.flush()
+    (gone,) = describe(store._session).arrays
+    assert (gone.dtypes, gone.datasets, gone.raw, gone.segments) == ((), 0, 0, 1)
+    assert gone.stored > 0
+    store.compact(keep_versions=1, keep_days=0)
+    assert describe(store._session).arrays == ()

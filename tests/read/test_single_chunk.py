@@ -1,0 +1,62 @@
+"""Arrays of one small chunk read one by one: from a decoded block that many share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import atlas
+from atlas.errors import CorruptStoreError
+from atlas.read.block_cache import BlockCache
+from atlas.storage import MemoryStorage
+
+TEXTS = {"a": ["", "x", "å∫ç", "fill"], "b": ["ship", "buoy", "🌊", ""], "c": ["fill"] * 4}
+
+
+@pytest.fixture
+def store():
+    store = atlas.Atlas.create(MemoryStorage())
+    for at, (name, texts) in enumerate(TEXTS.items()):
+        dataset = store.create_dataset(name)
+        dataset.define_array("t", "string", ["y", "x"], [2, 2], fill_value="fill")
+        dataset.write_array("t", [0, 0], np.array(texts, object).reshape(2, 2))
+        dataset.define_array("n", "int16", ["x"], [3])
+        dataset.write_array("n", [0], np.arange(3, dtype=np.int16) + at)
+    store.flush()
+    return store
+
+
+def test_texts_are_read_from_the_block_that_was_decoded_once(store, monkeypatch):
+    for name in TEXTS:
+        store.open_dataset(name).read_array("t")
+    loads = []
+    monkeypatch.setattr(BlockCache, "put", lambda *args: loads.append(args))
+    for name, texts in TEXTS.items():
+        found = store.open_dataset(name).read_array("t")
+        assert found.tolist() == [texts[:2], texts[2:]]
+        found[0, 0] = "mine"
+        assert store.open_dataset(name).read_array("t", [0, 0], [2, 1]).tolist() == [[texts[0]], [texts[2]]]
+    assert loads == []
+
+
+@pytest.mark.parametrize("array", ["t", "n"])
+def test_a_chunk_that_leaves_its_block_is_damage_each_time(store, monkeypatch, array):
+    load = BlockCache.load
+    monkeypatch.setattr(BlockCache, "load", lambda *args: load(*args)[:4])
+    for _ in range(3):
+        with pytest.raises(CorruptStoreError, match=f"array '{array}' of dataset 'b' cannot be read"):
+            store.open_dataset("b").read_array(array)
+
+
+def test_what_is_pending_or_defined_anew_is_read_instead(store):
+    dataset = store.open_dataset("b")
+    assert dataset.read_array("t")[0, 0] == "ship"
+    dataset.write_array("t", [0, 0], np.array([["raft"]], object))
+    assert dataset.read_array("t").tolist() == [["raft", "buoy"], ["🌊", ""]]
+    store.flush()
+    assert dataset.read_array("t").tolist() == [["raft", "buoy"], ["🌊", ""]]
+    dataset.delete_array("t")
+    dataset.define_array("t", "string", ["x"], [1])
+    assert dataset.read_array("t").tolist() == [""]
+    store.flush()
+    assert dataset.read_array("t").tolist() == [""]

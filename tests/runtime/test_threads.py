@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from atlas.errors import InvalidValueError
+from atlas.runtime.threads import run_all, thread_count
+
+
+@pytest.fixture(params=["1", "2", "5"])
+def threads(request, monkeypatch):
+    monkeypatch.setenv("ATLAS_NUM_THREADS", request.param)
+    return int(request.param)
+
+
+def test_the_number_of_threads(monkeypatch):
+    monkeypatch.setenv("ATLAS_NUM_THREADS", " 3 ")
+    assert thread_count() == 3
+    for unset in ("", "  "):
+        monkeypatch.setenv("ATLAS_NUM_THREADS", unset)
+        assert 1 <= thread_count() <= os.cpu_count()
+    monkeypatch.delenv("ATLAS_NUM_THREADS")
+    assert 1 <= thread_count() <= os.cpu_count()
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])
+def test_a_number_of_threads_that_is_none(monkeypatch, text):
+    monkeypatch.setenv("ATLAS_NUM_THREADS", text)
+    with pytest.raises(InvalidValueError, match="ATLAS_NUM_THREADS is"):
+        thread_count()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 300])
+def test_results_come_in_the_order_of_the_items(threads, count):
+    assert run_all(lambda n: n * n, range(count)) == [n * n for n in range(count)]
+
+
+def test_tasks_run_side_by_side(monkeypatch):
+    monkeypatch.setenv("ATLAS_NUM_THREADS", "3")
+    together = threading.Barrier(3, timeout=20)
+    assert sorted(run_all(lambda _: together.wait(), range(3))) == [0, 1, 2]
+
+
+def test_the_calling_thread_takes_part(threads):
+    me = threading.get_ident()
+    seen = run_all(lambda _: (time.sleep(0.002), threading.get_ident())[1], range(40))
+    assert me in seen
+    assert len(set(seen)) <= threads
+
+
+def test_nested_calls_end(threads):
+    def outer(n):
+        return sum(run_all(lambda m: sum(run_all(lambda k: k, range(m))), range(n)))
+
+    for _ in range(20):
+        assert run_all(outer, range(8)) == [sum(sum(range(m)) for m in range(n)) for n in range(8)]
+
+
+def test_many_callers_share_the_pool(threads):
+    results = []
+
+    def call():
+        results.append(run_all(lambda n: n + 1, range(50)))
+
+    callers = [threading.Thread(target=call) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(30)
+    assert results == [list(range(1, 51))] * 8
+
+
+def test_an_error_is_raised_when_all_tasks_have_ended(threads):
+    running = []
+
+    def task(n):
+        running.append(n)
+        try:
+            time.sleep(0.001)
+            if n in {3, 4}:
+                raise ValueError(n)
+        finally:
+            running.remove(n)
+        return n
+
+    for _ in range(10):
+        with pytest.raises(ValueError, match=r"3|4"):
+            run_all(task, range(100))
+        assert running == []
+
+
+def test_of_several_errors_the_first_in_order_is_raised(monkeypatch):
+    monkeypatch.setenv("ATLAS_NUM_THREADS", "3")
+    together = threading.Barrier(3, timeout=20)
+
+    def task(n):
+        together.wait()
+        raise ValueError(str(n))
+
+    with pytest.raises(ValueError, match=r"^0$"):
+        run_all(task, range(3))
+
+
+def test_no_task_begins_after_an_error(threads):
+    begun = []
+
+    def task(n):
+        begun.append(n)
+        if n == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.001)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(task, range(500))
+    assert len(begun) < 100
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own(monkeypatch):
+    monkeypatch.setenv("ATLAS_NUM_THREADS", "3")
+    run_all(lambda n: n, range(10))
+    child = os.fork()
+    if not child:
+        os._exit(0 if run_all(lambda n: n, range(10)) == list(range(10)) else 1)
+    assert os.waitpid(child, 0)[1] == 0

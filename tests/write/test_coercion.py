@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+import pytest
+
+from atlas.errors import InvalidTypeError
+from atlas.format.dtypes import DATATYPES
+from atlas.format.schema import make_schema
+from atlas.write.coercion import coerce_cells, coerce_strings
+
+NUMBERS = [name for name, datatype in DATATYPES.items() if datatype.kind in {"int", "uint", "float"}]
+
+
+def schema(dtype, fill=None):
+    return make_schema(dtype, ["x"], [3], fill_value=fill)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_data_of_the_dtype_is_taken_in_any_byte_order(name):
+    data = np.array([1, 2, 100], name)
+    assert coerce_cells(data, schema(name), "t") is data
+    swapped = data.astype(data.dtype.newbyteorder(">"))
+    found = coerce_cells(swapped, schema(name), "t")
+    assert found.dtype == DATATYPES[name].cell
+    assert found.tolist() == [1, 2, 100]
+
+
+@pytest.mark.parametrize(
+    "data", [np.array([1, 2], "i8"), np.array([1, 2], "M8[ns]"), np.array([1, 2], ">M8[ns]"), np.array([1, 2], ">i8")]
+)
+def test_timestamps_are_dates_or_ticks(data):
+    found = coerce_cells(data, schema("timestamp_nanoseconds"), "t")
+    assert (found.dtype, found.tolist()) == (np.dtype("<i8"), [1, 2])
+
+
+@pytest.mark.parametrize("name", DATATYPES)
+def test_data_of_other_dtypes_is_refused(name):
+    others = [np.zeros(2, other) for other in ("?", "f2", "c8", "M8[s]", "m8[ns]", "V2", "i1", "u2", "f4", "O", "U3")]
+    taken = DATATYPES[name]
+    for data in others:
+        if data.dtype == taken.cell or (taken.cell is None and data.dtype.kind in "OU"):
+            continue
+        with pytest.raises(InvalidTypeError, match="does not fit"):
+            coerce_cells(data, schema(name), "t")
+
+
+@pytest.mark.parametrize("data", [[1, 2], 5, None, (1,), "text", memoryview(b"a")])
+def test_what_is_no_array_is_refused(data):
+    with pytest.raises(InvalidTypeError, match="is a numpy ndarray"):
+        coerce_cells(data, schema("int64"), "t")
+
+
+def test_numpy_scalars_are_arrays_without_axes():
+    assert coerce_cells(np.float32(1.5), make_schema("float32", [], []), "t").shape == ()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64"])
+def test_masked_cells_become_the_fill(dtype):
+    data = np.ma.MaskedArray(np.array([1, 2, 3], dtype), [False, True, False])
+    assert coerce_cells(data, schema(dtype, 9), "t").tolist() == [1, 9, 3]
+    with pytest.raises(InvalidTypeError, match="no fill_value"):
+        coerce_cells(data, schema(dtype), "t")
+    nothing_masked = np.ma.MaskedArray(np.array([1, 2, 3], dtype))
+    assert coerce_cells(nothing_masked, schema(dtype), "t").tolist() == [1, 2, 3]
+
+
+def test_masked_dates_and_text_become_the_fill():
+    dates = np.ma.MaskedArray(np.array([1, 2], "M8[ns]"), [True, False])
+    ticks = np.ma.MaskedArray(np.array([1, 2]), [True, False])
+    for data in (dates, ticks):
+        assert coerce_cells(data, schema("timestamp_nanoseconds", 7), "t").tolist() == [7, 2]
+    text = np.ma.MaskedArray(np.array(["a", "b"], object), [True, False])
+    assert coerce_cells(text, schema("string", "?"), "t").tolist() == ["?", "b"]
+
+
+def test_a_masked_array_is_not_changed():
+    data = np.ma.MaskedArray(np.array([1, 2, 3]), [False, True, False])
+    coerce_cells(data, schema("int64", 9), "t")
+    assert data.data.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.array([["a", "é"], ["", "🌊"]], object),
+        np.array([["a", "é"], ["", "🌊"]]),
+        np.array([["a", "é"], ["", "🌊"]], np.dtypes.StringDType()),
+        np.array([[b"a", "é".encode()], [b"", "🌊".encode()]], object),
+        np.array([["a", "é"], ["", "🌊"]], object).T.copy().T,
+    ],
+)
+def test_text_of_every_kind_becomes_objects(data):
+    out = coerce_strings(data)
+    assert (out.dtype, out.shape, out.flags.c_contiguous) == (np.dtype(object), (2, 2), True)
+    assert out.tolist() == [["a", "é"], ["", "🌊"]]
+    assert all(type(cell) is str for cell in out.ravel())
+
+
+class Colour(str, enum.Enum):  # noqa: UP042 - which prints as its name
+    RED = "red"
+    ROSE = "rosé"
+
+
+def test_subclasses_of_text_become_text():
+    found = coerce_strings(np.array([*Colour], object)).tolist()
+    assert (found, [type(cell) for cell in found]) == (["red", "rosé"], [str, str])
+    assert type(coerce_strings(np.array([np.str_("a"), np.str_("é")], object))[1]) is str
+    assert type(coerce_strings(np.array([np.str_("a")], object))[0]) is str
+
+
+def test_bytes_and_surrogates_that_are_no_text_are_replaced():
+    out = coerce_strings(np.array([b"\xff", "\udcc3\udca9", "\udcff", "\ud800"], object))
+    assert out[:3].tolist() == ["\ufffd", "é", "\ufffd"]
+    for cell in out:
+        cell.encode()
+
+
+def test_bytes_cells_of_numpy_are_text():
+    assert coerce_strings(np.array([b"abc", "é".encode()])).tolist() == ["abc", "é"]
+
+
+@pytest.mark.parametrize("cell", [None, 1, 1.5, ["a"], np.nan])
+def test_other_cells_are_refused(cell):
+    data = np.empty(2, object)
+    data[:] = ["a", 0]
+    data[1] = cell
+    with pytest.raises(InvalidTypeError, match="takes str and bytes"):
+        coerce_strings(data)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.chunking.regions import plan_region
+from atlas.format.dataset_columns import ArrayEntry
+from atlas.format.schema import make_schema
+from atlas.write import splitting
+from atlas.write.splitting import chunk_runs, cut_chunks, divide_chunks, one_chunk
+
+
+def cut(cells, schema, start):
+    """Return the cells of each chunk by its position, and which of them are encoded at once."""
+    region = plan_region(schema, start, cells.shape)
+    fill = "" if cells.dtype == object else 99
+    entry = ArrayEntry("t", schema, 4)
+    parts = divide_chunks(cells, region)
+
+    def present(k):
+        assert k in parts.part
+        return np.full(int(region.cells[k]), fill, cells.dtype)
+
+    found = {}
+    for chunk, pending in cut_chunks(cells, entry, region, parts, present):
+        assert (pending.schema, pending.generation) == (schema, 4)
+        assert not np.shares_memory(pending.cells, cells)
+        found[chunk] = pending.cells
+    at_once = []
+    for run in chunk_runs(cells, entry, 7, region, parts.at_once):
+        loaded = run.load()
+        assert run.nbytes == loaded.nbytes
+        assert set(run.keys.dataset) == {7}
+        assert set(run.keys.generation) == {4}
+        at_once += run.keys.chunk.tolist()
+        found |= zip(run.keys.chunk.tolist(), np.split(loaded, np.cumsum(run.count)[:-1]), strict=True)
+    return found, at_once
+
+
+@given(
+    st.data(),
+    st.sampled_from(["int8", "int16", "float64", "string"]),
+    st.sampled_from(["C", "F", "reversed"]),
+    st.sampled_from([0, 20, 10**9]),
+)
+def test_chunks_hold_what_was_written_and_what_was_there(data, dtype, order, threshold):
+    axes = data.draw(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 9)), max_size=3))
+    shape, chunks = [n for n, _ in axes], [c for _, c in axes]
+    schema = make_schema(dtype, ["d"] * len(shape), shape, chunks)
+    start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    count = tuple(data.draw(st.integers(1, n - s)) for n, s in zip(shape, start, strict=True))
+    kind = schema.datatype.cell or object
+    cells = np.arange(int(np.prod(count))).reshape(count).astype(str if dtype == "string" else kind).astype(kind)
+    if order == "F" and cells.ndim:
+        cells = np.asfortranarray(cells)
+    elif order == "reversed" and cells.ndim:
+        cells = cells[::-1]
+    expected = np.full(shape, "" if dtype == "string" else 99, kind)
+    expected[tuple(slice(s, s + n) for s, n in zip(start, count, strict=True))] = cells if cells.ndim else cells[()]
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(splitting, "_AT_ONCE", threshold)
+        patches.setattr(splitting, "RUN", 50)
+        patches.setattr(splitting, "_LOT", 50)
+        found, at_once = cut(cells, schema, start)
+    if dtype == "string" or threshold > cells.nbytes:
+        assert at_once == []
+    whole = plan_region(schema, (0,) * len(shape), tuple(shape))
+    for k, chunk in enumerate(whole.chunk.tolist()):
+        if chunk in found:
+            own = found.pop(chunk)
+            place = tuple(
+                slice(t, t + n) for t, n in zip(whole.geometry.target[k], whole.geometry.part[k], strict=True)
+            )
+            assert own.tolist() == expected[(*place, ...)].ravel().tolist()
+            assert own.dtype == np.dtype(kind)
+    assert found == {}
+
+
+def test_what_is_encoded_at_once_is_borrowed_where_it_lies_as_it_should():
+    cells = np.arange(500_000, dtype="i4")
+    region = plan_region(schema := make_schema("int32", ["x"], [500_000]), (0,), cells.shape)
+    entry = ArrayEntry("t", schema, 0)
+    (run,) = chunk_runs(cells, entry, 0, region, divide_chunks(cells, region).at_once)
+    assert np.shares_memory(run.load(), cells)
+    (run,) = chunk_runs(cells[::-1], entry, 0, region, divide_chunks(cells, region).at_once)
+    assert (run.load() == cells[::-1]).all()
+
+
+def test_present_cells_are_read_in_lots(monkeypatch):
+    monkeypatch.setattr(splitting, "_LOT", 160)
+    schema = make_schema("int64", ["x", "y"], [100, 10], [1, 10])
+    region = plan_region(schema, (0, 0), (100, 5))
+    cells = np.zeros((100, 5), "i8")
+    read = []
+
+    def present(k):
+        read.append(k)
+        return np.zeros(10, "i8")
+
+    waiting = [
+        len(read) - at
+        for at, _ in enumerate(
+            cut_chunks(cells, ArrayEntry("t", schema, 0), region, divide_chunks(cells, region), present)
+        )
+    ]
+    assert len(waiting) == 100
+    assert max(waiting) == 2
+
+
+@pytest.mark.parametrize("dtype", ["int32", "string"])
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
+def test_a_small_array_written_whole_is_one_chunk(dtype, shape):
+    schema = make_schema(dtype, ["d"] * len(shape), shape)
+    entry = ArrayEntry("t", schema, 4)
+    cells = np.arange(int(np.prod(shape))).reshape(shape).astype(schema.datatype.cell or str)
+    cells = cells if dtype == "int32" else cells.astype(object)
+    zeros = [0] * len(shape)
+    for given_start, given_cells in ((zeros, cells), (tuple(zeros), np.array(cells, order="F"))):
+        chunk = one_chunk(given_cells, entry, given_start)
+        assert chunk is not None
+        assert (chunk.schema, chunk.generation, chunk.cells.dtype) == (schema, 4, cells.dtype)
+        assert chunk.cells.tolist() == cells.ravel().tolist()
+        assert not np.shares_memory(chunk.cells, given_cells)
+
+
+@pytest.mark.parametrize("start", [[0], [0, 0, 0], [0, 1], [0, False], [0, 0.0], [0, None], np.zeros(2, int), "00", 0])
+def test_where_it_begins_elsewhere_or_nowhere_a_region_tells(start):
+    entry = ArrayEntry("t", make_schema("int32", ["x", "y"], [2, 3]), 0)
+    assert one_chunk(np.zeros((2, 3), "i4"), entry, start) is None
+
+
+@pytest.mark.parametrize(("shape", "chunk"), [((2, 3), (2, 2)), ((3, 3), (3, 3)), ((0, 3), (1, 3))])
+def test_arrays_of_more_chunks_or_written_in_part_are_none(shape, chunk):
+    entry = ArrayEntry("t", make_schema("int32", ["x", "y"], shape, chunk), 0)
+    assert one_chunk(np.zeros((2, 3) if shape[0] else shape, "i4"), entry, [0, 0]) is None
