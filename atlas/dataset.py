@@ -51,7 +51,7 @@ class DatasetView:
 
     def list_arrays(self) -> list[str]:
         """Return the names of the arrays, in the order they were defined."""
-        return list(self._session.entries(self._name))
+        return list(self._session.view.entries(self._name))
 
     def define_array(
         self,
@@ -76,7 +76,7 @@ class DatasetView:
         `UnsupportedDtypeError` (NotImplementedError) for dtypes that are not stored, bool among them.
         """
         schema = self._store._schema(dtype, dims, shape, chunk_shape, fill_value)  # noqa: SLF001
-        self._session.define_array(self._name, name, schema)
+        self._session.writer.define_array(self._name, name, schema)
 
     def write_array(self, name: str, start: Sequence[int], data: NDArray[Any]) -> None:
         """Write `data` so that its first cell lies at `start`; kept in memory until `Atlas.flush`.
@@ -88,7 +88,7 @@ class DatasetView:
         `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it, and
         `OutOfRangeError` (OverflowError) for negative indices.
         """
-        self._session.write_array(self._name, name, start, data)
+        self._session.writer.write_array(self._name, name, start, data)
 
     def read_array(
         self, name: str, start: Sequence[int] | None = None, shape: Sequence[int] | None = None
@@ -108,7 +108,7 @@ class DatasetView:
         >>> dataset.read_array("depth", shape=[1, 3])
         array([[nan,  1., nan]], dtype=float32)
         """
-        return self._session.read_array(self._name, name, start, shape)
+        return self._session.reader.read_array(self._name, name, start, shape)
 
     def read_arrays(
         self, names: Sequence[str], start: Sequence[int] | None = None, shape: Sequence[int] | None = None
@@ -118,7 +118,7 @@ class DatasetView:
 
     def delete_array(self, name: str) -> None:
         """Remove an array and the attributes that are surely its own; `ArrayNotFoundError` where there is none."""
-        self._session.delete_array(self._name, name)
+        self._session.writer.delete_array(self._name, name)
 
     def array_meta(self, array: str) -> dict[str, Any] | None:
         """Return `{"dtype", "shape", "chunk_shape", "dimension_names"}` of an array, None where there is none."""
@@ -153,10 +153,10 @@ class DatasetView:
         >>> dataset.array_stats("depth")
         {'row_count': 4, 'null_count': 2, 'min': 3, 'max': 7}
         """
-        return self._session.array_stats(self._name, array)
+        return self._session.reader.array_stats(self._name, array)
 
     def _find(self, array: str) -> ArraySchema | None:
-        entry = self._session.entry(self._name, array)
+        entry = self._session.view.entry(self._name, array)
         return None if entry is None else entry.schema
 
     # Attributes
@@ -177,11 +177,11 @@ class DatasetView:
         >>> dataset.attributes()
         {'station': 'KNMI', 'opened': 1000000000}
         """
-        self._session.set_attribute(self._name, key, encode_value(coerce_attribute(value, dtype)))
+        self._session.writer.set_attribute(self._name, key, encode_value(coerce_attribute(value, dtype)))
 
     def get_attribute(self, key: str) -> bool | int | float | str | None:
         """Return an attribute, timestamps as int nanoseconds; None where there is none."""
-        attributes = self._session.attributes(self._name)
+        attributes = self._session.view.attributes(self._name)
         if key in attributes:
             return plain_value(self._decoded(key, attributes[key]))
         return self.attributes().get(key)
@@ -192,11 +192,11 @@ class DatasetView:
 
     def delete_attribute(self, key: str) -> None:
         """Remove an attribute. Raises `MissingAttributeError` (KeyError) where there is none."""
-        self._session.delete_attribute(self._name, key)
+        self._session.writer.delete_attribute(self._name, key)
 
     def exact_attributes(self) -> dict[AttributeKey, object]:
         """Return all attributes with their exact values and keys (see `atlas.format.attributes`)."""
-        return {key: self._decoded(key, value) for key, value in self._session.attributes(self._name).items()}
+        return {key: self._decoded(key, value) for key, value in self._session.view.attributes(self._name).items()}
 
     def _decoded(self, key: AttributeKey, value: Any) -> object:
         try:
@@ -208,7 +208,7 @@ class DatasetView:
 
     def set_exact_attribute(self, key: AttributeKey, value: object) -> None:
         """Set an attribute of any value that `atlas.format.attributes.encode_value` takes."""
-        self._session.set_attribute(self._name, key, encode_value(value))
+        self._session.writer.set_attribute(self._name, key, encode_value(value))
 
     # For lazy arrays
 

@@ -1,4 +1,13 @@
-"""One open store: what is pending becomes versions, and the handle moves from one version to another."""
+"""One open store, composed of its parts; the moves of the handle from one version to another.
+
+- `locks`      what guards the rest
+- `view`       the datasets, pending changes included, and where their chunks are
+- `reader`     every read
+- `writer`     every change in memory; `writes` the cells that wait
+- `committer`  versions, and the commit log of the version shown
+
+Every call takes the locks that it needs.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +16,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from atlas.catalog.chunk_index import load_chunk_index
-from atlas.commit.commit_writer import CommitWriter
-from atlas.commit.committer import CommitResult, Committer, Draft, SegmentReplacement
+from atlas.catalog.view import StoreView
+from atlas.commit.commit_log import CommitLog
+from atlas.commit.committer import Committer, NewSegment, SegmentReplacement
 from atlas.commit.history import read_history
-from atlas.commit.partial_chunk_merge import merged_chunks
-from atlas.commit.rebase import Pending, Tip, rebase
+from atlas.commit.partial_chunk_merge import merge_partial_chunks
+from atlas.commit.rebase import rebase
+from atlas.commit.tip import Tip
 from atlas.errors import (
     AtlasError,
     ConflictError,
@@ -24,27 +37,87 @@ from atlas.errors import (
 from atlas.maintenance.compaction import compact_array, join_segments
 from atlas.maintenance.gc import Collector, named_files
 from atlas.maintenance.tiering import segments_to_join
-from atlas.write.writer import Writable
+from atlas.read.reader import Reader
+from atlas.read.snapshot import take_snapshot
+from atlas.runtime.locks import HandleLocks, renew_in_children
+from atlas.storage.keys import unique_name
+from atlas.write.pending import PendingWrites
+from atlas.write.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
 
     from atlas.catalog.catalog import Catalog
+    from atlas.commit.committer import CommitResult
     from atlas.commit.history import Version
-    from atlas.format.dataset_columns import RowBatch
+    from atlas.format.dataset_columns import ArrayEntry, RowBatch
     from atlas.format.registry import Changes
 
 __all__ = ["Session"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
-class Session(Writable):
-    """A store that is open."""
+class Session:
+    """An open store."""
 
-    def __init__(self, journal: CommitWriter, catalog: Catalog) -> None:
-        super().__init__(journal, catalog)
-        self._committer = Committer(self)
+    def __init__(self, log: CommitLog, catalog: Catalog) -> None:
+        self.locks = HandleLocks()
+        """Guard everything here."""
+        self.view = StoreView(log.storage, catalog, self.locks, log.has_moved_past)
+        """What the handle shows."""
+        self.writes = PendingWrites(log.storage, lambda: self.log.config)
+        """Cells that were written since the last flush."""
+        self.reader = Reader(self.view, self.writes)
+        """Every read."""
+        self.writer = Writer(self.view, self.writes, self._read_box)
+        """Every change in memory."""
+        self.committer = Committer(self.view, self.writes, log)
+        """Versions of the store."""
+        self._handle_name = unique_name()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Make the locks anew and declare pending arrays anew, in a forked child: it shares neither with its parent."""
+        self.locks.renew()
+        before, after = self.view.datasets.redeclare()
+        self.writes.redeclare(before, after)
+
+    @property
+    def log(self) -> CommitLog:
+        """The documents of the version shown."""
+        return self.committer.log
+
+    @property
+    def catalog(self) -> Catalog:
+        """The version shown."""
+        return self.view.catalog
+
+    @property
+    def pending(self) -> bool:
+        """Whether a flush would change anything."""
+        return self.view.datasets.pending or bool(self.writes)
+
+    def token(self, dataset: str, array: str) -> str:
+        """Return text that changes whenever what a read of the array returns may change."""
+        with self.locks.state:
+            state = self.view.datasets.state(dataset)
+            entry = state.array(array)
+            version = f"{self.view.storage.token}@{self.catalog.version}"
+            if self.pending:
+                version += f"+{self._handle_name}.{self.view.change}"
+            return f"{version}:{state.identity}:{array}:{entry.generation}:{entry.schema.key}"
+
+    def _read_box(
+        self, entry: ArrayEntry, dataset: int, start: tuple[int, ...], count: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """Return a box of one array as it is now, for a write that changes part of it. The state lock is held."""
+        ids, generations = np.array([dataset]), np.array([entry.generation])
+        snapshot = take_snapshot(self.view, self.writes, entry.name, ids)
+        return snapshot.read(entry.schema, ids, generations, start, count)
 
     # Committing
 
@@ -53,61 +126,56 @@ class Session(Writable):
 
         A flush that fails leaves the store on disk as it was and keeps what is pending.
         """
-        with self.building.closed(), self.writing:
-            self._committer.settle()
-            with self.lock, ExitStack() as closing:
-                drafts = [
-                    Draft(array, draft)
-                    for array, staging in self.staging.items()
-                    if (draft := staging.draft()) is not None
-                ]
-                if not drafts and not self.datasets.pending:
-                    self._forget_pending()
+        with self.locks.building.closed(), self.locks.writing:
+            self.committer.resolve()
+            with self.locks.state, ExitStack() as closing:
+                segments = [NewSegment(array, draft) for array, draft in self.writes.drafts()]
+                if not segments and not self.view.datasets.pending:
+                    self._forget_pending(self.catalog)
+                    self.view.changed()
                     return
-                joined, dropped = self._join_small(drafts, closing)
+                joined, dropped = self._join_small(segments, closing)
                 kept = closing.pop_all()
             with kept:
-                landed = self._committer.commit_pending(drafts, joined, dropped, message)
-            self._move_to(landed)
-            self.journal.checkpoint(self.catalog)
+                result = self.committer.commit_pending(segments, joined, dropped, message)
+            self._show(result)
+            self.committer.writer.checkpoint(self.catalog)
 
-    def _move_to(self, landed: CommitResult) -> Tip:
+    def _show(self, result: CommitResult) -> None:
         """Show the version that was committed, which holds what was pending."""
-        with self.lock:
-            made = landed.apply()
-            self._forget_pending(made)
-        return made
+        with self.locks.state:
+            steps = result.apply()
+            self._forget_pending(result.tip.catalog)
+            self.committer.show(result.tip, steps)
 
-    def _join_small(self, drafts: Sequence[Draft], closing: ExitStack) -> tuple[list[Draft], list[str]]:
-        """Return the drafts that take the place of small segments of the arrays of `drafts`, and the keys of those."""
-        joined: list[Draft] = []
+    def _forget_pending(self, catalog: Catalog) -> None:
+        """Show a version that holds what was pending."""
+        self.writes.clear()
+        self.view.datasets.move_to(catalog, [], {})
+
+    def _join_small(self, segments: Sequence[NewSegment], closing: ExitStack) -> tuple[list[NewSegment], list[str]]:
+        """Return segments that replace small ones of the arrays of `segments`, and the keys of those that they replace.
+
+        `closing` releases what they hold.
+        """
+        joined: list[NewSegment] = []
         dropped: list[str] = []
-        for array, draft, _ in drafts:
+        for array, content, _ in segments:
             refs = self.catalog.segments.get(array, [])
-            count = segments_to_join([ref.size for ref in refs], draft.size)
+            count = segments_to_join([ref.size for ref in refs], content.size)
             if not count:
                 continue
-            staging = self.new_staging(array)
+            staging = self.writes.new_staging(array)
             closing.callback(staging.close)
             try:
-                join_segments(array, load_chunk_index(self.journal.storage, refs[-count:]), self.datasets, staging)
-            except AtlasError as error:  # they are as good as they were: whoever reads them meets the error itself
-                _log.warning("small segments of array %r could not be joined: %s", array, error)
+                join_segments(array, load_chunk_index(self.view.storage, refs[-count:]), self.view.datasets, staging)
+            except AtlasError as error:  # they stay as they are; the next read of them raises the error
+                _logger.warning("small segments of array %r could not be joined: %s", array, error)
                 continue
             dropped += [ref.key for ref in refs[-count:]]
             live = staging.draft()
-            joined += [Draft(array, live, moved=True)] if live is not None else []
+            joined += [NewSegment(array, live, moved=True)] if live is not None else []
         return joined, dropped
-
-    def _forget_pending(self, made: Tip | None = None) -> None:
-        """Forget what was pending, which the version `made` holds."""
-        for staging in self.staging.values():
-            staging.close()
-        self.staging = {}
-        self.datasets.move_to(self.catalog if made is None else made.catalog, [], {})
-        if made is not None:
-            self.show(made)
-        self.changed()
 
     # Moving between versions
 
@@ -116,33 +184,33 @@ class Session(Writable):
 
         Raises `ConflictError` where what is pending changes something that is gone there; nothing has changed then.
         """
-        with self.building.closed(), self.writing:
-            self._committer.settle()
-            ahead = Tip(*self.journal.advance(self.catalog))
-            if ahead.catalog.version == self.catalog.version:
+        with self.locks.building.closed(), self.locks.writing:
+            self.committer.resolve()
+            datasets, writes = self.view.datasets, self.writes
+            tip = Tip(*self.log.advance(self.catalog))
+            if tip.catalog.version == self.catalog.version:
                 return self.catalog.version
-            pending = Pending(self.datasets, self.staging)
             while True:
                 try:
-                    rebased, merged = rebase(pending, ahead, mine_wins=True), merged_chunks(pending, ahead)
+                    rebased = rebase(datasets, writes, tip, pending_wins=True)
+                    merged = merge_partial_chunks(datasets, writes, tip)
                     break
                 except CorruptStoreError as error:
-                    ahead = ahead.without(error, self.catalog.version)
+                    tip = tip.advance_past(error, self.catalog.version)
             # From here on nothing fails.
-            with self.lock:
-                for staging in self.staging.values():
-                    staging.shift(rebased.first, rebased.by)
+            with self.locks.state:
+                writes.shift(rebased.shift)
                 for array, dataset, chunk, cells in merged:
-                    self.staging[array].put(dataset, chunk, cells)
-                self.datasets.shift(rebased.first, rebased.by)
-                self.datasets.move_to(ahead.catalog, [*rebased.changed, *rebased.created], rebased.deleted)
-                self.show(ahead)
+                    writes.by_array[array].put(dataset, chunk, cells)
+                datasets.shift(rebased.shift)
+                datasets.move_to(tip.catalog, [*rebased.changed, *rebased.created], rebased.deleted)
+                self.committer.show(tip, tip.steps)
             return self.catalog.version
 
     def history(self) -> list[Version]:
         """Return the versions that are kept, up to the one shown, oldest first."""
-        with self.lock:
-            return read_history(self.journal, self.catalog)
+        with self.locks.state:
+            return read_history(self.log, self.catalog)
 
     def rollback(self, version: int, message: str | None = None) -> int:
         """Commit a version that holds what an earlier one held, and return its number.
@@ -150,32 +218,32 @@ class Session(Writable):
         Raises `VersionNotFoundError`, `InvalidValueError` where something is pending, and `ConflictError` where
         another writer has committed since the version shown.
         """
-        with self.building.closed(), self.writing:
-            self._committer.settle()
+        with self.locks.building.closed(), self.locks.writing:
+            self.committer.resolve()
             if self.pending:
                 raise InvalidValueError(
                     "a store with unflushed changes cannot be rolled back: flush them first, or open it again without"
                 )
             if version > self.catalog.version:
-                raise self.journal.not_kept(version, self.catalog.version)
+                raise self.log.not_kept(version, self.catalog.version)
             old, page_rows = self._sum_of(version)
             changes = replace(
                 old, version=self.catalog.version + 1, next_id=self.catalog.next_id, reset=True, writers=()
             )
-            attempt = self.journal.attempt(
+            prepared = self.committer.writer.prepare(
                 changes,
                 page_rows,
                 action="rollback",
                 message=f"to version {version}" if message is None else message,
             )
-            landed = self._committer.commit_alone(attempt)
-            if landed is None:
+            result = self.committer.commit_next(prepared)
+            if result is None:
                 raise ConflictError(
-                    f"another writer has committed to the store at {self.journal.storage.describe} since version "
+                    f"another writer has committed to the store at {self.view.storage.describe} since version "
                     f"{self.catalog.version}, which a rollback would undo unseen: call refresh() first"
                 )
-            self._move_to(landed)
-            self.journal.checkpoint(self.catalog)
+            self._show(result)
+            self.committer.writer.checkpoint(self.catalog)
             return self.catalog.version
 
     def _sum_of(self, version: int) -> tuple[Changes, list[RowBatch]]:
@@ -183,68 +251,72 @@ class Session(Writable):
 
         Raises `VersionNotFoundError` also where some of it is about to be removed.
         """
-        old = CommitWriter.open(self.journal.storage, version)[1]
+        log = self.log
+        old = CommitLog.open(log.storage, version)[1]
         try:
-            later = self.journal.commits(version + 1, self.catalog.version)
+            later = log.commits(version + 1, self.catalog.version)
             if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.tombstoned):
-                raise self.journal.not_kept(version, self.catalog.version)
-            # Datasets that come before those of a page lie in pages too, or the sum could not be read back.
-            self.journal.seal_pages(old)
+                raise log.not_kept(version, self.catalog.version)
+            # Datasets with lower ids than those of a page are in pages too, or the sum could not be read back.
+            self.committer.writer.seal_pages(old)
             changes = old.checkpoint()
-            page_rows = self.journal.read_pages(changes)
-            # Else one of the commits that were read may be another's in its place.
-            if self.journal.find_base().version <= version:
+            page_rows = log.read_pages(changes)
+            # Otherwise one of the commits that were read may be a late writer's, under a number that was free again.
+            if log.find_base().version <= version:
                 return changes, page_rows
         except CorruptStoreError:
-            if self.journal.find_base().version <= version:
+            if log.find_base().version <= version:
                 raise
-        raise self.journal.not_kept(version, self.catalog.version)
+        raise log.not_kept(version, self.catalog.version)
+
+    # Maintenance
 
     def compact(self, keep_versions: int, keep_days: float) -> int:
-        """Flush, rewrite what lies in many segments or beside dead data, and remove what no kept version needs.
+        """Flush, rewrite what is spread over many segments or beside dead data, and remove what no kept version needs.
 
         Returns the bytes reclaimed.
         """
-        cleaning = Collector(keep_versions, keep_days)
-        with self.building.closed(), self.writing:
+        collector = Collector(keep_versions, keep_days)
+        with self.locks.building.closed(), self.locks.writing:
             self.flush()
             while True:
                 self.refresh()
-                before = self.journal.find_base()
+                before = self.log.find_base()
                 try:
-                    reclaimed = self._compact(cleaning)
+                    reclaimed = self._compact(collector)
                     break
                 except (CorruptStoreError, StaleHandleError, VersionNotFoundError):
                     # Another process may have compacted meanwhile, and removed what was being read.
-                    if self.journal.find_base() == before:
+                    if self.log.find_base() == before:
                         raise
-            _log.info("%s is compacted: %d bytes reclaimed", self.journal.storage.describe, reclaimed)
+            _logger.info("%s is compacted: %d bytes reclaimed", self.view.storage.describe, reclaimed)
             return reclaimed
 
-    def _compact(self, cleaning: Collector) -> int:
+    def _compact(self, collector: Collector) -> int:
         """Compact the version shown, which nothing is pending on, and return the bytes reclaimed."""
-        self.journal.forget_replaced(self.catalog)
-        self.journal.seal_pages(self.catalog)
-        cleaning.list_files(self.journal.storage)
-        landed = self._committer.commit_swaps(self._swaps(), cleaning.tombstone)
-        if landed is not None:
-            self._move_to(landed)
-        with self.lock:
-            # Before the files go that they lead to: who reads meanwhile finds the new ones.
-            self.forget_tables()
-            self.changed()
-        return cleaning.finish(self.journal, self.catalog, tombstoned=landed is not None)
+        writer = self.committer.writer
+        writer.finish_replacement(self.catalog)
+        writer.seal_pages(self.catalog)
+        collector.list_files(self.view.storage)
+        result = self.committer.commit_replacements(self._replacements(), collector.tombstone)
+        if result is not None:
+            self._show(result)
+        with self.locks.state:
+            # Before the files go that they lead to: reads that begin now find the new ones.
+            self.view.forget_indexes()
+            self.view.changed()
+        return collector.finish(self.committer.writer, self.catalog, tombstoned=result is not None)
 
-    def _swaps(self) -> dict[str, SegmentReplacement]:
-        """Write one segment for each array name that lies in many, or beside dead data."""
-        swaps: dict[str, SegmentReplacement] = {}
-        drafts: list[Draft] = []
+    def _replacements(self) -> dict[str, SegmentReplacement]:
+        """Write one segment for each array name that is spread over many, or beside dead data."""
+        replacements: dict[str, SegmentReplacement] = {}
+        segments: list[NewSegment] = []
         for array, refs in self.catalog.segments.items():
-            staging = self.new_staging(array)
-            if compact_array(array, refs, self.table(array), self.datasets, staging):
-                swaps[array] = SegmentReplacement(refs, [])
+            staging = self.writes.new_staging(array)
+            if compact_array(array, refs, self.view.chunk_index(array), self.view.datasets, staging):
+                replacements[array] = SegmentReplacement(refs, [])
                 draft = staging.draft()
-                drafts += [] if draft is None else [Draft(array, draft, moved=True)]
-        for ref in self._committer.write_segments(drafts):
-            swaps[ref.array].after.append(ref)
-        return swaps
+                segments += [] if draft is None else [NewSegment(array, draft, moved=True)]
+        for ref in self.committer.write_segments(segments):
+            replacements[ref.array].after.append(ref)
+        return replacements

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import atlas.xarray
-from atlas.commit.commit_writer import CommitWriter
+from atlas.commit.commit_log import CommitLog
 from atlas.commit.creation import create_store
 from atlas.dataset import DatasetView
 from atlas.errors import InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
@@ -131,17 +131,17 @@ class Atlas:
         """
         wanted = None if version is None else _version_number(version)
         storage = open_storage(source, durable=durable, single_writer=single_writer)
-        return cls(Session(*CommitWriter.open(storage, wanted)))
+        return cls(Session(*CommitLog.open(storage, wanted)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session.pending:
             raise InvalidValueError(
                 "a store with unflushed changes cannot be pickled: another process would not see them; flush first"
             )
-        return _reopen, (self._session.journal.storage, self._session.catalog.version)
+        return _reopen, (self._session.view.storage, self._session.catalog.version)
 
     def __repr__(self) -> str:
-        return f"<Atlas datasets={self._session.count_datasets()}>"
+        return f"<Atlas datasets={self._session.view.count()}>"
 
     def __enter__(self) -> Self:
         return self
@@ -161,7 +161,7 @@ class Atlas:
 
         Raises `DatasetExistsError` (FileExistsError) or `InvalidNameError` (ValueError).
         """
-        self._session.create_dataset(name)
+        self._session.writer.create_dataset(name)
         return DatasetView(self, name)
 
     def create_datasets(self, names: Sequence[str]) -> list[DatasetView]:
@@ -172,29 +172,29 @@ class Atlas:
         [<DatasetView name="monday" arrays=0>, <DatasetView name="tuesday" arrays=0>]
         """
         wanted = check_names("names", names)
-        self._session.create_datasets(wanted)
+        self._session.writer.create_datasets(wanted)
         return [DatasetView(self, name) for name in wanted]
 
     def open_dataset(self, name: str) -> DatasetView:
         """Return an existing dataset. Raises `DatasetNotFoundError` (KeyError)."""
-        self._session.entries(name)
+        self._session.view.entries(name)
         return DatasetView(self, name)
 
     def delete_dataset(self, name: str) -> None:
         """Remove a dataset, on disk at the next `flush`. Raises `DatasetNotFoundError` (KeyError)."""
-        self._session.delete_dataset(name)
+        self._session.writer.delete_dataset(name)
 
     def list_datasets(self) -> list[str]:
         """Return the names of all datasets, in the order they were created."""
-        return self._session.list_datasets()
+        return self._session.view.dataset_names()
 
     def list_arrays(self) -> list[str]:
         """Return the distinct array names over all datasets, sorted."""
-        return self._session.list_arrays()
+        return self._session.view.array_names()
 
     def dataset_exists(self, name: str) -> bool:
         """Return whether there is a dataset of that name."""
-        return self._session.exists(name)
+        return self._session.view.exists(name)
 
     def describe(self) -> StoreDescription:
         """Return what the store, as last flushed, holds and what each array takes on disk; reads no values.
@@ -202,7 +202,7 @@ class Atlas:
         >>> atlas.Atlas.create(path).describe().codec
         'zstd'
         """
-        return describe(self._session)
+        return describe(self._session.view, self._session.log)
 
     # xarray
 
@@ -215,7 +215,7 @@ class Atlas:
         Raises `DatasetExistsError` (FileExistsError), `UnsupportedDtypeError` (NotImplementedError) naming the
         variable, and what `DatasetView.define_array` raises.
         """
-        with self._session.building.passing():
+        with self._session.locks.building.passing():
             atlas.xarray.add(self, ds, name, chunks=chunks)
 
     def to_xarray(self, name: str) -> xr.Dataset:
@@ -261,7 +261,7 @@ class Atlas:
         >>> store.read_array_across("depth", ["monday", "sunday"])
         [array([-1, -1], dtype=int16), None]
         """
-        return self._session.read_across(array, dataset_names, start, shape)
+        return self._session.reader.read_across(array, dataset_names, start, shape)
 
     def read_array_across_stacked(
         self,
@@ -284,7 +284,7 @@ class Atlas:
         array([[1, 2],
                [1, 2]], dtype=int16)
         """
-        return self._session.read_stacked(array, dataset_names, start, shape)
+        return self._session.reader.read_stacked(array, dataset_names, start, shape)
 
     def write_array_across_stacked(
         self,
@@ -318,7 +318,7 @@ class Atlas:
             )
         names = [f"dim_{axis}" for axis in range(data.ndim - 1)] if dims is None else dims
         schema = self._schema(data.dtype, names, data.shape[1:], chunk_shape, fill_value)
-        self._session.write_stacked(array, wanted, data, schema)
+        self._session.writer.write_stacked(array, wanted, data, schema)
 
     # Durability and versions
 
@@ -429,7 +429,7 @@ class Atlas:
 
     def discard_dataset(self, name: str) -> None:
         """Forget a dataset that this handle created and has not flushed, with all that is pending of it."""
-        self._session.discard_dataset(name)
+        self._session.writer.discard_dataset(name)
 
     def _schema(
         self,
@@ -487,7 +487,7 @@ def _reopen(storage: Storage, version: int) -> Atlas:
         # One that has moved on, or has changes of its own, is no longer what was pickled.
         if store is None or store._session.pending or store.version != version:  # noqa: SLF001 - a handle of this class
             try:
-                store = _reopened[key] = Atlas(Session(*CommitWriter.open(storage, version)))
+                store = _reopened[key] = Atlas(Session(*CommitLog.open(storage, version)))
             except VersionNotFoundError as error:
                 raise StaleHandleError(f"a pickled handle cannot be opened: {error}; open the store again") from error
         return store

@@ -21,7 +21,7 @@ from atlas.commit import checkpointing
 from atlas.kernels import lots
 from atlas.maintenance import compaction
 from atlas.storage.memory import MemoryStorage
-from atlas.write import bulk_write, encoding, splitting, staging, writer
+from atlas.write import bulk_write, encoding, pending, splitting, staging
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
 
 DATASETS = ["a", "ü.%2F", "#1 日本\\~"]
@@ -53,7 +53,7 @@ SMALL_LIMITS = [
     (lots, "_LOT", 128), (lots, "_SHARE", 32), (lots, "_GAP", 8),
     (encoding, "_TASK", 64), (encoding, "_LOT", 128), (bulk_write, "RUN", 64),
     (paging, "PAGE_ROWS", 2), (checkpointing, "_SMALL", 0), (checkpointing, "_MOST_COMMITS", 3),
-    (writer, "_RAW_BUDGET", 200), (writer, "_UNBOUNDED", 50), (writer, "_ENCODED_BUDGET", 400),
+    (pending, "_RAW_BUDGET", 200), (pending, "_UNBOUNDED", 50), (pending, "_ENCODED_BUDGET", 400),
     (splitting, "_LOT", 64), (splitting, "RUN", 64), (splitting, "_AT_ONCE", 100), (staging, "_LOT", 200),
     (compaction, "_LOT", 64), (compaction, "_WAITING", 128),
 ]  # fmt: skip

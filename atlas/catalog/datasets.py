@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atlas.catalog.catalog import Catalog
+    from atlas.catalog.id_shift import IdShift
     from atlas.catalog.selection import ArraySelection
     from atlas.format.attributes import AttributeKey
     from atlas.format.dataset_columns import Layout, RowBatch
@@ -314,19 +315,19 @@ class Datasets:
         """Id that the next new dataset gets."""
         return self._next_id
 
-    def settle(self, catalog: Catalog, created: Iterable[RowBatch], first: int, by: int) -> None:
+    def note_committed(self, catalog: Catalog, created: Iterable[RowBatch], shift: IdShift) -> None:
         """Note that all that was pending at some moment has been committed, but keep it as pending.
 
-        `catalog` has it. `created` are the datasets that were new, whose ids, from `first` on, were raised by `by`.
+        `catalog` has it. `created` are the datasets that were new, under the ids that `shift` gave them.
         """
-        self.shift(first, by)
+        self.shift(shift)
         for state in self.touched.values():
             state.new = catalog.row_with(state.identity) is None
         deleted = {name: id_ for name, id_ in self.deleted.items() if catalog.row_with(id_) is not None}
         for rows in created:
             for name, identity in zip(rows.names, rows.ids.tolist(), strict=True):
                 now = self.touched.get(name)
-                if identity >= first + by and (now is None or now.identity != identity):  # deleted since
+                if identity >= shift.first + shift.by and (now is None or now.identity != identity):  # deleted since
                     deleted[name] = identity
         self.move_to(catalog, self.touched.values(), deleted)
         self.generation = _new_generation()  # others can write to what was declared so far
@@ -346,11 +347,10 @@ class Datasets:
         self._rosters, self._entries = [], {}
         return before, self.generation
 
-    def shift(self, first: int, by: int) -> None:
-        """Raise the ids of datasets from `first` on, which are new, by `by`."""
+    def shift(self, shift: IdShift) -> None:
+        """Raise the ids of new datasets."""
         for state in self.touched.values():
-            if state.identity >= first:
-                state.identity += by
+            state.identity = shift.apply_one(state.identity)
 
     def move_to(self, catalog: Catalog, touched: Iterable[DatasetState], deleted: dict[str, int]) -> None:
         """Show another version, with `touched` and `deleted` as what is pending on top of it."""

@@ -1,9 +1,11 @@
-"""The documents of a store as they are read: a version of it, from what sums up the commits before, and those after.
+"""The documents of a store, read: a version, from a document that sums up the commits before it and the commits after.
 
-The numbered commits are the truth, each created only if it is not there. Two shortcuts save reading all of them: the
-checkpoint is their sum up to some version and may lag behind; a *base* is the sum up to the oldest version that is
-kept, before which commits may be gone. Links, created if absent as well, lead from one base to the next, so that
-whoever begins behind finds out: neither listings nor clocks decide anything, nor who replaced the checkpoint last.
+The numbered commits are the truth; each is created only if it is absent. Two shortcuts save reading all of them. The
+checkpoint is their sum up to some version, and may lag behind. A *base* is the sum up to the oldest version that is
+kept; commits before it may be gone. Links, created only if absent as well, lead from each base to the next, so that a
+reader that begins behind finds out. Nothing depends on listings, on clocks, or on who replaced the checkpoint last.
+
+Writes nothing.
 """
 
 from __future__ import annotations
@@ -31,12 +33,15 @@ from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator, Sequence
 
     from atlas.format.dataset_columns import RowBatch
     from atlas.storage import Storage
 
 __all__ = ["LINKS", "Commit", "CommitLog", "link_key", "list_bases"]
 
+_FIRST_LOOK = 2
+"""Commits that are looked for at first."""
 _AT_ONCE = 1000
 """Commits that are read side by side."""
 LINKS = Encoding("json", "")
@@ -56,7 +61,7 @@ class Commit:
 
 
 class CommitLog:
-    """The documents of one store, as of some version of it."""
+    """The documents of one store, as of some version of it. Not locked: the caller must hold the handle's locks."""
 
     def __init__(
         self, storage: Storage, config: StoreConfig, identity: str, base: BaseRef, created: dt.datetime
@@ -71,8 +76,8 @@ class CommitLog:
         """The oldest version that is kept, as far as is known here: it may have moved on."""
         self.created = created
         """When the store was made."""
-        self.began = base.version
-        """Version since which `config` holds."""
+        self.config_since = base.version
+        """Version since which `config` holds: later than the base where a store that replaced another was cut off."""
         self.checkpoint_size = 0
         """Bytes of the checkpoint when it was last read or written."""
         self.commits_since = 0
@@ -89,37 +94,49 @@ class CommitLog:
         Raises `StoreNotFoundError`, `UnsupportedFormatError`, `CorruptStoreError`, and `VersionNotFoundError` for a
         version that is not made yet or no longer kept.
         """
-        # Commits before the base go, and late writers take their numbers for a moment: what began before the commit
-        # that made the base may have read one of those, and begins again.
-        journal, start = cls._read_checkpoint(storage)
-        latest = start.version
-        from_base = version is not None and version < latest
-        while True:
-            known, begun = journal.base, journal.base.version if from_base else start.version
-            catalog, failure = Catalog(), None
-            try:
-                if from_base:
-                    journal, start = journal.read_base()
-                if version is None or start.version <= version:
-                    journal.apply(catalog, journal.config.encoding.checkpoint, start)
-                    journal.catch_up(catalog, version)
-            except CorruptStoreError as error:
-                failure = error
-            base = journal.find_base()
-            # Whoever removes files that a reader may be about to read has made a later base before.
-            trusted, moved = base.version <= begun + 1, base != known
-            if trusted and failure is not None and not (is_missing_file(failure) and (moved or not from_base)):
-                raise failure
-            if trusted and failure is None:
-                if catalog.version >= max(base.version, 0 if version is None else version):
-                    return journal, catalog
-                if version is not None and not moved:
-                    raise journal.not_kept(version, cls.open(storage)[1].version)
-            from_base = True
+        log, checkpoint = cls._read_checkpoint(storage)
+        past = version is not None and version < checkpoint.version
+        opened, log = log.replay(None if past else checkpoint, version)
+        while opened is None:  # another process has moved the base meanwhile: begin there
+            opened, log = log.replay(None, version)
+        return log, opened
+
+    def replay(self, start: Changes | None, version: int | None) -> tuple[Catalog | None, Self]:
+        """Add up the commits after `start` (the checkpoint's sum; None: the base's), up to `version` or the last.
+
+        Returns no catalog where a base was made meanwhile that makes what was read doubtful, and the log to go on with.
+        Raises `CorruptStoreError`, and `VersionNotFoundError` where the version is not there.
+        """
+        log, known = self, self.base
+        begin = known.version if start is None else start.version
+        from_base, catalog, failure = start is None, Catalog(), None
+        try:
+            if start is None:
+                log, start = self.read_base()
+            if version is None or start.version <= version:
+                log.apply(catalog, log.config.encoding.checkpoint, start)
+                log.catch_up(catalog, version)
+        except CorruptStoreError as error:
+            failure = error
+        base = log.find_base()
+        if base.version > begin + 1:
+            # Commits before a base go, and a late writer may take one of their numbers: its commit may have been read.
+            return None, log
+        moved = base != known
+        if failure is not None:
+            # What the checkpoint, or a base before the last, leads to may have been removed for good reason.
+            if is_missing_file(failure) and (moved or not from_base):
+                return None, log
+            raise failure
+        if catalog.version >= max(base.version, 0 if version is None else version):
+            return catalog, log
+        if version is not None and not moved:
+            raise log.not_kept(version, type(self).open(self.storage)[1].version)
+        return None, log
 
     @classmethod
     def _read_checkpoint(cls, storage: Storage) -> tuple[Self, Changes]:
-        """Return a journal as the newest checkpoint has it, and what that holds."""
+        """Return a log as the newest checkpoint has it, and what that holds."""
         found = [(name, data) for name in CHECKPOINT_NAMES if (data := try_read(storage, name)) is not None]
         if not found:
             raise StoreNotFoundError(
@@ -147,7 +164,7 @@ class CommitLog:
         return found
 
     def read_base(self) -> tuple[Self, Changes]:
-        """Return the sum of all commits up to the base, and a journal as of it."""
+        """Return a log as of the base, and the sum of all commits up to it."""
         key = self.base.key
         if key is None:
             return copy(self), Changes(self.base.version, 0)
@@ -184,69 +201,84 @@ class CommitLog:
         )
 
     def advance(self, catalog: Catalog) -> tuple[Self, Catalog, list[Commit] | None]:
-        """Return journal and catalog of the latest version, and the commits that lead there from `catalog`.
+        """Return log and catalog of the latest version, and the commits that lead there from `catalog`.
 
         Nothing here changes. None for the commits where they are not all kept. Raises `ConflictError` where another
-        store has taken the place of this one.
+        store has replaced this one.
         """
-        ahead, tip = copy(self), catalog.copy()
+        log, tip = copy(self), catalog.copy()
         commits: list[Commit] | None = None
         failure = None
         try:
-            commits = ahead.catch_up(tip, None)
+            commits = log.catch_up(tip, None)
         except CorruptStoreError as error:
             failure = error
-        base = ahead.find_base().version
+        base = log.find_base().version
         trusted = base <= catalog.version + 1
         if trusted and failure is not None and not is_missing_file(failure):
             raise failure
         if trusted and commits is not None and base <= tip.version:
             tombstoned = {key for commit in commits for key in commit.changes.tombstoned}
             if tombstoned.isdisjoint(page.key for page in tip.pages):
-                return ahead, tip, commits
-            # The same version, by pages that stay: others have sealed theirs since.
+                return log, tip, commits
+            # The same version, by pages that stay: another writer has sealed its own since.
             with suppress(VersionNotFoundError):
-                ahead, tip = self.open(self.storage, tip.version)
-                if ahead.identity == self.identity and tombstoned.isdisjoint(page.key for page in tip.pages):
-                    return ahead, tip, commits
-        ahead, tip = self.open(self.storage)
-        if ahead.identity != self.identity:
+                log, tip = self.open(self.storage, tip.version)
+                if log.identity == self.identity and tombstoned.isdisjoint(page.key for page in tip.pages):
+                    return log, tip, commits
+        log, tip = self.open(self.storage)
+        if log.identity != self.identity:
             raise self._replaced()
-        return ahead, tip, None
+        return log, tip, None
 
     def catch_up(self, catalog: Catalog, version: int | None) -> list[Commit]:
-        """Apply the commits after the catalog's version, up to the one named, and return them.
+        """Apply the commits after the catalog's version, up to the one named or the last, and return them.
 
         Raises `CorruptStoreError` where one is missing of which there are later ones, unless it is no longer kept.
         """
         commits: list[Commit] = []
-        # One more than is looked for: a version that is there says that the one before was made.
-        wanted = 2
+        # The last commit is known by the two numbers after it being free: a gap of one would be damage.
+        at_once = _FIRST_LOOK
         while catalog.version != version:
-            # Where there was one there may be more, and on an object store each is a round trip: twice as many then.
-            last = catalog.version + wanted if version is None else min(catalog.version + wanted, version)
-            keys = [self.commit_key(number) for number in range(catalog.version + 1, last + 1)]
-            wanted *= 2
-            found = run_all(lambda key: try_read(self.storage, key), keys)
-            for at, key in enumerate(keys):
-                data = found[at]
-                if data is None and any(later is not None for later in found[at + 1 :]):
-                    data = try_read(self.storage, key)  # made since it was looked for, with those after it
-                    if data is None and self.find_base().version <= catalog.version:
-                        raise missing_file(key)
-                if data is None and at and at == len(keys) - 1:
-                    wanted = 2  # nothing was looked for behind it
-                    break
-                if data is None:
-                    return commits
+            first, last = catalog.version + 1, catalog.version + at_once
+            keys = [
+                self.commit_key(number)
+                for number in range(first, (last if version is None else min(last, version)) + 1)
+            ]
+            # Where there was one there may be many, and on an object store each look is a round trip.
+            at_once *= 2
+            before = catalog.version
+            for key, data in self._read_consecutive(keys, catalog):
                 commit, config = self.read_commit(key, data)
                 self.apply(catalog, key, commit.changes)
                 commits.append(commit)
                 self.note_commit(commit.size)
-                if config is not None:  # from here on documents may be written, and named, in another way
-                    self.config, self.began, wanted = config, catalog.version, 2
+                if config is not None:  # later documents may be encoded, and named, in another way
+                    self.config, self.config_since, at_once = config, catalog.version, _FIRST_LOOK
+                    break
+            else:
+                free = len(keys) - (catalog.version - before)
+                if free == 1 < len(keys):
+                    at_once = _FIRST_LOOK  # one number was free, and nothing was looked for after it
+                elif free:
                     break
         return commits
+
+    def _read_consecutive(self, keys: Sequence[str], catalog: Catalog) -> Iterator[tuple[str, bytes]]:
+        """Yield key and bytes of the commits `keys`, the next after the catalog's version, up to the first missing one.
+
+        Raises `CorruptStoreError` where that one is damage: a later one is there, and no base is past it.
+        """
+        found = run_all(lambda key: try_read(self.storage, key), keys)
+        for at, key in enumerate(keys):
+            data = found[at]
+            if data is None and any(later is not None for later in found[at + 1 :]):
+                data = try_read(self.storage, key)  # it may have been made since, with those after it
+                if data is None and self.find_base().version <= catalog.version:
+                    raise missing_file(key)
+            if data is None:
+                return
+            yield key, data
 
     def read_commit(self, key: str, data: bytes) -> tuple[Commit, StoreConfig | None]:
         """Return a commit, and what it decides anew of the store."""

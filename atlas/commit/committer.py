@@ -1,7 +1,7 @@
-"""Making a version: segments first, then one commit, on top of whatever others have committed meanwhile.
+"""Makes versions: segments first, then one commit, on top of what other writers have committed meanwhile.
 
-Also what to do when nobody can say whether a commit landed. The handle itself is changed by `settle` alone, so that it
-can be read meanwhile; who calls holds off whoever would change it.
+Also finds out what became of a commit whose answer was lost. The caller must hold the handle's `writing` lock, so that
+nothing else changes the handle; reads go on meanwhile. Only `resolve` and `show` change the handle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.catalog.paging import rows_go_to_page
-from atlas.commit.rebase import Pending, Rebased, Tip, as_it_is, rebase
+from atlas.commit.commit_writer import CommitWriter
+from atlas.commit.rebase import rebase, unchanged_base
+from atlas.commit.tip import Tip
 from atlas.errors import CorruptStoreError, StorageError
 from atlas.format.dataset_columns import RowBatch
 from atlas.format.names import folder_name
@@ -25,16 +27,20 @@ from atlas.storage.keys import unique_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from atlas.catalog.id_shift import IdShift
+    from atlas.catalog.view import StoreView
+    from atlas.commit.commit_log import CommitLog
     from atlas.commit.commit_writer import PreparedCommit
-    from atlas.session_state import State
+    from atlas.commit.rebase import RebasedChanges
+    from atlas.write.pending import PendingWrites
     from atlas.write.staging import SegmentDraft
 
-__all__ = ["CommitResult", "Committer", "Draft", "SegmentReplacement"]
+__all__ = ["CommitResult", "Committer", "NewSegment", "SegmentReplacement"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
-class Draft(NamedTuple):
+class NewSegment(NamedTuple):
     """A segment that is to be written."""
 
     array: str
@@ -47,233 +53,259 @@ class Draft(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SegmentReplacement:
-    """Segments of one array name that take the place of all there were."""
+    """Segments of one array name that replace all that it had."""
 
     before: list[SegmentRef]
-    """Those there were."""
+    """Those that it had."""
     after: list[SegmentRef]
     """Those that hold the same."""
 
 
-class CommitResult(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CommitResult:
     """A commit that is in place."""
 
-    ahead: Tip
-    """The version it was made on."""
-    attempt: PreparedCommit
+    tip: Tip
+    """The version that it was made on."""
+    prepared: PreparedCommit
     """What it changes."""
-    first: int
-    """Ids of new datasets, from this one on, …"""
-    by: int
-    """… were raised by this much."""
+    shift: IdShift
+    """What became of the ids of new datasets."""
 
-    def apply(self) -> Tip:
-        """Add the changes to the catalog of the version before, and return the version that they made."""
-        changes = self.attempt.changes
-        self.ahead.catalog.apply(changes, self.attempt.page_rows)
-        _log.info(
+    def apply(self) -> list[Changes] | None:
+        """Add the changes to the tip's catalog, which is then the version that the commit made.
+
+        Returns everything that leads there from the version the handle shows, None where it is not all known.
+        """
+        changes = self.prepared.changes
+        self.tip.catalog.apply(changes, self.prepared.page_rows)
+        _logger.info(
             "%s is at version %d: %d datasets, %d segments written",
-            self.ahead.journal.storage.describe,
+            self.tip.log.storage.describe,
             changes.version,
-            len(self.ahead.catalog),
+            len(self.tip.catalog),
             len(changes.segments),
         )
-        return self.ahead.with_changes(changes)
+        steps = self.tip.steps
+        return None if steps is None else [*steps, changes]
 
 
 class Committer:
-    """Turns what is pending into versions of the store."""
+    """Turns what is pending into versions of the store, and moves the handle from one version to another."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._uncertain: CommitResult | None = None
+    def __init__(self, view: StoreView, writes: PendingWrites, log: CommitLog) -> None:
+        self._view = view
+        self._writes = writes
+        self._unresolved: CommitResult | None = None
+        self.log = log
+        """The documents of the version that the handle shows."""
 
-    def write_segments(self, drafts: Sequence[Draft]) -> list[SegmentRef]:
-        """Write a segment for each draft, side by side; an error leaves none of them.
+    @property
+    def writer(self) -> CommitWriter:
+        """Writes documents on top of the version that the handle shows."""
+        return CommitWriter(self.log)
 
-        They are returned by array name, those of one in the order of their drafts.
+    # Segments
+
+    def write_segments(self, segments: Sequence[NewSegment]) -> list[SegmentRef]:
+        """Write segments side by side; an error leaves none of them.
+
+        They are returned by array name, those of one name in the order given.
         """
         written: list[SegmentRef] = []
 
-        def write(draft: Draft) -> SegmentRef:
-            key = f"arrays/{folder_name(draft.array)}/{unique_name()}.seg"
-            draft.content.write(self._state.journal.storage, key)
-            ref = SegmentRef(draft.array, key, draft.content.size, draft.content.footer, moved=draft.moved)
+        def write(segment: NewSegment) -> SegmentRef:
+            key = f"arrays/{folder_name(segment.array)}/{unique_name()}.seg"
+            segment.content.write(self._view.storage, key)
+            content = segment.content
+            ref = SegmentRef(segment.array, key, content.size, content.footer, moved=segment.moved)
             written.append(ref)
             return ref
 
         try:
-            refs = run_all(write, drafts)
+            refs = run_all(write, segments)
         except BaseException:
             self.remove(ref.key for ref in written)
             raise
         return sorted(refs, key=lambda ref: ref.array)
 
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove files that no version names. Where that fails they stay as orphans until the store is compacted."""
+        try:
+            self._view.storage.delete(keys)
+        except StorageError as error:
+            _logger.warning("files that nothing refers to could not be removed: %s", error)
+
+    # Commits
+
     def commit_pending(
-        self, drafts: Sequence[Draft], joined: Sequence[Draft], dropped: Sequence[str], message: str | None
+        self, segments: Sequence[NewSegment], joined: Sequence[NewSegment], dropped: Sequence[str], message: str | None
     ) -> CommitResult:
-        """Commit what is pending, with the segments `drafts`.
+        """Commit what is pending, with the new `segments`.
 
         `joined` are segments that hold what those with the keys `dropped` held. Where other writers have committed
-        since, the commit goes on top of theirs, without them; where both have changed the same it raises
+        since, the commit goes on top of theirs, without the joined ones. Where both have changed the same it raises
         `ConflictError`, and nothing of this is stored.
         """
-        state = self._state
-        pending = Pending(state.datasets, state.staging)
-        ahead, rebased = Tip(state.journal, state.catalog, []), as_it_is(state.datasets)
-        refs = self.write_segments([*joined, *drafts])
-        attempt = None
+        tip, changes = self._current_tip(), unchanged_base(self._view.datasets)
+        refs = self.write_segments([*joined, *segments])
+        prepared = None
         try:
             while True:
-                attempt = self._attempt(ahead, rebased, refs, dropped, message)
-                landed = self._commit(ahead, attempt, rebased)
-                if landed is not None:
-                    return landed
-                self.remove(page.key for page in attempt.changes.pages)
-                ahead, rebased = self._rebase(pending, ahead.further())
-                # Theirs may hold newer chunks than what was joined, which would then come to lie behind them.
+                prepared = self._prepare(tip, changes, refs, dropped, message)
+                result = self._commit(tip, prepared, changes.shift)
+                if result is not None:
+                    return result
+                self.remove(page.key for page in prepared.changes.pages)
+                tip, changes = self._rebase(tip.advance())
+                # Another writer may have written newer chunks than were joined, which the joined ones would then hide.
                 self.remove(ref.key for ref in refs if ref.moved)
                 refs, dropped = [ref for ref in refs if not ref.moved], ()
-                if ahead.tombstones(ref.key for ref in refs):
+                if tip.tombstones(ref.key for ref in refs):
                     self.remove(ref.key for ref in refs)
                     refs = []
-                    refs = self.write_segments(drafts)
+                    refs = self.write_segments(segments)
         except BaseException:
-            if self._uncertain is None:
-                pages = () if attempt is None else attempt.changes.pages
+            if self._unresolved is None:
+                pages = () if prepared is None else prepared.changes.pages
                 self.remove([*(ref.key for ref in refs), *(page.key for page in pages)])
             raise
 
-    def _rebase(self, pending: Pending, ahead: Tip) -> tuple[Tip, Rebased]:
-        """Return the latest version, which is `ahead` or a later one, and what is pending as changes of it."""
+    def _current_tip(self) -> Tip:
+        """Return the version that the handle shows."""
+        return Tip(self.log, self._view.catalog, [])
+
+    def _rebase(self, tip: Tip) -> tuple[Tip, RebasedChanges]:
+        """Return the latest version, which is `tip` or a later one, and what is pending as changes of it."""
         while True:
             try:
-                return ahead, rebase(pending, ahead, mine_wins=False)
+                return tip, rebase(self._view.datasets, self._writes, tip, pending_wins=False)
             except CorruptStoreError as error:
-                ahead = ahead.without(error, self._state.catalog.version)
+                tip = tip.advance_past(error, self._view.catalog.version)
 
-    def _attempt(
-        self, ahead: Tip, rebased: Rebased, refs: list[SegmentRef], dropped: Sequence[str], message: str | None
+    def _prepare(
+        self,
+        tip: Tip,
+        rebased: RebasedChanges,
+        refs: list[SegmentRef],
+        dropped: Sequence[str],
+        message: str | None,
     ) -> PreparedCommit:
-        """Return the commit of what is pending as the version after `ahead`."""
+        """Return the commit of what is pending as the version after `tip`."""
         changed, created = rebased.rows()
-        catalog, journal = ahead.catalog, ahead.journal
+        writer, shift = CommitWriter(tip.log), rebased.shift
         pages: tuple[PageRef, ...] = ()
         rows = RowBatch.joined(changed, created)
         if rows_go_to_page(len(created)):
-            pages, rows = (journal.write_page(created),), changed
+            pages, rows = (writer.write_page(created),), changed
         changes = Changes(
-            catalog.version + 1,
-            self._state.datasets.next_id + rebased.by,
+            tip.catalog.version + 1,
+            self._view.datasets.next_id + shift.by,
             pages,
             np.array(sorted(rebased.deleted.values()), np.int64),
             rows,
             tuple(dropped),
-            tuple(replace(ref, shift_from=rebased.first, shift_by=rebased.by) for ref in refs)
-            if rebased.by
-            else tuple(refs),
+            tuple(replace(ref, shift_from=shift.first, shift_by=shift.by) if shift.by else ref for ref in refs),
         )
-        return journal.attempt(changes, [created] if pages else [], message=message)
+        return writer.prepare(changes, [created] if pages else [], message=message)
 
-    def commit_swaps(
-        self, swaps: Mapping[str, SegmentReplacement], tombstone: Callable[[Tip, list[str]], tuple[str, ...]]
+    def commit_replacements(
+        self,
+        replacements: Mapping[str, SegmentReplacement],
+        tombstone: Callable[[Tip, list[str]], tuple[str, ...]],
     ) -> CommitResult | None:
-        """Commit swaps of segments, by array name; None where there is nothing to commit.
+        """Commit replacements of segments, by array name; None where there is nothing to commit.
 
         `tombstone` returns the keys of the files that shall go, from the version before and the keys that are dropped.
         Arrays that other writers have written to meanwhile are left as they are.
         """
-        state = self._state
-        ahead, nothing = Tip(state.journal, state.catalog, []), as_it_is(state.datasets)
-        left = dict(swaps)
+        tip, shift = self._current_tip(), unchanged_base(self._view.datasets).shift
+        left = dict(replacements)
         try:
             while True:
-                for array, swap in list(left.items()):
-                    same = ahead.catalog.segments.get(array, []) == swap.before
-                    # A rollback may bring datasets back of which the swap holds nothing, by the segments there were.
-                    if not same or ahead.changes is None or ahead.tombstones(ref.key for ref in swap.after):
+                for array, replacement in list(left.items()):
+                    same = tip.catalog.segments.get(array, []) == replacement.before
+                    # A rollback may bring datasets back that only the replaced segments hold.
+                    if not same or tip.comparable is None or tip.tombstones(ref.key for ref in replacement.after):
                         self.remove(ref.key for ref in left.pop(array).after)
-                dropped = [ref.key for swap in left.values() for ref in swap.before]
-                gone = tombstone(ahead, dropped)
+                dropped = [ref.key for replacement in left.values() for ref in replacement.before]
+                gone = tombstone(tip, dropped)
                 if not left and not gone:
                     return None
                 changes = Changes(
-                    ahead.catalog.version + 1,
-                    ahead.catalog.next_id,
+                    tip.catalog.version + 1,
+                    tip.catalog.next_id,
                     dropped=tuple(dropped),
-                    segments=tuple(ref for swap in left.values() for ref in swap.after),
+                    segments=tuple(ref for replacement in left.values() for ref in replacement.after),
                     tombstoned=gone,
                 )
-                attempt = ahead.journal.attempt(changes, [], action="compact")
-                landed = self._commit(ahead, attempt, nothing)
-                if landed is not None:
-                    return landed
-                ahead = ahead.further()
+                prepared = CommitWriter(tip.log).prepare(changes, [], action="compact")
+                result = self._commit(tip, prepared, shift)
+                if result is not None:
+                    return result
+                tip = tip.advance()
         except BaseException:
-            if self._uncertain is None:
-                self.remove(ref.key for swap in left.values() for ref in swap.after)
+            if self._unresolved is None:
+                self.remove(ref.key for replacement in left.values() for ref in replacement.after)
             raise
 
-    def commit_alone(self, attempt: PreparedCommit) -> CommitResult | None:
-        """Commit a change that holds only right after the handle's version; None where another came first."""
-        ahead = Tip(self._state.journal, self._state.catalog.copy(), None)
-        return self._commit(ahead, attempt, as_it_is(self._state.datasets))
+    def commit_next(self, prepared: PreparedCommit) -> CommitResult | None:
+        """Commit a change that holds only right after the handle's version; None where another writer came first."""
+        tip = Tip(self.log, self._view.catalog.copy(), None)
+        return self._commit(tip, prepared, unchanged_base(self._view.datasets).shift)
 
-    def _commit(self, ahead: Tip, attempt: PreparedCommit, rebased: Rebased) -> CommitResult | None:
-        """Make the attempt the version after `ahead`; None where another writer has made that."""
-        landed = CommitResult(ahead, attempt, rebased.first, rebased.by)
+    def _commit(self, tip: Tip, prepared: PreparedCommit, shift: IdShift) -> CommitResult | None:
+        """Create the commit as the version after `tip`; None where another writer has made that version."""
+        result, writer = CommitResult(tip, prepared, shift), CommitWriter(tip.log)
         try:
-            return landed if ahead.journal.commit(attempt) else None
+            return result if writer.commit(prepared) else None
         except (StorageError, CorruptStoreError):
-            told = ahead.journal.landed(attempt)
-            # Nobody can tell now, or it may land yet, so its files must stay: the next flush begins by making it again.
-            if told is None or (not told and ahead.journal.storage.answers_late):
-                self._uncertain = landed
-            if not told:
+            landed = writer.landed(prepared)
+            # It may have landed, or may land yet: its files must stay. The next flush begins by creating it again.
+            if landed is None or (not landed and tip.log.storage.answers_late):
+                self._unresolved = result
+            if not landed:
                 raise
-        return landed
+        return result
 
-    def settle(self) -> Tip | None:
-        """Find out what became of a commit of which nobody could say, and return the version that it made if it did.
+    def resolve(self) -> None:
+        """Find out what became of a commit whose answer was lost, and show the version that it made if it landed.
 
-        Where its request may still be on its way it is made once more: from then on the number is taken, and that
+        Where its request may still be on its way it is created once more: from then on the number is taken, and that
         request decides nothing. What was pending stays pending: it is written once more, with what came since, as
         the same values. Raises `StorageError` where the storage still does not say.
         """
-        if self._uncertain is None:
-            return None
-        uncertain = self._uncertain
-        ahead, attempt, first, by = uncertain
-        journal = ahead.journal
-        told: bool | None
-        if journal.storage.answers_late:
+        if self._unresolved is None:
+            return
+        result = self._unresolved
+        prepared, writer, storage = result.prepared, CommitWriter(result.tip.log), result.tip.log.storage
+        landed: bool | None
+        if storage.answers_late:
             try:
-                told = journal.commit(attempt)
+                landed = writer.commit(prepared)
             except (StorageError, CorruptStoreError):
-                told = journal.landed(attempt) or None
+                landed = writer.landed(prepared) or None
         else:
-            told = journal.landed(attempt)
-        if told is None:
+            landed = writer.landed(prepared)
+        if landed is None:
             raise StorageError(
-                f"{journal.storage.describe} does not answer, and an earlier flush may or may not have landed; "
+                f"{storage.describe} does not answer, and an earlier flush may or may not have landed; "
                 "flush again once it does"
             )
-        self._uncertain = None
-        changes = attempt.changes
-        if not told:
+        self._unresolved = None
+        changes = prepared.changes
+        if not landed:
             self.remove([*(segment.key for segment in changes.segments), *(page.key for page in changes.pages)])
-            return None
-        with self._state.lock:
-            made = uncertain.apply()
-            self._state.datasets.settle(made.catalog, [*attempt.page_rows, changes.rows], first, by)
-            for staging in self._state.staging.values():
-                staging.shift(first, by)
-            self._state.show(made)
-        return made
+            return
+        with self._view.locks.state:
+            steps = result.apply()
+            created = [*prepared.page_rows, changes.rows]
+            self._view.datasets.note_committed(result.tip.catalog, created, result.shift)
+            self._writes.shift(result.shift)
+            self.show(result.tip, steps)
 
-    def remove(self, keys: Iterable[str]) -> None:
-        """Remove files that no version names; where that fails they stay, invisible, until the store is compacted."""
-        try:
-            self._state.journal.storage.delete(keys)
-        except StorageError as error:
-            _log.warning("files that nothing refers to could not be removed: %s", error)
+    def show(self, tip: Tip, steps: list[Changes] | None) -> None:
+        """Show another version, which the datasets have already. `steps` lead there, None where they are not known."""
+        self.log = tip.log
+        self._view.is_gone = tip.log.has_moved_past
+        self._view.note_commits(steps)

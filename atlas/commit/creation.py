@@ -8,7 +8,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from atlas.catalog.catalog import Catalog
-from atlas.commit.commit_log import list_bases
+from atlas.commit.commit_log import CommitLog, list_bases
 from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.documents import try_read
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, StoreExistsError, UnsupportedFormatError
@@ -26,7 +26,7 @@ __all__ = ["create_store"]
 _FOLDERS = ("commits", "arrays", "registry")
 
 
-def create_store(storage: Storage, config: StoreConfig, *, overwrite: bool) -> tuple[CommitWriter, Catalog]:
+def create_store(storage: Storage, config: StoreConfig, *, overwrite: bool) -> tuple[CommitLog, Catalog]:
     """Create an empty store.
 
     With `overwrite` a store that is there is replaced, in one step, by an empty version after its last; its files go
@@ -41,20 +41,20 @@ def create_store(storage: Storage, config: StoreConfig, *, overwrite: bool) -> t
             "open it with Atlas.open, or pass overwrite=True"
         )
     try:
-        journal, catalog = CommitWriter.open(storage)
+        log, catalog = CommitLog.open(storage)
     except (CorruptStoreError, UnsupportedFormatError):
         return _replace_unreadable(storage, config, found)
-    return _replace(journal, catalog, config)
+    return _replace(log, catalog, config)
 
 
 def _checkpoints(storage: Storage) -> list[str]:
     return [name for name in CHECKPOINT_NAMES if try_read(storage, name) is not None]
 
 
-def _empty(storage: Storage, config: StoreConfig, version: int) -> tuple[CommitWriter, Catalog]:
+def _empty(storage: Storage, config: StoreConfig, version: int) -> tuple[CommitLog, Catalog]:
     catalog = Catalog()
     catalog.apply(Changes(version, 0), [])
-    return CommitWriter(storage, config, unique_name(), BaseRef(version, None), _now()), catalog
+    return CommitLog(storage, config, unique_name(), BaseRef(version, None), _now()), catalog
 
 
 def _now() -> dt.datetime:
@@ -62,10 +62,10 @@ def _now() -> dt.datetime:
     return time_from_json(time_to_json(dt.datetime.now(dt.UTC)))
 
 
-def _create(storage: Storage, config: StoreConfig) -> tuple[CommitWriter, Catalog]:
-    journal, catalog = _empty(storage, config, 0)
+def _create(storage: Storage, config: StoreConfig) -> tuple[CommitLog, Catalog]:
+    log, catalog = _empty(storage, config, 0)
     name = config.encoding.checkpoint
-    data = journal.sum_up(catalog)
+    data = CommitWriter(log).sum_up(catalog)
     try:
         # A create that is tried again after its answer was lost meets its own bytes, which name this store.
         made = storage.create(name, data) or try_read(storage, name) == data
@@ -80,53 +80,53 @@ def _create(storage: Storage, config: StoreConfig) -> tuple[CommitWriter, Catalo
         raise StoreExistsError(
             f"another process has just created a store at {storage.describe}; open it with Atlas.open"
         )
-    return journal, catalog
+    return log, catalog
 
 
-def _replace(journal: CommitWriter, catalog: Catalog, config: StoreConfig) -> tuple[CommitWriter, Catalog]:
+def _replace(log: CommitLog, catalog: Catalog, config: StoreConfig) -> tuple[CommitLog, Catalog]:
     """Go on with an empty version in the same history, so that no writer or reader of the store is led astray."""
-    storage = journal.storage
+    storage = log.storage
     while True:
         # What is there before the commit is of the store that goes; what comes later may be of the one that begins.
         listed = [key for folder in _FOLDERS for key in storage.list(folder)]
         listed += [key for _, key in list_bases(storage)]
         changes = Changes(catalog.version + 1, catalog.next_id, reset=True)
-        attempt = journal.attempt(changes, [], action="create", config=config)
+        prepared = CommitWriter(log).prepare(changes, [], action="create", config=config)
         try:
-            made = journal.commit(attempt)
+            made = CommitWriter(log).commit(prepared)
         except StorageError:
-            if not journal.landed(attempt):
+            if not CommitWriter(log).landed(prepared):
                 raise
             made = True
         if made:
             break
-        journal, catalog, _ = journal.advance(catalog)
-    catalog.apply(attempt.changes, [])
-    before, journal = journal, copy(journal)
-    journal.config, journal.began, journal.created = config, catalog.version, _now()
-    if journal.checkpoint(catalog, force=True):
+        log, catalog, _ = log.advance(catalog)
+    catalog.apply(prepared.changes, [])
+    before, log = log, copy(log)
+    log.config, log.config_since, log.created = config, catalog.version, _now()
+    if CommitWriter(log).checkpoint(catalog, force=True):
         storage.delete(key for key in listed if key != before.commit_key(catalog.version))
-    return journal, catalog
+    return log, catalog
 
 
-def _replace_unreadable(storage: Storage, config: StoreConfig, found: list[str]) -> tuple[CommitWriter, Catalog]:
+def _replace_unreadable(storage: Storage, config: StoreConfig, found: list[str]) -> tuple[CommitLog, Catalog]:
     """Begin anew after every version that may have been, so that handles of the damaged store conflict."""
     listed = [key for folder in ("arrays", "registry") for key in storage.list(folder)]
     listed += [key for _, key in list_bases(storage)]
     version = _latest_version(storage, found) + 1
     while True:
-        journal, catalog = _empty(storage, config, version)
-        attempt = journal.attempt(Changes(version, 0, reset=True), [], action="create", config=config)
+        log, catalog = _empty(storage, config, version)
+        prepared = CommitWriter(log).prepare(Changes(version, 0, reset=True), [], action="create", config=config)
         # In each way that the store may have written its commits, which stay: their numbers must not be free.
         keys = {f"commits/{version:020d}{CHECKPOINT_NAMES[name].extension}" for name in found}
-        made = [storage.create(key, attempt.data) for key in sorted(keys)]
+        made = [storage.create(key, prepared.data) for key in sorted(keys)]
         if all(made):
             break
         version += 1
-    storage.replace(config.encoding.checkpoint, journal.sum_up(catalog))
+    storage.replace(config.encoding.checkpoint, CommitWriter(log).sum_up(catalog))
     storage.delete(name for name in found if name != config.encoding.checkpoint)
     storage.delete(listed)
-    return journal, catalog
+    return log, catalog
 
 
 def _latest_version(storage: Storage, checkpoints: list[str]) -> int:

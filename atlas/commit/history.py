@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from atlas.catalog.catalog import Catalog
-    from atlas.commit.commit_log import Commit
-    from atlas.commit.commit_writer import CommitWriter
+    from atlas.commit.commit_log import Commit, CommitLog
 
 __all__ = ["Version", "read_history"]
 
@@ -50,47 +49,47 @@ class Version:
         return f"{self.version:>6}  {self.time:%Y-%m-%d %H:%M:%S}  {self.action:<8}  {what}".rstrip()
 
 
-def read_history(journal: CommitWriter, catalog: Catalog) -> list[Version]:
+def read_history(log: CommitLog, catalog: Catalog) -> list[Version]:
     """Return the versions from the oldest that is kept to the catalog's.
 
     Raises `CorruptStoreError` where a commit is missing or damaged, `StaleHandleError` where the catalog's version is
     no longer kept.
     """
     while True:
-        base = journal.find_base()
+        base = log.find_base()
         if base.version > catalog.version:
             raise StaleHandleError(
-                f"version {catalog.version} of the store at {journal.storage.describe}, which this handle shows, is no "
+                f"version {catalog.version} of the store at {log.storage.describe}, which this handle shows, is no "
                 "longer kept: call refresh() or open it again"
             )
         try:
-            versions = _versions(journal, catalog.version)
-            if journal.find_base() == base:
+            versions = _versions(log, catalog.version)
+            if log.find_base() == base:
                 return versions
         except CorruptStoreError as error:
             # Another process may have made a later base, and removed what was being read.
-            if not is_missing_file(error) or journal.find_base() == base:
+            if not is_missing_file(error) or log.find_base() == base:
                 raise
 
 
-def _versions(journal: CommitWriter, last: int) -> list[Version]:
+def _versions(log: CommitLog, last: int) -> list[Version]:
     # A store that was cut off while it replaced another one begins there, whatever the base is.
-    first, next_id = max(journal.base.version, journal.began), journal.read_base()[1].next_id
-    versions = [_oldest(journal, first)]
-    for commit in journal.commits(first + 1, last):
+    first, next_id = max(log.base.version, log.config_since), log.read_base()[1].next_id
+    versions = [_oldest(log, first)]
+    for commit in log.commits(first + 1, last):
         versions.append(_version(commit, next_id))
         next_id = commit.changes.next_id
     return versions
 
 
-def _oldest(journal: CommitWriter, version: int) -> Version:
+def _oldest(log: CommitLog, version: int) -> Version:
     """Return the version that the store begins with, of which only its own commit can tell more."""
     try:
-        (commit,) = journal.commits(version, version)
+        (commit,) = log.commits(version, version)
     except CorruptStoreError as error:
         if not is_missing_file(error):
             raise
-        return Version(version, journal.created, "create", None, 0, 0, 0, ())
+        return Version(version, log.created, "create", None, 0, 0, 0, ())
     return _version(commit, commit.changes.next_id)
 
 

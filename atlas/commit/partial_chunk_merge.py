@@ -1,4 +1,7 @@
-"""Chunks of which some cells were written here and others by somebody else since: theirs with ours laid over them."""
+"""Three-way merge of partially written chunks: the tip's cells, and over them the cells written here.
+
+Reads only. A chunk that was written whole needs no merge.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import numpy as np
 
 from atlas.catalog.chunk_index import load_chunk_index
 from atlas.chunking.regions import chunk_box, plan_region
-from atlas.commit.rebase import theirs_by_chunk
 from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes
 from atlas.write.encoding import PendingChunk
@@ -19,46 +21,49 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.catalog.datasets import Datasets
     from atlas.chunking.regions import Region
-    from atlas.commit.rebase import Pending, Tip
+    from atlas.commit.tip import Tip
+    from atlas.write.pending import PendingWrites
     from atlas.write.staging import Staging
 
-__all__ = ["merged_chunks"]
+__all__ = ["merge_partial_chunks"]
 
 
-def merged_chunks(pending: Pending, ahead: Tip) -> list[tuple[str, int, int, PendingChunk]]:
-    """Return array, dataset, chunk and cells of the chunks that were written in part and have changed in `ahead`.
+def merge_partial_chunks(
+    datasets: Datasets, writes: PendingWrites, tip: Tip
+) -> list[tuple[str, int, int, PendingChunk]]:
+    """Return array, dataset, chunk and cells of the partially written chunks that have changed in `tip`.
 
-    Reads only; a chunk that was written whole is nobody else's any more.
+    Raises `CorruptStoreError` where one cannot be read.
     """
     merged = []
-    for array, staging in pending.staging.items():
+    for array, staging in writes.by_array.items():
         parts = staging.parts
         if not parts:
             continue
-        if ahead.changes is None:
+        if tip.comparable is None:
             keys = list(parts)
         else:
             theirs = {
-                (dataset, chunk) for _, keys in theirs_by_chunk(ahead, array) for dataset, _, chunk in keys.T.tolist()
+                (dataset, chunk) for _, keys in tip.written_chunks(array) for dataset, _, chunk in keys.T.tolist()
             }
             keys = [key for key in parts if key in theirs]
-        table = load_chunk_index(ahead.journal.storage, ahead.catalog.segments.get(array, [])) if keys else None
+        index = load_chunk_index(tip.log.storage, tip.catalog.segments.get(array, [])) if keys else None
         for dataset, chunk in keys:
-            assert table is not None
-            merged.append((array, dataset, chunk, _merged(pending, staging, table, array, dataset, chunk)))
+            assert index is not None
+            merged.append((array, dataset, chunk, _merge_chunk(datasets, staging, index, array, dataset, chunk)))
     return merged
 
 
-def _merged(
-    pending: Pending, staging: Staging, table: ChunkIndex, array: str, dataset: int, chunk: int
+def _merge_chunk(
+    datasets: Datasets, staging: Staging, index: ChunkIndex, array: str, dataset: int, chunk: int
 ) -> PendingChunk:
-    datasets = pending.datasets
     entry = datasets.state(datasets.name_of(dataset)).array(array)
     ids, generations = np.array([dataset]), np.array([entry.generation])
     targets = Targets(array, entry.schema, ids, generations, datasets.name_of)
     region = plan_region(entry.schema, *chunk_box(entry.schema, chunk))
-    theirs = _flat(read_boxes([table], targets, region), entry.schema.datatype.cell)
+    theirs = _flat(read_boxes([index], targets, region), entry.schema.datatype.cell)
     mine = _flat(_read_staged(staging, targets, region), entry.schema.datatype.cell)
     written = np.unpackbits(staging.parts[dataset, chunk], count=len(mine)).astype(bool)
     theirs[written] = mine[written]

@@ -11,7 +11,8 @@ from atlas.commit.documents import size_or_none
 from atlas.format.segment import FORMAT_VERSION
 
 if TYPE_CHECKING:
-    from atlas.session import Session
+    from atlas.catalog.view import StoreView
+    from atlas.commit.commit_log import CommitLog
 
 __all__ = ["ArrayDescription", "StoreDescription", "describe"]
 
@@ -70,10 +71,10 @@ class StoreDescription:
         return sum(array.stored for array in self.arrays) + self.metadata
 
 
-def describe(session: Session) -> StoreDescription:
+def describe(view: StoreView, log: CommitLog) -> StoreDescription:
     """Return what is committed; pending changes are left out."""
-    with session.lock:
-        catalog, journal = session.catalog, session.journal
+    with view.locks.state:
+        catalog = view.catalog
         live = np.bincount(catalog.layouts[catalog.live_rows()], minlength=len(catalog.layout_table)).tolist()
         arrays: dict[str, tuple[set[str], int, int, int]] = {}
         for count, layout in zip(live, catalog.layout_table, strict=True):
@@ -93,24 +94,24 @@ def describe(session: Session) -> StoreDescription:
             refs = catalog.segments.get(name, [])
             if "string" in dtypes and len(dtypes) == 1:
                 # The length of text is known to the blocks alone.
-                raw = sum(int(source.blocks.raw.sum()) for source in session.table(name).sources)
+                raw = sum(int(source.blocks.raw.sum()) for source in view.chunk_index(name).sources)
             stored = sum(ref.size for ref in refs)
             described.append(ArrayDescription(name, tuple(sorted(dtypes)), datasets, cells, raw, len(refs), stored))
         return StoreDescription(
-            journal.storage.describe,
+            log.storage.describe,
             FORMAT_VERSION,
             catalog.version,
-            journal.config.codec,
-            journal.config.filter,
-            journal.config.encoding.checkpoint,
+            log.config.codec,
+            log.config.filter,
+            log.config.encoding.checkpoint,
             len(catalog),
             tuple(described),
-            _metadata_size(session),
+            _metadata_size(log),
         )
 
 
-def _metadata_size(session: Session) -> int:
-    storage = session.journal.storage
-    keys = [session.journal.config.encoding.checkpoint]
+def _metadata_size(log: CommitLog) -> int:
+    storage = log.storage
+    keys = [log.config.encoding.checkpoint]
     keys += [key for folder in ("commits", "bases", "registry") for key in storage.list(folder)]
     return sum(size_or_none(storage, key) for key in keys)

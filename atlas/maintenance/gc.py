@@ -12,8 +12,7 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
-from atlas.commit.commit_log import list_bases
-from atlas.commit.commit_writer import CommitWriter
+from atlas.commit.commit_log import CommitLog, list_bases
 from atlas.commit.documents import missing_file, size_or_none
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.maintenance.retention import oldest_kept
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from atlas.catalog.catalog import Catalog
-    from atlas.commit.rebase import Tip
+    from atlas.commit.commit_writer import CommitWriter
+    from atlas.commit.tip import Tip
     from atlas.format.registry import Changes
     from atlas.storage import Storage
 
@@ -60,11 +60,11 @@ class Collector:
         self._listed = {*storage.list("arrays"), *storage.list("registry")}
         self._bases = list_bases(storage)
 
-    def tombstone(self, ahead: Tip, dropped: Iterable[str]) -> tuple[str, ...]:
-        """Return the keys that a commit after the version `ahead` tombstones if it drops the segments `dropped`."""
-        journal, catalog = ahead.journal, ahead.catalog
-        first, latest = journal.find_base().version, catalog.version
-        commits = self._read_commits(journal, first, latest)
+    def tombstone(self, tip: Tip, dropped: Iterable[str]) -> tuple[str, ...]:
+        """Return the keys that a commit after the version `tip` tombstones if it drops the segments `dropped`."""
+        log, catalog = tip.log, tip.catalog
+        first, latest = log.find_base().version, catalog.version
+        commits = self._read_commits(log, first, latest)
         times = [*(time for time, _ in commits), dt.datetime.now(dt.UTC)]
         kept = oldest_kept(first, times, self._versions, self._since)
         # The pages of the latest version count too: a checkpoint may name them, which commits do not.
@@ -73,14 +73,14 @@ class Collector:
             needed -= set(dropped)
         else:
             if self._oldest[0] != kept:
-                oldest = journal.read_base()[1] if kept == first else CommitWriter.open(journal.storage, kept)[1]
+                oldest = log.read_base()[1] if kept == first else CommitLog.open(log.storage, kept)[1]
                 self._oldest = kept, named_files(oldest)
             needed |= self._oldest[1]
         needed = needed.union(*(named for _, named in commits[kept - first :]))
         self._kept, self._condemned = kept, tuple(sorted(self._listed - needed))
         return self._condemned
 
-    def _read_commits(self, journal: CommitWriter, first: int, latest: int) -> list[tuple[dt.datetime, set[str]]]:
+    def _read_commits(self, log: CommitLog, first: int, latest: int) -> list[tuple[dt.datetime, set[str]]]:
         """Return when each commit after the version `first` was made, and the files that it names.
 
         Each is read once, or a compaction of a long history would be beaten by the next commit every time. Raises
@@ -88,28 +88,29 @@ class Collector:
         """
         if first != self._first:
             self._first, self._commits = first, []
-        more = journal.commits(first + len(self._commits) + 1, latest)
-        if journal.find_base().version != first:
-            raise missing_file(journal.commit_key(first + 1))
+        more = log.commits(first + len(self._commits) + 1, latest)
+        if log.find_base().version != first:
+            raise missing_file(log.commit_key(first + 1))
         self._commits += [(commit.head.time, named_files(commit.changes)) for commit in more]
         return self._commits[: latest - first]
 
-    def finish(self, journal: CommitWriter, catalog: Catalog, *, tombstoned: bool) -> int:
+    def finish(self, writer: CommitWriter, catalog: Catalog, *, tombstoned: bool) -> int:
         """Remove the files, where a commit has tombstoned them, and return the bytes reclaimed."""
-        storage, before = journal.storage, journal.find_base()
+        log = writer.log
+        storage, before = log.storage, log.find_base()
         if before.version > catalog.version:
             return 0  # others have committed, and compacted, since
         gone = list(self._condemned)
         if not tombstoned:
-            times = [time for time, _ in self._read_commits(journal, before.version, catalog.version)]
+            times = [time for time, _ in self._read_commits(log, before.version, catalog.version)]
             self._kept, gone = oldest_kept(before.version, times, self._versions, self._since), []
         if self._kept > before.version:
-            base = catalog if self._kept >= catalog.version else CommitWriter.open(storage, self._kept)[1]
-            if not journal.advance_base(base):
+            base = catalog if self._kept >= catalog.version else CommitLog.open(storage, self._kept)[1]
+            if not writer.advance_base(base):
                 return 0  # another process removes files this very moment; what is tombstoned goes the next time
             # Whoever has written one of these cannot link it any more, also by a request that is still on its way.
             gone += [key for _, key in self._bases]
-        if not journal.checkpoint(catalog, force=True):
+        if not writer.checkpoint(catalog, force=True):
             return 0
         gone += [key for key in storage.list("commits") if _version(key) < self._kept]
         gone += [key for version, key in self._bases if version < self._kept and key not in gone]

@@ -1,6 +1,7 @@
 """Reads: plans run against the chunk index, and caches of what was decoded. Never imports `write`.
 
 - `reader`         every read of one open store
+- `snapshot`       one array name as a handle shows it at one moment
 - `bulk_read`      one array of many datasets, schema by schema
 - `gather`         one box of arrays of one schema; `strings` the same of string arrays
 - `fetch`          the stored bytes that a plan needs

@@ -43,15 +43,12 @@ def is_single_chunk(entry: ArrayEntry) -> bool:
 
 
 class SingleChunks:
-    """The lone chunks of one version of a store; safe from many threads."""
+    """The arrays of one chunk that a handle has read. The view's lock guards every call."""
 
     def __init__(self, cache: BlockCache) -> None:
         self._cache = cache
+        self._change = -1
         self._places: dict[tuple[str, int], tuple[Source, int, int] | None] = {}
-
-    def forget(self) -> None:
-        """Forget where chunks lie: the tables have changed."""
-        self._places = {}
 
     def find(self, table: ChunkIndex, targets: Targets) -> NDArray[Any] | None:
         """Return the array that `targets` names, which must not be written to: numbers are a view of a cached block.
@@ -68,8 +65,14 @@ class SingleChunks:
         self._places[key] = place  # once it is known that it can be read
         return cells
 
-    def known(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
-        """Return an array that `find` has found before and whose block is cached, None otherwise."""
+    def known(self, change: int, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
+        """Return an array that `find` has found before and whose block is cached, None otherwise.
+
+        `change` counts the changes of the view: with each of them a chunk may be elsewhere.
+        """
+        if change != self._change:
+            self._change, self._places = change, {}
+            return None
         place = self._places.get((array, identity))
         if place is None:
             return None

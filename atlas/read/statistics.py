@@ -36,11 +36,12 @@ _FEW_CHUNKS, _FEW_CELLS = 8, 1 << 16
 
 
 class Statistics:
-    """The statistics of one array name as of one chunk table."""
+    """The statistics of one array name as of one chunk index."""
 
-    def __init__(self, table: ChunkIndex) -> None:
-        self._table = table
-        dataset, generation = table.rows.dataset, table.rows.generation
+    def __init__(self, index: ChunkIndex) -> None:
+        self.index = index
+        """What they were added up from."""
+        dataset, generation = index.rows.dataset, index.rows.generation
         self._order: NDArray[np.int64] | None = None
         apart = dataset[1:] != dataset[:-1]
         split = generation[1:] != generation[:-1]
@@ -51,7 +52,7 @@ class Statistics:
         heads = np.flatnonzero(np.concatenate([[len(dataset) > 0], apart | split]))
         self._begin, self._stop = heads, np.append(heads[1:], len(dataset))
         self._dataset, self._generation = dataset[heads], generation[heads]
-        self._nulls = np.add.reduceat(self._sorted(table.rows.nulls), heads) if len(heads) else heads
+        self._nulls = np.add.reduceat(self._sorted(index.rows.nulls), heads) if len(heads) else heads
         self._extremes: dict[np.dtype[Any], tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]] = {}
 
     def _sorted(self, column: NDArray[Any]) -> NDArray[Any]:
@@ -73,7 +74,7 @@ class Statistics:
         nulls = self._nulls.item(at)
         if self._stop.item(at) - self._begin.item(at) < schema.chunks:
             # Cells of chunks that were never written read as the fill value, and count as nulls like it.
-            nulls += schema.size - int(chunk_cells(schema, self._table.rows.chunk[self._rows(at)]).sum())
+            nulls += schema.size - int(chunk_cells(schema, self.index.rows.chunk[self._rows(at)]).sum())
         low: int | float | str | None
         high: int | float | str | None
         if schema.datatype.cell is None:
@@ -92,7 +93,7 @@ class Statistics:
         known = self._extremes.get(dtype)
         if known is None:
             lows, highs = (
-                self._sorted(column).view(dtype) for column in (self._table.rows.minimum, self._table.rows.maximum)
+                self._sorted(column).view(dtype) for column in (self.index.rows.minimum, self.index.rows.maximum)
             )
             valid = lows <= highs
             least, most = (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -107,7 +108,7 @@ class Statistics:
         self, at: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return rows and cells of string chunks in the order of their blocks, which are large enough for them."""
-        table = self._table
+        table = self.index
         block = np.where(table.rows.block[at] < 0, -1, table.base[table.source[at]] + table.rows.block[at])
         order = np.argsort(block, kind="stable")
         at, counts, block = at[order], counts[order], block[order]
@@ -123,7 +124,7 @@ class Statistics:
         self, at: NDArray[np.int64], schema: ArraySchema, cache: BlockCache
     ) -> tuple[str | None, str | None]:
         # A string's statistics are positions of cells, so that the index stays of fixed width.
-        rows = self._table.rows
+        rows = self.index.rows
         lows, highs = [], []
         held: dict[tuple[str, int], NDArray[np.uint8]] = {}
 
@@ -150,7 +151,7 @@ class Statistics:
             if rows.block.item(row) < 0:
                 low = high = schema.fill_bits.decode()
             else:
-                low, high = cell_of_chunk(self._table, row, cells, positions, load)
+                low, high = cell_of_chunk(self.index, row, cells, positions, load)
             lows.append(low)
             highs.append(high)
         return min(lows, default=None), max(highs, default=None)

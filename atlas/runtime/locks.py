@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FreeInChildren", "Gate", "renew_in_children"]
+__all__ = ["FreeInChildren", "Gate", "HandleLocks", "renew_in_children"]
 
 
 class Gate:
@@ -48,6 +48,41 @@ class Gate:
         """Begin anew, open and empty."""
         self._moved = threading.Condition()
         self._passing: Counter[int] = Counter()
+
+
+class _Both:
+    """Two locks, taken in order and held together."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: threading.RLock, second: threading.RLock) -> None:
+        self._first, self._second = first, second
+
+    def __enter__(self) -> None:
+        self._first.acquire()
+        self._second.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._second.release()
+        self._first.release()
+
+
+class HandleLocks:
+    """The locks of one open store. Take several in the order `building`, `writing`, `state`."""
+
+    def __init__(self) -> None:
+        self.building = Gate()
+        """Passed by calls that build a dataset in many steps, so that no flush commits half of one."""
+        self.renew()
+
+    def renew(self) -> None:
+        """Make the locks anew, for a forked child; the gate renews itself."""
+        self.writing = threading.RLock()
+        """Held by a call that changes the handle, and by a flush from beginning to end."""
+        self.state = threading.RLock()
+        """Guards the view of the store. Held for as long as memory takes, never for a disk."""
+        self.changing = _Both(self.writing, self.state)
+        """Both: held while the handle is changed in memory."""
 
 
 class FreeInChildren:

@@ -44,8 +44,8 @@ def export_whole(
     left_out: list[tuple[str, str | None]] = []
     rows = catalog.live_rows()
     names = [catalog.names[row] for row in rows.tolist()]
-    target.create_datasets(names)
-    states = [target.datasets.touch(name) for name in names]
+    target.writer.create_datasets(names)
+    states = [target.view.datasets.touch(name) for name in names]
     shared: dict[tuple[int, tuple[str, ...]], dict[str, ArrayEntry]] = {}
     damaged: dict[int, list[str]] = {}
     for array, ids in broken.items():
@@ -65,14 +65,14 @@ def export_whole(
         }
         left_out += [(state.name, array) for array in without]
     identities = np.array([state.identity for state in states], np.int64)
-    config, place = target.journal.config, target.journal.storage
+    config, place = target.log.config, target.log.storage
     for array, refs in catalog.segments.items():
         table = load_chunk_index(storage, [ref for ref in refs if ref.key not in lost])
         staging = Staging(array, config.codec, config.filter, place.spill_file)
-        target.staging[array] = staging
+        target.writes.by_array[array] = staging
         for targets in _whole(catalog, array, rows, broken.get(array, frozenset())):
             _copy(table, targets, catalog.ids[rows], identities, staging)
-    target.changed()
+    target.view.changed()
     target.flush()
     return left_out
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from atlas.catalog.catalog import Catalog
 from atlas.catalog.chunk_index import load_segment
+from atlas.commit.commit_log import CommitLog
 from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.creation import create_store
 from atlas.errors import AtlasError, StaleHandleError, StorageError, StoreExistsError, UnsupportedFormatError
@@ -45,19 +46,19 @@ class _Handle:
     """What an open handle knows of its store, for where documents do not tell any more."""
 
     catalog: Catalog
-    journal: CommitWriter
+    log: CommitLog
 
 
 def verify_session(session: Session, *, repair: bool, target: Storage | None, progress: object) -> VerifyReport:
     """Verify the version that an open handle shows; what is pending is left alone."""
-    with session.lock:
-        known, journal = session.catalog, session.journal
+    with session.locks.state:
+        known, log = session.catalog, session.log
         catalog = Catalog()
         segments = tuple(ref for refs in known.segments.values() for ref in refs)
         rows = known.rows(known.live_rows())
         catalog.apply(Changes(known.version, known.next_id, rows=rows, segments=segments, writers=known.writers), [])
-        handle = _Handle(catalog, copy(journal))
-    return _verify(journal.storage, handle, repair=repair, target=target, progress=progress)
+        handle = _Handle(catalog, copy(log))
+    return _verify(log.storage, handle, repair=repair, target=target, progress=progress)
 
 
 def verify_storage(storage: Storage, *, repair: bool, target: Storage | None, progress: object) -> VerifyReport:
@@ -137,7 +138,7 @@ def _checkpoints(storage: Storage) -> list[bytes]:
 def _refuse_other_formats(storage: Storage) -> None:
     """Raise `UnsupportedFormatError` where opening does."""
     try:
-        CommitWriter.open(storage)
+        CommitLog.open(storage)
     except UnsupportedFormatError:
         raise
     except AtlasError:
@@ -162,15 +163,15 @@ def _mend(storage: Storage, found: Survey, handle: _Handle | None) -> tuple[str,
         catalog, source = found.added_up, "the commits"
         config = _config(storage, catalog, found, handle)
         created = found.created or dt.datetime.now(dt.UTC)
-        journal = CommitWriter(storage, config, found.identity, found.base, created)
-        journal.began = found.began
+        log = CommitLog(storage, config, found.identity, found.base, created)
+        log.config_since = found.began
     elif handle is not None and handle.catalog.version == found.last:
-        catalog, source, journal = handle.catalog, "what this handle holds", copy(handle.journal)
+        catalog, source, log = handle.catalog, "what this handle holds", copy(handle.log)
     else:
         return ()
-    if not journal.checkpoint(catalog, force=True):
+    if not CommitWriter(log).checkpoint(catalog, force=True):
         raise StorageError(f"{key} is damaged and could not be written anew; {storage.describe} takes no files")
-    return (f"{journal.config.encoding.checkpoint}, written anew from {source} up to version {catalog.version}",)
+    return (f"{log.config.encoding.checkpoint}, written anew from {source} up to version {catalog.version}",)
 
 
 def _config(storage: Storage, catalog: Catalog, found: Survey, handle: _Handle | None) -> StoreConfig:
@@ -178,7 +179,7 @@ def _config(storage: Storage, catalog: Catalog, found: Survey, handle: _Handle |
     if found.config is not None:
         return found.config
     if handle is not None:
-        return handle.journal.config
+        return handle.log.config
     name = found.bad_checkpoint or next(iter(CHECKPOINT_NAMES))
     encoding = CHECKPOINT_NAMES.get(name, Encoding("json", ""))
     for refs in catalog.segments.values():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.catalog.id_shift import IdShift
     from atlas.chunking.regions import Region
     from atlas.storage import Storage
     from atlas.write.encoding import ChunkKeys
@@ -261,15 +262,12 @@ class Staging:
         self._spill.close()
         self._raw, self.parts, self._rows, self._blocks, self._table = {}, {}, [], [], None
 
-    def shift(self, first: int, by: int) -> None:
-        """Raise the ids of datasets from `first` on by `by`."""
-        if not by:
+    def shift(self, shift: IdShift) -> None:
+        """Follow datasets whose ids were raised."""
+        if not shift.by:
             return
-        self._raw = {dataset + by if dataset >= first else dataset: chunks for dataset, chunks in self._raw.items()}
-        self._rows = [
-            ChunkRows(**(rows.columns() | {"dataset": rows.dataset + np.where(rows.dataset >= first, by, 0)}))
-            for rows in self._rows
-        ]
+        self._raw = {shift.apply_one(dataset): chunks for dataset, chunks in self._raw.items()}
+        self._rows = [ChunkRows(**(rows.columns() | {"dataset": shift.apply(rows.dataset)})) for rows in self._rows]
         self._table = None
 
     def redeclare(self, before: int, after: int) -> None:

@@ -1,9 +1,10 @@
-"""An open store as far as it is changed in memory: datasets, arrays, attributes and cells, under one lock."""
+"""Changes of one open store in memory: datasets, arrays, attributes and cells. Nothing here reaches the store.
+
+Every call takes the handle's locks. A call that raises has changed nothing.
+"""
 
 from __future__ import annotations
 
-import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,237 +21,160 @@ from atlas.errors import (
 )
 from atlas.format.attributes import flatten_key
 from atlas.format.names import check_name
-from atlas.read.reader import Readable
-from atlas.runtime.locks import Gate
-from atlas.storage.keys import unique_name
-from atlas.write.bulk_write import stage_stack
 from atlas.write.coercion import coerce_cells
-from atlas.write.splitting import chunk_runs, cut_chunks, divide_chunks, one_chunk
-from atlas.write.staging import Staging
+from atlas.write.splitting import one_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from atlas.catalog.catalog import Catalog
     from atlas.catalog.datasets import DatasetState
-    from atlas.commit.commit_writer import CommitWriter
+    from atlas.catalog.view import StoreView
     from atlas.format.attributes import AttributeKey
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
-    from atlas.write.encoding import PendingChunk
+    from atlas.write.pending import PendingWrites
 
-__all__ = ["Writable"]
+    ReadBox = Callable[[ArrayEntry, int, tuple[int, ...], tuple[int, ...]], NDArray[Any]]
 
-_log = logging.getLogger(__name__)
-_RAW_BUDGET = 32 << 20
-"""Bytes of chunks that wait before they are encoded."""
-_UNBOUNDED = 1 << 20
-"""Bytes of chunks that are put before it is looked whether too many wait."""
-_ENCODED_BUDGET = 8 << 20
-"""Bytes of encoded blocks held in memory before they are spilled, which a flush would have to write and wait for."""
+__all__ = ["Writer"]
 
 
-class Writable(Readable):
-    """A store that is open, as far as it is read and changed in memory."""
+class Writer:
+    """Every change of one open store."""
 
-    def __init__(self, journal: CommitWriter, catalog: Catalog) -> None:
-        super().__init__(journal, catalog)
-        self.building = Gate()
-        """Passed by calls that build a dataset in many steps, so that no flush commits half of one."""
-        self._serial = unique_name()
-        self._unbounded = 0
+    def __init__(self, view: StoreView, pending: PendingWrites, read_box: ReadBox) -> None:
+        self._view = view
+        self._pending = pending
+        self._read_box = read_box
 
     # Datasets
 
     def create_dataset(self, name: str) -> DatasetState:
         """Create a dataset."""
-        with self.changing:
-            return self.datasets.create(name)
+        with self._view.locks.changing:
+            return self._view.datasets.create(name)
 
     def create_datasets(self, names: Sequence[str]) -> None:
         """Create many datasets, all of them or none."""
-        with self.changing:
-            self.datasets.create_many(names)
+        with self._view.locks.changing:
+            self._view.datasets.create_many(names)
 
     def delete_dataset(self, name: str) -> None:
         """Delete a dataset and what is pending of it."""
-        with self.changing:
-            state = self.datasets.delete(name)
-            for array in state.arrays:
-                if array in self.staging:
-                    self.staging[array].drop(state.identity)
-            self.changed()
+        view = self._view
+        with view.locks.changing:
+            state = view.datasets.delete(name)
+            self._pending.drop(state.identity, state.arrays)
+            view.changed()
 
     def discard_dataset(self, name: str) -> None:
         """Forget a dataset that was created since the last flush, with what is pending of it."""
-        with self.changing:
-            if not self.datasets.state(name).new:
+        with self._view.locks.changing:
+            if not self._view.datasets.state(name).new:
                 raise DatasetExistsError(f"dataset {name!r} is flushed already; use delete_dataset")
             self.delete_dataset(name)
 
-    def count_datasets(self) -> int:
-        """Return the number of datasets."""
-        with self.lock:
-            return len(self.datasets)
-
-    def list_datasets(self) -> list[str]:
-        """Return all dataset names in the order they were created."""
-        with self.lock:
-            return self.datasets.names()
-
-    def list_arrays(self) -> list[str]:
-        """Return all array names, sorted."""
-        with self.lock:
-            return self.datasets.array_names()
+    # Attributes
 
     def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
-        """Set an attribute to an encoded value; a key that is shown alike keeps its place and scope."""
+        """Set an attribute to an encoded value; a key that is shown alike keeps its position and scope."""
         if not isinstance(key, str | tuple):
             raise InvalidTypeError(f"an attribute key is text, not {type(key).__name__} {key!r}")
         try:
             flatten_key(key).encode()
         except UnicodeEncodeError as error:
             raise InvalidNameError(f"attribute key {key!r} holds a surrogate, which UTF-8 lacks") from error
-        with self.changing:
-            state = self.datasets.touch(dataset)
+        with self._view.locks.changing:
+            state = self._view.datasets.touch(dataset)
             state.attributes[_same_key(state, key)] = value
 
     def delete_attribute(self, dataset: str, key: str) -> None:
         """Remove an attribute."""
-        with self.changing:
-            state = self.datasets.state(dataset)
+        datasets = self._view.datasets
+        with self._view.locks.changing:
+            state = datasets.state(dataset)
             found = _same_key(state, key)
             if found not in state.attributes:
                 raise MissingAttributeError(f"dataset {dataset!r} has no attribute {key!r}")
-            del self.datasets.touch(dataset).attributes[found]
+            del datasets.touch(dataset).attributes[found]
 
-    def token(self, dataset: str, array: str) -> str:
-        """Return text that changes whenever what a read of the array returns may change."""
-        with self.lock:
-            state = self.datasets.state(dataset)
-            entry = state.array(array)
-            place = f"{self.journal.storage.token}@{self.catalog.version}"
-            if self.pending:
-                place += f"+{self._serial}.{self.change}"
-            return f"{place}:{state.identity}:{array}:{entry.generation}:{entry.schema.key}"
+    # Arrays
 
     def define_array(self, dataset: str, array: str, schema: ArraySchema) -> None:
         """Add an array to a dataset."""
-        with self.changing:
-            self.datasets.define(dataset, array, schema)
-            self.changed()
+        with self._view.locks.changing:
+            self._view.datasets.define(dataset, array, schema)
+            self._view.changed()
 
     def delete_array(self, dataset: str, array: str) -> None:
         """Remove an array from a dataset, with its own attributes and what is pending of it."""
-        with self.changing:
-            self.datasets.state(dataset).array(array)
-            state = self.datasets.touch(dataset)
+        view = self._view
+        with view.locks.changing:
+            view.datasets.state(dataset).array(array)
+            state = view.datasets.touch(dataset)
             del state.own_arrays()[array]
             state.attributes = {
                 key: value
                 for key, value in state.attributes.items()
                 if not (isinstance(key, tuple) and len(key) == 2 and key[0] == array)
             }
-            if array in self.staging:
-                self.staging[array].drop(state.identity)
-            self.changed()
-
-    # Writing
-
-    def _stage(self, array: str) -> Staging:
-        staging = self.staging.get(array)
-        if staging is None:
-            staging = self.staging[array] = self.new_staging(array)
-        return staging
-
-    def new_staging(self, array: str) -> Staging:
-        """Return an empty staging for an array name."""
-        config, storage = self.journal.config, self.journal.storage
-        return Staging(array, config.codec, config.filter, storage.spill_file, storage.hasten)
+            self._pending.drop(state.identity, [array])
+            view.changed()
 
     def write_array(self, dataset: str, array: str, start: Sequence[int], data: object) -> None:
         """Write `data` with its corner at `start`."""
-        with self.changing:
-            state = self.datasets.state(dataset)
+        view = self._view
+        with view.locks.changing:
+            state = view.datasets.state(dataset)
             entry = state.array(array)
             cells = coerce_cells(data, entry.schema, array)
             if start is None:
                 raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
             whole = one_chunk(cells, entry, start)
             if whole is None:
-                self._write_region(array, state, entry, start, cells)
+                self._write_region(state, entry, start, cells)
             else:
-                self._put(self._stage(array), state.identity, 0, whole)
-            self.changed()
+                self._pending.put(array, state.identity, 0, whole)
+            view.changed()
 
-    def _write_region(
-        self, array: str, state: DatasetState, entry: ArrayEntry, start: Sequence[int], cells: NDArray[Any]
-    ) -> None:
-        region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
+    def _write_region(self, state: DatasetState, entry: ArrayEntry, start: Sequence[int], cells: NDArray[Any]) -> None:
+        region: Region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
         if cells.size == 0:
             return
-        cut = divide_chunks(cells, region)
-        present = partial(self._present, array, state, entry, region)
-        staging = self._stage(array)
-        # What nobody else can write to needs no note of which cells were written here.
-        shared = not state.new and entry.generation != self.datasets.generation
-        for chunk, pending in cut_chunks(cells, entry, region, cut, present, shared=shared):
-            self._put(staging, state.identity, chunk, pending)
-        staging.put_runs(chunk_runs(cells, entry, state.identity, region, cut.at_once), self._bound_memory)
+        cell = entry.schema.datatype.cell
 
-    def _put(self, staging: Staging, identity: int, chunk: int, pending: PendingChunk) -> None:
-        self._unbounded += staging.put(identity, chunk, pending)
-        # Not at every chunk: a store may have thousands of array names to add up.
-        if self._unbounded > _UNBOUNDED:
-            self._unbounded = 0
-            self._bound_memory()
+        def read_chunk(row: int) -> NDArray[Any]:
+            corner, extent = chunk_box(entry.schema, int(region.chunk[row]))
+            found = self._read_box(entry, state.identity, corner, extent).reshape(-1)
+            return found if cell is None else found.view(cell)
+
+        # An array that no other handle can write to needs no note of which cells were written here.
+        shared = not state.new and entry.generation != self._view.datasets.generation
+        self._pending.put_region(entry, state.identity, region, cells, read_chunk, shared=shared)
 
     def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
         """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""
-        with self.changing:
+        view = self._view
+        with view.locks.changing:
             check_name("array", array)
             cells = coerce_cells(data, schema, array)
             if len(set(names)) != len(names):
                 raise InvalidValueError("dataset_names holds a name more than once")
-            arrays = self.datasets.arrays(array, names)
-            if (arrays.ids < 0).any():
-                name = names[int(np.argmax(arrays.ids < 0))]
+            selection = view.datasets.arrays(array, names)
+            if (selection.ids < 0).any():
+                name = names[int(np.argmax(selection.ids < 0))]
                 raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
-            if arrays.groups:
-                name = names[int(np.argmax(arrays.entry >= 0))]
+            if selection.groups:
+                name = names[int(np.argmax(selection.entry >= 0))]
                 raise ArrayExistsError(f"dataset {name!r} has an array {array!r} already; delete it first")
-            by_generation = self.datasets.define_many(names, array, schema)
-            if cells.size:
-                staging = self._stage(array)
-                for defined, some in by_generation:
-                    rows = cells if len(some) == len(names) else cells[some]
-                    stage_stack(
-                        staging, defined, arrays.ids[some], rows, partial(self._put, staging), self._bound_memory
-                    )
-            self.changed()
-
-    def _present(self, array: str, state: DatasetState, entry: ArrayEntry, region: Region, k: int) -> NDArray[Any]:
-        """Return the present cells of the chunk in row `k` of the region."""
-        corner, extent = chunk_box(entry.schema, int(region.chunk[k]))
-        ids, generations = np.array([state.identity]), np.array([entry.generation])
-        found = self.read_group(array, entry.schema, ids, generations, corner, extent)
-        cell = entry.schema.datatype.cell
-        return found.reshape(-1) if cell is None else found.reshape(-1).view(cell)
-
-    def _bound_memory(self) -> None:
-        if sum(staging.raw_bytes for staging in self.staging.values()) > _RAW_BUDGET:
-            for staging in self.staging.values():
-                staging.encode()
-        excess = sum(staging.encoded_bytes for staging in self.staging.values()) - _ENCODED_BUDGET
-        if excess > 0:
-            # The largest first, so that few files are made.
-            for staging in sorted(self.staging.values(), key=lambda staging: -staging.encoded_bytes):
-                if excess > 0:
-                    excess -= staging.encoded_bytes
-                    staging.spill()
+            for entry, rows in view.datasets.define_many(names, array, schema):
+                if cells.size:
+                    every = len(rows) == len(names)
+                    self._pending.put_stack(entry, selection.ids[rows], cells if every else cells[rows])
+            view.changed()
 
 
 def _same_key(state: DatasetState, key: AttributeKey) -> AttributeKey:

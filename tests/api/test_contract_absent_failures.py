@@ -91,7 +91,7 @@ def test_05_a_compaction_replaces_before_it_deletes(store, place, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(store._session.journal.storage), "delete", killed)
+    monkeypatch.setattr(type(store._session.view.storage), "delete", killed)
     with pytest.raises(KeyboardInterrupt):
         store.compact(keep_versions=1, keep_days=0)
     again = Atlas.open(place)

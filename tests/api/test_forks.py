@@ -111,7 +111,7 @@ def test_parent_and_child_write_on_and_flush_into_two_copies_of_a_store(tmp_path
     write(store, "before", BEFORE)
 
     def move():
-        store._session.journal.storage._root = str(theirs)
+        store._session.view.storage._root = str(theirs)
 
     child = Fork(
         move, lambda: write(store, "child", CHILD), store.flush, lambda: check(store, before=BEFORE, child=CHILD)

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
-from atlas.commit.commit_writer import CommitWriter
+from atlas.commit.commit_log import CommitLog
 from atlas.errors import ConflictError, CorruptStoreError, StaleHandleError
-from atlas.read import reader
+from atlas.read import snapshot
 from atlas.storage.local import LocalStorage
 from atlas.storage.memory import MemoryStorage
 
@@ -130,7 +130,7 @@ def test_a_read_that_a_refresh_overtakes_shows_the_new_version(source, monkeypat
     beat(store, 1)
     beat(store, 2)
     store, other, done = Atlas.open(source), Atlas.open(source), []
-    original = reader.read_boxes
+    original = snapshot.read_boxes
 
     def overtaken(*arguments):
         if not done:
@@ -141,7 +141,7 @@ def test_a_read_that_a_refresh_overtakes_shows_the_new_version(source, monkeypat
             mover.join()
         return original(*arguments)
 
-    monkeypatch.setattr(reader, "read_boxes", overtaken)
+    monkeypatch.setattr(snapshot, "read_boxes", overtaken)
     assert set((store.read_array_across_stacked("cut", NAMES) // 1000).ravel().tolist()) == {2}
     assert done
 
@@ -150,7 +150,7 @@ def test_damage_is_told_though_the_handle_moves(source):
     store = Atlas.create(source)
     beat(store, 1)
     reader = Atlas.open(source)
-    storage = reader._session.journal.storage
+    storage = reader._session.view.storage
     storage.delete(storage.list("arrays/cut"))
     with pytest.raises(CorruptStoreError, match="missing"):
         reader.open_dataset("d1").read_array("cut")
@@ -219,7 +219,7 @@ def test_what_was_pending_in_both_lands_once_and_collides_once(place, spilled):
     view.define_array("big", "int64", ["x"], [300_000], [100_000])
     view.write_array("big", [0], cells)
     if spilled:
-        for staging in store._session.staging.values():
+        for staging in store._session.writes.by_array.values():
             staging.encode()
             staging.spill()
 
@@ -322,7 +322,7 @@ def test_a_child_unpickles_whatever_its_parent_was_opening(place, monkeypatch):
     store = Atlas.create(place)
     beat(store, 1)
     pickled, opening, go = pickle.dumps(store), threading.Event(), threading.Event()
-    original = CommitWriter.open
+    original = CommitLog.open
 
     def slow(*arguments):
         opening.set()
@@ -333,7 +333,7 @@ def test_a_child_unpickles_whatever_its_parent_was_opening(place, monkeypatch):
         go.set()
         assert set(seen(pickle.loads(pickled))) == {1}
 
-    monkeypatch.setattr(CommitWriter, "open", slow)
+    monkeypatch.setattr(CommitLog, "open", slow)
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(pickle.loads, pickled)
         opening.wait()

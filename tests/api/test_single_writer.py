@@ -116,8 +116,8 @@ def test_the_word_goes_along_when_a_handle_is_pickled(tmp_path, monkeypatch):
     Atlas.create(tmp_path / "s").close()
     told = pickle.loads(pickle.dumps(Atlas.open(tmp_path / "s", single_writer=True)))
     untold = pickle.loads(pickle.dumps(Atlas.open(tmp_path / "s")))
-    assert told._session.journal.storage.single_writer
-    assert not untold._session.journal.storage.single_writer
+    assert told._session.view.storage.single_writer
+    assert not untold._session.view.storage.single_writer
 
 
 class TestPlainHTTP:

@@ -97,7 +97,7 @@ def test_a_reader_whose_files_were_compacted_away_is_told_so(place):
 def test_a_writer_that_follows_another_at_once_is_no_conflict(place, monkeypatch):
     # Another handle opens and flushes between this handle's commit and its look at the checkpoint.
     mine = Atlas.create(place)
-    storage = mine._session.journal.storage
+    storage = mine._session.view.storage
     create = type(storage).create
 
     def create_and_be_followed(self, key, data):
@@ -146,7 +146,7 @@ def test_a_reader_that_knows_the_index_but_not_the_block_is_told_so_too(place, d
         view.write_array("a", [0], cells)
         other.flush()
     mine = Atlas.open(place)
-    mine._session.table("a")
+    mine._session.view.chunk_index("a")
     other.delete_dataset("two")
     other.compact(keep_versions=1, keep_days=0)
     with pytest.raises(StaleHandleError, match="open it again"):

@@ -232,7 +232,7 @@ def test_compaction_reports_what_it_gave_back(place):
         store.flush()
 
     def size():
-        storage = store._session.journal.storage
+        storage = store._session.view.storage
         return sum(map(storage.size, storage.list()))
 
     for name in ("d0", "d1"):
@@ -270,7 +270,7 @@ def test_what_is_kept_is_named_in_sound_numbers(place, arguments, error):
 def test_files_of_a_killed_flush_are_invisible_and_go(place):
     store = Atlas.create(place)
     days(store, 2)
-    storage = store._session.journal.storage
+    storage = store._session.view.storage
     leftover = ["arrays/t/0123.seg", "arrays/other/ff.seg", "registry/00ff.json.zst"]
     for key in leftover:
         storage.write(key, [b"half a file"])

@@ -7,8 +7,8 @@ import pytest
 
 from atlas import Atlas, session
 from atlas.catalog import paging
-from atlas.commit import partial_chunk_merge, rebase
-from atlas.commit.commit_writer import CommitWriter
+from atlas.commit import partial_chunk_merge, tip
+from atlas.commit.commit_log import CommitLog
 from atlas.errors import ConflictError, CorruptStoreError, StaleHandleError, VersionNotFoundError
 from atlas.maintenance import gc
 from atlas.storage.memory import MemoryStorage
@@ -292,7 +292,7 @@ class TestCollisions:
     def test_a_chunk_whose_pending_cells_are_encoded(self, place, pair):
         write(pair[0], "a", 0, 7, 7)
         write(pair[1], "a", 1, 8)
-        pair[1]._session.staging["t"].encode()
+        pair[1]._session.writes.by_array["t"].encode()
         write(pair[1], "b", 1, 8)
         self.collide(place, *pair, ("a", "t"))
         assert self.settle(place, pair[1])["a"]["t"] == [7, 8, 3, 4]
@@ -479,7 +479,7 @@ class TestBesideCompactions:
         write(first, "a", 0, 7)
         first.flush()
         write(second, "b", 0, 8)
-        done = interrupt(rebase, "load_segment", self.compacting(first))
+        done = interrupt(tip, "load_segment", self.compacting(first))
         with pytest.raises(ConflictError, match="cannot be told any more") as caught:
             second.flush()
         assert done
@@ -489,14 +489,17 @@ class TestBesideCompactions:
         assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([7, 2, 3, 4], [8, 2, 3, 4])
         assert contents(Atlas.open(place)) == contents(second)
 
-    @pytest.mark.parametrize("where", ["load_chunk_index", "theirs_by_chunk"])
-    def test_a_refresh_moves_on_to_what_is_there(self, place, pair, interrupt, where):
+    @pytest.mark.parametrize(
+        ("module", "where"),
+        [(partial_chunk_merge, "load_chunk_index"), (partial_chunk_merge, "read_boxes"), (tip.Tip, "written_chunks")],
+    )
+    def test_a_refresh_moves_on_to_what_is_there(self, place, pair, interrupt, module, where):
         first, second = pair
         write(first, "a", 0, 7)
         first.flush()
         write(second, "a", 1, 8)
         write(second, "b", 1, 9)
-        done = interrupt(partial_chunk_merge, where, self.compacting(first))
+        done = interrupt(module, where, self.compacting(first))
         assert second.refresh() == first.version
         assert done
         assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([7, 8, 3, 4], [1, 9, 3, 4])
@@ -520,7 +523,7 @@ class TestBesideCompactions:
         for at in range(6):
             write(first, "a", 0, at)
             first.flush()
-        expected, opened, original = contents(first), [], gc.CommitWriter.open
+        expected, opened, original = contents(first), [], gc.CommitLog.open
 
         def overtaken(storage, version=None):
             if version is not None:
@@ -529,7 +532,7 @@ class TestBesideCompactions:
                     first.compact(keep_versions=2, keep_days=0)
             return original(storage, version)
 
-        monkeypatch.setattr(gc.CommitWriter, "open", overtaken)
+        monkeypatch.setattr(gc.CommitLog, "open", overtaken)
         second.compact(keep_versions=3, keep_days=0)
         assert len(opened) > 2
         monkeypatch.undo()
@@ -570,13 +573,13 @@ class TestCost:
     @pytest.fixture
     def read(self, monkeypatch):
         """The segments that were read to find collisions."""
-        found, original = [], rebase.load_segment
+        found, original = [], tip.load_segment
 
         def noting(storage, ref):
             found.append(ref.key)
             return original(storage, ref)
 
-        monkeypatch.setattr(rebase, "load_segment", noting)
+        monkeypatch.setattr(tip, "load_segment", noting)
         return found
 
     def test_new_datasets_need_nothing_of_what_others_wrote(self, place, pair, read):
@@ -652,7 +655,7 @@ class TestNumbersThatWereFreed:
         """
         first, second = pair
         begun = Atlas.open(place)
-        begun._session.journal.checkpoint(begun._session.catalog, force=True)
+        begun._session.committer.writer.checkpoint(begun._session.catalog, force=True)
         checkpoint = place.read("atlas.json")
         write(first, "a", 0, 7)
         first.delete_dataset("b")
@@ -703,7 +706,7 @@ class TestNumbersThatWereFreed:
         for at in range(6):
             write(first, "a", 0, at)
             first.flush()
-        original, read = gc.CommitWriter.commits, []
+        original, read = gc.CommitLog.commits, []
 
         def overtaken(journal, begin, last):
             commits = original(journal, begin, last)
@@ -712,7 +715,7 @@ class TestNumbersThatWereFreed:
                 first.compact(keep_versions=4, keep_days=0)
             return commits
 
-        monkeypatch.setattr(gc.CommitWriter, "commits", overtaken)
+        monkeypatch.setattr(gc.CommitLog, "commits", overtaken)
         second.compact(keep_versions=5, keep_days=0)
         monkeypatch.undo()
         assert read[:2] == [1, 1]  # of the two compactions
@@ -726,7 +729,7 @@ class TestNumbersThatWereFreed:
         write(first, "a", 0, 7)
         first.flush()
         second.refresh()
-        original, read = CommitWriter.commits, []
+        original, read = CommitLog.commits, []
 
         def overtaken(journal, begin, last):
             commits = original(journal, begin, last)
@@ -735,7 +738,7 @@ class TestNumbersThatWereFreed:
                 first.compact(keep_versions=1, keep_days=0)
             return commits
 
-        monkeypatch.setattr(CommitWriter, "commits", overtaken)
+        monkeypatch.setattr(CommitLog, "commits", overtaken)
         with pytest.raises(StaleHandleError):
             second.history()
 

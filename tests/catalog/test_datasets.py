@@ -5,7 +5,7 @@ import pytest
 
 from atlas.catalog.catalog import Catalog
 from atlas.catalog.datasets import Datasets
-from atlas.commit.rebase import as_it_is
+from atlas.commit.rebase import unchanged_base
 from atlas.errors import (
     ArrayExistsError,
     ArrayNotFoundError,
@@ -22,7 +22,7 @@ ONE, TWO = (make_schema("int8", ["x"], [n]) for n in (1, 2))
 
 
 def commit(datasets):
-    changed, created = as_it_is(datasets).rows()
+    changed, created = unchanged_base(datasets).rows()
     catalog = datasets.catalog
     deleted = np.array(sorted(datasets.deleted.values()), np.int64)
     catalog.apply(Changes(catalog.version + 1, datasets.next_id, (), deleted, RowBatch.joined(changed, created)), [])

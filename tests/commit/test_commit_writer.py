@@ -8,9 +8,10 @@ import pytest
 
 from atlas.catalog.column_builder import build_rows
 from atlas.commit import checkpointing
+from atlas.commit.commit_log import CommitLog
 from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.creation import create_store
-from atlas.commit.rebase import Tip
+from atlas.commit.tip import Tip
 from atlas.errors import (
     CorruptStoreError,
     StorageError,
@@ -40,9 +41,9 @@ def make(place, config=CONFIG):
     return create_store(place, config, overwrite=False)
 
 
-def commit(journal, catalog, *ids, paged=False):
+def commit(log, catalog, *ids, paged=False):
     rows = batch(*ids)
-    pages = (journal.write_page(rows),) if paged else ()
+    pages = (CommitWriter(log).write_page(rows),) if paged else ()
     changes = Changes(
         catalog.version + 1,
         max((catalog.next_id, *(identity + 1 for identity in ids))),
@@ -50,77 +51,77 @@ def commit(journal, catalog, *ids, paged=False):
         rows=batch() if paged else rows,
     )
     page_rows = [rows] if paged else []
-    attempt = journal.attempt(changes, page_rows)
-    if not journal.commit(attempt):
+    attempt = CommitWriter(log).prepare(changes, page_rows)
+    if not CommitWriter(log).commit(attempt):
         return None
     catalog.apply(attempt.changes, page_rows)
     return attempt
 
 
-def compact(journal, catalog, keep_versions=1):
+def compact(log, catalog, keep_versions=1):
     """Remove what older versions need; return the bytes and what was tombstoned."""
-    cleaning = Collector(keep_versions, 0)
-    cleaning.list_files(journal.storage)
-    tombstoned = cleaning.tombstone(Tip(journal, catalog, []), [])
+    collector = Collector(keep_versions, 0)
+    collector.list_files(log.storage)
+    tombstoned = collector.tombstone(Tip(log, catalog, []), [])
     if tombstoned:
-        attempt = journal.attempt(
+        attempt = CommitWriter(log).prepare(
             Changes(catalog.version + 1, catalog.next_id, tombstoned=tombstoned), [], action="compact"
         )
-        assert journal.commit(attempt)
+        assert CommitWriter(log).commit(attempt)
         catalog.apply(attempt.changes, [])
-    return cleaning.finish(journal, catalog, tombstoned=bool(tombstoned)), tombstoned
+    return collector.finish(CommitWriter(log), catalog, tombstoned=bool(tombstoned)), tombstoned
 
 
 @every_encoding
 def test_an_empty_store_is_one_document(encoding):
     place = MemoryStorage()
-    journal, catalog = make(place, StoreConfig("zstd", "auto", encoding))
+    log, catalog = make(place, StoreConfig("zstd", "auto", encoding))
     assert place.list("") == [encoding.checkpoint]
     assert (catalog.version, catalog.next_id) == (0, 0)
-    found, again = CommitWriter.open(place)
-    assert found.config == journal.config
+    found, again = CommitLog.open(place)
+    assert found.config == log.config
     assert (again.version, len(again)) == (0, 0)
 
 
 @every_encoding
 def test_commits_after_the_checkpoint_are_found_by_number(encoding):
     place = MemoryStorage()
-    journal, catalog = make(place, StoreConfig("zstd", "auto", encoding))
-    commit(journal, catalog, 0, 1)
-    commit(journal, catalog, 2, 3, 4, paged=True)
+    log, catalog = make(place, StoreConfig("zstd", "auto", encoding))
+    commit(log, catalog, 0, 1)
+    commit(log, catalog, 2, 3, 4, paged=True)
     assert place.list("commits") == [f"commits/{n:020d}{encoding.extension}" for n in (1, 2)]
     (page,) = place.list("registry")
     assert page.endswith(encoding.compressed().extension)
-    _, again = CommitWriter.open(place)
+    _, again = CommitLog.open(place)
     assert (again.version, again.names) == (2, ["d0", "d1", "d2", "d3", "d4"])
-    assert journal.checkpoint(catalog, force=True)
+    assert CommitWriter(log).checkpoint(catalog, force=True)
     place.delete(place.list("commits"))
-    _, again = CommitWriter.open(place)
+    _, again = CommitLog.open(place)
     assert (again.version, again.names) == (2, ["d0", "d1", "d2", "d3", "d4"])
 
 
 def test_the_last_commit_ends_them():
     place = MemoryStorage()
-    journal, catalog = make(place)
+    log, catalog = make(place)
     for identity in range(4):
-        commit(journal, catalog, identity)
+        commit(log, catalog, identity)
     place.delete(["commits/00000000000000000004.json"])
-    assert CommitWriter.open(place)[1].version == 3
+    assert CommitLog.open(place)[1].version == 3
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 6, 7])
 def test_a_lost_commit_of_which_there_are_later_ones_is_damage(lost):
     place = MemoryStorage()
-    journal, catalog = make(place)
-    handle = CommitWriter.open(place)
+    log, catalog = make(place)
+    handle = CommitLog.open(place)
     for identity in range(8):
-        commit(journal, catalog, identity)
-    key = journal.commit_key(lost)
+        commit(log, catalog, identity)
+    key = log.commit_key(lost)
     place.delete([key])
-    for look in (lambda: CommitWriter.open(place), lambda: handle[0].advance(handle[1])):
+    for look in (lambda: CommitLog.open(place), lambda: handle[0].advance(handle[1])):
         with pytest.raises(CorruptStoreError, match=f"{key} is missing"):
             look()
-    assert CommitWriter.open(place, lost - 1)[1].version == lost - 1
+    assert CommitLog.open(place, lost - 1)[1].version == lost - 1
 
 
 def test_commits_that_are_made_while_they_are_looked_for_are_no_gap():
@@ -131,62 +132,62 @@ def test_commits_that_are_made_while_they_are_looked_for_are_no_gap():
                 try:
                     return super().read(key)
                 finally:
-                    commit(journal, catalog, 0)
-                    commit(journal, catalog, 1)
+                    commit(log, catalog, 0)
+                    commit(log, catalog, 1)
             return super().read(key)
 
     made = [""]
     place = Busy()
-    journal, catalog = make(place)
+    log, catalog = make(place)
     made.clear()
-    assert CommitWriter.open(place)[1].version in {0, 2}
+    assert CommitLog.open(place)[1].version in {0, 2}
     assert made
 
 
 def test_a_version_is_opened_while_it_is_kept():
     place = MemoryStorage()
-    journal, catalog = make(place)
+    log, catalog = make(place)
     for identity in range(5):
-        commit(journal, catalog, identity)
-    journal.checkpoint(catalog, force=True)
+        commit(log, catalog, identity)
+    CommitWriter(log).checkpoint(catalog, force=True)
     for version in range(6):
-        assert CommitWriter.open(place, version)[1].ids.tolist() == list(range(version))
-    compact(journal, catalog, 2)
+        assert CommitLog.open(place, version)[1].ids.tolist() == list(range(version))
+    compact(log, catalog, 2)
     for version in (4, 5):
-        assert CommitWriter.open(place, version)[1].ids.tolist() == list(range(version))
-    assert len(CommitWriter.open(place)[1]) == 5
+        assert CommitLog.open(place, version)[1].ids.tolist() == list(range(version))
+    assert len(CommitLog.open(place)[1]) == 5
     for version in (3, 6):
         with pytest.raises(VersionNotFoundError, match=f"no version {version}: it keeps versions 4 to 5"):
-            CommitWriter.open(place, version)
+            CommitLog.open(place, version)
 
 
 def test_a_checkpoint_that_is_written_late_hides_no_later_version():
     place = MemoryStorage()
-    journal, catalog = make(place)
+    log, catalog = make(place)
     for identity in range(5):
-        commit(journal, catalog, identity)
+        commit(log, catalog, identity)
         if identity == 1:
-            late = journal.sum_up(catalog)
-    compact(journal, catalog)
-    compact(*CommitWriter.open(place))
-    commit(journal, catalog, 5)
-    compact(journal, catalog)
+            late = CommitWriter(log).sum_up(catalog)
+    compact(log, catalog)
+    compact(*CommitLog.open(place))
+    commit(log, catalog, 5)
+    compact(log, catalog)
     place.replace("atlas.json", late)
-    assert CommitWriter.open(place)[1].ids.tolist() == [0, 1, 2, 3, 4, 5]
-    commit(journal, catalog, 6)
-    assert CommitWriter.open(place)[1].ids.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert CommitLog.open(place)[1].ids.tolist() == [0, 1, 2, 3, 4, 5]
+    commit(log, catalog, 6)
+    assert CommitLog.open(place)[1].ids.tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_checkpoint_whose_pages_are_gone_is_passed_over():
     place = MemoryStorage()
-    journal, catalog = make(place)
-    commit(journal, catalog, 0, 1)
-    commit(journal, catalog, 2)
-    catalog.seal([journal.write_page(catalog.rows(catalog.live_rows()))], replace=False)
-    place.replace("atlas.json", journal.sum_up(catalog))
-    assert CommitWriter.open(place)[1].ids.tolist() == [0, 1, 2]
+    log, catalog = make(place)
+    commit(log, catalog, 0, 1)
+    commit(log, catalog, 2)
+    catalog.seal([CommitWriter(log).write_page(catalog.rows(catalog.live_rows()))], replace=False)
+    place.replace("atlas.json", CommitWriter(log).sum_up(catalog))
+    assert CommitLog.open(place)[1].ids.tolist() == [0, 1, 2]
     place.delete(place.list("registry"))
-    assert CommitWriter.open(place)[1].ids.tolist() == [0, 1, 2]
+    assert CommitLog.open(place)[1].ids.tolist() == [0, 1, 2]
 
 
 def test_a_reader_that_is_overtaken_by_a_compaction_begins_again():
@@ -195,26 +196,26 @@ def test_a_reader_that_is_overtaken_by_a_compaction_begins_again():
             data = super().read(key)
             if key == "atlas.json" and not done:
                 done.append(key)
-                compact(journal, catalog)
+                compact(log, catalog)
             return data
 
     done = [""]
     place = Overtaken()
-    journal, catalog = make(place)
-    commit(journal, catalog, 0, 1, paged=True)
-    commit(journal, catalog, 2)
+    log, catalog = make(place)
+    commit(log, catalog, 0, 1, paged=True)
+    commit(log, catalog, 2)
     done.clear()
-    assert CommitWriter.open(place)[1].ids.tolist() == [0, 1, 2]
+    assert CommitLog.open(place)[1].ids.tolist() == [0, 1, 2]
     assert done == ["atlas.json"]
 
 
 def test_a_number_that_a_compaction_has_freed_makes_no_version():
     place = MemoryStorage()
-    journal, catalog = make(place)
-    asleep = CommitWriter.open(place)
+    log, catalog = make(place)
+    asleep = CommitLog.open(place)
     for identity in range(3):
-        commit(journal, catalog, identity)
-    compact(journal, catalog)
+        commit(log, catalog, identity)
+    compact(log, catalog)
     assert f"commits/{1:020d}.json" not in place.list("commits")
     assert commit(*asleep, 0) is None
     assert f"commits/{1:020d}.json" not in place.list("commits")
@@ -224,22 +225,22 @@ def test_a_number_that_a_compaction_has_freed_makes_no_version():
 
 def test_a_commit_whose_answer_was_lost_is_known_after_a_compaction():
     place = MemoryStorage()
-    journal, _ = make(place)
-    lost = CommitWriter.open(place)[0].attempt(Changes(1, 1, rows=batch(0)), [])
-    other = CommitWriter.open(place)[0].attempt(Changes(1, 1, rows=batch(0)), [])
-    place.create(journal.commit_key(1), lost.data)
-    again, tip = CommitWriter.open(place)
+    log, _ = make(place)
+    lost = CommitWriter(CommitLog.open(place)[0]).prepare(Changes(1, 1, rows=batch(0)), [])
+    other = CommitWriter(CommitLog.open(place)[0]).prepare(Changes(1, 1, rows=batch(0)), [])
+    place.create(log.commit_key(1), lost.data)
+    again, tip = CommitLog.open(place)
     commit(again, tip, 1)
     compact(again, tip)
     assert place.list("commits") == [again.commit_key(2)]
-    assert (journal.landed(lost), journal.landed(other)) == (True, False)
-    assert journal.commit(lost)
-    assert not journal.commit(other)
+    assert (CommitWriter(log).landed(lost), CommitWriter(log).landed(other)) == (True, False)
+    assert CommitWriter(log).commit(lost)
+    assert not CommitWriter(log).commit(other)
 
 
 def test_nothing_there_is_no_store():
     with pytest.raises(StoreNotFoundError, match=r"holds no atlas\.json"):
-        CommitWriter.open(MemoryStorage())
+        CommitLog.open(MemoryStorage())
 
 
 def test_a_store_is_not_created_twice():
@@ -267,18 +268,18 @@ def test_of_two_that_create_at_once_one_wins():
 @every_encoding
 def test_overwriting_leaves_an_empty_store_of_a_later_version(encoding):
     place = MemoryStorage()
-    journal, catalog = make(place)
-    commit(journal, catalog, 0, 1, 2, paged=True)
+    log, catalog = make(place)
+    commit(log, catalog, 0, 1, 2, paged=True)
     place.write("arrays/t/a.seg", [b"data"])
     place.write("unrelated", [b"kept"])
     _, fresh = create_store(place, StoreConfig("none", "none", encoding), overwrite=True)
     assert (fresh.version, len(fresh)) == (2, 0)
     assert [key for key in place.list("") if "/" not in key] == sorted([encoding.checkpoint, "unrelated"])
     assert place.list("arrays") == []
-    again, found = CommitWriter.open(place)
+    again, found = CommitLog.open(place)
     assert (found.version, len(found), again.config) == (2, 0, StoreConfig("none", "none", encoding))
     commit(again, found, 7)
-    assert CommitWriter.open(place)[1].names == ["d7"]
+    assert CommitLog.open(place)[1].names == ["d7"]
 
 
 @every_encoding
@@ -296,25 +297,25 @@ def test_overwriting_that_is_cut_off_is_finished_by_the_next_writer(encoding):
 
     cut = False
     place = CutOff()
-    journal, catalog = make(place)
-    commit(journal, catalog, 0)
+    log, catalog = make(place)
+    commit(log, catalog, 0)
     cut = True
     create_store(place, StoreConfig("none", "none", encoding), overwrite=True)
     assert "atlas.json" in place.list()
-    assert (len(CommitWriter.open(place)[1]), CommitWriter.open(place)[0].config.encoding) == (0, encoding)
-    again, found = CommitWriter.open(place)
+    assert (len(CommitLog.open(place)[1]), CommitLog.open(place)[0].config.encoding) == (0, encoding)
+    again, found = CommitLog.open(place)
     commit(again, found, 1)
     cut = False
-    assert CommitWriter.open(place)[1].names == ["d1"]
-    assert again.checkpoint(found, force=True)
+    assert CommitLog.open(place)[1].names == ["d1"]
+    assert CommitWriter(again).checkpoint(found, force=True)
     assert [key for key in place.list("") if "/" not in key] == [encoding.checkpoint]
-    assert CommitWriter.open(place)[1].names == ["d1"]
+    assert CommitLog.open(place)[1].names == ["d1"]
 
 
 def test_overwriting_does_not_need_the_store_to_be_sound():
     place = MemoryStorage()
-    journal, catalog = make(place)
-    commit(journal, catalog, 0)
+    log, catalog = make(place)
+    commit(log, catalog, 0)
     place.replace("atlas.json", b"garbage")
     _, fresh = create_store(place, CONFIG, overwrite=True)
     assert fresh.version == 2
@@ -326,19 +327,19 @@ def test_overwriting_where_nothing_is():
 
 def test_of_two_checkpoints_the_later_holds():
     place = MemoryStorage()
-    journal, catalog = make(place)
-    commit(journal, catalog, 0)
+    log, catalog = make(place)
+    commit(log, catalog, 0)
     old = place.read("atlas.json")
     create_store(place, StoreConfig("none", "auto", Encoding("msgpack", ".zst")), overwrite=True)
     place.replace("atlas.json", old)
-    journal, catalog = CommitWriter.open(place)
-    assert (journal.config.encoding, catalog.version) == (Encoding("msgpack", ".zst"), 2)
+    log, catalog = CommitLog.open(place)
+    assert (log.config.encoding, catalog.version) == (Encoding("msgpack", ".zst"), 2)
 
 
 def test_a_version_is_made_once():
     place = MemoryStorage()
     first, one = make(place)
-    second, two = CommitWriter.open(place)
+    second, two = CommitLog.open(place)
     commit(first, one, 0)
     before = {key: place.read(key) for key in place.list("")}
     assert commit(second, two, 1) is None
@@ -347,92 +348,92 @@ def test_a_version_is_made_once():
 
 def test_a_create_that_is_tried_again_meets_its_own_commit():
     place = MemoryStorage()
-    journal, catalog = make(place)
-    attempt = commit(journal, catalog, 0)
-    assert journal.commit(attempt)
-    assert journal.landed(attempt)
+    log, catalog = make(place)
+    attempt = commit(log, catalog, 0)
+    assert CommitWriter(log).commit(attempt)
+    assert CommitWriter(log).landed(attempt)
 
 
 def test_whether_a_commit_landed_can_be_asked():
     place = MemoryStorage()
-    journal, _ = make(place)
+    log, _ = make(place)
     changes = Changes(1, 1, rows=batch(0))
-    mine, theirs = (journal.attempt(changes, []) for _ in range(2))
+    mine, theirs = (CommitWriter(log).prepare(changes, []) for _ in range(2))
     assert mine.data != theirs.data
-    assert journal.landed(mine) is False
-    journal.commit(theirs)
-    assert (journal.landed(mine), journal.landed(theirs)) == (False, True)
+    assert CommitWriter(log).landed(mine) is False
+    CommitWriter(log).commit(theirs)
+    assert (CommitWriter(log).landed(mine), CommitWriter(log).landed(theirs)) == (False, True)
 
     def fail(key):
         raise StorageError("down")
 
     place.read = fail
-    assert journal.landed(mine) is None
+    assert CommitWriter(log).landed(mine) is None
 
 
 def test_checkpoints_lag_behind_and_readers_take_the_commits_after_them(monkeypatch):
     place = MemoryStorage()
-    journal, catalog = make(place)
+    log, catalog = make(place)
     for at in range(7):
-        commit(journal, catalog, at)
-        assert not journal.checkpoint(catalog)
-        assert len(CommitWriter.open(place)[1]) == at + 1
-    assert [len(CommitWriter.open(place, version)[1]) for version in range(8)] == list(range(8))
-    commit(journal, catalog, 7)
-    assert journal.checkpoint(catalog)
+        commit(log, catalog, at)
+        assert not CommitWriter(log).checkpoint(catalog)
+        assert len(CommitLog.open(place)[1]) == at + 1
+    assert [len(CommitLog.open(place, version)[1]) for version in range(8)] == list(range(8))
+    commit(log, catalog, 7)
+    assert CommitWriter(log).checkpoint(catalog)
     monkeypatch.setattr(checkpointing, "_SMALL", 0)
-    commit(journal, catalog, *range(8, 300))
-    assert journal.checkpoint(catalog)
-    commit(journal, catalog, 300)
-    assert not journal.checkpoint(catalog)
-    assert journal.checkpoint(catalog, force=True)
-    commit(journal, catalog, 301)
-    reopened, again = CommitWriter.open(place)
+    commit(log, catalog, *range(8, 300))
+    assert CommitWriter(log).checkpoint(catalog)
+    commit(log, catalog, 300)
+    assert not CommitWriter(log).checkpoint(catalog)
+    assert CommitWriter(log).checkpoint(catalog, force=True)
+    commit(log, catalog, 301)
+    reopened, again = CommitLog.open(place)
     assert (again.version, len(again)) == (11, 302)
-    assert not reopened.checkpoint(again)
+    assert not CommitWriter(reopened).checkpoint(again)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_only_logged(caplog):
     place = MemoryStorage()
-    journal, catalog = make(place)
-    commit(journal, catalog, 0)
+    log, catalog = make(place)
+    commit(log, catalog, 0)
 
     def fail(key, data):
         raise StorageError("disk full")
 
     place.replace = fail
     with caplog.at_level(logging.WARNING, "atlas"):
-        assert not journal.checkpoint(catalog, force=True)
+        assert not CommitWriter(log).checkpoint(catalog, force=True)
     assert "could not be rewritten: disk full" in caplog.text
-    assert CommitWriter.open(place)[1].names == ["d0"]
+    assert CommitLog.open(place)[1].names == ["d0"]
 
 
 def test_a_compaction_removes_what_no_kept_version_needs():
     place = MemoryStorage()
-    journal, catalog = make(place)
-    commit(journal, catalog, 0, 1, 2, paged=True)
-    commit(journal, catalog, 3)
+    log, catalog = make(place)
+    commit(log, catalog, 0, 1, 2, paged=True)
+    commit(log, catalog, 3)
     place.write("arrays/t/orphan.seg", [b"12345"])
     place.write("registry/orphan.json.zst", [b"123"])
-    gone = sum(place.size(journal.commit_key(version)) for version in (1, 2))
-    reclaimed, tombstoned = compact(journal, catalog)
+    gone = sum(place.size(log.commit_key(version)) for version in (1, 2))
+    reclaimed, tombstoned = compact(log, catalog)
     assert (reclaimed, tombstoned) == (8 + gone, ("arrays/t/orphan.seg", "registry/orphan.json.zst"))
     assert len(place.list("registry")) == 1
-    assert place.list("commits") == [journal.commit_key(3)]
-    assert CommitWriter.open(place)[1].names == ["d0", "d1", "d2", "d3"]
-    assert compact(journal, catalog) == (0, ())
+    assert place.list("commits") == [log.commit_key(3)]
+    assert CommitLog.open(place)[1].names == ["d0", "d1", "d2", "d3"]
+    assert compact(log, catalog) == (0, ())
 
 
 def test_versions_that_are_kept_keep_their_files():
     place = MemoryStorage()
-    journal, catalog = make(place)
+    log, catalog = make(place)
     for identity in range(4):
-        commit(journal, catalog, identity, paged=True)
-    gone = place.size(journal.commit_key(1))
-    assert compact(journal, catalog, 3) == (gone, ())
+        commit(log, catalog, identity, paged=True)
+    gone = place.size(log.commit_key(1))
+    assert compact(log, catalog, 3) == (gone, ())
     assert len(place.list("registry")) == 4
     for version in (2, 3, 4):
-        assert CommitWriter.open(place, version)[1].ids.tolist() == list(range(version))
+        assert CommitLog.open(place, version)[1].ids.tolist() == list(range(version))
 
 
 # Damage
@@ -440,10 +441,10 @@ def test_versions_that_are_kept_keep_their_files():
 
 def stored(encoding=CONFIG.encoding):
     place = MemoryStorage()
-    journal, catalog = make(place, StoreConfig("zstd", "auto", encoding))
-    commit(journal, catalog, 0, 1, 2, paged=True)
-    journal.checkpoint(catalog, force=True)
-    commit(journal, catalog, 3, 4)
+    log, catalog = make(place, StoreConfig("zstd", "auto", encoding))
+    commit(log, catalog, 0, 1, 2, paged=True)
+    CommitWriter(log).checkpoint(catalog, force=True)
+    commit(log, catalog, 3, 4)
     return place
 
 
@@ -461,11 +462,11 @@ def test_damage_of_any_document_is_named(encoding):
         ):
             place.replace(key, damaged)
             with pytest.raises(CorruptStoreError) as caught:
-                CommitWriter.open(place)
+                CommitLog.open(place)
             assert caught.value.key == key
             assert key in str(caught.value)
         place.replace(key, data)
-    assert len(CommitWriter.open(place)[1]) == 5
+    assert len(CommitLog.open(place)[1]) == 5
 
 
 def test_a_missing_page_is_damage_and_no_lost_datasets():
@@ -473,7 +474,7 @@ def test_a_missing_page_is_damage_and_no_lost_datasets():
     (page,) = place.list("registry")
     place.delete([page])
     with pytest.raises(CorruptStoreError, match="is missing") as caught:
-        CommitWriter.open(place)
+        CommitLog.open(place)
     assert caught.value.key == page
 
 
@@ -487,14 +488,14 @@ def rewritten(place, key, change, encoding=CONFIG.encoding):
 @pytest.mark.parametrize("key", ["atlas.json", "commits/00000000000000000002.json"])
 def test_a_later_format_is_refused_as_such(key):
     with pytest.raises(UnsupportedFormatError, match="newer atlas-store") as caught:
-        CommitWriter.open(rewritten(stored(), key, {"format": 2}))
+        CommitLog.open(rewritten(stored(), key, {"format": 2}))
     assert key in str(caught.value)
 
 
 @pytest.mark.parametrize("change", [{"codec": "gzip"}, {"codec": None}, {"filter": 1}, {"filter": "AUTO"}])
 def test_an_unknown_codec_or_filter_is_damage(change):
     with pytest.raises(CorruptStoreError, match=r"atlas\.json is damaged"):
-        CommitWriter.open(rewritten(stored(), "atlas.json", change))
+        CommitLog.open(rewritten(stored(), "atlas.json", change))
 
 
 @pytest.mark.parametrize(
@@ -510,7 +511,7 @@ def test_an_unknown_codec_or_filter_is_damage(change):
 def test_a_commit_that_contradicts_the_checkpoint_is_named(change):
     key = "commits/00000000000000000002.json"
     with pytest.raises(CorruptStoreError) as caught:
-        CommitWriter.open(rewritten(stored(), key, change))
+        CommitLog.open(rewritten(stored(), key, change))
     assert caught.value.key in {key, "registry/none"}
 
 
@@ -518,7 +519,7 @@ def test_a_store_of_the_other_system_is_recognised():
     place = MemoryStorage()
     place.create("atlas.json", orjson.dumps({"version": 1, "codec": "zstd", "datasets": {"a": {}}}))
     with pytest.raises(UnsupportedFormatError, match="store of atlas-python"):
-        CommitWriter.open(place)
+        CommitLog.open(place)
 
 
 def test_names_are_unique():
@@ -526,29 +527,29 @@ def test_names_are_unique():
 
 
 def test_pages_refer_to_what_they_hold():
-    journal, _ = make(MemoryStorage())
-    page = journal.write_page(batch(4, 7, 9))
+    log, _ = make(MemoryStorage())
+    page = CommitWriter(log).write_page(batch(4, 7, 9))
     assert (page.rows, page.first, page.last) == (3, 4, 9)
-    np.testing.assert_array_equal(journal.read_pages(Changes(1, 10, (page,)))[0].ids, [4, 7, 9])
+    np.testing.assert_array_equal(log.read_pages(Changes(1, 10, (page,)))[0].ids, [4, 7, 9])
 
 
 def test_many_threads_may_ask_for_the_base_at_once():
     place = MemoryStorage()
-    journal, catalog = make(place)
-    asked, _ = CommitWriter.open(place)
+    log, catalog = make(place)
+    asked, _ = CommitLog.open(place)
     for identity in range(2):
-        commit(journal, catalog, identity)
-        assert journal.advance_base(catalog)
+        commit(log, catalog, identity)
+        assert CommitWriter(log).advance_base(catalog)
     original, done = place.read, []
 
     def overtaken(key):
         data = original(key)
         if key.startswith("bases/") and not done:
             done.append(True)
-            assert asked.find_base() == journal.base  # another thread is faster
+            assert asked.find_base() == log.base  # another thread is faster
         return data
 
     place.read = overtaken
-    assert asked.find_base() == asked.base == journal.base
+    assert asked.find_base() == asked.base == log.base
     assert asked.has_moved_past(1)
     assert done

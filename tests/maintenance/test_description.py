@@ -24,7 +24,7 @@ def test_a_store_is_described_by_what_is_committed(tmp_path):
     store.flush()
     store.create_dataset("not flushed").define_array("v", "int8", [], [])
 
-    found = describe(store._session)
+    found = describe(store._session.view, store._session.log)
     on_disk = files_in(tmp_path / "s")
     assert (found.codec, found.filter, found.metadata_name, found.version) == ("lz4", "none", "atlas.msgpack", 4)
     assert found.datasets == 3
@@ -46,8 +46,8 @@ def test_arrays_of_deleted_datasets_are_shown_while_they_take_space(tmp_path):
     store.flush()
     store.delete_dataset("d")
     store.flush()
-    (gone,) = describe(store._session).arrays
+    (gone,) = describe(store._session.view, store._session.log).arrays
     assert (gone.dtypes, gone.datasets, gone.raw, gone.segments) == ((), 0, 0, 1)
     assert gone.stored > 0
     store.compact(keep_versions=1, keep_days=0)
-    assert describe(store._session).arrays == ()
+    assert describe(store._session.view, store._session.log).arrays == ()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import atlas
 from atlas.chunking.regions import plan_region
-from atlas.read import chunk_cache, reader
+from atlas.read import chunk_cache, snapshot
 from atlas.storage import MemoryStorage
 
 SHAPE, CHUNK = (7, 5, 3), (3, 2, 3)
@@ -60,8 +60,8 @@ def test_boxes_are_as_written_however_often_they_are_read(steps):
 
 def test_chunks_are_decoded_again_only_after_a_change(store, monkeypatch):
     loads = []
-    read_boxes = reader.read_boxes
-    monkeypatch.setattr(reader, "read_boxes", lambda *args: loads.append(args) or read_boxes(*args))
+    read_boxes = snapshot.read_boxes
+    monkeypatch.setattr(snapshot, "read_boxes", lambda *args: loads.append(args) or read_boxes(*args))
 
     def reads(name="d", array="v", **box):
         loads.clear()
@@ -90,12 +90,12 @@ def test_times_are_kept_and_texts_are_not(store):
 def test_what_is_too_large_or_too_much_is_not_kept(store, monkeypatch, limit, most):
     cells = store.open_dataset("d").read_array("v")
     monkeypatch.setattr(chunk_cache, limit, most)
-    schema = store._session.datasets.state("d").arrays["v"].schema
+    schema = store._session.view.datasets.state("d").arrays["v"].schema
     region = plan_region(schema, (0, 0, 0), SHAPE)
-    assert all(store._session._repeats.read(("v@0", 0), schema, region, pytest.fail) is None for _ in range(3))
+    assert all(store._session.reader._chunks.read(("v@0", 0), schema, region, pytest.fail) is None for _ in range(3))
     monkeypatch.undo()
     monkeypatch.setattr(chunk_cache, "_MOST_SEEN", 10)
     for _ in range(4):
         for name in ("d", "e"):
             np.testing.assert_array_equal(store.open_dataset(name).read_array("v") - 1000 * (name == "e"), cells)
-    assert len(store._session._repeats._seen) <= 10
+    assert len(store._session.reader._chunks._seen) <= 10

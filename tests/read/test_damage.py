@@ -86,7 +86,7 @@ def forge(place, array, change):
     tail, footer = encode_tail(blocks, rows, len(stored))
     place.replace(ref.key, bytes(stored) + tail)
     session.catalog.segments[array] = [SegmentRef(array, ref.key, len(stored) + len(tail), footer)]
-    assert session.journal.checkpoint(session.catalog, force=True)
+    assert session.committer.writer.checkpoint(session.catalog, force=True)
 
 
 def resign(stored, blocks):

@@ -363,7 +363,7 @@ def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_
     store.create_datasets(names)
     store.write_array_across_stacked("n", names, np.zeros((100, 2)))
     store.flush()
-    statistics = Statistics(store._session.table("n"))
+    statistics = Statistics(store._session.view.chunk_index("n"))
     statistics._dataset = counted = Counted(statistics._dataset)
     schema = make_schema("float64", ["x"], [2])
     assert statistics.find(0, 77, schema, BlockCache()) is None
@@ -588,7 +588,7 @@ def test_verifying_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
     entry = replace(session.catalog.layout(row)[0], schema=schema)
     session.catalog.layout_table[int(session.catalog.layouts[row])] = (entry,)
     session.catalog._arrays.clear()
-    assert session.journal.checkpoint(session.catalog, force=True)
+    assert session.committer.writer.checkpoint(session.catalog, force=True)
     told = [found.what for found in store.verify().damage if (found.dataset, found.array) == ("d", "t")]
     assert told == ["its cells do not lie in its blocks"]
 
@@ -599,7 +599,7 @@ def test_a_checkpoint_that_claims_version_2_to_the_60_is_told_in_no_time():
     store.create_dataset("d")
     store.flush()
     store.compact()
-    encoding = store._session.journal.config.encoding
+    encoding = store._session.log.config.encoding
     document = encoding.decode(place.read("atlas.json"))
     place.replace("atlas.json", encoding.encode(document | {"version": 2**60}))
     opened = Atlas.open(place)

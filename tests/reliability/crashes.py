@@ -37,9 +37,9 @@ AGAIN = ("creating", "flushing", "compacting", "replacing_in_another_encoding")
 _MOST_CALLS = 200
 
 _SPILLING = {
-    "atlas.write.writer._RAW_BUDGET": 60,
-    "atlas.write.writer._UNBOUNDED": 0,
-    "atlas.write.writer._ENCODED_BUDGET": 60,
+    "atlas.write.pending._RAW_BUDGET": 60,
+    "atlas.write.pending._UNBOUNDED": 0,
+    "atlas.write.pending._ENCODED_BUDGET": 60,
 }
 _JOINING = {"atlas.maintenance.tiering._JOINED_AT_ONCE": 2}
 _PAGES = {"atlas.catalog.paging.PAGE_ROWS": 3}

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["LIMITS", "act"]
 
 LIMITS = {
-    "atlas.write.writer._RAW_BUDGET": 400,
-    "atlas.write.writer._UNBOUNDED": 100,
-    "atlas.write.writer._ENCODED_BUDGET": 1000,
+    "atlas.write.pending._RAW_BUDGET": 400,
+    "atlas.write.pending._UNBOUNDED": 100,
+    "atlas.write.pending._ENCODED_BUDGET": 1000,
     "atlas.maintenance.tiering._JOINED_AT_ONCE": 2,
     "atlas.commit.checkpointing._FEW_COMMITS": 2,
     "atlas.catalog.paging.PAGE_ROWS": 3,

@@ -187,7 +187,7 @@ class Twin:
 
 def unneeded(store: Atlas, place: Path) -> list[str]:
     """The files at a compacted store's place to which nothing that it holds refers."""
-    journal, catalog = store._session.journal, store._session.catalog
+    journal, catalog = store._session.log, store._session.catalog
     needed = {*named_files(catalog), journal.base.key, journal.config.encoding.checkpoint}
     # Commits from the oldest version on that is kept, and the links that lead there.
     oldest = f"commits/{journal.base.version:020d}"

@@ -90,7 +90,7 @@ def segments(place):
 def chunks_by_block(place, ref):
     """The live chunks of a segment by the bytes of their block, found without the code under test."""
     store = Atlas.open(place)
-    catalog, table = store._session.catalog, store._session.table(ref.array)
+    catalog, table = store._session.catalog, store._session.view.chunk_index(ref.array)
     source, rows = load_segment(place, ref)
     found = []
     for block in range(len(source.blocks)):
@@ -536,7 +536,7 @@ def test_an_open_handle_mends_a_checkpoint_whose_commits_are_gone():
 def test_a_checkpoint_that_is_not_the_sum_of_the_commits_is_found_out():
     place = build(MemoryStorage())
     store = Atlas.open(place)
-    assert store._session.journal.checkpoint(store._session.catalog, force=True)
+    assert store._session.committer.writer.checkpoint(store._session.catalog, force=True)
     assert atlas.verify(place).ok
     rewrite(place, "atlas.json", lambda document: document["rows"]["names"].__setitem__(1, "bb"))
     report = atlas.verify(place, repair=True)
@@ -669,7 +669,7 @@ def paged(place, monkeypatch):
         store.open_dataset("a1").set_attribute("n", 10)
         store.delete_dataset("a2")
         store.flush()
-        assert store._session.journal.checkpoint(store._session.catalog, force=True)
+        assert store._session.committer.writer.checkpoint(store._session.catalog, force=True)
         store.open_dataset("a3").set_attribute("n", 30)
         store.delete_dataset("a4")
         store.create_dataset("c")
@@ -705,7 +705,7 @@ def test_a_page_that_only_the_checkpoint_needs_is_made_anew(monkeypatch):
             put(store.create_dataset(f"a{n}"), "t", np.arange(3.0) + n, "float64")
         store.flush()
         monkeypatch.setattr(paging, "PAGE_ROWS", 4)
-        assert store._session.journal.checkpoint(store._session.catalog, force=True)
+        assert store._session.committer.writer.checkpoint(store._session.catalog, force=True)
     (page,) = store._session.catalog.pages
     place.replace(page.key, flipped(place.read(page.key), 30))
     with pytest.raises(CorruptStoreError):

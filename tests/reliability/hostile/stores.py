@@ -95,7 +95,7 @@ def _versions(store: Atlas) -> None:
 def _replaced(store: Atlas) -> None:
     """A store in the place of another, whose commits are still there."""
     _versions(store)
-    again = Atlas.create(store._session.journal.storage, codec="lz4", overwrite=True)
+    again = Atlas.create(store._session.view.storage, codec="lz4", overwrite=True)
     view = again.create_dataset("new")
     view.define_array("n", "int16", ["x"], [3])
     view.write_array("n", [0], np.arange(3, dtype="i2"))

@@ -1,0 +1,174 @@
+"""What an open store shows: a committed version, what is pending on top of it, and the chunk indexes read so far.
+
+One lock guards a view. It is held for as long as memory takes, never for a disk: a read takes what it needs under the
+lock and runs without it. The view also counts its changes, so that readers without the lock notice them:
+
+- `change` grows with every change of what a read may return. Caches and dask tokens carry it.
+- `moves` grows before files may go that a running read uses. A read that fails meanwhile is repeated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.catalog.chunk_index import load_chunk_index, load_segment
+from atlas.catalog.datasets import Datasets
+from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from atlas.catalog.catalog import Catalog
+    from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.format.attributes import AttributeKey
+    from atlas.format.dataset_columns import ArrayEntry
+    from atlas.format.registry import Changes
+    from atlas.runtime.locks import HandleLocks
+    from atlas.storage import Storage
+
+__all__ = ["StoreView"]
+
+
+class _StaleCheck:
+    """See `StoreView.stale_check`. A class, not a generator: every small read enters one."""
+
+    __slots__ = ("_view",)
+
+    def __init__(self, view: StoreView) -> None:
+        self._view = view
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, CorruptStoreError) or not isinstance(error.__cause__, FileNotFoundError):
+            return
+        view, version = self._view, self._view.catalog.version
+        if view.is_gone(version):
+            raise StaleHandleError(
+                f"version {version} of the store at {view.storage.describe}, which this handle shows, is no longer "
+                "kept, because the store was compacted or replaced: call refresh() or open it again"
+            ) from error
+
+
+class StoreView:
+    """The datasets of an open store and where their chunks are."""
+
+    def __init__(self, storage: Storage, catalog: Catalog, locks: HandleLocks, is_gone: Callable[[int], bool]) -> None:
+        self.storage = storage
+        """Where the store is."""
+        self.datasets = Datasets(catalog)
+        """The committed datasets, with what was created, changed and deleted since."""
+        self.locks = locks
+        """`locks.state` guards this view."""
+        self.is_gone = is_gone
+        """Returns whether a version is no longer kept; asks the storage."""
+        self.change = 0
+        """Number of changes of what a read may return."""
+        self.moves = 0
+        """Number of times that files may have gone."""
+        self._indexes: dict[str, ChunkIndex] = {}
+
+    @property
+    def catalog(self) -> Catalog:
+        """The committed version."""
+        return self.datasets.catalog
+
+    # Metadata
+
+    def exists(self, dataset: str) -> bool:
+        """Return whether there is a dataset of that name."""
+        with self.locks.state:
+            return self.datasets.exists(dataset)
+
+    def count(self) -> int:
+        """Return the number of datasets."""
+        with self.locks.state:
+            return len(self.datasets)
+
+    def dataset_names(self) -> list[str]:
+        """Return all dataset names in the order they were created."""
+        with self.locks.state:
+            return self.datasets.names()
+
+    def array_names(self) -> list[str]:
+        """Return the distinct array names over all datasets, sorted."""
+        with self.locks.state:
+            return self.datasets.array_names()
+
+    def entries(self, dataset: str) -> dict[str, ArrayEntry]:
+        """Return the arrays of a dataset in their order, or raise `DatasetNotFoundError`."""
+        with self.locks.state:
+            return dict(self.datasets.state(dataset).arrays)
+
+    def entry(self, dataset: str, array: str) -> ArrayEntry | None:
+        """Return an array of a dataset, None where it has none of that name, or raise `DatasetNotFoundError`."""
+        with self.locks.state:
+            return self.datasets.state(dataset).arrays.get(array)
+
+    def attributes(self, dataset: str) -> dict[AttributeKey, Any]:
+        """Return the encoded attributes of a dataset in their order, or raise `DatasetNotFoundError`."""
+        with self.locks.state:
+            return dict(self.datasets.state(dataset).attributes)
+
+    # Chunks
+
+    def chunk_index(self, array: str) -> ChunkIndex:
+        """Return the index of an array name's committed chunks. The first call for a name reads its segments' indexes.
+
+        Raises `CorruptStoreError`, and `StaleHandleError` where the version shown is no longer kept.
+        """
+        with self.locks.state:
+            index = self._indexes.get(array)
+            if index is None:
+                refs = self.catalog.segments.get(array, [])
+                with self.stale_check():
+                    index = self._indexes[array] = load_chunk_index(self.storage, refs)
+            return index
+
+    def stale_check(self) -> _StaleCheck:
+        """Turn a missing file into `StaleHandleError` where the store was compacted or replaced meanwhile."""
+        return _StaleCheck(self)
+
+    # Changes
+
+    def changed(self) -> None:
+        """Count a change of what a read may return."""
+        self.change += 1
+
+    def note_commits(self, steps: Sequence[Changes] | None) -> None:
+        """Follow the catalog, which holds another version by now, with the chunk indexes.
+
+        `steps` are the changes that led there, None where they are not all known.
+        """
+        self.moves += 1
+        if steps is None or any(changes.reset for changes in steps):
+            self.forget_indexes()
+        else:
+            for changes in steps:
+                self._extend_indexes(changes)
+        self.changed()
+
+    def _extend_indexes(self, changes: Changes) -> None:
+        dropped = set(changes.dropped)
+        if dropped:
+            self._indexes = {
+                array: index
+                for array, index in self._indexes.items()
+                if dropped.isdisjoint(source.name for source in index.sources)
+            }
+        for ref in changes.segments:
+            if ref.array in self._indexes:
+                try:
+                    self._indexes[ref.array] = self._indexes[ref.array].added(*load_segment(self.storage, ref))
+                except AtlasError:  # the commit stands; the next read of the array raises the error
+                    del self._indexes[ref.array]
+
+    def forget_indexes(self) -> None:
+        """Forget all chunk indexes: the files that they lead to are about to go."""
+        self._indexes = {}
+        self.moves += 1

@@ -1,0 +1,88 @@
+"""One array name as a handle shows it at one moment, whatever other threads do to the handle meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from atlas.chunking.regions import plan_region
+from atlas.read.fetch import Targets
+from atlas.read.gather import read_boxes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.catalog.view import StoreView
+    from atlas.chunking.regions import Region
+    from atlas.format.schema import ArraySchema
+
+__all__ = ["ReadSnapshot", "StagedCells", "take_snapshot"]
+
+
+class StagedCells(Protocol):
+    """What is written and not flushed, as far as reads need it."""
+
+    def __contains__(self, array: str) -> bool:
+        """Return whether something is staged of an array name."""
+
+    def encoded_index(self, array: str) -> ChunkIndex | None:
+        """Return the index of the encoded chunks of an array name, None where there are none."""
+
+    def overlay(self, array: str, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
+        """Copy the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSnapshot:
+    """What reads of one array name need."""
+
+    array: str
+    """Array name."""
+    change: int
+    """`StoreView.change` when it was taken."""
+    indexes: tuple[ChunkIndex, ...]
+    """Where chunks are, newest first."""
+    staged: StagedCells | None
+    """Cells that are staged; None where nothing is. Otherwise the caller must hold the view's lock while it reads."""
+    view: StoreView
+    """For names and errors."""
+
+    def read(
+        self,
+        schema: ArraySchema,
+        ids: NDArray[np.int64],
+        generations: NDArray[np.int64],
+        start: tuple[int, ...],
+        count: tuple[int, ...],
+    ) -> NDArray[Any]:
+        """Return one box of the arrays of N datasets that have one schema: (N, *count).
+
+        `ids` and `generations` (N,) name the arrays; `start` and `count` are checked.
+        """
+        targets = Targets(self.array, schema, ids, generations, self.view.datasets.name_of)
+        region = plan_region(schema, start, count)
+        with self.view.stale_check():
+            out = read_boxes(self.indexes, targets, region)
+        if self.staged is not None:
+            self.staged.overlay(self.array, out, ids.tolist(), region)
+        return out
+
+
+def take_snapshot(view: StoreView, staged: StagedCells, array: str, ids: NDArray[np.int64]) -> ReadSnapshot:
+    """Return what reads the array of the datasets `ids` as it is now. The caller must hold the view's lock.
+
+    Another thread may encode or flush what is staged: where something is, the lock must be held until it is read.
+    """
+    # New datasets have nothing committed: they stay readable whatever happens to the files.
+    next_id = view.catalog.next_id
+    new = view.datasets.pending and int(ids.min(initial=next_id)) >= next_id
+    indexes = () if new else (view.chunk_index(array),)
+    if array not in staged:
+        return ReadSnapshot(array, view.change, indexes, None, view)
+    encoded = staged.encoded_index(array)
+    return ReadSnapshot(array, view.change, indexes if encoded is None else (encoded, *indexes), staged, view)

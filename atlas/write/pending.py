@@ -1,0 +1,160 @@
+"""The cells written since the last flush, by array name, within bounds of memory.
+
+Not locked: the caller must hold the handle's locks.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from atlas.write.bulk_write import stage_stack
+from atlas.write.splitting import chunk_runs, cut_chunks, divide_chunks
+from atlas.write.staging import Staging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.catalog.id_shift import IdShift
+    from atlas.chunking.regions import Region
+    from atlas.format.config import StoreConfig
+    from atlas.format.dataset_columns import ArrayEntry
+    from atlas.storage import Storage
+    from atlas.write.encoding import PendingChunk
+    from atlas.write.staging import SegmentDraft
+
+__all__ = ["PendingWrites"]
+
+_RAW_BUDGET = 32 << 20
+"""Bytes of chunks that wait before they are encoded."""
+_UNBOUNDED = 1 << 20
+"""Bytes of chunks that are staged between two looks at the budgets."""
+_ENCODED_BUDGET = 8 << 20
+"""Bytes of encoded blocks held in memory before they are spilled, which a flush would have to write and wait for."""
+
+
+class PendingWrites:
+    """Staged chunks of any number of arrays."""
+
+    def __init__(self, storage: Storage, config: Callable[[], StoreConfig]) -> None:
+        self._storage = storage
+        self._config = config
+        self._unbounded = 0
+        self.by_array: dict[str, Staging] = {}
+        """What is staged, by array name."""
+
+    def __bool__(self) -> bool:
+        """Return whether anything is pending."""
+        return bool(self.by_array)
+
+    def __contains__(self, array: str) -> bool:
+        """Return whether something is pending of an array name."""
+        return array in self.by_array
+
+    def new_staging(self, array: str) -> Staging:
+        """Return an empty staging for an array name, which does not belong to what is pending."""
+        config = self._config()
+        return Staging(array, config.codec, config.filter, self._storage.spill_file, self._storage.hasten)
+
+    def _staging(self, array: str) -> Staging:
+        staging = self.by_array.get(array)
+        if staging is None:
+            staging = self.by_array[array] = self.new_staging(array)
+        return staging
+
+    # Staging
+
+    def put(self, array: str, dataset: int, chunk: int, pending: PendingChunk) -> None:
+        """Stage one chunk, in place of what was staged of it before."""
+        self._put(self._staging(array), dataset, chunk, pending)
+
+    def _put(self, staging: Staging, dataset: int, chunk: int, pending: PendingChunk) -> None:
+        self._unbounded += staging.put(dataset, chunk, pending)
+        # Not at every chunk: a store may have thousands of array names to add up.
+        if self._unbounded > _UNBOUNDED:
+            self._unbounded = 0
+            self._bound_memory()
+
+    def put_region(
+        self,
+        entry: ArrayEntry,
+        dataset: int,
+        region: Region,
+        cells: NDArray[Any],
+        read_chunk: Callable[[int], NDArray[Any]],
+        *,
+        shared: bool,
+    ) -> None:
+        """Stage `cells`, which cover `region` of one array.
+
+        `read_chunk` returns the present cells of the chunk in a row of the region, for chunks that are covered in part.
+        For a `shared` array, which other handles may write to, the cells that were written are noted.
+        """
+        staging, cut = self._staging(entry.name), divide_chunks(cells, region)
+        for chunk, pending in cut_chunks(cells, entry, region, cut, read_chunk, shared=shared):
+            self._put(staging, dataset, chunk, pending)
+        staging.put_runs(chunk_runs(cells, entry, dataset, region, cut.at_once), self._bound_memory)
+
+    def put_stack(self, entry: ArrayEntry, ids: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        """Stage `rows` (N, *shape) as the arrays `entry` of the datasets `ids`, of which nothing was written before."""
+        staging = self._staging(entry.name)
+        stage_stack(staging, entry, ids, rows, partial(self._put, staging), self._bound_memory)
+
+    def drop(self, dataset: int, arrays: Iterable[str]) -> None:
+        """Forget what is staged of arrays of a dataset."""
+        for array in arrays:
+            if array in self.by_array:
+                self.by_array[array].drop(dataset)
+
+    def _bound_memory(self) -> None:
+        stagings = self.by_array.values()
+        if sum(staging.raw_bytes for staging in stagings) > _RAW_BUDGET:
+            for staging in stagings:
+                staging.encode()
+        excess = sum(staging.encoded_bytes for staging in stagings) - _ENCODED_BUDGET
+        if excess > 0:
+            # The largest first, so that few files are made.
+            for staging in sorted(stagings, key=lambda staging: -staging.encoded_bytes):
+                if excess > 0:
+                    excess -= staging.encoded_bytes
+                    staging.spill()
+
+    # Reading
+
+    def encoded_index(self, array: str) -> ChunkIndex | None:
+        """Return the index of the encoded chunks of an array name, None where there are none."""
+        staging = self.by_array.get(array)
+        return None if staging is None else staging.table()
+
+    def overlay(self, array: str, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
+        """Copy the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
+        if array in self.by_array:
+            self.by_array[array].overlay(out, ids, region)
+
+    # Flushing
+
+    def drafts(self) -> list[tuple[str, SegmentDraft]]:
+        """Encode everything and return the segments to write, by array name; empty where nothing is pending."""
+        drafted = [(array, staging.draft()) for array, staging in self.by_array.items()]
+        return [(array, draft) for array, draft in drafted if draft is not None]
+
+    def shift(self, shift: IdShift) -> None:
+        """Follow datasets whose ids were raised."""
+        for staging in self.by_array.values():
+            staging.shift(shift)
+
+    def redeclare(self, before: int, after: int) -> None:
+        """Give chunks of the generation `before` the generation `after`."""
+        for staging in self.by_array.values():
+            staging.redeclare(before, after)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for staging in self.by_array.values():
+            staging.close()
+        self.by_array = {}
