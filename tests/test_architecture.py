@@ -62,8 +62,6 @@ def test_a_walk_has_numbered_steps_that_name_code(walk):
 
 def test_every_room_is_in_the_diagram_and_in_the_table():
     diagram, table = SECTIONS["The rooms"].split("```")[1:]
-    # `session_state` is the part of the session that the rooms below it read.
-    rooms = ROOMS - {"session_state"}
-    assert {room for room in rooms if not re.search(rf"│ {room}\b", diagram)} == set()
+    assert {room for room in ROOMS if not re.search(rf"│ {room}\b", diagram)} == set()
     cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
-    assert {room for room in rooms if f"`{room}`" not in cells} == set()
+    assert {room for room in ROOMS if f"`{room}`" not in cells} == set()
