@@ -10,8 +10,8 @@ import numpy as np
 
 from atlas.cli.layout import count_text, hanging, size_text, table_lines, value_text, wrapped
 from atlas.format.dtypes import DATATYPES
-from atlas.xarray.attrs import sort_attributes
-from atlas.xarray.times import restored_dtype, restored_times
+from atlas.xarray.attribute_owners import assign_attributes
+from atlas.xarray.time_encoding import decode_times, decoded_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def ls_lines(store: Atlas, pattern: str | None, *, long: bool) -> Iterator[str]:
     for name in names:
         view = store.open_dataset(name)
         metas = [meta for array in view.list_arrays() if (meta := view.array_meta(array)) is not None]
-        attributes = sort_attributes(view.exact_attributes(), view.list_arrays())
+        attributes = assign_attributes(view.exact_attributes(), view.list_arrays())
         shown = len(attributes.dataset) + sum(map(len, attributes.variables.values()))
         rows.append((name, str(len(metas)), str(shown), size_text(sum(map(_raw_size, metas)))))
     yield from table_lines(("dataset", "arrays", "attributes", "size"), rows)
@@ -107,7 +107,7 @@ def show_lines(view: DatasetView) -> Iterator[str]:
     """Yield a dataset in the manner of ncdump: dimensions, variables, attributes, statistics."""
     names = view.list_arrays()
     metas = {name: meta for name in names if (meta := view.array_meta(name)) is not None}
-    attributes = sort_attributes(view.exact_attributes(), names)
+    attributes = assign_attributes(view.exact_attributes(), names)
     yield f"dataset {view.name} {{"
     lengths: dict[str, set[int]] = {}
     for meta in metas.values():
@@ -119,48 +119,50 @@ def show_lines(view: DatasetView) -> Iterator[str]:
     yield "variables:"
     for name, meta in metas.items():
         yield f"  {meta['dtype']} {name}({', '.join(meta['dimension_names'])})"
-        yield wrapped("// ", _storage_text(view, name, meta, attributes.coords, attributes.markers.get(name)), 6)
+        yield wrapped("// ", _storage_text(view, name, meta, attributes.coords, attributes.dtypes.get(name)), 6)
         for key, value in attributes.variables[name].items():
             yield wrapped(f"{name}:{key} = ", value_text(value), 6)
     yield "attributes:"
     for key, value in attributes.dataset.items():
         yield wrapped(f":{key} = ", value_text(value), 2)
     yield "statistics:"
-    rows = [_statistics_row(view, name, meta, attributes.markers.get(name)) for name, meta in metas.items()]
+    rows = [_statistics_row(view, name, meta, attributes.dtypes.get(name)) for name, meta in metas.items()]
     yield from table_lines(("variable", "cells", "nulls", "min", "max"), rows, indent=2)
     yield "}"
 
 
-def _storage_text(view: DatasetView, name: str, meta: dict[str, Any], coords: list[str] | None, marker: object) -> str:
+def _storage_text(
+    view: DatasetView, name: str, meta: dict[str, Any], coords: list[str] | None, xarray_dtype: object
+) -> str:
     dims, shape, chunk = meta["dimension_names"], meta["shape"], meta["chunk_shape"]
     parts = ["one chunk" if chunk == shape else f"chunks of {tuple(chunk)}"]
     fill = view.array_fill_value(name)
     if fill is not None:
-        parts.append(f"fill {value_text(_restored(name, fill, meta, marker))}")
+        parts.append(f"fill {value_text(_decoded(name, fill, meta, xarray_dtype))}")
     if dims == [name] or name in (coords or ()):
         parts.append("coordinate")
-    if restored_dtype(marker, meta["dtype"]) is not None:
-        parts.append(f"from {marker}")
+    if decoded_dtype(xarray_dtype, meta["dtype"]) is not None:
+        parts.append(f"from {xarray_dtype}")
     return ", ".join(parts)
 
 
-def _restored(name: str, value: object, meta: dict[str, Any], marker: object) -> object:
+def _decoded(name: str, value: object, meta: dict[str, Any], xarray_dtype: object) -> object:
     """Return a cell of an array as what it stands for: dates and durations instead of whole numbers."""
     if value is None:
         return None
-    if restored_dtype(marker, meta["dtype"]) is not None and isinstance(value, int):
+    if decoded_dtype(xarray_dtype, meta["dtype"]) is not None and isinstance(value, int):
         cells = np.array([value], np.int64).view(DATATYPES[meta["dtype"]].memory)
-        return restored_times(name, cells, str(marker))[0]
+        return decode_times(name, cells, str(xarray_dtype))[0]
     if meta["dtype"] == "timestamp_nanoseconds" and isinstance(value, int):
         return np.datetime64(value, "ns")
     return np.float32(value) if meta["dtype"] == "float32" and isinstance(value, float) else value
 
 
-def _statistics_row(view: DatasetView, name: str, meta: dict[str, Any], marker: object) -> tuple[str, ...]:
+def _statistics_row(view: DatasetView, name: str, meta: dict[str, Any], xarray_dtype: object) -> tuple[str, ...]:
     stats = view.array_stats(name)
     if stats is None:
         return (name, f"{math.prod(meta['shape']):,}", "all", "-", "-")
-    low, high = (_short(_restored(name, stats[key], meta, marker)) for key in ("min", "max"))
+    low, high = (_short(_decoded(name, stats[key], meta, xarray_dtype)) for key in ("min", "max"))
     return (name, f"{stats['row_count']:,}", f"{stats['null_count']:,}", low, high)
 
 

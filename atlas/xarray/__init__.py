@@ -1,17 +1,18 @@
-"""xarray and dask on top of the store: the only room that imports them, and only when one of them is needed.
+"""xarray, dask and NetCDF files on top of the store. The only package that imports them; never imports `atlas.store`.
 
 - `writing`: an `xr.Dataset` becomes a dataset of the store, one dask block at a time.
-- `reading`: a dataset of the store becomes an `xr.Dataset`; many become one, stacked.
-- `lazy`: one stored array as a dask array, one layer whatever the number of chunks.
-- `netcdf`: NetCDF files as `xr.Dataset`s.
-- `times`, `calendars`, `strings`: what xarray holds in several ways and the store in one.
-- `attrs`: which attribute is whose.
+- `reading`: a dataset of the store becomes an `xr.Dataset`; many datasets become one, stacked.
+- `lazy`: one stored array as a dask array; a single graph layer, whatever the number of chunks.
+- `netcdf`: opens NetCDF files as `xr.Dataset`s.
+- `time_encoding`, `cftime_dates`: times, durations and dates to stored integers and back.
+- `strings`: which cells of an object array are strings.
+- `attribute_owners`: assigns each stored attribute to the dataset or to one of its variables.
 - `accessor`: `xr.Dataset.atlas`.
-- `import_hook`: has the accessor registered once xarray is imported.
-- `protocols`: what all of these need of a store and of a dataset; they import neither.
+- `import_hook`: registers the accessor when xarray is imported.
+- `interfaces`: the calls that this package makes on a store and on a dataset.
 
-xarray and dask take a second to import. The modules that need them do so at their top, and the names below load
-those modules when they are first asked for.
+xarray and dask take a second to import. The modules that need them import them at the top, and each name below loads
+its module on first use.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from atlas.xarray.import_hook import on_arrival
+from atlas.xarray.import_hook import on_import
 
 if TYPE_CHECKING:
     from atlas.xarray.accessor import AtlasAccessor
@@ -37,7 +38,7 @@ __all__ = [
     "to_xarray_many",
 ]
 
-_HOMES = {
+_MODULES = {
     "AtlasAccessor": "accessor",
     "add": "writing",
     "check_netcdf": "netcdf",
@@ -49,9 +50,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
-on_arrival("xarray", lambda: import_module(f"{__name__}.accessor"))
+on_import("xarray", lambda: import_module(f"{__name__}.accessor"))

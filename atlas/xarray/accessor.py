@@ -1,4 +1,4 @@
-"""`xr.Dataset.atlas`, registered when this module is imported. Does nothing that the store does not do."""
+"""`xr.Dataset.atlas`, registered when this module is imported. Adds nothing to what the store can do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.errors import InvalidTypeError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from atlas.xarray.protocols import XarrayStore
+    from atlas.xarray.interfaces import StoreInterface
 
 __all__ = ["AtlasAccessor"]
 
@@ -23,10 +23,10 @@ class AtlasAccessor:
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
 
-    def write(self, store: XarrayStore, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
-        """Append the dataset to `store` as `name`; the same as `store.add_xr_dataset`.
+    def write(self, store: StoreInterface, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
+        """Add the dataset to `store`, an open `Atlas`, as `name`; the same as `store.add_xr_dataset`.
 
-        Raises `InvalidTypeError` where `store` is no open store, a path among them.
+        Raises `InvalidTypeError` where `store` is not an open store, for example a path.
         """
         if not hasattr(store, "add_xr_dataset"):
             raise InvalidTypeError(

@@ -1,7 +1,8 @@
-"""One stored array as a dask array whose blocks are the stored chunks.
+"""One stored array as a dask array whose blocks are the stored chunks; and the read that each block runs.
 
-Building costs the chunk tuples and one layer, never a task per chunk, and reads nothing. Computing a block is one
-`read_array(name, start=[...], shape=[...])` on the view, in whatever thread or process the scheduler chose.
+Building a lazy array costs its chunk tuples and one graph layer, never a task per chunk, and reads nothing. Computing
+a block is one `read_array(name, start=[...], shape=[...])` on the dataset, in the thread or process that the dask
+scheduler chooses.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from dask.highlevelgraph import HighLevelGraph
 
 from atlas.errors import ArrayNotFoundError
 from atlas.runtime.memory import check_room
-from atlas.xarray.times import restored_times
+from atlas.xarray.time_encoding import decode_times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from atlas.xarray.protocols import ViewLike
+    from atlas.xarray.interfaces import DatasetInterface
 
-__all__ = ["grid_chunks", "lazy_array"]
+__all__ = ["grid_chunks", "lazy_array", "read_decoded"]
 
 _TASK_BYTES = 256
-"""Bytes that dask takes for a chunk, at the least, once it is computed."""
+"""Bytes of memory that dask takes for each chunk when it computes, at least."""
 
 
-class _Boxes(BlockwiseDep):
-    """Start and shape of the chunk at each place of the grid, worked out when a task is made."""
+class _ChunkBoxes(BlockwiseDep):
+    """Maps the index of a chunk in the grid to its box; computed only when dask makes the task."""
 
     produces_tasks = False
 
@@ -51,27 +52,44 @@ class _Boxes(BlockwiseDep):
         )
 
     def __dask_tokenize__(self) -> object:
-        """Return what tells two grids apart."""
+        """Return what distinguishes two grids."""
         return type(self).__name__, self.shape, self.chunk_shape
 
 
 @dataclass(frozen=True, slots=True)
 class _ReadChunk:
-    """Reads one chunk; pickles with its view."""
+    """Reads one chunk. Pickles with its dataset."""
 
-    view: ViewLike
+    view: DatasetInterface
     """The dataset."""
     array: str
     """Name of the array."""
-    marker: str | None
-    """How to restore times (see `times`), None for cells as stored."""
+    xarray_dtype: str | None
+    """Recorded dtype of times (see `time_encoding`), None for cells as stored."""
 
     def __call__(self, box: tuple[tuple[int, int], ...]) -> NDArray[Any]:
         """Read the chunk in `box`."""
-        cells = self.view.read_array(self.array, start=[start for start, _ in box], shape=[length for _, length in box])
-        if cells is None:
-            raise ArrayNotFoundError(f"dataset {self.view.name!r} has no array {self.array!r} any more")
-        return cells if self.marker is None else restored_times(self.array, cells, self.marker)
+        start, shape = [start for start, _ in box], [length for _, length in box]
+        return read_decoded(self.view, self.array, self.xarray_dtype, start, shape)
+
+
+def read_decoded(
+    view: DatasetInterface,
+    array: str,
+    xarray_dtype: str | None,
+    start: list[int] | None = None,
+    shape: list[int] | None = None,
+) -> NDArray[Any]:
+    """Read a box of an array, or all of it, and decode its times where an `xarray_dtype` is recorded.
+
+    Raises `ArrayNotFoundError` where the array has been deleted since it was described.
+    """
+    cells = view.read_array(array, start=start, shape=shape)
+    if cells is None:
+        raise ArrayNotFoundError(
+            f"dataset {view.name!r} no longer has an array {array!r}: it was deleted; call to_xarray again"
+        )
+    return cells if xarray_dtype is None else decode_times(array, cells, xarray_dtype)
 
 
 def grid_chunks(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -84,20 +102,20 @@ def grid_chunks(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[tuple
 
 
 def lazy_array(
-    view: ViewLike,
+    view: DatasetInterface,
     array: str,
     shape: Sequence[int],
     chunk_shape: Sequence[int],
     *,
     dtype: np.dtype[Any],
-    marker: str | None = None,
+    xarray_dtype: str | None = None,
 ) -> da.Array:
     """The array `array` of `view`, of at least one axis, as a dask array.
 
-    `dtype` is that of its cells, after they were restored where there is a `marker`. The name of the dask array
-    depends on nothing but the stored data, so that equal reads are shared.
+    `dtype` is the dtype of its cells after decoding. The name of the dask array depends only on the stored data, so
+    that dask shares equal reads.
     """
-    # An empty axis counts as well: dask has a chunk there, and all those of the other axes.
+    # An empty axis counts as one chunk: dask has a chunk there for each chunk of the other axes.
     along = [max(-(-length // max(chunk, 1)), 1) for length, chunk in zip(shape, chunk_shape, strict=True)]
     blocks = math.prod(along)
     check_room(
@@ -105,11 +123,11 @@ def lazy_array(
         f"a dask array of {blocks} chunks, which array {array!r} of dataset {view.name!r} declares,",
         "read boxes of it with read_array",
     )
-    name = f"atlas-{tokenize(view.token(array), tuple(shape), tuple(chunk_shape), marker)}"
+    name = f"atlas-{tokenize(view.token(array), tuple(shape), tuple(chunk_shape), xarray_dtype)}"
     chunks = grid_chunks(shape, chunk_shape)
     axes = tuple(range(len(chunks)))
-    boxes = _Boxes(tuple(shape), tuple(chunk_shape), tuple(map(len, chunks)))
-    read = _ReadChunk(view, array, marker)
+    boxes = _ChunkBoxes(tuple(shape), tuple(chunk_shape), tuple(map(len, chunks)))
+    read = _ReadChunk(view, array, xarray_dtype)
     layer = blockwise(read, name, axes, boxes, axes, numblocks={})  # type: ignore[no-untyped-call]
     graph = HighLevelGraph.from_collections(name, layer)
     meta = np.empty((0,) * len(chunks), dtype)

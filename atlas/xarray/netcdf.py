@@ -1,7 +1,7 @@
-"""NetCDF files as xarray datasets, ready to be added to a store.
+"""Opens NetCDF files as xarray datasets that can be added to a store.
 
-netCDF4 is optional and is not safe to enter from two threads: files are opened one at a time, and what is read in
-pieces is read by the thread that asks. Only variables in the root of a file are read; a file with groups is refused.
+Never imports netCDF4 before a file is opened: it is optional. netCDF4 is not thread-safe: a file is read only by the
+thread that opened it, dask blocks included. Only variables in the root group are read; files with groups are refused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Contents", "check_netcdf", "inspect_netcdf", "open_netcdf"]
+__all__ = ["RootNames", "check_netcdf", "inspect_netcdf", "open_netcdf"]
 
-_PIECE = 64 << 20
+_CHUNK_BYTES = 64 << 20
 """Bytes of a variable that are read at a time; a larger variable is stored in chunks of about this size."""
 
 
 def check_netcdf() -> None:
-    """Raise `MissingExtraError` where NetCDF files cannot be read."""
+    """Raise `MissingExtraError` where netCDF4 is not installed."""
     if importlib.util.find_spec("netCDF4") is None:
         raise MissingExtraError(
             'NetCDF files need netCDF4, which is not installed: pip install "atlas-store[netcdf]"', name="netCDF4"
@@ -37,19 +37,20 @@ def check_netcdf() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """Names in the root of a file, before anything is decoded or left out."""
+class RootNames:
+    """Names in the root group of a file, before anything is decoded or left out."""
 
     dims: frozenset[str]
-    """Those of dimensions."""
+    """Names of dimensions."""
     variables: frozenset[str]
-    """Those of variables."""
+    """Names of variables."""
 
 
-def inspect_netcdf(path: Path) -> Contents:
-    """Names of what the file holds; none of its values is read.
+def inspect_netcdf(path: Path) -> RootNames:
+    """Names of the dimensions and variables in a file; reads no values.
 
-    Raises `InvalidValueError` where it has groups, which would be lost, and what netCDF4 raises for what is no NetCDF.
+    Raises `InvalidValueError` for a file with groups, which would be lost, and what netCDF4 raises for a file that is
+    not NetCDF.
     """
     netCDF4 = importlib.import_module("netCDF4")  # noqa: N806 - its own spelling
     with netCDF4.Dataset(path) as file:
@@ -60,25 +61,25 @@ def inspect_netcdf(path: Path) -> Contents:
                 "variables are all in the root can be stored. Write each group to a file of its own first: "
                 f"xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(...)"
             )
-        return Contents(frozenset(file.dimensions), frozenset(file.variables))
+        return RootNames(frozenset(file.dimensions), frozenset(file.variables))
 
 
 @contextmanager
 def open_netcdf(
     path: Path, *, chunks: Mapping[str, int] | None = None, drop: Sequence[str] = (), raw: bool = False
 ) -> Iterator[xr.Dataset]:
-    """Open a file for the time of a `with` block.
+    """Open a file as a context manager.
 
-    `chunks` gives chunk lengths by dimension; those of dimensions that the file lacks are ignored. A variable that
-    has no such dimension is in one piece up to 64 MiB, and cut along its dimensions beyond. `drop` names variables to
-    leave out. `raw` leaves packed values, missing values and times as they lie in the file; characters are joined to
-    text in any case, since a character of several bytes cannot be kept one byte a cell. Groups are not looked for: see
-    `inspect_netcdf`.
+    `chunks` gives chunk lengths by dimension; dimensions that the file lacks are ignored. A variable without any of
+    these dimensions is one chunk, or chunks of about 64 MiB if it is larger. `drop` names variables to leave out.
+    `raw` keeps packed values, missing values and times as stored in the file; character arrays are joined to strings
+    all the same, since a cell of one byte cannot hold a character of several. Groups are ignored here:
+    `inspect_netcdf` refuses them.
 
-    Raises what netCDF4 and xarray raise for files they cannot read.
+    Raises what netCDF4 and xarray raise for files that they cannot read.
     """
     with warnings.catch_warnings(), dask.config.set(scheduler="synchronous"):
-        # Odd encodings are the rule in archives; what cannot be decoded raises.
+        # Archives are full of odd encodings, which xarray warns about; values that it cannot decode raise.
         warnings.simplefilter("ignore")
         with xr.open_dataset(
             path,
@@ -91,22 +92,22 @@ def open_netcdf(
             drop_variables=list(drop) or None,
             cache=False,
         ) as ds:
-            yield _cut(ds, path, chunks or {})
+            yield _rechunk(ds, path, chunks or {})
 
 
-def _cut(ds: xr.Dataset, path: Path, chunks: Mapping[str, int]) -> xr.Dataset:
-    """Make variables lazy, in pieces, where they shall be cut or are large."""
-    pieces: dict[Any, xr.Variable] = {}
+def _rechunk(ds: xr.Dataset, path: Path, chunks: Mapping[str, int]) -> xr.Dataset:
+    """Turn variables that have a dimension of `chunks`, or are large, into dask arrays; leave the others."""
+    chunked: dict[Any, xr.Variable] = {}
     for name, variable in ds.variables.items():
         if name in ds.indexes or not variable.size:
             continue
         lengths: dict[Any, Any] = {dim: chunks[dim] for dim in variable.dims if dim in chunks}  # type: ignore[index]
-        if not lengths and variable.nbytes > _PIECE:
-            rows = max(1, variable.shape[0] * _PIECE // variable.nbytes)
+        if not lengths and variable.nbytes > _CHUNK_BYTES:
+            rows = max(1, variable.shape[0] * _CHUNK_BYTES // variable.nbytes)
             lengths = {variable.dims[0]: rows} if variable.dtype == object else dict.fromkeys(variable.dims, "auto")
         if lengths:
-            # Named, as dask would else hash what it has to read first.
-            with dask.config.set({"array.chunk-size": _PIECE}):
-                pieces[name] = variable.chunk({d: lengths.get(d, -1) for d in variable.dims}, name=f"{path}:{name}")
-    coords = {name: piece for name, piece in pieces.items() if name in ds.coords}
-    return ds.assign({name: piece for name, piece in pieces.items() if name not in coords}).assign_coords(coords)
+            # With an explicit name: otherwise dask would read the whole variable to hash it.
+            with dask.config.set({"array.chunk-size": _CHUNK_BYTES}):
+                chunked[name] = variable.chunk({d: lengths.get(d, -1) for d in variable.dims}, name=f"{path}:{name}")
+    coords = {name: variable for name, variable in chunked.items() if name in ds.coords}
+    return ds.assign({name: variable for name, variable in chunked.items() if name not in coords}).assign_coords(coords)

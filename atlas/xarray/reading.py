@@ -1,7 +1,7 @@
 """Datasets of the store as xarray datasets: one, or many stacked along a new dimension.
 
-A variable is a dask array exactly where its chunk shape differs from its shape; coordinates that xarray indexes are
-always in memory, as xarray has no other kind. Nothing is written, and no chunk of a lazy variable is read.
+A variable is a dask array exactly where its chunk shape differs from its shape; index coordinates are always loaded
+into memory, as xarray requires. Writes nothing, and reads no chunk of a lazy variable.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import xarray as xr
 
 from atlas.errors import ArrayNotFoundError, InvalidTypeError, InvalidValueError
 from atlas.format.dtypes import parse_dtype
-from atlas.xarray.attrs import DTYPE_KEY, FILL_KEY, sort_attributes
-from atlas.xarray.lazy import lazy_array
-from atlas.xarray.times import restored_dtype, restored_times
+from atlas.xarray.attribute_owners import DTYPE_KEY, FILL_KEY, assign_attributes
+from atlas.xarray.lazy import lazy_array, read_decoded
+from atlas.xarray.time_encoding import decode_times, decoded_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,68 +26,67 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from atlas.xarray.protocols import StoreLike, ViewLike
+    from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
 __all__ = ["to_xarray", "to_xarray_many"]
 
-_SIDE_BY_SIDE = 8 << 20
-"""Bytes of a result from which on its variables are read at the same time: below, starting threads takes longer."""
+_PARALLEL_BYTES = 8 << 20
+"""Smallest result, in bytes, whose variables are read in parallel: for less, starting threads takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Array:
-    """What an `xr.Variable` needs to know of a stored array before its cells."""
+class _StoredArray:
+    """Metadata of a stored array, from which an `xr.Variable` is made."""
 
     name: str
     """Name of the array."""
     dims: tuple[str, ...]
-    """Names of its axes."""
+    """Names of its dimensions."""
     shape: tuple[int, ...]
-    """Their lengths."""
+    """Lengths of its dimensions."""
     chunk_shape: tuple[int, ...]
-    """Lengths of a chunk."""
+    """Shape of a chunk."""
     dtype: np.dtype[Any]
-    """dtype of the variable."""
-    marker: str | None
-    """How to restore times (see `times`), None for cells as read."""
+    """dtype of the variable in xarray."""
+    xarray_dtype: str | None
+    """Recorded dtype of times (see `time_encoding`), None for cells as stored."""
     attrs: dict[str, Any]
     """Attributes, `_FillValue` last."""
     coordinate: bool
-    """Whether it is a coordinate."""
+    """Whether the variable is a coordinate."""
 
     @property
     def indexed(self) -> bool:
-        """Whether xarray keeps it in memory as an index."""
+        """Whether xarray loads the variable as an index."""
         return self.dims == (self.name,)
 
 
-def to_xarray(view: ViewLike) -> xr.Dataset:
-    """The dataset as an `xr.Dataset`; raises `InvalidValueError` where arrays disagree on the length of a dimension."""
+def to_xarray(view: DatasetInterface) -> xr.Dataset:
+    """The dataset as an `xr.Dataset`; raises `InvalidValueError` where arrays differ in the length of a dimension."""
 
-    def variable(array: _Array) -> xr.Variable:
-        lazy = array.chunk_shape != array.shape and not array.indexed
-        if lazy:
-            data: Any = lazy_array(
-                view, array.name, array.shape, array.chunk_shape, dtype=array.dtype, marker=array.marker
-            )
+    def variable(array: _StoredArray) -> xr.Variable:
+        if array.chunk_shape == array.shape or array.indexed:
+            data: Any = read_decoded(view, array.name, array.xarray_dtype)
         else:
-            data = _read(view, array)
+            data = lazy_array(
+                view, array.name, array.shape, array.chunk_shape, dtype=array.dtype, xarray_dtype=array.xarray_dtype
+            )
         return xr.Variable(array.dims, data, array.attrs)
 
-    arrays, attrs = _describe(view)
+    arrays, attrs = _read_metadata(view)
     return _assemble(view.name, arrays, attrs, variable)
 
 
 def to_xarray_many(
-    store: StoreLike, names: Iterable[str], concat_dim: str = "dataset", parallel: bool = True
+    store: StoreInterface, names: Iterable[str], concat_dim: str = "dataset", parallel: bool = True
 ) -> xr.Dataset:
     """Many datasets stacked along the new dimension `concat_dim`, whose coordinate is their names; all in memory.
 
-    Coordinates and attributes are those of the first dataset; every other array is of shape (N, *shape). `parallel`
-    reads several variables at a time.
+    Coordinates and attributes are taken from the first dataset; every other array is of shape (N, *shape). With
+    `parallel`, several variables are read at a time.
 
-    Raises `InvalidValueError` on no names or where shapes differ, and KeyError where a dataset, or one of the arrays
-    of the first, is missing.
+    Raises `InvalidValueError` for an empty `names` or shapes that differ, and KeyError where a dataset, or an array of
+    the first dataset, is missing.
     """
     if isinstance(names, str):
         raise InvalidTypeError(f"names is a list of dataset names, not the text {names!r}; write [{names!r}]")
@@ -97,26 +96,26 @@ def to_xarray_many(
         raise InvalidTypeError(f"concat_dim is the name of the new dimension, not {concat_dim!r}; write 'dataset'")
     labels = list(names)
     if not labels:
-        raise InvalidValueError("to_xarray_many needs at least one dataset name")
+        raise InvalidValueError("names is empty; to_xarray_many needs at least one dataset name")
     first = store.open_dataset(labels[0])
-    arrays, attrs = _describe(first)
+    arrays, attrs = _read_metadata(first)
     if any(concat_dim == array.name or concat_dim in array.dims for array in arrays):
         raise InvalidValueError(
             f"concat_dim {concat_dim!r} is an array or a dimension of dataset {labels[0]!r} already; choose another"
         )
 
     for array in arrays:
-        if array.marker is not None and not array.coordinate:
-            _check_alike(store, array, labels)
+        if array.xarray_dtype is not None and not array.coordinate:
+            _check_stackable(store, array, labels)
 
-    def variable(array: _Array) -> xr.Variable:
+    def variable(array: _StoredArray) -> xr.Variable:
         if array.coordinate:
-            return xr.Variable(array.dims, _read(first, array), array.attrs)
+            return xr.Variable(array.dims, read_decoded(first, array.name, array.xarray_dtype), array.attrs)
         cells = store.read_array_across_stacked(array.name, labels)
-        return xr.Variable((concat_dim, *array.dims), _restored_if_exact(array, cells), array.attrs)
+        return xr.Variable((concat_dim, *array.dims), _decode_if_exact(array, cells), array.attrs)
 
-    # A read uses all cores by itself; side by side only the Python around large ones is worth a thread.
-    large = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays) * len(labels) >= _SIDE_BY_SIDE
+    # One read uses all cores by itself; threads only overlap the Python code between large reads.
+    large = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays) * len(labels) >= _PARALLEL_BYTES
     if parallel and large and len(arrays) > 1:
         with ThreadPoolExecutor(min(4, len(arrays))) as pool:
             variables = dict(zip((array.name for array in arrays), pool.map(variable, arrays), strict=True))
@@ -126,31 +125,29 @@ def to_xarray_many(
     return stacked.assign_coords({concat_dim: labels})
 
 
-def _describe(view: ViewLike) -> tuple[list[_Array], dict[str, Any]]:
+def _read_metadata(view: DatasetInterface) -> tuple[list[_StoredArray], dict[str, Any]]:
     names = view.list_arrays()
-    attributes = sort_attributes(view.exact_attributes(), names)
+    attributes = assign_attributes(view.exact_attributes(), names)
     arrays = []
     for name in names:
-        meta = view.array_meta(name)
-        if meta is None:
-            raise ArrayNotFoundError(f"dataset {view.name!r} has no array {name!r} any more")
+        meta = _array_meta(view, name)
         dims = tuple(meta["dimension_names"])
         attrs = attributes.variables[name]
         fill = view.array_fill_value(name)
         if fill is not None:
             attrs.pop(FILL_KEY, None)
             attrs[FILL_KEY] = fill
-        marker = attributes.markers.get(name)
-        restored = restored_dtype(marker, meta["dtype"])
+        xarray_dtype = attributes.dtypes.get(name)
+        decoded = decoded_dtype(xarray_dtype, meta["dtype"])
         coordinate = dims == (name,) or (attributes.coords is not None and name in attributes.coords)
         arrays.append(
-            _Array(
+            _StoredArray(
                 name,
                 dims,
                 tuple(meta["shape"]),
                 tuple(meta["chunk_shape"]),
-                dtype=restored or parse_dtype(meta["dtype"]).memory,
-                marker=str(marker) if restored else None,
+                dtype=decoded or parse_dtype(meta["dtype"]).memory,
+                xarray_dtype=str(xarray_dtype) if decoded else None,
                 attrs=attrs,
                 coordinate=coordinate,
             )
@@ -158,40 +155,38 @@ def _describe(view: ViewLike) -> tuple[list[_Array], dict[str, Any]]:
     return arrays, attributes.dataset
 
 
-def _read(view: ViewLike, array: _Array) -> NDArray[Any]:
-    cells = view.read_array(array.name)
-    if cells is None:
-        raise ArrayNotFoundError(f"dataset {view.name!r} has no array {array.name!r} any more")
-    return cells if array.marker is None else restored_times(array.name, cells, array.marker)
+def _array_meta(view: DatasetInterface, name: str) -> dict[str, Any]:
+    meta = view.array_meta(name)
+    if meta is None:
+        raise ArrayNotFoundError(f"dataset {view.name!r} has no array {name!r}; it has {view.list_arrays()}")
+    return meta
 
 
-def _check_alike(store: StoreLike, array: _Array, labels: list[str]) -> None:
+def _check_stackable(store: StoreInterface, array: _StoredArray, labels: list[str]) -> None:
     """Refuse to read the integers of one dataset as the dates or durations of another."""
     for label in labels[1:]:
         view = store.open_dataset(label)
-        meta = view.array_meta(array.name)
-        if meta is None:
-            raise ArrayNotFoundError(f"dataset {label!r} has no array {array.name!r}")
-        marker = view.exact_attributes().get((array.name, DTYPE_KEY))
-        restored = restored_dtype(marker, meta["dtype"]) or parse_dtype(meta["dtype"]).memory
-        if restored.kind != array.dtype.kind or (restored.kind == "O" and marker != array.marker):
+        meta = _array_meta(view, array.name)
+        xarray_dtype = view.exact_attributes().get((array.name, DTYPE_KEY))
+        dtype = decoded_dtype(xarray_dtype, meta["dtype"]) or parse_dtype(meta["dtype"]).memory
+        if dtype.kind != array.dtype.kind or (dtype.kind == "O" and xarray_dtype != array.xarray_dtype):
             raise InvalidValueError(
-                f"array {array.name!r} of dataset {label!r} is {marker or restored}, which does not stack with the "
-                f"{array.marker} of dataset {labels[0]!r}"
+                f"array {array.name!r} is {array.xarray_dtype} in dataset {labels[0]!r} and {xarray_dtype or dtype} in "
+                f"dataset {label!r}, which do not stack; stack datasets of one dtype and calendar"
             )
 
 
-def _restored_if_exact(array: _Array, cells: NDArray[Any]) -> NDArray[Any]:
-    if array.marker is None:
+def _decode_if_exact(array: _StoredArray, cells: NDArray[Any]) -> NDArray[Any]:
+    if array.xarray_dtype is None:
         return cells
     try:
-        return restored_times(array.name, cells, array.marker)
-    except InvalidValueError:  # datasets other than the first may hold finer times: nanoseconds suit them all
+        return decode_times(array.name, cells, array.xarray_dtype)
+    except InvalidValueError:  # later datasets may hold finer times than the first: nanoseconds fit them all
         return cells.view(f"{array.dtype.kind}8[ns]")
 
 
 def _assemble(
-    name: str, arrays: list[_Array], attrs: dict[str, Any], variable: Callable[[_Array], xr.Variable]
+    name: str, arrays: list[_StoredArray], attrs: dict[str, Any], variable: Callable[[_StoredArray], xr.Variable]
 ) -> xr.Dataset:
     variables = {array.name: variable(array) for array in arrays}
     try:
@@ -201,4 +196,6 @@ def _assemble(
             attrs=attrs,
         )
     except ValueError as error:
-        raise InvalidValueError(f"the arrays of dataset {name!r} do not fit in one xr.Dataset: {error}") from error
+        raise InvalidValueError(
+            f"the arrays of dataset {name!r} do not fit in one xr.Dataset: {error}; read them with read_array"
+        ) from error

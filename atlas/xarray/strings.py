@@ -1,4 +1,4 @@
-"""Which objects of xarray are strings. The store itself turns str and bytes into text."""
+"""Which cells of an object array are strings. Converts nothing: the store turns str and bytes into text itself."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from atlas.errors import InvalidTypeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["check_text"]
+__all__ = ["check_strings"]
 
 
-def check_text(variable: str, cells: NDArray[Any]) -> None:
+def check_strings(variable: str, cells: NDArray[Any]) -> None:
     """Raise `InvalidTypeError`, naming the variable, unless every cell is str or bytes.
 
-    None and NaN are neither: the store has no missing string, and a silent "" would not come back as what it was.
+    None and NaN are refused: the store has no missing string, and "" would not come back as None or NaN.
     """
     if cells.dtype.kind in "SU":
         return
@@ -24,6 +24,6 @@ def check_text(variable: str, cells: NDArray[Any]) -> None:
             missing = cell is None or isinstance(cell, float)
             remedy = f"ds[{variable!r}].fillna('') for missing text" if missing else f"ds[{variable!r}].astype(str)"
             raise InvalidTypeError(
-                f"variable {variable!r}: a string array holds str or bytes, and a cell is {type(cell).__name__}; "
+                f"variable {variable!r}: a string array holds str or bytes, and one cell is {type(cell).__name__}; "
                 f"use {remedy}"
             )

@@ -1,8 +1,8 @@
-"""An xarray dataset into the store: everything is checked first, then written in pieces; all of it or nothing.
+"""Adds an xarray dataset to the store, all of it or nothing: checks every variable first, then writes.
 
-Coordinates go before data variables. A dask-backed variable is written one block at a time, one `write_array` each
-in C order of the blocks, and only one block is in memory; every other variable goes in one piece. Nothing is flushed,
-and the source is left as it is.
+Coordinates come before data variables. A dask-backed variable is written block by block in C order, one `write_array`
+each, with one block in memory at a time; every other variable takes one `write_array`. Never flushes, and never
+changes the source.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from atlas.errors import AtlasError, InvalidTypeError, InvalidValueError, Unsupp
 from atlas.format.dtypes import SUPPORTED, parse_dtype
 from atlas.format.names import check_name
 from atlas.format.schema import make_schema
-from atlas.xarray.attrs import COORDS_KEY, DTYPE_KEY, FILL_KEY, checked_attributes
-from atlas.xarray.calendars import calendar_marker, dates_to_microseconds
-from atlas.xarray.strings import check_text
-from atlas.xarray.times import time_marker, times_to_ns
+from atlas.xarray.attribute_owners import COORDS_KEY, DTYPE_KEY, FILL_KEY, check_attributes
+from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
+from atlas.xarray.strings import check_strings
+from atlas.xarray.time_encoding import dtype_to_record, encode_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,51 +36,53 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
-    from atlas.xarray.protocols import StoreLike, ViewLike
+    from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
 __all__ = ["add"]
 
-_Piece: TypeAlias = "tuple[list[int], Callable[[], NDArray[Any]]]"
-"""Where a piece of a variable goes, and how to load it."""
+_Part: TypeAlias = "tuple[list[int], Callable[[], NDArray[Any]]]"
+"""The start of a box of a variable, and a function that loads its cells."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """A variable that has passed every check, and what it becomes."""
+class _ArrayPlan:
+    """A variable that has passed every check, and the array that it becomes."""
 
     name: str
     """Name of the array."""
     variable: xr.Variable
-    """Its cells, perhaps not loaded yet."""
+    """The source variable; its cells may not be loaded yet."""
     dtype: str
     """Stored dtype."""
     dims: tuple[str, ...]
-    """Names of its axes."""
+    """Names of its dimensions."""
     chunk_shape: tuple[int, ...] | None
-    """Shape of a stored chunk, None for one chunk."""
+    """Shape of a stored chunk, None to store the array as one chunk."""
     fill: object
     """Fill value, None for none."""
     attributes: dict[str, object]
     """Exact attributes."""
-    marker: str | None
-    """How times are restored (see `times`), None for what is stored as it is."""
-    chunked: bool
-    """Whether dask holds it, and it goes block by block."""
+    xarray_dtype: str | None
+    """Recorded dtype of times (see `time_encoding`), None for cells that are stored as they are."""
+    dask_backed: bool
+    """Whether the cells are a dask array, which is written block by block."""
 
 
-def add(store: StoreLike, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
-    """Create the dataset `name` from `ds`; `chunks` gives variables by name their stored chunk shape.
+def add(store: StoreInterface, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
+    """Create the dataset `name` from `ds`; `chunks` maps names of variables to stored chunk shapes.
 
-    Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError) naming the
-    variable for dtypes that are not stored, a MultiIndex among them; `InvalidTypeError` for cells, fill values and
-    names of a wrong type; `InvalidValueError` for names, chunks and attributes that cannot be kept; `OutOfRangeError`
-    for times beyond 64 bits of nanoseconds. Whatever is raised, also by dask, no trace of the dataset stays.
+    Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError), naming the
+    variable, for dtypes that are not stored and for a MultiIndex; `InvalidTypeError` for cells, fill values and names
+    of a wrong type; `InvalidValueError` for names, chunks and attributes that cannot be stored; `OutOfRangeError` for
+    times outside 64 bits of nanoseconds. After any error, also one of dask, the store does not have the dataset.
     """
     if not isinstance(ds, xr.Dataset):
-        raise InvalidTypeError(f"an xarray.Dataset is added to a store, not {type(ds).__name__}; see its to_dataset()")
+        raise InvalidTypeError(
+            f"ds is an xarray.Dataset, not {type(ds).__name__}; convert it, for example with to_dataset()"
+        )
     if not isinstance(chunks, Mapping | None):
         raise InvalidTypeError(
-            f"chunks gives chunk shapes by variable, such as {{'t': [24, 50]}}, and is {chunks!r}; leave it out to "
+            f"chunks maps variables to chunk shapes, such as {{'t': [24, 50]}}, and is {chunks!r}; leave it out to "
             "keep the chunks of dask"
         )
     plans, attributes = _plan(ds, chunks or {})
@@ -104,30 +106,30 @@ def add(store: StoreLike, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequen
         raise
 
 
-def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_Plan], dict[AttributeKey, object]]:
+def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
     names = [*ds.coords, *ds.data_vars]
     plans = [_plan_variable(ds, check_name("array", name), chunks) for name in names]
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
     }
-    attributes |= {(plan.name, DTYPE_KEY): plan.marker for plan in plans if plan.marker is not None}
-    attributes |= {(key,): value for key, value in checked_attributes("dataset", ds.attrs).items()}
+    attributes |= {(plan.name, DTYPE_KEY): plan.xarray_dtype for plan in plans if plan.xarray_dtype is not None}
+    attributes |= {(key,): value for key, value in check_attributes("dataset", ds.attrs).items()}
     attributes[COORDS_KEY] = json.dumps(list(ds.coords))
     return plans, attributes
 
 
-def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]]) -> _Plan:
+def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]]) -> _ArrayPlan:
     variable = ds.variables[name]
     owner = f"variable {name!r}"
     if isinstance(ds.xindexes.get(name), PandasMultiIndex):
         raise UnsupportedDtypeError(f"{owner} belongs to a MultiIndex, which is not stored; use ds.reset_index() first")
     attrs = dict(variable.attrs)
     fill = _fill_value(name, attrs.pop(FILL_KEY, None), variable.dtype)
-    attributes = checked_attributes(owner, attrs)
+    attributes = check_attributes(owner, attrs)
     try:
-        marker = _marker(variable)
-        dtype = "int64" if marker and variable.dtype == object else _stored_dtype(variable.dtype)
-        # Asked for only where there are any: of arrays in memory xarray takes 0.1 ms to say that there are none.
+        xarray_dtype = _xarray_dtype(variable)
+        dtype = "int64" if xarray_dtype and variable.dtype == object else _stored_dtype(variable.dtype)
+        # `chunks` only of dask arrays: for an array in memory it takes xarray 0.1 ms to return None.
         dask_chunks = None if variable.__dask_graph__() is None else variable.chunks
         chunk_shape = chunks[name] if name in chunks else _dask_chunk_shape(dask_chunks)
         schema = make_schema(dtype, variable.dims, variable.shape, chunk_shape, fill)  # type: ignore[arg-type]
@@ -135,7 +137,7 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]
         raise UnsupportedDtypeError(f"{owner}: {error}{_remedy(name, variable.dtype)}") from error
     except AtlasError as error:
         raise type(error)(f"{owner}: {error}") from error
-    return _Plan(
+    return _ArrayPlan(
         name,
         variable,
         dtype=dtype,
@@ -143,18 +145,18 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]
         chunk_shape=None if chunk_shape is None else schema.chunk_shape,
         fill=fill,
         attributes=attributes,
-        marker=marker,
-        chunked=dask_chunks is not None,
+        xarray_dtype=xarray_dtype,
+        dask_backed=dask_chunks is not None,
     )
 
 
-def _marker(variable: xr.Variable) -> str | None:
+def _xarray_dtype(variable: xr.Variable) -> str | None:
     if not isinstance(variable.dtype, np.dtype):
         return None
     if variable.dtype != object or not variable.size:
-        return time_marker(variable.dtype)
-    # Objects are strings or dates of a calendar of cftime. The first cell tells; of a dask array it costs one block.
-    return calendar_marker(variable[(0,) * variable.ndim].to_numpy()[()])
+        return dtype_to_record(variable.dtype)
+    # Objects are strings or cftime dates: the first cell tells which. For a dask array that computes one block.
+    return cftime_dtype(variable[(0,) * variable.ndim].to_numpy()[()])
 
 
 @lru_cache(maxsize=64)
@@ -174,17 +176,17 @@ def _stored_dtype(dtype: Any) -> str:
 
 
 def _remedy(name: str, dtype: Any) -> str:
-    """What to do with a dtype that is not stored, to end a message with; nothing where there is no plain answer."""
+    """The end of an error message: how to convert a dtype that is not stored; empty where no rule fits."""
     if dtype.kind == "c":
         return f"; use ds[{name!r}].real and ds[{name!r}].imag, a variable each"
     numpy = isinstance(dtype, np.dtype)
-    other = {"b": "uint8", "f": ("float32" if dtype.itemsize < 4 else "float64") if numpy else "float64"}.get(
+    replacement = {"b": "uint8", "f": ("float32" if dtype.itemsize < 4 else "float64") if numpy else "float64"}.get(
         dtype.kind
     )
     if not numpy:
-        # Those of pandas: integers may have missing cells, which float64 keeps as NaN.
-        other = {"O": "str", "i": "float64", "u": "float64"}.get(dtype.kind, other)
-    return f"; use ds[{name!r}].astype({other!r})" if other else ""
+        # Integers of pandas may have missing cells, which float64 keeps as NaN.
+        replacement = {"O": "str", "i": "float64", "u": "float64"}.get(dtype.kind, replacement)
+    return f"; use ds[{name!r}].astype({replacement!r})" if replacement else ""
 
 
 def _fill_value(name: str, value: object, dtype: Any) -> object:
@@ -196,7 +198,7 @@ def _fill_value(name: str, value: object, dtype: Any) -> object:
 
 
 def _dask_chunk_shape(chunks: tuple[tuple[int, ...], ...] | None) -> tuple[int, ...] | None:
-    """The largest length along each axis: dask's chunks may differ, those of the store may not."""
+    """The largest chunk length along each axis: chunks of dask may differ in length, stored chunks may not."""
     if chunks is None:
         return None
     if np.isnan(sum(map(sum, chunks))):
@@ -204,37 +206,37 @@ def _dask_chunk_shape(chunks: tuple[tuple[int, ...], ...] | None) -> tuple[int, 
     return tuple(map(max, chunks))
 
 
-def _write(view: ViewLike, plan: _Plan) -> None:
-    pieces = _blocks(plan.variable.data) if plan.chunked else _whole(plan.variable)
-    for start, load in pieces:
-        # Loaded within the call, so that no name keeps a block alive while the next one is computed.
-        view.write_array(plan.name, start=start, data=_stored_cells(plan, load()))
+def _write(view: DatasetInterface, plan: _ArrayPlan) -> None:
+    parts = _dask_blocks(plan.variable.data) if plan.dask_backed else _whole(plan.variable)
+    for start, load in parts:
+        # Loaded within the call, so that no variable keeps a block alive while the next one is computed.
+        view.write_array(plan.name, start=start, data=_encode_cells(plan, load()))
 
 
-def _stored_cells(plan: _Plan, cells: NDArray[Any]) -> NDArray[Any]:
+def _encode_cells(plan: _ArrayPlan, cells: NDArray[Any]) -> NDArray[Any]:
     if cells.dtype.kind in "mM":
-        return times_to_ns(plan.name, cells)
+        return encode_times(plan.name, cells)
     if plan.dtype == "string":
-        check_text(plan.name, cells)
+        check_strings(plan.name, cells)
         return cells
-    if cells.dtype == object and plan.marker is not None:
-        return dates_to_microseconds(plan.name, cells, plan.marker)
+    if cells.dtype == object and plan.xarray_dtype is not None:
+        return encode_dates(plan.name, cells, plan.xarray_dtype)
     return cells
 
 
-def _whole(variable: xr.Variable) -> Iterator[_Piece]:
+def _whole(variable: xr.Variable) -> Iterator[_Part]:
     if variable.size:
-        yield [0] * variable.ndim, partial(_loaded, variable)
+        yield [0] * variable.ndim, partial(_load, variable)
 
 
-def _loaded(variable: xr.Variable) -> NDArray[Any]:
+def _load(variable: xr.Variable) -> NDArray[Any]:
     data = variable.data
     return data if type(data) is np.ndarray else variable.to_numpy()
 
 
-def _blocks(data: da.Array) -> Iterator[_Piece]:
-    """The blocks that have any cells, in C order."""
-    # Optimised and flattened once: asking for `data.blocks[i]` would walk the whole graph again for every block.
+def _dask_blocks(data: da.Array) -> Iterator[_Part]:
+    """The blocks that are not empty, in C order."""
+    # Optimised and flattened once: `data.blocks[i]` would walk the whole graph again for every block.
     (optimized,) = optimize(data)  # type: ignore[no-untyped-call]
     graph = dict(optimized.__dask_graph__())
     get = get_scheduler(collections=[optimized])  # type: ignore[no-untyped-call]

@@ -50,7 +50,7 @@ def test_chunks_and_drop(run, folder, tmp_path):
 
 
 def test_a_large_variable_is_read_and_stored_in_pieces(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlas.xarray.netcdf._PIECE", 4000)
+    monkeypatch.setattr("atlas.xarray.netcdf._CHUNK_BYTES", 4000)
     ds = xr.Dataset(
         {
             "big": (("y", "x"), np.arange(6000.0).reshape(60, 100)),

@@ -27,8 +27,8 @@ from atlas.maintenance.compaction import chunk_lots
 from atlas.read.block_cache import BlockCache
 from atlas.read.statistics import Statistics
 from atlas.storage import MemoryStorage
-from atlas.xarray.attrs import DTYPE_KEY, sort_attributes
-from atlas.xarray.times import restored_dtype
+from atlas.xarray.attribute_owners import DTYPE_KEY, assign_attributes
+from atlas.xarray.time_encoding import decoded_dtype
 from tests.reliability.hostile import documents
 from tests.reliability.hostile.documents import Raw
 from tests.reliability.hostile.segments import Segment, named_anew
@@ -463,7 +463,7 @@ def test_memory_that_runs_out_beside_a_result_is_told_as_too_large(monkeypatch):
 def test_a_key_of_a_million_dots_is_given_its_owner_in_no_time():
     key = "a." + "." * 10**6
     began = time.monotonic()
-    found = sort_attributes({key: 1, "a.b.c": 2, "a.b": 3, "x": 4, ".": 5}, ["a", "a.b", "x"])
+    found = assign_attributes({key: 1, "a.b.c": 2, "a.b": 3, "x": 4, ".": 5}, ["a", "a.b", "x"])
     assert time.monotonic() - began < 5  # it took an hour where every dot was tried
     assert found.variables == {"a": {"." * 10**6: 1, "b": 3}, "a.b": {"c": 2}, "x": {}}
     assert found.dataset == {"x": 4, ".": 5}
@@ -562,7 +562,7 @@ def test_a_unit_of_nothing_is_not_given_to_numpy(marker):
     view = store.create_dataset("d")
     view.define_array("t", kind, ["x"], [2])
     view.write_array("t", [0], np.array([5, 7], np.int64))
-    assert restored_dtype(marker, kind) is None
+    assert decoded_dtype(marker, kind) is None
     view.set_exact_attribute(("t", DTYPE_KEY), marker)
     store.flush()
     assert store.to_xarray("d")["t"].shape == (2,)

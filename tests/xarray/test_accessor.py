@@ -1,4 +1,4 @@
-"""`xr.Dataset.atlas`: there once the package is imported, and no more than the method of the store."""
+"""`xr.Dataset.atlas`: registered by `import atlas`, and equal to the method of the store."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def test_write_is_add_xr_dataset(store):
     assert store.open_dataset("b").array_meta("t")["chunk_shape"] == [3]
 
 
-def test_a_path_is_refused_with_a_way_out(tmp_path):
+def test_a_path_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(InvalidTypeError, match=r"an open store, .* is str; open it first: store = atlas\.Atlas\.open"):
         xr.Dataset().atlas.write(str(tmp_path), "a")

@@ -1,4 +1,4 @@
-"""What is done once a package is imported, whoever imports it."""
+"""The callback runs once, right after the package is imported."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import threading
 
 import pytest
 
-from atlas.xarray.import_hook import on_arrival
+from atlas.xarray.import_hook import on_import
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The folder of a package that can be imported and is not."""
+    """The folder of a package that can be imported and has not been."""
     name = "atlas_test_package"
     folder = tmp_path / name
     folder.mkdir()
@@ -27,71 +27,71 @@ def package(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def told(package):
-    """What the package held each time that its arrival was told."""
+def calls(package):
+    """The value that the package had at each call of the callback."""
     held = []
-    on_arrival(package.name, lambda: held.append(vars(sys.modules[package.name]).get("value")))
+    on_import(package.name, lambda: held.append(vars(sys.modules[package.name]).get("value")))
     return held
 
 
-def test_told_once_after_the_import(package, told):
+def test_called_once_after_the_import(package, calls):
     finders = len(sys.meta_path)
     module = importlib.import_module(package.name)
-    assert told == [7]
+    assert calls == [7]
     importlib.import_module(package.name)
     importlib.reload(module)
-    assert told == [7]
+    assert calls == [7]
     assert len(sys.meta_path) == finders - 1
 
 
-def test_told_at_once_where_it_is_imported_already(package):
+def test_called_at_once_where_the_package_is_imported_already(package):
     importlib.import_module(package.name)
-    told = []
+    calls = []
     finders = list(sys.meta_path)
-    on_arrival(package.name, lambda: told.append(True))
-    assert told == [True]
+    on_import(package.name, lambda: calls.append(True))
+    assert calls == [True]
     assert sys.meta_path == finders
 
 
-def test_looking_for_the_package_is_no_import(package, told):
+def test_finding_the_spec_is_not_an_import(package, calls):
     assert importlib.util.find_spec(package.name) is not None
-    assert told == []
+    assert calls == []
     importlib.import_module(package.name)
-    assert told == [7]
+    assert calls == [7]
 
 
-def test_an_import_that_fails_is_none(package, told):
+def test_a_failed_import_does_not_call(package, calls):
     (package / "__init__.py").write_text("raise RuntimeError('broken')\n")
     with pytest.raises(RuntimeError, match="broken"):
         importlib.import_module(package.name)
-    assert told == []
-    (package / "__init__.py").write_text("value = 8  # mended\n")
+    assert calls == []
+    (package / "__init__.py").write_text("value = 8  # repaired\n")
     importlib.invalidate_caches()
     importlib.import_module(package.name)
-    assert told == [8]
+    assert calls == [8]
 
 
 def test_a_package_that_is_missing_stays_missing():
     finders = list(sys.meta_path)
     try:
-        on_arrival("atlas_test_no_package", lambda: pytest.fail("it is not there"))
+        on_import("atlas_test_no_package", lambda: pytest.fail("no such package"))
         with pytest.raises(ModuleNotFoundError, match="atlas_test_no_package"):
             importlib.import_module("atlas_test_no_package")
     finally:
         sys.meta_path[:] = finders
 
 
-def test_told_once_to_threads_that_import_at_once(package, told):
+def test_called_once_where_threads_import_together(package, calls):
     (package / "__init__.py").write_text("import time\ntime.sleep(0.05)\nvalue = 7\n")
     threads = [threading.Thread(target=importlib.import_module, args=[package.name]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert told == [7]
+    assert calls == [7]
 
 
-def test_several_may_wait_for_one_package(package, told):
-    on_arrival(package.name, lambda: told.append("second"))
+def test_two_callbacks_for_one_package(package, calls):
+    on_import(package.name, lambda: calls.append("second"))
     importlib.import_module(package.name)
-    assert sorted(told, key=str) == [7, "second"]
+    assert sorted(calls, key=str) == [7, "second"]

@@ -1,4 +1,4 @@
-"""Lazy arrays: a task a chunk when computed, nothing before, whatever computes them."""
+"""Lazy arrays: one read a chunk when computed and none before, with every dask scheduler."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def test_a_million_chunks_cost_one_layer():
     assert view.calls == [([5, 7, 0], [1, 1, 3])]
 
 
-def test_names_say_what_is_read_and_nothing_else():
+def test_names_depend_on_what_is_read_and_nothing_else():
     name = lazy(Ones(), (4,), (2,)).name
     assert lazy(Ones(), (4,), (2,)).name == name
     assert lazy(Ones(), (4,), (2,), array="u").name != name
     assert lazy(Ones(), (4,), (1,)).name != name
-    times = lazy_array(Ones(), "t", (4,), (2,), dtype=np.dtype("m8[s]"), marker="timedelta64[s]")
+    times = lazy_array(Ones(), "t", (4,), (2,), dtype=np.dtype("m8[s]"), xarray_dtype="timedelta64[s]")
     assert times.name != name
     assert times.dtype == "m8[s]"
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from atlas.errors import InvalidValueError
 from atlas.xarray import netcdf
-from atlas.xarray.netcdf import Contents, inspect_netcdf, open_netcdf
+from atlas.xarray.netcdf import RootNames, inspect_netcdf, open_netcdf
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def path(tmp_path):
     return tmp_path / "a.nc"
 
 
-def test_a_file_opens_as_xarray_opens_it_but_for_durations(path):
+def test_a_file_opens_as_in_xarray_except_for_durations(path):
     with open_netcdf(path) as ds, xr.open_dataset(path, decode_timedelta=False) as expected:
         xr.testing.assert_identical(ds, expected)
         assert ds["lead"].dtype == np.int32
@@ -57,9 +57,9 @@ def test_raw_joins_characters_to_text(tmp_path, store):
         assert store.open_dataset("c").read_array(name).tolist() == ["Zürch", "ab"]
 
 
-def test_what_a_file_holds_is_told_and_groups_are_refused(path):
+def test_names_of_a_file_are_listed_and_groups_are_refused(path):
     names = inspect_netcdf(path)
-    assert names == Contents(frozenset("xy"), frozenset({"packed", "count", "lead", "x", "y", "lon"}))
+    assert names == RootNames(frozenset("xy"), frozenset({"packed", "count", "lead", "x", "y", "lon"}))
     with netCDF4.Dataset(path, "a") as file:
         file.createGroup("g1")
         file.createGroup("g2/deeper")
@@ -76,8 +76,8 @@ def test_chunks_apply_where_a_variable_has_the_dimension(path):
         assert set(ds.coords) == {"x", "y", "lon"}
 
 
-def test_large_variables_are_cut_and_read_by_the_thread_that_asks(path, monkeypatch):
-    monkeypatch.setattr(netcdf, "_PIECE", 16)
+def test_large_variables_are_chunked_and_read_by_the_calling_thread(path, monkeypatch):
+    monkeypatch.setattr(netcdf, "_CHUNK_BYTES", 16)
     with open_netcdf(path) as ds:
         assert dask.config.get("scheduler") == "synchronous"
         assert ds["packed"].chunks is not None
@@ -86,7 +86,7 @@ def test_large_variables_are_cut_and_read_by_the_thread_that_asks(path, monkeypa
     assert dask.config.get("scheduler", None) is None
 
 
-def test_what_is_no_netcdf_raises_and_closes(tmp_path):
+def test_other_files_raise_and_are_closed(tmp_path):
     (tmp_path / "b.nc").write_bytes(b"x" * 100)
     with pytest.raises(OSError, match="Unknown file format"), open_netcdf(tmp_path / "b.nc"):
         pass

@@ -1,4 +1,4 @@
-"""Datasets of the store as xarray datasets, whoever wrote them."""
+"""Datasets of the store as xarray datasets, written through xarray or not."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_page_example_comes_back_identical(store):
         assert list(back.attrs) == list(ds.attrs)
 
 
-def test_without_a_record_an_array_named_like_its_dimension_is_a_coordinate(store, view):
+def test_without_recorded_coordinates_an_array_named_like_its_dimension_is_a_coordinate(store, view):
     back = store.to_xarray("a")
     assert set(back.coords) == {"x"}
     assert list(back.data_vars) == ["t", "q"]
@@ -68,7 +68,7 @@ def test_without_a_record_an_array_named_like_its_dimension_is_a_coordinate(stor
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_the_record_of_coordinates(store, view, record, coords):
+def test_recorded_coordinates(store, view, record, coords):
     view.set_attribute("_pyatlas_coords", record)
     back = store.to_xarray("a")
     assert sorted(back.coords) == coords
@@ -108,7 +108,7 @@ def test_plain_attributes_go_to_the_longest_name(store):
     assert back.attrs == {"other.units": "other.units", ".t": ".t", "plain": "plain"}
 
 
-def test_attributes_from_xarray_never_go_astray(store):
+def test_attributes_written_through_xarray_keep_their_owner(store):
     ds = xr.Dataset(
         {"t": ("x", [1], {"mean.units": 1, "": 2}), "t.mean": ("x", [1], {"units": 3})},
         attrs={"t.units": 4, "t.mean.units": 5, "t.": 6},
@@ -187,7 +187,7 @@ def test_timestamps_set_by_users_are_shown_as_int(store, view):
     assert type(value) is int
 
 
-def test_what_is_shown_is_the_callers_to_change(store):
+def test_the_caller_may_change_returned_attributes(store):
     store.add_xr_dataset(xr.Dataset(attrs={"list": [1], "array": np.arange(2)}), "a")
     attrs = store.to_xarray("a").attrs
     attrs["list"].append(2)
@@ -203,9 +203,11 @@ def test_the_fill_value_is_last(store, view):
     assert list(store.to_xarray("a").f.attrs.items()) == [("units", "C"), ("_FillValue", -1.0)]
 
 
-@pytest.mark.parametrize("marker", ["datetime64[s]", "timedelta64[fortnight]", "int8", 5, "timedelta64[999999999999s]"])
-def test_a_marker_that_does_not_fit_is_ignored(store, view, marker):
-    view.set_exact_attribute(("q", "_atlas_dtype"), marker)
+@pytest.mark.parametrize(
+    "recorded", ["datetime64[s]", "timedelta64[fortnight]", "int8", 5, "timedelta64[999999999999s]"]
+)
+def test_a_recorded_dtype_that_does_not_fit_is_ignored(store, view, recorded):
+    view.set_exact_attribute(("q", "_atlas_dtype"), recorded)
     assert store.to_xarray("a").q.dtype == np.int64
 
 
@@ -216,7 +218,7 @@ def test_finer_times_written_later_are_an_error_not_a_loss(store):
         store.to_xarray("a")
 
 
-def test_arrays_that_disagree_on_a_dimension_are_an_error(store, view):
+def test_arrays_that_differ_in_a_dimension_length_are_an_error(store, view):
     define(view, "longer", ["x"], np.arange(4))
     with pytest.raises(InvalidValueError, match="'a'"):
         store.to_xarray("a")

@@ -1,4 +1,4 @@
-"""Whole xarray datasets through the store: real NetCDF files, and any that hypothesis can think of."""
+"""Whole xarray datasets through the store: real NetCDF files, and datasets that hypothesis generates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cells are text."""
+"""Which cells are strings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import InvalidTypeError
-from atlas.xarray.strings import check_text
+from atlas.xarray.strings import check_strings
 
 
 @pytest.mark.parametrize(
@@ -21,15 +21,15 @@ from atlas.xarray.strings import check_text
     ],
     ids=str,
 )
-def test_str_and_bytes_are_text(cells):
-    check_text("t", cells)
+def test_str_and_bytes_are_strings(cells):
+    check_strings("t", cells)
 
 
 @pytest.mark.parametrize(
     ("cell", "remedy"), [(None, "fillna"), (np.nan, "fillna"), (5, "astype"), (["a"], "astype")], ids=repr
 )
-def test_other_cells_are_refused_with_a_way_out(cell, remedy):
+def test_other_cells_are_refused_with_a_remedy(cell, remedy):
     cells = np.empty(2, object)
     cells[:] = ["a", cell]
     with pytest.raises(InvalidTypeError, match=rf"'names'.*{type(cell).__name__}.*{remedy}"):
-        check_text("names", cells)
+        check_strings("names", cells)

@@ -1,4 +1,4 @@
-"""Adding an xarray dataset: what becomes of it, what is refused, and that nothing stays of a failure."""
+"""Adding an xarray dataset: the mapping, what is refused, and that a failure leaves nothing."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_pandas_extension_arrays_are_refused(store):
         (pd.Categorical(["a", "b"]), "str"),
     ],
 )
-def test_the_way_out_for_dtypes_that_are_not_stored_is_one(store, cells, stored):
+def test_the_remedy_for_dtypes_that_are_not_stored_works(store, cells, stored):
     ds = xr.Dataset({"bad": ("x", cells)})
     with pytest.raises(UnsupportedDtypeError) as caught:
         store.add_xr_dataset(ds, "a")
@@ -148,7 +148,7 @@ def test_the_way_out_for_dtypes_that_are_not_stored_is_one(store, cells, stored)
     assert store.list_datasets() == ["a"]
 
 
-def test_complex_and_compound_dtypes_are_refused_in_a_line(store):
+def test_complex_and_compound_dtypes_are_refused_in_one_line(store):
     with pytest.raises(UnsupportedDtypeError, match=r"ds\['bad'\]\.real and ds\['bad'\]\.imag"):
         store.add_xr_dataset(xr.Dataset({"bad": ("x", np.zeros(2, "c8"))}), "a")
     fields = [(f"f{i}", "i4") for i in range(50)]
@@ -158,13 +158,13 @@ def test_complex_and_compound_dtypes_are_refused_in_a_line(store):
 
 
 @pytest.mark.parametrize("chunks", ["auto", 3, True, ["t"], {"t": "auto"}, {"t": 3}])
-def test_chunks_that_are_no_shapes_by_variable_are_refused(store, chunks):
+def test_chunks_must_map_variables_to_shapes(store, chunks):
     with pytest.raises(InvalidTypeError, match="chunk"):
         store.add_xr_dataset(xr.Dataset({"t": ("x", [1])}), "a", chunks=chunks)
     assert store.list_datasets() == []
 
 
-def test_a_multiindex_is_refused_with_a_way_out(store):
+def test_a_multiindex_is_refused_with_a_remedy(store):
     ds = xr.Dataset({"t": (("x", "y"), X)}, coords={"x": [1, 2], "y": [1, 2, 3]}).stack(z=("x", "y"))
     with pytest.raises(UnsupportedDtypeError, match="reset_index"):
         store.add_xr_dataset(ds, "a")
@@ -173,7 +173,7 @@ def test_a_multiindex_is_refused_with_a_way_out(store):
 
 @pytest.mark.parametrize(("cell", "kind"), [(None, "NoneType|float"), (np.nan, "float"), (4, "int")])
 @pytest.mark.parametrize("lazy", [False, True])
-def test_cells_that_are_no_text_are_refused(store, cell, kind, lazy):
+def test_cells_that_are_not_strings_are_refused(store, cell, kind, lazy):
     cells = np.array(["a", "b", cell], object)
     ds = xr.Dataset({"names": ("x", da.from_array(cells, chunks=2) if lazy else cells)})
     with pytest.raises(InvalidTypeError, match=f"'names'.*({kind})"):
@@ -188,7 +188,7 @@ def test_variable_names_follow_the_rule(store, name):
     assert store.list_datasets() == []
 
 
-def test_names_that_are_no_text_are_refused(store):
+def test_names_that_are_not_strings_are_refused(store):
     with pytest.raises(InvalidTypeError):
         store.add_xr_dataset(xr.Dataset({5: ("x", [1])}), "a")
     with pytest.raises(InvalidTypeError):
@@ -199,7 +199,7 @@ def test_names_that_are_no_text_are_refused(store):
 @pytest.mark.parametrize(
     "value", [pytest.param(object(), id="object"), 1j, {1, 2}, np.array([1j]), pd.Timestamp(0)], ids=str
 )
-def test_attributes_that_cannot_be_kept_are_refused_by_name(store, value):
+def test_attributes_that_cannot_be_stored_are_refused_by_name(store, value):
     with pytest.raises(InvalidValueError, match=r"'t'.*'bad'.*unsupported"):
         store.add_xr_dataset(xr.Dataset({"t": ("x", [1], {"bad": value})}), "a")
     with pytest.raises(InvalidValueError, match=r"dataset.*'bad'.*unsupported"):
@@ -217,7 +217,7 @@ def test_attribute_names_of_the_store_are_refused(store, name):
         store.add_xr_dataset(xr.Dataset({"t": ((), 1, {name: 1})}), "a")
 
 
-def test_attribute_keys_that_are_no_text_become_text(store):
+def test_attribute_keys_become_strings(store):
     store.add_xr_dataset(xr.Dataset(attrs={5: 1}), "a")
     assert store.to_xarray("a").attrs == {"5": 1}
 
@@ -361,7 +361,7 @@ def test_scalars_and_empty_blocks_of_dask(store, calls):
     xr.testing.assert_identical(store.to_xarray("a"), ds)
 
 
-def test_dask_chunks_of_unknown_size_are_refused_with_a_way_out(store):
+def test_dask_chunks_of_unknown_size_are_refused_with_a_remedy(store):
     data = da.from_array(np.arange(6), chunks=2)
     ds = xr.Dataset({"t": ("x", data)})
     ds.t.variable._data = data[data > 1]

@@ -25,7 +25,7 @@ from atlas.format.registry import PageRef, changes_from_json, changes_to_json, p
 from atlas.format.segment import FOOTER_SIZE, Footer, decode_footer, decode_index
 from atlas.kernels import BlockFault
 from atlas.read.strings import chunk_texts
-from atlas.xarray.attrs import sort_attributes
+from atlas.xarray.attribute_owners import assign_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def values(data: bytes) -> None:
         again = decode_value(encode_value(value))
         assert repr(again) == repr(value)
         for key in ("k", ("a", "k"), "a.k", "_pyatlas_coords", ("a", "_atlas_dtype")):
-            sort_attributes({key: value}, ["a"])
+            assign_attributes({key: value}, ["a"])
         plain_value(value)
     except AtlasError:
         pass

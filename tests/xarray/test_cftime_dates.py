@@ -1,4 +1,4 @@
-"""Dates of other calendars: exact through the store, and never mixed with anything else."""
+"""cftime dates: exact through the store, and never mixed with other types or calendars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from atlas.errors import InvalidTypeError, InvalidValueError, MissingExtraError, OutOfRangeError
-from atlas.xarray.calendars import calendar_marker, dates_to_microseconds, restored_dates
+from atlas.xarray.cftime_dates import cftime_dtype, decode_dates, encode_dates
 
 cftime = pytest.importorskip("cftime")
 
@@ -31,11 +31,11 @@ def dates(calendar, shape=(2, 2)):
 @pytest.mark.parametrize("calendar", CALENDARS)
 def test_every_microsecond_survives(calendar):
     cells = dates(calendar)
-    marker = calendar_marker(cells[0, 0])
-    stored = dates_to_microseconds("t", cells, marker)
+    recorded = cftime_dtype(cells[0, 0])
+    stored = encode_dates("t", cells, recorded)
     assert stored.dtype == np.int64
     assert stored.shape == (2, 2)
-    back = restored_dates("t", stored, marker)
+    back = decode_dates("t", stored, recorded)
     assert back.shape == (2, 2)
     assert (back == cells).all()
     assert {cell.calendar for cell in back.ravel()} == {calendar}
@@ -91,13 +91,13 @@ def test_dates_beyond_microseconds_are_refused_by_name(store, year, calendar):
     assert store.list_datasets() == []
 
 
-def test_only_dates_with_a_calendar_have_a_marker():
-    assert calendar_marker("x") is None
-    assert calendar_marker(np.datetime64("2020")) is None
-    assert calendar_marker(cftime.datetime(1, 1, 1, calendar="")) is None
+def test_only_dates_with_a_calendar_are_recorded():
+    assert cftime_dtype("x") is None
+    assert cftime_dtype(np.datetime64("2020")) is None
+    assert cftime_dtype(cftime.datetime(1, 1, 1, calendar="")) is None
 
 
 def test_without_cftime_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cftime", None)
     with pytest.raises(MissingExtraError, match="'t'"):
-        restored_dates("t", np.array([1]), "cftime[360_day,1]")
+        decode_dates("t", np.array([1]), "cftime[360_day,1]")

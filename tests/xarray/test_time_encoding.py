@@ -1,4 +1,4 @@
-"""Times between xarray's units and stored nanoseconds: exact or an error."""
+"""Times in any unit to stored nanoseconds and back: exact or an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import InvalidValueError, OutOfRangeError
-from atlas.xarray.times import restored_dtype, restored_times, time_marker, times_to_ns
+from atlas.xarray.time_encoding import decode_times, decoded_dtype, dtype_to_record, encode_times
 
 NS = {"D": 86_400 * 10**9, "h": 3_600 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 NAT = -(2**63)
@@ -21,20 +21,20 @@ def test_exact_or_out_of_range(kind, unit, ticks, order):
     stored = cells.astype(cells.dtype.newbyteorder(order))
     if any(abs(ns) > 2**63 - 1 for tick, ns in zip(ticks, wanted, strict=True) if tick != NAT):
         with pytest.raises(OutOfRangeError, match="'t'"):
-            times_to_ns("t", stored)
+            encode_times("t", stored)
         return
-    ns = times_to_ns("t", stored)
+    ns = encode_times("t", stored)
     assert ns.dtype == ("i8" if kind == "m" else "M8[ns]")
     assert ns.view(np.int64).tolist() == wanted
-    restored = restored_times("t", ns, cells.dtype.name)
+    restored = decode_times("t", ns, cells.dtype.name)
     assert restored.dtype == cells.dtype
     assert restored.view(np.int64).tolist() == ticks
 
 
-def test_finer_than_nanoseconds_is_refused_only_where_it_matters():
-    assert times_to_ns("t", np.array([5000, NAT], "i8").view("M8[ps]")).view("i8").tolist() == [5, NAT]
+def test_fractions_of_nanoseconds_are_refused():
+    assert encode_times("t", np.array([5000, NAT], "i8").view("M8[ps]")).view("i8").tolist() == [5, NAT]
     with pytest.raises(InvalidValueError, match="'t'"):
-        times_to_ns("t", np.array([5001], "i8").view("M8[ps]"))
+        encode_times("t", np.array([5001], "i8").view("M8[ps]"))
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -56,13 +56,13 @@ def test_the_least_of_a_finer_unit_is_no_whole_nanosecond(kind):
 
 
 def test_scalars_keep_their_shape():
-    assert times_to_ns("t", np.array(5, "m8[s]")).shape == ()
-    assert restored_times("t", np.array(5 * 10**9), "timedelta64[s]").shape == ()
+    assert encode_times("t", np.array(5, "m8[s]")).shape == ()
+    assert decode_times("t", np.array(5 * 10**9), "timedelta64[s]").shape == ()
 
 
-def test_restoring_to_a_unit_too_coarse_is_refused():
+def test_decoding_to_a_unit_too_coarse_is_refused():
     with pytest.raises(InvalidValueError, match="'t'"):
-        restored_times("t", np.array([10**9 + 1]), "timedelta64[s]")
+        decode_times("t", np.array([10**9 + 1]), "timedelta64[s]")
 
 
 @pytest.mark.parametrize("marker", ["timedelta64[as]", "datetime64[as]"])
@@ -73,7 +73,7 @@ def test_restoring_to_a_unit_too_fine_is_refused(marker):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "stored", "marker"),
+    ("dtype", "stored", "recorded"),
     [
         ("M8[ns]", "timestamp_nanoseconds", None),
         ("M8[s]", "timestamp_nanoseconds", "datetime64[s]"),
@@ -83,8 +83,8 @@ def test_restoring_to_a_unit_too_fine_is_refused(marker):
         ("f4", "float32", None),
     ],
 )
-def test_markers(dtype, stored, marker):
-    assert time_marker(np.dtype(dtype)) == marker
-    if marker is not None:
-        assert restored_dtype(marker, stored) == np.dtype(dtype).newbyteorder("=")
-        assert restored_dtype(marker, "int8") is None
+def test_recorded_dtypes(dtype, stored, recorded):
+    assert dtype_to_record(np.dtype(dtype)) == recorded
+    if recorded is not None:
+        assert decoded_dtype(recorded, stored) == np.dtype(dtype).newbyteorder("=")
+        assert decoded_dtype(recorded, "int8") is None

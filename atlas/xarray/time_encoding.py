@@ -1,7 +1,8 @@
-"""Times and durations of any unit to int64 nanoseconds and back; exact, or an error.
+"""Times and durations of any unit to int64 nanoseconds and back: exact, or an error. Pure.
 
-A variable of datetime64 in a unit other than ns, or of timedelta64, carries a marker (its dtype, as text), by which
-reading restores it; one of other calendars carries that of `calendars`.
+Where the stored dtype does not tell what a variable was in xarray, its xarray dtype is recorded as text: for
+datetime64 in a unit other than ns, for timedelta64, and for dates of cftime (see `cftime_dates`). Decoding takes that
+text as `xarray_dtype`.
 """
 
 from __future__ import annotations
@@ -12,32 +13,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.errors import InvalidValueError, OutOfRangeError
-from atlas.xarray.calendars import is_calendar_marker, restored_dates
+from atlas.xarray.cftime_dates import decode_dates, is_cftime_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["restored_dtype", "restored_times", "time_marker", "times_to_ns"]
+__all__ = ["decode_times", "decoded_dtype", "dtype_to_record", "encode_times"]
 
-# NumPy takes units of nothing, such as [0ns], and ends the process when it converts them.
-_MARKER = re.compile(r"(?:datetime64|timedelta64)\[(?:[1-9]\d{0,8})?(?:W|D|h|m|s|ms|us|ns|ps|fs|as|Y|M)\]")
+# Excludes multiples of zero, such as [0ns]: NumPy accepts them and crashes the process when it converts them.
+_TIME_DTYPE = re.compile(r"(?:datetime64|timedelta64)\[(?:[1-9]\d{0,8})?(?:W|D|h|m|s|ms|us|ns|ps|fs|as|Y|M)\]")
 
 
-def time_marker(dtype: np.dtype[Any]) -> str | None:
-    """Text by which a variable of `dtype` is restored; None where the stored dtype says it all."""
+def dtype_to_record(dtype: np.dtype[Any]) -> str | None:
+    """The text that records `dtype`; None where the stored dtype alone restores it."""
     if dtype.kind == "m" or (dtype.kind == "M" and np.datetime_data(dtype) != ("ns", 1)):
         return dtype.name
     return None
 
 
-def restored_dtype(marker: object, stored: str) -> np.dtype[Any] | None:
-    """The dtype of what `marker` restores, if an array stored as `stored` can have come from it; None otherwise."""
-    if not isinstance(marker, str):
+def decoded_dtype(xarray_dtype: object, stored: str) -> np.dtype[Any] | None:
+    """The dtype that `decode_times` returns, or None where cells are to be read as stored.
+
+    `xarray_dtype` is the recorded value as found in the store; None is returned where it is invalid or does not fit
+    `stored`, the name of the stored dtype.
+    """
+    if not isinstance(xarray_dtype, str):
         return None
-    if is_calendar_marker(marker):
+    if is_cftime_dtype(xarray_dtype):
         return np.dtype(object) if stored == "int64" else None
     try:
-        dtype = np.dtype(marker) if _MARKER.fullmatch(marker) else None
+        dtype = np.dtype(xarray_dtype) if _TIME_DTYPE.fullmatch(xarray_dtype) else None
     except (TypeError, ValueError):
         return None
     if dtype is None or stored != ("int64" if dtype.kind == "m" else "timestamp_nanoseconds"):
@@ -45,7 +50,7 @@ def restored_dtype(marker: object, stored: str) -> np.dtype[Any] | None:
     return dtype
 
 
-def times_to_ns(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
+def encode_times(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
     """Cells of datetime64 as datetime64[ns], of timedelta64 as int64 nanoseconds; NaT stays, as -2**63.
 
     Raises `OutOfRangeError` where 64 bits of nanoseconds do not reach, `InvalidValueError` for fractions of one.
@@ -55,27 +60,33 @@ def times_to_ns(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
     if ns is None:
         cell = _first_inexact(cells, dtype)
         if np.datetime_data(cells.dtype)[0] in ("ps", "fs", "as"):
-            raise InvalidValueError(f"variable {variable!r}: {cell} is finer than a nanosecond")
+            raise InvalidValueError(
+                f"variable {variable!r}: {cell} is finer than a nanosecond, the unit of stored times; "
+                f"truncate it with ds[{variable!r}].astype('{dtype.kind}8[ns]')"
+            )
         since = " from 1970" if dtype.kind == "M" else ""
         raise OutOfRangeError(
             f"variable {variable!r}: {cell} is beyond nanoseconds in 64 bits, which reach 292 years either way{since}; "
-            f"use ds[{variable!r}].astype('int64') to store plain numbers"
+            f"set such cells to NaT, or use ds[{variable!r}].astype('int64') to store plain numbers"
         )
     return ns.view(np.int64) if cells.dtype.kind == "m" else ns
 
 
-def restored_times(array: str, cells: NDArray[Any], marker: str) -> NDArray[Any]:
-    """Stored cells as what `marker` says; a marker that `restored_dtype` has found to fit.
+def decode_times(array: str, cells: NDArray[Any], xarray_dtype: str) -> NDArray[Any]:
+    """Stored cells as the xarray dtype; `decoded_dtype` must have accepted `xarray_dtype`.
 
-    Raises `InvalidValueError` where the unit is too coarse for a value, which was then written by other means.
+    Raises `InvalidValueError` where a value is finer than the recorded unit: it was then not written through xarray.
     """
-    if is_calendar_marker(marker):
-        return restored_dates(array, cells, marker)
-    dtype = np.dtype(marker)
+    if is_cftime_dtype(xarray_dtype):
+        return decode_dates(array, cells, xarray_dtype)
+    dtype = np.dtype(xarray_dtype)
     ns = cells.view(f"{dtype.kind}8[ns]")
     times = _exact(ns, dtype)
     if times is None:
-        raise InvalidValueError(f"array {array!r} holds nanoseconds that its xarray dtype {dtype} cannot keep")
+        raise InvalidValueError(
+            f"array {array!r} holds nanoseconds that its xarray dtype {dtype} cannot represent; "
+            "read them with read_array, as stored"
+        )
     return times
 
 
@@ -99,6 +110,6 @@ def _first_inexact(cells: NDArray[Any], dtype: np.dtype[Any]) -> Any:
 
 
 def _as_integers(cells: NDArray[Any]) -> NDArray[np.int64]:
-    # Comparing times of two units would convert, and overflow, once more; NaT would differ from itself.
+    # Comparing times of two units would convert them once more and overflow; NaT would differ from itself.
     native = np.asarray(cells, dtype=cells.dtype.newbyteorder("="))
     return native.view(np.int64)

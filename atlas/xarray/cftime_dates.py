@@ -1,0 +1,92 @@
+"""Dates of cftime, in calendars that NumPy lacks (360 days, no leap years, ...), to int64 microseconds and back.
+
+Never imports cftime before it is needed: cftime comes with netCDF4, which is optional. Decoding without it raises
+`MissingExtraError`. The xarray dtype of a variable of such dates is recorded as `cftime[CALENDAR,YEAR_ZERO]`, for
+example `cftime[360_day,1]`; YEAR_ZERO is 1 where the calendar has a year zero, else 0. Microseconds since 1970-01-01
+are exact: cftime has no finer unit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from atlas.errors import InvalidTypeError, MissingExtraError, OutOfRangeError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+__all__ = ["cftime_dtype", "decode_dates", "encode_dates", "is_cftime_dtype"]
+
+_EPOCH: Final = "microseconds since 1970-01-01"
+_CFTIME_DTYPE: Final = re.compile(r"cftime\[([a-z0-9_]+),([01])\]")
+# cftime accepts `has_year_zero` for these calendars only and warns about it for the others, which all have a year zero.
+_OPTIONAL_YEAR_ZERO: Final = frozenset({"standard", "gregorian", "proleptic_gregorian", "julian"})
+
+
+def cftime_dtype(cell: object) -> str | None:
+    """The dtype to record for a variable whose first cell is `cell`; None for anything but a cftime date."""
+    if not type(cell).__module__.startswith("cftime"):
+        return None
+    calendar: str = getattr(cell, "calendar", "")
+    return f"cftime[{calendar},{int(getattr(cell, 'has_year_zero', False))}]" if calendar else None
+
+
+def is_cftime_dtype(xarray_dtype: str) -> bool:
+    """Whether a recorded dtype is one of `cftime_dtype`."""
+    return _CFTIME_DTYPE.fullmatch(xarray_dtype) is not None
+
+
+def encode_dates(variable: str, cells: NDArray[Any], xarray_dtype: str) -> NDArray[np.int64]:
+    """Dates of one calendar as int64 microseconds, same shape.
+
+    Raises `InvalidTypeError` for a cell of another type or calendar, also for a missing cell, and `OutOfRangeError` for dates
+    that 64 bits of microseconds do not reach.
+    """
+    for cell in cells.ravel():
+        if cftime_dtype(cell) != xarray_dtype:
+            raise InvalidTypeError(
+                f"variable {variable!r} holds dates of {xarray_dtype}, and one cell is {type(cell).__name__} {cell!r}; "
+                "convert all cells to one calendar and fill the missing ones"
+            )
+    try:
+        microseconds = np.asarray(_cftime(variable).date2num(cells, _EPOCH, **_options(xarray_dtype)), np.int64)
+    except OverflowError as error:
+        furthest = max(cells.flat, key=lambda cell: abs(cell.year - 1970))
+        raise OutOfRangeError(
+            f"variable {variable!r}: {furthest} is beyond microseconds in 64 bits, which reach 292,000 years either "
+            f"way from 1970; use cftime.date2num(ds[{variable!r}], 'days since 1970-01-01') to store plain numbers"
+        ) from error
+    return microseconds.reshape(cells.shape)
+
+
+def decode_dates(array: str, cells: NDArray[Any], xarray_dtype: str) -> NDArray[np.object_]:
+    """Stored microseconds as cftime dates, same shape; `is_cftime_dtype(xarray_dtype)` must hold."""
+    out = np.empty(cells.shape, object)
+    out[...] = _cftime(array).num2date(cells, _EPOCH, only_use_cftime_datetimes=True, **_options(xarray_dtype))
+    return out
+
+
+def _cftime(array: str) -> ModuleType:
+    try:
+        return importlib.import_module("cftime")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"array {array!r} holds dates that need cftime, which is not installed: pip install 'atlas-store[netcdf]'",
+            name="cftime",
+        ) from error
+
+
+def _options(xarray_dtype: str) -> dict[str, Any]:
+    match = _CFTIME_DTYPE.fullmatch(xarray_dtype)
+    assert match is not None
+    calendar, year_zero = match.groups()
+    options: dict[str, Any] = {"calendar": calendar}
+    if calendar in _OPTIONAL_YEAR_ZERO:
+        options["has_year_zero"] = year_zero == "1"
+    return options
