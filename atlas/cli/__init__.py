@@ -1,12 +1,13 @@
-"""The command line: `atlas create`, `ls`, `show`, `info`, `rm`, `demo`.
+"""The command line: `atlas create`, `ls`, `show`, `info`, `rm`, `history`, `rollback`, `compact`, `verify`, `demo`.
 
-- `app`: the commands, their options and how errors are shown.
-- `ingest`: a folder of NetCDF files into a store.
-- `listing`: what is printed of stores and datasets.
-- `layout`: tables, sizes and values as text.
-- `demo`: real files, end to end.
+- `app`: the commands, their options, and how errors are shown.
+- `ingest`: adds a folder of NetCDF files to a store.
+- `store_output`: what `ls`, `show`, `info` and `history` print.
+- `verify_output`: what `verify` prints.
+- `formatting`: values, sizes and tables as text.
+- `demo`: builds and reads a store of real files.
 
-Prints results to stdout, everything else to stderr. Uses the store as any program would.
+Prints results to stdout and everything else to stderr. Uses stores only through `Atlas`, `DatasetView` and `verify`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands and their options. Errors of the library end in one line on stderr and an exit code of 1."""
+"""The commands and their options. An error of the library is one line on stderr and exit code 1, never a traceback."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import click
 import atlas.xarray
 from atlas import Atlas, __version__, verify
 from atlas.cli.demo import run_demo
-from atlas.cli.ingest import SUFFIXES, Reading, find_files, ingest
-from atlas.cli.layout import count_text, size_text
-from atlas.cli.listing import history_lines, info_lines, ls_lines, show_lines
-from atlas.cli.verify import report_json, report_lines
+from atlas.cli.formatting import count_text, size_text
+from atlas.cli.ingest import SUFFIXES, ReadOptions, find_files, ingest
+from atlas.cli.store_output import history_lines, info_lines, ls_lines, show_lines
+from atlas.cli.verify_output import report_json, report_lines
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ __all__ = ["main"]
 
 class _Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the program; an output that cannot be written ends it in one line (click is quiet about broken pipes)."""
+        """Run the program; a failed write to stdout ends it with one line (click itself ignores broken pipes)."""
         try:
             return super().main(*args, **options)
         except OSError as error:
-            # What is still buffered would fail once more when the interpreter ends.
+            # Without this, flushing the buffered output at exit would fail once more.
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             with suppress(OSError):
@@ -59,7 +59,10 @@ def _print(lines: Iterable[str]) -> None:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="atlas", message="%(prog)s %(version)s")
 def main() -> None:
-    """Keep many datasets that look alike in one store, and read across them."""
+    """Store many similar datasets together and read one variable across all.
+
+    STORE is the folder of a store. `atlas COMMAND --help` explains a command.
+    """
 
 
 def _parse_chunks(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
@@ -67,14 +70,16 @@ def _parse_chunks(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     for value in values:
         dim, _sign, length = value.rpartition("=")
         if not dim or not length.isdecimal() or int(length) < 1:
-            raise click.BadParameter(f"{value!r} is not DIM=LENGTH, such as time=24")
+            raise click.BadParameter(f"{value!r} is not DIM=LENGTH with a length of 1 or more, such as time=24")
         chunks[dim] = int(length)
     return chunks
 
 
 def _check_folder(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     if value is not None and "://" in value:
-        raise click.BadParameter(f"{value!r} is a URL; the command line opens folders, Python also obstore handles")
+        raise click.BadParameter(
+            f"{value!r} is a URL, and this command opens folders; open object stores from Python, by obstore handles"
+        )
     return value
 
 
@@ -84,26 +89,34 @@ _store = click.argument("store", metavar="STORE", callback=_check_folder)
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @_store
-@click.option("--append", is_flag=True, help="Add to a store that is there; datasets it has already are left alone.")
-@click.option("--overwrite", is_flag=True, help="Replace a store that is there, with all it holds.")
-@click.option("--codec", default="zstd", show_default=True, help="zstd, lz4 or none.")
-@click.option("--filter", default="auto", show_default=True, help="auto, none, byteshuffle or bitshuffle.")
+@click.option(
+    "--append", is_flag=True, help="Add to an existing store; files whose dataset it already has are skipped."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing store and everything in it.")
+@click.option("--codec", default="zstd", show_default=True, help="Compression: zstd, lz4 or none.")
+@click.option(
+    "--filter",
+    default="auto",
+    show_default=True,
+    help="Filter before compression: auto, none, byteshuffle or bitshuffle.",
+)
 @click.option(
     "--chunk",
     "chunks",
     multiple=True,
     metavar="DIM=LENGTH",
     callback=_parse_chunks,
-    help="Length of chunks along a dimension, by default all of it; may be given several times. "
-    "Variables over 64 MiB are cut in any case.",
+    help="Length of chunks along one dimension; default: the whole dimension. Repeat it for other dimensions. "
+    "Variables larger than 64 MiB without this option get chunks of about 64 MiB.",
 )
-@click.option("--drop", multiple=True, metavar="VARIABLE", help="Leave a variable out; may be given several times.")
+@click.option("--drop", multiple=True, metavar="VARIABLE", help="Leave out a variable; repeat it for others.")
 @click.option(
     "--raw",
     is_flag=True,
-    help="Keep packed values, missing values and times as they lie in the files; characters become text in any case.",
+    help="Do not decode: keep packed values, missing values and times as in the files. Character arrays always become "
+    "strings.",
 )
-@click.option("--separator", default=".", show_default=True, help="What stands for / in the names of datasets.")
+@click.option("--separator", default=".", show_default=True, help="Text that replaces / in dataset names.")
 def create(
     folder: Path,
     store: str,
@@ -117,56 +130,63 @@ def create(
     overwrite: bool,
     raw: bool,
 ) -> None:
-    """Put every NetCDF file of DIR, and of the folders in it, into STORE.
+    """Add the NetCDF files in DIR and its subfolders to STORE.
 
-    Files count by their suffix: .nc, .nc3, .nc4, .cdf or .netcdf, in any case. Each becomes a dataset named by its path
-    below DIR, without the suffix and with "." for "/" (see --separator): 2024/jan.nc becomes 2024.jan. A file that
-    cannot be read or stored is named with the reason and left out, as are those with groups and those that would share
-    a name; the exit code is then 1. Interrupted, the files read so far are stored; go on with --append. Interrupted
-    once more while they are written, nothing is.
+    Reads files that end in .nc, .nc3, .nc4, .cdf or .netcdf, in upper or lower case. Each file becomes one dataset,
+    named by its path within DIR without the suffix, with "." for "/" (see --separator): 2024/jan.nc becomes 2024.jan.
+
+    A file that cannot be read or stored is reported on stderr and skipped, and the exit code is 1. Files with groups,
+    and files that would get the same dataset name, are skipped too.
+
+    Ctrl-C stores the files read so far; run the command again with --append for the rest. A second Ctrl-C, while the
+    store is written, stores nothing.
     """
     if append and overwrite:
-        raise click.UsageError("--append keeps what --overwrite removes; give one of them")
+        raise click.UsageError("--append adds to the store and --overwrite replaces it; give only one of them")
     atlas.xarray.check_netcdf()
     files = find_files(folder)
     if not files:
-        raise click.ClickException(f"no NetCDF files ({', '.join(sorted(SUFFIXES))}) in {folder}")
+        raise click.ClickException(
+            f"{folder} and its subfolders have no NetCDF files, which end in {', '.join(sorted(SUFFIXES))}"
+        )
     begun = time.perf_counter()
     try:
         target = Atlas.open(store) if append else Atlas.create(store, codec, filter=filter, overwrite=overwrite)
     except StoreExistsError as error:
         raise click.ClickException(
-            f"there is a store at {store} already; add to it with --append, or replace it with --overwrite"
+            f"a store already exists at {store}; add to it with --append, or replace it with --overwrite"
         ) from error
-    outcome = ingest(target, folder, files, Reading(separator, chunks, drop, raw=raw))
+    outcome = ingest(target, folder, files, ReadOptions(separator, chunks, drop, raw=raw))
     _report(outcome, len(files), target, time.perf_counter() - begun)
 
 
 def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
     if outcome.lost:
-        click.echo("interrupted while the store was written; nothing was stored", err=True)
+        click.echo("interrupted while the store was written; nothing was stored. Run the command again", err=True)
         raise click.exceptions.Exit(130)
     found = store.describe()
     click.echo(
-        f"stored {count_text(outcome.stored, 'dataset')} in {seconds:.1f} s; the store holds {found.datasets:,}: "
-        f"{size_text(found.raw)} of arrays in {size_text(found.stored)}"
+        f"stored {count_text(outcome.stored, 'dataset')} in {seconds:.1f} s; the store now has {found.datasets:,}: "
+        f"{size_text(found.raw)} of arrays in {size_text(found.stored)} on disk"
     )
     left = files - outcome.stored - outcome.present - outcome.failed
     if outcome.interrupted:
-        click.echo(f"interrupted with {count_text(left, 'file')} to go; go on with --append", err=True)
+        click.echo(f"interrupted with {count_text(left, 'file')} left; add the rest with --append", err=True)
         raise click.exceptions.Exit(130)
     if outcome.failed:
-        raise click.ClickException(f"{outcome.failed} of {count_text(files, 'file')} not stored")
+        raise click.ClickException(f"{outcome.failed} of {count_text(files, 'file')} not stored; the reasons are above")
 
 
 @main.command("ls")
 @_store
 @click.argument("pattern", metavar="[PATTERN]", required=False)
-@click.option("--long", "-l", is_flag=True, help="With the number of arrays and attributes, and the size in memory.")
+@click.option(
+    "--long", "-l", is_flag=True, help="Also show the number of arrays and attributes, and the uncompressed size."
+)
 def list_(store: str, pattern: str | None, *, long: bool) -> None:
-    """List the datasets of STORE, in the order they were created.
+    """List the datasets of STORE in order of creation.
 
-    PATTERN, such as 'NEMO*', lists those whose name matches.
+    With PATTERN, a shell pattern such as 'NEMO*', list only the datasets whose name matches.
     """
     _print(ls_lines(Atlas.open(store), pattern, long=long))
 
@@ -175,28 +195,40 @@ def list_(store: str, pattern: str | None, *, long: bool) -> None:
 @_store
 @click.argument("name", metavar="NAME")
 def show(store: str, name: str) -> None:
-    """Show dimensions, variables, attributes and statistics of the dataset NAME."""
+    """Show the contents and statistics of one dataset.
+
+    Prints the dimensions, variables, attributes and statistics of the dataset NAME, in the style of ncdump.
+    """
     _print(show_lines(Atlas.open(store).open_dataset(name)))
 
 
 @main.command()
 @_store
 def info(store: str) -> None:
-    """Show what STORE is and what each array takes on disk."""
+    """Show a summary of STORE and the size of each array.
+
+    An array here is one array name over all datasets. "files" counts its segment files, "raw" is its uncompressed size.
+    """
     _print(info_lines(Atlas.open(store)))
 
 
 @main.command()
 @_store
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--compact", is_flag=True, help="Give their space back at once; only the latest version is kept.")
+@click.option("--compact", is_flag=True, help="Free the disk space at once; this removes all earlier versions.")
 def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
-    """Remove datasets from STORE: all that are named, or none where one is missing."""
+    """Remove datasets from STORE.
+
+    Removes all the datasets named, or none if one of them is missing. Earlier versions still have them, and
+    `atlas rollback` restores them, until `atlas compact` removes those versions.
+    """
     target = Atlas.open(store)
     wanted = list(dict.fromkeys(names))
     missing = [name for name in wanted if not target.dataset_exists(name)]
     if missing:
-        raise DatasetNotFoundError(f"no dataset {', '.join(map(repr, missing))} in {store}; nothing was removed")
+        raise DatasetNotFoundError(
+            f"{store} has no dataset {', '.join(map(repr, missing))}; nothing was removed (`atlas ls` lists the names)"
+        )
     for name in wanted:
         target.delete_dataset(name)
     target.flush()
@@ -208,25 +240,32 @@ def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
 @main.command()
 @_store
 def history(store: str) -> None:
-    """List the versions of STORE that are kept, oldest first: when and how each came about."""
+    """List the versions that STORE keeps, oldest first.
+
+    Shows when each version was committed, by which operation, and what changed.
+    """
     _print(history_lines(Atlas.open(store)))
 
 
 @main.command()
 @_store
-@click.option("--keep-versions", metavar="N", type=int, default=1, show_default=True, help="Keep the last N versions.")
+@click.option(
+    "--keep-versions", metavar="N", type=int, default=1, show_default=True, help="Keep at least the last N versions."
+)
 @click.option(
     "--keep-days",
     metavar="D",
     type=float,
     default=1.0,
     show_default=True,
-    help="Keep what was the latest version at some moment of the last D days too.",
+    help="Also keep the versions that were the latest at any time in the last D days.",
 )
 def compact(store: str, keep_versions: int, keep_days: float) -> None:
-    """Gather what small writes and deletions have scattered, and remove what no version needs that is kept.
+    """Merge small files and free the space of old versions.
 
-    --keep-days 0 keeps the latest version alone and gives back all the space there is.
+    Rewrites each array that is spread over several files, or has deleted data, as one file. Then removes the versions
+    that are not kept, and the files that no kept version needs. --keep-days 0 keeps only the latest version, and frees
+    the most space.
     """
     target = Atlas.open(store)
     reclaimed = target.compact(keep_versions, keep_days)
@@ -238,30 +277,36 @@ def compact(store: str, keep_versions: int, keep_days: float) -> None:
 @main.command()
 @_store
 @click.argument("version", metavar="VERSION", type=int)
-@click.option("--message", "-m", metavar="TEXT", help="What is to be said of it in the history.")
+@click.option("--message", "-m", metavar="TEXT", help="Message to show in the history.")
 def rollback(store: str, version: int, message: str | None) -> None:
-    """Make a new version of STORE that holds what VERSION held; nothing of the history is lost."""
+    """Restore the contents of an earlier version.
+
+    Commits a new version of STORE with the contents of VERSION, a number that `atlas history` lists. The versions in
+    between are kept.
+    """
     target = Atlas.open(store)
     made = target.rollback(version, message)
     click.echo(
-        f"version {made} holds what version {version} held: {count_text(len(target.list_datasets()), 'dataset')}"
+        f"version {made} has the contents of version {version}: {count_text(len(target.list_datasets()), 'dataset')}"
     )
 
 
 @main.command("verify")
 @_store
-@click.option("--repair", is_flag=True, help="Write a damaged checkpoint anew from the commits; nothing is dropped.")
+@click.option("--repair", is_flag=True, help="Rewrite a damaged checkpoint from the commits; drops no data.")
 @click.option(
-    "--export", metavar="TARGET", callback=_check_folder, help="Write everything that is whole to a new store there."
+    "--export",
+    metavar="TARGET",
+    callback=_check_folder,
+    help="Write all undamaged data to a new store in the folder TARGET.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress, and print nothing where all is whole.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, and print nothing unless there is damage.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify_(store: str, export: str | None, *, repair: bool, quiet: bool, as_json: bool) -> None:
-    """Read everything of STORE and name each damaged piece.
+    """Read all of STORE and report what is damaged.
 
-    Every document, block and chunk is compared with its checksum and its statistics. The store need not open, and
-    reads of what is whole go on working. The exit code is 0 where all is whole and 1 where damage was found, mended or
-    not.
+    Checks every document, block and chunk against its checksum and statistics. Works on a store that is too damaged to
+    open. The exit code is 0 without damage, and 1 if damage was found, even if it was repaired.
     """
     report = verify(store, repair=repair, export=export, progress=not quiet)
     if as_json:
@@ -277,11 +322,15 @@ def verify_(store: str, export: str | None, *, repair: bool, quiet: bool, as_jso
     "--to",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the store and the picture; by default a new temporary one.",
+    help="Folder for the store and the picture; default: a new temporary folder.",
 )
 def demo(folder: Path | None) -> None:
-    """Build a store of real NetCDF files, look into it and draw three months of the ocean.
+    """Build a store of real NetCDF files and plot from it.
 
-    The files are those of the package iris-sample-data: pip install "atlas-store[demo]".
+    Uses the files of the package iris-sample-data, and plots three months of sea surface temperature. To install what
+    it needs:
+
+    \b
+        pip install "atlas-store[demo]"
     """
     run_demo(folder)

@@ -1,4 +1,4 @@
-"""`atlas demo`: real NetCDF files, from the folder to the picture, each step shown with what it prints."""
+"""`atlas demo`: stores real NetCDF files, reads them back and plots them; prints each step as a command line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 
 import atlas.xarray
 from atlas import Atlas
-from atlas.cli.ingest import Reading, find_files, ingest
-from atlas.cli.layout import count_text, size_text
-from atlas.cli.listing import ls_lines, show_lines
+from atlas.cli.formatting import count_text, size_text
+from atlas.cli.ingest import ReadOptions, find_files, ingest
+from atlas.cli.store_output import ls_lines, show_lines
 from atlas.errors import AtlasError, MissingExtraError, StorageError, StoreExistsError
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_months", "run_demo"]
 
-_READING = Reading(".", {}, (), raw=False)
+_READ_OPTIONS = ReadOptions(".", {}, (), raw=False)
 
 
-def _optional(module: str) -> ModuleType:
+def _import_optional(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -39,12 +39,12 @@ def _optional(module: str) -> ModuleType:
 
 
 def run_demo(folder: Path | None) -> None:
-    """Run the demo in `folder`, which must not hold a store of an earlier one; None makes a temporary folder.
+    """Run the demo in `folder`, which must not hold the store of an earlier run; None makes a temporary folder.
 
-    Raises `MissingExtraError` where the extra `demo` is not installed, `AtlasError` where a file is not stored.
+    Raises `MissingExtraError` where the extra `demo` is not installed, `AtlasError` if a file is not stored.
     """
-    samples = Path(_optional("iris_sample_data").path)
-    _optional("matplotlib")
+    samples = Path(_import_optional("iris_sample_data").path)
+    _import_optional("matplotlib")
     atlas.xarray.check_netcdf()
     try:
         if folder is None:
@@ -52,38 +52,38 @@ def run_demo(folder: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            error.errno, f"the folder of the demo cannot be made: {error.strerror}", str(folder)
+            error.errno, f"the demo folder cannot be created: {error.strerror}; give another one with --to", str(folder)
         ) from error
-    place = folder / "store"
+    path = folder / "store"
 
-    _step(f"atlas create {samples} {place}")
+    _step(f"atlas create {samples} {path}")
     begun = time.perf_counter()
     try:
-        store = Atlas.create(place)
+        store = Atlas.create(path)
     except StoreExistsError as error:
-        raise StoreExistsError(f"there is a store at {place} already; give another folder with --to") from error
+        raise StoreExistsError(f"a store already exists at {path}; give another folder with --to") from error
     files = find_files(samples)
-    outcome = ingest(store, samples, files, _READING)
+    outcome = ingest(store, samples, files, _READ_OPTIONS)
     if outcome.failed:
-        raise AtlasError(f"{outcome.failed} of {count_text(len(files), 'file')} not stored")
+        raise AtlasError(f"{outcome.failed} of {count_text(len(files), 'file')} not stored; the reasons are above")
     found = store.describe()
     click.echo(
         f"stored {count_text(outcome.stored, 'dataset')} in {time.perf_counter() - begun:.1f} s "
-        f"(a first run compiles the kernels): {size_text(found.raw)} of arrays in {size_text(found.stored)}"
+        f"(a first run compiles the kernels): {size_text(found.raw)} of arrays in {size_text(found.stored)} on disk"
     )
 
-    store = Atlas.open(place)
-    _step(f"atlas ls --long {place}")
+    store = Atlas.open(path)
+    _step(f"atlas ls --long {path}")
     for line in ls_lines(store, None, long=True):
         click.echo(line)
 
     months = [name for name in store.list_datasets() if "nemo_1m" in name]
-    _step(f"atlas show {place} {months[0]}")
+    _step(f"atlas show {path} {months[0]}")
     for line in show_lines(store.open_dataset(months[0])):
         click.echo(line)
 
-    _step(f'Atlas.open("{place}").read_array_across_stacked("tos", months)')
-    click.echo("(the first read on a machine compiles the kernels that decode)")
+    _step(f'Atlas.open("{path}").read_array_across_stacked("tos", months)')
+    click.echo("(the first read on a machine compiles the decoding kernels)")
     seconds = []
     for _ in range(2):
         begun = time.perf_counter()
@@ -102,7 +102,7 @@ def run_demo(folder: Path | None) -> None:
     assert latitude is not None
     assert longitude is not None
     draw_months(picture, [_title(name) for name in months], cells[:, 0], latitude, longitude)
-    click.echo(f"\nThe picture is {picture}\nThe store is   {place}")
+    click.echo(f"\nThe picture is {picture}\nThe store is   {path}")
 
 
 def _step(command: str) -> None:
@@ -122,11 +122,11 @@ def draw_months(
     latitude: NDArray[np.float32],
     longitude: NDArray[np.float32],
 ) -> None:
-    """Draw sea surface temperature (n, y, x) in °C, NaN on land, and what the last month differs from the first.
+    """Plot the first three months of sea surface temperature, and the last month minus the first.
 
-    `latitude` and `longitude` (y, x) are degrees, on a grid that need not be regular.
+    `months` is (n, y, x) in °C, NaN on land; `latitude` and `longitude` are (y, x) in degrees, of any grid.
     """
-    figure = _optional("matplotlib.figure").Figure(figsize=(11, 6.2), layout="constrained")
+    figure = _import_optional("matplotlib.figure").Figure(figsize=(11, 6.2), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
     for ax, title, month in zip(axes, titles, months[:3], strict=False):
         image = _draw(ax, title, longitude, latitude, month, {"cmap": "turbo", "vmin": -2, "vmax": 32})
@@ -149,7 +149,7 @@ def _draw(
     scale: dict[str, Any],
 ) -> Any:
     ocean = np.isfinite(cells)
-    # The grid's cells are wider, in degrees, towards the poles.
+    # Grid cells get wider, in degrees, towards the poles.
     size = 1.6 / np.clip(np.cos(np.deg2rad(latitude[ocean])), 0.12, 1)
     image = ax.scatter(longitude[ocean], latitude[ocean], c=cells[ocean], s=size, marker="s", linewidths=0, **scale)
     ax.set(title=title, xlim=(-180, 180), ylim=(-80, 90), xticks=range(-180, 181, 60), yticks=range(-60, 91, 30))

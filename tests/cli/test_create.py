@@ -49,7 +49,7 @@ def test_chunks_and_drop(run, folder, tmp_path):
     np.testing.assert_array_equal(view.read_array("t"), month(1)["t"])
 
 
-def test_a_large_variable_is_read_and_stored_in_pieces(run, tmp_path, monkeypatch):
+def test_a_large_variable_is_read_and_stored_in_chunks(run, tmp_path, monkeypatch):
     monkeypatch.setattr("atlas.xarray.netcdf._CHUNK_BYTES", 4000)
     ds = xr.Dataset(
         {
@@ -67,7 +67,7 @@ def test_a_large_variable_is_read_and_stored_in_pieces(run, tmp_path, monkeypatc
         np.testing.assert_array_equal(view.read_array(name), ds[name])
 
 
-def test_bad_files_are_named_left_out_and_counted(run, folder, tmp_path):
+def test_bad_files_are_reported_skipped_and_counted(run, folder, tmp_path):
     (folder / "broken.nc").write_bytes(b"not NetCDF at all")
     (folder / "_hidden.nc").write_bytes((folder / "jan.nc").read_bytes())
     xr.Dataset({"ok": ("x", np.arange(3.0)), "flag": ("x", np.array([True, False, True]))}).to_netcdf(
@@ -83,7 +83,7 @@ def test_bad_files_are_named_left_out_and_counted(run, folder, tmp_path):
     assert "'flag'" in lines[1]
     assert "bool" in lines[1]
     assert "broken.nc" in lines[2]
-    assert lines[3] == "Error: 3 of 6 files not stored"
+    assert lines[3] == "Error: 3 of 6 files not stored; the reasons are above"
     assert "stored 3 datasets" in result.stdout
 
 
@@ -97,26 +97,26 @@ def test_a_file_that_fails_while_it_is_read_leaves_nothing(run, folder, tmp_path
 
 
 @pytest.mark.parametrize("options", [[], ["--append"]])
-def test_of_files_that_share_a_name_none_is_stored(run, folder, tmp_path, options):
+def test_files_that_share_a_name_are_not_stored(run, folder, tmp_path, options):
     month(5).to_netcdf(folder / "deep.feb.nc")
     month(6).to_netcdf(folder / "jan.cdf")
     Atlas.create(tmp_path / "s").flush()
     result = run("create", folder, tmp_path / "s", *(options or ["--overwrite"]), code=1)
     assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024"]
-    separated = "would be dataset 'deep.feb' too; choose another --separator, or rename all but one"
+    separated = "would also be dataset 'deep.feb'; choose another --separator, or rename all but one"
     assert f"not stored: {folder}/deep/feb.nc4: deep.feb.nc {separated}\n" in result.stderr
     assert f"not stored: {folder}/deep.feb.nc: deep/feb.nc4 {separated}\n" in result.stderr
-    assert f"not stored: {folder}/jan.nc: jan.cdf would be dataset 'jan' too; rename all but one\n" in result.stderr
+    assert f"not stored: {folder}/jan.nc: jan.cdf would also be dataset 'jan'; rename all but one\n" in result.stderr
     assert "4 of 5 files not stored" in result.stderr
     run("create", folder, tmp_path / "s", "--append", "--separator", "~", code=1)
     assert {"deep~feb", "deep.feb"} < set(Atlas.open(tmp_path / "s").list_datasets())
 
 
-def test_append_leaves_what_is_there_and_says_how_much(run, store, folder):
+def test_append_skips_existing_datasets_and_counts_them(run, store, folder):
     month(4).to_netcdf(folder / "apr.nc")
     result = run("create", folder, store, "--append")
     assert Atlas.open(store).list_datasets() == ["deep.er.mar.2024", "deep.feb", "jan", "apr"]
-    assert result.stderr == "3 files left alone, whose datasets are there already\n"
+    assert result.stderr == "3 files skipped: already in the store\n"
     assert "stored 1 dataset in" in result.stdout
 
 
@@ -132,21 +132,21 @@ def test_files_with_groups_are_refused(run, folder, tmp_path):
     assert "groups" not in Atlas.open(tmp_path / "s").list_datasets()
 
 
-def test_options_that_name_nothing_are_told_of(run, folder, tmp_path):
+def test_options_that_match_nothing_are_reported(run, folder, tmp_path):
     result = run("create", folder, tmp_path / "s", "--chunk", "x=2", "--chunk", "nix=3", "--drop", "t", "--drop", "nox")
     assert result.stderr.splitlines() == [
-        "Warning: --chunk nix=3 did nothing: no file read has a dimension 'nix'",
-        "Warning: --drop nox did nothing: no file read has a variable 'nox'",
+        "Warning: --chunk nix=3 had no effect: no file read has a dimension 'nix'",
+        "Warning: --drop nox had no effect: no file read has a variable 'nox'",
     ]
-    # Where every file is there already none is read, and nothing is known of their names.
+    # Every file is skipped, so no names of dimensions are known.
     assert "Warning" not in run("create", folder, tmp_path / "s", "--append", "--chunk", "nix=3").stderr
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
-def test_a_file_name_that_is_no_text_is_told(run, folder, tmp_path):
+def test_a_file_name_that_is_not_utf8_is_reported(run, folder, tmp_path):
     (folder / os.fsdecode(b"b\xff.nc")).write_bytes((folder / "jan.nc").read_bytes())
     result = run("create", folder, tmp_path / "s", code=1)
-    assert f"not stored: {folder}/b\\xff.nc: its name, or that of a folder it is in, is no UTF-8 text" in result.stderr
+    assert f"not stored: {folder}/b\\xff.nc: its path is not valid UTF-8; rename" in result.stderr
 
 
 def test_values_that_do_not_fit_come_with_the_options_that_help(run, tmp_path):
@@ -211,7 +211,7 @@ def test_a_folder_without_files_makes_no_store(run, tmp_path):
     assert "does not exist" in run("create", tmp_path / "nowhere", tmp_path / "s", code=2).stderr
 
 
-def test_interrupted_it_keeps_whole_files_and_goes_on_with_append(run, folder, tmp_path, monkeypatch):
+def test_an_interrupt_keeps_whole_files_and_append_adds_the_rest(run, folder, tmp_path, monkeypatch):
     whole = netcdf.open_netcdf
 
     def stop_at_the_third(path, **options):
@@ -221,28 +221,28 @@ def test_interrupted_it_keeps_whole_files_and_goes_on_with_append(run, folder, t
 
     monkeypatch.setattr(netcdf, "open_netcdf", stop_at_the_third)
     result = run("create", folder, tmp_path / "s", code=130)
-    assert "interrupted with 1 file to go" in result.stderr
+    assert "interrupted with 1 file left" in result.stderr
     assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024", "deep.feb"]
     monkeypatch.setattr(netcdf, "open_netcdf", whole)
     run("create", folder, tmp_path / "s", "--append")
     assert len(Atlas.open(tmp_path / "s").list_datasets()) == 3
 
 
-@pytest.mark.parametrize("landed", [False, True])
-def test_interrupted_while_it_is_written(run, store, folder, monkeypatch, landed):
+@pytest.mark.parametrize("committed", [False, True])
+def test_an_interrupt_while_the_store_is_written(run, store, folder, monkeypatch, committed):
     flush = Atlas.flush
 
     def stop(self):
-        if landed:
+        if committed:
             flush(self)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Atlas, "flush", stop)
     month(4).to_netcdf(folder / "apr.nc")
-    result = run("create", folder, store, "--append", code=0 if landed else 130)
-    assert ("nothing was stored" in result.stderr) is not landed
-    assert ("stored 1 dataset" in result.stdout) is landed
-    assert ("apr" in Atlas.open(store).list_datasets()) is landed
+    result = run("create", folder, store, "--append", code=0 if committed else 130)
+    assert ("nothing was stored" in result.stderr) is not committed
+    assert ("stored 1 dataset" in result.stdout) is committed
+    assert ("apr" in Atlas.open(store).list_datasets()) is committed
 
 
 def test_a_store_that_fails_ends_it_in_one_line(run, folder, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ def test_the_demo_builds_lists_shows_reads_and_draws(run, tmp_path):
     assert f"The picture is {tmp_path / 'demo' / 'nemo_months.png'}" in out
     assert (tmp_path / "demo" / "nemo_months.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     again = run("demo", "--to", tmp_path / "demo", code=1)
-    assert "there is a store" in again.stderr
+    assert "a store already exists" in again.stderr
     assert "--to" in again.stderr
     assert "overwrite" not in again.stderr
 

@@ -12,7 +12,7 @@ def test_the_history_in_columns(run, store):
     target.delete_dataset("jan")
     target.flush(message="without january " + "and so on " * 9)
     lines = run("history", store).stdout.splitlines()
-    assert lines[0].split() == ["version", "time", "(UTC)", "made", "by", "what"]
+    assert lines[0].split() == ["version", "time", "(UTC)", "made", "by", "changes"]
     assert max(map(len, lines)) <= 80
     rows = [line for line in lines[1:] if line[:7].strip()]
     assert [row.split()[0] for row in rows] == ["0", "1", "2"]
@@ -26,7 +26,8 @@ def test_going_back_and_compacting(run, store):
     names = run("ls", store).stdout
     run("rm", store, "jan")
     assert (
-        run("rollback", store, 1, "-m", "it was needed").stdout == "version 3 holds what version 1 held: 3 datasets\n"
+        run("rollback", store, 1, "-m", "it was needed").stdout
+        == "version 3 has the contents of version 1: 3 datasets\n"
     )
     assert run("ls", store).stdout == names
     assert "it was needed" in run("history", store).stdout
@@ -43,7 +44,7 @@ def test_going_back_and_compacting(run, store):
     assert run("compact", store, "--keep-versions", 0, code=1).stderr.count("\n") == 1
 
 
-def test_removing_and_compacting_gives_the_space_back(run, store):
+def test_removing_and_compacting_frees_the_space(run, store):
     target = Atlas.open(store)
     before = sum(path.stat().st_size for path in store.rglob("*.seg"))
     run("rm", store, *target.list_datasets()[:2], "--compact")

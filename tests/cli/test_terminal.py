@@ -1,4 +1,4 @@
-"""The installed command in a real terminal: a bar while it works, lines that fit, colours and codes only there."""
+"""The installed command in a real terminal: a progress bar, whole lines, and no control codes outside of a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def in_terminal(*args: str) -> tuple[int, str]:
         while True:
             try:
                 part = os.read(terminal, 65536)
-            except OSError:  # how Linux says that the other side is closed
+            except OSError:  # Linux: the other end is closed
                 break
             if not part:
                 break
@@ -35,7 +35,7 @@ def in_terminal(*args: str) -> tuple[int, str]:
     return process.returncode, b"".join(parts).decode()
 
 
-def test_progress_is_shown_and_bad_files_do_not_tear_it(folder, tmp_path):
+def test_messages_do_not_break_the_progress_bar(folder, tmp_path):
     (folder / "broken.nc").write_bytes(b"nothing")
     code, out = in_terminal("create", str(folder), str(tmp_path / "s"))
     assert code == 1
@@ -43,7 +43,7 @@ def test_progress_is_shown_and_bad_files_do_not_tear_it(folder, tmp_path):
     assert "0/4" in out
     lines = out.replace("\r\n", "\n").replace("\r", "\n").splitlines()
     assert any(line.startswith(f"not stored: {folder / 'broken.nc'}: ") for line in lines)
-    assert lines[-1] == "Error: 1 of 4 files not stored"
+    assert lines[-1] == "Error: 1 of 4 files not stored; the reasons are above"
 
 
 def test_the_installed_script(folder, tmp_path):
@@ -52,7 +52,7 @@ def test_the_installed_script(folder, tmp_path):
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("atlas ")
     piped = subprocess.run([script, "create", folder, tmp_path / "s"], capture_output=True, text=True, check=False)
-    assert (piped.returncode, piped.stderr) == (0, "")  # no bar where nobody watches
+    assert (piped.returncode, piped.stderr) == (0, "")  # no bar without a terminal
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
@@ -64,7 +64,7 @@ def test_an_output_that_cannot_be_written_is_one_line(store, args):
     assert (found.returncode, found.stderr) == (1, "Error: standard output: No space left on device\n")
 
 
-def test_a_reader_that_went_away_is_no_error_to_speak_of(store):
+def test_a_broken_pipe_prints_no_error(store):
     reading, writing = os.pipe()
     os.close(reading)
     found = subprocess.run([*COMMAND, "ls", store], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What is printed of stores and datasets, line by line. Reads metadata and statistics, never cells."""
+"""The output of `ls`, `show`, `info` and `history`, line by line. Reads metadata and statistics, never cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.cli.layout import count_text, hanging, size_text, table_lines, value_text, wrapped
+from atlas.cli.formatting import count_text, size_text, table_lines, value_text, wrapped, wrapped_under
 from atlas.format.dtypes import DATATYPES
 from atlas.xarray.attribute_owners import assign_attributes
 from atlas.xarray.time_encoding import decode_times, decoded_dtype
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["history_lines", "info_lines", "ls_lines", "show_lines"]
 
-_LONGEST_TEXT = 24
+_MAX_TEXT = 24
 
 
 def ls_lines(store: Atlas, pattern: str | None, *, long: bool) -> Iterator[str]:
-    """Yield the names of datasets that match the shell pattern, or a table of them."""
+    """Yield the names of datasets that match the shell pattern; with `long`, a table."""
     names = [name for name in store.list_datasets() if pattern is None or fnmatchcase(name, pattern)]
     if not long:
         yield from names
@@ -45,17 +45,18 @@ def _raw_size(meta: dict[str, Any]) -> int:
 
 
 def info_lines(store: Atlas) -> Iterator[str]:
-    """Yield what the store is and what each array takes."""
+    """Yield a summary of the store, and a table of its arrays."""
     found = store.describe()
     segments = sum(array.segments for array in found.arrays)
     facts = {
         "store": found.place,
-        "format": f"version {found.format}, metadata in {found.metadata_name}",
-        "commit": str(found.version),
+        "format": f"{found.format}, metadata in {found.metadata_name}",
+        "version": str(found.version),
         "codec": f"{found.codec}, filter {found.filter}",
         "datasets": f"{found.datasets:,}",
         "arrays": f"{count_text(len(found.arrays), 'name')} in {count_text(segments, 'segment')}",
-        "size": f"{size_text(found.raw)} of arrays in {size_text(found.stored)}{_ratio(found.raw, found.stored)}",
+        "size": f"{size_text(found.raw)} of arrays in {size_text(found.stored)} on disk"
+        + _ratio(found.raw, found.stored),
     }
     for name, fact in facts.items():
         yield wrapped(f"{name:<10}", fact, 0)
@@ -89,10 +90,10 @@ def _ratio(raw: int, stored: int) -> str:
 
 
 def history_lines(store: Atlas) -> Iterator[str]:
-    """Yield the versions that are kept, oldest first."""
+    """Yield the kept versions, oldest first."""
     versions = store.history()
     widest = max(len("version"), *(len(str(version.version)) for version in versions))
-    yield f"{'version':>{widest}}  {'time (UTC)':<19}  {'made by':<8}  what"
+    yield f"{'version':>{widest}}  {'time (UTC)':<19}  {'made by':<8}  changes"
     for version in versions:
         counts = ((version.created, "new"), (version.changed, "changed"), (version.deleted, "deleted"))
         datasets = ", ".join(f"{count:,} {what}" for count, what in counts if count)
@@ -100,11 +101,11 @@ def history_lines(store: Atlas) -> Iterator[str]:
         parts += [f"arrays: {', '.join(version.arrays)}"] if version.arrays else []
         parts += [value_text(version.message)] if version.message is not None else []
         head = f"{version.version:>{widest}}  {version.time:%Y-%m-%d %H:%M:%S}  {version.action:<8}  "
-        yield hanging(head, "; ".join(parts))
+        yield wrapped_under(head, "; ".join(parts))
 
 
 def show_lines(view: DatasetView) -> Iterator[str]:
-    """Yield a dataset in the manner of ncdump: dimensions, variables, attributes, statistics."""
+    """Yield a dataset in the style of ncdump: dimensions, variables, attributes, statistics."""
     names = view.list_arrays()
     metas = {name: meta for name in names if (meta := view.array_meta(name)) is not None}
     attributes = assign_attributes(view.exact_attributes(), names)
@@ -115,7 +116,9 @@ def show_lines(view: DatasetView) -> Iterator[str]:
             lengths.setdefault(dim, set()).add(length)
     yield "dimensions:"
     for dim, found in lengths.items():
-        yield f"  {dim} = {', '.join(map(str, sorted(found)))}" + ("  // arrays differ" if len(found) > 1 else "")
+        yield f"  {dim} = {', '.join(map(str, sorted(found)))}" + (
+            "  // differs between arrays" if len(found) > 1 else ""
+        )
     yield "variables:"
     for name, meta in metas.items():
         yield f"  {meta['dtype']} {name}({', '.join(meta['dimension_names'])})"
@@ -142,12 +145,12 @@ def _storage_text(
     if dims == [name] or name in (coords or ()):
         parts.append("coordinate")
     if decoded_dtype(xarray_dtype, meta["dtype"]) is not None:
-        parts.append(f"from {xarray_dtype}")
+        parts.append(f"{xarray_dtype} in xarray")
     return ", ".join(parts)
 
 
 def _decoded(name: str, value: object, meta: dict[str, Any], xarray_dtype: object) -> object:
-    """Return a cell of an array as what it stands for: dates and durations instead of whole numbers."""
+    """Return a stored cell as a user reads it: dates and durations instead of integers."""
     if value is None:
         return None
     if decoded_dtype(xarray_dtype, meta["dtype"]) is not None and isinstance(value, int):
@@ -172,4 +175,4 @@ def _short(value: object) -> str:
     if isinstance(value, np.datetime64):
         value = value.astype("M8[s]")
     text = value_text(value)
-    return text if len(text) <= _LONGEST_TEXT or not isinstance(value, str) else text[: _LONGEST_TEXT - 1] + "…"
+    return text if len(text) <= _MAX_TEXT or not isinstance(value, str) else text[: _MAX_TEXT - 1] + "…"

@@ -1,4 +1,4 @@
-"""What `atlas verify` prints: a summary, and damaged pieces in tables under the file and fault that they share."""
+"""The output of `verify`: a summary, then damaged chunks in tables, grouped by file and fault. No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from atlas.cli.layout import count_text, size_text, table_lines, wrapped
+from atlas.cli.formatting import count_text, size_text, table_lines, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,8 @@ def report_json(report: VerifyReport) -> str:
 
 
 def report_lines(report: VerifyReport) -> Iterator[str]:
-    """Yield the summary, every damaged piece, and what was done."""
-    version = str(report.version) if report.version >= 0 else "none that can be opened"
+    """Yield the summary, all damage, and what was repaired and exported."""
+    version = str(report.version) if report.version >= 0 else "none can be opened"
     facts = {
         "store": report.store,
         "version": f"{version}, {count_text(report.datasets, 'dataset')}",
@@ -32,16 +32,16 @@ def report_lines(report: VerifyReport) -> Iterator[str]:
         f"{count_text(report.chunks, 'chunk')}, {size_text(report.bytes)}",
     }
     if report.leftover:
-        facts["leftover"] = f"{count_text(report.leftover, 'file')} that no version names, which a compaction removes"
+        facts["orphans"] = f"{count_text(report.leftover, 'file')} that no version needs; `atlas compact` removes them"
     facts["found"] = "no damage" if report.ok else count_text(len(report.damage), "damaged piece")
     for name, fact in facts.items():
         yield wrapped(f"{name:<10}", fact, 0)
     yield from _damage_lines(report)
     for what in report.mended:
-        yield wrapped("mended    ", what, 0)
+        yield wrapped("repaired  ", what, 0)
     if report.exported is not None:
-        left = f", without {count_text(len(report.left_out), 'array')}:" if report.left_out else ", all of it"
-        yield wrapped("exported  ", f"what is whole to {report.exported}{left}", 0)
+        missing = f", without {count_text(len(report.left_out), 'array')}:" if report.left_out else ", nothing left out"
+        yield wrapped("exported  ", f"undamaged data to {report.exported}{missing}", 0)
         rows = [(dataset, array or "") for dataset, array in report.left_out]
         yield from table_lines(("dataset", "array"), rows, indent=4) if rows else ()
 

@@ -1,10 +1,8 @@
-"""`atlas verify`: what a person, a script and a pipe get of a whole store and of a damaged one."""
+"""`atlas verify` on intact and damaged stores: as text, as JSON, in a terminal."""
 
 from __future__ import annotations
 
 import json
-
-import pytest
 
 from atlas import Atlas
 from tests.cli.test_terminal import in_terminal
@@ -22,7 +20,7 @@ def damage(store, pattern, at):
 def test_a_whole_store(run, store):
     result = run("verify", store)
     lines = result.stdout.splitlines()
-    # A path that does not fit beside its label stands below it, whole.
+    # A path that does not fit beside its label is on the next line, unbroken.
     assert result.stdout.split()[:2] == ["store", str(store)]
     assert lines[-1].split() == ["found", "no", "damage"]
     assert result.stderr == ""
@@ -51,22 +49,22 @@ def test_the_report_as_json(run, store):
     assert [entry["file"] for entry in found["damage"]] == [str(path.relative_to(store))]
 
 
-def test_a_lost_checkpoint_is_mended(run, store):
+def test_a_lost_checkpoint_is_repaired(run, store):
     names = run("ls", store).stdout
     damage(store, "atlas.json", 100)
     run("ls", store, code=1)
-    assert "none that can be opened" not in run("verify", store, code=1).stdout
+    assert "none can be opened" not in run("verify", store, code=1).stdout
     run("ls", store, code=1)
     result = run("verify", store, "--repair", code=1)
-    assert "mended    atlas.json, written anew from the commits" in result.stdout
+    assert "repaired  atlas.json, written anew from the commits" in result.stdout
     assert run("ls", store).stdout == names
     run("verify", store)
 
 
-def test_what_is_whole_is_exported_and_what_is_not_is_listed(run, store, tmp_path):
+def test_undamaged_data_is_exported_and_the_rest_is_listed(run, store, tmp_path):
     damage(store, "arrays/t/*.seg", 20)
     result = run("verify", store, "--export", tmp_path / "rescued", code=1)
-    assert f"what is whole to {tmp_path / 'rescued'}" in " ".join(result.stdout.split())
+    assert f"undamaged data to {tmp_path / 'rescued'}" in " ".join(result.stdout.split())
     run("verify", tmp_path / "rescued")
     rescued, whole = Atlas.open(tmp_path / "rescued"), Atlas.open(store)
     assert rescued.list_datasets() == whole.list_datasets()
@@ -97,8 +95,3 @@ def test_a_bar_in_a_terminal_and_none_when_quiet(store):
     assert out.replace("\r\n", "\n").rstrip().endswith("found     no damage")
     code, out = in_terminal("verify", str(store), "--quiet")
     assert (code, out) == (0, "")
-
-
-@pytest.mark.parametrize("command", ["verify"])
-def test_help_fits(run, command):
-    assert max(map(len, run(command, "--help").stdout.splitlines())) <= 80
