@@ -1,7 +1,7 @@
-"""Every error of the library: one family under `AtlasError`, each also of the builtin kind a caller would expect.
+"""Every error of the library: all derive from `AtlasError`, and each from the builtin error that a caller would expect.
 
-The bottom floor: this module imports nothing of the package. A message names the rule that was broken, the
-value that broke it and what to do; facts a program may want are attributes too.
+Never imports another module of the package. A message states the rule, the value that broke it and what to do; facts
+that a program may need are attributes too.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = [
 
 
 class AtlasError(Exception):
-    """Base of every error the library raises on purpose."""
+    """Base of every error that the library raises on purpose."""
 
 
 class InvalidValueError(AtlasError, ValueError):
-    """A value breaks a rule: an unknown codec or dtype name, a region out of bounds or of the wrong rank."""
+    """A value breaks a rule: for example an unknown codec or dtype, or a box outside its array or of the wrong rank."""
 
 
 class InvalidNameError(InvalidValueError):
-    """A dataset, array or dimension name that the store cannot keep."""
+    """A dataset, array, dimension or attribute name that cannot be stored."""
 
 
 class InvalidTypeError(AtlasError, TypeError):
@@ -49,62 +49,62 @@ class InvalidTypeError(AtlasError, TypeError):
 
 
 class OutOfRangeError(AtlasError, OverflowError):
-    """An integer outside what its dtype, or an index, can hold."""
+    """A number, index or time outside the range of its dtype."""
 
 
 class UnsupportedDtypeError(AtlasError, NotImplementedError):
-    """A dtype that is not stored, bool arrays among them."""
+    """A dtype that cannot be stored, such as bool."""
 
 
 class _LookupError(AtlasError, KeyError):
-    # KeyError shows the repr of its argument; a message meant for people is shown as it is.
+    # KeyError shows the repr of its argument; this shows the message itself.
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 class DatasetNotFoundError(_LookupError):
-    """No dataset of that name in the store."""
+    """The store has no dataset of that name."""
 
 
 class ArrayNotFoundError(_LookupError):
-    """No array of that name in the dataset, or in any dataset asked for."""
+    """The dataset, or every dataset of a read, lacks an array of that name."""
 
 
 class MissingAttributeError(_LookupError):
-    """No attribute of that name in the dataset."""
+    """The dataset has no attribute of that name."""
 
 
 class VersionNotFoundError(_LookupError):
-    """No such version of the store: not made yet, or no longer kept; `version` is the one asked for."""
+    """The store does not have that version: it was never committed, or is no longer kept."""
 
     def __init__(self, message: str, version: int | None = None) -> None:
         super().__init__(message)
         self.version = version
-        """The version asked for."""
+        """The version requested, where known."""
 
 
 class DatasetExistsError(AtlasError, FileExistsError):
-    """The dataset is there already."""
+    """The store already has a dataset of that name."""
 
 
 class ArrayExistsError(AtlasError, FileExistsError):
-    """The array is there already."""
+    """The dataset already has an array of that name."""
 
 
 class StoreExistsError(AtlasError, FileExistsError):
-    """`create` met an existing store."""
+    """A store already exists at the location where one was to be created."""
 
 
 class StoreNotFoundError(AtlasError, FileNotFoundError):
-    """`open` met no store."""
+    """There is no store at the location."""
 
 
 class StorageError(AtlasError, OSError):
-    """The storage failed: disk full, no permission, network. `errno` and `filename` are kept where known."""
+    """The storage failed: disk full, no permission, network. `errno` and `filename` are set where known."""
 
 
 class ConditionalPutError(StorageError):
-    """The storage cannot create an object only if it is absent, on which it rests that no writer overwrites another."""
+    """The storage lacks atomic put-if-absent, without which two writers could overwrite each other."""
 
 
 class MissingExtraError(AtlasError, ImportError):
@@ -112,7 +112,7 @@ class MissingExtraError(AtlasError, ImportError):
 
 
 class CorruptStoreError(AtlasError, RuntimeError):
-    """The stored bytes are damaged, missing or not of a store; `key` names the file."""
+    """Stored bytes are damaged, missing, or not those of a store."""
 
     def __init__(
         self, message: str, *, key: str | None = None, dataset: str | None = None, array: str | None = None
@@ -121,34 +121,34 @@ class CorruptStoreError(AtlasError, RuntimeError):
         self.key = key
         """Key of the damaged file within the store, where known."""
         self.dataset = dataset
-        """Name of the dataset whose data is concerned, where known."""
+        """Name of the affected dataset, where known."""
         self.array = array
-        """Name of the array whose data is concerned, where known."""
+        """Name of the affected array, where known."""
 
 
 class UnsupportedFormatError(AtlasError, RuntimeError):
-    """A store written in a format that this version does not read."""
+    """The store is in a format that this release does not read."""
 
 
 class TooLargeError(AtlasError, MemoryError):
-    """What was asked for, or what a file declares, takes more memory than there is; nothing of it was touched."""
+    """A request, or the size that a file declares, exceeds the available memory. The store is unchanged."""
 
     def __init__(self, message: str, *, asked: int | None = None, available: int | None = None) -> None:
         super().__init__(message)
         self.asked = asked
-        """Bytes it takes, where known."""
+        """Bytes needed, where known."""
         self.available = available
-        """Bytes of memory that were at hand, where known."""
+        """Bytes of memory that were available, where known."""
 
 
 class StaleHandleError(AtlasError, RuntimeError):
-    """What the handle shows is no longer kept: the store was compacted or replaced since. Open it again."""
+    """The version of the handle is no longer kept: the store was compacted or replaced. Open the store again."""
 
 
 class ConflictError(AtlasError, RuntimeError):
-    """Another writer has changed the same thing; the pending data of this handle is kept."""
+    """Another writer has committed a change to the same dataset or array; this handle keeps its pending data."""
 
     def __init__(self, message: str, collisions: tuple[tuple[str, str | None], ...] = ()) -> None:
         super().__init__(message)
         self.collisions = collisions
-        """What both have changed: a dataset's name, and the name of its array or None for the dataset itself."""
+        """What both writers changed: the name of a dataset, and of its array or None for the dataset itself."""
