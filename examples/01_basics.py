@@ -1,4 +1,4 @@
-"""Create a store, define and write arrays, set attributes, read back: whole, in part, after reopening."""
+"""Create a store, define and write arrays, set attributes, and read whole arrays and boxes back."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store"
 
-        # Nothing is on disk before flush(), which the end of the block calls.
+        # Nothing is on disk before flush(), which the end of the `with` block calls.
         with atlas.Atlas.create(path, codec="zstd") as store:
             for month, name in enumerate(["jan_2024", "feb_2024", "mar_2024"], start=1):
                 ds = store.create_dataset(name)
@@ -43,7 +43,7 @@ def main() -> None:
         print("observed", ds.read_array("observed"), "stations", ds.read_array("station").tolist())
         print("statistics", ds.array_stats("temperature"))
 
-        # Changes are seen at once by this handle, and by others after the flush.
+        # This handle sees changes at once; other handles see them after the flush.
         ds.write_array("temperature", start=[6, 0], data=np.full((2, 16), -1.0, np.float32))
         ds.delete_attribute("checked")
         store.delete_dataset("mar_2024")
@@ -51,7 +51,7 @@ def main() -> None:
         again = atlas.Atlas.open(path)
         print(again.list_datasets(), again.open_dataset("feb_2024").array_stats("temperature"))
 
-        # Wrong input is refused with an error that says why, and changes nothing.
+        # Invalid input raises an error that says why, and changes nothing.
         try:
             ds.write_array("temperature", start=[7, 0], data=np.zeros((4, 16), np.float32))
         except ValueError as error:

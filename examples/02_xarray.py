@@ -1,4 +1,4 @@
-"""An xr.Dataset into a store and back, by the store's method and by the accessor; many of them stacked."""
+"""Write an xr.Dataset to a store, by method or accessor; read one back, and read many stacked into one."""
 
 import tempfile
 from pathlib import Path
@@ -36,7 +36,7 @@ def main() -> None:
 
         store = atlas.Atlas.open(path)
         back = store.to_xarray("2024-03")
-        xr.testing.assert_identical(back, make_month(3))  # dtypes, attributes and time units included
+        xr.testing.assert_identical(back, make_month(3))  # also dtypes, attributes and time units
         print(back)
 
         year = store.to_xarray_many(names, concat_dim="month")
@@ -47,7 +47,7 @@ def main() -> None:
             store.add_xr_dataset(make_month(1).assign(land=("lat", np.ones(8, bool))), "with_bools")
         except NotImplementedError as error:
             print("refused:", error)
-        print("with_bools is there:", store.dataset_exists("with_bools"))
+        print("with_bools was stored:", store.dataset_exists("with_bools"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A dask-backed dataset streams in block by block, and comes back lazy with the same chunks."""
+"""Write a dask-backed dataset block by block, and read it back as lazy arrays with the same chunks."""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +11,7 @@ import atlas
 
 
 def main() -> None:
-    # 100 MB that never are in memory at once: each block is computed, written and forgotten.
+    # 100 MB that are never in memory at once: each block is computed, written and released.
     shape, chunks = (250, 250, 400), (10, 250, 400)
     blocks = da.random.default_rng(7).normal(15, 8, size=shape, chunks=chunks).round(1).astype(np.float32)
     ds = xr.Dataset(
@@ -22,7 +22,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store"
         with atlas.Atlas.create(path) as store:
-            store.add_xr_dataset(ds, "big")  # stored in the chunks of dask
+            store.add_xr_dataset(ds, "big")  # stored with the chunks of dask
             store.add_xr_dataset(ds.isel(time=slice(0, 20)), "small", chunks={"temperature": [20, 50, 50]})
 
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -30,14 +30,14 @@ def main() -> None:
 
         back = atlas.Atlas.open(path).to_xarray("big")
         print(back["temperature"].data)
-        # Only the chunks that are needed are read: one of twenty-five here.
+        # dask reads only the chunks that it needs: here 1 of 25.
         print("first day ", float(back["temperature"][0].mean().compute()))
-        # Any scheduler of dask will do; lazy arrays pickle.
+        # Any dask scheduler works: lazy arrays can be pickled.
         mean = back["temperature"].mean(("lat", "lon"))
-        print("mean, one value a day", mean.compute(scheduler="threads").shape)
+        print("daily means", mean.compute(scheduler="threads").shape)
 
         small = atlas.Atlas.open(path).to_xarray("small")
-        print("chunks of their own", small["temperature"].data.chunksize)
+        print("chunks set by the caller", small["temperature"].data.chunksize)
 
 
 if __name__ == "__main__":

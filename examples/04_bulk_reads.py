@@ -1,4 +1,4 @@
-"""One variable across thousands of datasets in one call: what the store is made for."""
+"""Read one variable across thousands of datasets in one call: what the store is made for."""
 
 import tempfile
 import time
@@ -36,15 +36,15 @@ def main() -> None:
                 f"{attempt}: noon at {len(names)} stations {noon.shape} in {(time.perf_counter() - begun) * 1e3:.1f} ms"
             )
 
-        # Where datasets may lack the array or differ in shape: a list, None where there is nothing.
+        # Datasets may lack the array or differ in shape: this returns a list, with None for what is missing.
         some = store.read_array_across("temperature", ["station_0007", "no such station"], start=[0], shape=[3])
         print(some)
 
-        # As one xr.Dataset.
+        # Many datasets as one xr.Dataset.
         week = store.to_xarray_many(names[:100], concat_dim="station")
         print(week["temperature"].sizes)
 
-        # Everything of one dataset.
+        # Several arrays of one dataset.
         print(store.open_dataset("station_0042").read_arrays(["temperature"], start=[0], shape=[4]))
 
 

@@ -1,4 +1,4 @@
-"""Two writers on one store, a collision, and going back: who changes what lands, and nothing is lost."""
+"""Two writers on one store: changes that merge, a conflict and its resolution, the history, and a rollback."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def add_day(store: Atlas, name: str, level: float) -> None:
 def main() -> None:
     """Run the example."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "levels"
-        ours = Atlas.create(place)
+        path = Path(folder) / "levels"
+        ours = Atlas.create(path)
         add_day(ours, "monday", 1)
         ours.flush(message="the first day")
 
-        # Another process, or another machine: both change the store from the same version on.
-        theirs = Atlas.open(place)
+        # Another handle, as of another process or machine. Both start from the same version.
+        theirs = Atlas.open(path)
         add_day(ours, "tuesday", 2)
         add_day(theirs, "wednesday", 3)
         ours.flush()
         theirs.flush()
-        print("both landed:", theirs.list_datasets())
-        print("ours still shows version", ours.version, ours.list_datasets())
+        print("both committed:", theirs.list_datasets())
+        print("ours still at version", ours.version, ours.list_datasets())
         ours.refresh()
-        print("and after a refresh", ours.version, ours.list_datasets())
+        print("ours after refresh: version", ours.version, ours.list_datasets())
 
-        # Different halves of the day are different chunks, and land as well; the same hour is a collision.
+        # Writes to different chunks (halves of the day) merge; writes to different cells of one chunk conflict.
         ours.open_dataset("monday").write_array("level", [0], np.array([7], np.float32))
         theirs.open_dataset("monday").write_array("level", [23], np.array([8], np.float32))
         ours.flush()
@@ -49,10 +49,10 @@ def main() -> None:
         try:
             theirs.flush(message="hour 6")
         except ConflictError as error:
-            print("told, and kept:", error.collisions)
+            print("conflict in", error.collisions)  # the pending write is kept
             theirs.refresh()
             theirs.flush(message="hour 6, on top of hour 5")
-        print("both hours are there:", theirs.open_dataset("monday").read_array("level", [4], [4]))
+        print("hours 4 to 7:", theirs.open_dataset("monday").read_array("level", [4], [4]))
 
         print("\nhistory")
         for version in theirs.history():
@@ -60,8 +60,9 @@ def main() -> None:
 
         theirs.rollback(1, message="start again")
         print("\nrolled back to", theirs.list_datasets(), "in version", theirs.version)
-        print("and version 3 is still there:", Atlas.open(place, version=3).list_datasets())
-        print("whole:", theirs.verify().ok, "- bytes reclaimed:", theirs.compact(keep_days=0))
+        print("version 3 still has", Atlas.open(path, version=3).list_datasets())
+        print("no damage:", theirs.verify().ok)
+        print("bytes reclaimed:", theirs.compact(keep_days=0))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Notebooks are kept without outputs, run from top to bottom, and draw pictures that show something."""
+"""Notebooks are stored without outputs, run from top to bottom, and draw pictures that are not empty."""
 
 from __future__ import annotations
 
