@@ -330,7 +330,6 @@ def demo(folder: Path | None) -> None:
     Uses the files of the package iris-sample-data, and plots three months of sea surface temperature. To install what
     it needs:
 
-    \b
-        pip install "atlas-store[demo]"
+    pip install "atlas-store[demo]"
     """
     run_demo(folder)
