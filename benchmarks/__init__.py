@@ -1,11 +1,14 @@
-"""Benchmarks: the same work by several engines, each in a process and an environment of its own, runs interleaved.
+"""Benchmarks: the same work done by several engines, each in its own process and environment, with interleaved runs.
 
-- `workloads`      the data and the boxes that are read; `samples` extracts the real ones
-- `operations`     what is timed, in the order in which it is
-- `environments`   one virtual environment a peer, of pinned versions, in a cache folder
-- `engines`        what each engine does for each operation, a file an engine
-- `worker`         one engine in one process: takes operations, answers with seconds, memory and a digest of the values
+- `workloads`      the data, and the boxes that are read; `samples` extracts real data
+- `operations`     what is timed, in order
+- `environments`   one virtual environment per peer, with pinned versions, in a cache folder
+- `engines`        how each engine does each operation; one file per engine
+- `worker`         one engine in one process: reads operations, answers with seconds, memory and a digest of the values
 - `measuring`      starts workers, interleaves their runs, checks that the values agree
+- `targets`        the targets, and whether a run met them
 - `report`, `plot` rows to tables, to the page in `docs`, to a picture
+- `scaling`        what grows with datasets, chunks and flushes
+- `decisions`      the measurements behind docs/decisions.md
 - `__main__`       the command line
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: set up the peers, time all engines on the same work, print, save and draw what came of it."""
+"""`python -m benchmarks`: set up the peers, time all engines on the same work, print, save and plot the results."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from benchmarks.samples import extract
 from benchmarks.workloads import WORKLOADS
 
 SLOWEST = "zarr"
-"""Takes as long as all others together, so that quick runs leave it out."""
+"""Takes as long as all other engines together, so quick runs leave it out."""
 NOT_QUICK = ("rounded", "nemo")
-"""Workloads whose kin are in quick runs."""
+"""Workloads left out of quick runs, which have similar ones."""
 QUICK = Effort(fraction=0.02, runs=1, short=0.05, slow=1.0, once=frozenset({"imports", "first_read"}))
 WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=2.0)
 
@@ -33,50 +33,56 @@ def _arguments() -> argparse.Namespace:
         "workloads",
         nargs="*",
         metavar="WORKLOAD",
-        help=f"of {', '.join(WORKLOADS)}; default: all, if quick without {' and '.join(NOT_QUICK)}",
+        help=f"of {', '.join(WORKLOADS)}; default: all; with --quick all but {' and '.join(NOT_QUICK)}",
     )
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), metavar="ENGINE",
-                        help=f"of {', '.join(ENGINES)}; default: all, without {SLOWEST} if quick")  # fmt: skip
+                        help=f"of {', '.join(ENGINES)}; default: all; with --quick all but {SLOWEST}")  # fmt: skip
     parser.add_argument("--operations", nargs="+", choices=list(OPERATIONS), default=list(OPERATIONS), metavar="NAME",
-                        help=f"of {', '.join(OPERATIONS)}; default: all; writing is always done")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="a fiftieth of the datasets, few runs: some minutes")
-    parser.add_argument("--runs", type=int, help="counted runs of every operation, three times that of short ones")
+                        help=f"of {', '.join(OPERATIONS)}; default: all; writing is always included")  # fmt: skip
+    parser.add_argument(
+        "--quick", action="store_true", help="a fiftieth of the datasets and few runs; takes some minutes"
+    )
+    parser.add_argument(
+        "--runs", type=int, help="counted runs of every operation; short operations get three times as many"
+    )
     parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
-                        help="where the peers' environments are kept; default: %(default)s")  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG (needs matplotlib)")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables between the markers of that page")
+                        help="folder for the environments of the peers; default: %(default)s")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="plot to FILE as PNG (needs matplotlib)")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the tables between the markers of the page FILE"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.workloads) - set(WORKLOADS)
     if unknown:
-        parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+        parser.error(f"unknown workload {', '.join(sorted(unknown))}; use one of {', '.join(WORKLOADS)}")
     return arguments
 
 
 def _interpreters(engines: list[str], folder: Path, notes: list[str]) -> dict[str, str]:
-    """The Python of each engine; what cannot be set up is noted and left out."""
+    """The Python interpreter of each engine; engines whose environment cannot be set up are noted and left out."""
     pythons: dict[str, str] = {}
-    made: dict[str | None, str | None] = {None: sys.executable}
+    interpreters: dict[str | None, str | None] = {None: sys.executable}
     for engine in engines:
         environment = ENGINES[engine].environment
-        if environment not in made:
+        if environment not in interpreters:
             assert environment is not None
             try:
-                made[environment] = interpreter(environment, folder)
+                interpreters[environment] = interpreter(environment, folder)
             except (EnvironmentFailedError, OSError) as error:
                 notes.append(f"{environment} cannot be set up and is left out: {error}")
-                made[environment] = None
-        python = made[environment]
+                interpreters[environment] = None
+        python = interpreters[environment]
         if python:
             pythons[engine] = python
     return pythons
 
 
-def _without_places(words: list[str]) -> list[str]:
-    """A command line without the options that only say where things are put."""
-    kept, places = [], {"--environments", "--json", "--plot", "--page"}
+def _without_paths(words: list[str]) -> list[str]:
+    """A command line without the options that only give paths."""
+    kept, paths = [], {"--environments", "--json", "--plot", "--page"}
     for before, word in zip(["", *words], words, strict=False):
-        if before not in places and word.split("=")[0] not in places:
+        if before not in paths and word.split("=")[0] not in paths:
             kept.append(word)
     return kept
 
@@ -88,15 +94,15 @@ def _save(result: report.Report, arguments: argparse.Namespace) -> None:
         report.insert(result, arguments.page)
     if arguments.plot:
         try:
-            from benchmarks.plot import draw  # noqa: PLC0415 - not every environment draws
+            from benchmarks.plot import draw  # noqa: PLC0415 - matplotlib is optional
         except ImportError as error:
-            print(f"note: nothing is drawn: {error}", file=sys.stderr)
+            print(f"note: no plot: {error}", file=sys.stderr)
         else:
             draw(result.rows, arguments.plot)
 
 
 def main() -> None:
-    """Run it."""
+    """Run the command line."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders are removed
     arguments = _arguments()
     chosen = QUICK if arguments.quick else WHOLE
@@ -132,10 +138,10 @@ def main() -> None:
             rows += found
             loads.append(os.getloadavg()[0])
             print("\n".join(map(report.line, found)), flush=True)
-            # After every workload, so that a run that is broken off leaves what it has.
+            # After every workload, so that an interrupted run keeps its results.
             _save(
                 report.Report(
-                    command=" ".join(["python -m benchmarks", *_without_places(sys.argv[1:])]),
+                    command=" ".join(["python -m benchmarks", *_without_paths(sys.argv[1:])]),
                     machine=report.machine(),
                     load=(min(loads), max(loads)),
                     seconds=time.monotonic() - began,
@@ -149,9 +155,9 @@ def main() -> None:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     print("\n" + report.summary(rows))
-    if made := report.costs(rows):
-        print("\nours over what does less, pairs of runs in bold:\n" + made)
-    if effort.fraction == 1:  # what is aimed at is meant for whole fleets
+    if text := report.costs(rows):
+        print("\nours over engines that do less; in bold the median over pairs of runs:\n" + text)
+    if effort.fraction == 1:  # targets are set for all datasets
         print("\n" + report.against_targets(rows))
     if not all(row.agrees for row in rows):
         sys.exit("the engines return different values")

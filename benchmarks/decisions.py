@@ -1,7 +1,7 @@
-"""`python -m benchmarks.decisions`: the measurements behind docs/decisions.md, on the kernels alone.
+"""`python -m benchmarks.decisions`: the measurements behind docs/decisions.md, of the kernels only.
 
-Each line gives the stored size as a share of the raw one, and decoding in GB/s of raw bytes, or the time that a box
-takes: by one thread, the best of several runs.
+Each line gives the stored size as a share of the raw size, and the decoding speed in GB/s of raw bytes or the time to
+read a box: one thread, the best of several runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILTERS = {"plain": 0, "byte-shuffle": 1, "bit-shuffle": 2}
 
 
 def measure(title: str, values: NDArray[np.generic], block: int, codec: str, filter_name: str) -> None:
-    """Print share and speed of `values` cut into blocks of `block` bytes."""
+    """Print stored share and decoding speed of `values` in blocks of `block` bytes."""
     raw = values.reshape(-1).view(np.uint8)
     start = np.arange(0, raw.size, block, dtype=np.int64)
     length = np.minimum(block, raw.size - start)
@@ -39,7 +39,7 @@ def measure(title: str, values: NDArray[np.generic], block: int, codec: str, fil
 
 
 def measure_box(block: int) -> None:
-    """Print share, and microseconds a chunk of a box of a quarter of each axis, of chunks cut every `block` bytes."""
+    """Print stored share, and microseconds per chunk to read a box, for chunks cut into blocks of `block` bytes."""
     shape, chunks = (50, 50, 24), 60
     values = np.random.default_rng(2).random((chunks, *shape), np.float32)
     raw, cells = values.reshape(-1).view(np.uint8), values[0].size
@@ -55,13 +55,13 @@ def measure_box(block: int) -> None:
     begin, chunk = np.tile(within // 4, chunks)[wanted], wanted // len(within)
     zeros = np.zeros(len(wanted), np.int64)
     pieces = np.array([wanted, zeros, begin, length[wanted] // 4, zeros, chunk])
-    lot = np.array([wanted, table[kernels.BLOCK_OFFSET, wanted], np.arange(len(wanted))])
-    lot = np.append(lot, [[0], [0], [len(wanted)]], axis=1)
+    batch = np.array([wanted, table[kernels.BLOCK_OFFSET, wanted], np.arange(len(wanted))])
+    batch = np.append(batch, [[0], [0], [len(wanted)]], axis=1)
     out = np.empty((chunks, *box), np.float32)
     best = float("inf")
     for _ in range(15):
         before = time.perf_counter()
-        kernels.gather(stored, table, lot, 0, len(wanted), pieces, geometry, out)
+        kernels.gather(stored, table, batch, 0, len(wanted), pieces, geometry, out)
         best = min(best, time.perf_counter() - before)
     assert (out == values[:, : box[0], : box[1], : box[2]]).all()
     title = f"box of (50, 50, 24), {block >> 10} KiB"
@@ -70,7 +70,7 @@ def measure_box(block: int) -> None:
 
 def main() -> None:
     source = np.random.default_rng(1)
-    # Temperatures to a hundredth of a degree: what an instrument writes.
+    # Temperatures to a hundredth of a degree, as instruments write them.
     profiles = (15 + source.standard_normal((20_000, 20)).cumsum(axis=1)).round(2).astype("f4")
     for size, title in ((80, "80 B, a frame each"), (64 << 10, "64 KiB"), (128 << 10, "128 KiB"), (1 << 20, "1 MiB")):
         measure(f"profiles of 80 B, {title}", profiles, size, "zstd", "byte-shuffle" if size > 80 else "plain")

@@ -1,7 +1,7 @@
-"""One virtual environment a peer: `python -m venv` and pip, pinned versions, kept in a cache folder.
+"""One virtual environment per peer, with pinned versions, made by venv and pip and kept in a cache folder.
 
-An environment is complete when its file `ready` is there; anything else is made anew. One that cannot be made is
-reported by `EnvironmentFailedError`, for the caller to leave its engines out.
+An environment is complete once it has the file `ready`; an incomplete one is made again. `EnvironmentFailedError`
+reports one that cannot be made: the caller leaves its engines out.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ PINS = {
 
 
 class EnvironmentFailedError(RuntimeError):
-    """pip or venv did not succeed; the message is the last line of what they said."""
+    """pip failed; the message is the last line of its output."""
 
 
 def default_folder() -> Path:
-    """Where environments are kept: in the user's cache folder."""
+    """The folder of the environments, in the cache folder of the user."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas-benchmarks"
 
 
 def interpreter(name: str, folder: Path) -> str:
-    """Path of the Python of the environment `name`, which is made where it is not there yet."""
+    """Path of the Python of the environment `name`, which is made if it does not exist."""
     pins = PINS[name]
     digest = hashlib.sha256(repr((pins, sys.version_info[:2])).encode()).hexdigest()[:10]
     home = folder / f"{name}-{digest}"
@@ -46,8 +46,10 @@ def interpreter(name: str, folder: Path) -> str:
         shutil.rmtree(home, ignore_errors=True)
         venv.create(home, with_pip=True)
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pins]
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise EnvironmentFailedError((made.stderr.strip() or made.stdout.strip() or "pip failed").splitlines()[-1])
+        install = subprocess.run(command, capture_output=True, text=True, check=False)
+        if install.returncode:
+            raise EnvironmentFailedError(
+                (install.stderr.strip() or install.stdout.strip() or "pip failed").splitlines()[-1]
+            )
         (home / "ready").write_text("\n".join(pins))
     return str(python)

@@ -1,8 +1,8 @@
-"""Starts a worker an engine, runs each operation by all of them in turn, and compares what they read.
+"""Starts one worker per engine, runs each operation on all of them in turn, and compares the values they read.
 
-Runs are interleaved, to and fro, so that what else the machine does falls on all engines alike. The first run of each
-operation warms up and is not counted, unless it alone takes longer than is spent on it; ours, which may compile, runs
-twice then.
+Runs are interleaved, with the order of engines reversed each round, so that other load on the machine affects all
+engines alike. The first run of an operation is a warm-up and does not count, unless it takes longer than
+`Effort.slow`: then it is the only run, except for our engine, which may have compiled and runs twice.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Effort:
-    """How much of everything."""
+    """How many datasets and runs to measure."""
 
     fraction: float
-    """Of the datasets."""
+    """Share of the datasets of each workload."""
     runs: int
     """Counted runs of each operation."""
     short: float
-    """Seconds under which an operation is run three times as often."""
+    """Seconds below which an operation is run three times as often."""
     slow: float
-    """Seconds after which a first run is the only one, and counts."""
+    """Seconds beyond which the first run counts and is the only one."""
     once: frozenset[str] = frozenset()
-    """Operations of which the first run is the only one, beside those that are marked so."""
+    """Operations to run only once, besides those marked `once`."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +56,25 @@ class Row:
     ratio: float | None
     """The median over ours; None without ours."""
     peak_mib: float
-    """Memory at the peak over what the process held before, the largest of all runs."""
+    """Peak memory above what the process held before; the largest of all runs."""
     result_mib: float
-    """Memory of the values it returned."""
+    """Memory of the returned values."""
     mib_on_disk: float | None
     """After a write, else None."""
     agrees: bool
-    """Whether the values are those of the first engine that read them."""
+    """Whether the values equal those of the first engine."""
     paired: float | None = None
-    """The median of ours over its, of counted runs made one right after the other; None without ours.
+    """The median of our time over its time, over pairs of counted runs; None without our engine.
 
-    What the machine does meanwhile changes both alike, which tells small differences from noise that medians do not.
+    The runs of a pair follow each other, so load on the machine affects both: this shows differences that are smaller
+    than the noise of medians.
     """
 
 
 def link_package(folder: Path) -> Path:
-    """Return a folder in which there is this package and nothing else.
+    """Return a folder that holds only this package.
 
-    Workers run there: beside the package lies our own `atlas`, which would hide the `atlas` of atlas-python.
+    Workers run there, because in the repository our `atlas` would hide the `atlas` of atlas-python.
     """
     home = folder / "package"
     home.mkdir()
@@ -82,11 +83,11 @@ def link_package(folder: Path) -> Path:
 
 
 class Worker:
-    """An engine's process; `ready` waits for it."""
+    """The process of an engine; `ready` waits for it to start."""
 
     def __init__(self, python: str, engine: str, workload: str, fraction: float, samples: Path, package: Path) -> None:
         command = [python, "-m", "benchmarks.worker", engine, workload, str(fraction), str(samples)]
-        seen = [str(package), str(_REPOSITORY)] if ENGINES[engine].environment is None else [str(package)]
+        paths = [str(package), str(_REPOSITORY)] if ENGINES[engine].environment is None else [str(package)]
         self.engine = engine
         self.operations: frozenset[str] = frozenset()
         self.versions = ""
@@ -96,11 +97,11 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             cwd=package,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(seen)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )
 
     def ready(self) -> str | None:
-        """Wait until the process takes operations; returns why not where it never will."""
+        """Wait until the process accepts operations; returns the reason if it cannot."""
         answer = self._answer()
         if "operations" not in answer:
             return str(answer.get("unsupported") or answer.get("error"))
@@ -134,7 +135,7 @@ class Worker:
 
 
 def _wanted(engine: str, operation: str, first: float, effort: Effort) -> int:
-    """How many runs there are to be, the first among them, which took so many seconds."""
+    """The number of runs, including the first, which took `first` seconds."""
     if first <= effort.slow:
         return 1 + effort.runs * OPERATIONS[operation].times * (3 if first < effort.short else 1)
     return 2 if engine == OURS else 1  # the first of ours may have compiled
@@ -143,14 +144,14 @@ def _wanted(engine: str, operation: str, first: float, effort: Effort) -> int:
 def _time(
     operation: str, workers: Sequence[Worker], effort: Effort, note: Callable[[str], None]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The answers of each engine that succeeded, in the order of their runs."""
+    """The answers of each engine that did not fail, in the order of the runs."""
     answers: dict[str, list[dict[str, Any]]] = {}
     running = {worker.engine: worker for worker in workers if operation in worker.operations}
     wanted = dict.fromkeys(running, 1)
     once = OPERATIONS[operation].once or operation in effort.once
     turn = 1
     while running:
-        # To and fro, so that whoever comes after another gains or loses nothing by it.
+        # Reversed each round, so that no engine always runs after the same other one.
         for engine, worker in list(running.items())[::turn]:
             answer = worker.run(operation)
             if "error" in answer:
@@ -169,7 +170,7 @@ def _time(
 
 
 def collect_rows(workload: str, operation: str, answers: Mapping[str, list[dict[str, Any]]]) -> list[Row]:
-    """Rows of one operation from all answers of each engine; the first engine's values are those expected."""
+    """Rows of one operation from all answers of each engine; the first engine gives the expected values."""
     counted = {engine: [answer["seconds"] for answer in each[1:] or each] for engine, each in answers.items()}
     mine = counted.get(OURS)
     ours = statistics.median(mine) if mine else None
@@ -209,10 +210,10 @@ def measure(
     note: Callable[[str], None] = print,
     versions: dict[str, str] | None = None,
 ) -> list[Row]:
-    """Rows of one workload by the engines that `pythons` has an interpreter for, in that order.
+    """Rows of one workload for the engines that `pythons` has an interpreter for, in that order.
 
-    `samples` is the folder of real data, `package` what `link_package` returned, `skip` holds operations that are not
-    run. What is left out or fails goes to `note`; the engines' versions are put in `versions`.
+    `samples` is the folder of real data, `package` the result of `link_package`, `skip` the operations not to run.
+    Reports what is left out or fails by `note`, and adds the version of each engine to `versions`.
     """
     datasets = WORKLOADS[workload].scaled(effort.fraction).datasets
     started = []
@@ -221,7 +222,7 @@ def measure(
             continue
         largest = ENGINES[engine].largest
         if largest is not None and datasets > largest:
-            note(f"{workload} by {engine}: left out, {datasets:,} datasets take minutes an operation")
+            note(f"{workload} by {engine}: left out, {datasets:,} datasets take minutes per operation")
             continue
         started.append(Worker(python, engine, workload, effort.fraction, samples, package))
     try:

@@ -1,4 +1,4 @@
-"""What is timed, in the order in which it is: reads find what was written, and what changes a store comes last."""
+"""What is timed, in order: writes first, then reads, then operations that change the store."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __all__ = ["OPERATIONS", "Operation"]
 
 @dataclass(frozen=True)
 class Operation:
-    """A line of the tables."""
+    """One operation: a row of the tables."""
 
     title: str
     workloads: tuple[str, ...] = ()
-    """Those it is measured on, where the others would tell nothing more; empty for all."""
+    """Workloads that it is measured on; empty for all."""
     once: bool = False
-    """Whether the first run is the only one, and counts."""
+    """Whether it runs only once, and that run counts."""
     times: int = 1
-    """How many times as often it is run as others, where what is compared differs by little."""
+    """Factor on the number of runs, for small differences."""
     cost: bool = False
-    """Whether it tells what something costs us, in a table of its own, and no peer does it."""
+    """Whether it measures what safety costs us; no peer does it, and it has its own table."""
 
     def on(self, workload: str) -> bool:
         return not self.workloads or workload in self.workloads

@@ -1,4 +1,4 @@
-"""Draws rows: a workload a line of panels, a measure a column, bars on logarithmic axes of whole decades."""
+"""Plots rows: one line of panels per workload, one column per measure, bars on logarithmic axes of whole decades."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _panel(axes: Axes, engines: list[str], values: dict[str, float]) -> None:
     axes.set_xscale("log")
     axes.minorticks_off()
     least, largest = min(value for _, _, value in shown), max(value for _, _, value in shown)
-    # From a whole decade below the shortest bar, so that bars of like length are like values.
+    # Begin a whole decade below the shortest bar, so that equal lengths mean equal values in all panels.
     begin, end = floor(log10(least)) - 1, ceil(log10(largest))
     axes.set_xlim(10.0**begin, 10.0 ** (end + 0.25 * (end - begin)))
 

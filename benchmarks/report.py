@@ -1,4 +1,4 @@
-"""Rows to lines, tables, JSON, and the page in docs. Ratios are a peer's median over ours: above 1, ours is faster."""
+"""Rows as lines, tables, JSON, and the page in docs. Ratios are a peer's median over ours: above 1, ours is faster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.engines import APART, ENGINES, OURS, PACKED, PEERS
+from benchmarks.engines import ENGINES, OURS, PACKED, PEERS, UNPACKED
 from benchmarks.operations import OPERATIONS
 from benchmarks.targets import TARGETS, Figures, MissingError, number
 from benchmarks.workloads import WORKLOADS
@@ -44,17 +44,17 @@ COSTS_BEGIN, COSTS_END = "<!-- costs: written by --page -->", "<!-- end of costs
 
 @dataclass(frozen=True)
 class Report:
-    """All that came of a run."""
+    """The results of a run."""
 
     command: str
     machine: dict[str, str]
     load: tuple[float, float]
-    """Smallest and largest load average of a minute, before, between and after the workloads."""
+    """Smallest and largest one-minute load average, before, between and after the workloads."""
     seconds: float
     fraction: float
-    """Of the datasets of each workload."""
+    """Share of the datasets of each workload."""
     versions: dict[str, str]
-    """By engine."""
+    """Versions by engine."""
     rows: list[Row]
     notes: list[str]
 
@@ -63,7 +63,7 @@ class Report:
 
 
 def machine() -> dict[str, str]:
-    """What it runs on, without names or paths."""
+    """The machine, without names or paths."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -98,7 +98,7 @@ def _cell(row: Row | None) -> str:
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table in Markdown, numbers to the right."""
+    """The lines of a Markdown table, numbers right-aligned."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
 
@@ -108,7 +108,7 @@ def _by_key(rows: Iterable[Row]) -> dict[tuple[str, str, str], Row]:
 
 
 def tables(rows: Sequence[Row], fraction: float) -> str:
-    """Markdown: one table a workload, an operation a line and an engine a column."""
+    """Markdown: one table per workload, one line per operation, one column per engine."""
     found = _by_key(rows)
     out: list[str] = []
     for workload in dict.fromkeys(row.workload for row in rows):
@@ -128,7 +128,7 @@ def tables(rows: Sequence[Row], fraction: float) -> str:
 
 
 def _figures(rows: Sequence[Row]) -> dict[str, Figures]:
-    """By workload."""
+    """The figures by workload."""
     return {
         workload: Figures({(row.operation, row.engine): row for row in rows if row.workload == workload})
         for workload in dict.fromkeys(row.workload for row in rows)
@@ -138,23 +138,23 @@ def _figures(rows: Sequence[Row]) -> dict[str, Figures]:
 _RATIOS: dict[str, Callable[[Figures], float]] = {
     "open + slice: atlas-python": lambda f: f.times("open_slice", "seed"),
     "warm slice: atlas-python": lambda f: f.times("slice", "seed"),
-    "open + slice: fastest of tensorstore, zarrs, blosc2": lambda f: f.times("open_slice", *APART),
-    "warm slice: fastest of tensorstore, zarrs, blosc2": lambda f: f.times("slice", *APART),
+    "open + slice: fastest of tensorstore, zarrs, blosc2": lambda f: f.times("open_slice", *UNPACKED),
+    "warm slice: fastest of tensorstore, zarrs, blosc2": lambda f: f.times("slice", *UNPACKED),
     "open + slice: fastest of the same, packed": lambda f: f.times("open_slice", *PACKED),
     "warm slice: fastest of the same, packed": lambda f: f.times("slice", *PACKED),
     "warm slice: limit": lambda f: f.times("slice", "limit"),
     "write: atlas-python": lambda f: f.times("write", "seed"),
-    "write: fastest of tensorstore, zarrs, blosc2": lambda f: f.times("write", *APART),
+    "write: fastest of tensorstore, zarrs, blosc2": lambda f: f.times("write", *UNPACKED),
     "write: fastest of all peers": lambda f: f.times("write", *PEERS),
     "write dataset by dataset: atlas-python": lambda f: f.times("write_each", "seed"),
     "append one: atlas-python": lambda f: f.times("append", "seed"),
-    "bytes on disk: smallest of tensorstore, zarrs, blosc2": lambda f: f.smaller(*APART),
+    "bytes on disk: smallest of tensorstore, zarrs, blosc2": lambda f: f.smaller(*UNPACKED),
     "bytes on disk: smallest of all peers": lambda f: f.smaller(*PEERS),
 }
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Markdown: what decides which engine to take, as ratios to ours; above 1 is in our favour."""
+    """Markdown: the main ratios of peers to ours; above 1, ours is better."""
     figures = _figures(rows)
 
     def cell(ratio: Callable[[Figures], float], workload: str) -> str:
@@ -168,7 +168,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def against_targets(rows: Sequence[Row]) -> str:
-    """Markdown: a target a line; what was reached, what is wanted, in bold where it was missed."""
+    """Markdown: one target per line, with the value reached and the target; in bold where it was missed."""
     figures = _figures(rows)
     aimed = [workload for workload in figures if any(workload in target.wanted for target in TARGETS)]
     body = [[target.title, *(target.of(workload, figures[workload]) for workload in aimed)] for target in TARGETS]
@@ -176,9 +176,9 @@ def against_targets(rows: Sequence[Row]) -> str:
 
 
 def costs(rows: Sequence[Row]) -> str:
-    """Markdown: what being safe costs, an operation a line, and how many times as long as each engine ours takes.
+    """Markdown: what safety costs, one operation per line, as our time over that of engines that do less.
 
-    Empty where that was not measured.
+    Empty if it was not measured.
     """
     found = _by_key(row for row in rows if OPERATIONS[row.operation].cost)
     engines = [engine for engine in ENGINES if any(key[2] == engine for key in found)]
@@ -197,34 +197,34 @@ def costs(rows: Sequence[Row]) -> str:
 
 
 def machine_line() -> str:
-    """What it runs on, as a sentence."""
+    """The machine, as a sentence."""
     return f"Machine: {', '.join(f'{key} {value}' for key, value in machine().items())}."
 
 
 def replace_between(page: Path, begin: str, end: str, lines: Sequence[str]) -> None:
-    """Put lines between two markers of a page, in place of what is there."""
+    """Replace the lines between two markers of a page."""
     before, found, rest = page.read_text().partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
-        message = f"{page} has no line {begin} with {end} after it"
+        message = f"{page} needs the markers {begin} and, after it, {end}; add both lines"
         raise ValueError(message)
     page.write_text("\n".join([before + begin, "", *lines, "", end + after]))
 
 
 def _aims(report: Report) -> list[str]:
     if report.fraction < 1:
-        return ["Targets are meant for whole fleets, which this run had not."]
+        return ["Targets are set for all datasets, and this run had fewer."]
     return ["What was reached and what is aimed at; in bold what fell short:", "", against_targets(report.rows)]
 
 
 def insert(report: Report, page: Path) -> None:
-    """Replace what stands between the markers of a page by a report: each part of the page that the run has rows of."""
+    """Write a report between the markers of a page: each part of the page that the run has rows for."""
     cost = [row for row in report.rows if OPERATIONS[row.operation].cost]
     if cost:
         replace_between(page, COSTS_BEGIN, COSTS_END, _head(report) + _aims(replace(report, rows=cost)) + [
             "", "Medians, minima, and in bold how many times as long ours takes:", "", costs(cost),
         ])  # fmt: skip
-    if any(row not in cost and row.operation != "write" for row in report.rows):  # writing is always done
+    if any(row not in cost and row.operation != "write" for row in report.rows):  # writing is always included
         _insert_tables(report, page)
 
 
@@ -238,7 +238,7 @@ def _head(report: Report) -> list[str]:
 
 def _insert_tables(report: Report, page: Path) -> None:
     versions = [f"{ENGINES[engine].title}: {what}" for engine, what in report.versions.items() if what]
-    made = [
+    lines = [
         *_head(report),
         "; ".join(versions) + ".",
         "",
@@ -249,5 +249,5 @@ def _insert_tables(report: Report, page: Path) -> None:
         tables(report.rows, report.fraction),
     ]
     if report.notes:
-        made += ["", "Left out or failed:", "", *(f"- {note}" for note in report.notes)]
-    replace_between(page, BEGIN, END, made)
+        lines += ["", "Left out or failed:", "", *(f"- {note}" for note in report.notes)]
+    replace_between(page, BEGIN, END, lines)

@@ -1,6 +1,6 @@
-"""Takes the values of the real workloads out of the NetCDF files of the package iris-sample-data.
+"""Extracts the values of the real workloads from the NetCDF files of the package iris-sample-data.
 
-Runs in the current environment, once, so that peers need neither that package nor netCDF4.
+Runs once, in the current environment, so that peers need neither that package nor netCDF4.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["extract"]
 
 def _nemo(folder: Path) -> list[NDArray[Any]]:
     """Three months of sea surface temperature and their coordinates, each (3, 330, 360)."""
-    import netCDF4  # noqa: PLC0415 - absent where nobody asks for real data
+    import netCDF4  # noqa: PLC0415 - needed for real data only
 
     months: dict[str, list[NDArray[Any]]] = {"tos": [], "nav_lat": [], "nav_lon": []}
     for path in sorted((folder / "NEMO").glob("*.nc")):
@@ -32,7 +32,7 @@ def _nemo(folder: Path) -> list[NDArray[Any]]:
 
 
 def _casts(folder: Path) -> list[NDArray[Any]]:
-    """Salinity and temperature of 48 places in the Atlantic at 40 depths, each (48, 40)."""
+    """Salinity and temperature at 48 locations in the Atlantic and 40 depths, each (48, 40)."""
     import netCDF4  # noqa: PLC0415
 
     with netCDF4.Dataset(folder / "atlantic_profiles.nc") as file:
@@ -41,7 +41,7 @@ def _casts(folder: Path) -> list[NDArray[Any]]:
 
 
 def extract(name: str, folder: Path) -> str | None:
-    """Put the values of the real workload `name` in `folder`; returns why not where the packages are not there."""
+    """Write the values of the real workload `name` to `folder`; returns the reason if the packages are missing."""
     try:
         import iris_sample_data  # noqa: PLC0415
 

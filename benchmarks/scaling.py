@@ -1,8 +1,8 @@
-"""`python -m benchmarks.scaling`: what of our costs grows with datasets, with chunks, with flushes.
+"""`python -m benchmarks.scaling`: how our costs grow with datasets, chunks and flushes.
 
-Each measurement is a process of its own, with its kernels loaded by a small store beforehand, and is made several
-times; the least of the times and the most of the memory count. Fleets are made by the bulk calls and hold two arrays of
-24 float32 a dataset.
+Each measurement runs in its own process, which first loads its kernels with a small store, and is repeated; the
+smallest time and the largest memory count. Stores are written with the bulk calls; each dataset has two arrays of 24
+float32.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _ARRAYS = ("a", "b")
 _CELLS = 24
 _CHUNK = 1024
 _NOISE = 1.2
-"""What "does not rise" allows for: repeated runs of the same differ by as much."""
+"""Tolerance of "does not grow": repeated runs of one measurement differ by as much."""
 
 Figures = dict[str, float]
 
 
 class Clock:
-    """Seconds since it was last asked."""
+    """A stopwatch: seconds since the last lap."""
 
     def __init__(self) -> None:
         self._before = time.perf_counter()
@@ -61,8 +61,8 @@ def _values(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _make_fleet(path: Path, count: int) -> Figures:
-    """Datasets through the bulk calls, in one flush."""
-    from atlas import Atlas  # noqa: PLC0415 - what is imported before counts as memory of the import
+    """Write datasets with the bulk calls, in one flush."""
+    from atlas import Atlas  # noqa: PLC0415 - imported before memory is measured
 
     names, values = _names(count), _values(count, _CELLS)
     clock = Clock()
@@ -84,13 +84,13 @@ def _append(store: Any, name: str) -> None:
 
 
 def _write_fleet(folder: Path, count: int) -> Figures:
-    """The fleet that `_read_fleet` reads."""
+    """Write the store that `_read_fleet` reads."""
     _make_fleet(folder / "small", 4)
     return _make_fleet(folder / "fleet", count)
 
 
 def _read_fleet(folder: Path, count: int) -> Figures:
-    """Opens, first and second stacked reads, memory; then single datasets appended."""
+    """Measure an open, two stacked reads and memory; then appends of single datasets."""
     from atlas import Atlas  # noqa: PLC0415
 
     held = begin_peak()
@@ -119,7 +119,7 @@ def _read_fleet(folder: Path, count: int) -> Figures:
 
 
 def _read_flushed(folder: Path, cells: int) -> Figures:
-    """A fleet of 1,000 in 100 flushes: bulk reads before and after `compact`."""
+    """Write 1,000 datasets in 100 flushes; measure bulk reads before and after `compact`."""
     from atlas import Atlas  # noqa: PLC0415
 
     names, values, path = _names(1000), _values(1000, cells), folder / "flushed"
@@ -156,7 +156,7 @@ def _write_chunks(path: Path, values: np.ndarray[Any, np.dtype[np.float32]]) -> 
 
 
 def _chunks(folder: Path, count: int) -> Figures:
-    """One array of many chunks of 4 KiB: written, read whole, and a chunk of it read."""
+    """Write one array of many chunks of 4 KiB; measure reading all of it and one chunk."""
     from atlas import Atlas  # noqa: PLC0415
 
     values, path = _values(count, _CHUNK), folder / "chunked"
@@ -191,12 +191,12 @@ def run_job(job: str, folder: Path, count: int) -> Figures:
     """The figures of one job in a new process."""
     command = [sys.executable, "-m", "benchmarks.scaling", "--job", job, str(folder), str(count)]
     root = Path(__file__).resolve().parent.parent
-    made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
-    figures: Figures = json.loads(made.stdout)
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
+    figures: Figures = json.loads(process.stdout)
     return figures
 
 
-def _least(rounds: Sequence[Figures]) -> Figures:
+def _best(rounds: Sequence[Figures]) -> Figures:
     return {
         name: (max if name == "memory" else min)(figures[name] for figures in rounds) for name in rounds[0]
     }  # fmt: skip
@@ -208,7 +208,7 @@ def _fleet(count: int, runs: int) -> Figures:
         with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as name:
             folder = Path(name)
             rounds.append(run_job("write", folder, count) | run_job("read", folder, count))
-    return _least(rounds)
+    return _best(rounds)
 
 
 def _repeat(job: str, count: int, runs: int) -> Figures:
@@ -216,44 +216,44 @@ def _repeat(job: str, count: int, runs: int) -> Figures:
     for _ in range(runs):
         with tempfile.TemporaryDirectory(prefix="atlas-benchmark-") as name:
             rounds.append(run_job(job, Path(name), count))
-    return _least(rounds)
+    return _best(rounds)
 
 
 @dataclass(frozen=True)
-class Scales:
-    """All that was measured; least of the runs, seconds, MiB and shares."""
+class Measurements:
+    """All measurements, the best of the runs: seconds, MiB and shares."""
 
     fleets: dict[int, Figures]
-    """By number of datasets."""
+    """Figures by number of datasets."""
     chunks: dict[int, Figures]
-    """By number of chunks."""
+    """Figures by number of chunks."""
     flushed: dict[int, Figures]
-    """By cells of an array."""
+    """Figures by cells of an array."""
 
 
-def _targets(scales: Scales) -> list[list[str]]:
-    """Title and verdict."""
+def _targets(measured: Measurements) -> list[list[str]]:
+    """Title and verdict of each target."""
     lines = []
-    sizes = sorted(scales.fleets)
-    small, large = scales.fleets[sizes[0]], scales.fleets[min(sizes[-1], 100_000)]
+    sizes = sorted(measured.fleets)
+    small, large = measured.fleets[sizes[0]], measured.fleets[min(sizes[-1], 100_000)]
     of = f"at {min(sizes[-1], 100_000):,} over at {sizes[0]:,}"
     growth = min(sizes[-1], 100_000) / sizes[0]
     for title, name in (("flush", "flush"), ("open", "open"), ("first stacked read", "first")):
         lines.append([f"{title}, a dataset, {of}", verdict(large[name] / small[name] / growth, _NOISE, least=False)])
     lines.append([f"append one + flush, {of}", verdict(large["append"] / small["append"], _NOISE, least=False)])
-    if 100_000 in scales.fleets:
-        fleet = scales.fleets[100_000]
+    if 100_000 in measured.fleets:
+        fleet = measured.fleets[100_000]
         lines += [
             ["100,000: open, s", verdict(fleet["open"], 0.5, least=False)],
             ["100,000: first stacked read, s", verdict(fleet["first"], 0.5, least=False)],
             ["100,000: memory above import, MiB", verdict(fleet["memory"], 300, least=False)],
             ["100,000: bytes on disk over raw", verdict(fleet["size"], 1.5, least=False)],
         ]
-    few, many = min(scales.chunks), max(scales.chunks)
+    few, many = min(measured.chunks), max(measured.chunks)
     for title, name in (("write", "write"), ("read", "read")):
-        ratio = scales.chunks[many][name] / scales.chunks[few][name] / (many / few)
+        ratio = measured.chunks[many][name] / measured.chunks[few][name] / (many / few)
         lines.append([f"{title}, a chunk, at {many:,} over at {few:,}", verdict(ratio, _NOISE, least=False)])
-    for cells, found in scales.flushed.items():
+    for cells, found in measured.flushed.items():
         for title, name in (("opening", "open"), ("warm", "warm")):
             ratio = found[f"{name} before"] / found[f"{name} after"]
             title = f"100 flushes of {cells:,} cells, {title} read over after compact"  # noqa: PLW2901
@@ -262,17 +262,17 @@ def _targets(scales: Scales) -> list[list[str]]:
 
 
 def _seconds(found: Figures, names: Sequence[str], count: int) -> list[str]:
-    """Cells of seconds, and in brackets microseconds for each of `count`."""
+    """Table cells: seconds, and in brackets microseconds per item of `count`."""
     return [f"{found[name]:.4f} ({found[name] / count * 1e6:.2f})" for name in names]
 
 
-def tables(scales: Scales) -> str:
-    """Markdown."""
-    out = ["In bold what fell short:", "", *table(["target", "reached"], _targets(scales)), ""]
+def tables(measured: Measurements) -> str:
+    """All tables, as Markdown."""
+    out = ["In bold what fell short:", "", *table(["target", "reached"], _targets(measured)), ""]
     head = ["datasets", "write, s", "flush, s", "open, s", "first stacked read, s", "again, s"]
     head += ["append one + flush, ms", "memory above import, MiB", "bytes on disk over raw"]
     body = []
-    for count, found in scales.fleets.items():
+    for count, found in measured.fleets.items():
         seconds = _seconds(found, ("write", "flush", "open", "first", "again"), count)
         rest = [number(found["append"] * 1e3), number(found["memory"]), f"{found['size']:.3f}"]
         body.append([f"{count:,}", *seconds, *rest])
@@ -280,12 +280,12 @@ def tables(scales: Scales) -> str:
     out += [*table(head, body), "", "One array in chunks of 4 KiB; in brackets microseconds a chunk:", ""]
     body = [
         [f"{count:,}", *_seconds(found, ("write", "read"), count), number(found["one"] * 1e3)]
-        for count, found in scales.chunks.items()
+        for count, found in measured.chunks.items()
     ]
     out += [*table(["chunks", "write + flush, s", "first read of all, s", "read of one chunk, ms"], body), ""]
     names = [f"{name} {when}" for name in ("open", "warm") for when in ("before", "after")]
     head = ["cells", *(f"{name.replace('open', 'opening')} compact, ms" for name in names)]
-    body = [[f"{cells:,}", *(number(found[name] * 1e3) for name in names)] for cells, found in scales.flushed.items()]
+    body = [[f"{cells:,}", *(number(found[name] * 1e3) for name in names)] for cells, found in measured.flushed.items()]
     out += ["1,000 datasets in 100 flushes, one array read across all, before and after `compact`:", ""]
     return "\n".join([*out, *table(head, body)])
 
@@ -294,15 +294,17 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     parser.add_argument("--datasets", type=int, nargs="+", default=[1000, 10_000, 100_000], metavar="N")
     parser.add_argument("--chunks", type=int, nargs="+", default=[100, 1000, 10_000], metavar="N")
-    parser.add_argument("--million", action="store_true", help="1,000,000 datasets too; once")
+    parser.add_argument("--million", action="store_true", help="also measure 1,000,000 datasets, once")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables between the markers of that page")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the tables between the markers of the page FILE"
+    )
     parser.add_argument("--job", nargs=3, metavar=("JOB", "FOLDER", "N"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure and print; with `--job`, which is how it calls itself, one job, and JSON."""
+    """Measure and print all; with `--job`, which it uses for its own processes, run one job and print JSON."""
     arguments = _arguments()
     if arguments.job:
         job, folder, count = arguments.job
@@ -312,17 +314,17 @@ def main() -> None:
     fleets = {count: _fleet(count, arguments.runs) for count in arguments.datasets}
     if arguments.million:
         fleets[1_000_000] = _fleet(1_000_000, 1)
-    scales = Scales(
+    measured = Measurements(
         fleets,
         {count: _repeat("chunks", count, arguments.runs) for count in arguments.chunks},
         {cells: _repeat("flushed", cells, arguments.runs) for cells in (_CELLS, 8400)},
     )
-    made = tables(scales)
-    print(made)
+    text = tables(measured)
+    print(text)
     if arguments.page:
         command = f"`python -m benchmarks.scaling{' --million' if arguments.million else ''}`"
         where = f"{machine_line()} Load average {load:.1f} before, {os.getloadavg()[0]:.1f} after."
-        replace_between(arguments.page, BEGIN, END, [command, "", where, "", made])
+        replace_between(arguments.page, BEGIN, END, [command, "", where, "", text])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""What the library sets out to reach, as data: a line a target, computed from the medians of one run.
+"""The targets of the library, as data: each is computed from the medians of one run. Measures nothing itself.
 
-Where peers are several, the best of them counts. Nothing here measures; a target of which a figure is missing is left
-blank.
+Against several peers, the best of them counts. A target whose figures are missing is left blank.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.engines import APART, OURS, PEERS
+from benchmarks.engines import OURS, PEERS, UNPACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +21,7 @@ READS = ("open_slice", "slice", "to_xarray_many")
 
 
 class MissingError(LookupError):
-    """The run has no such figure."""
+    """The run does not have this figure."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Figures:
     """The figures of one workload."""
 
     rows: Mapping[tuple[str, str], Row]
-    """By operation and engine."""
+    """Rows by operation and engine."""
 
     def _rows(self, operation: str, engines: Iterable[str]) -> list[Row]:
         found = [self.rows[operation, engine] for engine in engines if (operation, engine) in self.rows]
@@ -39,15 +38,15 @@ class Figures:
         return found
 
     def ms(self, operation: str, *engines: str) -> float:
-        """The median of the fastest of the engines; ours where none is named."""
+        """The median of the fastest of the engines; of ours if none is named."""
         return min(row.median_ms for row in self._rows(operation, engines or [OURS]))
 
     def times(self, operation: str, *engines: str) -> float:
-        """How many times as long the fastest of the engines takes as ours."""
+        """The time of the fastest of the engines over ours."""
         return self.ms(operation, *engines) / self.ms(operation)
 
     def smaller(self, *engines: str) -> float:
-        """How many times as many bytes the smallest of the engines has on disk as ours."""
+        """The bytes on disk of the smallest of the engines over ours."""
         sizes = [row.mib_on_disk for row in self._rows("write", engines) if row.mib_on_disk]
         (ours,) = self._rows("write", [OURS])
         if not sizes or not ours.mib_on_disk:
@@ -55,7 +54,7 @@ class Figures:
         return min(sizes) / ours.mib_on_disk
 
     def memory(self, *operations: str) -> float:
-        """MiB that ours takes at its peak beside its result; the largest of the operations."""
+        """Peak memory of ours above its result, in MiB; the largest of the operations."""
         rows = [row for operation in operations for row in self.rows.values()
                 if (row.operation, row.engine) == (operation, OURS)]  # fmt: skip
         if not rows:
@@ -63,7 +62,7 @@ class Figures:
         return max(row.peak_mib - row.result_mib for row in rows)
 
     def over(self, operation: str, engine: str) -> float:
-        """How much longer ours takes than the engine just before or after it, as a share of the engine's time."""
+        """Our extra time over that of the engine, as a share of the engine's time, from paired runs."""
         (row,) = self._rows(operation, [engine])
         if row.paired is None:
             raise MissingError(operation)
@@ -72,17 +71,17 @@ class Figures:
 
 @dataclass(frozen=True)
 class Target:
-    """A line."""
+    """One target: a row of the table."""
 
     title: str
     wanted: Mapping[str, float]
-    """By workload."""
+    """Target values by workload."""
     reached: Callable[[Figures], float] = field(repr=False)
     least: bool = True
-    """Whether more is better."""
+    """Whether the target is a lower bound."""
 
     def of(self, workload: str, figures: Figures) -> str:
-        """Its cell of the table; blank where nothing is wanted or known."""
+        """The cell of the table for a workload; blank without a target or a figure."""
         if workload not in self.wanted:
             return ""
         try:
@@ -92,38 +91,39 @@ class Target:
 
 
 def number(value: float) -> str:
-    """Three digits, or more where they stand before the point."""
+    """A number with three significant digits, or with all digits before the point."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def verdict(value: float, wanted: float, *, least: bool) -> str:
-    """What was reached and what was wanted; in bold where it was missed."""
+    """The value reached and the target; in bold where it was missed."""
     shown = number(value) if number(value) != number(wanted) else f"{value:.5g}"
     if (value >= wanted) if least else (value <= wanted):
         return f"{shown} {'≥' if least else '≤'} {wanted:g}"
     return f"**{shown} {'<' if least else '>'} {wanted:g}**"
 
 
-def _fleets(sensors: float, profile: float, gridded: float, tiny: float) -> dict[str, float]:
+def _per_workload(sensors: float, profile: float, gridded: float, tiny: float) -> dict[str, float]:
     return {"sensors": sensors, "profile": profile, "gridded": gridded, "tiny": tiny}
 
 
 def _all(wanted: float) -> dict[str, float]:
-    return _fleets(wanted, wanted, wanted, wanted)
+    return _per_workload(wanted, wanted, wanted, wanted)
 
 
 TARGETS = (
-    Target("opening slice: atlas-python / ours", _fleets(40, 10, 25, 80), lambda f: f.times("open_slice", "seed")),
-    Target("warm slice: atlas-python / ours", _fleets(30, 3, 4, 50), lambda f: f.times("slice", "seed")),
-    Target("opening slice: fastest of tensorstore, zarrs, blosc2 / ours", _fleets(8, 3, 2.5, 40),
-           lambda f: f.times("open_slice", *APART)),
-    Target("warm slice: fastest of tensorstore, zarrs, blosc2 / ours", _fleets(8, 3, 2.5, 40),
-           lambda f: f.times("slice", *APART)),
-    Target("write and flush: atlas-python / ours", _fleets(1.2, 3, 4, 3), lambda f: f.times("write", "seed")),
-    Target("write and flush: fastest peer / ours", _fleets(1, 1.2, 1, 1), lambda f: f.times("write", *PEERS)),
-    Target("bytes on disk: smallest of all peers / ours", _fleets(1, 1, 1, 2), lambda f: f.smaller(*PEERS)),
+    Target("opening slice: atlas-python / ours", _per_workload(40, 10, 25, 80),
+           lambda f: f.times("open_slice", "seed")),
+    Target("warm slice: atlas-python / ours", _per_workload(30, 3, 4, 50), lambda f: f.times("slice", "seed")),
+    Target("opening slice: fastest of tensorstore, zarrs, blosc2 / ours", _per_workload(8, 3, 2.5, 40),
+           lambda f: f.times("open_slice", *UNPACKED)),
+    Target("warm slice: fastest of tensorstore, zarrs, blosc2 / ours", _per_workload(8, 3, 2.5, 40),
+           lambda f: f.times("slice", *UNPACKED)),
+    Target("write and flush: atlas-python / ours", _per_workload(1.2, 3, 4, 3), lambda f: f.times("write", "seed")),
+    Target("write and flush: fastest peer / ours", _per_workload(1, 1.2, 1, 1), lambda f: f.times("write", *PEERS)),
+    Target("bytes on disk: smallest of all peers / ours", _per_workload(1, 1, 1, 2), lambda f: f.smaller(*PEERS)),
     Target("warm slice: ours / limit", {"profile": 1.3, "gridded": 1.3}, lambda f: 1 / f.times("slice", "limit"),
            least=False),
     Target("warm slice, lz4: ours / limit", {"profile": 1.3, "gridded": 1.3},

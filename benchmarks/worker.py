@@ -1,7 +1,7 @@
-"""One engine in a process of its own: an operation a line on standard input, an answer a line on standard output.
+"""One engine in its own process: reads one operation per line from stdin, writes one JSON answer per line to stdout.
 
-Answers hold seconds, a digest of the values, the memory that the operation took at its peak over what the process held
-before, and the bytes on disk after it. What fails is an answer too.
+An answer holds the seconds, a digest of the values, the peak memory above what the process held before, and after a
+write the bytes on disk; or an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["begin_peak", "bytes_on_disk", "main", "peak_since"]
 
 
 def _status(field: str) -> int | None:
-    """A field of this process's status in KiB; None where the system has no such file."""
+    """A field of the status of this process, in KiB; None where the system has no such file."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -35,7 +35,7 @@ def _status(field: str) -> int | None:
 
 
 def begin_peak() -> int | None:
-    """Forget the largest memory so far and return what is held now, in KiB."""
+    """Reset the peak memory and return the memory held now, in KiB."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -44,7 +44,7 @@ def begin_peak() -> int | None:
 
 
 def peak_since(held: int | None) -> int:
-    """KiB that were held at the peak beyond what `begin_peak` returned."""
+    """Peak memory since `begin_peak`, in KiB above what it returned."""
     largest = _status("VmHWM")
     if held is None or largest is None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -91,14 +91,14 @@ def _serve(engine_name: str, work: Workload) -> None:
                 _answer(_run(engine, line.strip()))
             except Unsupported as error:
                 _answer({"error": str(error)})
-            except Exception as error:  # noqa: BLE001 - the other engines go on
+            except Exception as error:  # noqa: BLE001 - the other engines continue
                 traceback.print_exc()
                 _answer({"error": f"{type(error).__name__}: {error}"})
 
 
 def main() -> None:
     """Serve operations until standard input ends; with `--first`, do one read and print the digest of its values."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the temporary folder is removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exits normally, so the temporary folder is removed
     if sys.argv[1] == "--first":
         what = json.loads(sys.argv[2])
         engine = make(what["engine"], Workload.from_json(what["work"]), Path(what["folder"]))

@@ -1,4 +1,4 @@
-"""The data, the same for every engine, and the boxes that are read. Pure NumPy: every environment imports this."""
+"""The data, the same for every engine, and the boxes that are read. Imports only NumPy: every environment has it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["WORKLOADS", "Workload", "located"]
 
 @dataclass(frozen=True)
 class Workload:
-    """A fleet of datasets that look alike.
+    """Many datasets with the same arrays.
 
-    What follows from the fields is made once, so that no engine's time holds the making of names.
+    Properties are cached, so that no timing includes making names.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Workload:
     kind: str = "random"
     """"random" and "rounded" (float32), "strings", or "real" (float32, from `source`)."""
     source: str | None = None
-    """Where `samples` has put the values of a real one."""
+    """File of the values that `samples` extracted, for real data."""
 
     @cached_property
     def names(self) -> list[str]:
@@ -54,7 +54,7 @@ class Workload:
 
     @cached_property
     def quarter(self) -> tuple[int, ...]:
-        """Shape of the box at the origin that slice reads take: a quarter of each dimension."""
+        """Shape of the box at the origin that slice reads: a quarter of each dimension."""
         return tuple(max(1, length // 4) for length in self.shape)
 
     @cached_property
@@ -63,12 +63,12 @@ class Workload:
 
     @cached_property
     def one(self) -> int:
-        """The dataset that single reads take."""
+        """The dataset that single reads use."""
         return min(3, self.datasets - 1)
 
     @cached_property
     def per_block(self) -> int:
-        """Datasets of which one chunk each makes a block of about 128 KiB: how engines of one large array chunk it."""
+        """Datasets per chunk of about 128 KiB, for engines that store all datasets in one large array."""
         return min(self.datasets, max(1, 2**17 // (4 * prod(self.chunk))))
 
     def data(self) -> dict[str, NDArray[Any]]:
@@ -77,9 +77,9 @@ class Workload:
             assert self.source is not None
             with np.load(self.source) as file:
                 return {variable: file[variable] for variable in self.variables}
-        return {variable: self._made(at) for at, variable in enumerate(self.variables)}
+        return {variable: self._generate(at) for at, variable in enumerate(self.variables)}
 
-    def _made(self, at: int) -> NDArray[Any]:
+    def _generate(self, at: int) -> NDArray[Any]:
         source = np.random.default_rng([7, at])
         shape = (self.datasets, *self.shape)
         if self.kind == "random":
@@ -93,14 +93,14 @@ class Workload:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Workload:
-        """The workload of which `dataclasses.asdict` went through JSON, which has no tuples."""
+        """The workload of `dataclasses.asdict` after JSON, which turns tuples into lists."""
         given: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
         }
         return cls(**given)
 
     def scaled(self, fraction: float) -> Workload:
-        """The same with fewer datasets, though not fewer than 4."""
+        """The same workload with fewer datasets, at least 4."""
         if self.kind == "real":
             return self
         return replace(self, datasets=min(self.datasets, max(4, int(self.datasets * fraction))))
@@ -126,6 +126,6 @@ WORKLOADS = {
 
 
 def located(name: str, fraction: float, samples: Path | str) -> Workload:
-    """The workload of that name, scaled, with its values found in the folder `samples`."""
+    """The workload of that name, scaled, with its real values taken from the folder `samples`."""
     workload = WORKLOADS[name].scaled(fraction)
     return replace(workload, source=str(Path(samples) / f"{name}.npz")) if workload.kind == "real" else workload

@@ -1,4 +1,4 @@
-"""The harness of the benchmarks: its engines agree, its report has its shape. No times are asserted."""
+"""The benchmarks: engines return equal values, reports have their tables. Asserts no times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import atlas
 from atlas.errors import CorruptStoreError
 from benchmarks import measuring, report, scaling
-from benchmarks.engines import APART, ENGINES, PACKED, PEERS, make
+from benchmarks.engines import ENGINES, PACKED, PEERS, UNPACKED, make
 from benchmarks.engines.base import digest
 from benchmarks.environments import PINS
 from benchmarks.measuring import Effort, Row, collect_rows, link_package, measure
@@ -119,7 +119,7 @@ def test_only_ours_waits_for_the_disk(engine: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_blocks_have_no_checksums_where_what_they_cost_is_measured(tmp_path: Path) -> None:
-    """In a process of its own, as a worker is: its store cannot be read by others, and theirs not by it."""
+    """In a process of its own, like a worker: other processes cannot read its store, nor it theirs."""
     script = """
         import sys
         from pathlib import Path
@@ -198,7 +198,7 @@ def test_real_data_agree(tmp_path: Path) -> None:
     assert all(row.agrees for row in found)
 
 
-def test_texts_agree(tmp_path: Path) -> None:
+def test_strings_agree(tmp_path: Path) -> None:
     pytest.importorskip("netCDF4")
     found = run("strings", tmp_path, ("atlas", "netcdf"))
     assert {row.engine for row in found} == {"atlas", "netcdf"}
@@ -288,28 +288,28 @@ def test_verdicts_never_round_a_miss_away() -> None:
 
 def test_every_target_is_of_a_workload() -> None:
     assert all(set(target.wanted) <= set(WORKLOADS) for target in TARGETS)
-    assert set(APART) | set(PACKED) < set(PEERS) < set(ENGINES)
+    assert set(UNPACKED) | set(PACKED) < set(PEERS) < set(ENGINES)
 
 
 @pytest.fixture(scope="module")
-def scales(tmp_path_factory: pytest.TempPathFactory) -> scaling.Scales:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> scaling.Measurements:
     folder = tmp_path_factory.mktemp("scaling")
     fleet = scaling.run_job("write", folder, 30) | scaling.run_job("read", folder, 30)
     chunks = scaling.run_job("chunks", tmp_path_factory.mktemp("chunks"), 50)
     flushed = scaling.run_job("flushed", tmp_path_factory.mktemp("flushed"), 24)
-    return scaling.Scales({30: fleet, 100_000: fleet | {"open": 0.6}}, {10: chunks, 50: chunks}, {24: flushed})
+    return scaling.Measurements({30: fleet, 100_000: fleet | {"open": 0.6}}, {10: chunks, 50: chunks}, {24: flushed})
 
 
-def test_scaling_measures(scales: scaling.Scales) -> None:
-    assert set(scales.fleets[30]) == {"write", "flush", "open", "first", "again", "append", "memory", "size"}
-    assert set(scales.chunks[50]) == {"write", "read", "one"}
-    assert set(scales.flushed[24]) == {"open before", "open after", "warm before", "warm after"}
-    for found in (*scales.fleets.values(), *scales.chunks.values(), *scales.flushed.values()):
+def test_scaling_measures(measured: scaling.Measurements) -> None:
+    assert set(measured.fleets[30]) == {"write", "flush", "open", "first", "again", "append", "memory", "size"}
+    assert set(measured.chunks[50]) == {"write", "read", "one"}
+    assert set(measured.flushed[24]) == {"open before", "open after", "warm before", "warm after"}
+    for found in (*measured.fleets.values(), *measured.chunks.values(), *measured.flushed.values()):
         assert all(value > 0 for value in found.values())
 
 
-def test_scaling_is_held_against_its_targets(scales: scaling.Scales, tmp_path: Path) -> None:
-    text = scaling.tables(scales)
+def test_scaling_is_held_against_its_targets(measured: scaling.Measurements, tmp_path: Path) -> None:
+    text = scaling.tables(measured)
     assert "| 100,000: open, s | **0.60 > 0.5** |" in text
     assert "| flush, a dataset, at 100,000 over at 30 | 0.00 ≤ 1.2 |" in text
     assert "| write, a chunk, at 50 over at 10 | 0.20 ≤ 1.2 |" in text
@@ -317,7 +317,7 @@ def test_scaling_is_held_against_its_targets(scales: scaling.Scales, tmp_path: P
     page.write_text(f"before\n{scaling.BEGIN}\n{scaling.END}\nafter\n")
     report.replace_between(page, scaling.BEGIN, scaling.END, [text])
     assert text in page.read_text()
-    with pytest.raises(ValueError, match="has no line"):
+    with pytest.raises(ValueError, match="needs the markers"):
         report.replace_between(page, "<!-- other -->", scaling.END, [text])
 
 

@@ -1,6 +1,6 @@
-"""What each engine does for each operation, a file an engine.
+"""How each engine does each operation; one file per engine.
 
-Nothing of an engine is imported before `make` makes it, in its own process.
+Never imports an engine before `make` is called for it, in its own process.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["APART", "ENGINES", "OURS", "PACKED", "PEERS", "Engine", "Unsupported", "make"]
+__all__ = ["ENGINES", "OURS", "PACKED", "PEERS", "UNPACKED", "Engine", "Unsupported", "make"]
 
 OURS = "atlas"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An engine of the table."""
+    """An engine: a column of the tables."""
 
     title: str
-    where: str
-    """Its file in this folder and its class there."""
+    location: str
+    """Its module in this package and its class, as "module.Class"."""
     environment: str | None
-    """Its environment in `environments.PINS`, None for the current one."""
+    """Its environment in `environments.PINS`; None for the current one."""
     largest: int | None = None
-    """Datasets beyond which one operation takes minutes: larger fleets are left out."""
+    """The most datasets it is measured on: beyond, one operation takes minutes."""
     workloads: tuple[str, ...] = ()
-    """Those it is measured on; empty for all."""
+    """Workloads that it is measured on; empty for all."""
 
 
 ENGINES = {
@@ -45,26 +45,26 @@ ENGINES = {
     "plain": Entry("NumPy, dask", "plain.Plain", None),
     "seed": Entry("atlas-python 0.9.1", "store.Store", "seed"),
     "zarrs": Entry("zarr sharded", "zarr_sharded.Sharded", "zarr"),
-    "tensorstore": Entry("tensorstore", "tensorstore_arrays.ArraySelection", "tensorstore"),
-    "blosc2": Entry("blosc2", "blosc2_arrays.ArraySelection", "blosc2"),
+    "tensorstore": Entry("tensorstore", "tensorstore_arrays.StackedArrays", "tensorstore"),
+    "blosc2": Entry("blosc2", "blosc2_arrays.StackedArrays", "blosc2"),
     "zarrs_packed": Entry("zarr sharded, packed", "zarr_sharded.Packed", "zarr"),
     "tensorstore_packed": Entry("tensorstore, packed", "tensorstore_arrays.Packed", "tensorstore"),
     "blosc2_packed": Entry("blosc2, packed", "blosc2_arrays.Packed", "blosc2"),
-    "tiledb": Entry("TileDB", "tiledb_arrays.ArraySelection", "tiledb"),
+    "tiledb": Entry("TileDB", "tiledb_arrays.StackedArray", "tiledb"),
     "zarr": Entry("zarr, N stores", "zarr_stores.Stores", "zarr", largest=5000),
     "netcdf": Entry("netCDF4, N files", "netcdf_files.Files", "netcdf", largest=5000),
 }
 
-APART = ("tensorstore", "zarrs", "blosc2")
-"""One large array a variable, each dataset encoded by itself."""
-PACKED = tuple(f"{engine}_packed" for engine in APART)
-"""The same with many datasets in a unit."""
+UNPACKED = ("tensorstore", "zarrs", "blosc2")
+"""Engines with one large array per variable, in which each dataset has its own chunks."""
+PACKED = tuple(f"{engine}_packed" for engine in UNPACKED)
+"""The same engines with many datasets per chunk."""
 PEERS = tuple(engine for engine, entry in ENGINES.items() if entry.environment is not None)
 
 
 def make(name: str, work: Workload, folder: Path) -> Engine:
-    """Import an engine's package and return it, ready for one workload in one folder."""
-    module, _, kind = ENGINES[name].where.partition(".")
+    """Import an engine and return it, ready for one workload in one folder."""
+    module, _, kind = ENGINES[name].location.partition(".")
     engine: Engine = getattr(importlib.import_module(f"benchmarks.engines.{module}"), kind)(work, folder)
     engine.name = name
     return engine

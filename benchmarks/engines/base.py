@@ -1,8 +1,8 @@
-"""What the worker expects of an engine.
+"""The base classes of engines, and what the worker expects of them.
 
-An engine has a method for each of `operations.OPERATIONS` that it can do, and none for the others. A method that is
-timed returns the values it read, if any. `prepare_<operation>` runs before it and `check_<operation>`, which returns
-values to compare where the operation itself reads nothing, after it; neither is timed.
+An engine has a method for each of the `operations.OPERATIONS` that it supports. A timed method returns the values it
+read, if any. `prepare_<operation>` runs before it. `check_<operation>` runs after it and returns values to compare,
+for an operation that reads nothing. Neither is timed.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ __all__ = ["Collection", "Engine", "Unsupported", "chunked", "digest", "run_pyth
 Values = list["NDArray[Any]"]
 
 
-class Unsupported(Exception):  # noqa: N818 - it is no fault
-    """The engine cannot hold such data; the message says why."""
+class Unsupported(Exception):  # noqa: N818 - not an error
+    """The engine cannot store such data; the message says why."""
 
 
 def digest(values: Values) -> str:
-    """One text for arrays of equal dtype, shape and values; str arrays of any kind count as one dtype."""
-    made = hashlib.sha256()
+    """A hash of the dtype, shape and values of arrays; string arrays of any kind count as one dtype."""
+    hasher = hashlib.sha256()
     for array in values:
         if array.dtype.kind in "OUT":
-            made.update(f"text{array.shape}".encode() + "\0".join(map(str, array.reshape(-1).tolist())).encode())
+            hasher.update(f"text{array.shape}".encode() + "\0".join(map(str, array.reshape(-1).tolist())).encode())
         else:
-            made.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return made.hexdigest()
+            hasher.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return hasher.hexdigest()
 
 
 def chunked() -> NDArray[np.float32]:
@@ -53,7 +53,7 @@ def chunked() -> NDArray[np.float32]:
 
 
 def run_python(*arguments: str, variables: dict[str, str] | None = None) -> str:
-    """Run this interpreter in a new process, with environment variables set; returns what it prints."""
+    """Run this interpreter in a new process with extra environment variables; returns its output."""
     command = [sys.executable, *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, env=os.environ | (variables or {}), check=True
@@ -61,7 +61,7 @@ def run_python(*arguments: str, variables: dict[str, str] | None = None) -> str:
 
 
 class Engine:
-    """One engine on one workload in one folder; imports its package when made, and touches nothing else then."""
+    """One engine on one workload in one folder. The constructor imports its package and does nothing else."""
 
     name: str
     """Key in `ENGINES`; `make` sets it."""
@@ -73,7 +73,7 @@ class Engine:
 
     @property
     def versions(self) -> str:
-        """Versions of what does the work, for the report."""
+        """Versions of the packages that do the work, for the report."""
         return ""
 
     @cached_property
@@ -86,41 +86,41 @@ class Engine:
         return self.work.kind == "strings"
 
     def clear(self) -> None:
-        """An empty folder to write to, and the data in memory."""
+        """Empty the folder to write to, and load the data into memory."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         assert self.data
         if hasattr(os, "sync"):
-            # Else who waits for the disk would wait for what is left of earlier writes and deletions, of others too.
+            # Otherwise an engine that waits for the disk would also wait for earlier writes and deletions.
             os.sync()
 
 
 class Collection(Engine):
-    """An engine that keeps datasets on disk and finds one of them again."""
+    """An engine that stores datasets on disk and can read one of them."""
 
     prepare_write = Engine.clear
 
     @abstractmethod
     def write(self) -> None:
-        """Write all, durably as the engine understands it, into the empty folder `path`."""
+        """Write all datasets, as durably as the engine does, into the empty folder `path`."""
 
     @abstractmethod
     def read_one(self) -> Values:
-        """The first variable of dataset `work.one`, whole; opens what is not open."""
+        """Read all of the first variable of dataset `work.one`; opens what is not open."""
 
     def check_write(self) -> Values:
         return self.read_one()
 
     @abstractmethod
     def open_slice(self) -> Values:
-        """A quarter of each dimension of every variable of every dataset, from what is not open."""
+        """Open, and read a quarter of each dimension of every variable of every dataset."""
 
     def first_read(self) -> Values:
-        """Start Python, import, open and read one variable across all: what a script that does little waits for."""
+        """Start Python, import, open, and read one variable across all datasets: what a short script waits for."""
         return self.first_read_with({})
 
     def first_read_with(self, variables: dict[str, str]) -> Values:
-        """The same with environment variables set."""
+        """The same with extra environment variables."""
         work = replace(self.work, arrays=1)
         what = json.dumps({"engine": self.name, "work": asdict(work), "folder": str(self.folder)})
         answer = run_python("-m", "benchmarks.worker", "--first", what, variables=variables)

@@ -1,7 +1,7 @@
-"""One blosc2 array a variable: bit-shuffle and zstd, a contiguous file each.
+"""One blosc2 array per variable: bit-shuffle and zstd, one contiguous file each.
 
-A block, which is what is decompressed, is a unit as `stacked` tells. A chunk, which is what is written again as a whole
-and what threads share out, is a dataset, or packed as many as make up to 4 MiB.
+A blosc2 block, the unit of decompression, is the unit of `stacked`. A blosc2 chunk, the unit of rewriting and of
+threading, is one dataset; when packed, as many datasets as fit in 4 MiB.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["ArraySelection", "Packed"]
+__all__ = ["Packed", "StackedArrays"]
 
 _CHUNK = 4 * 2**20
 
 
-class ArraySelection(Stacked):
-    """NDArray files."""
+class StackedArrays(Stacked):
+    """One NDArray file per variable."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
@@ -43,7 +43,7 @@ class ArraySelection(Stacked):
     def _create(self, variable: str, values: NDArray[Any]) -> None:
         work, blosc2 = self.work, self._module
         if self.text:
-            values = values.astype("U")  # its texts are of one length
+            values = values.astype("U")  # blosc2 strings have a fixed length
         rows = 1
         if self.packed:
             rows = self.unit[0] * max(1, _CHUNK // (4 * prod(work.shape) * self.unit[0]))
@@ -65,7 +65,7 @@ class ArraySelection(Stacked):
         return array
 
 
-class Packed(ArraySelection):
-    """The same with many datasets in a unit."""
+class Packed(StackedArrays):
+    """The same with many datasets per unit."""
 
     packed = True

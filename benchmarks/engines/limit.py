@@ -1,8 +1,8 @@
-"""The least a bulk read could take: the blocks of our own store, in memory, decoded and copied, nothing around it.
+"""The lower bound of a bulk read: decode and copy the blocks of our own store from memory, and do nothing else.
 
-One slice read of a real store is listened to: every call of `kernels.gather`, with the stored bytes, the tables and the
-pieces it was given. What is timed is those calls again, by as many threads, into new results: the C library
-decompresses, the kernels check, unfilter and copy. No files, no metadata, no planning.
+Records every call of `kernels.gather` during one slice read of a real store, with the stored bytes, tables and pieces.
+Times the same calls again, with as many threads, into new results: the C library decompresses; the kernels check,
+unfilter and copy. No files, no metadata, no planning.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Limit(Engine):
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         if self.text:
-            raise Unsupported("texts are not read by gather")
+            raise Unsupported("gather does not read strings")
         self._calls: dict[str, list[_Filled]] = {}
-        """By codec, the result of each variable and the calls that filled it."""
+        """By codec: the result of each variable, and the calls that filled it."""
         self._pool: ThreadPoolExecutor | None = None
 
     @property
@@ -44,7 +44,7 @@ class Limit(Engine):
         return "kernels of atlas"
 
     def _prepare(self, codec: str) -> None:
-        """Write and read a store, and keep the calls."""
+        """Write and read a store, and record the calls."""
         from atlas.runtime.threads import thread_count  # noqa: PLC0415
 
         if codec in self._calls:
@@ -58,12 +58,12 @@ class Limit(Engine):
         calls = []
         self._gather = kernels.gather
 
-        def listen(*request: Any) -> None:
+        def record(*request: Any) -> None:
             stored, *others = request
-            calls.append((stored.copy(), *others))  # its memory is lent again to the next call
+            calls.append((stored.copy(), *others))  # the next call reuses its memory
             self._gather(*request)
 
-        kernels.gather = listen
+        kernels.gather = record
         try:
             store.slice_of(codec)
         finally:

@@ -1,8 +1,8 @@
-"""One netCDF4 file a dataset, the way most fleets are kept.
+"""One netCDF4 file per dataset, the most common way to store many datasets.
 
-Shuffle and zlib level 1, which level 4 beats by a few percent of size for several times the writing; chunks as given;
-automatic masking and filling off; a file is opened once a read for all of its variables. Thousands of open files are
-nobody's warm handle, so there are no `open` and `slice`.
+Shuffle and zlib level 1: level 4 saves a few percent of size and takes several times as long to write. Chunks as given;
+automatic masking and filling off. Each read opens a file once for all of its variables. There are no `open` and
+`slice`, because no program keeps thousands of files open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Files"]
 
 
 class Files(Collection):
-    """N files."""
+    """One file per dataset."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)

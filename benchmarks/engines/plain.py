@@ -1,4 +1,4 @@
-"""What is there without any of the engines: NumPy's copy, a dask graph of one delayed object a chunk, the imports."""
+"""Baselines without an engine: a NumPy copy, a dask graph of one delayed object per chunk, and imports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Plain"]
 
 
 class Plain(Engine):
-    """Measures to hold against ours, not an engine."""
+    """Baselines to compare ours with."""
 
     @property
     def versions(self) -> str:

@@ -1,7 +1,7 @@
-"""What it costs to be safe: our own writes and reads with less of it, and the disk by itself.
+"""What safety costs: our own writes and reads without fsync or checksums, and the speed of the disk.
 
-Each does the `cost_` operations in a process of its own, in turn with ours, and must be made in no other: without
-checksums a process writes stores that only it can read.
+Each engine does the `cost_` operations in its own process, in turn with ours. Never make one in another process: a
+process without checksums writes stores that only it can read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Disk", "Unchecked", "Unsynced"]
 
-_PIECE = 4 * 2**20
+_WRITE_BYTES = 4 * 2**20
 
 
 class Unsynced(Engine):
@@ -44,10 +44,10 @@ class Unsynced(Engine):
 
 
 class Unchecked(Unsynced):
-    """The same, and blocks have no checksums, in reads either; metadata have, a hundredth of the bytes."""
+    """Writes without waiting and without block checksums, and reads without them; metadata keeps its checksums."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
-        _leave_out_checksums()
+        _disable_checksums()
         super().__init__(work, folder)
 
     def prepare_cost_slice(self) -> None:
@@ -64,11 +64,11 @@ class Unchecked(Unsynced):
         return self._ours.cost_read()
 
 
-def _leave_out_checksums() -> None:
-    """Have compiled kernels call, for the checksum of a block, a C function that returns a constant at once.
+def _disable_checksums() -> None:
+    """Make compiled kernels call a C function that returns a constant instead of the checksum.
 
-    Kernels are the same machine code as ever, bound to a function by its name when they are loaded: so that must not
-    have happened yet. Every checksum that is written and compared in this process is then the constant.
+    Kernels look up that function by name when they are loaded, so none may be loaded yet. Every checksum that this
+    process writes and compares is then the same constant.
     """
     import llvmlite.binding as llvm  # noqa: PLC0415
 
@@ -76,20 +76,20 @@ def _leave_out_checksums() -> None:
     from atlas.kernels.checksum import hash_bytes  # noqa: PLC0415
 
     if not symbols.NATIVE_CODECS:
-        raise Unsupported("checksums are left out of kernels that call C functions alone")
+        raise Unsupported("only kernels that call C functions can run without checksums")
     constants = [library for library in symbols._LIBRARIES if hasattr(library, "XXH_versionNumber")]  # noqa: SLF001
     if not constants:
-        raise Unsupported("this build of xxhash has no function that could stand in for the checksum")
+        raise Unsupported("this build of xxhash has no function to replace the checksum")
     llvm.add_symbol(
         symbols._PREFIX + "XXH3_64bits",  # noqa: SLF001
         ctypes.cast(constants[0].XXH_versionNumber, ctypes.c_void_p).value,
     )
     if hash_bytes(np.zeros(1000, np.uint8), 0, 1000) != hash_bytes(np.arange(1000).view(np.uint8), 0, 1000):
-        raise Unsupported("kernels were loaded before their checksums could be left out")
+        raise Unsupported("kernels were loaded before checksums were disabled")
 
 
 class Disk(Engine):
-    """The bytes that our write stores, written as one file and waited for: no write that lasts can be faster."""
+    """Writes the same bytes as one file and syncs it: the lower bound of a durable write."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
@@ -106,8 +106,8 @@ class Disk(Engine):
     def cost_write(self) -> None:
         descriptor = os.open(self.path / "bytes", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            for at in range(0, len(self._bytes), _PIECE):
-                os.write(descriptor, memoryview(self._bytes)[at : at + _PIECE])
+            for at in range(0, len(self._bytes), _WRITE_BYTES):
+                os.write(descriptor, memoryview(self._bytes)[at : at + _WRITE_BYTES])
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

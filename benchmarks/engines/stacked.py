@@ -1,11 +1,10 @@
-"""What the engines of one large array a variable, (datasets, *shape), have in common.
+"""The base of engines with one large array per variable, of shape (datasets, *shape).
 
-Each such engine comes twice. Apart, the least unit that is encoded is a chunk of one dataset, as the user asked for, so
-that a dataset is read and written again without the others; units of many datasets share a file. Packed, it is a chunk
-each of as many datasets as make about 128 KiB: what someone would choose who knows all datasets beforehand, that they
-are alike, and that none is ever written again.
+Each such engine comes in two variants. Unpacked, the unit of encoding is a chunk of one dataset, so that a dataset can
+be read and rewritten without the others. Packed, a unit holds one chunk each of as many datasets as make about 128 KiB:
+the best choice if all datasets are known beforehand, are alike, and are never rewritten.
 
-Subclasses open an array (`_array`), create one (`_create`), read a region (`_get`) and lengthen one (`_extend`).
+Subclasses open (`_array`), create (`_create`), read (`_get`) and extend (`_extend`) an array.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ __all__ = ["Stacked"]
 
 
 class Stacked(Collection):
-    """One array a variable."""
+    """One array per variable."""
 
     packed = False
 
@@ -37,7 +36,7 @@ class Stacked(Collection):
 
     @property
     def unit(self) -> tuple[int, ...]:
-        """Shape of the least unit that is encoded."""
+        """Shape of the unit of encoding."""
         return (self.work.per_block if self.packed else 1, *self.work.chunk)
 
     @abstractmethod
@@ -46,15 +45,15 @@ class Stacked(Collection):
 
     @abstractmethod
     def _array(self, variable: str) -> Any:
-        """Open one."""
+        """Open the array of a variable."""
 
     @abstractmethod
     def _get(self, array: Any, region: tuple[slice | int, ...]) -> NDArray[Any]:
-        """Read a region."""
+        """Read a box."""
 
     @abstractmethod
     def _extend(self, array: Any, row: NDArray[Any], length: int) -> Any:
-        """Make an array `length` long and write its last row; returns the array to go on with."""
+        """Resize an array to `length` and write its last row; returns the array to use from then on."""
 
     def prepare_write(self) -> None:
         self.clear()

@@ -1,4 +1,4 @@
-"""This library and atlas-python 0.9.1, whose calls it shares: each is what its environment imports as atlas."""
+"""This library and atlas-python 0.9.1, which have the same calls: each environment imports its own `atlas`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _STATISTICS = ("row_count", "null_count", "min", "max")
 
 
 class Store(Collection):
-    """A store as either makes it by default: zstd."""
+    """A store with the default options of either library."""
 
-    stacks_texts = False
-    """Whether texts of many datasets can be read in one call."""
+    stacks_strings = False
+    """Whether one call can read strings of many datasets."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
@@ -36,7 +36,7 @@ class Store(Collection):
 
         self._atlas: Any = atlas.Atlas
         self._handle: Any = None
-        self._doomed: Any = None
+        self._compacted: Any = None
         self._appended = 0
 
     @property
@@ -88,7 +88,7 @@ class Store(Collection):
     def _stack(self, store: Any, variable: str, origin: list[int]) -> NDArray[Any]:
         """One variable of all datasets."""
         work = self.work
-        if self.text and not self.stacks_texts:
+        if self.text and not self.stacks_strings:
             datasets = [store.open_dataset(name) for name in work.names]
             return np.stack([dataset.read_array(variable, origin, work.quarter) for dataset in datasets])
         stacked: NDArray[Any] = store.read_array_across_stacked(variable, work.names, origin, work.quarter)
@@ -109,8 +109,8 @@ class Store(Collection):
         return self._slice(self._open())
 
     def to_xarray_many(self) -> Values:
-        if self.text and not self.stacks_texts:
-            raise Unsupported("it does not stack texts")
+        if self.text and not self.stacks_strings:
+            raise Unsupported("it does not stack strings")
         dataset = self._open().to_xarray_many(self.work.names)
         return [dataset[variable].values for variable in self.work.variables]
 
@@ -133,14 +133,14 @@ class Store(Collection):
         return [dataset[variable].values for variable in self.work.variables]
 
     def prepare_lazy(self) -> None:
-        place = self.folder / "lazy"
-        shutil.rmtree(place, ignore_errors=True)
+        path = self.folder / "lazy"
+        shutil.rmtree(path, ignore_errors=True)
         values = chunked()
-        with self._atlas.create(place) as store:
+        with self._atlas.create(path) as store:
             dataset = store.create_dataset("one")
             dataset.define_array("values", "float32", ["chunk", "cell"], values.shape, (1, values.shape[1]))
             dataset.write_array("values", [0, 0], values)
-        self._chunks = self._atlas.open(place)
+        self._chunks = self._atlas.open(path)
         self.lazy()  # imports
 
     def lazy(self) -> None:
@@ -151,7 +151,7 @@ class Store(Collection):
 
     def array_stats(self) -> Values:
         store = self._open()
-        # The least and largest text are bytes in one of the two, a str in the other.
+        # The smallest and largest string are bytes in one library and str in the other.
         compared = _STATISTICS[:2] if self.text else _STATISTICS
         datasets = [store.open_dataset(name) for name in self.work.names]
         found = []
@@ -179,17 +179,17 @@ class Store(Collection):
         return [dataset.read_array(variable) for variable in self.work.variables]
 
     def prepare_compact(self) -> None:
-        """A copy of the store, of which every other dataset is deleted."""
+        """Copy the store and delete every other dataset of the copy."""
         copy = self.folder / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(self.path / "store", copy)
-        self._doomed = self._atlas.open(copy)
+        self._compacted = self._atlas.open(copy)
         for name in self.work.names[0 if self.work.one % 2 else 1 :: 2]:
-            self._doomed.delete_dataset(name)
-        self._doomed.flush()
+            self._compacted.delete_dataset(name)
+        self._compacted.flush()
 
     def compact(self) -> None:
-        self._doomed.compact(keep_versions=1, keep_days=0)
+        self._compacted.compact(keep_versions=1, keep_days=0)
 
     def check_compact(self) -> Values:
         dataset = self._atlas.open(self.folder / "copy").open_dataset(self.work.names[self.work.one])
@@ -197,21 +197,21 @@ class Store(Collection):
 
 
 class Ours(Store):
-    """With the calls that only this library has, and the compiler that only it waits for."""
+    """With the calls that only this library has, and its compile time."""
 
-    stacks_texts = True
+    stacks_strings = True
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         self._coded: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
-        """How stores are made, beside their codec."""
+        """Options of `Atlas.create` besides the codec."""
 
     def write(self) -> None:
         self._write_to("store", "zstd")
 
     def write_as(self, codec: str) -> None:
-        """The same datasets in a store of another codec."""
+        """Write the same datasets to a store with another codec."""
         self._write_to(codec, codec)
 
     def _write_to(self, folder: str, codec: str) -> None:
@@ -222,7 +222,7 @@ class Ours(Store):
                 store.write_array_across_stacked(variable, work.names, values, work.dims, work.chunks)
 
     def slice_of(self, codec: str) -> Values:
-        """A slice of it, by a new handle."""
+        """Read a slice of that store with a new handle."""
         return self._slice(self._atlas.open(self.path / codec))
 
     def _prepare_codec(self, codec: str) -> None:
@@ -230,13 +230,13 @@ class Ours(Store):
             self.write_as(codec)
             self._coded[codec] = self._atlas.open(self.path / codec)
 
-    # What it costs to be safe
+    # What safety costs
 
     prepare_cost_write = Store.prepare_write
     check_cost_write = Store.check_write_each
 
     def cost_write(self) -> None:
-        """The same as `write`, which other engines do less safely."""
+        """The same as `write`; the engines of `safety` do it with less safety."""
         self._write_to("store", "zstd")
 
     def cost_slice(self) -> Values:

@@ -1,4 +1,4 @@
-"""One sharded zarr 3 array a variable by tensorstore: shards, inner chunks and codec as in `zarr_sharded`."""
+"""One sharded zarr 3 array per variable, by tensorstore; shards, inner chunks and codec as in `zarr_sharded`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["ArraySelection", "Packed"]
+__all__ = ["Packed", "StackedArrays"]
 
 
-class ArraySelection(Stacked):
+class StackedArrays(Stacked):
     """The zarr3 driver over local files."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         if self.text:
-            raise Unsupported("tensorstore has no texts of any length in zarr3")
+            raise Unsupported("the zarr3 driver of tensorstore has no strings of variable length")
         self._module: Any = import_module("tensorstore")
 
     @property
     def versions(self) -> str:
         return f"tensorstore {version('tensorstore')}"
 
-    def _place(self, variable: str) -> dict[str, Any]:
+    def _spec(self, variable: str) -> dict[str, Any]:
         return {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{self.path / variable}/"}}
 
     def _create(self, variable: str, values: NDArray[Any]) -> None:
@@ -51,11 +51,11 @@ class ArraySelection(Stacked):
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard(self.work, self.unit)}},
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         }
-        array = self._module.open(self._place(variable) | {"metadata": metadata, "create": True}).result()
+        array = self._module.open(self._spec(variable) | {"metadata": metadata, "create": True}).result()
         array.write(values).result()
 
     def _array(self, variable: str) -> Any:
-        return self._module.open(self._place(variable), open=True, read=True, write=True).result()
+        return self._module.open(self._spec(variable), open=True, read=True, write=True).result()
 
     def _get(self, array: Any, region: tuple[slice | int, ...]) -> NDArray[Any]:
         found: NDArray[Any] = array[region].read().result()
@@ -63,7 +63,7 @@ class ArraySelection(Stacked):
 
     def _slice(self, arrays: list[Any]) -> list[NDArray[Any]]:
         region = (slice(0, self.work.datasets), *self.work.box)
-        reads = [array[region].read() for array in arrays]  # all at once: they run beside each other
+        reads = [array[region].read() for array in arrays]  # started together: they run in parallel
         return [read.result() for read in reads]
 
     def _extend(self, array: Any, row: NDArray[Any], length: int) -> Any:
@@ -72,7 +72,7 @@ class ArraySelection(Stacked):
         return longer
 
 
-class Packed(ArraySelection):
-    """The same with many datasets in a unit."""
+class Packed(StackedArrays):
+    """The same with many datasets per unit."""
 
     packed = True

@@ -1,6 +1,6 @@
-"""One dense TileDB array, the variables its attributes: bit-shuffle and zstd, tiles of about 128 KiB.
+"""One dense TileDB array with one attribute per variable: bit-shuffle and zstd, tiles of about 128 KiB.
 
-The first dimension is longer than the fleet, so that datasets can be appended as new fragments.
+The first dimension is longer than the number of datasets, so that datasets can be appended as new fragments.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["ArraySelection"]
+__all__ = ["StackedArray"]
 
-_LONGEST = 2**30
+_MAX_DATASETS = 2**30
 
 
-class ArraySelection(Collection):
-    """One array with an attribute a variable."""
+class StackedArray(Collection):
+    """One array with one attribute per variable."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
@@ -41,13 +41,13 @@ class ArraySelection(Collection):
         self._length = self.work.datasets
 
     @property
-    def _place(self) -> str:
+    def _uri(self) -> str:
         return str(self.path / "array")
 
     def write(self) -> None:
         tiledb, work = self._module, self.work
         tile = (work.per_block, *work.chunk)
-        lengths = (_LONGEST, *work.shape)
+        lengths = (_MAX_DATASETS, *work.shape)
         dims = [
             tiledb.Dim(name, domain=(0, length - 1), tile=extent, dtype=np.int64)
             for name, length, extent in zip(("dataset", *work.dims), lengths, tile, strict=True)
@@ -58,8 +58,8 @@ class ArraySelection(Collection):
         kind: dict[str, Any] = {"dtype": np.dtype("U"), "var": True} if self.text else {"dtype": np.float32}
         attrs = [tiledb.Attr(variable, filters=packing, **kind) for variable in work.variables]
         schema = tiledb.ArraySchema(tiledb.Domain(*dims), attrs=attrs, cell_order="row-major", tile_order="row-major")
-        tiledb.Array.create(self._place, schema)
-        with tiledb.open(self._place, "w") as array:
+        tiledb.Array.create(self._uri, schema)
+        with tiledb.open(self._uri, "w") as array:
             array[0 : work.datasets] = self.data
 
     def _slice(self, array: Any) -> Values:
@@ -68,15 +68,15 @@ class ArraySelection(Collection):
         return [found[variable] for variable in self.work.variables]
 
     def open(self) -> None:
-        self._module.open(self._place).close()
+        self._module.open(self._uri).close()
 
     def open_slice(self) -> Values:
-        with self._module.open(self._place) as array:
+        with self._module.open(self._uri) as array:
             return self._slice(array)
 
     def _open(self) -> Any:
         if self._handle is None:
-            self._handle = self._module.open(self._place)
+            self._handle = self._module.open(self._uri)
         return self._handle
 
     def slice(self) -> Values:
@@ -87,11 +87,11 @@ class ArraySelection(Collection):
         return [found[self.work.variables[0]]]
 
     def append(self) -> None:
-        with self._module.open(self._place, "w") as array:
+        with self._module.open(self._uri, "w") as array:
             array[self._length] = {variable: values[self.work.one] for variable, values in self.data.items()}
         self._length += 1
 
     def check_append(self) -> Values:
-        with self._module.open(self._place) as array:
+        with self._module.open(self._uri) as array:
             found = array[self._length - 1]
             return [found[variable] for variable in self.work.variables]

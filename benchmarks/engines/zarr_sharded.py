@@ -1,6 +1,6 @@
-"""One sharded zarr 3 array a variable, read and written by the codec pipeline of zarrs.
+"""One sharded zarr 3 array per variable, read and written by the codec pipeline of zarrs.
 
-Inner chunks as `stacked` tells, shards of up to 16 MiB so that all processors have some to work on, zstd level 1.
+Inner chunks are the unit of `stacked`. Shards have up to 16 MiB, so that there are enough for all cores. zstd level 1.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def shard(work: Workload, unit: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class Sharded(Stacked):
-    """zarr-python's interface, zarrs' codecs."""
+    """The interface of zarr-python with the codecs of zarrs."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         if self.text:
-            raise Unsupported("zarr does not shard texts")
+            raise Unsupported("zarr does not shard strings")
         self._zarr: Any = import_module("zarr")
         self._zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
@@ -71,6 +71,6 @@ class Sharded(Stacked):
 
 
 class Packed(Sharded):
-    """The same with many datasets in a unit."""
+    """The same with many datasets per unit."""
 
     packed = True

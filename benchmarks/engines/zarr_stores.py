@@ -1,7 +1,7 @@
-"""One zarr 3 group a dataset.
+"""One zarr 3 group per dataset.
 
-Zstd, as zarr compresses by default; chunks as given. Arrays are opened by their own path, without the group around
-them, and a warm handle keeps them all.
+Zstd, the default of zarr; chunks as given. Arrays are opened by their own path, without their group, and a warm handle
+keeps all of them open.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Stores"]
 
 
 class Stores(Collection):
-    """N stores."""
+    """One group per dataset."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
