@@ -1,4 +1,4 @@
-"""The scripts of docs/migration.md. What they call of atlas-python this package has too, so that both run here."""
+"""The scripts of docs/migration.md, run with this package: it has every atlas-python call that they use."""
 
 from __future__ import annotations
 

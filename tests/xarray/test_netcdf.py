@@ -44,16 +44,16 @@ def test_raw_joins_characters_to_text(tmp_path, store):
     with netCDF4.Dataset(tmp_path / "c.nc", "w") as file:
         file.createDimension("n", 2)
         file.createDimension("length", 6)
-        file.createVariable("told", "S1", ("n", "length"))._Encoding = "utf-8"
-        file.createVariable("untold", "S1", ("n", "length"), fill_value=b"\0")
+        file.createVariable("with_encoding", "S1", ("n", "length"))._Encoding = "utf-8"
+        file.createVariable("without_encoding", "S1", ("n", "length"), fill_value=b"\0")
         cells = np.array(["Zürch".encode(), b"ab"], "S6").view("S1").reshape(2, 6)
         for variable in file.variables.values():
             variable.set_auto_chartostring(False)
             variable[:] = cells
     with open_netcdf(tmp_path / "c.nc", raw=True) as ds:
-        assert ds["told"].dims == ds["untold"].dims == ("n",)
+        assert ds["with_encoding"].dims == ds["without_encoding"].dims == ("n",)
         store.add_xr_dataset(ds, "c")
-    for name in ("told", "untold"):
+    for name in ("with_encoding", "without_encoding"):
         assert store.open_dataset("c").read_array(name).tolist() == ["Zürch", "ab"]
 
 

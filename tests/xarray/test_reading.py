@@ -265,9 +265,9 @@ class TestMany:
         assert many.lat.item() == 52.0
         assert many.when.dtype == "M8[s]"
         assert list(many.t.attrs) == ["units", "_FillValue"]
-        for place, i in enumerate((2, 0, 1)):
+        for position, i in enumerate((2, 0, 1)):
             for name in ("t", "s", "name", "when"):
-                np.testing.assert_array_equal(many[name][place], parts[i][name])
+                np.testing.assert_array_equal(many[name][position], parts[i][name])
         assert all(isinstance(variable.data, np.ndarray) for variable in many.variables.values())
 
     def test_the_new_dimension_has_the_name_asked_for(self, store, parts):
