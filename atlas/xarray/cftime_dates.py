@@ -45,8 +45,8 @@ def is_cftime_dtype(xarray_dtype: str) -> bool:
 def encode_dates(variable: str, cells: NDArray[Any], xarray_dtype: str) -> NDArray[np.int64]:
     """Dates of one calendar as int64 microseconds, same shape.
 
-    Raises `InvalidTypeError` for a cell of another type or calendar, also for a missing cell, and `OutOfRangeError` for dates
-    that 64 bits of microseconds do not reach.
+    Raises `InvalidTypeError` for a cell of another type or calendar, also for a missing cell, and `OutOfRangeError`
+    for dates that 64 bits of microseconds do not reach.
     """
     for cell in cells.ravel():
         if cftime_dtype(cell) != xarray_dtype:

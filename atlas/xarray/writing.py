@@ -193,7 +193,7 @@ def _fill_value(name: str, value: object, dtype: Any) -> object:
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
     if isinstance(value, np.timedelta64) and dtype.kind == "m":
-        return int(times_to_ns(name, np.asarray(value)))
+        return int(encode_times(name, np.asarray(value)))
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
