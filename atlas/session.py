@@ -174,7 +174,7 @@ class Session:
                 continue
             dropped += [ref.key for ref in refs[-count:]]
             live = staging.draft()
-            joined += [NewSegment(array, live, moved=True)] if live is not None else []
+            joined += [NewSegment(array, live, rewritten=True)] if live is not None else []
         return joined, dropped
 
     # Moving between versions
@@ -316,7 +316,7 @@ class Session:
             if compact_array(array, refs, self.view.chunk_index(array), self.view.datasets, staging):
                 replacements[array] = SegmentReplacement(refs, [])
                 draft = staging.draft()
-                segments += [] if draft is None else [NewSegment(array, draft, moved=True)]
+                segments += [] if draft is None else [NewSegment(array, draft, rewritten=True)]
         for ref in self.committer.write_segments(segments):
             replacements[ref.array].after.append(ref)
         return replacements

@@ -201,7 +201,7 @@ def try_read(read: Read, key: str) -> bytes | None:
 
 
 def read_page(read: Read, key: str, extension: str) -> list[Dataset]:
-    need(key.startswith("registry/"), f"key {key}")
+    need(key.startswith("pages/"), f"key {key}")
     return read_rows(read_document(read(key), extension, "page")["rows"])
 
 
@@ -220,7 +220,7 @@ def read_registry(read: Read, version: int | None = None) -> Registry:
             failure = error
     base = checkpoint["base"]
     while (data := try_read(read, f"bases/{base[0]:020d}.json")) is not None:
-        link = read_document(data, ".json", "base")
+        link = read_document(data, ".json", "link")
         need(link["version"] > base[0] and link["store"] == checkpoint["store"], "a link that leads back")
         base = [link["version"], link["key"]]
     past = base[0] > checkpoint["version"] + 1
@@ -326,7 +326,7 @@ def undo_filter(data: bytes, kind: int, width: int) -> bytes:
 COLUMNS = {
     "block_offset": "q", "block_stored": "q", "block_raw": "q", "block_codec": "B", "block_filter": "B",
     "block_itemsize": "B", "block_checksum": "Q", "dataset": "q", "generation": "q", "chunk": "q", "block": "q",
-    "place": "Q", "nulls": "q", "minimum": "Q", "maximum": "Q",
+    "offset": "Q", "nulls": "q", "minimum": "Q", "maximum": "Q",
 }  # fmt: skip
 
 
@@ -435,7 +435,7 @@ def grid_of(schema: dict[str, Any]) -> list[tuple[int, tuple[slice, ...]]]:
 
 
 def read_fixed(segment: Segment, row: int, dtype: str, count: int) -> np.ndarray:
-    block, place = segment.columns["block"][row], segment.columns["place"][row]
+    block, place = segment.columns["block"][row], segment.columns["offset"][row]
     width = np.dtype(dtype).itemsize
     if block < 0:
         return np.frombuffer(struct.pack("<Q", place)[:width] * count, dtype)
@@ -451,7 +451,7 @@ def read_fixed(segment: Segment, row: int, dtype: str, count: int) -> np.ndarray
 
 def read_texts(segment: Segment, row: int, count: int, fill: str) -> np.ndarray:
     texts = np.full(count, fill, object)
-    block, place = segment.columns["block"][row], segment.columns["place"][row]
+    block, place = segment.columns["block"][row], segment.columns["offset"][row]
     if block >= 0:
         data = segment.block(block)
         at = place + 4 * count

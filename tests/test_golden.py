@@ -80,8 +80,8 @@ def test_the_golden_stores_hold_what_they_are_for():
     for form in ("json", "msgpack"):
         for packed, ending in (("none", ""), ("zstd", ".zst"), ("lz4", ".lz4")):
             assert f"atlas.{form}{ending}" in files(f"meta-{form}-{packed}")
-    assert any(key.startswith("registry/") and key.endswith(".json.zst") for key in files("pages-json"))
-    assert any(key.startswith("registry/") and key.endswith(".msgpack.lz4") for key in files("pages-msgpack-lz4"))
+    assert any(key.startswith("pages/") and key.endswith(".json.zst") for key in files("pages-json"))
+    assert any(key.startswith("pages/") and key.endswith(".msgpack.lz4") for key in files("pages-msgpack-lz4"))
     assert any("%F0%9F%8C%8A" in key for key in files("names"))
     assert any(key.startswith("bases/") for key in files("versions"))
 

@@ -93,7 +93,7 @@ class ChunkIndex:
     def __post_init__(self) -> None:
         """Make the index."""
         rows = self.rows
-        columns = (rows.dataset, rows.generation, rows.chunk, rows.block, rows.place.view(np.int64), self.source)
+        columns = (rows.dataset, rows.generation, rows.chunk, rows.block, rows.offset.view(np.int64), self.source)
         object.__setattr__(self, "index", Index(*(np.require(column, np.int64, ["C", "W"]) for column in columns)))
 
     def source_of(self, block: int) -> Source:

@@ -69,7 +69,7 @@ class CommitWriter:
         could not be synced.
         """
         encoding = self.log.config.encoding.compressed()
-        key = f"registry/{unique_name()}{encoding.extension}"
+        key = f"pages/{unique_name()}{encoding.extension}"
         data = encoding.encode(page_to_json(rows))
         if synced:
             self.log.storage.replace(key, data)

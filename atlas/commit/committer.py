@@ -47,7 +47,7 @@ class NewSegment(NamedTuple):
     """Array name."""
     content: SegmentDraft
     """What it holds."""
-    moved: bool = False
+    rewritten: bool = False
     """Whether that is only what other segments held, which are dropped."""
 
 
@@ -118,7 +118,7 @@ class Committer:
             key = f"arrays/{folder_name(segment.array)}/{unique_name()}.seg"
             segment.content.write(self._view.storage, key)
             content = segment.content
-            ref = SegmentRef(segment.array, key, content.size, content.footer, moved=segment.moved)
+            ref = SegmentRef(segment.array, key, content.size, content.footer, rewritten=segment.rewritten)
             written.append(ref)
             return ref
 
@@ -159,8 +159,8 @@ class Committer:
                 self.remove(page.key for page in prepared.changes.pages)
                 tip, changes = self._rebase(tip.advance())
                 # Another writer may have written newer chunks than were joined, which the joined ones would then hide.
-                self.remove(ref.key for ref in refs if ref.moved)
-                refs, dropped = [ref for ref in refs if not ref.moved], ()
+                self.remove(ref.key for ref in refs if ref.rewritten)
+                refs, dropped = [ref for ref in refs if not ref.rewritten], ()
                 if tip.tombstones(ref.key for ref in refs):
                     self.remove(ref.key for ref in refs)
                     refs = []

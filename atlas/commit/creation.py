@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_store"]
 
-_FOLDERS = ("commits", "arrays", "registry")
+_FOLDERS = ("commits", "arrays", "pages")
 
 
 def create_store(storage: Storage, config: StoreConfig, *, overwrite: bool) -> tuple[CommitLog, Catalog]:
@@ -111,7 +111,7 @@ def _replace(log: CommitLog, catalog: Catalog, config: StoreConfig) -> tuple[Com
 
 def _replace_unreadable(storage: Storage, config: StoreConfig, found: list[str]) -> tuple[CommitLog, Catalog]:
     """Begin anew after every version that may have been, so that handles of the damaged store conflict."""
-    listed = [key for folder in ("arrays", "registry") for key in storage.list(folder)]
+    listed = [key for folder in ("arrays", "pages") for key in storage.list(folder)]
     listed += [key for _, key in list_bases(storage)]
     version = _latest_version(storage, found) + 1
     while True:

@@ -101,5 +101,5 @@ def _version(commit: Commit, next_id: int) -> Version:
         changed = int((changes.rows.ids < next_id).sum())
         created = len(changes.rows) - changed + sum(page.rows for page in changes.pages)
         deleted = len(changes.deleted)
-    arrays = sorted({ref.array for ref in changes.segments if not ref.moved}) if not changes.reset else []
+    arrays = sorted({ref.array for ref in changes.segments if not ref.rewritten}) if not changes.reset else []
     return Version(head.version, head.time, head.action, head.message, created, changed, deleted, tuple(arrays))

@@ -64,7 +64,7 @@ class Tip:
         """
         for changes in self.comparable or ():
             for ref in changes.segments:
-                if ref.moved or array not in {None, ref.array}:
+                if ref.rewritten or array not in {None, ref.array}:
                     continue
                 if ref.key not in self.read:
                     _, rows = load_segment(self.log.storage, ref)

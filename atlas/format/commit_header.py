@@ -100,12 +100,12 @@ def base_from_json(document: dict[str, Any]) -> BaseRef:
 
 def link_to_json(base: BaseRef, store: str) -> dict[str, Any]:
     """Return the document that leads from one base of a store to the next, which is `base`."""
-    return {"atlas": "base", "format": FORMAT_VERSION, "store": store, "version": base.version, "key": base.key}
+    return {"atlas": "link", "format": FORMAT_VERSION, "store": store, "version": base.version, "key": base.key}
 
 
 def link_from_json(document: dict[str, Any], store: str, after: int) -> BaseRef:
     """Return the base that a link leads to, which must be of that store and later than the version `after`."""
-    check_format(document, "base")
+    check_format(document, "link")
     version = check_int(document.get("version"), "its version")
     if document.get("store") != store or version <= after:
         raise CorruptStoreError(

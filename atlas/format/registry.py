@@ -100,8 +100,8 @@ def _segment_to_json(segment: SegmentRef) -> dict[str, Any]:
     }
     if segment.shift_by:
         document["shift"] = [segment.shift_from, segment.shift_by]
-    if segment.moved:
-        document["moved"] = True
+    if segment.rewritten:
+        document["rewritten"] = True
     return document
 
 
@@ -132,8 +132,8 @@ def _segment_from_json(document: object) -> SegmentRef:
         check_int(fields.get("blocks"), "a number of blocks"),
     )
     check_footer(footer, size)
-    moved = fields.get("moved", False) is True
-    return SegmentRef(array, key, size, footer, check_int(shift[0], "a shift"), check_int(shift[1], "a shift"), moved)
+    rewritten = fields.get("rewritten", False) is True
+    return SegmentRef(array, key, size, footer, check_int(shift[0], "a shift"), check_int(shift[1], "a shift"), rewritten)
 
 
 def _segments_from_json(documents: Iterable[object]) -> tuple[SegmentRef, ...]:
@@ -171,7 +171,7 @@ def changes_to_json(kind: str, changes: Changes, **extra: object) -> dict[str, A
     document["dropped"] = list(changes.dropped)
     document["segments"] = [_segment_to_json(segment) for segment in changes.segments]
     if kind == "checkpoint":
-        document["recent"] = [list(commit) for commit in changes.writers]
+        document["writers"] = [list(commit) for commit in changes.writers]
     if changes.reset:
         document["reset"] = True
     if changes.tombstoned:
@@ -184,7 +184,7 @@ def _page_refs(documents: Iterable[object]) -> tuple[PageRef, ...]:
     for document in documents:
         fields = check_object(document, "a page reference")
         numbers = [check_int(fields.get(name), f"a page's {name}") for name in ("rows", "first", "last")]
-        pages.append(PageRef(check_key(fields.get("key"), "registry"), *numbers))
+        pages.append(PageRef(check_key(fields.get("key"), "pages"), *numbers))
         # Before any is read: one page named a thousand times would be decoded as often.
         if numbers[1] > numbers[2] or (len(pages) > 1 and numbers[1] <= pages[-2].last):
             raise CorruptStoreError(f"the ids of page {pages[-1].key} do not ascend")
@@ -209,9 +209,9 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
             rows_from_json(document.get("rows"), next_id),
             tuple(check_key(key, "arrays") for key in check_list(document, "dropped")),
             _segments_from_json(check_list(document, "segments")),
-            _recent(document) if kind == "checkpoint" else ((version, _text(document, "writer")),),
+            _writers(document) if kind == "checkpoint" else ((version, _text(document, "writer")),),
             document.get("reset", False) is True,
-            tuple(_condemned(key) for key in (tombstoned if isinstance(tombstoned, list) else [None])),
+            tuple(_tombstoned(key) for key in (tombstoned if isinstance(tombstoned, list) else [None])),
         )
     except (AtlasError, ValueError, TypeError) as error:
         if isinstance(error, CorruptStoreError):
@@ -219,8 +219,8 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
         raise CorruptStoreError(str(error)) from error
 
 
-def _condemned(key: object) -> str:
-    return check_key(key, "registry" if isinstance(key, str) and key.startswith("registry/") else "arrays")
+def _tombstoned(key: object) -> str:
+    return check_key(key, "pages" if isinstance(key, str) and key.startswith("pages/") else "arrays")
 
 
 def _text(document: dict[str, Any], name: str) -> str:
@@ -230,14 +230,14 @@ def _text(document: dict[str, Any], name: str) -> str:
     return value
 
 
-def _recent(document: dict[str, Any]) -> tuple[tuple[int, str], ...]:
-    recent = check_list(document, "recent")
+def _writers(document: dict[str, Any]) -> tuple[tuple[int, str], ...]:
+    writers = check_list(document, "writers")
     if not all(
         isinstance(commit, list) and len(commit) == 2 and type(commit[0]) is int and isinstance(commit[1], str)
-        for commit in recent
+        for commit in writers
     ):
-        raise CorruptStoreError("its field 'recent' is not a list of versions and writers")
-    return tuple((version, writer) for version, writer in recent)
+        raise CorruptStoreError("its field 'writers' is not a list of versions and writers")
+    return tuple((version, writer) for version, writer in writers)
 
 
 def page_to_json(rows: RowBatch) -> dict[str, Any]:

@@ -48,7 +48,7 @@ _ROW_BYTES = 200
 # 255 a byte. So a reader may allocate what a row claims.
 _MOST_EXPANSION = np.array([1, 32_768, 255], np.int64)
 CONSTANT = -1
-"""`block` of a chunk whose cells are all the same: numbers keep the cell's bits in `place`, strings are all fill."""
+"""`block` of a chunk whose cells are all the same: numbers keep the cell's bits in `offset`, strings are all fill."""
 
 
 class _Rows:
@@ -119,7 +119,7 @@ class ChunkRows(_Rows):
     """C-order position in the chunk grid."""
     block: NDArray[np.int64]
     """Row of the block where the chunk begins, or `CONSTANT`."""
-    place: NDArray[np.uint64]
+    offset: NDArray[np.uint64]
     """Byte in the decoded block where the chunk begins; the cell's bits where the chunk is constant."""
     nulls: NDArray[np.int64]
     """Cells equal to the fill value."""
@@ -165,12 +165,12 @@ class SegmentRef:
     """Dataset ids of the index at or above this one …"""
     shift_by: int = 0
     """… are raised by this much: how a writer that lost a race keeps the segments it has written."""
-    moved: bool = False
+    rewritten: bool = False
     """Whether it holds only what the segments held that its commit drops, so that its commit changes none of it."""
 
 
 _BLOCK_DTYPES = {"offset": "<i8", "stored": "<i8", "raw": "<i8", "codec": "<u1", "filter": "<u1", "itemsize": "<u1"}
-_CHUNK_DTYPES = {"place": "<u8", "minimum": "<u8", "maximum": "<u8"}
+_CHUNK_DTYPES = {"offset": "<u8", "minimum": "<u8", "maximum": "<u8"}
 
 
 _BLOCK_COLUMNS = {f.name: np.dtype(_BLOCK_DTYPES.get(f.name, "<u8")) for f in fields(BlockRows)}
@@ -273,7 +273,7 @@ def _check_chunks(chunks: ChunkRows, footer: Footer) -> None:
     if lowest < 0 or chunks.block.min() < CONSTANT or chunks.block.max() >= footer.blocks:
         raise CorruptStoreError("a row of its chunk table is out of bounds")
     most = np.uint64(2**62)
-    if chunks.place.max() > most and ((chunks.block >= 0) & (chunks.place > most)).any():
+    if chunks.offset.max() > most and ((chunks.block >= 0) & (chunks.offset > most)).any():
         raise CorruptStoreError("a row of its chunk table is out of bounds")
     ordered = chunks.dataset[1:] > chunks.dataset[:-1]
     if not ordered.all():

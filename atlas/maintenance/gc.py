@@ -57,7 +57,7 @@ class Collector:
 
     def list_files(self, storage: Storage) -> None:
         """Look which files there are. What is written later is left alone."""
-        self._listed = {*storage.list("arrays"), *storage.list("registry")}
+        self._listed = {*storage.list("arrays"), *storage.list("pages")}
         self._bases = list_bases(storage)
 
     def tombstone(self, tip: Tip, dropped: Iterable[str]) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class Statistics:
         order = np.argsort(block, kind="stable")
         at, counts, block = at[order], counts[order], block[order]
         stored = np.flatnonzero(block >= 0)
-        blocks, place = block[stored], table.rows.place[at[stored]].astype(np.int64)
+        blocks, place = block[stored], table.rows.offset[at[stored]].astype(np.int64)
         beyond = find_beyond(blocks, table.blocks[kernels.BLOCK_RAW, blocks], place, counts[stored])
         if beyond is not None:
             name = table.source_of(int(blocks[beyond])).name

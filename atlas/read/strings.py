@@ -142,7 +142,7 @@ def cell_of_chunk(
     source = table.sources[table.source.item(row)]
     try:
         raw = load(source, table.rows.block.item(row))
-        bounds = _chunk_bounds(raw, table.rows.place.item(row), cells)
+        bounds = _chunk_bounds(raw, table.rows.offset.item(row), cells)
     except BlockFault as fault:
         raise CorruptStoreError(
             f"{source.name} is damaged ({fault.reason}): a string chunk cannot be read; restore the file from a copy",

@@ -193,7 +193,7 @@ class _Checked:
         last = np.append(table.base[1:], table.blocks.shape[1])
         block = table.base[source] + table.rows.block[at][row] + span
         own = np.where(cut[row], np.minimum(SPAN, length[row] - span * SPAN), length[row])
-        begin = table.rows.place[at].astype(np.int64)[row]
+        begin = table.rows.offset[at].astype(np.int64)[row]
         beyond = block >= last[source]
         raw = table.blocks[kernels.BLOCK_RAW][np.minimum(block, table.blocks.shape[1] - 1)] if len(row) else own
         beyond |= np.where(cut[row], (begin != 0) | (raw != own), (begin > raw) | (own > raw - begin))
@@ -242,7 +242,7 @@ class _Checked:
             some, schema = at[kind[at] == number], self.kinds[number]
             dtype = schema.datatype.cell
             assert dtype is not None
-            cells: NDArray[Any] = rows.place[some].astype(f"<u{dtype.itemsize}").view(dtype)
+            cells: NDArray[Any] = rows.offset[some].astype(f"<u{dtype.itemsize}").view(dtype)
             found = kernels.chunk_statistics(
                 cells,
                 np.arange(len(some)),

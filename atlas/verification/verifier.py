@@ -196,7 +196,7 @@ def _leftover(storage: Storage, found: Survey, catalog: Catalog | None) -> int |
     if catalog is None or catalog.version < found.last:
         return None
     try:
-        keys = {key for folder in ("arrays", "bases", "registry", "commits") for key in storage.list(folder)}
+        keys = {key for folder in ("arrays", "bases", "pages", "commits") for key in storage.list(folder)}
         return len(keys - found.keys) + len(storage.leftovers())
     except StorageError:
         return None

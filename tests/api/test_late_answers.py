@@ -143,7 +143,7 @@ def test_a_page_that_could_not_be_synchronised_does_not_keep_later_flushes_from_
     fsync = os.fsync
 
     def failing(descriptor):
-        if "/registry/" in os.readlink(f"/proc/self/fd/{descriptor}"):  # noqa: PTH115 - the text as it is
+        if "/pages/" in os.readlink(f"/proc/self/fd/{descriptor}"):  # noqa: PTH115 - the text as it is
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return fsync(descriptor)
 

@@ -271,7 +271,7 @@ def test_files_of_a_killed_flush_are_invisible_and_go(place):
     store = Atlas.create(place)
     days(store, 2)
     storage = store._session.view.storage
-    leftover = ["arrays/t/0123.seg", "arrays/other/ff.seg", "registry/00ff.json.zst"]
+    leftover = ["arrays/t/0123.seg", "arrays/other/ff.seg", "pages/00ff.json.zst"]
     for key in leftover:
         storage.write(key, [b"half a file"])
     assert contents(Atlas.open(place)) == contents(store)

@@ -79,7 +79,7 @@ class TestBothLand:
         assert [found[f"m{at}"]["t"] + found[f"t{at}"]["t"] for at in range(5)] == [
             [at, at, -at, at] for at in range(5)
         ]
-        assert len(place.list("registry")) == 2
+        assert len(place.list("pages")) == 2
 
     def test_many_times_in_turn(self, place, pair):
         first, second = pair

@@ -55,7 +55,7 @@ def seal(catalog, pages):
     refs = []
     for run in runs:
         rows = catalog.rows(run)
-        ref = PageRef(f"registry/{len(pages)}", len(rows), int(rows.ids[0]), int(rows.ids[-1]))
+        ref = PageRef(f"pages/{len(pages)}", len(rows), int(rows.ids[0]), int(rows.ids[-1]))
         pages[ref.key] = rows
         refs.append(ref)
     catalog.seal(refs, replace=replace)
@@ -167,14 +167,14 @@ def test_ids_below_those_taken_are_refused():
     with pytest.raises(CorruptStoreError, match="below ids that are taken"):
         catalog.apply(Changes(1, 9, rows=simple(3)), [])
     with pytest.raises(CorruptStoreError, match="begins with id 6"):
-        catalog.apply(Changes(1, 9, pages=(PageRef("registry/p", 1, 6, 6),)), [simple(6)])
+        catalog.apply(Changes(1, 9, pages=(PageRef("pages/p", 1, 6, 6),)), [simple(6)])
 
 
 def test_a_page_may_hold_a_name_that_is_deleted_with_it():
     catalog = Catalog()
     catalog.apply(Changes(0, 1, rows=simple(0)), [])
     page = batch((1, "d0", [], {}))
-    catalog.apply(Changes(1, 2, (PageRef("registry/p", 1, 1, 1),), np.array([0])), [page])
+    catalog.apply(Changes(1, 2, (PageRef("pages/p", 1, 1, 1),), np.array([0])), [page])
     assert catalog.row_of == {"d0": 1}
 
 
@@ -245,7 +245,7 @@ def test_checkpoints_with_pages_hold_what_the_commits_add_up_to(data):
             new = batch(*(fleet.rows[identity] for identity in created))
             refs, page_rows, rows = (), [], [*changed, *created]
             if len(created) > small:
-                refs = (PageRef(f"registry/{len(pages)}", len(new), created[0], created[-1]),)
+                refs = (PageRef(f"pages/{len(pages)}", len(new), created[0], created[-1]),)
                 page_rows, rows = [new], changed
                 pages[refs[0].key] = new
             inline = batch(*(fleet.rows[identity] for identity in rows)) if rows else EMPTY_ROWS

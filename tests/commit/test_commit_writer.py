@@ -90,7 +90,7 @@ def test_commits_after_the_checkpoint_are_found_by_number(encoding):
     commit(log, catalog, 0, 1)
     commit(log, catalog, 2, 3, 4, paged=True)
     assert place.list("commits") == [f"commits/{n:020d}{encoding.extension}" for n in (1, 2)]
-    (page,) = place.list("registry")
+    (page,) = place.list("pages")
     assert page.endswith(encoding.compressed().extension)
     _, again = CommitLog.open(place)
     assert (again.version, again.names) == (2, ["d0", "d1", "d2", "d3", "d4"])
@@ -186,7 +186,7 @@ def test_a_checkpoint_whose_pages_are_gone_is_passed_over():
     catalog.seal([CommitWriter(log).write_page(catalog.rows(catalog.live_rows()))], replace=False)
     place.replace("atlas.json", CommitWriter(log).sum_up(catalog))
     assert CommitLog.open(place)[1].ids.tolist() == [0, 1, 2]
-    place.delete(place.list("registry"))
+    place.delete(place.list("pages"))
     assert CommitLog.open(place)[1].ids.tolist() == [0, 1, 2]
 
 
@@ -414,11 +414,11 @@ def test_a_compaction_removes_what_no_kept_version_needs():
     commit(log, catalog, 0, 1, 2, paged=True)
     commit(log, catalog, 3)
     place.write("arrays/t/orphan.seg", [b"12345"])
-    place.write("registry/orphan.json.zst", [b"123"])
+    place.write("pages/orphan.json.zst", [b"123"])
     gone = sum(place.size(log.commit_key(version)) for version in (1, 2))
     reclaimed, tombstoned = compact(log, catalog)
-    assert (reclaimed, tombstoned) == (8 + gone, ("arrays/t/orphan.seg", "registry/orphan.json.zst"))
-    assert len(place.list("registry")) == 1
+    assert (reclaimed, tombstoned) == (8 + gone, ("arrays/t/orphan.seg", "pages/orphan.json.zst"))
+    assert len(place.list("pages")) == 1
     assert place.list("commits") == [log.commit_key(3)]
     assert CommitLog.open(place)[1].names == ["d0", "d1", "d2", "d3"]
     assert compact(log, catalog) == (0, ())
@@ -431,7 +431,7 @@ def test_versions_that_are_kept_keep_their_files():
         commit(log, catalog, identity, paged=True)
     gone = place.size(log.commit_key(1))
     assert compact(log, catalog, 3) == (gone, ())
-    assert len(place.list("registry")) == 4
+    assert len(place.list("pages")) == 4
     for version in (2, 3, 4):
         assert CommitLog.open(place, version)[1].ids.tolist() == list(range(version))
 
@@ -451,7 +451,7 @@ def stored(encoding=CONFIG.encoding):
 @every_encoding
 def test_damage_of_any_document_is_named(encoding):
     place = stored(encoding)
-    keys = [encoding.checkpoint, *place.list("registry"), f"commits/{2:020d}{encoding.extension}"]
+    keys = [encoding.checkpoint, *place.list("pages"), f"commits/{2:020d}{encoding.extension}"]
     for key in keys:
         data = place.read(key)
         for damaged in (
@@ -471,7 +471,7 @@ def test_damage_of_any_document_is_named(encoding):
 
 def test_a_missing_page_is_damage_and_no_lost_datasets():
     place = stored()
-    (page,) = place.list("registry")
+    (page,) = place.list("pages")
     place.delete([page])
     with pytest.raises(CorruptStoreError, match="is missing") as caught:
         CommitLog.open(place)
@@ -505,14 +505,14 @@ def test_an_unknown_codec_or_filter_is_damage(change):
         {"next_id": 4},
         {"deleted": [9]},
         {"deleted": [3]},
-        {"pages": [{"key": "registry/none", "rows": 1, "first": 5, "last": 5}]},
+        {"pages": [{"key": "pages/none", "rows": 1, "first": 5, "last": 5}]},
     ],
 )
 def test_a_commit_that_contradicts_the_checkpoint_is_named(change):
     key = "commits/00000000000000000002.json"
     with pytest.raises(CorruptStoreError) as caught:
         CommitLog.open(rewritten(stored(), key, change))
-    assert caught.value.key in {key, "registry/none"}
+    assert caught.value.key in {key, "pages/none"}
 
 
 def test_a_store_of_the_other_system_is_recognised():

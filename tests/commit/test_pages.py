@@ -68,7 +68,7 @@ def test_deleting_everything_leaves_no_pages():
     store.flush()
     store.compact(keep_versions=1, keep_days=0)
     assert contents(Atlas.open(place)) == {}
-    assert place.list("registry") == []
+    assert place.list("pages") == []
     fill(store, range(9))
     assert list(contents(Atlas.open(place))) == [f"d{n}" for n in range(9)]
 

@@ -27,18 +27,18 @@ def column(*values):
 
 ROWS = RowBatch(column(2, 3, 9), ["a", "Å", "c d"], column(1, 1, 2), column(0, 2, 1), LAYOUTS, TABLE)
 SEGMENT = SegmentRef("t", "arrays/t/ab.seg", 500, Footer(100, 336, 2**64 - 1, 4, 2))
-SHIFTED = SegmentRef("t", "arrays/t/cd.seg", 500, Footer(100, 336, 15, 4, 2), 5, 3, moved=True)
+SHIFTED = SegmentRef("t", "arrays/t/cd.seg", 500, Footer(100, 336, 15, 4, 2), 5, 3, rewritten=True)
 CHANGES = Changes(
     8,
     20,
-    (PageRef("registry/p.json.zst", 5, 10, 19),),
+    (PageRef("pages/p.json.zst", 5, 10, 19),),
     column(0, 1),
     ROWS,
     ("arrays/t/old.seg",),
     (SEGMENT, SHIFTED),
     ((8, "w"),),
     reset=True,
-    tombstoned=("arrays/t/x.seg", "registry/x"),
+    tombstoned=("arrays/t/x.seg", "pages/x"),
 )
 EMPTY = Changes(0, 0, writers=((0, "w"),))
 
@@ -69,14 +69,14 @@ def test_changes_come_back(kind, changes):
 
 def test_pages_come_back():
     document = json.loads(json.dumps(page_to_json(ROWS)))
-    assert_rows(page_from_json(document, PageRef("registry/p", 3, 2, 9)), ROWS)
-    for other in (PageRef("registry/p", 4, 2, 9), PageRef("registry/p", 3, 1, 9), PageRef("registry/p", 3, 2, 10)):
+    assert_rows(page_from_json(document, PageRef("pages/p", 3, 2, 9)), ROWS)
+    for other in (PageRef("pages/p", 4, 2, 9), PageRef("pages/p", 3, 1, 9), PageRef("pages/p", 3, 2, 10)):
         with pytest.raises(CorruptStoreError, match="does not hold"):
             page_from_json(document, other)
     with pytest.raises(CorruptStoreError):
-        page_from_json(document, PageRef("registry/p", 3, 2, 8))
+        page_from_json(document, PageRef("pages/p", 3, 2, 8))
     with pytest.raises(CorruptStoreError):
-        page_from_json(page_to_json(EMPTY_ROWS), PageRef("registry/p", 0, 0, 0))
+        page_from_json(page_to_json(EMPTY_ROWS), PageRef("pages/p", 0, 0, 0))
 
 
 def test_attributes_are_read_by_set():
@@ -175,7 +175,7 @@ def test_a_later_format_is_refused_as_such(kind):
 
 def read(kind, document):
     return (
-        page_from_json(document, PageRef("registry/p", 3, 2, 9))
+        page_from_json(document, PageRef("pages/p", 3, 2, 9))
         if kind == "page"
         else changes_from_json(kind, document)
     )
@@ -287,7 +287,7 @@ def test_fields_that_are_not_known_are_passed_over():
         "arrays//x",
         "arrays/../x",
         "arrays/./x",
-        "registry/x",
+        "pages/x",
         "arrays/a\\b",
         "arrays/a\0",
         "../arrays/x",

@@ -47,12 +47,12 @@ def make_chunks(**columns):
         "generation": [0, 0, 4],
         "chunk": [0, 7, 1],
         "block": [0, CONSTANT, 1],
-        "place": [8, 2**64 - 1, 0],
+        "offset": [8, 2**64 - 1, 0],
         "nulls": [1, 0, 0],
         "minimum": [0, 2**63, 1],
         "maximum": [5, 2**64 - 1, 1],
     }
-    wide = {"place", "minimum", "maximum"}
+    wide = {"offset", "minimum", "maximum"}
     return ChunkRows(
         **{
             name: np.array(columns.get(name, values), "<u8" if name in wide else "<i8")
@@ -240,8 +240,8 @@ def test_blocks_out_of_bounds(columns):
         {"nulls": [-1, 0, 0]},
         {"block": [-2, 0, 0]},
         {"block": [2, 0, 0]},
-        {"place": [2**63, 0, 0]},
-        {"place": [2**62 + 1, 0, 0]},
+        {"offset": [2**63, 0, 0]},
+        {"offset": [2**62 + 1, 0, 0]},
     ],
 )
 def test_chunks_out_of_bounds_or_order(columns):

@@ -131,7 +131,7 @@ def test_files_that_nothing_names_are_removed(place):
     store = Atlas.create(place)
     fill(store, ["a"])
     place.write("arrays/t/orphan.seg", [b"x"])
-    place.write("registry/orphan", [b"x"])
+    place.write("pages/orphan", [b"x"])
     store.compact(keep_versions=1, keep_days=0)
     assert not any("orphan" in key for key in place.list(""))
     assert len(place.list("commits")) <= 1

@@ -125,8 +125,8 @@ def with_column(name, value, *, table):
         ("blocks", "codec", 2),
         ("blocks", "checksum", 0),
         ("blocks", "raw", 10**6),
-        ("rows", "place", 10**9),
-        ("rows", "place", 2**62),
+        ("rows", "offset", 10**9),
+        ("rows", "offset", 2**62),
     ],
 )
 def test_tables_that_lie_with_right_checksums_are_found_out(array, table, name, value):

@@ -314,7 +314,7 @@ def test_chunks_of_text_that_share_a_place_are_damage():
 
     def change(segment):
         segment.columns["block"][:] = 0
-        segment.columns["place"][:] = 0
+        segment.columns["offset"][:] = 0
 
     lie_in_segment(place, "s", change)
     store = Atlas.open(place)
@@ -397,7 +397,7 @@ def test_a_segment_that_is_named_twice_is_refused():
 
 
 def test_a_page_that_is_named_twice_is_refused_before_it_is_read():
-    page = {"key": "registry/none.json.zst", "rows": 3, "first": 5, "last": 7}
+    page = {"key": "pages/none.json.zst", "rows": 3, "first": 5, "last": 7}
     for pages in ([page, page], [page | {"first": 8}]):
         with pytest.raises(CorruptStoreError, match="do not ascend"):
             Atlas.open(lie(make(), lambda tree, pages=pages: tree.update(pages=pages, next_id=100)))

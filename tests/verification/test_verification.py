@@ -370,8 +370,8 @@ def test_a_file_that_cannot_be_read_is_damage_and_no_exception(what):
         ("blocks", "raw", 1),
         ("blocks", "codec", 0),
         ("blocks", "checksum", 0),
-        ("rows", "place", 10**9),
-        ("rows", "place", 2**62),
+        ("rows", "offset", 10**9),
+        ("rows", "offset", 2**62),
         ("rows", "nulls", 3),
         ("rows", "minimum", 99),
         ("rows", "maximum", 99),
@@ -473,7 +473,7 @@ def test_a_lost_index_concerns_only_datasets_that_newer_segments_do_not_hold_who
 def test_leftover_files_are_counted_and_no_damage():
     place = build(MemoryStorage())
     place.replace("arrays/t/stray.seg", b"whatever")
-    place.replace("registry/stray.json.zst", b"whatever")
+    place.replace("pages/stray.json.zst", b"whatever")
     report = atlas.verify(place)
     assert report.ok
     assert report.leftover == 2
@@ -820,7 +820,7 @@ def test_a_store_that_replaced_another_is_whole_and_can_be_mended():
 
 def test_a_store_that_replaced_a_damaged_one_is_whole_and_can_be_mended():
     place = kept(MemoryStorage())
-    for key in place.list("registry") + place.list("commits"):
+    for key in place.list("pages") + place.list("commits"):
         place.replace(key, b"damaged")
     place.replace("atlas.json", b"damaged")
     build(place, overwrite=True)

@@ -20,7 +20,7 @@ def test_small_chunks_share_a_block_and_constants_take_none():
     )
     assert len(found.blocks) == 1
     assert found.rows.block.tolist() == [0, CONSTANT, CONSTANT, 0]
-    assert found.rows.place.tolist() == [0, 7, 0xFFFE, 6]
+    assert found.rows.offset.tolist() == [0, 7, 0xFFFE, 6]
     assert found.rows.nulls.tolist() == [1, 3, 0, 2]
     assert found.rows.generation.tolist() == [0, 1, 2, 3]
     assert found.rows.minimum.view("i8").tolist() == [1, 2**63 - 1, -2, 9]
@@ -40,7 +40,7 @@ def test_small_chunks_share_a_block_and_constants_take_none():
 def test_a_constant_keeps_its_bits(dtype, value, bits):
     schema = make_schema(dtype, ["x"], [4])
     (found,) = encode(schema, np.full(4, value, schema.datatype.cell))
-    assert (found.rows.block.tolist(), found.rows.place.tolist(), len(found.blocks)) == ([CONSTANT], [bits], 0)
+    assert (found.rows.block.tolist(), found.rows.offset.tolist(), len(found.blocks)) == ([CONSTANT], [bits], 0)
 
 
 def test_zeros_of_both_signs_are_no_constant():
@@ -99,7 +99,7 @@ def test_text_that_is_all_fill_takes_no_bytes():
     cells = [np.array(part, object) for part in (["é", "é"], ["a", "é"], ["b", "c"], ["", ""])]
     (found,) = encode(schema, *cells)
     assert found.rows.block.tolist() == [CONSTANT, 0, 0, 0]
-    assert found.rows.place.tolist() == [0, 0, 11, 21]
+    assert found.rows.offset.tolist() == [0, 0, 11, 21]
     assert found.rows.nulls.tolist() == [2, 1, 0, 0]
     assert found.rows.minimum.tolist() == [2**64 - 1, 0, 0, 0]
     assert found.rows.maximum.tolist() == [2**64 - 1, 0, 1, 0]

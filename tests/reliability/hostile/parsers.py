@@ -57,7 +57,7 @@ def documents(data: bytes) -> None:
             rows = document.get("rows")
             names = rows.get("names") if isinstance(rows, dict) else None
             count = len(names) if isinstance(names, list) else 0
-            page_from_json(document, PageRef("registry/a", count, 0, 2**62))
+            page_from_json(document, PageRef("pages/a", count, 0, 2**62))
             return
         kind = "commit" if document.get("atlas") == "commit" else "checkpoint"
         changes = changes_from_json(kind, document)

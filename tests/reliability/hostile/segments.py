@@ -23,7 +23,7 @@ __all__ = ["COLUMNS", "ENTRY", "FOOTER", "Segment", "named_anew"]
 COLUMNS = {
     "block_offset": "i8", "block_stored": "i8", "block_raw": "i8", "block_codec": "u1", "block_filter": "u1",
     "block_itemsize": "u1", "block_checksum": "u8", "dataset": "i8", "generation": "i8", "chunk": "i8", "block": "i8",
-    "place": "u8", "nulls": "i8", "minimum": "u8", "maximum": "u8",
+    "offset": "u8", "nulls": "i8", "minimum": "u8", "maximum": "u8",
 }  # fmt: skip
 _CODES = {"u1": 0, "i8": 1, "u8": 2}
 ENTRY = struct.Struct("<16sBB6xQQQ")

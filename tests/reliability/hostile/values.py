@@ -27,7 +27,7 @@ TEXTS = [
     "arrays/../../secret",
     "arrays//x",
     "arrays/",
-    "registry/..",
+    "pages/..",
 ]
 TEXTS += [
     "arrays/\x00",
