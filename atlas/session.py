@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from atlas.catalog.catalog import Catalog
     from atlas.commit.committer import CommitResult
     from atlas.commit.history import Version
+    from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
-    from atlas.format.registry import Changes
 
 __all__ = ["Session"]
 

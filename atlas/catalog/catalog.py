@@ -15,8 +15,8 @@ from atlas.catalog.column_builder import build_rows
 from atlas.catalog.paging import pages_are_due, rows_go_to_page
 from atlas.catalog.selection import ArrayIndex
 from atlas.errors import CorruptStoreError
+from atlas.format.changes import Changes
 from atlas.format.dataset_columns import EMPTY_ROWS, AttributeTable, RowBatch
-from atlas.format.registry import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
+    from atlas.format.changes import PageRef
     from atlas.format.dataset_columns import ArrayEntry, Layout
-    from atlas.format.registry import PageRef
     from atlas.format.segment import SegmentRef
 
 __all__ = ["Catalog"]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.format.attributes import AttributeKey
+    from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry
-    from atlas.format.registry import Changes
     from atlas.runtime.locks import HandleLocks
     from atlas.storage import Storage
 

@@ -18,17 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 from atlas.catalog.catalog import Catalog
 from atlas.commit.documents import decode_document, is_missing_file, missing_file, try_read
 from atlas.errors import ConflictError, CorruptStoreError, StorageError, StoreNotFoundError, VersionNotFoundError
-from atlas.format.commit_header import (
-    BaseRef,
-    CommitHead,
-    base_from_json,
-    head_from_json,
-    link_from_json,
-    time_from_json,
-)
+from atlas.format.bases import BaseRef, base_from_json, link_from_json
+from atlas.format.changes import Changes, PageRef, changes_from_json, page_from_json
+from atlas.format.commit_header import CommitHeader, header_from_json, time_from_json
 from atlas.format.config import StoreConfig, config_from_json
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
-from atlas.format.registry import Changes, PageRef, changes_from_json, page_from_json
 from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
@@ -52,7 +46,7 @@ LINKS = Encoding("json", "")
 class Commit:
     """A commit that was made."""
 
-    head: CommitHead
+    header: CommitHeader
     """What it says of itself."""
     changes: Changes
     """What it changes."""
@@ -284,8 +278,8 @@ class CommitLog:
         """Return a commit, and what it decides anew of the store."""
 
         def read(document: dict[str, Any]) -> tuple[Commit, StoreConfig | None]:
-            commit = Commit(head_from_json(document), changes_from_json("commit", document), len(data))
-            return commit, config_from_json(document) if commit.head.action == "create" else None
+            commit = Commit(header_from_json(document), changes_from_json("commit", document), len(data))
+            return commit, config_from_json(document) if commit.header.action == "create" else None
 
         document, found = decode_document(key, data, self.config.encoding, read)
         if document.get("store") != self.identity:

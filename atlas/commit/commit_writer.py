@@ -15,10 +15,10 @@ from atlas.commit.checkpointing import checkpoint_is_due
 from atlas.commit.commit_log import LINKS, link_key
 from atlas.commit.documents import try_read
 from atlas.errors import CorruptStoreError, StorageError
-from atlas.format.commit_header import BaseRef, base_to_json, link_to_json, time_to_json
+from atlas.format.bases import BaseRef, base_to_json, link_to_json
+from atlas.format.commit_header import time_to_json
 from atlas.format.config import StoreConfig, config_to_json
 from atlas.format.documents import CHECKPOINT_NAMES
-from atlas.format.registry import Changes, PageRef, changes_to_json, page_to_json
 from atlas.storage.keys import unique_name
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.rebase import rebase, unchanged_base
 from atlas.commit.tip import Tip
 from atlas.errors import CorruptStoreError, StorageError
+from atlas.format.changes import Changes, PageRef
 from atlas.format.dataset_columns import RowBatch
 from atlas.format.names import folder_name
-from atlas.format.registry import Changes, PageRef
 from atlas.format.segment import SegmentRef
 from atlas.runtime.threads import run_all
 from atlas.storage.keys import unique_name

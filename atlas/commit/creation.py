@@ -12,9 +12,10 @@ from atlas.commit.commit_log import CommitLog, list_bases
 from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.documents import try_read
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, StoreExistsError, UnsupportedFormatError
-from atlas.format.commit_header import BaseRef, time_from_json, time_to_json
+from atlas.format.bases import BaseRef
+from atlas.format.changes import Changes
+from atlas.format.commit_header import time_from_json, time_to_json
 from atlas.format.documents import CHECKPOINT_NAMES
-from atlas.format.registry import Changes
 from atlas.storage.keys import unique_name
 
 if TYPE_CHECKING:

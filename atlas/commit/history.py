@@ -95,7 +95,7 @@ def _oldest(log: CommitLog, version: int) -> Version:
 
 def _version(commit: Commit, next_id: int) -> Version:
     """Return what a commit tells, `next_id` being the id that the first new dataset got."""
-    head, changes = commit.head, commit.changes
+    head, changes = commit.header, commit.changes
     created = changed = deleted = 0
     if not changes.reset:
         changed = int((changes.rows.ids < next_id).sum())

@@ -63,7 +63,7 @@ def rebase(datasets: Datasets, writes: PendingWrites, tip: Tip, *, pending_wins:
     cannot be read.
     """
     base, target = datasets.catalog, tip.catalog
-    if tip.commits and not pending_wins and any(commit.head.action == "create" for commit in tip.commits):
+    if tip.commits and not pending_wins and any(commit.header.action == "create" for commit in tip.commits):
         raise ConflictError(
             f"the store at {tip.log.storage.describe} was replaced by an empty one; what is pending is kept: "
             "call refresh() to see it and flush() again to store it there"

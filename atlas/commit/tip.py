@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from atlas.catalog.catalog import Catalog
     from atlas.commit.commit_log import Commit, CommitLog
     from atlas.errors import CorruptStoreError
-    from atlas.format.registry import Changes
+    from atlas.format.changes import Changes
 
 __all__ = ["Tip"]
 

@@ -1,12 +1,12 @@
-"""The lossless codec of attribute values: exact values to what JSON and MessagePack hold, and back.
+"""The lossless codec of attribute values: exact values to values of JSON and MessagePack, and back.
 
 Exact values are bool, int, float, str, bytes, None, `Timestamp`, NumPy scalars and arrays, and lists, tuples and
-dicts of those. Nothing about one is lost between `encode_value` and `decode_value`, down to the bits of a NaN. In the
-encoded form bool, int, finite float and str stand as they are, everything else is an object `{"$": tag, ...}`. No
-string and no stored dict can be mistaken for a tag, because a dict is itself stored as a tagged object.
+dicts of those. `decode_value` returns exactly what `encode_value` was given, down to the bits of a NaN. Bool, int,
+finite float and str are encoded as themselves, every other value as an object `{"$": tag, ...}`. A stored dict cannot
+be mistaken for a tag, because a dict is itself a tagged object.
 
-Pure functions over Python and NumPy values, no I/O. Refused are complex numbers, long doubles, structured, masked and
-mixed object arrays, dates of the datetime module, and nesting deeper than `MAX_DEPTH`. Decoding trusts nothing and
+Pure functions over Python and NumPy values, no I/O. Complex numbers, long doubles, structured, masked and mixed object
+arrays, dates of the datetime module, and nesting deeper than `MAX_DEPTH` are refused. Decoding trusts nothing and
 allocates in proportion to its input, whatever shapes the input claims.
 """
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 __all__ = ["MAX_DEPTH", "Timestamp", "check_int64", "decode_value", "encode_value", "recover_text"]
 
 MAX_DEPTH: Final = 64
-"""Lists within lists, counted together with tuples and dicts; far below the limit of Python's own stack."""
+"""Most lists, tuples and dicts within each other; far below the limit of Python's own stack."""
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
-# Python refuses to write an integer of more than 4300 digits as text, which showing the attribute needs.
+# Python refuses to convert an integer of more than 4300 digits to text, which showing the attribute needs.
 _MAX_INT_BITS: Final = 4096
-# Python hashes integers modulo 2**61-1: any number of long ones may have one hash, and take quadratic time as keys.
+# Python hashes integers modulo 2**61-1: many long integers may share a hash, and take quadratic time as keys of a dict.
 _MOST_LONG_KEYS: Final = 64
 _MOST_ROWS: Final = 1 << 16
-"""Rows of an array without cells."""
+"""Most rows of an array without cells."""
 _SUPPORTED: Final = (
     "supported are bool, int, float, str, bytes, None, timestamps, NumPy scalars and arrays of booleans, integers, "
     "floats, dates, durations, bytes and text, and lists, tuples and dicts of those"
 )
-# Nine digits at most: NumPy keeps the count of a unit in 32 bits. Not 0 of them: it ends the process when it converts.
+# Nine digits at most, as NumPy keeps the count of a unit in 32 bits. Not 0: NumPy ends the process when it converts.
 _UNIT = r"(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 _SCALAR_TYPE: Final = re.compile(rf"\|b1|\|[iu]1|<[iu][248]|<f[248]|<[Mm]8{_UNIT}")
 _ARRAY_TYPE: Final = re.compile(rf"{_SCALAR_TYPE.pattern}|\|S\d{{1,9}}|<U\d{{1,9}}")
@@ -64,14 +64,14 @@ class Timestamp:
 
 
 def check_int64(number: int) -> int:
-    """`number` itself; raises `OutOfRangeError` where int64 does not hold it."""
+    """Return `number`, or raise `OutOfRangeError` where int64 cannot hold it."""
     if not _INT64_MIN <= number <= _INT64_MAX:
         raise OutOfRangeError("attribute integers must lie between -2**63 and 2**63-1")
     return number
 
 
 def recover_text(text: str) -> str:
-    r"""Text without surrogates: escaped bytes (`\udc80` to `\udcff`) become UTF-8 where they decode, else U+FFFD."""
+    r"""Return text without surrogates: escaped bytes (`\udc80` to `\udcff`) as UTF-8 where they decode, else U+FFFD."""
     if not _SURROGATE.search(text):
         return text
     try:
@@ -82,10 +82,10 @@ def recover_text(text: str) -> str:
 
 
 def encode_value(value: object) -> object:
-    """JSON-able form of an exact value, the same for JSON and MessagePack writers.
+    """Return an exact value as JSON and MessagePack hold it.
 
-    Surrogates in text are recovered (see `recover_text`). Raises `InvalidValueError` naming the type of anything
-    unsupported and `OutOfRangeError` for a bare integer outside int64 (lists and dicts keep up to 4096 bits).
+    Surrogates in text are replaced (see `recover_text`). Raises `InvalidValueError`, which names the type, for an
+    unsupported value and `OutOfRangeError` for an integer outside int64 (within lists and dicts: of over 4096 bits).
     """
     if isinstance(value, int) and not isinstance(value, np.generic):
         check_int64(int(value))
@@ -93,7 +93,10 @@ def encode_value(value: object) -> object:
 
 
 def decode_value(data: object) -> object:
-    """Exact value of an encoded one; arrays are fresh and writable. Raises `InvalidValueError` on malformed input."""
+    """Return the exact value of an encoded one; arrays are new and writable.
+
+    Raises `InvalidValueError` for malformed input.
+    """
     try:
         return _decode(data, 0)
     except (ValueError, TypeError, KeyError, OverflowError, struct.error) as error:
@@ -176,7 +179,7 @@ def _is_vast(shape: Sequence[int]) -> bool:
 
 
 def _encode_numpy(value: NDArray[np.generic] | np.generic) -> object:
-    # Text scalars do not go as fixed-width cells, which drop trailing NULs and take four bytes a character.
+    # Text scalars are not stored as fixed-width cells, which drop trailing NULs and take four bytes a character.
     if isinstance(value, np.str_):
         return {"$": "npstr", "v": recover_text(str.__str__(value))}
     if isinstance(value, np.bytes_):
@@ -205,7 +208,7 @@ def _encode_numpy(value: NDArray[np.generic] | np.generic) -> object:
 
 
 def _is_text(array: NDArray[np.generic]) -> bool:
-    # Four bytes a character, zero where a cell ends early; surrogates are no characters.
+    # Four bytes a character, zeros after the end of a shorter cell; surrogates are not characters.
     codes = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view("<u4")
     return not bool(np.any((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))))
 

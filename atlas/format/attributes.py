@@ -1,8 +1,8 @@
-"""Attribute keys and values as callers meet them: what they may set, and what they are shown.
+"""Attribute keys and values in the public interface: what users may set, and what they are shown.
 
-A value has three forms. The *exact* one keeps everything (see `atlas.format.attribute_codec`, whose functions are
-offered here as well), the *encoded* one is stored, and the *plain* one - bool, int, float or str - is what
-`DatasetView.get_attribute` shows. Pure functions over Python and NumPy values, no I/O.
+A value has three forms. The *exact* one keeps everything (see `atlas.format.attribute_codec`, whose functions this
+module exports too), the *encoded* one is stored, and `DatasetView.get_attribute` shows the *plain* one: a bool, int,
+float or str. Pure functions over Python and NumPy values, no I/O.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 AttributeKey: TypeAlias = str | tuple[str] | tuple[str, str]
-"""`"key"` as its user set it on a dataset; `("key",)` surely the dataset's; `("array", "key")` surely an array's."""
+"""`"key"` as a user set it on a dataset; `("key",)` always a dataset's key; `("array", "key")` always an array's."""
 
 _INTEGER_RANGES: Final[Mapping[str, tuple[int, int]]] = {
     name: (int(np.iinfo(name).min), int(np.iinfo(name).max))
@@ -57,15 +57,15 @@ _DTYPE_NAMES: Final[Mapping[str, str]] = {
 
 
 def flatten_key(key: AttributeKey) -> str:
-    """Name under which an attribute is shown: `"array.key"` for one of an array, else the bare key."""
+    """Return the name that an attribute is shown by: `"array.key"` for one of an array, else the key."""
     return key if isinstance(key, str) else ".".join(key)
 
 
 def coerce_attribute(value: object, dtype: str | np.dtype[np.generic] | type[np.generic] | None = None) -> object:
-    """Exact value of what a user sets on a dataset: a bool, int, float, str or `Timestamp`.
+    """Return the exact value of what a user sets on a dataset: a bool, int, float, str or `Timestamp`.
 
-    Without `dtype` the kind is that of the value; NumPy scalars count as their Python twins and datetime64 as a
-    timestamp. With `dtype` the value must be of its kind and in its range; float32 rounds.
+    Without `dtype` the value decides the kind: NumPy scalars become Python scalars, and datetime64 a timestamp. With
+    `dtype` the value must be of its kind and in its range; float32 rounds.
 
     Raises `InvalidValueError` for unsupported kinds and unknown dtype names, `InvalidTypeError` for a value that
     does not fit the kind of `dtype`, and `OutOfRangeError` for a number outside its range or outside int64.
@@ -73,7 +73,7 @@ def coerce_attribute(value: object, dtype: str | np.dtype[np.generic] | type[np.
     if dtype is None:
         return _infer(value)
     name = _dtype_name(dtype)
-    if isinstance(value, np.timedelta64):  # a signed integer to NumPy, no number to us
+    if isinstance(value, np.timedelta64):  # NumPy counts it as a signed integer
         pass
     elif name == "bool":
         if isinstance(value, bool | np.bool_):
@@ -98,10 +98,10 @@ def coerce_attribute(value: object, dtype: str | np.dtype[np.generic] | type[np.
 
 
 def plain_value(value: object) -> bool | int | float | str:
-    """What `get_attribute` shows of an exact value.
+    """Return what `get_attribute` shows of an exact value.
 
-    NumPy scalars become Python ones, timestamps and durations int nanoseconds, bytes text (UTF-8, U+FFFD where it
-    does not decode); None, lists, tuples, dicts and arrays the text `json:` and their JSON.
+    NumPy scalars become Python scalars; timestamps and durations an int of nanoseconds; bytes a str (UTF-8, U+FFFD
+    where it does not decode); None, lists, tuples, dicts and arrays the str `json:` followed by their JSON.
     """
     shown = _jsonable(value)
     if isinstance(shown, bool | int | float | str) and not isinstance(value, np.ndarray):
@@ -183,7 +183,7 @@ _NS_PER_UNIT: Final[Mapping[str, tuple[int, int]]] = {
 
 
 def _ticks(value: np.datetime64 | np.timedelta64) -> tuple[int, int, int]:
-    """Ticks of a date or duration and what one is worth, as a fraction of nanoseconds; unbounded integers."""
+    """Return the ticks of a date or duration, and the nanoseconds of a tick as numerator and denominator."""
     ticks = int(value.astype(np.int64))
     if np.isnat(value):
         return ticks, 1, 1
@@ -198,7 +198,7 @@ def _ticks(value: np.datetime64 | np.timedelta64) -> tuple[int, int, int]:
 
 
 def _jsonable(value: object) -> object:
-    """Plain Python twin of an exact value, of the kinds that `json.dumps` takes."""
+    """Return an exact value as plain Python values that `json.dumps` accepts."""
     if isinstance(value, np.datetime64 | np.timedelta64):
         ticks, numerator, denominator = _ticks(value)
         return ticks * numerator // denominator

@@ -1,4 +1,4 @@
-"""How a store is written, as its checkpoint and the commit that created it say. Values to JSON and back; no I/O."""
+"""How the files of a store are written: codec, filter and encoding of documents. Values to JSON and back; no I/O."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """What `create` decided once and for all."""
+    """What `create` set for good."""
 
     codec: str
     """"zstd", "lz4" or "none"."""
     filter: str
     """"auto", or the one filter to use."""
     encoding: Encoding
-    """How documents are written."""
+    """How documents are encoded."""
 
 
 def config_to_json(config: StoreConfig) -> dict[str, Any]:
-    """Return the fields that say how a store is written."""
+    """Return the fields `codec`, `filter` and `checkpoint` of a document."""
     return {"codec": config.codec, "filter": config.filter, "checkpoint": config.encoding.checkpoint}
 
 
 def config_from_json(document: dict[str, Any]) -> StoreConfig:
-    """Return what the fields of a document say, or raise `CorruptStoreError`."""
+    """Return the configuration that a document holds, or raise `CorruptStoreError`."""
     for field, choices in _CHOICES.items():
         if document.get(field) not in choices:
             raise CorruptStoreError(f"its {field} is {document.get(field)!r}")

@@ -1,6 +1,7 @@
-"""Datasets in columns, as documents hold them: ids, names, arrays and attributes, each distinct thing written once.
+"""Rows of datasets in columns, as documents hold them: ids, names, layouts and attributes.
 
-Values to JSON and back; `registry` puts them into documents. No I/O.
+A row refers to its layout, keys and values by position, so each distinct one is written once. Values to JSON and back;
+`changes` puts rows into documents. No I/O.
 """
 
 from __future__ import annotations
@@ -46,40 +47,40 @@ class ArrayEntry:
     name: str
     """Array name."""
     schema: ArraySchema
-    """Its declaration."""
+    """Its schema."""
     generation: int
-    """0 for an array declared together with its dataset, else the version its writer had before it. An array that
-    was deleted and declared again has another generation, so that chunks of the first never show in the second."""
+    """Number of its declaration: 0 where one flush created the dataset and declared the array, else random. An array
+    that is deleted and declared again gets another generation, so that it never shows chunks of the first."""
 
     def __hash__(self) -> int:
-        """Return a hash that nobody can choose: those of integers repeat after 2**61-1, those of text are secret."""
+        """Return a hash that no forged store can choose: Python seeds the hashes of text, but not those of integers."""
         return hash((self.name, self.schema, str(self.generation)))
 
 
 Layout = tuple[ArrayEntry, ...]
-"""The arrays of a dataset in their order; datasets that look alike share one."""
+"""The arrays of a dataset in their order; equal datasets share one."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeTable:
-    """Attributes of many datasets, each key list and each value kept once."""
+    """Attributes of many datasets. Each distinct list of keys, value and set of attributes is kept once."""
 
     keysets: list[tuple[AttributeKey, ...]]
     """Lists of keys, in the order they were set."""
     values: list[Any]
     """Values as JSON has them (`attributes.encode_value`)."""
     sets: list[list[int]]
-    """One a distinct set: the keyset's index, then the index of each key's value."""
+    """The distinct sets: the position of a list of keys, then for each of its keys the position of the value."""
 
     def encoded(self, index: int) -> dict[AttributeKey, Any]:
-        """Return the set `index` as keys and encoded values."""
+        """Return the set at `index` as keys and encoded values."""
         keyset, *values = self.sets[index]
         return {key: self.values[value] for key, value in zip(self.keysets[keyset], values, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """Datasets in the order of their ids, in columns."""
+    """Rows of datasets by ascending id, in columns."""
 
     ids: NDArray[np.int64]
     """Ids, ascending."""
@@ -100,7 +101,7 @@ class RowBatch:
 
     @classmethod
     def joined(cls, first: RowBatch, second: RowBatch) -> RowBatch:
-        """Return the rows of both, of which `first` has the lower ids."""
+        """Return the rows of both; all ids of `first` must be below those of `second`."""
         if not len(first) or not len(second):
             return second if not len(first) else first
         one, two = first.attribute_table, second.attribute_table
@@ -188,7 +189,7 @@ def check_ascending(values: NDArray[np.int64], what: str) -> NDArray[np.int64]:
 
 
 def rows_to_json(rows: RowBatch) -> dict[str, Any]:
-    """Return the document of datasets in columns."""
+    """Return the field `rows` of a document."""
     schemas: dict[ArraySchema, int] = {}
     schema_documents = []
     layouts = []
@@ -271,7 +272,7 @@ def _attributes_from_json(document: dict[str, Any]) -> AttributeTable:
 
 
 def rows_from_json(document: object, below_id: int) -> RowBatch:
-    """Return the datasets of a document, whose ids are all below `below_id`, or raise an `AtlasError`."""
+    """Return the rows of a document, or raise an `AtlasError` also where an id is not below `below_id`."""
     fields = check_object(document, "its field 'rows'")
     names = check_list(fields, "names")
     check_each("dataset", names)

@@ -1,8 +1,8 @@
 """Metadata documents as bytes: JSON or MessagePack, plain or compressed, always with a checksum. No I/O.
 
-The first field of every document, `xxh3`, holds the XXH3 (64 bits, seed 0) of the uncompressed document in which those
-sixteen digits are written as zeros. After a compressed document comes the XXH3 of its compressed bytes, of which some
-bits change nothing that is decoded: damage to them is found all the same.
+The first field of every document, `xxh3`, is the XXH3 (64 bits, seed 0) of the uncompressed document with zeros in
+place of these sixteen digits. A compressed document ends with the XXH3 of its compressed bytes: some bits of a frame do
+not affect what it decodes to, and damage to them must be found too. The meaning of fields is left to other modules.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ __all__ = ["CHECKPOINT_NAMES", "Encoding", "parse_encoding", "sealed"]
 _FORMATS = {"json": "json", "msgpack": "msgpack", "mp": "msgpack"}
 _COMPRESSIONS = {"none": "", "uncompressed": "", "zstd": ".zst", "lz4": ".lz4"}
 _ZEROS = "0" * 16
-# A document may decode to at most this many times its stored bytes (plus a little): names and values differ, so no
-# honest document comes near, and a decompression bomb stays a small one.
+# A document may decode to this many times its stored bytes, plus `_FREE_EXPANSION`. Real documents, whose names and
+# values differ, stay far below; a decompression bomb cannot grow large.
 _MOST_EXPANSION = 2000
 _FREE_EXPANSION = 1 << 20
 _SEAL = struct.Struct("<IIQ")
 _SEAL_MAGIC = 0x184D2A5A
-"""Begins a frame that zstd and LZ4 decompressors alike skip; its last digit is ours to choose."""
+"""Begins a frame that decompressors of zstd and LZ4 both skip. The last digit is free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How the documents of a store are written."""
+    """How the documents of a store are encoded."""
 
     format: str
     """"json" or "msgpack"."""
@@ -61,11 +61,11 @@ class Encoding:
         return self if self.suffix else Encoding(self.format, ".zst")
 
     def encode(self, document: dict[str, Any]) -> bytes:
-        """Return the bytes of `document`, a checksum put before its fields."""
+        """Return the bytes of `document`, with its checksum as the first field."""
         body = self._checked(document)
         stored = self._compressed(body)
         if len(body) > _most_decoded(len(stored)):
-            # Monotonous text can shrink beyond what readers take for honest: digits that do not shrink hold it down.
+            # Repetitive text can shrink beyond the limit that readers check: add digits that do not shrink.
             digits = hashlib.shake_128(body).hexdigest(len(body) // (_MOST_EXPANSION // 2) + 1)
             stored = self._compressed(self._checked(document | {"padding": digits}))
         return stored
@@ -83,13 +83,13 @@ class Encoding:
         return body
 
     def decode(self, stored: bytes) -> dict[str, Any]:
-        """Return the document that `stored` holds, without its checksum, which is checked.
+        """Check the checksum of a stored document and return its other fields.
 
-        Raises `CorruptStoreError` where anything is wrong.
+        Raises `CorruptStoreError` where the bytes are damaged or are no document.
         """
         body = self._expanded(stored)
-        # The digits stand at a fixed place: after `{"xxh3":"` in JSON, after a one to five byte map header, the
-        # key and the string header in MessagePack.
+        # The digits have a fixed offset: in JSON after `{"xxh3":"`, in MessagePack after the map's header of one to
+        # five bytes, the key and the string's header.
         at = body.find(b"xxh3", 0, 16) + (7 if self.format == "json" else 5)
         if not 7 <= at <= 24 or len(body) < at + 16:
             raise CorruptStoreError("it does not begin with a checksum")
@@ -127,7 +127,7 @@ class Encoding:
 
 
 def sealed(frame: bytes) -> bytes:
-    """Return compressed bytes with their checksum after them."""
+    """Return compressed bytes, followed by their checksum."""
     return frame + _SEAL.pack(_SEAL_MAGIC, 8, xxhash.xxh3_64_intdigest(frame))
 
 
@@ -143,9 +143,9 @@ def _pack(form: str, document: dict[str, Any]) -> bytes:
 
 
 def parse_encoding(meta_format: object, meta_compression: object) -> Encoding:
-    """Return the encoding that `create`'s arguments name, in any case.
+    """Return the encoding that the arguments of `create` name; upper and lower case are the same.
 
-    Raises `InvalidValueError` for unknown names, `InvalidTypeError` for what is no str.
+    Raises `InvalidValueError` for unknown names, `InvalidTypeError` for what is not a str.
     """
     for name, value in (("meta_format", meta_format), ("meta_compression", meta_compression)):
         if not isinstance(value, str):
@@ -164,4 +164,4 @@ CHECKPOINT_NAMES = {
     for form in ("json", "msgpack")
     for suffix in ("", ".zst", ".lz4")
 }
-"""The six names a checkpoint may have, with their encodings; a store has exactly one of them."""
+"""The six names of checkpoints, each with the encoding it stands for; a store has one of them."""

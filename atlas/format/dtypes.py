@@ -1,4 +1,4 @@
-"""The dtypes that are stored: their names, NumPy twins, and what each takes as fill value. No I/O."""
+"""The dtypes of arrays: their names, their NumPy dtypes in memory and on disk, and their fill values. No I/O."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class DataType:
     name: str
     """Canonical name, as written on disk and returned by `array_meta`."""
     memory: np.dtype[Any]
-    """What reads return: little-endian; datetime64[ns] for timestamps, object (of str) for strings."""
+    """The dtype that reads return: little-endian; datetime64[ns] for timestamps, object (of str) for strings."""
     cell: np.dtype[Any] | None
-    """What a stored cell is, None for strings, which are of variable length. Timestamps are int64 nanoseconds."""
+    """The dtype of a stored cell: int64 for timestamps, None for strings, which have no fixed length."""
     kind: str
     """"int", "uint", "float", "timestamp" or "string"."""
 
@@ -71,10 +71,10 @@ def _unsupported(dtype: object) -> UnsupportedDtypeError:
 
 
 def parse_dtype(dtype: object) -> DataType:
-    """Return the `DataType` that `dtype` names: a name of the page (any case), a NumPy dtype or a scalar type.
+    """Return the `DataType` for a documented name (in any case), a NumPy dtype or a scalar type.
 
-    Raises `UnsupportedDtypeError` for a known dtype that is not stored, `InvalidValueError` for text that names
-    none, `InvalidTypeError` for what cannot be a dtype.
+    Raises `UnsupportedDtypeError` for a dtype that exists but is not stored, `InvalidValueError` for an unknown name,
+    `InvalidTypeError` for what cannot be a dtype.
     """
     if isinstance(dtype, DataType):
         return dtype
@@ -109,12 +109,12 @@ def _from_numpy(dtype: np.dtype[Any]) -> DataType:
 
 
 def check_fill(datatype: DataType, fill: object) -> Fill | None:
-    """Return `fill` as the Python scalar that stands for it, None for no fill.
+    """Return a fill value as a Python scalar, None for no fill value.
 
     Integers take an int (no bool, no float), floats an int or float, strings a str, timestamps an int of
-    nanoseconds or a datetime64; NumPy scalars of the fitting kind are taken too.
+    nanoseconds or a datetime64; NumPy scalars of these kinds are accepted too.
 
-    Raises `InvalidTypeError` for another kind and `OutOfRangeError` for an integer outside the dtype.
+    Raises `InvalidTypeError` for another kind and `OutOfRangeError` for a number that the dtype cannot hold.
     """
     if fill is None:
         return None

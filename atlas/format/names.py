@@ -1,4 +1,4 @@
-"""Names of datasets, arrays and dimensions, and the folder a name becomes on disk. Pure text; no I/O."""
+"""Names of datasets and arrays: the rule for them, and the folder of an array name. Pure text; no I/O."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from atlas.errors import InvalidNameError, InvalidTypeError
 
 __all__ = ["check_each", "check_name", "check_names", "folder_name"]
 
-# Bytes that every file system and object store keeps as they are.
+# Bytes that every file system and object store keeps unchanged.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
-# File systems allow 255 bytes in a name; a longer folder is cut and told apart by a digest of the whole name.
+# File systems allow 255 bytes in a name: a longer folder is cut, and a digest of the whole name makes it unique.
 _LONGEST_FOLDER = 200
 _A = {"dataset": "a", "array": "an"}
 
 
 def check_name(kind: str, name: object) -> str:
-    """Return `name` if a `kind` ("dataset", "array") may be called so.
+    """Return `name` if it is valid for a `kind` ("dataset" or "array").
 
     A name is any non-empty text without `/` and NUL that does not begin with `_`, is not `.` or `..` and can be
     written as UTF-8.
 
-    Raises `InvalidTypeError` for what is no str and `InvalidNameError` for a name that breaks the rule.
+    Raises `InvalidTypeError` for what is not a str and `InvalidNameError` for a name that breaks the rule.
     """
     if not isinstance(name, str):
         raise InvalidTypeError(f"{_A[kind]} {kind} name is text, not {type(name).__name__}: {name!r}")
@@ -42,13 +42,13 @@ def check_name(kind: str, name: object) -> str:
 
 
 def check_each(kind: str, names: list[str]) -> None:
-    """Raise as `check_name` does for the first of many names that breaks the rule.
+    """Check many names, and raise as `check_name` does for the first that breaks the rule.
 
-    Names without fault, a million of them when a store is opened, are found to be so without a Python loop.
+    Opening a store checks a million names: where all are valid, no Python loop runs.
     """
     if not set(map(type, names)) - {str}:
         text = "\0".join(["", *names, ""])
-        # A dot in front is allowed but rare: which names do begin with one is left to the loop.
+        # A leading dot is valid but rare: the loop tells such names from "." and "..".
         wrong = ("/", "\0_", "\0\0", "\0.")
         if text.count("\0") == len(names) + 1 and not any(part in text for part in wrong) and _is_utf8(text):
             return
@@ -67,9 +67,9 @@ def _is_utf8(text: str) -> bool:
 
 
 def check_names(what: str, names: object) -> list[str]:
-    """Return the texts of a sequence; `what` names the argument.
+    """Return a sequence of names as a list; `what` is the name of the argument in messages.
 
-    Raises `InvalidTypeError` for a single text, for what is no sequence and for one that holds anything but text.
+    Raises `InvalidTypeError` for a single str, for what is not a sequence, and for a sequence of anything but str.
     """
     if isinstance(names, str):
         raise InvalidTypeError(f"{what} is a sequence of names, not the text {names!r}; write [{names!r}]")
@@ -77,7 +77,7 @@ def check_names(what: str, names: object) -> list[str]:
         texts: list[str] = list(names)  # type: ignore[call-overload]
     except TypeError:
         raise InvalidTypeError(f"{what} is a sequence of names, not {type(names).__name__} {names!r}") from None
-    if set(map(type, texts)) - {str}:  # a fleet's thousand names are checked without a Python loop
+    if set(map(type, texts)) - {str}:  # valid names are checked without a Python loop
         for name in texts:
             if not isinstance(name, str):
                 raise InvalidTypeError(f"{what} holds texts, not {type(name).__name__} {name!r}")

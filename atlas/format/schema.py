@@ -1,4 +1,4 @@
-"""What is declared of an array: dtype, dimensions, shape, chunk shape, fill value. No I/O."""
+"""Schemas: the dtype, dimensions, shape, chunk shape and fill value that an array is declared with. No I/O."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["ArraySchema", "check_index", "make_schema", "schema_from_json", "sch
 
 _LARGEST = 2**63 - 1
 MOST_AXES = 63
-"""Axes of an array; arrays of many datasets are returned with one more."""
+"""Most axes of an array: NumPy's arrays have 64, and reading many datasets at once adds one."""
 
 
 def check_index(what: str, value: object) -> int:
-    """Return `value` as an int of 0 to 2**63-1.
+    """Return `value` as an int from 0 to 2**63-1; `what` is the name of the argument in messages.
 
-    Raises `InvalidTypeError` for what is no integer, `OutOfRangeError` for one outside.
+    Raises `InvalidTypeError` for what is not an integer, `OutOfRangeError` for an integer outside the range.
     """
     try:
         number = operator.index(value)  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def check_index(what: str, value: object) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArraySchema:
-    """A declared array. Two are equal where `key` is."""
+    """The schema of an array. Two schemas are equal where their `key` is."""
 
     datatype: DataType
     """The dtype of its cells."""
@@ -53,25 +53,25 @@ class ArraySchema:
     chunk_shape: tuple[int, ...]
     """Length of a chunk along each axis, at least 1 but on axes of length 0; may exceed the axis."""
     fill: Fill | None
-    """What unwritten cells read as, and what counts as null; None where none was declared."""
+    """The fill value: what unwritten cells read as, and what counts as null. None where none was declared."""
     fill_bits: bytes = field(init=False)
-    """The cell an unwritten place reads as: little-endian bytes, or UTF-8 for strings."""
+    """What an unwritten cell reads as: little-endian bytes, or UTF-8 for strings."""
     size: int = field(init=False)
     """Number of cells."""
     grid: tuple[int, ...] = field(init=False)
     """Number of chunks along each axis."""
     key: tuple[object, ...] = field(init=False)
-    """What makes two declarations the same: fills by their bits, so that NaN is NaN and -0.0 is not 0.0."""
+    """All that was declared, the fill by its bits: NaN equals NaN, and -0.0 does not equal 0.0."""
     _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Derive what every read needs."""
+        """Derive the other fields."""
         cell = self.datatype.cell
         if cell is None:
             bits = str(self.fill or "").encode()
         else:
             value = np.array(0 if self.fill is None else self.fill, np.float64 if cell.kind == "f" else cell)
-            with np.errstate(all="ignore"):  # NumPy warns of NaN that signal
+            with np.errstate(all="ignore"):  # NumPy warns of signalling NaN
                 bits = value.astype(cell).tobytes()
         object.__setattr__(self, "fill_bits", bits)
         object.__setattr__(self, "size", math.prod(self.shape))
@@ -80,12 +80,12 @@ class ArraySchema:
         fill = np.float64(self.fill).tobytes() if isinstance(self.fill, float) else self.fill
         key = (self.datatype.name, self.dims, self.shape, self.chunk_shape, type(self.fill), fill)
         object.__setattr__(self, "key", key)
-        # Of text, as hashes of text are secret: those of integers repeat after 2**61-1, and any number of schemas could
-        # be made that have one.
+        # The hash of a text, which Python seeds. Hashes of integers are known and repeat after 2**61-1, so that a
+        # forged store could hold any number of schemas with one hash.
         object.__setattr__(self, "_hash", hash(repr(key)))
 
     def __eq__(self, other: object) -> bool:
-        """Return whether both declare the same."""
+        """Return whether both are schemas with the same `key`."""
         return isinstance(other, ArraySchema) and self.key == other.key
 
     def __hash__(self) -> int:
@@ -134,10 +134,9 @@ def make_schema(
     chunk_shape: Sequence[int] | None = None,
     fill_value: object = None,
 ) -> ArraySchema:
-    """Check a declaration and return its schema.
+    """Check the arguments of `DatasetView.define_array` and return the schema.
 
-    Raises `InvalidValueError`, `InvalidTypeError`, `OutOfRangeError` or `UnsupportedDtypeError` as the rules of
-    `DatasetView.define_array` say.
+    Raises `InvalidValueError`, `InvalidTypeError`, `OutOfRangeError` or `UnsupportedDtypeError`, as that method says.
     """
     if isinstance(dtype, str) and dtype.strip().lower() == "bool" and fill_value is not None:
         _refuse_bool_fill(fill_value)
@@ -154,7 +153,7 @@ def make_schema(
         raise InvalidValueError(f"chunk_shape {list(chunk)} holds 0; a chunk is at least 1 along each axis")
     if len(extent) > MOST_AXES:
         raise InvalidValueError(f"an array has {MOST_AXES} axes at most, as NumPy's have 64 and stacks one more")
-    # Axes of length 0 do not make up for others: NumPy has no array of shape (0, 2**40, 2**40).
+    # Axes of length 0 count as 1: NumPy has no array of shape (0, 2**40, 2**40).
     if math.prod(n or 1 for n in extent) * datatype.itemsize > _LARGEST:
         raise InvalidValueError(f"shape {list(extent)} of {datatype.name} has more than 2**63-1 bytes")
     return ArraySchema(datatype, names, extent, chunk, check_fill(datatype, fill_value))
@@ -166,7 +165,7 @@ def _refuse_bool_fill(fill_value: object) -> None:
 
 
 def schema_to_json(schema: ArraySchema) -> dict[str, object]:
-    """Return the schema as the documents of the store write it."""
+    """Return the schema as documents hold it."""
     document: dict[str, object] = {
         "dtype": schema.datatype.name,
         "dims": list(schema.dims),
@@ -174,14 +173,14 @@ def schema_to_json(schema: ArraySchema) -> dict[str, object]:
         "chunk_shape": list(schema.chunk_shape),
     }
     if schema.fill is not None:
-        # NaN and infinities have no JSON; every float fill is kept as the hexadecimal of its bits.
+        # JSON has no NaN and no infinity: every float fill is written as the hexadecimal digits of its bits.
         fill = schema.fill
         document["fill"] = {"float64": np.float64(fill).tobytes()[::-1].hex()} if isinstance(fill, float) else fill
     return document
 
 
 def schema_from_json(document: object) -> ArraySchema:
-    """Return the schema that `document` describes, or raise `CorruptStoreError`."""
+    """Return the schema that a document holds, or raise `CorruptStoreError`."""
     if not isinstance(document, dict):
         raise CorruptStoreError(f"an array schema is an object, not {document!r}")
     try:

@@ -1,6 +1,7 @@
-"""A segment: the immutable file in which one flush keeps one array of many datasets. Bytes to values; no I/O.
+"""Segments: immutable files, each with the chunks of one array name that one flush wrote.
 
-Layout: header, blocks, index, footer (docs/format.md). The index holds one row a block and one row a chunk.
+A segment is a header, blocks, an index and a footer. The index has a row for each block and one for each chunk. Bytes
+to values and back; no I/O, and nothing here decodes a block.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import xxhash
 
 from atlas.errors import CorruptStoreError, UnsupportedFormatError
-from atlas.format.columns import decode_columns, encode_columns
+from atlas.format.index_columns import decode_columns, encode_columns
 from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ _MAGIC = b"ATLASSEG"
 HEADER = _MAGIC + struct.pack("<II", FORMAT_VERSION, 0)
 _FOOTER = struct.Struct("<QQQQQII")
 FOOTER_SIZE = _FOOTER.size + 16
-# Constant columns make rows cheap on disk; a file may still not declare more rows than 64 times its bytes, so that
-# what a reader allocates stays in proportion to what it was given. The writer pads the index to keep the rule.
+# Constant columns take almost no bytes, whatever the number of rows. An index may still not declare more than 64 rows a
+# byte, so that what a reader allocates stays in proportion to the file. The writer pads the index to keep the rule.
 _ROWS_PER_BYTE = 64
 _ROW_BYTES = 200
-# What one stored byte can stand for at most, by codec: a zstd block of 128 KiB takes four bytes, an LZ4 length adds
-# 255 a byte. So a reader may allocate what a row claims.
+# Most bytes that one stored byte decodes to, by codec: a zstd block of 128 KiB takes four bytes, an LZ4 length adds 255
+# a byte. A row that claims more is refused, so a reader can allocate what a row claims.
 _MOST_EXPANSION = np.array([1, 32_768, 255], np.int64)
 CONSTANT = -1
-"""`block` of a chunk whose cells are all the same: numbers keep the cell's bits in `offset`, strings are all fill."""
+"""`block` of a chunk whose cells are all equal. `offset` holds the bits of a number; all strings are the fill."""
 
 
 class _Rows:
@@ -73,7 +74,7 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class BlockRows(_Rows):
-    """One row a block. Field names are the column names on disk, prefixed with `block_` there."""
+    """The rows of blocks. On disk the columns have the names of the fields after `block_`."""
 
     offset: NDArray[np.int64]
     """First stored byte, from the beginning of the file."""
@@ -86,7 +87,7 @@ class BlockRows(_Rows):
     filter: NDArray[np.uint8]
     """0 none, 1 byte-shuffle, 2 bit-shuffle."""
     itemsize: NDArray[np.uint8]
-    """Bytes of an item, as the filter takes it."""
+    """Bytes of an item for the filter."""
     checksum: NDArray[np.uint64]
     """XXH3 (64 bits, seed 0) of the stored bytes."""
 
@@ -96,7 +97,7 @@ class BlockRows(_Rows):
 
     @classmethod
     def of_matrix(cls, matrix: NDArray[np.int64]) -> BlockRows:
-        """Return the rows of an (8, blocks) matrix, as kernels have them, without its last, the source."""
+        """Return the blocks of an (8, blocks) matrix of kernels, whose last row, the source, is left out."""
         offset, stored, raw, codec, kind, itemsize, checksum, _ = matrix
         codec, kind, itemsize = (column.astype(np.uint8) for column in (codec, kind, itemsize))
         return cls(offset, stored, raw, codec, kind, itemsize, checksum.view(np.uint64))
@@ -109,24 +110,24 @@ class BlockRows(_Rows):
 
 @dataclass(frozen=True, slots=True)
 class ChunkRows(_Rows):
-    """One row a chunk, sorted by (dataset, chunk). Field names are the column names on disk."""
+    """The rows of chunks, sorted by (dataset, chunk). On disk the columns have the names of the fields."""
 
     dataset: NDArray[np.int64]
     """Id of the dataset."""
     generation: NDArray[np.int64]
-    """Generation of the array within its dataset (see `registry.ArrayEntry`)."""
+    """Generation of the array within its dataset (see `dataset_columns.ArrayEntry`)."""
     chunk: NDArray[np.int64]
     """C-order position in the chunk grid."""
     block: NDArray[np.int64]
     """Row of the block where the chunk begins, or `CONSTANT`."""
     offset: NDArray[np.uint64]
-    """Byte in the decoded block where the chunk begins; the cell's bits where the chunk is constant."""
+    """Byte of the decoded block where the chunk begins; of a constant chunk the bits of its cells."""
     nulls: NDArray[np.int64]
     """Cells equal to the fill value."""
     minimum: NDArray[np.uint64]
     """Bits of the smallest value that is not null (int64, uint64 or float64); cell position for strings."""
     maximum: NDArray[np.uint64]
-    """Bits of the largest such value; above `minimum`'s where there is none, in that type's order."""
+    """Bits of the largest such value; less than `minimum` where there is no such value."""
 
     def __len__(self) -> int:
         """Return the number of chunks."""
@@ -135,7 +136,7 @@ class ChunkRows(_Rows):
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What the last bytes of a segment say."""
+    """The footer of a segment."""
 
     index_offset: int
     """First byte of the index."""
@@ -151,7 +152,7 @@ class Footer:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRef:
-    """A segment as commits name it: enough to read its index in one request, and to know it has not changed."""
+    """A segment, as commits name it: a reader gets the index in one request, and can tell that it is the right one."""
 
     array: str
     """Array name."""
@@ -162,11 +163,11 @@ class SegmentRef:
     footer: Footer
     """Copy of the file's footer."""
     shift_from: int = 0
-    """Dataset ids of the index at or above this one …"""
+    """Lowest dataset id of the index that is raised."""
     shift_by: int = 0
-    """… are raised by this much: how a writer that lost a race keeps the segments it has written."""
+    """What is added to these ids: a writer whose new datasets got other ids keeps its segments as they are."""
     rewritten: bool = False
-    """Whether it holds only what the segments held that its commit drops, so that its commit changes none of it."""
+    """Whether it holds only chunks of the segments that its commit drops: the commit changes none of them."""
 
 
 _BLOCK_DTYPES = {"offset": "<i8", "stored": "<i8", "raw": "<i8", "codec": "<u1", "filter": "<u1", "itemsize": "<u1"}
@@ -179,7 +180,7 @@ _PREFIXED = {name: f"block_{name}" for name in _BLOCK_COLUMNS}
 
 
 def encode_tail(blocks: BlockRows, chunks: ChunkRows, index_offset: int) -> tuple[bytes, Footer]:
-    """Return the index and footer that close a segment whose blocks end at `index_offset`, and the footer's value."""
+    """Return the bytes that follow the blocks of a segment, which end at `index_offset`, and the footer among them."""
     index = encode_columns({f"block_{name}": values for name, values in blocks.columns().items()} | chunks.columns())
     rows = max(len(blocks), len(chunks))
     index += bytes(max(0, -(-rows // _ROWS_PER_BYTE) - len(index)))
@@ -191,7 +192,11 @@ def encode_tail(blocks: BlockRows, chunks: ChunkRows, index_offset: int) -> tupl
 
 
 def decode_footer(tail: bytes, size: int) -> Footer:
-    """Return the footer that the last `FOOTER_SIZE` bytes of a segment of `size` bytes hold."""
+    """Return the footer of a segment of `size` bytes from its last `FOOTER_SIZE` bytes.
+
+    Raises `CorruptStoreError` where they are no footer or do not fit the size, `UnsupportedFormatError` for a version
+    that this release does not read.
+    """
     if len(tail) != FOOTER_SIZE or tail[-8:] != _MAGIC:
         raise CorruptStoreError("it does not end as a segment does")
     head = tail[: _FOOTER.size]
@@ -208,7 +213,7 @@ def decode_footer(tail: bytes, size: int) -> Footer:
 
 
 def check_footer(footer: Footer, size: int) -> None:
-    """Raise `CorruptStoreError` unless the index lies where it must in a file of `size` bytes."""
+    """Raise `CorruptStoreError` unless the index ends at the footer of a file of `size` bytes and can hold its rows."""
     if footer.index_offset < len(HEADER) or footer.index_offset + footer.index_length + FOOTER_SIZE != size:
         raise CorruptStoreError(
             f"its index (bytes {footer.index_offset} + {footer.index_length}) does not fit its {size}"
@@ -220,13 +225,13 @@ def check_footer(footer: Footer, size: int) -> None:
 
 
 def decode_index(index: bytes, footer: Footer) -> tuple[BlockRows, ChunkRows]:
-    """Return the tables of an index, every row checked to lie within the file and in order.
+    """Return the rows of an index. Every row lies within the file, and chunks are sorted.
 
     Raises `CorruptStoreError` where the checksum, a length, an order or a bound does not hold.
     """
     if len(index) != footer.index_length or xxhash.xxh3_64_intdigest(index) != footer.index_checksum:
         raise CorruptStoreError("the checksum of its index does not match")
-    # Rows may be 64 times as many as the index has bytes, and each takes some 200 while it is checked.
+    # An index may have 64 rows a byte, and checking a row takes some 200 bytes.
     rows = footer.blocks + footer.chunks
     check_room(
         rows * _ROW_BYTES,
@@ -249,14 +254,14 @@ def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
     end = footer.index_offset
     if blocks.offset.min() < len(HEADER) or blocks.stored.min() < 0 or blocks.raw.min() < 0:
         raise CorruptStoreError("a block lies outside the file")
-    # Neither term is past `end` where it is bounded first, so that their sum cannot wrap.
+    # Each term is bounded before they are added, so that the sum cannot wrap.
     if blocks.offset.max() > end or blocks.stored.max() > end or (blocks.offset + blocks.stored).max() > end:
         raise CorruptStoreError("a block lies outside the file")
     if blocks.codec.max() > 2 or blocks.filter.max() > 2 or blocks.itemsize.min() < 1:
         raise CorruptStoreError("a block has an unknown codec or filter, or items of no bytes")
     most = _MOST_EXPANSION[blocks.codec]
     lies = (blocks.raw // most > blocks.stored) | ((blocks.codec == 0) & (blocks.raw != blocks.stored))
-    # Blocks do not overlap: a small file could else hold any number of large ones.
+    # Blocks must not overlap: else a small file could hold any number of large ones.
     if blocks.stored.sum(dtype=np.float64) > end - len(HEADER):  # a sum of integers might wrap
         raise CorruptStoreError("its blocks have more bytes together than the file")
     if lies.any():

@@ -1,6 +1,6 @@
-"""A string chunk as bytes: the byte length of each cell as u32, then the UTF-8 of the cells. Pure; no I/O.
+"""String chunks: the byte length of each cell as u32, then the UTF-8 bytes of the cells. Pure; no I/O.
 
-Strings decode with replacement: a chunk whose checksum holds may still carry bytes that are no UTF-8.
+Bytes that are not UTF-8 decode to U+FFFD: a chunk with a valid checksum may still hold such bytes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["LENGTH_BYTES", "NO_CELL", "decode_cells", "encode_cells", "string_statistics"]
 
 LENGTH_BYTES = 4
-"""Bytes of the length of a cell."""
+"""Bytes that the length of a cell takes."""
 NO_CELL = 2**64 - 1
-"""Position that stands for "no value" in the statistics of a string chunk."""
+"""Position in the statistics of a string chunk that means "no such cell"."""
 
 
 def encode_cells(cells: list[str]) -> bytes:
-    """Return a string chunk: the byte lengths of its cells as u32, then their UTF-8 bytes."""
+    """Return the bytes of a string chunk."""
     joined = "".join(cells)
     if joined.isascii():
         return np.fromiter(map(len, cells), "<u4", len(cells)).tobytes() + joined.encode()
@@ -33,7 +33,7 @@ def encode_cells(cells: list[str]) -> bytes:
 
 
 def decode_cells(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the strings whose UTF-8 lies between consecutive `offsets`, as an array of objects."""
+    """Return an object array of the strings whose UTF-8 lies between consecutive `offsets` of `blob`."""
     data, bounds = blob.tobytes(), offsets.tolist()
     values = np.empty(len(bounds) - 1, object)
     if data.isascii():  # slicing one str is several times faster than decoding each cell
@@ -45,7 +45,7 @@ def decode_cells(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray
 
 
 def string_statistics(cells: list[str], fill: str | None) -> tuple[int, int, int]:
-    """Return the number of cells equal to `fill`, and the positions of the smallest and largest of the others."""
+    """Return the number of nulls, and the positions of the smallest and largest cell that is no null."""
     values = cells if fill is None else [cell for cell in cells if cell != fill]
     if not values:
         return len(cells), NO_CELL, NO_CELL

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from atlas.catalog.catalog import Catalog
     from atlas.commit.commit_writer import CommitWriter
     from atlas.commit.tip import Tip
-    from atlas.format.registry import Changes
+    from atlas.format.changes import Changes
     from atlas.storage import Storage
 
 __all__ = ["Collector", "named_files"]
@@ -91,7 +91,7 @@ class Collector:
         more = log.commits(first + len(self._commits) + 1, latest)
         if log.find_base().version != first:
             raise missing_file(log.commit_key(first + 1))
-        self._commits += [(commit.head.time, named_files(commit.changes)) for commit in more]
+        self._commits += [(commit.header.time, named_files(commit.changes)) for commit in more]
         return self._commits[: latest - first]
 
     def finish(self, writer: CommitWriter, catalog: Catalog, *, tombstoned: bool) -> int:

@@ -10,20 +10,21 @@ import numpy as np
 from atlas.commit.commit_log import LINKS, link_key
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, UnsupportedFormatError
 from atlas.format.attributes import decode_value, flatten_key
-from atlas.format.commit_header import base_from_json, head_from_json, link_from_json, time_from_json
+from atlas.format.bases import base_from_json, link_from_json
+from atlas.format.changes import changes_from_json, page_from_json
+from atlas.format.commit_header import header_from_json, time_from_json
 from atlas.format.config import config_from_json
 from atlas.format.documents import Encoding
-from atlas.format.registry import changes_from_json, page_from_json
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
     from typing import Any
 
-    from atlas.format.commit_header import BaseRef
+    from atlas.format.bases import BaseRef
+    from atlas.format.changes import Changes, PageRef
     from atlas.format.config import StoreConfig
     from atlas.format.dataset_columns import RowBatch
-    from atlas.format.registry import Changes, PageRef
     from atlas.storage import Storage
     from atlas.verification.findings import Findings
 
@@ -168,7 +169,7 @@ class Perusal:
         """Return a commit, None where it or one of its pages cannot be read."""
 
         def read(document: dict[str, Any]) -> CommitDocument:
-            head, changes = head_from_json(document), changes_from_json("commit", document)
+            head, changes = header_from_json(document), changes_from_json("commit", document)
             identity = str(document.get("store"))
             if changes.version != version:
                 raise CorruptStoreError(f"it makes version {changes.version}, not {version}")

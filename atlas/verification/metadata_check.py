@@ -13,9 +13,9 @@ import numpy as np
 
 from atlas.catalog.catalog import Catalog
 from atlas.errors import CorruptStoreError, StoreNotFoundError
-from atlas.format.commit_header import BaseRef
+from atlas.format.bases import BaseRef
+from atlas.format.changes import Changes
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
-from atlas.format.registry import Changes
 from atlas.verification.document_check import CommitDocument, Perusal, SumDocument
 from atlas.verification.page_recovery import salvage_page, without_ids
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator, Sequence
 
+    from atlas.format.changes import PageRef
     from atlas.format.config import StoreConfig
-    from atlas.format.registry import PageRef
     from atlas.storage import Storage
     from atlas.verification.findings import Findings
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.format.registry import Changes, PageRef
+    from atlas.format.changes import Changes, PageRef
 
 __all__ = ["salvage_page", "without_ids"]
 

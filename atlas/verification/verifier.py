@@ -18,9 +18,9 @@ from atlas.commit.commit_log import CommitLog
 from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.creation import create_store
 from atlas.errors import AtlasError, StaleHandleError, StorageError, StoreExistsError, UnsupportedFormatError
+from atlas.format.changes import Changes
 from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
-from atlas.format.registry import Changes
 from atlas.session import Session
 from atlas.verification.export import export_whole
 from atlas.verification.findings import Findings

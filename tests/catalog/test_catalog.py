@@ -9,8 +9,8 @@ from atlas.catalog import paging
 from atlas.catalog.catalog import Catalog
 from atlas.catalog.column_builder import build_rows
 from atlas.errors import CorruptStoreError
+from atlas.format.changes import Changes, PageRef, changes_from_json, changes_to_json
 from atlas.format.dataset_columns import EMPTY_ROWS, ArrayEntry
-from atlas.format.registry import Changes, PageRef, changes_from_json, changes_to_json
 from atlas.format.schema import make_schema
 from atlas.format.segment import Footer, SegmentRef
 

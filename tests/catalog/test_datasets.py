@@ -14,8 +14,8 @@ from atlas.errors import (
     InvalidNameError,
     InvalidTypeError,
 )
+from atlas.format.changes import Changes
 from atlas.format.dataset_columns import RowBatch
-from atlas.format.registry import Changes
 from atlas.format.schema import make_schema
 
 ONE, TWO = (make_schema("int8", ["x"], [n]) for n in (1, 2))

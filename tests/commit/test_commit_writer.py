@@ -20,9 +20,9 @@ from atlas.errors import (
     UnsupportedFormatError,
     VersionNotFoundError,
 )
+from atlas.format.changes import Changes
 from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
-from atlas.format.registry import Changes
 from atlas.maintenance.gc import Collector
 from atlas.storage import MemoryStorage
 from atlas.storage.keys import unique_name

@@ -20,8 +20,8 @@ from atlas import kernels
 from atlas.catalog.catalog import Catalog
 from atlas.errors import AtlasError
 from atlas.format.attributes import decode_value, encode_value, plain_value
+from atlas.format.changes import PageRef, changes_from_json, changes_to_json, page_from_json
 from atlas.format.documents import Encoding
-from atlas.format.registry import PageRef, changes_from_json, changes_to_json, page_from_json
 from atlas.format.segment import FOOTER_SIZE, Footer, decode_footer, decode_index
 from atlas.kernels import BlockFault
 from atlas.read.strings import chunk_texts

@@ -1,7 +1,7 @@
-"""Columns of a segment's index: fixed-width integers, small on disk and NumPy arrays in memory. No I/O.
+"""The columns of a segment's index: fixed-width integers, encoded on disk, NumPy arrays in memory. No I/O.
 
-An index is a directory of columns followed by their payloads (docs/format.md, "Index"). A column is kept in the
-smallest of five encodings, so that the columns most stores hold constant cost nothing.
+An index is a directory of columns and then their payloads (docs/format.md, "Index"). The encoder takes the smallest of
+five encodings for each column: constant columns, which most stores have, take 8 bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["decode_columns", "encode_columns"]
 _DTYPES = (np.dtype("<u1"), np.dtype("<i8"), np.dtype("<u8"))
 _PLAIN, _CONSTANT, _SEQUENCE, _PACKED, _DELTAS = range(5)
 _ITEMS = (0, 1, 2)
-"""Items that a payload of each encoding of known length holds; as many as there are values where it is plain."""
+"""Values in a payload of each encoding of known length; of a plain one, the number of values of the column."""
 _COUNT = struct.Struct("<Q")
 _ENTRY = struct.Struct("<16sBB6xQQQ")
 _LEVEL = 3
@@ -53,7 +53,7 @@ def _encode(values: NDArray[Any]) -> tuple[int, bytes]:
 
 
 def encode_columns(columns: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the index that holds `columns`, which are 1-D arrays of uint8, int64 or uint64 by name."""
+    """Return the index that holds `columns`: 1-D arrays of uint8, int64 or uint64 by name."""
     entries, payloads = [], []
     offset = _COUNT.size + _ENTRY.size * len(columns)
     for name, values in columns.items():
@@ -103,11 +103,11 @@ def _decode(encoding: int, payload: memoryview, dtype: np.dtype[Any], count: int
 
 
 def decode_columns(index: bytes, counts: Mapping[str, tuple[np.dtype[Any], int]]) -> dict[str, NDArray[Any]]:
-    """Return the columns named by `counts`, which gives each one's dtype and number of values.
+    """Return the columns that `counts` names, each with its dtype and number of values.
 
-    Columns that are not asked for are passed over. Raises `CorruptStoreError` for a missing column, another dtype
-    or number of values, and payloads outside the index or of a wrong length. The caller has to have bounded the
-    counts: a constant column of any length takes eight bytes.
+    Other columns are ignored. Raises `CorruptStoreError` for a missing column, another dtype or number of values, and
+    a payload outside the index or of a wrong length. The caller must have bounded the counts: a constant column of any
+    length takes eight bytes.
     """
     if len(index) < _COUNT.size:
         raise CorruptStoreError(f"the index has {len(index)} bytes, less than its column count takes")

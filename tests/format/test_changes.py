@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError, CorruptStoreError, UnsupportedFormatError
+from atlas.format.changes import Changes, PageRef, changes_from_json, changes_to_json, page_from_json, page_to_json
 from atlas.format.dataset_columns import EMPTY_ROWS, ArrayEntry, AttributeTable, RowBatch, _ints_to_json, ints_from_json
-from atlas.format.registry import Changes, PageRef, changes_from_json, changes_to_json, page_from_json, page_to_json
 from atlas.format.schema import make_schema
 from atlas.format.segment import Footer, SegmentRef
 
@@ -175,9 +175,7 @@ def test_a_later_format_is_refused_as_such(kind):
 
 def read(kind, document):
     return (
-        page_from_json(document, PageRef("pages/p", 3, 2, 9))
-        if kind == "page"
-        else changes_from_json(kind, document)
+        page_from_json(document, PageRef("pages/p", 3, 2, 9)) if kind == "page" else changes_from_json(kind, document)
     )
 
 

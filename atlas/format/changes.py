@@ -1,8 +1,8 @@
-"""The registry in documents: which datasets there are, with which arrays and attributes, and in which segments.
+"""The body of commits and checkpoints: datasets with their arrays and attributes, and the segments of their chunks.
 
-Three kinds of document share one body. A *commit* says what one flush changed, a *checkpoint* is the sum of all
-commits up to a version, a *page* holds the rows of a large batch so that neither has to repeat them. Bytes to values
-only; `documents` packs them, `engine.catalog` adds them up.
+A *commit* holds what one flush changed. A *checkpoint* holds the sum of all commits up to a version. A *page* holds the
+rows of many datasets; commits and checkpoints name it instead of repeating them. Values to JSON and back, no I/O:
+`documents` turns JSON into bytes, and `atlas.catalog` applies the changes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class PageRef:
-    """A page as commits and checkpoints name it."""
+    """A page, as commits and checkpoints name it."""
 
     key: str
     """Key of the document."""
@@ -60,28 +60,28 @@ class PageRef:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The body of a commit or a checkpoint: applied in the order of the fields."""
+    """The body of a commit or checkpoint. `reset` is applied first, then the other fields in their order."""
 
     version: int
     """Version of the store after it."""
     next_id: int
     """Id that the next new dataset gets."""
     pages: tuple[PageRef, ...] = ()
-    """Rows added in pages."""
+    """Pages whose rows are added."""
     deleted: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """Ids of datasets that are gone, ascending."""
+    """Ids of the deleted datasets, ascending."""
     rows: RowBatch = EMPTY_ROWS
-    """Rows added, or replaced where their id is known already."""
+    """Rows of new datasets, and of changed ones, whose ids are known already."""
     dropped: tuple[str, ...] = ()
-    """Keys of segments that others replace."""
+    """Keys of segments that are no longer part of the store."""
     segments: tuple[SegmentRef, ...] = ()
     """Segments added, oldest first."""
     writers: tuple[tuple[int, str], ...] = ()
-    """Version and writer of the commit; of a checkpoint those of the last commits, ascending."""
+    """Version and writer: of a commit its own, of a checkpoint those of the last commits, ascending."""
     reset: bool = False
-    """Whether everything before it is forgotten first, but for the ids that were given."""
+    """Whether everything before this commit is forgotten first. Ids that were given are not given again."""
     tombstoned: tuple[str, ...] = ()
-    """Keys of files that no commit has named, which none may name any more."""
+    """Keys of segments and pages that this commit tombstones: no later commit may name them."""
 
 
 # Segments
@@ -133,7 +133,9 @@ def _segment_from_json(document: object) -> SegmentRef:
     )
     check_footer(footer, size)
     rewritten = fields.get("rewritten", False) is True
-    return SegmentRef(array, key, size, footer, check_int(shift[0], "a shift"), check_int(shift[1], "a shift"), rewritten)
+    return SegmentRef(
+        array, key, size, footer, check_int(shift[0], "a shift"), check_int(shift[1], "a shift"), rewritten
+    )
 
 
 def _segments_from_json(documents: Iterable[object]) -> tuple[SegmentRef, ...]:
@@ -147,7 +149,10 @@ def _segments_from_json(documents: Iterable[object]) -> tuple[SegmentRef, ...]:
 
 
 def check_format(document: dict[str, Any], kind: str) -> None:
-    """Raise unless `document` is a `kind` ("commit", "checkpoint", "page") of a format that this release reads."""
+    """Raise unless a document is of the kind ("commit", "checkpoint", "page", "link") and of the version read here.
+
+    Raises `UnsupportedFormatError` for a later version, else `CorruptStoreError`.
+    """
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise UnsupportedFormatError(
@@ -159,7 +164,7 @@ def check_format(document: dict[str, Any], kind: str) -> None:
 
 
 def changes_to_json(kind: str, changes: Changes, **extra: object) -> dict[str, Any]:
-    """Return the document of a commit or checkpoint; `extra` fields (codec, writer, time) come right after the head."""
+    """Return the document of a commit or checkpoint; `extra` fields (codec, time, action) follow the version."""
     document: dict[str, Any] = {"atlas": kind, "format": FORMAT_VERSION, "version": changes.version}
     if kind == "commit":
         document["writer"] = changes.writers[-1][1]
@@ -185,14 +190,14 @@ def _page_refs(documents: Iterable[object]) -> tuple[PageRef, ...]:
         fields = check_object(document, "a page reference")
         numbers = [check_int(fields.get(name), f"a page's {name}") for name in ("rows", "first", "last")]
         pages.append(PageRef(check_key(fields.get("key"), "pages"), *numbers))
-        # Before any is read: one page named a thousand times would be decoded as often.
+        # Checked before any page is read: a page that is named a thousand times would be decoded a thousand times.
         if numbers[1] > numbers[2] or (len(pages) > 1 and numbers[1] <= pages[-2].last):
             raise CorruptStoreError(f"the ids of page {pages[-1].key} do not ascend")
     return tuple(pages)
 
 
 def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
-    """Return the changes that `document` describes, or raise `CorruptStoreError` or `UnsupportedFormatError`."""
+    """Return the changes that a document holds, or raise `CorruptStoreError` or `UnsupportedFormatError`."""
     check_format(document, kind)
     try:
         version = check_int(document.get("version"), "version")

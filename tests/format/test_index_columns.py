@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from atlas.errors import CorruptStoreError
-from atlas.format.columns import decode_columns, encode_columns
+from atlas.format.index_columns import decode_columns, encode_columns
 
 DTYPES = ["<u1", "<i8", "<u8"]
 WIDE = {
