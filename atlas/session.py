@@ -83,7 +83,7 @@ class Session:
     def renew(self) -> None:
         """Make the locks anew and declare pending arrays anew, in a forked child: it shares neither with its parent."""
         self.locks.renew()
-        before, after = self.view.datasets.redeclare()
+        before, after = self.view.datasets.renew_generation()
         self.writes.redeclare(before, after)
 
     @property
@@ -202,7 +202,7 @@ class Session:
                 writes.shift(rebased.shift)
                 for array, dataset, chunk, cells in merged:
                     writes.by_array[array].put(dataset, chunk, cells)
-                datasets.shift(rebased.shift)
+                datasets.shift_ids(rebased.shift)
                 datasets.move_to(tip.catalog, [*rebased.changed, *rebased.created], rebased.deleted)
                 self.committer.show(tip, tip.steps)
             return self.catalog.version
@@ -258,7 +258,7 @@ class Session:
             if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.tombstoned):
                 raise log.not_kept(version, self.catalog.version)
             # Datasets with lower ids than those of a page are in pages too, or the sum could not be read back.
-            self.committer.writer.seal_pages(old)
+            self.committer.writer.write_pages(old)
             changes = old.checkpoint()
             page_rows = log.read_pages(changes)
             # Otherwise one of the commits that were read may be a late writer's, under a number that was free again.
@@ -296,7 +296,7 @@ class Session:
         """Compact the version shown, which nothing is pending on, and return the bytes reclaimed."""
         writer = self.committer.writer
         writer.finish_replacement(self.catalog)
-        writer.seal_pages(self.catalog)
+        writer.write_pages(self.catalog)
         collector.list_files(self.view.storage)
         result = self.committer.commit_replacements(self._replacements(), collector.tombstone)
         if result is not None:

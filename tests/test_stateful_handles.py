@@ -97,7 +97,7 @@ class Pending:
         self.deleted = {}
         self.changed = {}
         self.written = {}  # cells by dataset and declaration
-        self.touched = False  # whether anything was done, though it may have come to nothing
+        self.edited = False  # whether anything was done, though it may have come to nothing
 
     def __bool__(self):
         return bool(self.created or self.deleted or self.changed or any(self.written.values()))
@@ -198,7 +198,7 @@ class Handles(RuleBasedStateMachine):
     def own(self, handle, name):
         """Where the model keeps the dataset, for it to be changed there."""
         pending = handle.pending
-        pending.touched = True
+        pending.edited = True
         if name not in pending.created and name not in pending.changed:
             pending.changed[name] = self.versions[handle.version].state[name]
         where = pending.created if name in pending.created else pending.changed
@@ -207,7 +207,7 @@ class Handles(RuleBasedStateMachine):
     def create(self, handle, name):
         handle.store.create_dataset(name)
         handle.pending.created[name] = Held(self.number())
-        handle.pending.touched = True
+        handle.pending.edited = True
 
     def define(self, handle, name, key, kind):
         dtype, fill = "string" if kind == "text" else "int64", FILLS[kind]
@@ -229,7 +229,7 @@ class Handles(RuleBasedStateMachine):
             return
         written = handle.pending.written.setdefault((held.identity, array.token), {})
         written.update(enumerate(values, start))
-        handle.pending.touched = True
+        handle.pending.edited = True
 
     # Changing
 
@@ -279,7 +279,7 @@ class Handles(RuleBasedStateMachine):
             pending.deleted[name] = held.identity
         pending.changed.pop(name, None)
         pending.forget(held.identity)
-        pending.touched = True
+        pending.edited = True
 
     def drop(self, handle, name, key):
         handle.store.open_dataset(name).delete_array(key)
@@ -423,7 +423,7 @@ class Handles(RuleBasedStateMachine):
         """What is pending as changes of the latest version, in which nothing that it changes is gone."""
         pending, base, tip = handle.pending, self.versions[handle.version].state, self.versions[-1].state
         out = Pending()
-        out.created, out.touched = dict(pending.created), pending.touched
+        out.created, out.edited = dict(pending.created), pending.edited
         there = {held.identity for held in tip.values()}
         out.written = {
             key: cells
@@ -521,16 +521,16 @@ class Handles(RuleBasedStateMachine):
         elif not self.oldest <= target <= handle.version:
             with pytest.raises((VersionNotFoundError, InvalidValueError)) as caught:
                 handle.store.rollback(target)
-            assert isinstance(caught.value, VersionNotFoundError) or handle.pending.touched
+            assert isinstance(caught.value, VersionNotFoundError) or handle.pending.edited
         elif handle.version != self.latest:
             with pytest.raises((ConflictError, InvalidValueError)) as caught:
                 handle.store.rollback(target)
-            assert isinstance(caught.value, ConflictError) or handle.pending.touched
+            assert isinstance(caught.value, ConflictError) or handle.pending.edited
         else:
             try:
                 made = handle.store.rollback(target)
             except InvalidValueError:
-                assert handle.pending.touched
+                assert handle.pending.edited
                 return
             self.versions.append(Version("rollback", self.versions[target].state))
             handle.version = self.latest
@@ -590,7 +590,7 @@ class Handles(RuleBasedStateMachine):
         try:
             pickled = pickle.dumps(handle.store)
         except InvalidValueError:
-            assert handle.pending.touched
+            assert handle.pending.edited
             return
         assert not handle.pending
         try:

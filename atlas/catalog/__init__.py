@@ -1,12 +1,14 @@
 """What a store holds, in memory: datasets, schemas and attributes in columns, and the index of chunks.
 
-- `catalog`         the committed datasets, in columns: `append_column` grows one, `column_builder` makes them of rows
-- `datasets`        the committed datasets with what a handle created, changed and deleted since
+- `catalog`         the committed datasets, in columns. `layout_table` and `attribute_column` hold what they share,
+                    `append_column` is a column that grows, `column_builder` makes the columns of a document
+- `paged_rows`      which rows lie in pages; `paging` decides when rows move to a page
+- `datasets`        the committed datasets, with what a handle created, changed and deleted since: `dataset_state` is
+                    one of them, `declarations` the arrays that were declared
 - `view`            what an open store shows: all of this, under one lock
 - `selection`       the datasets that a read names
-- `chunk_index`     where each chunk of an array lies, over all segments
 - `id_shift`        ids that a commit raised
-- `paging`          when rows move to a page
+- `chunk_index`     where each chunk of an array lies, over all segments
 
-Reads the indexes of segments through a storage; never writes.
+Only `chunk_index` reads, the indexes of segments through a storage. Nothing here writes.
 """

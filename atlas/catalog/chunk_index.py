@@ -1,4 +1,7 @@
-"""Chunk tables: where each chunk of an array lies, over all its segments, and the sources its blocks are read from."""
+"""The chunk index of an array: the newest row of each chunk over all segments, and the sources of their blocks.
+
+It is read from the indexes of the segments, through a storage. Blocks are not read here, and nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ __all__ = ["ChunkIndex", "SegmentSource", "Source", "load_segment", "merge_rows"
 
 
 class Source(Protocol):
-    """A place that blocks are read from."""
+    """A file that blocks are read from."""
 
     @property
     def blocks(self) -> BlockRows:
@@ -33,12 +36,12 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """The file, for messages and as part of cache keys; never used again for other bytes."""
+        """Name of the file, for messages and cache keys. It never stands for other bytes."""
 
     def read_into(
-        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], target: NDArray[np.int64]
     ) -> None:
-        """Read ranges of stored bytes into `out` at `place`."""
+        """Read ranges of stored bytes into `out`, each at its offset in `target`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,9 @@ class SegmentSource:
     """A committed segment."""
 
     storage: Storage
-    """Where it lies."""
+    """The storage that has the file."""
     ref: SegmentRef
-    """What the commit says of it."""
+    """The segment, as its commit names it."""
     blocks: BlockRows
     """Its block table."""
 
@@ -58,11 +61,11 @@ class SegmentSource:
         return self.ref.key
 
     def read_into(
-        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], target: NDArray[np.int64]
     ) -> None:
-        """Read ranges of stored bytes into `out` at `place`."""
+        """Read ranges of stored bytes into `out`, each at its offset in `target`."""
         try:
-            self.storage.read_into(self.ref.key, offset, length, out, place)
+            self.storage.read_into(self.ref.key, offset, length, out, target)
         except FileNotFoundError as error:
             raise CorruptStoreError(
                 f"{self.ref.key} is missing, which holds data of array {self.ref.array!r}: restore it from a copy",
@@ -73,36 +76,36 @@ class SegmentSource:
 
 @dataclass(frozen=True, slots=True)
 class ChunkIndex:
-    """The newest row of every chunk of one array, sorted by (dataset, chunk), and the sources of their blocks."""
+    """The newest row of each chunk of one array, sorted by (dataset, chunk), and the sources of their blocks."""
 
     rows: ChunkRows
     """The rows; `block` counts within the row's source."""
     source: NDArray[np.int64]
     """Index in `sources` of each row."""
     sources: tuple[Source, ...]
-    """Where blocks are read from."""
+    """The files that blocks are read from."""
     blocks: NDArray[np.int64]
-    """The blocks of all sources, one after the other, as kernels take them, (8, blocks)."""
+    """The blocks of all sources, one after the other: an (8, blocks) matrix for kernels."""
     base: NDArray[np.int64]
     """The first block of each source in `blocks`."""
     columns: tuple[AppendColumn, ...] = ()
-    """What the columns of `rows` and `source` are views of where the table grew, so that it may grow on."""
+    """The columns that those of `rows` and `source` are views of, where the index grew: it can grow again in place."""
     index: Index = field(init=False, repr=False)
-    """The columns that chunks are found by, as kernels take them."""
+    """The columns that kernels search."""
 
     def __post_init__(self) -> None:
-        """Make the index."""
+        """Make the columns for kernels."""
         rows = self.rows
         columns = (rows.dataset, rows.generation, rows.chunk, rows.block, rows.offset.view(np.int64), self.source)
         object.__setattr__(self, "index", Index(*(np.require(column, np.int64, ["C", "W"]) for column in columns)))
 
     def source_of(self, block: int) -> Source:
-        """Return the source that a row of `blocks` is in."""
+        """Return the source of a block of `blocks`."""
         return self.sources[int(self.blocks[kernels.BLOCK_SOURCE, block])]
 
     @classmethod
     def of(cls, parts: Sequence[tuple[Source, ChunkRows]]) -> ChunkIndex:
-        """Return the table over `parts`, oldest first; where two have the same chunk the later one holds."""
+        """Return the index over `parts`, oldest first. Of two rows of one chunk the later part's is kept."""
         origins = [np.full(len(rows), at) for at, (_, rows) in enumerate(parts)]
         rows, source = merge_rows([rows for _, rows in parts], origins)
         blocks = [source.blocks.matrix(at) for at, (source, _) in enumerate(parts)] or [NO_BLOCKS.matrix()]
@@ -111,7 +114,7 @@ class ChunkIndex:
         return cls(rows, source, tuple(source for source, _ in parts), np.concatenate(blocks, axis=1), base)
 
     def added(self, source: Source, rows: ChunkRows) -> ChunkIndex:
-        """Return the table with one more source, which is newer than all others."""
+        """Return the index with one more source, which is newer than all others."""
         sources, origin = (*self.sources, source), np.full(len(rows), len(self.sources))
         blocks = np.concatenate([self.blocks, source.blocks.matrix(len(self.sources))], axis=1)
         base = np.append(self.base, self.blocks.shape[1])
@@ -134,14 +137,14 @@ NO_ROWS = ChunkRows(EMPTY, EMPTY, EMPTY, EMPTY, _BITS, EMPTY, _BITS, _BITS)
 
 
 def merge_rows(parts: Sequence[ChunkRows], origins: Sequence[NDArray[np.int64]]) -> tuple[ChunkRows, NDArray[np.int64]]:
-    """Return the rows of `parts` sorted by (dataset, chunk) with their `origins`; of equal rows the last part's."""
+    """Return the rows of `parts` sorted by (dataset, chunk), with their `origins`; of one chunk the last part's row."""
     if not parts:
         return NO_ROWS, EMPTY
     rows: ChunkRows = parts[0] if len(parts) == 1 else ChunkRows.joined(list(parts))
     origin = np.concatenate(origins)
     later = rows.dataset[1:] > rows.dataset[:-1]
     later |= (rows.dataset[1:] == rows.dataset[:-1]) & (rows.chunk[1:] > rows.chunk[:-1])
-    if later.all():  # a segment by itself, or one of newer datasets behind the others: the common cases
+    if later.all():  # one segment, or newer datasets after the others: the common cases
         return rows, origin
     age = np.arange(len(origin))
     order = np.lexsort((age, rows.chunk, rows.dataset))
@@ -155,7 +158,7 @@ def merge_rows(parts: Sequence[ChunkRows], origins: Sequence[NDArray[np.int64]])
 def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, ChunkRows]:
     """Read and check the index of a segment.
 
-    Raises `CorruptStoreError`, naming file and array, where it is missing or damaged.
+    Raises `CorruptStoreError`, which names the file and the array, where the segment is missing or damaged.
     """
     try:
         index = storage.read_range(ref.key, ref.footer.index_offset, ref.footer.index_length)
@@ -171,7 +174,7 @@ def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, Chun
 
 
 def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:
-    """Return the rows under the dataset ids that the commit of `ref` gives them."""
+    """Return the rows with the dataset ids of the commit that names the segment."""
     if not ref.shift_by or not len(rows):
         return rows
     if int(rows.dataset[-1]) > _LARGEST - ref.shift_by:

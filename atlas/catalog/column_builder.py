@@ -1,4 +1,4 @@
-"""Rows of datasets written down in columns, each layout, key list and value once."""
+"""The columns of a document, built of datasets: each distinct layout, list of keys and value once. Pure; no I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["build_rows"]
 
 
 class _AttributeSets:
-    """Attribute sets as indices of what they hold."""
+    """The attribute table of a document while it is built."""
 
     def __init__(self) -> None:
         self._keyset_of: dict[tuple[AttributeKey, ...], int] = {}
@@ -31,7 +31,7 @@ class _AttributeSets:
         self._set_of: dict[tuple[int, ...], int] = {}
 
     def _value(self, value: Any) -> int:
-        # True, 1 and 1.0 are equal in Python and so are 0.0 and -0.0, but not as attributes.
+        # Python counts True, 1 and 1.0 as equal, and 0.0 and -0.0. As attributes they differ.
         try:
             key = (type(value), repr(value) if isinstance(value, float | dict | list) else value)
         except RecursionError as error:
@@ -42,13 +42,13 @@ class _AttributeSets:
         return index
 
     def add(self, attributes: Mapping[AttributeKey, Any]) -> int:
-        """Return the index of a set of encoded values."""
+        """Add a set of encoded attributes unless it is there, and return its position."""
         keys = tuple(attributes)
         row = (self._keyset_of.setdefault(keys, len(self._keyset_of)), *map(self._value, attributes.values()))
         return self._set_of.setdefault(row, len(self._set_of))
 
     def table(self) -> AttributeTable:
-        """Return all that were added."""
+        """Return the table of all sets that were added."""
         return AttributeTable(list(self._keyset_of), self._values, [list(row) for row in self._set_of])
 
 
@@ -60,10 +60,10 @@ def build_rows(
     attributes: Sequence[Mapping[AttributeKey, Any]],
     set_of: NDArray[np.int64],
 ) -> RowBatch:
-    """Return the datasets `ids`, which ascend.
+    """Return the rows of the datasets `ids`, which ascend.
 
-    `layout_of` and `set_of` are the index of each one's arrays in `layouts`, and of its encoded attributes in
-    `attributes`. These may hold equal ones, of which the first is kept.
+    `layout_of` and `set_of` give the position of each dataset's layout in `layouts`, and of its encoded attributes in
+    `attributes`. Both may hold equal items, of which the first is kept.
     """
     numbers: dict[Layout, int] = {}
     kept = np.array([numbers.setdefault(layout, len(numbers)) for layout in layouts], np.int64)

@@ -1,6 +1,6 @@
-"""The datasets that a bulk read names, looked up once: several variables of one fleet are read in a row.
+"""The datasets that a bulk read names, looked up once: reads of several arrays often name the same datasets.
 
-Not locked: the store's lock guards every call; what was returned does not change.
+No I/O. Not locked: the session's lock guards every call. What was returned does not change.
 """
 
 from __future__ import annotations
@@ -15,66 +15,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.catalog.layout_table import ArrayIndex
     from atlas.format.dataset_columns import ArrayEntry, Layout
     from atlas.format.schema import ArraySchema
 
-__all__ = ["ArrayIndex", "ArraySelection", "DatasetSelection", "SchemaGroup"]
+__all__ = ["ArraySelection", "DatasetSelection", "SchemaGroup", "SelectionCache"]
 
-
-class ArrayIndex:
-    """The entries that one array name has in a list of layouts, which may grow at its end."""
-
-    def __init__(self, array: str) -> None:
-        self.array = array
-        """The array name."""
-        self.entry = np.empty(0, np.int64)
-        """Index in `entries` for each layout, -1 where it lacks the array."""
-        self.entries: list[ArrayEntry] = []
-        """One for each layout that has the array."""
-        self.schema = np.empty(0, np.int64)
-        """Index in `schemas` of each entry's schema."""
-        self.generation = np.empty(0, np.int64)
-        """Generation of each entry."""
-        self.schemas: list[ArraySchema] = []
-        """The distinct schemas."""
-        self._number: dict[ArraySchema, int] = {}
-
-    def extend(self, layouts: Iterable[Layout]) -> None:
-        """Add layouts."""
-        first = len(self.entries)
-        at, schema = [], []
-        for layout in layouts:
-            entry = next((entry for entry in layout if entry.name == self.array), None)
-            if entry is None:
-                at.append(-1)
-                continue
-            at.append(len(self.entries))
-            self.entries.append(entry)
-            number = self._number.setdefault(entry.schema, len(self.schemas))
-            if number == len(self.schemas):
-                self.schemas.append(entry.schema)
-            schema.append(number)
-        generation = [entry.generation for entry in self.entries[first:]]
-        self.entry = np.concatenate([self.entry, np.array(at, np.int64)])
-        self.schema = np.concatenate([self.schema, np.array(schema, np.int64)])
-        self.generation = np.concatenate([self.generation, np.array(generation, np.int64)])
-
-    def copy(self) -> ArrayIndex:
-        """Return an index that may be extended without changing this one."""
-        twin = ArrayIndex(self.array)
-        twin.entry, twin.schema, twin.generation = self.entry, self.schema, self.generation
-        twin.entries, twin.schemas, twin._number = self.entries.copy(), self.schemas.copy(), self._number.copy()
-        return twin
+_MOST_SELECTIONS = 4
+"""Selections that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaGroup:
-    """Arrays of one schema."""
+    """The arrays of a selection that have one schema."""
 
     schema: ArraySchema
     """The schema."""
     at: NDArray[np.int64]
-    """Position of each dataset in the roster, ascending."""
+    """Position of each dataset in the selection, ascending."""
     ids: NDArray[np.int64]
     """Its id."""
     generations: NDArray[np.int64]
@@ -83,32 +41,32 @@ class SchemaGroup:
 
 @dataclass(frozen=True, slots=True)
 class ArraySelection:
-    """One array of the datasets of a roster."""
+    """One array of the datasets of a selection."""
 
     array: str
     """Array name."""
     names: list[str]
-    """Dataset names, in the order asked for."""
+    """Dataset names, in the order of the read."""
     ids: NDArray[np.int64]
-    """Dataset id of each, -1 where there is no such dataset."""
+    """Id of each, -1 where there is no such dataset."""
     entry: NDArray[np.int64]
     """Index in `entries` of each, -1 where the dataset or its array is missing."""
     entries: list[ArrayEntry]
-    """Entries of the array in the store."""
+    """Entries of the array in all layouts."""
     groups: list[SchemaGroup]
-    """Those that are there, by schema."""
+    """The datasets that have the array, by schema."""
     complete: bool
-    """Whether all are there."""
+    """Whether all datasets have the array."""
 
 
 class DatasetSelection:
-    """Datasets in the order a read names them."""
+    """The datasets that a read names, in its order."""
 
     def __init__(
         self, names: list[str], ids: NDArray[np.int64], layouts: NDArray[np.int64], pending: list[Layout]
     ) -> None:
         self.names = names
-        """Their names."""
+        """Names of the datasets."""
         self.ids = ids
         """Id of each, -1 where there is none of that name."""
         self._layouts = layouts
@@ -119,9 +77,10 @@ class DatasetSelection:
         self._generations: dict[int, NDArray[np.int64]] = {}
 
     def arrays(self, committed: ArrayIndex) -> ArraySelection:
-        """Look one array up.
+        """Return one array of the datasets. `committed` is the array's index over all committed layouts.
 
-        `layouts` number the layouts of `committed`, and on from these the pending ones; -1 stands for no dataset.
+        The layouts of the datasets are positions in the committed layouts followed by the pending ones, -1 for a
+        dataset that does not exist.
         """
         known = self._arrays.get(committed.array)
         if known is None:
@@ -135,7 +94,7 @@ class DatasetSelection:
     def _found(self, index: ArrayIndex) -> ArraySelection:
         layouts = self._layouts
         if self._alike and layouts[0] >= 0:
-            # A fleet whose datasets have the same arrays, which is what most reads ask for: one group of all.
+            # All datasets have one layout, as in most reads: one group holds them all.
             only = int(index.entry[layouts[0]])
             entry = np.broadcast_to(np.int64(only), len(layouts))
             groups = []
@@ -149,13 +108,13 @@ class DatasetSelection:
         return ArraySelection(index.array, self.names, self.ids, entry, index.entries, groups, complete)
 
     def _all(self) -> NDArray[np.int64]:
-        """Return every position. One for all arrays of the roster, like `_same`: a million take 8 MB each."""
+        """Return every position. All arrays of the selection share it, and `_same`: a million positions take 8 MB."""
         if self._positions is None:
             self._positions = np.arange(len(self.names))
         return self._positions
 
     def _same(self, generation: int) -> NDArray[np.int64]:
-        """Return a generation as often as there are datasets."""
+        """Return a generation for every dataset."""
         if generation not in self._generations:
             self._generations[generation] = np.full(len(self.names), generation)
         return self._generations[generation]
@@ -165,9 +124,29 @@ class DatasetSelection:
         if not len(at):
             return
         group = index.schema[entry[at]]
-        # Sorted once: fleets of profiles may have as many schemas as datasets.
+        # Sorted once: there may be as many schemas as datasets.
         order = np.argsort(group, kind="stable")
         cuts = np.flatnonzero(np.diff(group[order])) + 1
         for some in np.split(order, cuts):
             mine = at[some]
             yield SchemaGroup(index.schemas[int(group[some[0]])], mine, self.ids[mine], index.generation[entry[mine]])
+
+
+class SelectionCache:
+    """The last selections, found by their names."""
+
+    def __init__(self) -> None:
+        self._selections: list[DatasetSelection] = []
+
+    def find(self, names: list[str]) -> DatasetSelection | None:
+        """Return the selection of these names."""
+        # Comparing two lists of names takes a hundredth of the time of looking the names up.
+        return next((known for known in self._selections if names == known.names), None)
+
+    def add(self, selection: DatasetSelection) -> None:
+        """Keep a selection in place of the oldest."""
+        self._selections = [selection, *self._selections[: _MOST_SELECTIONS - 1]]
+
+    def clear(self) -> None:
+        """Forget all selections: a dataset that they name may have changed."""
+        self._selections = []

@@ -16,6 +16,7 @@ from atlas.commit.commit_log import LINKS, link_key
 from atlas.commit.documents import try_read
 from atlas.errors import CorruptStoreError, StorageError
 from atlas.format.bases import BaseRef, base_to_json, link_to_json
+from atlas.format.changes import Changes, PageRef, changes_to_json, page_to_json
 from atlas.format.commit_header import time_to_json
 from atlas.format.config import StoreConfig, config_to_json
 from atlas.format.documents import CHECKPOINT_NAMES
@@ -159,7 +160,7 @@ class CommitWriter:
             return False
         encoding = log.config.encoding
         try:
-            self.seal_pages(catalog)
+            self.write_pages(catalog)
             if not self.finish_replacement(catalog):
                 return False
             data = self.sum_up(catalog)
@@ -173,11 +174,12 @@ class CommitWriter:
         log.commits_since = log.bytes_since = 0
         return True
 
-    def seal_pages(self, catalog: Catalog) -> None:
-        """Write the rows that belong in pages to pages."""
-        replace_all, runs = catalog.pages_to_seal()
+    def write_pages(self, catalog: Catalog) -> None:
+        """Write the pages that are due."""
+        replace_all, runs = catalog.plan_pages()
         if replace_all or runs:
-            catalog.seal([self.write_page(catalog.rows(run), synced=True) for run in runs], replace=replace_all)
+            pages = [self.write_page(catalog.rows(run), synced=True) for run in runs]
+            catalog.record_pages(pages, replace=replace_all)
 
     def sum_up(self, catalog: Catalog) -> bytes:
         """Return the checkpoint of a version."""
@@ -200,7 +202,7 @@ class CommitWriter:
         Nothing is removed yet. From now on any file may be that only earlier versions need.
         """
         log, encoding = self.log, self.log.config.encoding.compressed()
-        self.seal_pages(catalog)
+        self.write_pages(catalog)
         base = BaseRef(catalog.version, f"bases/{catalog.version:020d}-{unique_name()}{encoding.extension}")
         assert base.key is not None
         log.storage.replace(base.key, encoding.encode(self._sum(catalog, base)))

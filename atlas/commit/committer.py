@@ -300,7 +300,7 @@ class Committer:
         with self._view.locks.state:
             steps = result.apply()
             created = [*prepared.page_rows, changes.rows]
-            self._view.datasets.note_committed(result.tip.catalog, created, result.shift)
+            self._view.datasets.rebase_on_own_commit(result.tip.catalog, created, result.shift)
             self._writes.shift(result.shift)
             self.show(result.tip, steps)
 

@@ -133,8 +133,8 @@ def find_write_conflicts(datasets: Datasets, writes: PendingWrites, tip: Tip, fo
 def _removed_arrays(datasets: Datasets) -> dict[str, set[int]]:
     """Return the ids of the datasets that have lost an array here, by array name."""
     removed: dict[str, set[int]] = {}
-    for state in datasets.touched.values():
-        row = None if state.new else datasets.catalog.row_with(state.identity)
+    for state in datasets.edited.values():
+        row = None if state.new else datasets.catalog.row_by_id(state.identity)
         if row is not None:
             for name, entry in datasets.catalog.arrays(row).items():
                 if state.arrays.get(name) != entry:

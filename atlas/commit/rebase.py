@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from atlas.catalog.datasets import DatasetState, state_rows
+from atlas.catalog.dataset_state import DatasetState, state_rows
 from atlas.catalog.id_shift import IdShift
 from atlas.commit.conflicts import Conflicts, find_lost_arrays, find_write_conflicts
 from atlas.errors import ConflictError
@@ -50,8 +50,8 @@ class RebasedChanges:
 
 def unchanged_base(datasets: Datasets) -> RebasedChanges:
     """Return what is pending as changes of the version that it was made on."""
-    changed = [state for state in datasets.touched.values() if not state.new]
-    created = [state for state in datasets.touched.values() if state.new]
+    changed = [state for state in datasets.edited.values() if not state.new]
+    created = [state for state in datasets.edited.values() if state.new]
     return RebasedChanges(changed, datasets.deleted, IdShift(datasets.catalog.next_id, 0), created)
 
 
@@ -70,21 +70,21 @@ def rebase(datasets: Datasets, writes: PendingWrites, tip: Tip, *, pending_wins:
         )
     found = Conflicts(datasets)
     changed, created, deleted = [], [], {}
-    for state in datasets.touched.values():
+    for state in datasets.edited.values():
         if state.new:
             created.append(state)
-            row = target.row_of.get(state.name)
+            row = target.row_by_name.get(state.name)
             if row is not None and int(target.ids[row]) != datasets.deleted.get(state.name):
                 if pending_wins:
                     deleted[state.name] = int(target.ids[row])
                 else:
                     found.add(state.name, None, "both have created it")
-        elif (row := target.row_with(state.identity)) is None:
+        elif (row := target.row_by_id(state.identity)) is None:
             found.add(state.name, None, "it was deleted there and changed here")
         else:
             changed.append(_merge_dataset(state, base, target, row, found, pending_wins=pending_wins))
     for name, identity in datasets.deleted.items():
-        if (row := target.row_with(identity)) is not None:
+        if (row := target.row_by_id(identity)) is not None:
             deleted[name] = identity
             if not pending_wins and not _is_unchanged(base, target, identity, row):
                 found.add(name, None, "it was changed there and deleted here")
@@ -102,7 +102,7 @@ def rebase(datasets: Datasets, writes: PendingWrites, tip: Tip, *, pending_wins:
 
 def _is_unchanged(base: Catalog, tip: Catalog, identity: int, row: int) -> bool:
     """Return whether the dataset in a row of the tip is as it was in the base."""
-    before = base.row_with(identity)
+    before = base.row_by_id(identity)
     assert before is not None
     return base.layout(before) == tip.layout(row) and _same_attributes(
         base.encoded_attributes(before), tip.encoded_attributes(row)
@@ -118,7 +118,7 @@ def _merge_dataset(
     state: DatasetState, base: Catalog, tip: Catalog, row: int, found: Conflicts, *, pending_wins: bool
 ) -> DatasetState:
     """Return a changed dataset with what the tip has changed of it too."""
-    before = base.row_with(state.identity)
+    before = base.row_by_id(state.identity)
     assert before is not None
     arrays, both = _merge(base.arrays(before), state.arrays, tip.arrays(row), lambda one, other: one == other)
     if not pending_wins:

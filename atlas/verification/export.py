@@ -45,7 +45,7 @@ def export_whole(
     rows = catalog.live_rows()
     names = [catalog.names[row] for row in rows.tolist()]
     target.writer.create_datasets(names)
-    states = [target.view.datasets.touch(name) for name in names]
+    states = [target.view.datasets.edit(name) for name in names]
     shared: dict[tuple[int, tuple[str, ...]], dict[str, ArrayEntry]] = {}
     damaged: dict[int, list[str]] = {}
     for array, ids in broken.items():

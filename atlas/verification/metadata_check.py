@@ -334,7 +334,7 @@ class _Surveyor:
                 ]
                 changes = without_ids(changes, lost)
             catalog.apply(changes, [rows for rows in pages if rows is not None])
-            _ = catalog.row_of
+            _ = catalog.row_by_name
         except CorruptStoreError as error:
             self._perusal.fault(key, str(error))
             self._bad = key

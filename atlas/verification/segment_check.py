@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import Source
-    from atlas.catalog.selection import ArrayIndex
+    from atlas.catalog.layout_table import ArrayIndex
     from atlas.format.schema import ArraySchema
     from atlas.format.segment import ChunkRows, SegmentRef
     from atlas.storage import Storage

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.catalog.datasets import DatasetState
+    from atlas.catalog.dataset_state import DatasetState
     from atlas.catalog.view import StoreView
     from atlas.format.attributes import AttributeKey
     from atlas.format.dataset_columns import ArrayEntry
@@ -88,7 +88,7 @@ class Writer:
         except UnicodeEncodeError as error:
             raise InvalidNameError(f"attribute key {key!r} holds a surrogate, which UTF-8 lacks") from error
         with self._view.locks.changing:
-            state = self._view.datasets.touch(dataset)
+            state = self._view.datasets.edit(dataset)
             state.attributes[_same_key(state, key)] = value
 
     def delete_attribute(self, dataset: str, key: str) -> None:
@@ -99,7 +99,7 @@ class Writer:
             found = _same_key(state, key)
             if found not in state.attributes:
                 raise MissingAttributeError(f"dataset {dataset!r} has no attribute {key!r}")
-            del datasets.touch(dataset).attributes[found]
+            del datasets.edit(dataset).attributes[found]
 
     # Arrays
 
@@ -114,7 +114,7 @@ class Writer:
         view = self._view
         with view.locks.changing:
             view.datasets.state(dataset).array(array)
-            state = view.datasets.touch(dataset)
+            state = view.datasets.edit(dataset)
             del state.own_arrays()[array]
             state.attributes = {
                 key: value

@@ -49,16 +49,16 @@ def opened(catalog, pages):
     return fresh
 
 
-def seal(catalog, pages):
-    """What the journal does before it writes a checkpoint."""
-    replace, runs = catalog.pages_to_seal()
+def write_pages(catalog, pages):
+    """What the commit writer does before it writes a checkpoint."""
+    replace, runs = catalog.plan_pages()
     refs = []
     for run in runs:
         rows = catalog.rows(run)
         ref = PageRef(f"pages/{len(pages)}", len(rows), int(rows.ids[0]), int(rows.ids[-1]))
         pages[ref.key] = rows
         refs.append(ref)
-    catalog.seal(refs, replace=replace)
+    catalog.record_pages(refs, replace=replace)
 
 
 def test_rows_are_built_with_everything_once():
@@ -112,7 +112,7 @@ def test_commits_add_up():
         (2, "d2", (ENTRIES[0],), {"n": 2}),
         (4, "d1", (), {}),
     ]
-    assert catalog.row_of == {"d0": 0, "d2": 2, "d1": 3}
+    assert catalog.row_by_name == {"d0": 0, "d2": 2, "d1": 3}
     assert catalog.segments == {"a": [segment("a", 1), segment("a", 2)]}
     assert set(catalog.live_layouts()) == {tuple(ENTRIES[1:3]), (ENTRIES[0],), ()}
     assert contents(opened(catalog, {})) == contents(catalog)
@@ -175,7 +175,7 @@ def test_a_page_may_hold_a_name_that_is_deleted_with_it():
     catalog.apply(Changes(0, 1, rows=simple(0)), [])
     page = batch((1, "d0", [], {}))
     catalog.apply(Changes(1, 2, (PageRef("pages/p", 1, 1, 1),), np.array([0])), [page])
-    assert catalog.row_of == {"d0": 1}
+    assert catalog.row_by_name == {"d0": 1}
 
 
 @pytest.mark.parametrize("rows", [batch((4, "d1", [], {})), batch((4, "x", [], {}), (5, "x", [], {}))])
@@ -185,7 +185,7 @@ def test_datasets_of_one_name_are_refused_where_names_are_looked_up(rows):
     catalog.apply(Changes(1, 9, rows=rows), [])
     for _ in range(2):
         with pytest.raises(CorruptStoreError, match="same name"):
-            _ = catalog.row_of
+            _ = catalog.row_by_name
 
 
 def test_a_name_is_found_again_after_its_dataset_was_made_anew():
@@ -193,9 +193,9 @@ def test_a_name_is_found_again_after_its_dataset_was_made_anew():
     catalog.apply(Changes(0, 3, rows=simple(0, 1, 2)), [])
     catalog.apply(Changes(1, 5, deleted=np.array([1]), rows=batch((3, "d1", [], {}), (4, "d4", [], {}))), [])
     expected = {"d0": 0, "d2": 2, "d1": 3, "d4": 4}
-    assert (catalog.row_of, len(catalog)) == (expected, 4)
+    assert (catalog.row_by_name, len(catalog)) == (expected, 4)
     catalog.apply(Changes(2, 6, deleted=np.array([3]), rows=batch((5, "d1", [], {}))), [])
-    assert (catalog.row_of, len(catalog)) == (expected | {"d1": 5}, 4)
+    assert (catalog.row_by_name, len(catalog)) == (expected | {"d1": 5}, 4)
 
 
 def test_entries_by_layout():
@@ -256,7 +256,7 @@ def test_checkpoints_with_pages_hold_what_the_commits_add_up_to(data):
             expected = [fleet.rows[identity] for identity in sorted(fleet.rows)]
             assert contents(catalog) == expected
             if data.draw(st.booleans()):
-                seal(catalog, pages)
+                write_pages(catalog, pages)
                 assert contents(catalog) == contents(opened(catalog, pages)) == expected
                 if data.draw(st.booleans()):
                     catalog = opened(catalog, pages)
@@ -268,11 +268,11 @@ def test_checkpoints_with_pages_hold_what_the_commits_add_up_to(data):
 def test_many_rows_move_to_a_page_and_stay_there():
     catalog, pages = Catalog(), {}
     catalog.apply(Changes(0, 5000, rows=simple(*range(5000))), [])
-    seal(catalog, pages)
+    write_pages(catalog, pages)
     assert [page.rows for page in catalog.pages] == [5000]
     assert len(catalog.checkpoint().rows) == 0
     catalog.apply(Changes(1, 5001, deleted=np.array([3]), rows=batch((4, "d4", [], {}), (5000, "new", [], {}))), [])
-    seal(catalog, pages)
+    write_pages(catalog, pages)
     summary = catalog.checkpoint()
     assert (len(pages), summary.deleted.tolist(), summary.rows.ids.tolist()) == (1, [3], [4, 5000])
     assert contents(opened(catalog, pages)) == contents(catalog)
@@ -281,9 +281,9 @@ def test_many_rows_move_to_a_page_and_stay_there():
 def test_pages_are_written_anew_once_much_has_changed():
     catalog, pages = Catalog(), {}
     catalog.apply(Changes(0, 6000, rows=simple(*range(6000))), [])
-    seal(catalog, pages)
+    write_pages(catalog, pages)
     catalog.apply(Changes(1, 6000, deleted=np.arange(4097)), [])
-    seal(catalog, pages)
+    write_pages(catalog, pages)
     assert [page.rows for page in catalog.pages] == [6000 - 4097]
     assert len(catalog.checkpoint().deleted) == 0
     assert contents(opened(catalog, pages)) == contents(catalog)

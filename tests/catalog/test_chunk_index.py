@@ -30,9 +30,9 @@ def source_of(blocks):
     return SimpleNamespace(blocks=BlockRows(np.arange(blocks), ones, ones, small, small, small, ones.view(np.uint64)))
 
 
-def write(place, key, rows):
+def write(storage, key, rows):
     tail, footer = encode_tail(NO_BLOCKS, rows, len(HEADER))
-    size = place.write(key, [HEADER, tail])
+    size = storage.write(key, [HEADER, tail])
     return SegmentRef("t", key, size, footer)
 
 
@@ -85,56 +85,56 @@ def test_no_segments_make_an_empty_table():
 
 
 def test_segments_are_merged_in_their_order():
-    place = MemoryStorage()
+    storage = MemoryStorage()
     refs = [
-        write(place, f"arrays/t/{at}.seg", make_rows(pairs, at))
+        write(storage, f"arrays/t/{at}.seg", make_rows(pairs, at))
         for at, pairs in enumerate([[(0, 0), (2, 1)], [(2, 1), (3, 0)], [(0, 0)]])
     ]
-    table = load_chunk_index(place, refs)
+    table = load_chunk_index(storage, refs)
     assert table.rows.generation.tolist() == table.source.tolist() == [2, 1, 1]
     assert [source.name for source in table.sources] == [ref.key for ref in refs]
 
 
 def test_ids_are_shifted_from_a_number_on():
-    place = MemoryStorage()
-    ref = write(place, "arrays/t/a.seg", make_rows([(1, 0), (4, 0), (5, 0)]))
+    storage = MemoryStorage()
+    ref = write(storage, "arrays/t/a.seg", make_rows([(1, 0), (4, 0), (5, 0)]))
     shifted = SegmentRef(ref.array, ref.key, ref.size, ref.footer, 4, 10)
-    assert load_segment(place, shifted)[1].dataset.tolist() == [1, 14, 15]
+    assert load_segment(storage, shifted)[1].dataset.tolist() == [1, 14, 15]
 
 
 def test_a_shift_past_the_largest_id_is_damage():
-    place = MemoryStorage()
-    ref = write(place, "arrays/t/a.seg", make_rows([(1, 0), (4, 0)]))
+    storage = MemoryStorage()
+    ref = write(storage, "arrays/t/a.seg", make_rows([(1, 0), (4, 0)]))
     with pytest.raises(CorruptStoreError, match=r"arrays/t/a.seg"):
-        load_segment(place, SegmentRef(ref.array, ref.key, ref.size, ref.footer, 4, 2**63 - 1))
+        load_segment(storage, SegmentRef(ref.array, ref.key, ref.size, ref.footer, 4, 2**63 - 1))
 
 
 def test_a_missing_segment_is_damage_with_a_name():
-    place = MemoryStorage()
-    ref = write(place, "arrays/t/a.seg", make_rows([(1, 0)]))
-    place.delete([ref.key])
+    storage = MemoryStorage()
+    ref = write(storage, "arrays/t/a.seg", make_rows([(1, 0)]))
+    storage.delete([ref.key])
     with pytest.raises(CorruptStoreError, match="it is missing") as caught:
-        load_segment(place, ref)
+        load_segment(storage, ref)
     assert (caught.value.key, caught.value.array) == (ref.key, "t")
 
 
 @pytest.mark.parametrize("change", ["cut", "index"])
 def test_a_damaged_segment_is_named(change):
-    place = MemoryStorage()
-    ref = write(place, "arrays/t/a.seg", make_rows([(1, 0), (2, 0), (2, 9)]))
-    data = place.read(ref.key)
-    place.replace(ref.key, data[:40] if change == "cut" else data[:-100] + bytes([data[-100] ^ 1]) + data[-99:])
+    storage = MemoryStorage()
+    ref = write(storage, "arrays/t/a.seg", make_rows([(1, 0), (2, 0), (2, 9)]))
+    data = storage.read(ref.key)
+    storage.replace(ref.key, data[:40] if change == "cut" else data[:-100] + bytes([data[-100] ^ 1]) + data[-99:])
     with pytest.raises(CorruptStoreError) as caught:
-        load_segment(place, ref)
+        load_segment(storage, ref)
     assert (caught.value.key, caught.value.array) == (ref.key, "t")
     assert "restore it from a copy" in str(caught.value)
 
 
 def test_blocks_of_a_segment_that_is_gone_are_damage():
-    place = MemoryStorage()
-    ref = write(place, "arrays/t/a.seg", make_rows([(1, 0)]))
-    source, _ = load_segment(place, ref)
-    place.delete([ref.key])
+    storage = MemoryStorage()
+    ref = write(storage, "arrays/t/a.seg", make_rows([(1, 0)]))
+    source, _ = load_segment(storage, ref)
+    storage.delete([ref.key])
     column = np.array([0])
     with pytest.raises(CorruptStoreError, match="is missing") as caught:
         source.read_into(column, column + 1, np.zeros(1, np.uint8), column)

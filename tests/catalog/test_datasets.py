@@ -88,7 +88,7 @@ def test_a_dataset_that_came_and_went_leaves_nothing(datasets):
     datasets.create("d")
     datasets.delete("d")
     assert not datasets.deleted
-    assert not datasets.touched
+    assert not datasets.edited
     assert datasets.names() == ["a", "b", "c"]
 
 
@@ -103,23 +103,23 @@ def test_a_dataset_deleted_and_made_anew_is_another(datasets):
 
 def test_changes_are_made_on_a_copy(datasets):
     before = datasets.state("a")
-    state = datasets.touch("a")
+    state = datasets.edit("a")
     state.attributes["k"] = 1
     assert before.attributes == {}
-    assert datasets.state("a") is datasets.touch("a") is state
+    assert datasets.state("a") is datasets.edit("a") is state
     commit(datasets)
     assert datasets.state("a").attributes == {"k": 1}
 
 
 def test_generations_tell_declarations_apart(datasets):
     assert datasets.state("a").arrays["t"].generation == 0
-    del datasets.touch("a").own_arrays()["t"]
+    del datasets.edit("a").own_arrays()["t"]
     datasets.define("a", "t", ONE)
     datasets.define("c", "t", ONE)
     second = datasets.generation
     assert [datasets.state(name).arrays["t"].generation for name in "ac"] == [second, second]
     commit(datasets)
-    del datasets.touch("a").own_arrays()["t"]
+    del datasets.edit("a").own_arrays()["t"]
     datasets.define("a", "t", ONE)
     third = datasets.state("a").arrays["t"].generation
     assert len({0, second, third}) == 3
@@ -138,7 +138,7 @@ def test_array_names_follow_what_is_pending(datasets):
     datasets.define("c", "s", ONE)
     assert datasets.array_names() == ["s", "t"]
     datasets.delete("a")
-    del datasets.touch("b").own_arrays()["t"]
+    del datasets.edit("b").own_arrays()["t"]
     assert datasets.array_names() == ["s"]
     commit(datasets)
     assert datasets.array_names() == ["s"]
@@ -147,7 +147,7 @@ def test_array_names_follow_what_is_pending(datasets):
 def test_an_array_is_looked_up_in_many(datasets):
     datasets.create("d")
     datasets.define("d", "t", ONE)
-    del datasets.touch("b").own_arrays()["t"]
+    del datasets.edit("b").own_arrays()["t"]
     datasets.define("b", "t", ONE)
     datasets.delete("a")
     later = datasets.generation
@@ -187,7 +187,7 @@ def test_many_datasets_are_remembered_within_bounds(datasets):
     commit(datasets)
     for at in range(5000):
         assert datasets.state(f"n{at}").name == f"n{at}"
-    assert len(datasets._known) <= 4096
+    assert len(datasets._states) <= 4096
 
 
 def test_datasets_made_together_part_when_one_is_changed():
@@ -199,7 +199,7 @@ def test_datasets_made_together_part_when_one_is_changed():
     assert (entry.schema, entry.generation, positions) == (ONE, 0, [0, 1])
     assert datasets.state("a").arrays is datasets.state("c").arrays
     datasets.define("a", "u", TWO)
-    del datasets.touch("c").own_arrays()["t"]
+    del datasets.edit("c").own_arrays()["t"]
     assert [list(datasets.state(name).arrays) for name in "abc"] == [["t", "u"], [], []]
     commit(datasets)
     assert [list(datasets.state(name).arrays) for name in "abc"] == [["t", "u"], [], []]

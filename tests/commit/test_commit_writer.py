@@ -183,7 +183,7 @@ def test_a_checkpoint_whose_pages_are_gone_is_passed_over():
     log, catalog = make(place)
     commit(log, catalog, 0, 1)
     commit(log, catalog, 2)
-    catalog.seal([CommitWriter(log).write_page(catalog.rows(catalog.live_rows()))], replace=False)
+    catalog.record_pages([CommitWriter(log).write_page(catalog.rows(catalog.live_rows()))], replace=False)
     place.replace("atlas.json", CommitWriter(log).sum_up(catalog))
     assert CommitLog.open(place)[1].ids.tolist() == [0, 1, 2]
     place.delete(place.list("pages"))

@@ -38,8 +38,8 @@ class ArrayModel:
 
     def write(self, start, data):
         data = data.view("i8") if data.dtype.kind == "M" else data
-        place = tuple(slice(s, s + n) for s, n in zip(start, data.shape, strict=True))
-        self.values[place] = data if data.ndim else data[()]
+        region = tuple(slice(s, s + n) for s, n in zip(start, data.shape, strict=True))
+        self.values[region] = data if data.ndim else data[()]
         if data.size:
             edges = zip(start, data.shape, self.chunk_shape, strict=True)
             self.covered[tuple(slice(s // c * c, -(-(s + n) // c) * c) for s, n, c in edges)] = True

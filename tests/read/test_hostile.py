@@ -584,7 +584,7 @@ def test_verifying_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
     store.flush()
     session = store._session
     schema = make_schema("float64", ["x"], [2**58])
-    row = session.catalog.row_of["d"]
+    row = session.catalog.row_by_name["d"]
     entry = replace(session.catalog.layout(row)[0], schema=schema)
     session.catalog.layout_table[int(session.catalog.layouts[row])] = (entry,)
     session.catalog._arrays.clear()

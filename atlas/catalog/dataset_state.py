@@ -1,0 +1,72 @@
+"""One dataset that a handle looks at or changes, and many of them as rows of a document. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.catalog.column_builder import build_rows
+from atlas.errors import ArrayNotFoundError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from atlas.format.attributes import AttributeKey
+    from atlas.format.dataset_columns import ArrayEntry, RowBatch
+
+__all__ = ["DatasetState", "state_rows"]
+
+
+class DatasetState:
+    """One dataset."""
+
+    __slots__ = ("arrays", "attributes", "identity", "name", "new", "shared")
+
+    def __init__(
+        self, identity: int, name: str, arrays: dict[str, ArrayEntry], attributes: dict[AttributeKey, Any], *, new: bool
+    ) -> None:
+        self.identity = identity
+        """Its id. No other dataset ever has it."""
+        self.name = name
+        """Its name."""
+        self.arrays = arrays
+        """Its arrays in their order. To change them, call `own_arrays`."""
+        self.shared = True
+        """Whether other datasets may share the dictionary `arrays`."""
+        self.attributes = attributes
+        """Its attributes in their order, as encoded values."""
+        self.new = new
+        """Whether it was created since the last flush."""
+
+    def own_arrays(self) -> dict[str, ArrayEntry]:
+        """Return its arrays in a dictionary of its own, which the caller may change."""
+        if self.shared:
+            self.arrays, self.shared = dict(self.arrays), False
+        return self.arrays
+
+    def array(self, name: str) -> ArrayEntry:
+        """Return one of its arrays, or raise `ArrayNotFoundError`."""
+        entry = self.arrays.get(name)
+        if entry is None:
+            raise ArrayNotFoundError(
+                f"dataset {self.name!r} has no array {name!r}; it has {', '.join(map(repr, self.arrays)) or 'none'}"
+            )
+        return entry
+
+
+def state_rows(states: list[DatasetState]) -> RowBatch:
+    """Return datasets as rows."""
+    states = sorted(states, key=lambda state: state.identity)
+    # Equal dictionaries may come more than once. Counting the shared and the empty ones once saves time.
+    arrays = {id(state.arrays): state.arrays for state in states}
+    attributes = {id(state.attributes) if state.attributes else 0: state.attributes for state in states}
+    layout_of, set_of = ({key: at for at, key in enumerate(distinct)} for distinct in (arrays, attributes))
+    return build_rows(
+        np.array([state.identity for state in states], np.int64),
+        [state.name for state in states],
+        [tuple(some.values()) for some in arrays.values()],
+        np.array([layout_of[id(state.arrays)] for state in states], np.int64),
+        list(attributes.values()),
+        np.array([set_of[id(state.attributes) if state.attributes else 0] for state in states], np.int64),
+    )
