@@ -153,7 +153,7 @@ def read_value(value: Any) -> Any:
 
 
 @dataclass
-class Registry:
+class Catalog:
     config: dict[str, Any]
     version: int = -1
     next_id: int = 0
@@ -205,17 +205,17 @@ def read_page(read: Read, key: str, extension: str) -> list[Dataset]:
     return read_rows(read_document(read(key), extension, "page")["rows"])
 
 
-def read_registry(read: Read, version: int | None = None) -> Registry:
+def read_catalog(read: Read, version: int | None = None) -> Catalog:
     """The latest version, or the one named."""
     found = [(name, data) for name in CHECKPOINTS if (data := try_read(read, name)) is not None]
     need(found, "no store")
     checkpoint = max(
         (read_document(data, name, "checkpoint") for name, data in found), key=lambda found: found["version"]
     )
-    registry, failure = None, None
+    catalog, failure = None, None
     if version is None or checkpoint["version"] <= version:
         try:
-            registry = follow(read, checkpoint, version)
+            catalog = follow(read, checkpoint, version)
         except (FileNotFoundError, FormatError) as error:
             failure = error
     base = checkpoint["base"]
@@ -227,10 +227,10 @@ def read_registry(read: Read, version: int | None = None) -> Registry:
     if failure is not None and not past and not isinstance(failure, FileNotFoundError):
         raise failure
     # A page that is gone was removed because there is a later base, and before that commits are not to be trusted.
-    if registry is None or past or registry.version < base[0]:
-        registry = follow(read, read_base(read, base, checkpoint), version)
-    need(version in {None, registry.version}, f"no version {version}")
-    return registry
+    if catalog is None or past or catalog.version < base[0]:
+        catalog = follow(read, read_base(read, base, checkpoint), version)
+    need(version in {None, catalog.version}, f"no version {version}")
+    return catalog
 
 
 def read_base(read: Read, base: list[Any], checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -250,19 +250,19 @@ def read_base(read: Read, base: list[Any], checkpoint: dict[str, Any]) -> dict[s
     return checkpoint | empty
 
 
-def follow(read: Read, document: dict[str, Any], version: int | None) -> Registry:
+def follow(read: Read, document: dict[str, Any], version: int | None) -> Catalog:
     """A checkpoint, and the commits after it up to a version."""
-    registry = Registry({field: document[field] for field in ("codec", "filter")})
+    catalog = Catalog({field: document[field] for field in ("codec", "filter")})
     while document is not None:
         if "checkpoint" in document:
             extension = document["checkpoint"].removeprefix("atlas")
         page_extension = extension if extension.count(".") == 2 else f"{extension}.zst"
-        registry.apply(document, lambda key, ending=page_extension: read_page(read, key, ending))
-        if registry.version == version:
+        catalog.apply(document, lambda key, ending=page_extension: read_page(read, key, ending))
+        if catalog.version == version:
             break
-        data = try_read(read, f"commits/{registry.version + 1:020d}{extension}")
+        data = try_read(read, f"commits/{catalog.version + 1:020d}{extension}")
         document = None if data is None else read_document(data, extension, "commit")
-    return registry
+    return catalog
 
 
 # Sections 3 and 4: segments and blocks
@@ -424,7 +424,7 @@ def fill_cell(schema: dict[str, Any]) -> Any:
 
 
 def grid_of(schema: dict[str, Any]) -> list[tuple[int, tuple[slice, ...]]]:
-    """Position and place of each chunk."""
+    """Position of each chunk, and the cells that it holds."""
     counts = [-(-n // c) if n else 0 for n, c in zip(schema["shape"], schema["chunk_shape"], strict=True)]
     chunks = []
     for position in range(math.prod(counts)):
@@ -435,27 +435,27 @@ def grid_of(schema: dict[str, Any]) -> list[tuple[int, tuple[slice, ...]]]:
 
 
 def read_fixed(segment: Segment, row: int, dtype: str, count: int) -> np.ndarray:
-    block, place = segment.columns["block"][row], segment.columns["offset"][row]
+    block, offset = segment.columns["block"][row], segment.columns["offset"][row]
     width = np.dtype(dtype).itemsize
     if block < 0:
-        return np.frombuffer(struct.pack("<Q", place)[:width] * count, dtype)
+        return np.frombuffer(struct.pack("<Q", offset)[:width] * count, dtype)
     nbytes = count * width
     if nbytes > 131_072:
-        need(place == 0, "a cut chunk that does not begin its block")
+        need(offset == 0, "a cut chunk that does not begin its block")
         data = b"".join(segment.block(block + at) for at in range(-(-nbytes // 65_536)))
         need(len(data) == nbytes, "a cut chunk's length")
     else:
-        data = segment.block(block)[place : place + nbytes]
+        data = segment.block(block)[offset : offset + nbytes]
     return np.frombuffer(data, dtype, count)
 
 
 def read_texts(segment: Segment, row: int, count: int, fill: str) -> np.ndarray:
     texts = np.full(count, fill, object)
-    block, place = segment.columns["block"][row], segment.columns["offset"][row]
+    block, offset = segment.columns["block"][row], segment.columns["offset"][row]
     if block >= 0:
         data = segment.block(block)
-        at = place + 4 * count
-        for cell, length in enumerate(struct.unpack_from(f"<{count}I", data, place)):
+        at = offset + 4 * count
+        for cell, length in enumerate(struct.unpack_from(f"<{count}I", data, offset)):
             need(at + length <= len(data), "a text outside its block")
             texts[cell] = data[at : at + length].decode()
             at += length
@@ -467,17 +467,17 @@ def read_array(segments: list[Segment], identity: int, schema: dict[str, Any], g
     dtype = object if is_text else CELLS[schema["dtype"]]
     values = np.full(schema["shape"], fill, dtype)
     written, nulls, lows, highs = 0, 0, [], []
-    for position, place in grid_of(schema):
+    for position, region in grid_of(schema):
         newest = next((segment for segment in reversed(segments) if (identity, position) in segment.rows), None)
         if newest is None:
             continue
         row = newest.rows[identity, position]
         if newest.columns["generation"][row] != generation:
             continue
-        shape = tuple(part.stop - part.start for part in place)
+        shape = tuple(part.stop - part.start for part in region)
         count = math.prod(shape)
         cells = read_texts(newest, row, count, fill) if is_text else read_fixed(newest, row, dtype, count)
-        values[place] = cells.reshape(shape) if shape else cells[0]
+        values[region] = cells.reshape(shape) if shape else cells[0]
         written += count
         nulls += newest.columns["nulls"][row]
         ends = newest.columns["minimum"][row], newest.columns["maximum"][row]
@@ -514,9 +514,9 @@ class Contents:
 def read_store(source: str | Path | Read) -> dict[str, Contents]:
     """Everything in the store in a folder, or whose files a function returns by key."""
     read = source if callable(source) else cache(lambda key: (Path(source) / key).read_bytes())
-    registry = read_registry(read)
+    catalog = read_catalog(read)
     segments: dict[str, list[Segment]] = {}
-    for reference in registry.segments:
+    for reference in catalog.segments:
         segments.setdefault(reference["array"], []).append(read_segment(read, reference))
     return {
         dataset.name: Contents(
@@ -526,5 +526,5 @@ def read_store(source: str | Path | Read) -> dict[str, Contents]:
                 for name, schema, generation in dataset.arrays
             },
         )
-        for _, dataset in sorted(registry.datasets.items())
+        for _, dataset in sorted(catalog.datasets.items())
     }

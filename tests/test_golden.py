@@ -53,11 +53,11 @@ def test_the_independent_reader_reads_a_golden_store(name):
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_what_is_written_today_reads_alike(name):
-    place = MemoryStorage()
-    fleet = build(GOLDEN[name], place)
+    storage = MemoryStorage()
+    fleet = build(GOLDEN[name], storage)
     fleet.check_store(fleet.store)
-    fleet.check_store(Atlas.open(place))
-    fleet.check_reader(place.read)
+    fleet.check_store(Atlas.open(storage))
+    fleet.check_reader(storage.read)
 
 
 @pytest.mark.parametrize("name", ["history", "pages-json", "shapes", "versions"])
@@ -88,8 +88,8 @@ def test_the_golden_stores_hold_what_they_are_for():
 
 def test_segments_that_are_named_with_a_shift_belong_to_later_ids():
     """What a writer that lost a race would write: the segments as they were, the datasets under other ids."""
-    place = MemoryStorage()
-    fleet = Fleet(Atlas.create(place))
+    storage = MemoryStorage()
+    fleet = Fleet(Atlas.create(storage))
     for name in ("first", "second"):
         fleet.create(name)
         fleet.define(name, "t", "int16", [5], [2])
@@ -98,17 +98,17 @@ def test_segments_that_are_named_with_a_shift_belong_to_later_ids():
         fleet.write(name, "s", [0], words(5))
     fleet.flush()
     encoding = Encoding("json", "")
-    (commit,) = place.list("commits")
-    document = encoding.decode(place.read(commit))
+    (commit,) = storage.list("commits")
+    document = encoding.decode(storage.read(commit))
     document["rows"]["ids"], document["next_id"] = [0, 5], 6
     for segment in document["segments"]:
         segment["shift"] = [1, 4]
-    place.replace(commit, encoding.encode(document))
-    fleet.check_store(Atlas.open(place))
-    fleet.check_reader(place.read)
-    Atlas.open(place).compact(keep_versions=1, keep_days=0)
-    fleet.check_store(Atlas.open(place))
-    fleet.check_reader(place.read)
+    storage.replace(commit, encoding.encode(document))
+    fleet.check_store(Atlas.open(storage))
+    fleet.check_reader(storage.read)
+    Atlas.open(storage).compact(keep_versions=1, keep_days=0)
+    fleet.check_store(Atlas.open(storage))
+    fleet.check_reader(storage.read)
 
 
 # Random stores
@@ -148,15 +148,15 @@ def test_random_stores_read_alike(data):
         "meta_format": data.draw(st.sampled_from(["json", "msgpack"])),
         "meta_compression": data.draw(st.sampled_from(["none", "zstd", "lz4"])),
     }
-    place = MemoryStorage()
+    storage = MemoryStorage()
     with mock.patch.object(paging, "PAGE_ROWS", 2):
-        fleet = Fleet(Atlas.create(place, **options))
+        fleet = Fleet(Atlas.create(storage, **options))
         for _ in range(data.draw(st.integers(1, 3))):
             change(fleet, data)
             fleet.flush()
-            fleet.check_reader(place.read)
+            fleet.check_reader(storage.read)
     fleet.check_store(fleet.store)
-    fleet.check_store(Atlas.open(place))
+    fleet.check_store(Atlas.open(storage))
 
 
 def change(fleet, data):

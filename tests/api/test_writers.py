@@ -12,7 +12,7 @@ from atlas.commit.commit_log import CommitLog
 from atlas.errors import ConflictError, CorruptStoreError, StaleHandleError, VersionNotFoundError
 from atlas.maintenance import gc
 from atlas.storage.memory import MemoryStorage
-from tests.independent_reader import read_registry
+from tests.independent_reader import read_catalog
 
 
 @pytest.fixture
@@ -744,6 +744,6 @@ class TestNumbersThatWereFreed:
 
     def test_a_reader_by_the_specification_does_not_see_it(self, place, crossed):
         store, _ = crossed
-        registry = read_registry(place.read)
-        assert registry.version == store.version
-        assert [dataset.name for dataset in registry.datasets.values()] == store.list_datasets()
+        catalog = read_catalog(place.read)
+        assert catalog.version == store.version
+        assert [dataset.name for dataset in catalog.datasets.values()] == store.list_datasets()

@@ -22,17 +22,17 @@ COMMIT = "commits/00000000000000000001.json"
 
 
 def example_store() -> MemoryStorage:
-    place = MemoryStorage()
+    storage = MemoryStorage()
     clock = mock.Mock(datetime=mock.Mock(now=lambda _: dt.datetime(2026, 7, 1, 12, tzinfo=dt.UTC)), UTC=dt.UTC)
     fixed = mock.patch("secrets.token_hex", return_value="0123456789abcdef01234567")
     with fixed, mock.patch("atlas.commit.commit_writer.dt", clock), mock.patch("atlas.commit.creation.dt", clock):
-        store = Atlas.create(place, codec="none")
+        store = Atlas.create(storage, codec="none")
         view = store.create_dataset("p1")
         view.define_array("temp", "int16", ["depth"], [3], [2], fill_value=-9)
         view.write_array("temp", [0], np.array([258, -1, -9], "i2"))
         view.set_attribute("site", "Ålesund")
         store.flush()
-    return place
+    return storage
 
 
 def segment_parts(data: bytes) -> Iterator[tuple[int, int, str]]:
@@ -68,9 +68,9 @@ def dump(data: bytes) -> str:
 
 
 def example() -> str:
-    place = example_store()
-    segment = place.read(SEGMENT)
-    documents = [(key, place.read(key)) for key in ("atlas.json", COMMIT)]
+    storage = example_store()
+    segment = storage.read(SEGMENT)
+    documents = [(key, storage.read(key)) for key in ("atlas.json", COMMIT)]
     shown = [f"`{key}`, {len(data)} bytes:\n\n```json\n{data.decode()}\n```\n\n" for key, data in documents]
     return "".join(shown) + f"`{SEGMENT}`, {len(segment)} bytes:\n\n```\n{dump(segment)}\n```\n"
 
