@@ -110,14 +110,16 @@ class Catalog:
             self._clear()
         for page, rows in zip(changes.pages, page_rows, strict=True):
             if len(self.ids) and page.first <= int(self.ids[-1]):
-                raise CorruptStoreError(f"page {page.key} begins with id {page.first}, which is taken", key=page.key)
+                raise CorruptStoreError(
+                    f"page {page.key} begins with id {page.first}, not above every id before", key=page.key
+                )
             self._append(rows)
         self._paged.append(changes.pages)
         self._delete(changes.deleted)
         self._upsert(changes.rows)
         self._replace_segments(changes.dropped, changes.segments)
         if changes.next_id < self.next_id or (len(self.ids) and int(self.ids[-1]) >= changes.next_id):
-            raise CorruptStoreError(f"next_id {changes.next_id} is taken already")
+            raise CorruptStoreError(f"next_id {changes.next_id} is not above every id that was given")
         self.version, self.next_id = changes.version, changes.next_id
         self.writers = (*self.writers, *changes.writers)[-_WRITERS:]
 
@@ -162,7 +164,7 @@ class Catalog:
         new = ~known
         if new.any():
             if len(self.ids) and int(rows.ids[new][0]) <= int(self.ids[-1]):
-                raise CorruptStoreError(f"dataset id {int(rows.ids[new][0])} is below ids that are taken")
+                raise CorruptStoreError(f"dataset id {int(rows.ids[new][0])} is new, but not above every id before")
             names = rows.names if new.all() else np.array(rows.names, object)[new].tolist()
             self._paged.note_unpaged(rows.ids[new])
             columns = (rows.ids[new], names, rows.layouts[new], rows.attributes[new])
@@ -172,11 +174,8 @@ class Catalog:
         segments = {name: list(refs) for name, refs in self.segments.items()}
         removed = set(dropped)
         if removed:
-            segments = {
-                name: kept
-                for name, refs in segments.items()
-                if (kept := [ref for ref in refs if ref.key not in removed])
-            }
+            kept = {name: [ref for ref in refs if ref.key not in removed] for name, refs in segments.items()}
+            segments = {name: refs for name, refs in kept.items() if refs}
         keys = self._segment_keys - removed
         for ref in added:
             if ref.key in keys:

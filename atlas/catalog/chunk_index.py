@@ -179,7 +179,7 @@ def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:
         return rows
     if int(rows.dataset[-1]) > _LARGEST - ref.shift_by:
         raise CorruptStoreError(
-            f"{ref.key}, which holds data of array {ref.array!r}, is named with a shift that no id can take",
+            f"{ref.key}, which holds data of array {ref.array!r}, has a shift that raises its ids past 2**63-1",
             key=ref.key,
             array=ref.array,
         )

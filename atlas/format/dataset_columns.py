@@ -267,7 +267,7 @@ def _attributes_from_json(document: dict[str, Any]) -> AttributeTable:
         if not 0 <= row[0] < len(keysets) or len(row) != len(keysets[row[0]]) + 1:
             raise CorruptStoreError(f"the attribute set {row!r} does not fit its keys")
         if len(row) > 1 and not (min(row[1:]) >= 0 and max(row[1:]) < len(values)):
-            raise CorruptStoreError(f"the attribute set {row!r} names values that are not there")
+            raise CorruptStoreError(f"the attribute set {row!r} names values outside its table")
     return AttributeTable(keysets, values, sets)
 
 

@@ -138,8 +138,8 @@ def _most_decoded(stored: int) -> int:
 def _pack(form: str, document: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(document) if form == "json" else ormsgpack.packb(document)
-    except (TypeError, ValueError, RecursionError) as error:  # values of other handles pass unread through this one
-        raise CorruptStoreError(f"the store holds metadata that no document can: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:  # of values that were not decoded
+        raise CorruptStoreError(f"the store holds metadata that cannot be encoded: {error}") from error
 
 
 def parse_encoding(meta_format: object, meta_compression: object) -> Encoding:

@@ -198,7 +198,7 @@ def decode_footer(tail: bytes, size: int) -> Footer:
     that this release does not read.
     """
     if len(tail) != FOOTER_SIZE or tail[-8:] != _MAGIC:
-        raise CorruptStoreError("it does not end as a segment does")
+        raise CorruptStoreError("it does not end with the magic bytes of a segment")
     head = tail[: _FOOTER.size]
     index_offset, index_length, index_checksum, chunks, blocks, version, _ = _FOOTER.unpack(head)
     if struct.unpack("<Q", tail[_FOOTER.size : _FOOTER.size + 8])[0] != xxhash.xxh3_64_intdigest(head):

@@ -139,10 +139,10 @@ def test_what_readers_took_is_not_changed_under_them():
     [
         (Changes(2, 3), "of version 2"),
         (Changes(0, 3), "of version 0"),
-        (Changes(1, 2), "next_id 2 is taken"),
+        (Changes(1, 2), "next_id 2 is not above"),
         (Changes(1, 3, deleted=np.array([7])), "not known"),
         (Changes(1, 3, rows=batch((1, "other", [], {}))), "not the live dataset 'other'"),
-        (Changes(1, 3, rows=batch((2, "d2", [], {}), (3, "x", [], {}))), "next_id 3 is taken"),
+        (Changes(1, 3, rows=batch((2, "d2", [], {}), (3, "x", [], {}))), "next_id 3 is not above"),
         (Changes(1, 3, deleted=np.array([1]), rows=batch((1, "d1", [], {}))), "not the live dataset"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_dataset_is_deleted_once():
 def test_ids_below_those_taken_are_refused():
     catalog = Catalog()
     catalog.apply(Changes(0, 9, rows=simple(5, 6)), [])
-    with pytest.raises(CorruptStoreError, match="below ids that are taken"):
+    with pytest.raises(CorruptStoreError, match="not above every id before"):
         catalog.apply(Changes(1, 9, rows=simple(3)), [])
     with pytest.raises(CorruptStoreError, match="begins with id 6"):
         catalog.apply(Changes(1, 9, pages=(PageRef("pages/p", 1, 6, 6),)), [simple(6)])
