@@ -587,7 +587,7 @@ def test_verifying_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
     row = session.catalog.row_by_name["d"]
     entry = replace(session.catalog.layout(row)[0], schema=schema)
     session.catalog.layout_table[int(session.catalog.layouts[row])] = (entry,)
-    session.catalog._arrays.clear()
+    session.catalog._layout_table._dicts.clear()
     assert session.committer.writer.checkpoint(session.catalog, force=True)
     told = [found.what for found in store.verify().damage if (found.dataset, found.array) == ("d", "t")]
     assert told == ["its cells do not lie in its blocks"]
