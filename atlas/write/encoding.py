@@ -12,6 +12,7 @@ import numpy as np
 
 from atlas import kernels
 from atlas.catalog.chunk_index import EMPTY, NO_BLOCKS
+from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
 from atlas.chunking.packing import ALONE, pack_chunks
 from atlas.format.segment import CONSTANT, BlockRows, ChunkRows
 from atlas.format.strings import encode_cells, string_statistics
@@ -145,21 +146,8 @@ def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compr
         if small:
             yield _encode_small(small, compression)
         large = [item for item in group if item[1].cells.nbytes >= ALONE]
-        for lot in _lots(large):
-            yield from run_all(lambda item: _encode_alone(item, compression), lot)
-
-
-def _lots(items: Sequence[tuple[Key, PendingChunk]]) -> Iterator[list[tuple[Key, PendingChunk]]]:
-    lot: list[tuple[Key, PendingChunk]] = []
-    size = 0
-    for item in items:
-        lot.append(item)
-        size += item[1].cells.nbytes
-        if size >= _LOT:
-            yield lot
-            lot, size = [], 0
-    if lot:
-        yield lot
+        for batch in batches_by_bytes(large, _LOT, lambda item: item[1].cells.nbytes):
+            yield from run_all(lambda item: _encode_alone(item, compression), batch)
 
 
 def _statistics(
@@ -191,11 +179,8 @@ def _encode_blocks(
         return np.empty(0, np.uint8), NO_BLOCKS
     chosen = compression.filter_for(dtype, raw, start, length)
     size = max(int(length.sum()) // thread_count() + 1, 64 << 10)
-    lot = (np.cumsum(length) - 1) // min(size, _TASK)
-    edges = np.append(np.flatnonzero(np.concatenate([[True], lot[1:] != lot[:-1]])), len(start))
 
-    def encode(bounds: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        mine = slice(*bounds)
+    def encode(mine: slice) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         return kernels.encode_blocks(
             raw,
             start[mine],
@@ -206,7 +191,7 @@ def _encode_blocks(
             level=_LEVEL,
         )
 
-    parts = run_all(encode, list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)))
+    parts = run_all(encode, slices_by_bytes(length, min(size, _TASK)))
     stored = parts[0][0] if len(parts) == 1 else np.concatenate([part for part, _ in parts])
     blocks = BlockRows.of_matrix(np.concatenate([table for _, table in parts], axis=1))
     return stored, BlockRows(**(blocks.columns() | {"offset": np.cumsum(blocks.stored) - blocks.stored}))
@@ -237,12 +222,9 @@ def encode_long(
 ) -> tuple[ChunkRows, Iterator[tuple[NDArray[np.uint8], BlockRows]]]:
     """Return the rows of a run of any size, and its blocks in lots of bounded size, each encoded as it is taken."""
     values, packing, rows = _lay_out(run.schema, run.keys, run.load(), run.count)
-    ends = np.cumsum(packing.length)
-    cuts = np.flatnonzero(np.diff((ends - 1) // _LOT)) + 1
-    edges = [0, *cuts.tolist(), len(ends)]
     return rows, (
         _encode_blocks(values.view(np.uint8), packing.start[some], packing.length[some], values.dtype, compression)
-        for some in map(slice, edges[:-1], edges[1:])
+        for some in slices_by_bytes(packing.length, _LOT)
     )
 
 

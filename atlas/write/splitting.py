@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas import kernels
+from atlas.chunking.batches import slices_by_bytes
 from atlas.kernels import Geometry
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
 
@@ -75,7 +76,8 @@ def chunk_runs(
     cells: NDArray[Any], entry: ArrayEntry, dataset: int, region: Region, rows: NDArray[np.int64]
 ) -> Iterator[ChunkRun]:
     """Yield the whole chunks `rows` of `region` in runs; they borrow from `cells`, which must stay as it is."""
-    for some in _lots(region, rows, RUN // cells.dtype.itemsize):
+    nbytes = region.cells[rows] * cells.dtype.itemsize
+    for some in (rows[batch] for batch in slices_by_bytes(nbytes, RUN)):
         keys = ChunkKeys(np.full(len(some), dataset), np.full(len(some), entry.generation), region.chunk[some])
         yield ChunkRun(entry.schema, keys, region.cells[some], partial(_gathered, cells, region, some))
 
@@ -94,7 +96,8 @@ def cut_chunks(
     `present` returns the cells that the chunk of a row has now, which are written to. Of a `shared` array, which other
     handles may write to as well, it is kept which cells of a chunk were written.
     """
-    for some in _lots(region, cut.part, _LOT // cells.dtype.itemsize):
+    nbytes = region.cells[cut.part] * cells.dtype.itemsize
+    for some in (cut.part[batch] for batch in slices_by_bytes(nbytes, _LOT)):
         # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
         for k, own in [(k, present(k)) for k in some.tolist()]:
             extent = region.geometry.extent[k]
@@ -113,13 +116,6 @@ def cut_chunks(
 def _source(region: Region, k: int) -> tuple[Any, ...]:
     """Return the index of the chunk of row `k` in what is written, by which an array without axes stays one."""
     return *region.in_box(k), ...
-
-
-def _lots(region: Region, rows: NDArray[np.int64], cells: int) -> Iterator[NDArray[np.int64]]:
-    """Yield `rows` in lots of about so many cells."""
-    if len(rows):
-        ends = np.cumsum(region.cells[rows])
-        yield from np.split(rows, np.flatnonzero(np.diff((ends - 1) // max(cells, 1))) + 1)
 
 
 def _gathered(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> NDArray[Any]:

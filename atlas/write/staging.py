@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
+from operator import attrgetter
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import xxhash
 
 from atlas.catalog.chunk_index import ChunkIndex, merge_rows
+from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
 from atlas.errors import StorageError
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
 from atlas.runtime.threads import run_all, thread_count
@@ -85,15 +87,14 @@ class SegmentDraft:
         yield HEADER
         offset, end = self._source.offset, self._source.offset + self._source.stored
         # Neighbours are copied in one go, some MiB of them.
-        lot = offset // _COPY
-        breaks = np.flatnonzero((offset[1:] != end[:-1]) | (lot[1:] != lot[:-1])) + 1
-        for first, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(offset)], strict=True):
-            if stop > first:
-                stretch = self._spill.stretch(int(offset[first]), int(end[stop - 1]))
-                if self._spill.is_spilled(int(offset[first])):
-                    yield self._checked(first, stop, b"".join(part.data for part in stretch))
-                else:
-                    yield from stretch
+        neighbours = np.cumsum(np.concatenate([[0], offset[1:] != end[:-1]])[: len(offset)])
+        for batch in slices_by_bytes(self._source.stored, _COPY, neighbours):
+            first, stop = batch.start, batch.stop
+            stretch = self._spill.stretch(int(offset[first]), int(end[stop - 1]))
+            if self._spill.is_spilled(int(offset[first])):
+                yield self._checked(first, stop, b"".join(part.data for part in stretch))
+            else:
+                yield from stretch
         yield self._tail
 
     def _checked(self, first: int, stop: int, data: bytes) -> bytes:
@@ -352,17 +353,9 @@ def _lots(runs: Iterable[ChunkRun]) -> Iterator[list[ChunkRun]]:
 
     Two runs a thread: with fewer some would wait for others, with more a flush would find more that is not on the disk.
     """
-    lot: list[ChunkRun] = []
-    most = size = 0
-    full = min(_LOT, 2 * RUN * thread_count())
-    for run in runs:
-        lot.append(run)
-        size += run.nbytes
-        if size >= most:
-            yield lot
-            lot, most, size = [], full, 0
-    if lot:
-        yield lot
+    left = iter(runs)
+    yield from batches_by_bytes(islice(left, 1), 1, attrgetter("nbytes"))
+    yield from batches_by_bytes(left, min(_LOT, 2 * RUN * thread_count()), attrgetter("nbytes"))
 
 
 def _weight(pending: PendingChunk) -> int:
