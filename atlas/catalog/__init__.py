@@ -8,6 +8,7 @@
 - `view`            what an open store shows: all of this, under one lock
 - `selection`       the datasets that a read names
 - `id_shift`        ids that a commit raised
+- `sorted_search`   where values lie in a sorted column
 - `chunk_index`     where each chunk of an array lies, over all segments
 
 Only `chunk_index` reads, the indexes of segments through a storage. Nothing here writes.

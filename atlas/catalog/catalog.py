@@ -15,6 +15,7 @@ from atlas.catalog.attribute_column import AttributeColumn
 from atlas.catalog.column_builder import build_rows
 from atlas.catalog.layout_table import LayoutTable
 from atlas.catalog.paged_rows import PagedRows
+from atlas.catalog.sorted_search import find_sorted
 from atlas.errors import CorruptStoreError
 from atlas.format.changes import Changes
 from atlas.format.dataset_columns import EMPTY_ROWS, RowBatch
@@ -151,9 +152,10 @@ class Catalog:
         self._paged.note_changed(ids)
 
     def _upsert(self, rows: RowBatch) -> None:
-        known = self._known(rows.ids)
+        found = find_sorted(self.ids, rows.ids)
+        known = found >= 0
         if known.any():
-            at = self._rows_of_ids(rows.ids[known])
+            at = found[known]
             for row, name in zip(at.tolist(), np.array(rows.names, object)[known].tolist(), strict=True):
                 if self.names[row] != name or self.layouts[row] == _DELETED:
                     raise CorruptStoreError(f"dataset id {int(self.ids[row])} is not the live dataset {name!r}")
@@ -186,18 +188,11 @@ class Catalog:
 
     # Looking up
 
-    def _known(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return for each id whether it has a row."""
-        if not len(self.ids):
-            return np.zeros(len(ids), bool)
-        rows = np.searchsorted(self.ids, ids)
-        found: NDArray[np.bool_] = self.ids[np.minimum(rows, len(self.ids) - 1)] == ids
-        return found
-
     def _rows_of_ids(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        if not self._known(ids).all():
+        rows = find_sorted(self.ids, ids)
+        if (rows < 0).any():
             raise CorruptStoreError("a document names dataset ids that are not known")
-        return np.searchsorted(self.ids, ids)
+        return rows
 
     def __len__(self) -> int:
         """Return the number of live datasets."""
@@ -226,6 +221,11 @@ class Catalog:
         """Return the row of the live dataset with an id, None where there is none."""
         row = int(np.searchsorted(self.ids, identity))
         return row if row < len(self.ids) and self.ids[row] == identity and self.layouts[row] != _DELETED else None
+
+    def name_of(self, identity: int) -> str:
+        """Return the name of the dataset with that id, `"id N"` where there is none; for messages."""
+        row = int(np.searchsorted(self.ids, identity))
+        return self.names[row] if row < len(self.ids) and self.ids[row] == identity else f"id {identity}"
 
     def live_rows(self) -> NDArray[np.int64]:
         """Return the rows of live datasets, ascending."""

@@ -180,8 +180,7 @@ class Datasets:
         for state in self.edited.values():
             if state.identity == identity:
                 return state.name
-        row = int(np.searchsorted(self.catalog.ids, identity))
-        return self.catalog.names[row] if row < len(self.catalog.names) else f"id {identity}"
+        return self.catalog.name_of(identity)
 
     # Changing
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atlas.catalog.sorted_search import find_sorted
 from atlas.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -75,11 +76,12 @@ def find_lost_arrays(datasets: Datasets, writes: PendingWrites, tip: Catalog, fo
         ids = np.unique(committed_keys(datasets, staging)[0])
         if not len(ids):
             continue
-        at = np.searchsorted(tip.ids, ids).clip(0, max(len(tip.ids) - 1, 0))
-        gone = (tip.ids[at] != ids) | (tip.layouts[at] < 0) if len(tip.ids) else np.ones(len(ids), bool)
+        at = find_sorted(tip.ids, ids)
+        gone = at < 0
+        gone[~gone] = tip.layouts[at[~gone]] < 0
         found.add_ids(ids[gone].tolist(), None, "it was deleted there and written here")
         ids, at = ids[~gone], at[~gone]
-        before = np.searchsorted(base.ids, ids)
+        before = find_sorted(base.ids, ids)
         pairs, pair_of = np.unique(
             np.column_stack([base.layouts[before], tip.layouts[at]]), axis=0, return_inverse=True
         )

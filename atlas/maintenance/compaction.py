@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.regions import chunk_box, plan_region
 from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes
@@ -56,8 +57,8 @@ def join_segments(array: str, table: ChunkIndex, datasets: Datasets, staging: St
     """
     catalog = datasets.catalog
     ids = np.unique(table.rows.dataset)
-    rows = np.searchsorted(catalog.ids, ids).clip(0, max(len(catalog.ids) - 1, 0))
-    names = [catalog.names[row] for row in (rows[catalog.ids[rows] == ids] if len(catalog.ids) else rows[:0]).tolist()]
+    rows = find_sorted(catalog.ids, ids)
+    names = [catalog.names[row] for row in rows[rows >= 0].tolist()]
     for some in _targets(array, names, datasets) if names else ():
         _gather(table, some, staging)
 
@@ -100,11 +101,10 @@ def bound_staging(staging: Staging) -> None:
 def live_rows(table: ChunkIndex, targets: Targets) -> NDArray[np.int64]:
     """Return the rows of the table that belong to the targets."""
     order = np.argsort(targets.ids)
-    ids, generations = targets.ids[order], targets.generations[order]
-    at = np.searchsorted(ids, table.rows.dataset).clip(0, max(len(ids) - 1, 0))
-    if not len(ids):
+    at = find_sorted(targets.ids[order], table.rows.dataset)
+    if not len(order):
         return np.empty(0, np.int64)
-    live = (ids[at] == table.rows.dataset) & (generations[at] == table.rows.generation)
+    live = (at >= 0) & (targets.generations[order][at] == table.rows.generation)
     # A row outside of the grid is of no chunk: no read shows it.
     return np.flatnonzero(live & (table.rows.chunk < targets.schema.chunks))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.chunk_index import load_chunk_index
+from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.regions import chunk_box, plan_region
 from atlas.format.dataset_columns import ArrayEntry
 from atlas.maintenance.compaction import bound_staging, chunk_lots, live_rows
@@ -89,13 +90,7 @@ def _whole(catalog: Catalog, array: str, rows: NDArray[np.int64], broken: Abstra
     schema = index.schema[entry][order]
     for some in np.split(order, np.flatnonzero(np.diff(schema)) + 1) if len(order) else ():
         ids, generations = catalog.ids[rows[some]], index.generation[entry[some]]
-        yield Targets(
-            array, index.schemas[int(index.schema[entry[some[0]]])], ids, generations, partial(_name, catalog)
-        )
-
-
-def _name(catalog: Catalog, identity: int) -> str:
-    return catalog.names[int(np.searchsorted(catalog.ids, identity))]
+        yield Targets(array, index.schemas[int(index.schema[entry[some[0]]])], ids, generations, catalog.name_of)
 
 
 def _copy(
@@ -108,7 +103,7 @@ def _copy(
         part = Targets(targets.array, schema, dataset, table.rows.generation[lot], targets.name_of)
         boxes = read_boxes([table], part, plan_region(schema, *chunk_box(schema, chunk)))
         cells = boxes.reshape(len(lot), -1).view(schema.datatype.cell or object)
-        there = identities[np.searchsorted(ids, dataset)]
+        there = identities[find_sorted(ids, dataset)]
         if schema.datatype.cell is not None:
             keys = ChunkKeys(there, np.zeros(len(lot), np.int64), np.full(len(lot), chunk))
             count = np.full(len(lot), cells.shape[1])

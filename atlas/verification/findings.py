@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from atlas.verification.report import Damage
 
 if TYPE_CHECKING:
@@ -50,7 +48,8 @@ class Findings:
         if isinstance(dataset, int):
             if array is not None:
                 self.broken.setdefault(array, set()).add(dataset)
-            dataset = self._name(dataset)
+            assert self.catalog is not None
+            dataset = self.catalog.name_of(dataset)
         self.damage.append(Damage(file, array, dataset, chunk, what))
 
     def extend(self, file: str, what: str) -> None:
@@ -58,10 +57,6 @@ class Findings:
         self.damage = [
             replace(damage, what=damage.what + what) if damage.file == file else damage for damage in self.damage
         ]
-
-    def _name(self, identity: int) -> str:
-        assert self.catalog is not None
-        return self.catalog.names[int(np.searchsorted(self.catalog.ids, identity))]
 
     def advance(self, size: int) -> None:
         """Note that so many bytes were read."""

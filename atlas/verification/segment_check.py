@@ -12,6 +12,7 @@ import numpy as np
 
 from atlas import kernels
 from atlas.catalog.chunk_index import ChunkIndex, load_segment
+from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.packing import SPAN, WHOLE
 from atlas.chunking.regions import chunk_cells
 from atlas.errors import AtlasError, CorruptStoreError
@@ -303,7 +304,7 @@ class _Checked:
         safe = (self.schema >= 0) & (self.table.source >= newer)
         at, count = np.unique(self.table.rows.dataset[safe], return_counts=True)
         held = np.zeros(len(ids), np.int64)
-        held[np.searchsorted(ids, at)] = count
+        held[find_sorted(ids, at)] = count
         chunks = np.array([min(some.chunks, 2**63 - 1) for some in self.index.schemas] or [0], np.int64)
         yield from ids[held < chunks[schema]].tolist()
 
@@ -312,8 +313,8 @@ def _live_schemas(catalog: Catalog, index: ArrayIndex, rows: ChunkRows) -> NDArr
     """Return the number of each row's schema in `index`, -1 where the version has no such array."""
     if not len(catalog.ids) or not len(index.entries):
         return np.full(len(rows), -1, np.int64)
-    at = np.minimum(np.searchsorted(catalog.ids, rows.dataset), len(catalog.ids) - 1)
-    layout = np.where(catalog.ids[at] == rows.dataset, catalog.layouts[at], -1)
+    at = find_sorted(catalog.ids, rows.dataset)
+    layout = np.where(at >= 0, catalog.layouts[at], -1)
     entry = np.where(layout >= 0, index.entry[layout], -1)
     alive = (entry >= 0) & (index.generation[entry] == rows.generation)
     return np.where(alive, index.schema[entry], -1)
