@@ -3,7 +3,7 @@
 - `regions`  a box that a caller names -> a checked box and the chunks of the grid that meet it
 - `packing`  lengths of chunks to write -> the blocks that they share
 - `batches`  items of some bytes each -> batches of about a limit; neighbours of equal value
-- `pieces`   chunks found -> the piece of each block that a read needs
+- `pieces`   chunks found -> the blocks that a read needs of each, and their pieces
 
 Never reads, writes or starts a thread.
 """

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SPAN", "Packing", "pack_chunks"]
+__all__ = ["SPAN", "WHOLE", "Packing", "block_counts", "number_items", "pack_chunks"]
 
 ALONE = 64 << 10
 """A chunk of this many bytes or more has blocks of its own."""
@@ -61,13 +61,27 @@ def pack_chunks(lengths: NDArray[np.int64], *, cut: bool = True) -> Packing:
     length = np.diff(np.append(start, ends[-1] if len(ends) else 0))
     block = np.cumsum(opens) - 1
     place = begins - start[block] if len(lengths) else begins
-    long = alone[heads] & (length > WHOLE)
-    if not cut or not long.any():
+    counts = np.where(alone[heads], block_counts(length), 1)
+    if not cut or len(counts) == counts.sum():
         return Packing(start, length, block, place)
-    pieces = np.where(long, -(-length // SPAN), 1)
-    first = np.cumsum(pieces) - pieces
-    within = np.arange(int(pieces.sum())) - np.repeat(first, pieces)
-    cut_length = np.where(np.repeat(pieces, pieces) > 1, SPAN, np.repeat(length, pieces))
-    cut_start = np.repeat(start, pieces) + within * SPAN
-    cut_length = np.minimum(cut_length, np.repeat(start + length, pieces) - cut_start)
+    first = np.cumsum(counts) - counts
+    head, number = number_items(counts)
+    cut_start = start[head] + number * SPAN
+    cut_length = np.where(counts[head] > 1, SPAN, length[head])
+    cut_length = np.minimum(cut_length, start[head] + length[head] - cut_start)
     return Packing(cut_start, cut_length, first[block], place)
+
+
+def block_counts(nbytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of blocks of chunks of fixed-width cells that have `nbytes` (N,) bytes each."""
+    return np.where(nbytes > WHOLE, -(-nbytes // SPAN), 1)
+
+
+def number_items(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return, for owners of `counts` (N,) items each, the owner of every item and the item's number within its owner.
+
+    Both are of shape (sum of counts,), in the order of the owners: counts of [2, 1] give [0, 0, 1] and [0, 1, 0].
+    """
+    owner = np.repeat(np.arange(len(counts)), counts)
+    first = np.cumsum(counts) - counts
+    return owner, np.arange(len(owner)) - first[owner]

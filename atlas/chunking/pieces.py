@@ -1,4 +1,9 @@
-"""The pieces that chunks give which were cut into several blocks. Pure; no I/O."""
+"""Which blocks hold what a read wants of large chunks, and the piece that each of them gives. Pure; no I/O.
+
+A chunk of more than `WHOLE` bytes is cut into blocks of `SPAN` bytes, the last one shorter, which are consecutive in
+the block table: its row in the index names the first. Every other chunk lies in one block, whole. Whether the blocks
+exist is for the caller to check, between `wanted_blocks` and `cut_pieces`.
+"""
 
 from __future__ import annotations
 
@@ -6,53 +11,67 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.chunking.packing import SPAN, WHOLE
+from atlas.chunking.packing import SPAN, WHOLE, number_items
 from atlas.kernels import PIECE_BEGIN, PIECE_BLOCK, PIECE_CELLS, PIECE_CHUNK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.chunking.regions import Region
+    from atlas.kernels import Geometry
 
-__all__ = ["cut_pieces", "first_blocks"]
+__all__ = ["cut_pieces", "has_cut_chunks", "wanted_blocks"]
 
 
-def cut_pieces(region: Region, itemsize: int, pieces: NDArray[np.int64], blocks: int) -> NDArray[np.int64]:
-    """Return pieces (6, pieces), ordered by block, for `pieces` that are whole chunks and name their first block.
+def has_cut_chunks(region: Region, itemsize: int) -> bool:
+    """Return whether any chunk of `region` lies in several blocks where its cells have `itemsize` bytes."""
+    return len(region.cells) > 0 and int(region.cells.max()) * itemsize > WHOLE
 
-    A chunk that was cut into several blocks gives a piece for each of them that the box touches.
 
-    Raises `IndexError`, with the number of the piece, where one would reach past the last of so many `blocks`: how many
-    pieces a chunk gives is as its shape declares.
+def wanted_blocks(
+    region: Region, itemsize: int, chunks: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first and the last block that a read of `region` needs of each of `chunks`.
+
+    `chunks` (6, N) are pieces that are whole chunks, whose `PIECE_BLOCK` is the chunk's first block. Blocks are counted
+    from that one, so that a chunk which was not cut gives 0 and 0. Both results are of shape (N,).
     """
-    if not len(region.cells) or int(region.cells.max()) * itemsize <= WHOLE:
-        return pieces
-    chunk = pieces[PIECE_CHUNK]
-    long = pieces[PIECE_CELLS] * itemsize > WHOLE
-    step = SPAN // itemsize
-    geometry = region.geometry
-    extent, first, part = geometry.extent, geometry.first, geometry.part
-    low, high = np.zeros(len(extent), np.int64), np.zeros(len(extent), np.int64)
-    for axis in range(extent.shape[1]):
-        low = low * extent[:, axis] + first[:, axis]
-        high = high * extent[:, axis] + first[:, axis] + part[:, axis] - 1
-    lowest = np.where(long, low[chunk] // step, 0)
-    count = np.where(long, high[chunk] // step, 0) - lowest + 1
-    beyond = pieces[PIECE_BLOCK] + lowest + (count - 1) >= blocks
-    if beyond.any():
-        raise IndexError(int(np.argmax(beyond)))
-    row = np.repeat(np.arange(len(chunk)), count)
-    span = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + lowest[row]
-    cut = pieces[:, row]
-    cut[PIECE_BLOCK] += span
-    cut[PIECE_BEGIN] = span * step
-    cut[PIECE_CELLS] = np.where(long[row], np.minimum(step, cut[PIECE_CELLS] - cut[PIECE_BEGIN]), cut[PIECE_CELLS])
-    if (cut[PIECE_BLOCK, 1:] < cut[PIECE_BLOCK, :-1]).any():
-        cut = cut[:, np.argsort(cut[PIECE_BLOCK], kind="stable")]
-    return cut
+    cells_per_block = SPAN // itemsize
+    low, high = _cell_range(region.geometry)
+    row = chunks[PIECE_CHUNK]
+    cut = chunks[PIECE_CELLS] * itemsize > WHOLE
+    return np.where(cut, low[row] // cells_per_block, 0), np.where(cut, high[row] // cells_per_block, 0)
 
 
-def first_blocks(pieces: NDArray[np.int64], itemsize: int) -> NDArray[np.int64]:
-    """Return the block in which the chunk of each piece begins."""
-    first: NDArray[np.int64] = pieces[PIECE_BLOCK] - pieces[PIECE_BEGIN] * itemsize // SPAN
-    return first
+def _cell_range(geometry: Geometry) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the C-order number, within its chunk, of the first and the last cell that the box takes of each chunk."""
+    low, high = np.zeros((2, len(geometry.extent)), np.int64)
+    for axis in range(geometry.extent.shape[1]):
+        extent, first, count = geometry.extent[:, axis], geometry.first[:, axis], geometry.part[:, axis]
+        low = low * extent + first
+        high = high * extent + first + count - 1
+    return low, high
+
+
+def cut_pieces(
+    chunks: NDArray[np.int64], itemsize: int, first: NDArray[np.int64], last: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the pieces (6, M), ordered by block, that the blocks `first` to `last` of each of `chunks` (6, N) give.
+
+    `first` and `last` (N,) are what `wanted_blocks` returns. A piece has the cells of its chunk that lie in its block;
+    a chunk that was not cut is one piece, as it came.
+    """
+    cells_per_block = SPAN // itemsize
+    chunk, number = number_items(last - first + 1)
+    number += first[chunk]
+    pieces = chunks[:, chunk]
+    cells = pieces[PIECE_CELLS]
+    cut = cells * itemsize > WHOLE
+    begin = number * cells_per_block
+    pieces[PIECE_BLOCK] += number
+    pieces[PIECE_BEGIN] = begin
+    pieces[PIECE_CELLS] = np.where(cut, np.minimum(cells_per_block, cells - begin), cells)
+    # A dataset that is named twice gives the same blocks twice.
+    if (pieces[PIECE_BLOCK, 1:] < pieces[PIECE_BLOCK, :-1]).any():
+        pieces = pieces[:, np.argsort(pieces[PIECE_BLOCK], kind="stable")]
+    return pieces

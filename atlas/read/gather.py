@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.chunking.pieces import cut_pieces, first_blocks
+from atlas.chunking.pieces import cut_pieces, has_cut_chunks, wanted_blocks
 from atlas.errors import TooLargeError
 from atlas.kernels import BlockFault
 from atlas.read.allocation import allocate_result
@@ -96,16 +96,11 @@ def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: Array
 def _read_pieces(
     table: ChunkIndex, chunks: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
 ) -> None:
-    blocks = table.blocks
-    try:
-        pieces = cut_pieces(region, out.dtype.itemsize, chunks, blocks.shape[1])
-    except IndexError as error:
-        at = int(error.args[0])
-        source = table.source_of(int(chunks[kernels.PIECE_BLOCK, at]))
-        target = int(chunks[kernels.PIECE_TARGET, at])
-        raise targets.damage(source, "a chunk's blocks are missing", target) from error
-    if pieces is not chunks:
-        _check_cut(table, pieces, out.dtype.itemsize, targets)
+    blocks, pieces = table.blocks, chunks
+    if has_cut_chunks(region, out.dtype.itemsize):
+        first, last = wanted_blocks(region, out.dtype.itemsize, chunks)
+        _check_blocks(table, chunks, last, targets)
+        pieces = cut_pieces(chunks, out.dtype.itemsize, first, last)
     lots = ReadBatches(table, pieces)
 
     def read(lot: int) -> None:
@@ -118,13 +113,20 @@ def _read_pieces(
     run_all(read, range(len(lots)))
 
 
-def _check_cut(table: ChunkIndex, pieces: NDArray[np.int64], itemsize: int, targets: Targets) -> None:
-    """Refuse chunks that were cut into more blocks than their source has from their first on."""
-    block, source = pieces[kernels.PIECE_BLOCK], table.blocks[kernels.BLOCK_SOURCE]
-    first = first_blocks(pieces, itemsize)
-    missing = source[np.minimum(block, len(source) - 1)] != source[first]
-    missing |= block >= len(source)
+def _check_blocks(table: ChunkIndex, chunks: NDArray[np.int64], last: NDArray[np.int64], targets: Targets) -> None:
+    """Check that the source of each chunk has the block number `last` (N,), counted from the chunk's first.
+
+    `chunks` (6, N) name the first block of each. A source's blocks are consecutive in the table, so a chunk whose first
+    and last wanted blocks lie in one source has all between. Checked before pieces are made: a chunk has as many blocks
+    as its shape declares, which may be any number.
+
+    Raises `CorruptStoreError`, naming the file and the first dataset concerned.
+    """
+    first, source = chunks[kernels.PIECE_BLOCK], table.blocks[kernels.BLOCK_SOURCE]
+    block = first + last
+    missing = block >= len(source)
+    missing |= source[np.minimum(block, len(source) - 1)] != source[first]
     if missing.any():
         at = int(np.argmax(missing))
-        target = int(pieces[kernels.PIECE_TARGET, at])
+        target = int(chunks[kernels.PIECE_TARGET, at])
         raise targets.damage(table.source_of(int(first[at])), "a chunk's blocks are missing", target)

@@ -200,6 +200,20 @@ def test_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
     assert (caught.value.dataset, caught.value.array) == ("d", "n")
 
 
+def test_blocks_of_another_segment_are_not_taken_for_those_of_a_chunk():
+    place = declare(make(codec="none"), "int32", shape=[2**16], chunk_shape=[2**16])
+    with Atlas.open(place) as store:
+        view = store.create_dataset("e")
+        view.define_array("n", "int32", ["x"], [2**18])
+        view.write_array("n", [0], np.arange(2**18, dtype="i4"))
+    store = Atlas.open(place)
+    assert len(store._session.table("n").sources) == 2
+    assert store.open_dataset("e").read_array("n")[-1] == 2**18 - 1
+    with pytest.raises(CorruptStoreError, match="blocks are missing") as caught:
+        store.open_dataset("d").read_array("n", [0], [2**15])
+    assert caught.value.key == store._session.table("n").sources[0].name
+
+
 @pytest.mark.parametrize("axes", [64, 65, 200])
 def test_arrays_of_more_axes_than_numpy_has_are_refused(axes):
     store = Atlas.create(MemoryStorage())
