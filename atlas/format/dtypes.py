@@ -14,7 +14,7 @@ from atlas.format.attribute_codec import recover_text
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DATATYPES", "SUPPORTED", "DataType", "Fill", "check_fill", "parse_dtype"]
+__all__ = ["DATATYPES", "EXTREME_DTYPES", "SUPPORTED", "DataType", "Fill", "check_fill", "parse_dtype"]
 
 type_names = (
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
@@ -54,6 +54,10 @@ DATATYPES: dict[str, DataType] = {name: _numeric(name) for name in type_names} |
     "string": DataType("string", np.dtype(object), None, "string"),
 }
 SUPPORTED = ", ".join(DATATYPES)
+EXTREME_DTYPES = {
+    "float": np.dtype("<f8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8"), "timestamp": np.dtype("<i8"),
+}  # fmt: skip
+"""What the 64 bits of the minimum and maximum in a chunk's statistics are, by `DataType.kind`; strings have none."""
 
 _ALIASES = {name: name for name in DATATYPES} | {
     "str": "string",

@@ -32,15 +32,18 @@ def encode_cells(cells: list[str]) -> bytes:
     return np.fromiter(map(len, encoded), "<u4", len(cells)).tobytes() + b"".join(encoded)
 
 
-def decode_cells(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any]:
-    """Return an object array of the strings whose UTF-8 lies between consecutive `offsets` of `blob`."""
+def decode_cells(blob: NDArray[np.uint8], offsets: NDArray[np.int64], errors: str = "replace") -> NDArray[Any]:
+    """Return the strings whose UTF-8 lies between consecutive `offsets` (N + 1,), as an array of N objects.
+
+    Raises `UnicodeDecodeError` for bytes that are not UTF-8 where `errors` is "strict".
+    """
     data, bounds = blob.tobytes(), offsets.tolist()
     values = np.empty(len(bounds) - 1, object)
     if data.isascii():  # slicing one str is several times faster than decoding each cell
         text = data.decode("ascii")
         values[:] = [text[a:b] for a, b in pairwise(bounds)]
     else:
-        values[:] = [data[a:b].decode("utf-8", "replace") for a, b in pairwise(bounds)]
+        values[:] = [data[a:b].decode("utf-8", errors) for a, b in pairwise(bounds)]
     return values
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.regions import chunk_cells
 from atlas.errors import CorruptStoreError
+from atlas.format.dtypes import EXTREME_DTYPES
 from atlas.format.strings import NO_CELL
 from atlas.read.strings import cell_of_chunk, find_beyond
 
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from atlas.read.block_cache import BlockCache
 
 __all__ = ["Statistics"]
-
-_AS = {"float": np.dtype("<f8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8"), "timestamp": np.dtype("<i8")}
-"""What the bits of extremes are, by kind of dtype."""
-
 
 _FEW_CHUNKS, _FEW_CELLS = 8, 1 << 16
 """Of so few it takes less time to read them than to look first whether their blocks can hold them."""
@@ -80,7 +77,7 @@ class Statistics:
         if schema.datatype.cell is None:
             low, high = self._text_extremes(self._rows(at), schema, cache)
         else:
-            lows, highs, valid = self._extremes_as(_AS[schema.datatype.kind])
+            lows, highs, valid = self._extremes_as(EXTREME_DTYPES[schema.datatype.kind])
             low, high = (lows.item(at), highs.item(at)) if valid.item(at) else (None, None)
         return {"row_count": schema.size, "null_count": nulls, "min": low, "max": high}
 

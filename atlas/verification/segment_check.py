@@ -16,6 +16,7 @@ from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.packing import SPAN, WHOLE
 from atlas.chunking.regions import chunk_cells
 from atlas.errors import AtlasError, CorruptStoreError
+from atlas.format.dtypes import EXTREME_DTYPES
 from atlas.format.segment import FOOTER_SIZE, HEADER, decode_footer
 from atlas.runtime.memory import check_room
 from atlas.runtime.threads import run_all, thread_count
@@ -42,8 +43,6 @@ _AT_ONCE = 4
 """Lots that a thread takes before progress is told."""
 _PIECE = 120
 """Bytes that a piece takes until it is counted, about."""
-_WIDE = {"float": np.dtype("<f8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8"), "timestamp": np.dtype("<i8")}
-"""What the bits of extremes are, by kind of dtype."""
 
 
 class _Opened(NamedTuple):
@@ -230,7 +229,7 @@ class _Checked:
             some = kind[row] == number
             if schema.datatype.cell is None or not some.any():
                 continue
-            wide = _WIDE[schema.datatype.kind]
+            wide = EXTREME_DTYPES[schema.datatype.kind]
             low = np.minimum.reduceat(recount.low[back].view(wide), heads).view(np.uint64)
             high = np.maximum.reduceat(recount.high[back].view(wide), heads).view(np.uint64)
             differs |= some & ((low != rows.minimum[row]) | (high != rows.maximum[row]))
