@@ -19,7 +19,7 @@ from atlas import Atlas, AtlasError
 from atlas.catalog import paging
 from atlas.commit import checkpointing
 from atlas.kernels import lots
-from atlas.maintenance import compaction
+from atlas.maintenance import chunk_copy
 from atlas.storage.memory import MemoryStorage
 from atlas.write import bulk_write, encoding, pending, splitting, staging
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
@@ -55,7 +55,7 @@ SMALL_LIMITS = [
     (paging, "PAGE_ROWS", 2), (checkpointing, "_SMALL", 0), (checkpointing, "_MOST_COMMITS", 3),
     (pending, "_RAW_BUDGET", 200), (pending, "_UNBOUNDED", 50), (pending, "_ENCODED_BUDGET", 400),
     (splitting, "_LOT", 64), (splitting, "RUN", 64), (splitting, "_AT_ONCE", 100), (staging, "_LOT", 200),
-    (compaction, "_LOT", 64), (compaction, "_WAITING", 128),
+    (chunk_copy, "_BATCH", 64), (chunk_copy, "_WAITING", 128),
 ]  # fmt: skip
 
 attribute_values = st.one_of(

@@ -16,14 +16,13 @@ import xxhash
 import atlas.kernels
 import atlas.runtime.memory
 from atlas import Atlas
-from atlas.catalog.chunk_index import ChunkIndex
 from atlas.errors import AtlasError, CorruptStoreError, InvalidValueError, TooLargeError
 from atlas.format.attributes import decode_value
 from atlas.format.dataset_columns import ArrayEntry
 from atlas.format.schema import make_schema
-from atlas.format.segment import ChunkRows, Footer, decode_index
+from atlas.format.segment import Footer, decode_index
 from atlas.kernels import new_bytes
-from atlas.maintenance.compaction import chunk_lots
+from atlas.maintenance.chunk_copy import chunk_batches
 from atlas.read.block_cache import BlockCache
 from atlas.read.statistics import Statistics
 from atlas.storage import MemoryStorage
@@ -302,17 +301,13 @@ def test_rows_of_an_array_without_cells_are_of_no_chunk():
         store.compact()
 
 
-def test_many_small_chunks_are_lotted_in_time_that_grows_with_their_number():
+def test_many_small_chunks_are_batched_in_time_that_grows_with_their_number():
     count = 200_000
-    column = np.zeros(count, np.int64)
-    bits = column.view(np.uint64)
-    rows = ChunkRows(column, column, np.arange(count), np.full(count, -1), bits, column, bits, bits)
-    table = ChunkIndex(rows, column, (), np.empty((8, 0), np.int64), np.zeros(1, np.int64))
     began = time.monotonic()
-    lots = list(chunk_lots(table, np.arange(count), make_schema("int8", ["x"], [count], [1])))
+    batches = list(chunk_batches(np.arange(count), make_schema("int8", ["x"], [count], [1])))
     assert time.monotonic() - began < 20  # it took minutes where each chunk was sought among all
-    assert [chunk for chunk, _ in lots] == list(range(count))
-    assert all(rows.tolist() == [chunk] for chunk, rows in lots[:100])
+    assert [chunk for chunk, _ in batches] == list(range(count))
+    assert all(at.tolist() == [chunk] for chunk, at in batches[:100])
 
 
 def test_chunks_of_text_that_share_a_place_are_damage():
