@@ -20,7 +20,7 @@ from atlas.maintenance.description import describe
 from atlas.runtime.locks import FreeInChildren
 from atlas.session import Session
 from atlas.storage import open_storage
-from atlas.verification import verify_session, verify_storage
+from atlas.verification import KnownVersion, verify_storage
 from atlas.write.encoding import CODECS, FILTERS
 
 if TYPE_CHECKING:
@@ -423,7 +423,9 @@ class Atlas:
         True
         """
         target = None if export is None else open_storage(export, create=True)
-        return verify_session(self._session, repair=repair, target=target, progress=progress)
+        with self._session.locks.state:
+            known = KnownVersion.of(self._session.catalog, self._session.log)
+        return verify_storage(known.log.storage, known, repair=repair, target=target, progress=progress)
 
     # For the xarray layer and views
 

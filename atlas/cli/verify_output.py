@@ -31,13 +31,13 @@ def report_lines(report: VerifyReport) -> Iterator[str]:
         "read": f"{count_text(report.files, 'file')}, {count_text(report.blocks, 'block')}, "
         f"{count_text(report.chunks, 'chunk')}, {size_text(report.bytes)}",
     }
-    if report.leftover:
-        facts["orphans"] = f"{count_text(report.leftover, 'file')} that no version needs; `atlas compact` removes them"
+    if report.orphans:
+        facts["orphans"] = f"{count_text(report.orphans, 'file')} that no version needs; `atlas compact` removes them"
     facts["found"] = "no damage" if report.ok else count_text(len(report.damage), "damaged piece")
     for name, fact in facts.items():
         yield wrapped(f"{name:<10}", fact, 0)
     yield from _damage_lines(report)
-    for what in report.mended:
+    for what in report.repaired:
         yield wrapped("repaired  ", what, 0)
     if report.exported is not None:
         missing = f", without {count_text(len(report.left_out), 'array')}:" if report.left_out else ", nothing left out"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from atlas.read.fetch import Targets
 
 __all__ = [
+    "cell_bounds",
     "cell_of_chunk",
     "chunk_texts",
     "find_beyond",
@@ -76,16 +77,10 @@ def read_text(
         ends: NDArray[np.int64],
         blocks: NDArray[np.int64],
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
-        counts = region.cells[chunks]
-        starts = np.cumsum(counts + 1) - counts - 1
-        bounds = np.empty(int((counts + 1).sum()), np.int64)
         try:
-            kernels.text_bounds(raw, begin, counts, bounds, starts)
+            bounds, starts = cell_bounds(raw, begin, region.cells[chunks], ends[blocks])
         except BlockFault as fault:  # which counts chunks, where the reader wants the block
             raise BlockFault(int(blocks[fault.block]), fault.reason) from fault
-        beyond = bounds[starts + counts] > ends[blocks]
-        if beyond.any():
-            raise BlockFault(int(blocks[np.argmax(beyond)]), "place")
         inside = [cells_of[k][0] + start for k, start in zip(chunks.tolist(), starts.tolist(), strict=True)]
         picked = np.concatenate(inside)
         return *kernels.gather_text(raw, bounds[picked], bounds[picked + 1]), [len(cells) for cells in inside]
@@ -96,6 +91,25 @@ def read_text(
         for n, k, count in zip(target[mine].tolist(), chunk[mine].tolist(), counts, strict=True):
             flat[n, cells_of[k][1]] = values[begin : begin + count]
             begin += count
+
+
+def cell_bounds(
+    raw: NDArray[np.uint8], begin: NDArray[np.int64], cells: NDArray[np.int64], end: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where the cells of N string chunks lie in the decoded bytes `raw`, and where each chunk's bounds start.
+
+    `begin` (N,) is each chunk's first byte in `raw`, `cells` (N,) its number of cells, `end` (N,) the end of its block.
+    Cell k of chunk n lies between entries `starts[n] + k` and `starts[n] + k + 1` of the bounds, (sum of cells + N,).
+
+    Raises `BlockFault`, whose `block` is the number of the chunk, where cells reach out of their block.
+    """
+    starts = np.cumsum(cells + 1) - cells - 1
+    bounds = np.empty(int((cells + 1).sum()), np.int64)
+    kernels.text_bounds(raw, begin, cells, bounds, starts)
+    beyond = bounds[starts + cells] > end
+    if beyond.any():
+        raise BlockFault(int(np.argmax(beyond)), "place")
+    return bounds, starts
 
 
 def find_beyond(

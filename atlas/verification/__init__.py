@@ -1,16 +1,20 @@
-"""Verifying a store: reads everything and names what is damaged. Changes nothing unless asked to repair.
+"""Verifies a store: reads everything and names what is damaged. Changes nothing unless asked to repair.
 
-- `verifier`          the whole of it, repair and export
-- `metadata_check`    documents, from the checkpoint, and from the base and the commits
-- `document_check`    one document; `page_recovery` what others still hold of a damaged page
-- `segment_check`     segments, block by block; `chunk_check` chunks and their statistics
-- `export`            what is whole, to a new store
-- `findings`, `report`, `progress`   what was found, gathered, handed over and shown
+- `verifier`         the whole of it, with repair and export
+- `metadata_check`   all documents, and the version that they give
+- `document_check`   one document at a time; `page_recovery` what other documents hold of a damaged page
+- `segment_check`    the segments of an array: files, headers, footers, indexes
+- `chunk_check`      live chunks against their rows; `chunk_pieces` where their cells lie in blocks
+- `block_check`      blocks, and statistics computed anew from their cells
+- `export`           what is whole, to a new store
+- `findings`, `report`, `progress`   damage as it is found, as it is returned, and how far it is
+
+Never repairs data, and never raises for damage.
 """
 
 from __future__ import annotations
 
 from atlas.verification.report import VerifyReport
-from atlas.verification.verifier import verify_session, verify_storage
+from atlas.verification.verifier import KnownVersion, verify_storage
 
-__all__ = ["VerifyReport", "verify_session", "verify_storage"]
+__all__ = ["KnownVersion", "VerifyReport", "verify_storage"]

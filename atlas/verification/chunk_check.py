@@ -1,22 +1,24 @@
-"""Decoding every block of an array and counting its chunks anew, in lots of bounded memory, by threads.
+"""Compares every live chunk of one array with its row in the index: where its cells lie, and what statistics they have.
 
-Nothing is compared here but texts, whose statistics are positions: what was counted is handed back, and a fault is a
-fact about a block or a piece, never an exception. A lot that cannot be read at once is read block by block, so that one
-bad sector hides nothing beside it.
+Damage is noted by dataset and chunk, and never raised. A chunk is live where the version has its array and no newer
+segment has the same chunk; others are not looked at, though their blocks are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas import kernels
-from atlas.errors import AtlasError
-from atlas.format.strings import NO_CELL, string_statistics
-from atlas.kernels import BlockFault
+from atlas.catalog.sorted_search import find_sorted
+from atlas.chunking.batches import equal_runs
+from atlas.chunking.regions import chunk_cells
+from atlas.format.dtypes import EXTREME_DTYPES
+from atlas.format.strings import LENGTH_BYTES
+from atlas.runtime.threads import run_all, thread_count
+from atlas.verification.block_check import WRONG_STATISTICS, BlockCheck, cell_statistics, check_strings
+from atlas.verification.chunk_pieces import StoredChunks, plan_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,227 +26,230 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.catalog.selection import ArrayIndex
     from atlas.format.schema import ArraySchema
+    from atlas.format.segment import ChunkRows
+    from atlas.verification.findings import Findings
 
-__all__ = ["Pieces", "Recount", "text_fault"]
+__all__ = ["ChunkCheck"]
 
-_LOT = 4 << 20
-"""Stored or decoded bytes of a lot, whichever are more."""
-_ALIGNED = 64
-"""Decoded blocks begin at multiples of this, so that cells lie where their dtype wants them."""
-_REASONS = {
-    "checksum": "its bytes do not match their checksum",
-    "codec": "it cannot be decompressed",
-    "length": "it does not decode to the length that is said of it",
-    "bounds": "it lies outside the file",
-    "place": "it decodes to more than it may",
-}
-NOT_COUNTED = "its statistics are not those of its cells"
+_BATCHES_A_THREAD = 4
+"""Batches that a thread takes between two reports of progress."""
+_LARGEST = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """Chunks, or parts of chunks that were cut, in columns ordered by block."""
+class ChunkCheck:
+    """The chunks of one array, over all its readable segments."""
 
-    row: NDArray[np.int64]
-    """Row of the chunk in the table."""
-    block: NDArray[np.int64]
-    """Block, counted over all sources."""
-    begin: NDArray[np.int64]
-    """Byte in the decoded block where the piece begins."""
-    cells: NDArray[np.int64]
-    """Number of cells."""
-    kind: NDArray[np.int64]
-    """Index in the kinds, by which cells are counted."""
+    def __init__(self, catalog: Catalog, array: str, table: ChunkIndex, findings: Findings) -> None:
+        self._catalog, self._array, self._table, self._findings = catalog, array, table, findings
+        self._index = catalog.index_of(array)
+        # Columns over the rows of the table. Of rows that are not live only the schema, -1, means anything.
+        self._schema = _live_schemas(catalog, self._index, table.rows)
+        self._drop_rows_outside()
+        self._kinds, kind_of = _group_by_kind(self._index.schemas)
+        self._kind = kind_of[self._schema]
+        self._is_string = np.array([kind.datatype.cell is None for kind in self._kinds] or [False])[self._kind]
+        self._cells = self._count_cells()
+        self._faults: dict[int, str] = {}  # what is wrong with the chunk in a row
 
+    def _drop_rows_outside(self) -> None:
+        """Note rows of chunks outside of their array's grid, and count them as not live."""
+        rows = self._table.rows
+        chunks = np.array([min(schema.chunks, _LARGEST) for schema in self._index.schemas] or [0], np.int64)
+        outside = (self._schema >= 0) & (rows.chunk >= chunks[self._schema])
+        for row in np.flatnonzero(outside).tolist():
+            what = f"its index has a chunk number {int(rows.chunk[row])}, which is outside of the array's grid"
+            self._findings.add(self._source_name(row), what, array=self._array, dataset=int(rows.dataset[row]))
+        self._schema[outside] = -1
 
-@dataclass(slots=True)
-class Recount:
-    """What was counted of each piece, and what could not be."""
+    def _count_cells(self) -> NDArray[np.int64]:
+        """Return the number of cells of each live chunk."""
+        schemas = self._index.schemas
+        cells = np.array([schema.size for schema in schemas] or [0], np.int64)[self._schema]
+        has_many = np.array([schema.chunks > 1 for schema in schemas] or [False])[self._schema]
+        rows = np.flatnonzero(has_many & (self._schema >= 0))
+        rows = rows[np.argsort(self._schema[rows], kind="stable")]
+        for run in equal_runs(self._schema[rows]):
+            at = rows[run]
+            cells[at] = chunk_cells(schemas[int(self._schema[at[0]])], self._table.rows.chunk[at])
+        return cells
 
-    table: ChunkIndex
-    """The rows and blocks."""
-    pieces: Pieces
-    """The pieces."""
-    kinds: Sequence[ArraySchema]
-    """Schemas that differ in dtype or fill."""
-    nulls: NDArray[np.int64] = field(init=False)
-    """Cells equal to the fill, of each piece of fixed-width cells."""
-    low: NDArray[np.uint64] = field(init=False)
-    """Bits of the smallest of the others."""
-    high: NDArray[np.uint64] = field(init=False)
-    """Bits of the largest of the others."""
-    bad_blocks: dict[int, str] = field(default_factory=dict)
-    """What is wrong with a block."""
-    bad_pieces: dict[int, str] = field(default_factory=dict)
-    """What is wrong with a piece although its block is whole."""
-    missing: set[str] = field(default_factory=set)
-    """Files that are there no more."""
+    def run(self) -> None:
+        """Decode every block, compare every live chunk with its row, and note what is damaged."""
+        live = np.flatnonzero(self._schema >= 0)
+        self._findings.chunks += len(live)
+        is_constant, is_string = self._table.rows.block[live] < 0, self._is_string[live]
+        self._check_constant_numbers(live[is_constant & ~is_string])
+        self._check_constant_strings(live[is_constant & is_string])
+        checked = self._check_blocks(live[~is_constant])
+        self._take_faults(checked)
+        self._compare_statistics(checked)
+        self._note_unused_blocks(checked)
+        for row in sorted(self._faults):
+            self._note_chunk(row, self._faults[row])
 
-    def __post_init__(self) -> None:
-        """Make room for what is counted."""
-        count = len(self.pieces.row)
-        self.nulls, self.low, self.high = np.zeros(count, np.int64), np.zeros(count, np.uint64), np.zeros(count, "u8")
+    # Chunks in blocks
 
-    def lots(self) -> list[tuple[int, int]]:
-        """Return the first block of each lot and the one after its last."""
-        blocks = self.table.blocks
-        if not blocks.shape[1]:
-            return []
-        size = np.maximum(blocks[kernels.BLOCK_STORED], blocks[kernels.BLOCK_RAW])
-        lot, source = (np.cumsum(size) - 1) // _LOT, blocks[kernels.BLOCK_SOURCE]
-        cuts = np.flatnonzero((lot[1:] != lot[:-1]) | (source[1:] != source[:-1])) + 1
-        edges = [0, *cuts.tolist(), blocks.shape[1]]
-        return list(pairwise(edges))
-
-    def count(self, lot: tuple[int, int]) -> int:
-        """Read, decode and count a lot; return its stored bytes. May run beside other lots."""
-        first, stop = lot
-        table = self.table.blocks[:, first:stop].copy()
-        buffer, unread = self._read(first, table)
-        whole, raw, places = _decode(buffer, table, unread)
-        self.bad_blocks.update({first + at: reason for at, reason in whole.items()})
-        pieces = self.pieces
-        begin, end = np.searchsorted(pieces.block, [first, stop])
-        mine = np.arange(begin, end)
-        if whole:
-            bad = np.zeros(stop - first, bool)
-            bad[list(whole)] = True
-            mine = mine[~bad[pieces.block[mine] - first]]
-        within = places[pieces.block[mine] - first]
-        for number in np.unique(pieces.kind[mine]).tolist():
-            some = pieces.kind[mine] == number
-            at, place = mine[some], within[some] + pieces.begin[mine[some]]
-            if self.kinds[number].datatype.cell is None:
-                ends = (places + table[kernels.BLOCK_RAW])[pieces.block[at] - first]
-                self._count_texts(self.kinds[number], raw, at, place, ends)
-            else:
-                self._count_cells(self.kinds[number], raw, at, place)
-        return int(table[kernels.BLOCK_STORED].sum())
-
-    def _read(self, first: int, table: NDArray[np.int64]) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        """Return the stored bytes of blocks, whose offsets are then in these, and why some could not be read."""
-        source = self.table.source_of(first)
-        offset, stored = table[kernels.BLOCK_OFFSET].copy(), table[kernels.BLOCK_STORED]
-        within = np.cumsum(stored) - stored
-        table[kernels.BLOCK_OFFSET] = within
-        buffer = kernels.stored_buffer(int(stored.sum()))
-        try:
-            source.read_into(offset, stored, buffer, within)
-        except AtlasError:
-            unread = {}
-            for at in range(len(offset)):
-                one = slice(at, at + 1)
-                try:
-                    source.read_into(offset[one], stored[one], buffer, within[one])
-                except AtlasError as error:
-                    unread[at] = f"it cannot be read: {error}"
-                    if isinstance(error.__cause__, FileNotFoundError):
-                        self.missing.add(source.name)
-            return buffer, unread
-        return buffer, {}
-
-    def _count_cells(
-        self, kind: ArraySchema, raw: NDArray[np.uint8], at: NDArray[np.int64], place: NDArray[np.int64]
-    ) -> None:
-        dtype = kind.datatype.cell
-        assert dtype is not None
-        cells = self.pieces.cells[at]
-        aside = place % dtype.itemsize != 0
-        if aside.any():  # other writers may put cells anywhere
-            lengths = cells * dtype.itemsize
-            raw = np.concatenate([raw[p : p + n] for p, n in zip(place.tolist(), lengths.tolist(), strict=True)])
-            place = np.cumsum(lengths) - lengths
-        found = kernels.chunk_statistics(
-            raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype),
-            place // dtype.itemsize,
-            cells,
-            kind.fill,
-            missing_minimum=kind.datatype.kind == "timestamp",
+    def _check_blocks(self, rows: NDArray[np.int64]) -> BlockCheck:
+        """Decode every block of the array, and count the cells of the chunks in `rows` (N,), which lie in blocks."""
+        table = self._table
+        itemsize = np.array([kind.datatype.itemsize for kind in self._kinds] or [1], np.int64)[self._kind[rows]]
+        chunks = StoredChunks(
+            row=rows,
+            kind=self._kind[rows],
+            source=table.source[rows],
+            block=table.rows.block[rows],
+            offset=table.rows.place[rows].astype(np.int64),
+            cells=self._cells[rows],
+            itemsize=np.where(self._is_string[rows], LENGTH_BYTES, itemsize),
+            is_string=self._is_string[rows],
         )
-        self.nulls[at], self.low[at], self.high[at] = found.nulls, found.minimum, found.maximum
+        pieces, misplaced = plan_pieces(chunks, table.base, table.blocks[kernels.BLOCK_RAW])
+        self._faults.update(dict.fromkeys(misplaced.tolist(), "its cells do not lie in its blocks"))
+        check = BlockCheck(table, pieces, self._kinds)
+        batches = check.batches()
+        step = _BATCHES_A_THREAD * thread_count()
+        for first in range(0, len(batches), step):
+            self._findings.advance(sum(run_all(check.check_batch, batches[first : first + step])))
+        self._findings.blocks += table.blocks.shape[1]
+        self._findings.missing |= check.missing
+        return check
 
-    def _count_texts(
-        self,
-        kind: ArraySchema,
-        raw: NDArray[np.uint8],
-        at: NDArray[np.int64],
-        place: NDArray[np.int64],
-        ends: NDArray[np.int64],
-    ) -> None:
-        cells = self.pieces.cells[at]
-        starts = np.cumsum(cells + 1) - cells - 1
-        bounds = np.empty(int((cells + 1).sum()), np.int64)
-        good = np.ones(len(at), bool)
-        try:
-            kernels.text_bounds(raw, place, cells, bounds, starts)
-        except BlockFault:
-            for k in range(len(at)):
-                one = slice(k, k + 1)
-                try:
-                    kernels.text_bounds(raw, place[one], cells[one], bounds, starts[one])
-                except BlockFault:
-                    good[k] = False
-        good[good] = bounds[(starts + cells)[good]] <= ends[good]
-        fill = None if kind.fill is None else kind.fill_bits.decode()
-        rows = self.table.rows
-        for k, (piece, start, count) in enumerate(zip(at.tolist(), starts.tolist(), cells.tolist(), strict=True)):
-            reason: str | None = "the lengths of its texts lead out of its block"
-            if good[k]:
-                row = int(self.pieces.row[piece])
-                says = int(rows.nulls[row]), int(rows.minimum[row]), int(rows.maximum[row])
-                reason = text_fault(_texts(raw, bounds[start : start + count + 1]), fill, says)
-            if reason is not None:
-                self.bad_pieces[piece] = reason
+    def _take_faults(self, checked: BlockCheck) -> None:
+        """Take the faults of blocks and pieces as those of the chunks that need them; the first of a chunk counts."""
+        pieces = checked.pieces
+        for piece in np.flatnonzero(np.isin(pieces.block, list(checked.bad_blocks))).tolist():
+            block = int(pieces.block[piece])
+            reason = f"block {self._own_number(block)}: {checked.bad_blocks[block]}"
+            self._faults.setdefault(int(pieces.row[piece]), reason)
+        for piece, reason in checked.bad_pieces.items():
+            self._faults.setdefault(int(pieces.row[piece]), reason)
+
+    def _compare_statistics(self, checked: BlockCheck) -> None:
+        """Add the statistics of pieces up to those of their chunks, and note rows that have others; not of strings."""
+        rows, pieces = self._table.rows, checked.pieces
+        order = np.flatnonzero(~self._is_string[pieces.row])
+        order = order[np.argsort(pieces.row[order], kind="stable")]
+        heads = np.flatnonzero(np.diff(pieces.row[order], prepend=-1))  # the first piece of each chunk, in that order
+        if not len(heads):
+            return
+        row = pieces.row[order][heads]
+        differs = np.add.reduceat(checked.nulls[order], heads) != rows.nulls[row]
+        for number, kind in enumerate(self._kinds):
+            mine = self._kind[row] == number
+            if kind.datatype.cell is None or not mine.any():
+                continue
+            dtype = EXTREME_DTYPES[kind.datatype.kind]
+            low = np.minimum.reduceat(checked.low[order].view(dtype), heads).view(np.uint64)
+            high = np.maximum.reduceat(checked.high[order].view(dtype), heads).view(np.uint64)
+            differs |= mine & ((low != rows.minimum[row]) | (high != rows.maximum[row]))
+        for bad in row[differs].tolist():
+            self._faults.setdefault(bad, WRONG_STATISTICS)
+
+    # Constant chunks
+
+    def _check_constant_numbers(self, at: NDArray[np.int64]) -> None:
+        """Compare the statistics of the constant chunks in the rows `at`, which hold the bits of their only value."""
+        rows = self._table.rows
+        for number in np.unique(self._kind[at]).tolist():
+            kind, mine = self._kinds[number], at[self._kind[at] == number]
+            dtype = kind.datatype.cell
+            assert dtype is not None
+            values: NDArray[Any] = rows.place[mine].astype(f"<u{dtype.itemsize}").view(dtype)
+            found = cell_statistics(kind, values, np.arange(len(mine)), np.ones(len(mine), np.int64))
+            differs = found.nulls * self._cells[mine] != rows.nulls[mine]
+            differs |= (found.minimum != rows.minimum[mine]) | (found.maximum != rows.maximum[mine])
+            self._faults.update(dict.fromkeys(mine[differs].tolist(), WRONG_STATISTICS))
+
+    def _check_constant_strings(self, at: NDArray[np.int64]) -> None:
+        """Compare the statistics of the constant string chunks in the rows `at`, whose cells are all the fill value."""
+        rows = self._table.rows
+        for row in at.tolist():
+            schema, cells, nulls = (
+                self._index.schemas[int(self._schema[row])],
+                self._cells.item(row),
+                int(rows.nulls[row]),
+            )
+            # The cells are equal, so that one stands for all: whichever is named holds the extreme.
+            low, high = (0 if int(column[row]) < cells else int(column[row]) for column in (rows.minimum, rows.maximum))
+            value = schema.fill_bits.decode()
+            fill = None if schema.fill is None else value
+            if nulls not in {0, cells} or not check_strings([value], fill, (nulls // cells, low, high)):
+                self._faults[row] = WRONG_STATISTICS
+
+    # Noting damage
+
+    def _source_name(self, row: int) -> str:
+        return self._table.sources[int(self._table.source[row])].name
+
+    def _own_number(self, block: int) -> int:
+        """Return the number of a block within its source."""
+        return block - int(self._table.base[self._table.blocks[kernels.BLOCK_SOURCE, block]])
+
+    def _note_chunk(self, row: int, what: str) -> None:
+        rows, schema = self._table.rows, self._index.schemas[int(self._schema[row])]
+        grid = tuple(map(int, np.unravel_index(int(rows.chunk[row]), schema.grid))) if schema.grid else ()
+        dataset = int(rows.dataset[row])
+        self._findings.add(self._source_name(row), what, array=self._array, dataset=dataset, chunk=grid)
+
+    def _note_unused_blocks(self, checked: BlockCheck) -> None:
+        """Note damaged blocks that hold no live chunk."""
+        used = set(checked.pieces.block.tolist()) if checked.bad_blocks else set()
+        for block in sorted(checked.bad_blocks.keys() - used):
+            reason = checked.bad_blocks[block]
+            what = f"block {self._own_number(block)}, of which the version needs nothing: {reason}"
+            self._findings.add(self._table.source_of(block).name, what, array=self._array)
+
+    def note_lost_segment(self, key: str, reason: str, newer: int) -> None:
+        """Note a segment whose index cannot be read, with every dataset that it may have held chunks of.
+
+        `newer` is the number of the first source that is newer than the segment.
+        """
+        datasets = self._datasets_not_in(newer)
+        for identity in datasets:
+            what = f"{reason}: which chunks it held cannot be known"
+            self._findings.add(key, what, array=self._array, dataset=identity)
+        if not datasets:
+            self._findings.add(key, f"{reason}; the version needs nothing of it", array=self._array)
+
+    def _datasets_not_in(self, newer: int) -> list[int]:
+        """Return the ids of the datasets with this array whose chunks are not all in the sources from `newer` on."""
+        catalog, index = self._catalog, self._index
+        live = catalog.live_rows()
+        entry = index.entry[catalog.layouts[live]] if len(index.entry) else np.full(len(live), -1)
+        ids, schema = catalog.ids[live][entry >= 0], index.schema[entry[entry >= 0]]
+        is_safe = (self._schema >= 0) & (self._table.source >= newer)
+        dataset, count = np.unique(self._table.rows.dataset[is_safe], return_counts=True)
+        held = np.zeros(len(ids), np.int64)
+        held[find_sorted(ids, dataset)] = count
+        chunks = np.array([min(schema.chunks, _LARGEST) for schema in index.schemas] or [0], np.int64)
+        found: list[int] = ids[held < chunks[schema]].tolist()
+        return found
 
 
-def _decode(
-    buffer: NDArray[np.uint8], table: NDArray[np.int64], unread: dict[int, str]
-) -> tuple[dict[int, str], NDArray[np.uint8], NDArray[np.int64]]:
-    """Return what is wrong with blocks, the bytes of the others, and where each of them begins."""
-    length = table[kernels.BLOCK_RAW]
-    room = -(-length // _ALIGNED) * _ALIGNED
-    places = np.cumsum(room) - room
-    raw = np.empty(int(room.sum()), np.uint8)
-    bad = dict(unread)
-    try:
-        if not unread:
-            kernels.decode_blocks(buffer, table, raw, places)
-            return bad, raw, places
-    except BlockFault:
-        pass
-    for at in set(range(len(places))) - set(unread):  # one by one, so that a bad one stops no other
-        one = slice(at, at + 1)
-        try:
-            kernels.decode_blocks(buffer, table[:, one], raw, places[one])
-        except BlockFault as fault:
-            bad[at] = _REASONS[fault.reason]
-    return bad, raw, places
+def _live_schemas(catalog: Catalog, index: ArrayIndex, rows: ChunkRows) -> NDArray[np.int64]:
+    """Return the number, in `index`, of the schema of each row's chunk (N,), -1 where the version has no such array."""
+    if not len(catalog.ids) or not len(index.entries):
+        return np.full(len(rows), -1, np.int64)
+    at = find_sorted(catalog.ids, rows.dataset)
+    layout = np.where(at >= 0, catalog.layouts[at], -1)
+    entry = np.where(layout >= 0, index.entry[layout], -1)
+    is_live = (entry >= 0) & (index.generation[entry] == rows.generation)
+    return np.where(is_live, index.schema[entry], -1)
 
 
-def _texts(raw: NDArray[np.uint8], bounds: NDArray[np.int64]) -> list[str] | None:
-    """Return the texts between `bounds`, None where one is not UTF-8."""
-    data, edges = raw[bounds[0] : bounds[-1]].tobytes(), (bounds - bounds[0]).tolist()
-    if data.isascii():
-        text = data.decode("ascii")
-        return [text[a:b] for a, b in pairwise(edges)]
-    try:
-        return [data[a:b].decode() for a, b in pairwise(edges)]
-    except UnicodeDecodeError:
-        return None
-
-
-def text_fault(texts: list[str] | None, fill: str | None, says: tuple[int, int, int]) -> str | None:
-    """Return what is wrong with a string chunk of which the index `says` nulls and the cells of the extremes."""
-    if texts is None:
-        return "its texts are not UTF-8"
-    nulls, low, high = string_statistics(texts, fill)
-    right: bool | Any = nulls == says[0]
-    for found, said in ((low, says[1]), (high, says[2])):
-        # Any cell that holds the extreme may be named.
-        if NO_CELL in {found, said}:
-            right = right and found == said
-        else:
-            right = right and said < len(texts) and texts[said] == texts[found]
-    return None if right else NOT_COUNTED
+def _group_by_kind(schemas: Sequence[ArraySchema]) -> tuple[list[ArraySchema], NDArray[np.int64]]:
+    """Return one schema for each dtype and fill, whose cells are counted alike, and the number of each schema's own."""
+    numbers: dict[tuple[str, bytes | None], int] = {}
+    kinds: list[ArraySchema] = []
+    kind_of = []
+    for schema in schemas:
+        key = schema.datatype.name, None if schema.fill is None else schema.fill_bits
+        if key not in numbers:
+            numbers[key] = len(kinds)
+            kinds.append(schema)
+        kind_of.append(numbers[key])
+    return kinds, np.array(kind_of or [0], np.int64)

@@ -1,4 +1,8 @@
-"""Reading the documents of a store one by one, so that a damaged one hides no other: damage is noted and not raised."""
+"""Reads the documents of a store one by one: checkpoints, bases, links, commits and pages.
+
+Damage is noted and never raised, so that one damaged document hides no other. Only a document of another format raises
+(`UnsupportedFormatError`). Applies nothing and decides nothing: `metadata_check` does.
+"""
 
 from __future__ import annotations
 
@@ -28,66 +32,73 @@ if TYPE_CHECKING:
     from atlas.storage import Storage
     from atlas.verification.findings import Findings
 
-__all__ = ["CommitDocument", "Perusal", "SumDocument"]
+__all__ = ["CommitDocument", "DocumentCheck", "StateDocument"]
 
 _T = TypeVar("_T")
 
 
-class SumDocument(NamedTuple):
-    """A checkpoint, or the document of a base."""
+class StateDocument(NamedTuple):
+    """A checkpoint or a base: all of one version."""
 
     key: str
-    """Its key."""
+    """Key of the file."""
     identity: str
-    """Name of the store."""
+    """Identity of the store."""
     created: dt.datetime
-    """When the store was made."""
+    """When the store was created."""
     base: BaseRef
-    """The oldest version that was kept when it was written."""
+    """The oldest version that was kept when the document was written."""
     config: StoreConfig
-    """What `create` decided."""
+    """Configuration that `create` chose."""
     changes: Changes
-    """What it holds."""
+    """The version, as changes to an empty store."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitDocument:
-    """A commit with what its pages hold."""
+    """A commit and the rows of its pages."""
 
     identity: str
-    """Name of the store."""
+    """Identity of the store."""
     time: dt.datetime
     """When it was made."""
     config: StoreConfig | None
-    """What it decides anew of the store, if it does."""
+    """The configuration where the commit creates the store, None for other commits."""
     changes: Changes
     """What it changes."""
     page_rows: list[RowBatch]
-    """What its pages hold."""
+    """The rows of its pages."""
 
 
-class Perusal:
-    """The documents read so far."""
+class DocumentCheck:
+    """Reads documents, counts each once, and notes each damaged one once."""
 
     def __init__(self, storage: Storage, findings: Findings) -> None:
         self.storage = storage
-        """Where the store lies."""
+        """Storage of the store."""
         self.identity: str | None = None
-        """Name of the store, once it is known."""
+        """Identity of the store, None until it is known."""
         self.keys: set[str] = set()
-        """Every document that was read or is missing, and every file that one names."""
+        """Keys of the documents that were read or are missing, and of the segments that they name."""
         self._findings = findings
-        self._whole: dict[str, bool] = {}
+        self._intact: dict[str, bool] = {}  # by key of a document that was asked for: whether no damage was noted
 
-    def fault(self, key: str, what: str) -> None:
-        """Note that a document is damaged, once."""
-        if self._whole.get(key, True):
-            self._whole[key] = False
+    def note_fault(self, key: str, what: str) -> None:
+        """Note that a document is damaged; of several faults only the first is kept."""
+        if self._intact.get(key, True):
+            self._intact[key] = False
             self._findings.add(key, what)
 
-    def load(self, key: str) -> bytes | None:
-        """Return a file, None where there is none; what cannot be read is noted and empty."""
-        known = key in self._whole
+    def note_missing(self, key: str, more: str = "") -> None:
+        """Note that a file does not exist; `more` ends the message."""
+        self._findings.files += key not in self._intact
+        self._findings.missing.add(key)
+        self.keys.add(key)
+        self.note_fault(key, f"it is missing{more}")
+
+    def read_file(self, key: str) -> bytes | None:
+        """Return a file, None where it does not exist, and no bytes where it cannot be read, which is noted."""
+        known = key in self._intact
         try:
             data = self.storage.read(key)
         except FileNotFoundError:
@@ -95,37 +106,30 @@ class Perusal:
         except AtlasError as error:
             self._findings.files += not known
             self.keys.add(key)
-            self.fault(key, f"it cannot be read: {error}")
+            self.note_fault(key, f"it cannot be read: {error}")
             return b""
         if not known:
-            self._whole[key] = True
+            self._intact[key] = True
             self.keys.add(key)
             self._findings.files += 1
             self._findings.advance(len(data))
         return data
 
     def _decode(self, key: str, encoding: Encoding, read: Callable[[dict[str, Any]], _T]) -> _T | None:
-        data = self.load(key)
+        data = self.read_file(key)
         if data is None:
-            self.missing(key)
+            self.note_missing(key)
             return None
         try:
             return read(encoding.decode(data))
         except CorruptStoreError as error:
-            self.fault(key, str(error))
+            self.note_fault(key, str(error))
         except UnsupportedFormatError as error:
             raise UnsupportedFormatError(f"{key}: {error}") from error
         return None
 
-    def missing(self, key: str, more: str = "") -> None:
-        """Note that a file is not there."""
-        self._findings.files += key not in self._whole
-        self._findings.missing.add(key)
-        self.keys.add(key)
-        self.fault(key, f"it is missing{more}")
-
     def list_folder(self, folder: str) -> list[str] | None:
-        """Return the files of a folder, None where the storage cannot list, as a plain web server."""
+        """Return the keys of the files in a folder, None where the storage cannot list (a plain web server)."""
         try:
             return self.storage.list(folder)
         except StorageError:
@@ -133,10 +137,10 @@ class Perusal:
 
     # Kinds of documents
 
-    def read_sum(self, key: str, encoding: Encoding) -> SumDocument | None:
-        """Return a checkpoint or base."""
+    def read_state(self, key: str, encoding: Encoding) -> StateDocument | None:
+        """Return a checkpoint or base, None where it is damaged or missing."""
 
-        def read(document: dict[str, Any]) -> SumDocument:
+        def read(document: dict[str, Any]) -> StateDocument:
             changes, base = changes_from_json("checkpoint", document), base_from_json(document)
             identity = document.get("store")
             if not isinstance(identity, str):
@@ -144,19 +148,19 @@ class Perusal:
             if base.version > changes.version:
                 raise CorruptStoreError(f"its base is of version {base.version}, after its own")
             created = time_from_json(document.get("created"))
-            return SumDocument(key, identity, created, base, config_from_json(document), changes)
+            return StateDocument(key, identity, created, base, config_from_json(document), changes)
 
         return self._decode(key, encoding, read)
 
-    def read_base(self, key: str) -> SumDocument | None:
-        """Return the document of a base."""
+    def read_base(self, key: str) -> StateDocument | None:
+        """Return a base, whose key tells its encoding, None where it is damaged or missing."""
         form = "msgpack" if ".msgpack" in key else "json"
-        return self.read_sum(key, Encoding(form, ".lz4" if key.endswith(".lz4") else ".zst"))
+        return self.read_state(key, Encoding(form, ".lz4" if key.endswith(".lz4") else ".zst"))
 
     def read_link(self, version: int, identity: str | None) -> tuple[str, BaseRef] | None:
-        """Return the store's name and the base that follows the one of a version.
+        """Return the store's identity and the base after the one at `version`, None where the link is damaged.
 
-        Where `identity` is given it must be of that store.
+        A link of another store than `identity`, if given, is damaged.
         """
 
         def read(document: dict[str, Any]) -> tuple[str, BaseRef]:
@@ -166,7 +170,7 @@ class Perusal:
         return self._decode(link_key(version), LINKS, read)
 
     def read_commit(self, key: str, encoding: Encoding, version: int) -> CommitDocument | None:
-        """Return a commit, None where it or one of its pages cannot be read."""
+        """Return the commit of `version`, None where it or one of its pages is damaged or missing."""
 
         def read(document: dict[str, Any]) -> CommitDocument:
             head, changes = header_from_json(document), changes_from_json("commit", document)
@@ -181,29 +185,37 @@ class Perusal:
         commit = self._decode(key, encoding, read)
         if commit is None:
             return None
-        pages = self.contents(key, commit.changes, encoding)
+        pages = self.read_pages(key, commit.changes, encoding)
         commit.page_rows.extend(rows for rows in pages if rows is not None)
         return commit if len(commit.page_rows) == len(pages) else None
 
-    def contents(self, key: str, changes: Changes, encoding: Encoding) -> list[RowBatch | None]:
-        """Check what a document holds and return the rows of its pages, None where one cannot be read."""
+    def read_pages(self, key: str, changes: Changes, encoding: Encoding) -> list[RowBatch | None]:
+        """Return the rows of the pages of the document at `key`, None for each that is damaged or missing.
+
+        Also checks the attributes in the document and in its pages, and keeps the keys of its segments.
+        """
         self.keys.update(ref.key for ref in changes.segments)
         self._check_attributes(key, changes.rows)
-        return [self._page(page, encoding.compressed()) for page in changes.pages]
+        return [self._read_page(page, encoding.compressed()) for page in changes.pages]
 
-    def _page(self, page: PageRef, encoding: Encoding) -> RowBatch | None:
-        is_new = page.key not in self._whole
+    def _read_page(self, page: PageRef, encoding: Encoding) -> RowBatch | None:
+        is_new = page.key not in self._intact
         rows = self._decode(page.key, encoding, lambda document: page_from_json(document, page))
         if rows is not None and is_new:
             self._check_attributes(page.key, rows)
         return rows
 
     def _check_attributes(self, key: str, rows: RowBatch) -> None:
+        """Note attributes of `rows`, which the document at `key` holds, whose values do not decode."""
         table = rows.attribute_table
         bad = {at for at, value in enumerate(table.values) if not _is_decodable(value)}
-        for number, (keyset, *values) in enumerate(table.sets if bad else ()):
-            for name, value in zip(table.keysets[keyset], values, strict=True):
-                for row in np.flatnonzero(rows.attributes == number).tolist() if value in bad else ():
+        if not bad:
+            return
+        for number, (keyset, *values) in enumerate(table.sets):
+            names = [name for name, value in zip(table.keysets[keyset], values, strict=True) if value in bad]
+            with_set = np.flatnonzero(rows.attributes == number).tolist() if names else []
+            for name in names:
+                for row in with_set:
                     what = f"attribute {flatten_key(name)!r} cannot be decoded"
                     self._findings.add(key, what, dataset=rows.names[row])
 

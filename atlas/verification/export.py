@@ -31,7 +31,7 @@ __all__ = ["export_whole"]
 
 def export_whole(
     storage: Storage, catalog: Catalog, broken: Mapping[str, AbstractSet[int]], lost: AbstractSet[str], target: Session
-) -> list[tuple[str, str | None]]:
+) -> list[tuple[str, str]]:
     """Write the datasets of `catalog` to the empty store `target`, in one version, and return what was left out.
 
     `broken` has, by array name, the ids of the datasets in which that array is damaged; `lost` has the keys of the
@@ -54,7 +54,7 @@ def export_whole(
 
 def _create_datasets(
     catalog: Catalog, rows: NDArray[np.int64], broken: Mapping[str, AbstractSet[int]], target: Session
-) -> tuple[NDArray[np.int64], list[tuple[str, str | None]]]:
+) -> tuple[NDArray[np.int64], list[tuple[str, str]]]:
     """Create the datasets at `rows` (N,) of `catalog` with their whole arrays and the attributes of these.
 
     Returns the new ids (N,), and the arrays that were left out, each as (dataset, array).
@@ -68,7 +68,7 @@ def _create_datasets(
     # Datasets that lack the same arrays of one layout share what they have, as they did.
     shared: dict[tuple[int, tuple[str, ...]], dict[str, ArrayEntry]] = {}
     ids: list[int] = []
-    left_out: list[tuple[str, str | None]] = []
+    left_out: list[tuple[str, str]] = []
     for row, name in zip(rows.tolist(), names, strict=True):
         without = tuple(damaged.get(int(catalog.ids[row]), ()))
         kind = int(catalog.layouts[row]), without

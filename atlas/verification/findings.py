@@ -1,4 +1,4 @@
-"""What a verification has found so far, and how far it is."""
+"""Collects what a verification finds: damage, counts of what was read, and progress."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["Findings"]
 
 
 class Findings:
-    """Damage and counts; filled by one thread."""
+    """Damage and counts. Not thread-safe: one thread adds to it."""
 
     def __init__(self, progress: Callable[[int, int], object] | None) -> None:
         self.damage: list[Damage] = []
-        """What was found."""
+        """The damage, in the order it was found."""
         self.broken: dict[str, set[int]] = {}
-        """Ids of the datasets in which an array of that name is not whole."""
+        """By array name, the ids of the datasets in which that array is damaged."""
         self.lost: set[str] = set()
-        """Segments whose indexes cannot be read."""
+        """Keys of the segments whose indexes cannot be read."""
         self.missing: set[str] = set()
-        """Files that are not there."""
+        """Keys of the files that do not exist."""
         self.files = self.blocks = self.chunks = self.bytes = 0
-        """What was read."""
+        """How many were read."""
         self.total = 0
         """Bytes that will be read, as far as is known."""
         self.catalog: Catalog | None = None
-        """Where names of datasets are looked up."""
+        """Where the names of datasets are looked up."""
         self._progress = progress
 
     def add(
@@ -44,7 +44,7 @@ class Findings:
         dataset: int | str | None = None,
         chunk: tuple[int, ...] | None = None,
     ) -> None:
-        """Note damage; a dataset that is given by its id has that array broken."""
+        """Note damage. A dataset is given by name, or by its id where its `array` is damaged."""
         if isinstance(dataset, int):
             if array is not None:
                 self.broken.setdefault(array, set()).add(dataset)
@@ -53,13 +53,13 @@ class Findings:
         self.damage.append(Damage(file, array, dataset, chunk, what))
 
     def extend(self, file: str, what: str) -> None:
-        """Say more of a damaged file."""
+        """Append `what` to the message of each damage of a file."""
         self.damage = [
             replace(damage, what=damage.what + what) if damage.file == file else damage for damage in self.damage
         ]
 
     def advance(self, size: int) -> None:
-        """Note that so many bytes were read."""
+        """Note that `size` bytes were read."""
         self.bytes += size
         self.total = max(self.total, self.bytes)
         if self._progress is not None:

@@ -1,7 +1,9 @@
-"""What can still be known of a store from its documents, and how.
+"""Checks the documents of a store and builds the latest version that they still give.
 
-Two ways lead to a version: from the checkpoint, and from the base through every commit. Both are gone, which also finds
-where they disagree; where one is barred the other serves.
+A version is built twice: from the checkpoint and the commits after it, and from the base and every commit since. Where
+the two differ the checkpoint is damaged; where a damaged document stops one of them the other serves.
+
+Reads all documents, those of the history too. Notes damage and never raises it. Writes nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from atlas.errors import CorruptStoreError, StoreNotFoundError
 from atlas.format.bases import BaseRef
 from atlas.format.changes import Changes
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
-from atlas.verification.document_check import CommitDocument, Perusal, SumDocument
-from atlas.verification.page_recovery import salvage_page, without_ids
+from atlas.verification.document_check import CommitDocument, DocumentCheck, StateDocument
+from atlas.verification.page_recovery import recover_page, without_pages
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -28,23 +30,26 @@ if TYPE_CHECKING:
     from atlas.storage import Storage
     from atlas.verification.findings import Findings
 
-__all__ = ["Survey", "survey"]
+__all__ = ["Metadata", "check_metadata"]
 
-_MOST_LOST = 1000
-"""Commits that are missing one after the other and are told one by one."""
+_MOST_MISSING = 1000
+"""Missing commits in a row that are reported one by one; a damaged document may claim any version."""
 
 
 @dataclass(slots=True)
-class _Way:
-    """A catalog that goes from version to version, until it can go no further."""
+class _Replay:
+    """A catalog to which commits are applied, one after the other, until one cannot be."""
 
     catalog: Catalog
+    """The version built so far."""
     lost: Sequence[PageRef] = ()
+    """Damaged pages, whose datasets are not all in `catalog`."""
     stuck: bool = False
+    """Whether a commit is missing or damaged, so that no later version can be built."""
 
-    def follow(self, commit: CommitDocument | None) -> str | None:
-        """Apply the next commit, None where it cannot be read; return what is wrong with it if it cannot be."""
-        if commit is not None and commit.changes.reset and self.stuck:  # whatever was before is forgotten
+    def apply(self, commit: CommitDocument | None) -> str | None:
+        """Apply the next commit, None for one that cannot be read; return what is wrong where it does not apply."""
+        if commit is not None and commit.changes.reset and self.stuck:  # it replaces all that was before
             self.catalog, self.lost, self.stuck = Catalog(), (), False
         if self.stuck:
             return None
@@ -52,7 +57,7 @@ class _Way:
             if commit is None:
                 self.stuck = True
             else:
-                changes = without_ids(commit.changes, self.lost) if self.lost else commit.changes
+                changes = without_pages(commit.changes, self.lost) if self.lost else commit.changes
                 self.catalog.apply(changes, commit.page_rows)
         except CorruptStoreError as error:
             self.stuck = True
@@ -61,151 +66,160 @@ class _Way:
 
 
 @dataclass(slots=True)
-class Survey:
-    """What the documents of a store say."""
+class Metadata:
+    """What the documents of a store give."""
 
     catalog: Catalog | None
-    """The version asked for, or the last before it that can be opened; None where none can."""
-    added_up: Catalog | None
-    """The last version, added up from the base commit by commit; None where that cannot be done."""
+    """The version asked for, or the latest before it that can be opened; None where none can."""
+    from_commits: Catalog | None
+    """The last version, built from the base and every commit since; None where one of them is missing or damaged."""
     config: StoreConfig | None
-    """What `create` decided; None where no document tells."""
+    """Configuration that `create` chose; None where no document has it."""
     identity: str
-    """Name of the store."""
+    """Identity of the store."""
     created: dt.datetime | None
-    """When it was made; None where no document tells."""
+    """When the store was created; None where no document has it."""
     base: BaseRef
     """The oldest version that is kept."""
-    began: int
-    """Version since which `config` holds: a store that replaced another may have been cut off before it had a base."""
-    bad_checkpoint: str | None
-    """Key of the checkpoint where that is missing, damaged or not the sum of the commits."""
+    config_since: int
+    """First version with `config`. It is after `base` where a store was replaced and its new base not yet written."""
+    damaged_checkpoint: str | None
+    """Key of the checkpoint if it is missing, damaged or not the sum of the commits."""
     last: int
-    """The last version of which a document tells."""
+    """The last version that a document names."""
     keys: set[str]
-    """Every file that a document names, and the documents."""
+    """Keys of the documents and of every file that they name."""
 
 
-def survey(storage: Storage, findings: Findings, version: int | None = None) -> Survey:
-    """Read every document of the store up to the version named, those of its history too.
+def check_metadata(storage: Storage, findings: Findings, version: int | None = None) -> Metadata:
+    """Read every document of the store up to `version`, by default the last, and note damage in `findings`.
 
     Raises `StoreNotFoundError` where there is no document, `UnsupportedFormatError` for a store of another format.
     """
-    return _Surveyor(storage, findings, version).run()
+    return _MetadataCheck(storage, findings, version).run()
 
 
-class _Surveyor:
+class _MetadataCheck:
     """One pass over the documents."""
 
     def __init__(self, storage: Storage, findings: Findings, version: int | None) -> None:
-        self._perusal, self._findings, self._wanted = Perusal(storage, findings), findings, version
-        self._bad: str | None = None  # key of a checkpoint that is not as it should be
+        self._documents, self._findings, self._wanted = DocumentCheck(storage, findings), findings, version
+        self._damaged_checkpoint: str | None = None  # its key
         self._config: StoreConfig | None = None
         self._encoding = Encoding("json", "")  # of the next commit
         self._created: dt.datetime | None = None
         self._base = BaseRef(0, None)
-        self._latest = self._began = -1
-        self._commits: dict[int, str] | None = None  # keys of all commits, None where they cannot be listed
+        self._latest = self._config_since = -1  # the last version that a document names, and the first with this config
+        self._commits: dict[int, str] | None = None  # keys of all commits by version, None where they cannot be listed
 
-    def run(self) -> Survey:
-        """Go both ways."""
-        checkpoint = self._checkpoint()
+    def run(self) -> Metadata:
+        """Find the documents, replay the commits from the base and from the checkpoint, and compare the two."""
+        checkpoint = self._read_checkpoint()
         self._commits = self._list_commits()
         base = self._find_base(checkpoint)
-        if checkpoint is None and self._bad is None:
+        if checkpoint is None and self._damaged_checkpoint is None:
             if base is None and not self._commits:
                 name = next(iter(CHECKPOINT_NAMES))
-                raise StoreNotFoundError(f"there is no store at {self._perusal.storage.describe}: it holds no {name}")
-            self._bad = self._encoding.checkpoint
-            self._perusal.missing(self._bad)
-        last = self._last(checkpoint, base)
-        direct = self._direct(checkpoint, last)
-        added_up = self._start(checkpoint, base)
-        lost = 0
-        for number in range(self._base.version, last + 1):
-            # What made the base is kept beside it, for people; an empty store that was made as such has no commit.
-            if number > self._base.version or self._base.key is not None or number in (self._commits or ()):
-                lost = 0 if self._step(number, last, added_up, direct) else lost + 1
-            if lost > _MOST_LOST:  # a document may claim any version
-                self._perusal.fault(
-                    self._commit_file(number + 1)[0], f"it is missing, and all commits up to version {last} are"
-                )
-                break
-            if checkpoint is not None and number == checkpoint.changes.version:
-                self._compare(checkpoint.key, direct, added_up)
-        return self._concluded(direct, added_up, last)
+                raise StoreNotFoundError(f"there is no store at {self._documents.storage.describe}: it holds no {name}")
+            self._damaged_checkpoint = self._encoding.checkpoint
+            self._documents.note_missing(self._damaged_checkpoint)
+        last = self._find_last(checkpoint, base)
+        from_checkpoint = self._start_from_checkpoint(checkpoint, last)
+        from_base = self._start_from_base(checkpoint, base)
+        self._replay_commits(checkpoint, last, from_base, from_checkpoint)
+        return self._result(from_checkpoint, from_base, last)
 
-    def _step(self, number: int, last: int, added_up: _Way, direct: _Way | None) -> bool:
-        """Go one commit further on both ways, and return whether there is one."""
-        key, encoding = self._commit_file(number)
-        commit = self._commit(key, encoding, number, last)
+    def _replay_commits(
+        self, checkpoint: StateDocument | None, last: int, from_base: _Replay, from_checkpoint: _Replay | None
+    ) -> None:
+        """Apply the commits up to `last`, and compare the checkpoint with their sum at its version."""
+        missing = 0
+        for version in range(self._base.version, last + 1):
+            # The commit of the base is kept for its message; an empty store that was created as such has none.
+            if version > self._base.version or self._base.key is not None or version in (self._commits or ()):
+                missing = 0 if self._replay_commit(version, last, from_base, from_checkpoint) else missing + 1
+            if missing > _MOST_MISSING:
+                key, _ = self._commit_key(version + 1)
+                self._documents.note_fault(key, f"it is missing, and all commits up to version {last} are")
+                return
+            if checkpoint is not None and version == checkpoint.changes.version:
+                self._compare(checkpoint.key, from_checkpoint, from_base)
+
+    def _replay_commit(self, version: int, last: int, from_base: _Replay, from_checkpoint: _Replay | None) -> bool:
+        """Apply the commit of a version where it is the next one, and return whether it could be read."""
+        key, encoding = self._commit_key(version)
+        commit = self._read_commit(key, encoding, version, last)
         if commit is not None:
-            if self._perusal.identity not in {None, commit.identity}:  # made in place of a store that was damaged
-                self._base, self._created = BaseRef(number, None), commit.time
-            self._perusal.identity = commit.identity
+            if self._documents.identity not in {None, commit.identity}:  # it created a store in place of a damaged one
+                self._base, self._created = BaseRef(version, None), commit.time
+            self._documents.identity = commit.identity
             if commit.config is not None:
-                self._config, self._encoding, self._began = commit.config, commit.config.encoding, number
+                self._config, self._encoding, self._config_since = commit.config, commit.config.encoding, version
             self._created = self._created or commit.time
-        for way in (added_up, direct):
-            if way is not None and (way.stuck or way.catalog.version < number):
-                fault = way.follow(commit)
+        for replay in (from_base, from_checkpoint):
+            if replay is not None and (replay.stuck or replay.catalog.version < version):
+                fault = replay.apply(commit)
                 if fault is not None:
-                    self._perusal.fault(key, fault)
+                    self._documents.note_fault(key, fault)
         return commit is not None
 
-    def _concluded(self, direct: _Way | None, added_up: _Way, last: int) -> Survey:
-        ways = [way for way in (direct, added_up) if way is not None and way.catalog.version >= 0]
-        if self._wanted is not None:
-            ways = [way for way in ways if way.catalog.version <= last]
-        # Of two that lead equally far the one that lacks no page.
-        best = max(ways, key=lambda way: (way.catalog.version, not way.lost), default=None)
+    def _result(self, from_checkpoint: _Replay | None, from_base: _Replay, last: int) -> Metadata:
+        best = self._best(from_checkpoint, from_base, last)
         for page in best.lost if best is not None else ():
             self._findings.extend(page.key, f"; of its {page.rows:,} datasets only those changed later are known")
         begin = last if best is None else best.catalog.version + 1
         if begin <= last:
             what = f"; version{'' if begin == last else f's {begin} to'} {last} cannot be opened"
-            self._findings.extend(self._commit_file(begin)[0], what)
-        whole = not added_up.stuck and added_up.catalog.version == last
-        return Survey(
-            None if best is None else best.catalog,
-            added_up.catalog if whole else None,
-            self._config,
-            self._perusal.identity or "",
-            self._created,
-            self._base,
-            max(self._began, self._base.version),
-            self._bad,
-            self._latest,
-            self._perusal.keys,
+            self._findings.extend(self._commit_key(begin)[0], what)
+        complete = not from_base.stuck and from_base.catalog.version == last
+        return Metadata(
+            catalog=None if best is None else best.catalog,
+            from_commits=from_base.catalog if complete else None,
+            config=self._config,
+            identity=self._documents.identity or "",
+            created=self._created,
+            base=self._base,
+            config_since=max(self._config_since, self._base.version),
+            damaged_checkpoint=self._damaged_checkpoint,
+            last=self._latest,
+            keys=self._documents.keys,
         )
+
+    def _best(self, from_checkpoint: _Replay | None, from_base: _Replay, last: int) -> _Replay | None:
+        """Return the replay that leads furthest, and of two that lead equally far the one that lacks no page."""
+        replays = [one for one in (from_checkpoint, from_base) if one is not None and one.catalog.version >= 0]
+        if self._wanted is not None:
+            replays = [one for one in replays if one.catalog.version <= last]
+        return max(replays, key=lambda one: (one.catalog.version, not one.lost), default=None)
 
     # Finding documents
 
-    def _checkpoint(self) -> SumDocument | None:
-        """Return the checkpoint that holds: where two are whole, that of the later version."""
+    def _read_checkpoint(self) -> StateDocument | None:
+        """Return the checkpoint; of two that are undamaged, the one of the later version."""
         found = []
         for name, encoding in CHECKPOINT_NAMES.items():
-            if self._perusal.load(name) is None:
+            if self._documents.read_file(name) is None:
                 continue
-            checkpoint = self._perusal.read_sum(name, encoding)
+            checkpoint = self._documents.read_state(name, encoding)
             if checkpoint is None:
-                self._bad, self._encoding = name, encoding
+                self._damaged_checkpoint, self._encoding = name, encoding
             else:
                 found.append(checkpoint)
         if not found:
             return None
         best = max(found, key=lambda checkpoint: checkpoint.changes.version)
-        self._bad = None
-        self._know(best)
+        self._damaged_checkpoint = None
+        self._take_facts(best)
         return best
 
-    def _know(self, document: SumDocument) -> None:
+    def _take_facts(self, document: StateDocument) -> None:
+        """Take the configuration and identity of the store from a checkpoint or base."""
         self._config, self._encoding = document.config, document.config.encoding
-        self._perusal.identity, self._created = document.identity, document.created
+        self._documents.identity, self._created = document.identity, document.created
 
     def _list_commits(self) -> dict[int, str] | None:
-        """Return the keys of all commits by version; where two have one, that in the encoding of the store."""
-        keys = self._perusal.list_folder("commits")
+        """Return the keys of all commits by version; of two of one version, the one in the encoding of the store."""
+        keys = self._documents.list_folder("commits")
         if keys is None:
             return None
         found: dict[int, str] = {}
@@ -216,145 +230,149 @@ class _Surveyor:
                 continue
             if int(number) not in found or f".{extension}" == self._encoding.extension:
                 found[int(number)] = key
-        if found and self._perusal.identity is None and self._bad is None:
+        if found and self._documents.identity is None and self._damaged_checkpoint is None:
             extension = found[max(found)][len("commits/") + 20 :]
             self._encoding = next(some for some in CHECKPOINT_NAMES.values() if some.extension == extension)
         return found
 
-    def _commit_file(self, number: int) -> tuple[str, Encoding]:
-        """Return the key of a commit and how it is written: as those before it, unless there is only another."""
-        key = f"commits/{number:020d}{self._encoding.extension}"
-        listed = (self._commits or {}).get(number, key)
+    def _commit_key(self, version: int) -> tuple[str, Encoding]:
+        """Return the key and encoding of a commit: those of the commits before it, unless only another one exists."""
+        key = f"commits/{version:020d}{self._encoding.extension}"
+        listed = (self._commits or {}).get(version, key)
         if listed == key:
             return key, self._encoding
         extension = listed[len("commits/") + 20 :]
         return listed, next(some for some in CHECKPOINT_NAMES.values() if some.extension == extension)
 
-    def _commit(self, key: str, encoding: Encoding, number: int, last: int) -> CommitDocument | None:
-        if self._commits is not None and number not in self._commits:
-            self._perusal.missing(key, f", while there is a version {last}" if number < last else "")
+    def _read_commit(self, key: str, encoding: Encoding, version: int, last: int) -> CommitDocument | None:
+        if self._commits is not None and version not in self._commits:
+            self._documents.note_missing(key, f", while there is a version {last}" if version < last else "")
             return None
-        return self._perusal.read_commit(key, encoding, number)
+        return self._documents.read_commit(key, encoding, version)
 
-    def _find_base(self, checkpoint: SumDocument | None) -> SumDocument | None:
-        """Return the document of the oldest version that is kept, None where that is empty or cannot be read."""
-        links = self._links(checkpoint)
+    def _find_base(self, checkpoint: StateDocument | None) -> StateDocument | None:
+        """Return the base (the oldest version that is kept), None where it is empty or cannot be read."""
+        links = self._read_links(checkpoint)
         if checkpoint is not None:
-            # One link leads to the next, and each to a later version: the last is that of the latest.
+            # Each link leads to a later version, so the current base is the latest one.
             ahead = [link[1] for link in links.values() if link[1].version > checkpoint.base.version]
             self._base = max(ahead, key=lambda base: base.version, default=checkpoint.base)
         elif links:
-            self._perusal.identity, self._base = max(links.values(), key=lambda link: link[1].version)
+            self._documents.identity, self._base = max(links.values(), key=lambda link: link[1].version)
         elif self._commits:
-            # Without a link nothing was removed: the store began before its first commit, empty.
+            # Without a link no version was removed: the store was empty before its first commit.
             self._base = BaseRef(max(min(self._commits) - 1, 0), None)
         if self._base.key is None:
             return None
-        base = self._perusal.read_base(self._base.key)
+        base = self._documents.read_base(self._base.key)
         if base is not None and (checkpoint is None or checkpoint.changes.version < base.changes.version):
-            self._know(base)
+            self._take_facts(base)
         if base is not None and base.changes.version != self._base.version:
-            self._perusal.fault(base.key, f"it is of version {base.changes.version}, not {self._base.version}")
+            self._documents.note_fault(base.key, f"it is of version {base.changes.version}, not {self._base.version}")
             return None
         return base
 
-    def _links(self, checkpoint: SumDocument | None) -> dict[int, tuple[str, BaseRef]]:
-        """Return what the links lead to, by the versions they lead from."""
-        listed = self._perusal.list_folder("bases")
+    def _read_links(self, checkpoint: StateDocument | None) -> dict[int, tuple[str, BaseRef]]:
+        """Return the identity and base that each link names, by the version that it leads from."""
+        listed = self._documents.list_folder("bases")
         if listed is not None:
             names = [key.removeprefix("bases/").removesuffix(".json") for key in listed]
             numbers = [int(name) for name in names if len(name) == 20 and name.isdecimal()]
-            # Links of a store that was replaced after damage lead nowhere: they are of another name.
-            found = {number: self._perusal.read_link(number, None) for number in numbers}
+            # Links of a store that was damaged and then replaced are left over, and have another identity.
+            found = {number: self._documents.read_link(number, None) for number in numbers}
             identity = None if checkpoint is None else checkpoint.identity
             return {number: link for number, link in found.items() if link is not None and identity in {None, link[0]}}
         links: dict[int, tuple[str, BaseRef]] = {}
         at = -1 if checkpoint is None else checkpoint.base.version
-        while at >= 0 and self._perusal.load(f"bases/{at:020d}.json") is not None:
-            link = self._perusal.read_link(at, checkpoint and checkpoint.identity)
+        while at >= 0 and self._documents.read_file(f"bases/{at:020d}.json") is not None:
+            link = self._documents.read_link(at, checkpoint and checkpoint.identity)
             if link is None:
                 break
             links[at] = link
             at = link[1].version
         return links
 
-    def _last(self, checkpoint: SumDocument | None, base: SumDocument | None) -> int:
-        """Return the version that is wanted, else the last that documents tell of."""
+    def _find_last(self, checkpoint: StateDocument | None, base: StateDocument | None) -> int:
+        """Return the version that is wanted, else the last one that a document names."""
         known = [self._base.version, *(some.changes.version for some in (checkpoint, base) if some is not None)]
         if self._commits is None:
             last = max(known)
-            while self._perusal.load(self._commit_file(last + 1)[0]) is not None:
+            while self._documents.read_file(self._commit_key(last + 1)[0]) is not None:
                 last += 1
         else:
             last = max([*known, *self._commits])
         self._latest = last
         return last if self._wanted is None else self._wanted
 
-    # Ways
+    # Where replays start
 
-    def _start(self, checkpoint: SumDocument | None, base: SumDocument | None) -> _Way:
-        """Return the version that the store begins with."""
+    def _start_from_base(self, checkpoint: StateDocument | None, base: StateDocument | None) -> _Replay:
+        """Return a replay at the base, an empty catalog where the store has kept all versions."""
         catalog = Catalog()
         if base is not None:
-            pages = self._perusal.contents(base.key, base.changes, base.config.encoding)
+            pages = self._documents.read_pages(base.key, base.changes, base.config.encoding)
             rows = [page for page in pages if page is not None]
             if len(rows) < len(pages):
-                return _Way(catalog, stuck=True)
+                return _Replay(catalog, stuck=True)
             try:
                 catalog.apply(base.changes, rows)
             except CorruptStoreError as error:
-                self._perusal.fault(base.key, str(error))
-                return _Way(Catalog(), stuck=True)
+                self._documents.note_fault(base.key, str(error))
+                return _Replay(Catalog(), stuck=True)
             self._encoding = base.config.encoding
-            return _Way(catalog)
-        # A number that is not 1 says that commits before it are gone, unless the first one is a beginning by itself.
+            return _Replay(catalog)
+        # The base is damaged, or the first commit is not number 1, which shows that those before it are gone: only a
+        # commit that resets the store gives a version then.
         if self._base.key is not None or (checkpoint is None and (self._base.version > 0 or self._latest < 1)):
-            return _Way(catalog, stuck=True)
+            return _Replay(catalog, stuck=True)
         catalog.apply(Changes(self._base.version, 0), [])
-        return _Way(catalog)
+        return _Replay(catalog)
 
-    def _direct(self, checkpoint: SumDocument | None, last: int) -> _Way | None:
-        """Return the catalog of the checkpoint, without the datasets of pages that cannot be read.
+    def _start_from_checkpoint(self, checkpoint: StateDocument | None, last: int) -> _Replay | None:
+        """Return a replay at the checkpoint, without the lost datasets of pages that cannot be read.
 
-        None where it is past what is wanted, or before the base: a writer that slept may put such a one in place.
+        None where its version is after `last`, or before the base: a writer that was suspended may have put an old
+        checkpoint in place.
         """
         if checkpoint is None or not self._base.version <= checkpoint.changes.version <= last:
             return None
         key, changes = checkpoint.key, checkpoint.changes
-        pages = self._perusal.contents(key, changes, checkpoint.config.encoding)
+        pages = self._documents.read_pages(key, changes, checkpoint.config.encoding)
         lost = [page for page, rows in zip(changes.pages, pages, strict=True) if rows is None]
         catalog = Catalog()
         try:
             if lost:
-                self._bad = key
+                self._damaged_checkpoint = key
                 known = [changes, *self._commits_after(changes.version, last)]
                 pages = [
-                    salvage_page(page, known) if rows is None else rows
+                    recover_page(page, known) if rows is None else rows
                     for page, rows in zip(changes.pages, pages, strict=True)
                 ]
-                changes = without_ids(changes, lost)
+                changes = without_pages(changes, lost)
             catalog.apply(changes, [rows for rows in pages if rows is not None])
-            _ = catalog.row_by_name
+            _ = catalog.row_by_name  # raises where two datasets have one name
         except CorruptStoreError as error:
-            self._perusal.fault(key, str(error))
-            self._bad = key
+            self._documents.note_fault(key, str(error))
+            self._damaged_checkpoint = key
             return None
-        return _Way(catalog, lost)
+        return _Replay(catalog, lost)
 
     def _commits_after(self, version: int, last: int) -> Iterator[Changes]:
-        """Yield the commits after a version up to the first that cannot be read."""
+        """Yield the changes of the commits after `version`, up to the first that cannot be read."""
         for number in range(version + 1, last + 1):
-            commit = self._commit(*self._commit_file(number), number, last)
+            commit = self._read_commit(*self._commit_key(number), number, last)
             if commit is None:
                 return
             yield commit.changes
 
-    def _compare(self, key: str, direct: _Way | None, added_up: _Way) -> None:
-        """Note where a checkpoint is not the sum of the commits, and take that in its place."""
-        if direct is None or direct.lost or added_up.stuck or _is_same(direct.catalog, added_up.catalog):
+    def _compare(self, key: str, from_checkpoint: _Replay | None, from_base: _Replay) -> None:
+        """Note a checkpoint that is not the sum of the commits, and build on the commits alone from then on."""
+        if from_checkpoint is None or from_checkpoint.lost or from_base.stuck:
             return
-        self._perusal.fault(key, f"it is not the sum of the commits up to version {direct.catalog.version}")
-        self._bad, direct.stuck = key, True
+        if not _is_same(from_checkpoint.catalog, from_base.catalog):
+            what = f"it is not the sum of the commits up to version {from_checkpoint.catalog.version}"
+            self._documents.note_fault(key, what)
+            self._damaged_checkpoint, from_checkpoint.stuck = key, True
 
 
 def _is_same(one: Catalog, two: Catalog) -> bool:
@@ -368,5 +386,5 @@ def _is_same(one: Catalog, two: Catalog) -> bool:
     if any(first.layout_table[a] != second.layout_table[b] for a, b in pairs):
         return False
     pairs = np.unique(np.stack([first.attributes, second.attributes]), axis=1).T.tolist()
-    # Texts are compared, as 1, 1.0 and True are equal in Python.
+    # The representations are compared: 1, 1.0 and True are equal in Python.
     return all(repr(first.attribute_table.encoded(a)) == repr(second.attribute_table.encoded(b)) for a, b in pairs)

@@ -1,4 +1,7 @@
-"""What is still known of datasets whose page is damaged: those that were changed later lie whole in later documents."""
+"""Recovers datasets of a damaged page: those that were changed later are in later documents, complete.
+
+Pure: takes changes that were read, returns rows and changes. Datasets that no later document holds stay lost.
+"""
 
 from __future__ import annotations
 
@@ -17,43 +20,44 @@ if TYPE_CHECKING:
 
     from atlas.format.changes import Changes, PageRef
 
-__all__ = ["salvage_page", "without_ids"]
+__all__ = ["recover_page", "without_pages"]
 
 
-def salvage_page(page: PageRef, documents: Iterable[Changes]) -> RowBatch:
-    """Return the last rows that `documents`, in their order, have of the datasets of a page."""
+def recover_page(page: PageRef, documents: Iterable[Changes]) -> RowBatch:
+    """Return the latest rows that `documents`, oldest first, hold of the datasets of `page`."""
     found: dict[int, tuple[RowBatch, int]] = {}
     for changes in documents:
-        for at in np.flatnonzero(_within(changes.rows.ids, [page])).tolist():
-            found[int(changes.rows.ids[at])] = changes.rows, at
+        for row in np.flatnonzero(_in_pages(changes.rows.ids, [page])).tolist():
+            found[int(changes.rows.ids[row])] = changes.rows, row
         for identity in changes.deleted.tolist():
             found.pop(identity, None)
     entries = [found[identity] for identity in sorted(found)]
     numbers = np.arange(len(entries))
     return build_rows(
         np.array(sorted(found), np.int64),
-        [rows.names[at] for rows, at in entries],
-        [rows.layout_table[int(rows.layouts[at])] for rows, at in entries],
+        [rows.names[row] for rows, row in entries],
+        [rows.layout_table[int(rows.layouts[row])] for rows, row in entries],
         numbers,
-        [rows.attribute_table.encoded(int(rows.attributes[at])) for rows, at in entries],
+        [rows.attribute_table.encoded(int(rows.attributes[row])) for rows, row in entries],
         numbers,
     )
 
 
-def without_ids(changes: Changes, pages: Sequence[PageRef]) -> Changes:
-    """Return `changes` without what they say of the datasets of pages."""
-    rows, kept = changes.rows, ~_within(changes.rows.ids, pages)
+def without_pages(changes: Changes, pages: Sequence[PageRef]) -> Changes:
+    """Return `changes` without the datasets of `pages`."""
+    rows, kept = changes.rows, ~_in_pages(changes.rows.ids, pages)
     names = [name for name, keep in zip(rows.names, kept.tolist(), strict=True) if keep]
     return replace(
         changes,
-        deleted=changes.deleted[~_within(changes.deleted, pages)],
+        deleted=changes.deleted[~_in_pages(changes.deleted, pages)],
         rows=RowBatch(
             rows.ids[kept], names, rows.layouts[kept], rows.attributes[kept], rows.layout_table, rows.attribute_table
         ),
     )
 
 
-def _within(ids: NDArray[np.int64], pages: Sequence[PageRef]) -> NDArray[np.bool_]:
+def _in_pages(ids: NDArray[np.int64], pages: Sequence[PageRef]) -> NDArray[np.bool_]:
+    """Return for each id whether it lies in the range of ids of one of `pages`."""
     inside = np.zeros(len(ids), bool)
     for page in pages:
         inside |= (ids >= page.first) & (ids <= page.last)

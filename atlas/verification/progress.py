@@ -1,4 +1,4 @@
-"""A bar on standard error for what takes long. tqdm is imported when a bar is first wanted."""
+"""Reports progress, to a function or as a bar on standard error. Imports tqdm only when a bar is first wanted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ __all__ = ["showing_progress"]
 
 @contextmanager
 def showing_progress(progress: object, what: str) -> Iterator[Callable[[int, int], object] | None]:
-    """Give the function to call as bytes are done: `progress` itself, or for True one that moves a bar.
+    """Yield the function of (done, total) bytes to call: `progress` itself, or for True one that moves a bar.
 
-    The bar shows in a terminal only, and goes when all is done. Raises `InvalidTypeError` for what cannot be called.
+    `what` is shown before the bar, which appears in a terminal only and is removed at the end. None and False yield
+    None.
+
+    Raises `InvalidTypeError` where `progress` is none of these.
     """
     if progress is None or progress is False:
         yield None

@@ -1,4 +1,4 @@
-"""What a verification found: values that a terminal and a notebook show in a few lines. No I/O."""
+"""What a verification returns: values that terminals and notebooks show in a few lines. No I/O."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Damage", "VerifyReport"]
 
-_SHOWN = 10
-"""Damaged pieces that are shown; `damage` has them all."""
+_MOST_SHOWN = 10
+"""Damaged pieces that a report shows; `damage` has them all."""
 _WIDEST = 40
-"""Characters of a cell that are shown."""
+"""Characters of a table's cell that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One damaged piece, as far down as it is known: None stands for what is not, or does not apply."""
+    """One damaged piece: a file, array, dataset or chunk. A field is None where it is unknown or does not apply."""
 
     file: str
     """Key of the file within the store."""
     array: str | None
-    """Array whose data is concerned."""
+    """Array whose data is damaged."""
     dataset: str | None
-    """Dataset whose data is concerned."""
+    """Dataset whose data is damaged."""
     chunk: tuple[int, ...] | None
     """Position of the chunk in the array's grid, one number an axis."""
     what: str
     """What is wrong."""
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        """Return the fields as text."""
+        """Return the fields as text, in the order of the columns of a table."""
         chunk = "" if self.chunk is None else ",".join(map(str, self.chunk)) or "()"
         return self.file, self.array or "", self.dataset or "", chunk, self.what
 
@@ -43,7 +43,7 @@ class VerifyReport:
     """What `verify` read and found."""
 
     store: str
-    """Where the store lies."""
+    """Location of the store."""
     version: int
     """The version that was read, -1 where none can be opened."""
     damage: tuple[Damage, ...]
@@ -53,23 +53,23 @@ class VerifyReport:
     blocks: int
     """Blocks that were decoded."""
     chunks: int
-    """Chunks of the version that were compared with what is said of them."""
+    """Chunks of the version that were compared with their rows in the index."""
     bytes: int
     """Bytes that were read."""
     datasets: int
     """Datasets of the version."""
-    leftover: int | None = None
+    orphans: int | None = None
     """Files that no version names, which the next compaction removes; None where files cannot be listed."""
-    mended: tuple[str, ...] = ()
-    """What was made anew, file by file."""
+    repaired: tuple[str, ...] = ()
+    """Files that were written anew, and from what."""
     exported: str | None = None
-    """Where what is whole was written to."""
-    left_out: tuple[tuple[str, str | None], ...] = field(default=(), repr=False)
-    """What was not exported: dataset and array, or dataset and None where nothing of it could be."""
+    """Location of the store that what is whole was written to."""
+    left_out: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What was not exported: dataset and array."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything was whole when it was read."""
+        """Whether nothing was damaged when it was read; a repair does not change it."""
         return not self.damage
 
     def summary(self) -> str:
@@ -84,18 +84,16 @@ class VerifyReport:
 
     def _rows(self) -> Iterator[Sequence[str]]:
         yield "file", "array", "dataset", "chunk", "what"
-        for damage in self.damage[:_SHOWN]:
+        for damage in self.damage[:_MOST_SHOWN]:
             yield damage.cells()
 
     def _tail(self) -> Iterator[str]:
-        if len(self.damage) > _SHOWN:
-            yield f"… and {len(self.damage) - _SHOWN:,} more in .damage"
-        if self.mended:
-            yield f"mended: {'; '.join(self.mended)}"
+        if len(self.damage) > _MOST_SHOWN:
+            yield f"… and {len(self.damage) - _MOST_SHOWN:,} more in .damage"
+        if self.repaired:
+            yield f"repaired: {'; '.join(self.repaired)}"
         if self.exported is not None:
-            left = f", {_count(len(self.left_out), 'array or dataset', 'arrays and datasets')} left out" * (
-                len(self.left_out) > 0
-            )
+            left = f", {_count(len(self.left_out), 'array')} left out" if self.left_out else ""
             yield f"exported to {self.exported}{left}"
 
     def __repr__(self) -> str:
@@ -118,8 +116,8 @@ class VerifyReport:
         return f"<p>{escape(self.summary())}</p>{table}{tail}"
 
 
-def _count(number: int, what: str, many: str | None = None) -> str:
-    return f"{number:,} {what if number == 1 else many or what + 's'}"
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what if number == 1 else what + 's'}"
 
 
 def _short(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Verifying a store: every document, index, block and chunk is read and compared with what is said of it.
+"""Verifies a store: reads every document, index, block and chunk, and compares it with what the store says of it.
 
-Nothing is dropped or changed on the way. On request a checkpoint is written anew where the commits hold all that it
-would, and what is whole is written to a new store.
+Changes nothing on the way. On request it writes a damaged checkpoint anew, where everything in it is known from
+elsewhere, and exports what is whole to a new store. Damage is reported, never raised.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 from atlas.session import Session
 from atlas.verification.export import export_whole
 from atlas.verification.findings import Findings
-from atlas.verification.metadata_check import Survey, survey
+from atlas.verification.metadata_check import Metadata, check_metadata
 from atlas.verification.progress import showing_progress
 from atlas.verification.report import VerifyReport
 from atlas.verification.segment_check import check_array
@@ -34,53 +34,61 @@ if TYPE_CHECKING:
 
     from atlas.storage import Storage
 
-__all__ = ["verify_session", "verify_storage"]
+__all__ = ["KnownVersion", "verify_storage"]
 
 _TRIES = 3
-"""How often the latest version is read where others compact the store meanwhile."""
+"""How often the latest version is read where another process compacts the store meanwhile."""
 _CODECS = ("none", "zstd", "lz4")
 
 
 @dataclass(frozen=True, slots=True)
-class _Handle:
-    """What an open handle knows of its store, for where documents do not tell any more."""
+class KnownVersion:
+    """The committed version that an open handle shows, in case the documents that hold it are damaged."""
 
     catalog: Catalog
+    """A copy of the catalog, of committed datasets alone."""
     log: CommitLog
+    """A copy of the commit log."""
+
+    @classmethod
+    def of(cls, catalog: Catalog, log: CommitLog) -> KnownVersion:
+        """Copy what a handle knows. The caller must hold the lock that guards both."""
+        segments = tuple(ref for refs in catalog.segments.values() for ref in refs)
+        rows = catalog.rows(catalog.live_rows())
+        copied = Catalog()
+        changes = Changes(catalog.version, catalog.next_id, rows=rows, segments=segments, writers=catalog.writers)
+        copied.apply(changes, [])
+        return cls(copied, copy(log))
 
 
-def verify_session(session: Session, *, repair: bool, target: Storage | None, progress: object) -> VerifyReport:
-    """Verify the version that an open handle shows; what is pending is left alone."""
-    with session.locks.state:
-        known, log = session.catalog, session.log
-        catalog = Catalog()
-        segments = tuple(ref for refs in known.segments.values() for ref in refs)
-        rows = known.rows(known.live_rows())
-        catalog.apply(Changes(known.version, known.next_id, rows=rows, segments=segments, writers=known.writers), [])
-        handle = _Handle(catalog, copy(log))
-    return _verify(log.storage, handle, repair=repair, target=target, progress=progress)
-
-
-def verify_storage(storage: Storage, *, repair: bool, target: Storage | None, progress: object) -> VerifyReport:
-    """Verify the latest version of a store, which need not open.
-
-    Raises `StoreNotFoundError` where there is none and `UnsupportedFormatError` for one of another format.
-    """
-    return _verify(storage, None, repair=repair, target=target, progress=progress)
-
-
-def _verify(
-    storage: Storage, handle: _Handle | None, *, repair: bool, target: Storage | None, progress: object
+def verify_storage(
+    storage: Storage,
+    known: KnownVersion | None = None,
+    *,
+    repair: bool,
+    target: Storage | None,
+    progress: object,
 ) -> VerifyReport:
-    if target is not None:
-        _refuse_store(target)
-    with showing_progress(progress, "verify") as tell:
-        findings, found, catalog = _look(storage, handle, tell)
-    mended = _mend(storage, found, handle) if repair else ()
-    left_out: list[tuple[str, str | None]] = []
+    """Verify the version `known`, by default the latest of the store, which need not open.
+
+    `repair` writes a damaged checkpoint anew; what is whole is exported to `target`, if given; for `progress` see
+    `showing_progress`.
+
+    Raises `StoreNotFoundError` where there is no store, `UnsupportedFormatError` for one of another format,
+    `StoreExistsError` where `target` holds one, and `StaleHandleError` where another process removes files of the
+    version.
+    """
+    if target is not None and _read_checkpoints(target):
+        raise StoreExistsError(
+            f"there is a store at {target.describe} already; export to a location where there is none"
+        )
+    with showing_progress(progress, "verify") as report_progress:
+        findings, metadata, catalog = _check(storage, known, report_progress)
+    repaired = _repair_checkpoint(storage, metadata, known) if repair else ()
+    left_out: list[tuple[str, str]] = []
     if target is not None and catalog is not None:
-        config = _config(storage, catalog, found, handle)
-        left_out = export_whole(storage, catalog, findings.broken, findings.lost, _new_store(target, config))
+        created = create_store(target, _config(storage, catalog, metadata, known), overwrite=False)
+        left_out = export_whole(storage, catalog, findings.broken, findings.lost, Session(*created))
     return VerifyReport(
         store=storage.describe,
         version=-1 if catalog is None else catalog.version,
@@ -90,36 +98,35 @@ def _verify(
         chunks=findings.chunks,
         bytes=findings.bytes,
         datasets=0 if catalog is None else len(catalog),
-        leftover=_leftover(storage, found, catalog),
-        mended=mended,
+        orphans=_count_orphans(storage, metadata, catalog),
+        repaired=repaired,
         exported=None if target is None or catalog is None else target.describe,
         left_out=tuple(left_out),
     )
 
 
-def _look(
-    storage: Storage, handle: _Handle | None, tell: Callable[[int, int], object] | None
-) -> tuple[Findings, Survey, Catalog | None]:
-    """Read everything, and once more where another process removed files meanwhile."""
-    version = None if handle is None else handle.catalog.version
+def _check(
+    storage: Storage, known: KnownVersion | None, report_progress: Callable[[int, int], object] | None
+) -> tuple[Findings, Metadata, Catalog | None]:
+    """Read everything, again where another process removed files meanwhile; None for no version that can be opened."""
     for _ in range(_TRIES):
-        before = _checkpoints(storage)
-        findings = Findings(tell)
-        found = survey(storage, findings, version)
-        catalog = found.catalog
-        if handle is not None and (catalog is None or catalog.version != version):
-            catalog = handle.catalog
+        before = _read_checkpoints(storage)
+        findings = Findings(report_progress)
+        metadata = check_metadata(storage, findings, None if known is None else known.catalog.version)
+        catalog = metadata.catalog
+        if known is not None and (catalog is None or catalog.version != known.catalog.version):
+            catalog = known.catalog
         if catalog is None:
             _refuse_other_formats(storage)
-            return findings, found, None
+            return findings, metadata, None
         findings.catalog = catalog
         findings.total = findings.bytes + sum(ref.size for refs in catalog.segments.values() for ref in refs)
         for array, refs in sorted(catalog.segments.items()):
             check_array(storage, catalog, array, refs, findings)
-        given_up = handle is not None and found.base.version > handle.catalog.version
-        if not findings.missing or (_checkpoints(storage) == before and not given_up):
-            return findings, found, catalog
-        if given_up:
+        is_stale = known is not None and metadata.base.version > known.catalog.version
+        if not findings.missing or (_read_checkpoints(storage) == before and not is_stale):
+            return findings, metadata, catalog
+        if is_stale:
             break
     raise StaleHandleError(
         f"files of the store at {storage.describe} were removed while it was verified, as another process compacts or "
@@ -127,7 +134,7 @@ def _look(
     )
 
 
-def _checkpoints(storage: Storage) -> list[bytes]:
+def _read_checkpoints(storage: Storage) -> list[bytes]:
     found = []
     for name in CHECKPOINT_NAMES:
         with suppress(FileNotFoundError, StorageError):
@@ -136,7 +143,7 @@ def _checkpoints(storage: Storage) -> list[bytes]:
 
 
 def _refuse_other_formats(storage: Storage) -> None:
-    """Raise `UnsupportedFormatError` where opening does."""
+    """Raise `UnsupportedFormatError` where opening the store raises it."""
     try:
         CommitLog.open(storage)
     except UnsupportedFormatError:
@@ -145,58 +152,53 @@ def _refuse_other_formats(storage: Storage) -> None:
         return
 
 
-def _refuse_store(target: Storage) -> None:
-    if _checkpoints(target):
-        raise StoreExistsError(f"there is a store at {target.describe} already; export to a place where there is none")
-
-
-def _new_store(target: Storage, config: StoreConfig) -> Session:
-    return Session(*create_store(target, config, overwrite=False))
-
-
-def _mend(storage: Storage, found: Survey, handle: _Handle | None) -> tuple[str, ...]:
-    """Write the checkpoint anew where it is damaged and all that it held is known otherwise."""
-    key = found.bad_checkpoint
+def _repair_checkpoint(storage: Storage, metadata: Metadata, known: KnownVersion | None) -> tuple[str, ...]:
+    """Write a damaged checkpoint anew where all that it held is known, and return what was repaired."""
+    key = metadata.damaged_checkpoint
     if key is None:
         return ()
-    if found.added_up is not None:
-        catalog, source = found.added_up, "the commits"
-        config = _config(storage, catalog, found, handle)
-        created = found.created or dt.datetime.now(dt.UTC)
-        log = CommitLog(storage, config, found.identity, found.base, created)
-        log.config_since = found.began
-    elif handle is not None and handle.catalog.version == found.last:
-        catalog, source, log = handle.catalog, "what this handle holds", copy(handle.log)
+    if metadata.from_commits is not None:
+        catalog, origin = metadata.from_commits, "the commits"
+        config = _config(storage, catalog, metadata, known)
+        created = metadata.created or dt.datetime.now(dt.UTC)
+        log = CommitLog(storage, config, metadata.identity, metadata.base, created)
+        log.config_since = metadata.config_since
+    elif known is not None and known.catalog.version == metadata.last:
+        catalog, origin, log = known.catalog, "what this handle holds", copy(known.log)
     else:
         return ()
     if not CommitWriter(log).checkpoint(catalog, force=True):
         raise StorageError(f"{key} is damaged and could not be written anew; {storage.describe} takes no files")
-    return (f"{log.config.encoding.checkpoint}, written anew from {source} up to version {catalog.version}",)
+    return (f"{log.config.encoding.checkpoint}, written anew from {origin} up to version {catalog.version}",)
 
 
-def _config(storage: Storage, catalog: Catalog, found: Survey, handle: _Handle | None) -> StoreConfig:
-    """Return what `create` decided: where no document tells, the codec is that of the newest blocks."""
-    if found.config is not None:
-        return found.config
-    if handle is not None:
-        return handle.log.config
-    name = found.bad_checkpoint or next(iter(CHECKPOINT_NAMES))
-    encoding = CHECKPOINT_NAMES.get(name, Encoding("json", ""))
+def _config(storage: Storage, catalog: Catalog, metadata: Metadata, known: KnownVersion | None) -> StoreConfig:
+    """Return the configuration of the store; where no document has it, with the codec of the newest blocks."""
+    if metadata.config is not None:
+        return metadata.config
+    if known is not None:
+        return known.log.config
+    name = metadata.damaged_checkpoint or next(iter(CHECKPOINT_NAMES))
+    return StoreConfig(_newest_codec(storage, catalog), "auto", CHECKPOINT_NAMES.get(name, Encoding("json", "")))
+
+
+def _newest_codec(storage: Storage, catalog: Catalog) -> str:
+    """Return the codec of the newest compressed blocks, zstd where there are none."""
     for refs in catalog.segments.values():
         for ref in reversed(refs):
             with suppress(AtlasError):
                 blocks = load_segment(storage, ref)[0].blocks
                 if len(blocks) and int(blocks.codec.max()):
-                    return StoreConfig(_CODECS[int(blocks.codec.max())], "auto", encoding)
-    return StoreConfig("zstd", "auto", encoding)
+                    return _CODECS[int(blocks.codec.max())]
+    return "zstd"
 
 
-def _leftover(storage: Storage, found: Survey, catalog: Catalog | None) -> int | None:
-    """Return the number of files that no version names."""
-    if catalog is None or catalog.version < found.last:
+def _count_orphans(storage: Storage, metadata: Metadata, catalog: Catalog | None) -> int | None:
+    """Return the number of files that no version names, None where that cannot be known."""
+    if catalog is None or catalog.version < metadata.last:
         return None
     try:
         keys = {key for folder in ("arrays", "bases", "pages", "commits") for key in storage.list(folder)}
-        return len(keys - found.keys) + len(storage.leftovers())
+        return len(keys - metadata.keys) + len(storage.leftovers())
     except StorageError:
         return None

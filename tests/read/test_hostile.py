@@ -190,6 +190,13 @@ def test_chunks_of_text_that_claim_more_cells_than_their_block_has_bytes_are_dam
         view.array_stats("s")
 
 
+@pytest.mark.parametrize("cells", [2**40, 2**61, 2**62, 2**63 - 1])
+def test_chunks_of_strings_whose_lengths_exceed_64_bits_are_found_by_verification(cells):
+    found = atlas.verify(declare(make(), "string", shape=[cells], chunk_shape=[cells])).damage
+    what = "its cells do not lie in its blocks"
+    assert [(damage.dataset, damage.array, damage.what) for damage in found if damage.array] == [("d", "s", what)]
+
+
 def test_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
     """A column of it touches all of them."""
     place = declare(make(), "int32", shape=[2**30, 2**30], chunk_shape=[2**30, 2**30], dims=["y", "x"])

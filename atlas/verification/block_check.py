@@ -1,0 +1,240 @@
+"""Decodes every block of an array and computes the statistics of its pieces anew, in bounded batches, by threads.
+
+A fault is a fact about a block or a piece, never an exception. Where a batch cannot be read or decoded at once, its
+blocks are taken one by one, so that a bad sector hides nothing beside it. Numbers are not compared here; strings are,
+because their statistics name cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas import kernels
+from atlas.chunking.batches import slices_by_bytes
+from atlas.errors import AtlasError
+from atlas.format.strings import NO_CELL, decode_cells, string_statistics
+from atlas.kernels import BlockFault
+from atlas.read.strings import cell_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.format.schema import ArraySchema
+    from atlas.kernels import ChunkStatistics
+    from atlas.verification.chunk_pieces import Pieces
+
+__all__ = ["WRONG_STATISTICS", "BlockCheck", "cell_statistics", "check_strings"]
+
+_BATCH = 4 << 20
+"""Stored or decoded bytes of a batch, whichever are more."""
+_ALIGNMENT = 64
+"""Decoded blocks begin at multiples of this, so that their cells are aligned."""
+_REASONS = {
+    "checksum": "its bytes do not match their checksum",
+    "codec": "it cannot be decompressed",
+    "length": "it does not decode to the length that the index says",
+    "bounds": "it lies outside the file",
+    "place": "it decodes to more bytes than it may",
+}
+WRONG_STATISTICS = "its statistics are not those of its cells"
+
+
+@dataclass(slots=True)
+class BlockCheck:
+    """The statistics of pieces as their cells give them, and what is wrong with blocks and pieces.
+
+    Batches may be checked by several threads: each writes to entries of its own.
+    """
+
+    table: ChunkIndex
+    """The rows and blocks of the array."""
+    pieces: Pieces
+    """The pieces (M,) of its live chunks."""
+    kinds: Sequence[ArraySchema]
+    """A schema for each dtype and fill; `pieces.kind` counts them."""
+    nulls: NDArray[np.int64] = field(init=False)
+    """Cells equal to the fill, of each piece of fixed-width cells."""
+    low: NDArray[np.uint64] = field(init=False)
+    """Bits of the smallest of its other cells."""
+    high: NDArray[np.uint64] = field(init=False)
+    """Bits of the largest of its other cells."""
+    bad_blocks: dict[int, str] = field(default_factory=dict)
+    """What is wrong with a block, by its number over all sources."""
+    bad_pieces: dict[int, str] = field(default_factory=dict)
+    """What is wrong with a piece whose block is undamaged, by the number of the piece."""
+    missing: set[str] = field(default_factory=set)
+    """Keys of files that do not exist any more."""
+
+    def __post_init__(self) -> None:
+        """Allocate the statistics."""
+        count = len(self.pieces.row)
+        self.nulls, self.low, self.high = np.zeros(count, np.int64), np.zeros(count, np.uint64), np.zeros(count, "u8")
+
+    def batches(self) -> list[slice]:
+        """Return the batches of blocks to check, each of one source."""
+        blocks = self.table.blocks
+        nbytes = np.maximum(blocks[kernels.BLOCK_STORED], blocks[kernels.BLOCK_RAW])
+        return slices_by_bytes(nbytes, _BATCH, blocks[kernels.BLOCK_SOURCE])
+
+    def check_batch(self, batch: slice) -> int:
+        """Read and decode the blocks of a batch, count the cells of their pieces, and return the stored bytes."""
+        table = self.table.blocks[:, batch].copy()
+        stored, bad = self._read_blocks(batch, table)
+        raw, begins = _decode_blocks(stored, table, bad)
+        self.bad_blocks.update({batch.start + block: reason for block, reason in bad.items()})
+        pieces = self._readable_pieces(batch, bad)
+        block = self.pieces.block[pieces] - batch.start
+        offset, end = begins[block] + self.pieces.offset[pieces], (begins + table[kernels.BLOCK_RAW])[block]
+        kinds = self.pieces.kind[pieces]
+        for number in np.unique(kinds).tolist():
+            kind, mine = self.kinds[number], kinds == number
+            if kind.datatype.cell is None:
+                self._check_strings(kind, raw, pieces[mine], offset[mine], end[mine])
+            else:
+                self._count_cells(kind, kind.datatype.cell, raw, pieces[mine], offset[mine])
+        return int(table[kernels.BLOCK_STORED].sum())
+
+    def _read_blocks(self, batch: slice, table: NDArray[np.int64]) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        """Return the stored bytes of the blocks `table` (8, B), and by block why it could not be read.
+
+        Sets the offsets in `table` to those in the bytes returned.
+        """
+        source = self.table.source_of(batch.start)
+        offset, stored = table[kernels.BLOCK_OFFSET].copy(), table[kernels.BLOCK_STORED]
+        target = np.cumsum(stored) - stored
+        table[kernels.BLOCK_OFFSET] = target
+        buffer = kernels.stored_buffer(int(stored.sum()))
+        try:
+            source.read_into(offset, stored, buffer, target)
+        except AtlasError:
+            unread = {}
+            for block in range(len(offset)):
+                one = slice(block, block + 1)
+                try:
+                    source.read_into(offset[one], stored[one], buffer, target[one])
+                except AtlasError as error:
+                    unread[block] = f"it cannot be read: {error}"
+                    if isinstance(error.__cause__, FileNotFoundError):
+                        self.missing.add(source.name)
+            return buffer, unread
+        return buffer, {}
+
+    def _readable_pieces(self, batch: slice, bad: dict[int, str]) -> NDArray[np.int64]:
+        """Return the numbers of the pieces in the blocks of a batch but the `bad` ones, counted within the batch."""
+        first, end = np.searchsorted(self.pieces.block, [batch.start, batch.stop])
+        is_bad = np.zeros(batch.stop - batch.start, bool)
+        is_bad[list(bad)] = True
+        good: NDArray[np.bool_] = ~is_bad[self.pieces.block[first:end] - batch.start]
+        return np.flatnonzero(good) + int(first)
+
+    def _count_cells(
+        self,
+        kind: ArraySchema,
+        dtype: np.dtype[Any],
+        raw: NDArray[np.uint8],
+        pieces: NDArray[np.int64],
+        offset: NDArray[np.int64],
+    ) -> None:
+        """Compute the statistics of `pieces` (N,), which begin at the bytes `offset` (N,) of `raw`."""
+        cells = self.pieces.cells[pieces]
+        if (offset % dtype.itemsize != 0).any():  # other writers need not align chunks
+            nbytes = cells * dtype.itemsize
+            raw = np.concatenate([raw[a : a + n] for a, n in zip(offset.tolist(), nbytes.tolist(), strict=True)])
+            offset = np.cumsum(nbytes) - nbytes
+        values = raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype)
+        found = cell_statistics(kind, values, offset // dtype.itemsize, cells)
+        self.nulls[pieces], self.low[pieces], self.high[pieces] = found.nulls, found.minimum, found.maximum
+
+    def _check_strings(
+        self,
+        kind: ArraySchema,
+        raw: NDArray[np.uint8],
+        pieces: NDArray[np.int64],
+        offset: NDArray[np.int64],
+        end: NDArray[np.int64],
+    ) -> None:
+        """Note what is wrong with the string chunks `pieces` (N,), at `offset` (N,) of `raw`, before `end` (N,)."""
+        cells = self.pieces.cells[pieces]
+        try:
+            bounds, starts = cell_bounds(raw, offset, cells, end)
+        except BlockFault:
+            if len(pieces) == 1:
+                self.bad_pieces[int(pieces[0])] = "the lengths of its strings lead out of its block"
+                return
+            for at in range(len(pieces)):
+                one = slice(at, at + 1)
+                self._check_strings(kind, raw, pieces[one], offset[one], end[one])
+            return
+        rows, row = self.table.rows, self.pieces.row[pieces]
+        stated = zip(rows.nulls[row].tolist(), rows.minimum[row].tolist(), rows.maximum[row].tolist(), strict=True)
+        fill = None if kind.fill is None else kind.fill_bits.decode()
+        for piece, start, count, statistics in zip(
+            pieces.tolist(), starts.tolist(), cells.tolist(), stated, strict=True
+        ):
+            edges = bounds[start : start + count + 1]
+            try:
+                strings = decode_cells(raw[edges[0] : edges[-1]], edges - edges[0], "strict").tolist()
+            except UnicodeDecodeError:
+                self.bad_pieces[piece] = "its strings are not UTF-8"
+                continue
+            if not check_strings(strings, fill, statistics):
+                self.bad_pieces[piece] = WRONG_STATISTICS
+
+
+def _decode_blocks(
+    stored: NDArray[np.uint8], table: NDArray[np.int64], bad: dict[int, str]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the decoded bytes of the blocks `table` (8, B), and where in them each block begins (B,).
+
+    Blocks in `bad` are not decoded; those that cannot be are added to it with the reason.
+    """
+    length = table[kernels.BLOCK_RAW]
+    room = -(-length // _ALIGNMENT) * _ALIGNMENT
+    begins = np.cumsum(room) - room
+    raw = np.empty(int(room.sum()), np.uint8)
+    try:
+        if not bad:
+            kernels.decode_blocks(stored, table, raw, begins)
+            return raw, begins
+    except BlockFault:
+        pass
+    for block in set(range(len(begins))) - set(bad):
+        one = slice(block, block + 1)
+        try:
+            kernels.decode_blocks(stored, table[:, one], raw, begins[one])
+        except BlockFault as fault:
+            bad[block] = _REASONS[fault.reason]
+    return raw, begins
+
+
+def cell_statistics(
+    schema: ArraySchema, values: NDArray[Any], start: NDArray[np.int64], count: NDArray[np.int64]
+) -> ChunkStatistics:
+    """Return the statistics of N runs of `values`: of `count` (N,) cells each, from the cell `start` (N,) on."""
+    return kernels.chunk_statistics(
+        values, start, count, schema.fill, missing_minimum=schema.datatype.kind == "timestamp"
+    )
+
+
+def check_strings(strings: list[str], fill: str | None, stated: tuple[int, int, int]) -> bool:
+    """Return whether `stated` has the nulls of a string chunk, and the cells that hold its smallest and largest string.
+
+    Any cell that holds an extreme may be named; `NO_CELL` must be where all cells are null.
+    """
+    nulls, low, high = string_statistics(strings, fill)
+    if nulls != stated[0]:
+        return False
+    for found, named in ((low, stated[1]), (high, stated[2])):
+        if NO_CELL in {found, named}:
+            if found != named:
+                return False
+        elif named >= len(strings) or strings[named] != strings[found]:
+            return False
+    return True
