@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import ChunkIndex
-    from atlas.catalog.selection import ArrayIndex
+    from atlas.catalog.layout_table import ArrayIndex
     from atlas.format.schema import ArraySchema
     from atlas.format.segment import ChunkRows
     from atlas.verification.findings import Findings
@@ -46,6 +46,7 @@ class ChunkCheck:
     def __init__(self, catalog: Catalog, array: str, table: ChunkIndex, findings: Findings) -> None:
         self._catalog, self._array, self._table, self._findings = catalog, array, table, findings
         self._index = catalog.index_of(array)
+        self._chunk_counts = np.array([min(one.chunks, _LARGEST) for one in self._index.schemas] or [0], np.int64)
         # Columns over the rows of the table. Of rows that are not live only the schema, -1, means anything.
         self._schema = _live_schemas(catalog, self._index, table.rows)
         self._drop_rows_outside()
@@ -58,8 +59,7 @@ class ChunkCheck:
     def _drop_rows_outside(self) -> None:
         """Note rows of chunks outside of their array's grid, and count them as not live."""
         rows = self._table.rows
-        chunks = np.array([min(schema.chunks, _LARGEST) for schema in self._index.schemas] or [0], np.int64)
-        outside = (self._schema >= 0) & (rows.chunk >= chunks[self._schema])
+        outside = (self._schema >= 0) & (rows.chunk >= self._chunk_counts[self._schema])
         for row in np.flatnonzero(outside).tolist():
             what = f"its index has a chunk number {int(rows.chunk[row])}, which is outside of the array's grid"
             self._findings.add(self._source_name(row), what, array=self._array, dataset=int(rows.dataset[row]))
@@ -69,8 +69,7 @@ class ChunkCheck:
         """Return the number of cells of each live chunk."""
         schemas = self._index.schemas
         cells = np.array([schema.size for schema in schemas] or [0], np.int64)[self._schema]
-        has_many = np.array([schema.chunks > 1 for schema in schemas] or [False])[self._schema]
-        rows = np.flatnonzero(has_many & (self._schema >= 0))
+        rows = np.flatnonzero((self._schema >= 0) & (self._chunk_counts[self._schema] > 1))
         rows = rows[np.argsort(self._schema[rows], kind="stable")]
         for run in equal_runs(self._schema[rows]):
             at = rows[run]
@@ -102,7 +101,7 @@ class ChunkCheck:
             kind=self._kind[rows],
             source=table.source[rows],
             block=table.rows.block[rows],
-            offset=table.rows.place[rows].astype(np.int64),
+            offset=table.rows.offset[rows].astype(np.int64),
             cells=self._cells[rows],
             itemsize=np.where(self._is_string[rows], LENGTH_BYTES, itemsize),
             is_string=self._is_string[rows],
@@ -158,7 +157,7 @@ class ChunkCheck:
             kind, mine = self._kinds[number], at[self._kind[at] == number]
             dtype = kind.datatype.cell
             assert dtype is not None
-            values: NDArray[Any] = rows.place[mine].astype(f"<u{dtype.itemsize}").view(dtype)
+            values: NDArray[Any] = rows.offset[mine].astype(f"<u{dtype.itemsize}").view(dtype)
             found = cell_statistics(kind, values, np.arange(len(mine)), np.ones(len(mine), np.int64))
             differs = found.nulls * self._cells[mine] != rows.nulls[mine]
             differs |= (found.minimum != rows.minimum[mine]) | (found.maximum != rows.maximum[mine])
@@ -225,8 +224,7 @@ class ChunkCheck:
         dataset, count = np.unique(self._table.rows.dataset[is_safe], return_counts=True)
         held = np.zeros(len(ids), np.int64)
         held[find_sorted(ids, dataset)] = count
-        chunks = np.array([min(schema.chunks, _LARGEST) for schema in index.schemas] or [0], np.int64)
-        found: list[int] = ids[held < chunks[schema]].tolist()
+        found: list[int] = ids[held < self._chunk_counts[schema]].tolist()
         return found
 
 
