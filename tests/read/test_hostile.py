@@ -213,11 +213,11 @@ def test_blocks_of_another_segment_are_not_taken_for_those_of_a_chunk():
         view.define_array("n", "int32", ["x"], [2**18])
         view.write_array("n", [0], np.arange(2**18, dtype="i4"))
     store = Atlas.open(place)
-    assert len(store._session.table("n").sources) == 2
+    assert len(store._session.view.chunk_index("n").sources) == 2
     assert store.open_dataset("e").read_array("n")[-1] == 2**18 - 1
     with pytest.raises(CorruptStoreError, match="blocks are missing") as caught:
         store.open_dataset("d").read_array("n", [0], [2**15])
-    assert caught.value.key == store._session.table("n").sources[0].name
+    assert caught.value.key == store._session.view.chunk_index("n").sources[0].name
 
 
 @pytest.mark.parametrize("axes", [64, 65, 200])
