@@ -39,7 +39,8 @@ from atlas.maintenance.gc import Collector, named_files
 from atlas.maintenance.tiering import segments_to_join
 from atlas.read.reader import Reader
 from atlas.read.snapshot import take_snapshot
-from atlas.runtime.locks import HandleLocks, renew_in_children
+from atlas.runtime.forks import renew_in_children
+from atlas.runtime.locks import HandleLocks
 from atlas.storage.keys import unique_name
 from atlas.write.pending import PendingWrites
 from atlas.write.writer import Writer

@@ -17,7 +17,7 @@ from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
 from atlas.format.schema import make_schema
 from atlas.maintenance.description import describe
-from atlas.runtime.locks import FreeInChildren
+from atlas.runtime.locks import ForkSafeLock
 from atlas.session import Session
 from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
@@ -478,7 +478,7 @@ def verify(source: Any, *, repair: bool = False, export: Any = None, progress: A
 
 
 _reopened: dict[tuple[str, int, bool], Atlas] = {}
-_reopened_lock = FreeInChildren()
+_reopened_lock = ForkSafeLock()
 
 
 def _reopen(storage: Storage, version: int) -> Atlas:

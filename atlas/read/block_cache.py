@@ -10,7 +10,7 @@ import numpy as np
 
 from atlas import kernels
 from atlas.read.fetch import load_blocks
-from atlas.runtime.locks import renew_in_children
+from atlas.runtime.forks import renew_in_children
 
 if TYPE_CHECKING:
     from typing import Any

@@ -1,22 +1,25 @@
-"""Locks that survive a fork: a child begins with every lock free, whoever held it in the parent."""
+"""Locks that survive a fork: a child begins with every lock free, whichever thread held it in the parent.
+
+For locks within one process; nothing here keeps other processes out.
+"""
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from atlas.runtime.forks import renew_in_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FreeInChildren", "Gate", "HandleLocks", "renew_in_children"]
+__all__ = ["ForkSafeLock", "Gate", "HandleLocks"]
 
 
 class Gate:
-    """Lets many threads pass side by side, or one that closes it alone."""
+    """A lock that many threads share while they pass, or one thread holds alone while it is closed."""
 
     def __init__(self) -> None:
         self.renew()
@@ -24,7 +27,7 @@ class Gate:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Be on the way; waits while the gate is closed."""
+        """Hold the lock with others; waits while the gate is closed. A thread may pass several times at once."""
         me = threading.get_ident()
         with self._moved:
             self._passing[me] += 1
@@ -38,14 +41,14 @@ class Gate:
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        """Wait until no other thread is on the way, and let none begin meanwhile."""
+        """Hold the lock alone; waits until no other thread passes. A thread that passes may close it too."""
         me = threading.get_ident()
         with self._moved:
             self._moved.wait_for(lambda: set(self._passing) <= {me})
             yield
 
     def renew(self) -> None:
-        """Begin anew, open and empty."""
+        """Begin anew in a forked child, open and empty."""
         self._moved = threading.Condition()
         self._passing: Counter[int] = Counter()
 
@@ -85,8 +88,8 @@ class HandleLocks:
         """Both: held while the handle is changed in memory."""
 
 
-class FreeInChildren:
-    """A lock that lives as long as the process."""
+class ForkSafeLock:
+    """A lock, not reentrant, that is free in a forked child."""
 
     def __init__(self) -> None:
         self.renew()
@@ -99,27 +102,5 @@ class FreeInChildren:
         self._lock.release()
 
     def renew(self) -> None:
-        """Make the lock anew."""
+        """Make the lock anew in a forked child."""
         self._lock = threading.Lock()
-
-
-class _Renewable(Protocol):
-    def renew(self) -> None: ...
-
-
-_renewable: weakref.WeakSet[_Renewable] = weakref.WeakSet()
-
-
-def renew_in_children(owner: _Renewable) -> None:
-    """Call `owner.renew()`, which makes its locks anew, in every forked child for as long as it lives."""
-    _renewable.add(owner)
-
-
-def _renew_all() -> None:
-    # The thread that held a lock does not exist in the child and would never release it.
-    for owner in list(_renewable):
-        owner.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

@@ -1,4 +1,9 @@
-"""The library's own threads: tasks over disjoint ranges, run side by side while kernels and I/O hold no GIL."""
+"""The package's own threads: one pool for work, one for waits.
+
+Both are made when first needed and anew in a forked child. `run_all` is for tasks that keep a processor busy while they
+hold no GIL (kernels); `run_io` is for tasks that wait for a disk or a network. Nothing here cancels a task that has
+begun, and nothing runs in the background: each call returns once its tasks have ended.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from atlas.errors import InvalidValueError
+from atlas.runtime.forks import renew_in_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["run_all", "thread_count"]
+__all__ = ["IO_THREADS", "run_all", "run_io", "thread_count"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+IO_THREADS = 16
+"""Waits that one call makes side by side at most. Services answer so many requests at once; a disk gains from fewer."""
 
 
 def thread_count() -> int:
@@ -31,65 +40,79 @@ def thread_count() -> int:
 
 
 class _Pool:
-    """One executor a process, made when first needed and again in a forked child, which has no threads."""
+    """Threads of one kind, kept from call to call: to start one takes longer than many a task."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Begin anew in a forked child, which has none of the threads."""
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._size = 0
 
-    def get(self, size: int) -> ThreadPoolExecutor:
+    def run(self, task: Callable[[_T], _R], items: Sequence[_T], threads: int, size: int) -> list[_R]:
+        """Return `task` of each item, in order, run by the caller and up to `threads - 1` threads out of `size`."""
+        if threads <= 1 or len(items) <= 1:
+            return [task(item) for item in items]
+        results: list[_R | None] = [None] * len(items)
+        errors: list[tuple[int, BaseException]] = []
+        upcoming = iter(range(len(items)))
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    at = next(upcoming, None)
+                    if at is None or errors:
+                        return
+                try:
+                    results[at] = task(items[at])
+                except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
+                    errors.append((at, error))
+                    return
+
+        helpers = min(threads, len(items)) - 1
+        executor = self._get(size)
+        futures = [executor.submit(work) for _ in range(helpers)]
+        work()
+        for future in futures:
+            # A helper that has not begun is not needed any more: everything was taken. Waiting for it would deadlock
+            # when a thread of the pool itself makes such a call.
+            if not future.cancel():
+                future.result()
+        if errors:
+            raise min(errors, key=lambda entry: entry[0])[1]
+        return results  # type: ignore[return-value]
+
+    def _get(self, size: int) -> ThreadPoolExecutor:
         with self._lock:
             if self._executor is None or self._size != size:
                 # An executor of another size finishes what it was given and goes.
-                self._executor = ThreadPoolExecutor(size, thread_name_prefix="atlas")
+                self._executor = ThreadPoolExecutor(size, thread_name_prefix=self._name)
                 self._size = size
             return self._executor
 
-    def forget(self) -> None:
-        self._lock = threading.Lock()
-        self._executor = None
 
-
-_pool = _Pool()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.forget)
+_work = _Pool("atlas-work")
+_io = _Pool("atlas-io")
 
 
 def run_all(task: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
-    """Return `task` of each item, in order, run by the pool; the caller's thread takes part.
+    """Return `task` of each item, in order, run by `thread_count` threads, the caller's among them.
 
-    All tasks have ended when this returns or raises; the first exception in the order of the items is raised.
+    All tasks that have begun have ended when this returns or raises. After an exception no further task begins; the
+    first in the order of the items is raised.
     """
     threads = 1 if len(items) <= 1 else thread_count()
-    if threads == 1:
-        return [task(item) for item in items]
-    results: list[_R | None] = [None] * len(items)
-    errors: list[tuple[int, BaseException]] = []
-    upcoming = iter(range(len(items)))
-    lock = threading.Lock()
+    return _work.run(task, items, threads, max(threads - 1, 1))
 
-    def work() -> None:
-        while True:
-            with lock:
-                at = next(upcoming, None)
-                if at is None or errors:
-                    return
-            try:
-                results[at] = task(items[at])
-            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
-                errors.append((at, error))
-                return
 
-    helpers = min(threads, len(items)) - 1
-    executor = _pool.get(max(threads - 1, 1))
-    futures = [executor.submit(work) for _ in range(helpers)]
-    work()
-    for future in futures:
-        # A helper that has not begun is not needed any more: everything was taken. Waiting for it would deadlock
-        # when the pool itself calls run_all.
-        if not future.cancel():
-            future.result()
-    if errors:
-        raise min(errors, key=lambda entry: entry[0])[1]
-    return results  # type: ignore[return-value]
+def run_io(task: Callable[[_T], _R], items: Sequence[_T], at_once: int = IO_THREADS) -> list[_R]:
+    """Return `task` of each item as `run_all` does, `at_once` of them side by side (at most `IO_THREADS`).
+
+    The threads serve all calls of the process together, so a call may get fewer; its own thread always takes part.
+    """
+    return _io.run(task, items, min(at_once, IO_THREADS), IO_THREADS - 1)

@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from atlas.runtime.forks import renew_in_children
+from atlas.runtime.locks import ForkSafeLock
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["DescriptorCache", "read_at"]
 
-_SEEK_LOCK = threading.Lock()
+_seek_lock = ForkSafeLock()
 
 
 def read_at(descriptor: int, view: memoryview, offset: int) -> int:
@@ -30,7 +33,7 @@ def read_at(descriptor: int, view: memoryview, offset: int) -> int:
             count = os.preadv(descriptor, [rest], offset + filled)
         else:
             # Where nothing reads at an offset (Windows), threads take turns with the one position of the file.
-            with _SEEK_LOCK:
+            with _seek_lock:
                 os.lseek(descriptor, offset + filled, os.SEEK_SET)
                 data = os.read(descriptor, len(rest))
             count = len(data)
@@ -59,7 +62,7 @@ class DescriptorCache:
         self._limit = limit
         self._entries: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
-        _caches.add(self)
+        renew_in_children(self)
         self._finalizer = weakref.finalize(self, _close_all, self._entries)
 
     @contextmanager
@@ -119,8 +122,8 @@ class DescriptorCache:
         if entry.users == 0:
             os.close(entry.descriptor)
 
-    def reset_after_fork(self) -> None:
-        """Start empty in a forked child, where no reader of the parent runs on and its lock may stay shut for ever."""
+    def renew(self) -> None:
+        """Start empty in a forked child, where no reader of the parent runs on."""
         self._lock = threading.Lock()
         _close_all(self._entries)
 
@@ -128,17 +131,3 @@ class DescriptorCache:
 def _close_all(entries: OrderedDict[str, _Open]) -> None:
     while entries:
         os.close(entries.popitem()[1].descriptor)
-
-
-_caches: weakref.WeakSet[DescriptorCache] = weakref.WeakSet()
-
-
-def _reset_all_after_fork() -> None:
-    global _SEEK_LOCK  # noqa: PLW0603 - the lock of the module, which a thread of the parent may hold
-    _SEEK_LOCK = threading.Lock()
-    for cache in _caches:
-        cache.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all_after_fork)

@@ -14,7 +14,6 @@ import pickle
 import re
 import threading
 import uuid
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -25,6 +24,8 @@ import obstore.exceptions
 import obstore.store
 
 from atlas.errors import AtlasError, ConditionalPutError, InvalidTypeError, StorageError
+from atlas.runtime.forks import renew_in_children
+from atlas.runtime.threads import run_io
 from atlas.storage.base import Keys, Part, Storage, view_bytes
 from atlas.storage.conditional_put import FAILURES, PROBES, THERE_ALREADY, refuses_second_put
 from atlas.storage.keys import check_folder, check_key, is_key, is_temporary
@@ -41,7 +42,6 @@ __all__ = ["Handle", "ObjectStorage"]
 # 1 MiB is then read faster than skipped, and past 8 MiB two requests at once are faster than one.
 _GAP = 1024 * 1024
 _LARGEST_REQUEST = 8 * 1024 * 1024
-_REQUESTS_AT_ONCE = 16
 # S3 takes 10,000 parts an object, so 160 GB at this size; what is on its way is at most 4 of them.
 _UPLOAD_PART = 16 * 1024 * 1024
 _UPLOADS_AT_ONCE = 4
@@ -111,8 +111,6 @@ class ObjectStorage(Storage):
         self._describe = place or type(handle).__name__
         # What cannot be named is told apart by a name of its own, which goes along when it is pickled.
         self._token = place or f"{self._describe}-{uuid.uuid4().hex}"
-        # Threads begin with the first requests that go out together, not here.
-        self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="atlas-get")
 
     def __getstate__(self) -> dict[str, object]:
         try:
@@ -168,18 +166,7 @@ class ObjectStorage(Storage):
                 if low < high:
                     out[place + low - offset : place + high - offset] = data[low - start : high - start]
 
-        if len(requests) == 1:
-            fetch(requests[0])
-            return
-        answers = [self._pool.submit(fetch, request) for request in requests]
-        wait(answers, return_when=FIRST_EXCEPTION)
-        for answer in answers:
-            answer.cancel()
-        # None may write to `out` any more once the caller has it back.
-        wait(answers)
-        for answer in answers:
-            if not answer.cancelled():
-                answer.result()
+        run_io(fetch, requests)
 
     def size(self, key: str) -> int:
         check_key(key)
@@ -309,7 +296,7 @@ class ObjectStorage(Storage):
 
     @contextmanager
     def _errors(self, key: str, *, missing_is_builtin: bool = False) -> Iterator[None]:
-        _note_use()
+        _obstore_use.note()
         try:
             yield
         except AtlasError:
@@ -388,26 +375,26 @@ def _name_place(handle: object) -> str | None:
     return f"{type(handle).__name__}({', '.join(f'{name}={value!r}' for name, value in facts.items())})"
 
 
-class _Process:
-    used = False
-    """Whether obstore has been called here; from then on its threads run, which a forked child does not have."""
-    lost = False
-    """Whether this is such a child, where a call would wait for ever."""
+class _ObstoreUse:
+    """Whether obstore can be used in this process: a forked child does not have the threads that obstore runs."""
+
+    def __init__(self) -> None:
+        self._used = self._lost = False
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Note, in a forked child, whether the threads were lost."""
+        self._lost = self._used
+
+    def note(self) -> None:
+        """Note a use; `StorageError` in a forked child of a process that used obstore, where it would hang."""
+        if self._lost:
+            raise StorageError(
+                errno.ENOTSUP,
+                "obstore was in use before this process was forked and cannot be used after it; start processes with "
+                "the multiprocessing method 'spawn' or 'forkserver'",
+            )
+        self._used = True
 
 
-def _note_use() -> None:
-    if _Process.lost:
-        raise StorageError(
-            errno.ENOTSUP,
-            "obstore was in use before this process was forked and cannot be used after it; start processes with "
-            "the multiprocessing method 'spawn' or 'forkserver'",
-        )
-    _Process.used = True
-
-
-def _note_fork() -> None:
-    _Process.lost = _Process.used
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+_obstore_use = _ObstoreUse()

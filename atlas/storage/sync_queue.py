@@ -11,15 +11,16 @@ import errno
 import os
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from atlas.runtime.forks import renew_in_children
+from atlas.runtime.threads import run_io
 from atlas.storage.durable import sync_file, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
 __all__ = ["SyncQueue"]
 
@@ -54,7 +55,7 @@ class SyncQueue:
         self._folders: set[str] = set()
         self._parents: set[str] = set()
         self._lock = threading.Lock()
-        _all.add(self)
+        renew_in_children(self)
         weakref.finalize(self, _close, self._files)
 
     def add_file(self, path: str, descriptor: int) -> None:
@@ -97,11 +98,14 @@ class SyncQueue:
         waits: list[Callable[[], None]] = [written.settle for written in self._files.values()]
         waits += [partial(sync_file, descriptor) for descriptor in descriptors]
         waits += [partial(sync_folder, parent) for parent in self._parents]
-        _waiters.run(waits)
+        # Errors are returned, not raised, so that every wait is made: a file whose wait failed is then marked as lost.
+        for error in run_io(_error_of, waits, _AT_ONCE):
+            if error is not None:
+                raise error
         _close(self._files)
         self._parents.clear()
 
-    def renew_in_child(self) -> None:
+    def renew(self) -> None:
         """Start empty in a forked child: what the parent wrote is the parent's to wait for."""
         self._lock = threading.Lock()
         _close(self._files)
@@ -109,58 +113,14 @@ class SyncQueue:
         self._parents.clear()
 
 
+def _error_of(wait: Callable[[], None]) -> OSError | None:
+    try:
+        wait()
+    except OSError as error:
+        return error
+    return None
+
+
 def _close(files: dict[str, _Written]) -> None:
     while files:
         os.close(files.popitem()[1].descriptor)
-
-
-class _Waiters:
-    """Threads that wait for the disk, made when first needed and kept: to start one takes longer than many a wait.
-
-    The engine's threads are for work.
-    """
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew, in a forked child, which has no threads."""
-        self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
-
-    def run(self, tasks: Sequence[Callable[[], None]]) -> None:
-        """Run the tasks, the caller's thread too; the first error, in their order, is raised once all have ended."""
-        upcoming = iter(range(len(tasks)))
-        errors: dict[int, OSError] = {}
-
-        def work() -> None:
-            for at in upcoming:
-                try:
-                    tasks[at]()
-                except OSError as error:
-                    errors[at] = error
-
-        with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(_AT_ONCE - 1, thread_name_prefix="atlas-wait")
-            futures = [self._executor.submit(work) for _ in tasks[1:_AT_ONCE]]
-        work()
-        for future in futures:
-            if not future.cancel():
-                future.result()
-        if errors:
-            raise errors[min(errors)]
-
-
-_waiters = _Waiters()
-_all: weakref.WeakSet[SyncQueue] = weakref.WeakSet()
-
-
-def _renew_all_in_child() -> None:
-    _waiters.forget()
-    for unsettled in _all:
-        unsettled.renew_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all_in_child)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import threading
 import weakref
 from bisect import bisect_right
@@ -19,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import StorageError
+from atlas.runtime.forks import renew_in_children
 from atlas.storage.descriptors import read_at
 from atlas.storage.durable import write_at
 
@@ -100,7 +100,7 @@ class Spill:
         self.size = len(header)
         """Bytes appended so far, and the header."""
         self._lock = threading.RLock()
-        _all.add(self)
+        renew_in_children(self)
 
     @property
     def in_memory(self) -> int:
@@ -224,7 +224,7 @@ class Spill:
             yield part
             begin += len(part)
 
-    def share_with_parent(self) -> None:
+    def renew(self) -> None:
         """Leave the file to the parent, in a forked child: both have the same one, whatever either writes to it."""
         self._given = True
         self._lock = threading.RLock()
@@ -238,18 +238,6 @@ class Spill:
                 self._file.close()
             self._file, self._writer, self._parts, self._begins = None, None, [], []
             self._spilled = self.size = len(self._header)
-
-
-_all: weakref.WeakSet[Spill] = weakref.WeakSet()
-
-
-def _share_all_with_parent() -> None:
-    for spill in _all:
-        spill.share_with_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_share_all_with_parent)
 
 
 def _warn(error: OSError) -> None:

@@ -42,7 +42,7 @@ class TestBrokenOnPurpose:
     def test_segments_whose_data_nobody_waited_for(self, name, monkeypatch):
         monkeypatch.setattr("atlas.storage.sync_queue._Written.settle", lambda self: None)
         # So that no wait is left but that of the flush itself.
-        monkeypatch.setattr("atlas.write.spill.os", WithoutWaiting(os))
+        monkeypatch.setattr(LocalStorage, "hasten", lambda self, file: None)
         with pytest.raises(Broken, match=r"CorruptStoreError: .*\.seg"):
             play(name)
 
@@ -121,16 +121,6 @@ def test_a_commit_that_the_next_process_sees_lasts_as_long_as_what_is_built_upon
 def test_a_flush_whose_commit_may_not_last_does_not_return():
     """The commit got its name, then the wait for that name failed: found in place, it is waited for again."""
     play("flush_with_link_failing_late")
-
-
-class WithoutWaiting:
-    """A module of which `fsync` does nothing."""
-
-    def __init__(self, module):
-        self._module = module
-
-    def __getattr__(self, name):
-        return (lambda descriptor: None) if name == "fsync" else getattr(self._module, name)
 
 
 def test_what_is_not_opened_is_decided_rightly(tmp_path):

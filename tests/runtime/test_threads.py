@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
 import pytest
 
 from atlas.errors import InvalidValueError
-from atlas.runtime.threads import run_all, thread_count
+from atlas.runtime.threads import IO_THREADS, run_all, run_io, thread_count
 
 
 @pytest.fixture(params=["1", "2", "5"])
@@ -118,12 +119,43 @@ def test_no_task_begins_after_an_error(threads):
     assert len(begun) < 100
 
 
+def test_waits_are_made_side_by_side_however_many_processors_there_are(monkeypatch):
+    monkeypatch.setenv("ATLAS_NUM_THREADS", "1")
+    together = threading.Barrier(IO_THREADS, timeout=20)
+    assert sorted(run_io(lambda _: together.wait(), range(IO_THREADS))) == list(range(IO_THREADS))
+
+
+def test_no_more_waits_are_made_at_once_than_asked_for():
+    lock = threading.Lock()
+    running, most = 0, 0
+
+    def task(n):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.005)
+        with lock:
+            running -= 1
+        return n
+
+    assert run_io(task, range(30), 3) == list(range(30))
+    assert most == 3
+
+
+def test_work_that_waits_has_threads_enough(threads):
+    """Each working thread makes waits of its own, as a read of many batches does."""
+    assert run_all(lambda n: sum(run_io(lambda m: m, range(n))), range(40)) == [sum(range(n)) for n in range(40)]
+
+
+@pytest.mark.parametrize("run", [run_all, run_io])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own(monkeypatch):
+def test_a_forked_child_has_threads_of_its_own(monkeypatch, run):
     monkeypatch.setenv("ATLAS_NUM_THREADS", "3")
-    run_all(lambda n: n, range(10))
+    run(lambda n: n, range(10))
     child = os.fork()
     if not child:
-        os._exit(0 if run_all(lambda n: n, range(10)) == list(range(10)) else 1)
+        signal.alarm(20)
+        os._exit(0 if run(lambda n: n, range(10)) == list(range(10)) else 1)
     assert os.waitpid(child, 0)[1] == 0
