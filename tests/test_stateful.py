@@ -50,7 +50,7 @@ SMALL_LIMITS = [
     for name, value in PACKING_LIMITS.items()
     if name in vars(module)
 ] + [
-    (lots, "_LOT", 128), (lots, "_SHARE", 32), (lots, "_GAP", 8),
+    (lots, "_LOT", 128), (lots, "_SHARE", 32), (MemoryStorage, "coalesce_gap", 8),
     (encoding, "_TASK", 64), (encoding, "_LOT", 128), (bulk_write, "RUN", 64),
     (paging, "PAGE_ROWS", 2), (checkpointing, "_SMALL", 0), (checkpointing, "_MOST_COMMITS", 3),
     (pending, "_RAW_BUDGET", 200), (pending, "_UNBOUNDED", 50), (pending, "_ENCODED_BUDGET", 400),

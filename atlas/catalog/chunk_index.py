@@ -38,6 +38,10 @@ class Source(Protocol):
     def name(self) -> str:
         """Name of the file, for messages and cache keys. It never stands for other bytes."""
 
+    @property
+    def coalesce_gap(self) -> int:
+        """As of a storage, see `Storage.coalesce_gap`."""
+
     def read_into(
         self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], target: NDArray[np.int64]
     ) -> None:
@@ -59,6 +63,11 @@ class SegmentSource:
     def name(self) -> str:
         """Key of the file."""
         return self.ref.key
+
+    @property
+    def coalesce_gap(self) -> int:
+        """That of its storage."""
+        return self.storage.coalesce_gap
 
     def read_into(
         self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], target: NDArray[np.int64]
@@ -92,9 +101,12 @@ class ChunkIndex:
     """The columns that those of `rows` and `source` are views of, where the index grew: it can grow again in place."""
     index: Index = field(init=False, repr=False)
     """The columns that kernels search."""
+    coalesce_gap: int = field(init=False, repr=False)
+    """The largest of its sources': a read too many of a slow source costs more than bytes too many of a fast one."""
 
     def __post_init__(self) -> None:
-        """Make the columns for kernels."""
+        """Derive what kernels take."""
+        object.__setattr__(self, "coalesce_gap", max((source.coalesce_gap for source in self.sources), default=0))
         rows = self.rows
         columns = (rows.dataset, rows.generation, rows.chunk, rows.block, rows.offset.view(np.int64), self.source)
         object.__setattr__(self, "index", Index(*(np.require(column, np.int64, ["C", "W"]) for column in columns)))

@@ -58,8 +58,6 @@ _LOT = 2 << 20
 """Stored bytes of one lot: enough to hide its Python, few enough to stay in the processor's cache."""
 _SHARE = 128 << 10
 """Stored bytes below which splitting work further is not worth a thread."""
-_GAP = 32 << 10
-"""Bytes between two wanted blocks that are read along: cheaper than another request."""
 
 
 @kernel
@@ -107,8 +105,10 @@ def _plan(
     return blocks, lots, stretch
 
 
-def plan_lots(block: I64, table: I64, threads: int) -> tuple[I64, I64, I64]:
+def plan_lots(block: I64, table: I64, threads: int, gap: int) -> tuple[I64, I64, I64]:
     """Cut the pieces that lie in the blocks `block`, ascending, row numbers of `table`, into lots for so many threads.
+
+    Blocks at most `gap` bytes apart in their source are read in one stretch, with the bytes between them.
 
     Returns three int64 tables: the wanted blocks, (3, blocks + 1), rows `LOT_BLOCK` and after it; the lots,
     (3, lots + 1), rows `CUT_BLOCK` and after it; and the stretches to read, (4, stretches), rows `STRETCH_OFFSET` and
@@ -121,7 +121,7 @@ def plan_lots(block: I64, table: I64, threads: int) -> tuple[I64, I64, I64]:
     block, table = as_column(block), as_table(table)
     most = min(block.size, table.shape[1]) + 1
     wanted, cuts, stretches = (np.empty((rows, most), np.int64) for rows in (3, 3, 4))
-    blocks, lots, count = _plan(block, table, threads, _LOT, _SHARE, _GAP, wanted, cuts, stretches)
+    blocks, lots, count = _plan(block, table, threads, _LOT, _SHARE, gap, wanted, cuts, stretches)
     if lots < 0:
         raise_status(ARGUMENT, blocks)
     return wanted[:, : blocks + 1].copy(), cuts[:, : lots + 1], stretches[:, :count].copy()

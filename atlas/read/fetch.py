@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadBatches", "Targets", "load_blocks"]
 
+_MOST_BUFFERED = 64 << 20
+"""Bytes that a thread reads at once, past which fewer gaps are read along. A batch has some 2 MiB of wanted bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -62,8 +65,7 @@ class ReadBatches:
 
     def __init__(self, table: ChunkIndex, pieces: NDArray[np.int64]) -> None:
         self._sources = table.sources
-        planned = kernels.plan_lots(pieces[kernels.PIECE_BLOCK], table.blocks, thread_count())
-        self.wanted, self._cuts, self._stretches = planned
+        self.wanted, self._cuts, self._stretches = _plan(table, pieces[kernels.PIECE_BLOCK])
         """The blocks they lie in, (3, blocks + 1): see `kernels.LOT_BLOCK`."""
         self._edges = self._cuts[kernels.CUT_BLOCK].tolist()
 
@@ -87,6 +89,18 @@ class ReadBatches:
             offset, length, place = stretches[: kernels.STRETCH_PLACE + 1, begin:end]
             self._sources[int(source[begin])].read_into(offset, length, buffer, place)
         return buffer
+
+
+def _plan(table: ChunkIndex, block: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Plan reads of the blocks, ascending, that join what lies within `coalesce_gap`, as far as memory allows."""
+    threads, gap = thread_count(), table.coalesce_gap
+    planned = kernels.plan_lots(block, table.blocks, threads, gap)
+    cuts = planned[1]
+    if int(cuts[kernels.CUT_SIZE, :-1].max(initial=0)) > _MOST_BUFFERED:
+        # Small blocks far apart: thousands of them make a batch, and so many gaps are more than a buffer should hold.
+        gap = min(gap, _MOST_BUFFERED // int(np.diff(cuts[kernels.CUT_BLOCK]).max()))
+        planned = kernels.plan_lots(block, table.blocks, threads, gap)
+    return planned
 
 
 def load_blocks(source: Source, blocks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -57,6 +57,12 @@ class Storage(ABC):
     that many objects are waited for at once.
     """
 
+    coalesce_gap: int = 0
+    """Bytes between two wanted ranges of an object up to which it is cheaper to read them too than to read twice.
+
+    Who plans reads joins ranges by it before `read_into`, which reads the ranges that it is given and no others.
+    """
+
     single_writer: bool = False
     """Whether the user has said that nobody else writes to the place; see `create`."""
 
@@ -97,7 +103,8 @@ class Storage(ABC):
         `offsets`, `lengths` and `places` are int64 of equal length in any order, `out` a contiguous uint8 array.
         Ranges may be empty and may overlap in the object; places must not overlap. Bytes of `out` outside the
         places are left alone. Errors as for `read_range`; after one the places hold anything.
-        A storage need not look for an object of which nothing is wanted.
+        A storage need not look for an object of which nothing is wanted, and reads no byte that is not: see
+        `coalesce_gap`.
         """
 
     @abstractmethod

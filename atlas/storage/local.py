@@ -60,6 +60,10 @@ class LocalStorage(Storage):
     `create` needs a file system with hard links, or Linux and one whose renames can refuse to overwrite, as FAT's can.
     """
 
+    coalesce_gap = 32 * 1024
+    """Between two costs of one more range: 2 us from the page cache (measured), which copies 16 KiB in that time, and
+    some 100 us from a disk (assumed), which reads 100 KiB or more."""
+
     def __init__(
         self,
         path: str | os.PathLike[str],

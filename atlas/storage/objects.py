@@ -29,7 +29,7 @@ from atlas.runtime.threads import run_io
 from atlas.storage.base import Keys, Part, Storage, view_bytes
 from atlas.storage.conditional_put import FAILURES, PROBES, THERE_ALREADY, refuses_second_put
 from atlas.storage.keys import check_folder, check_key, is_key, is_temporary
-from atlas.storage.ranges import Integers, Octets, Request, check_range, check_ranges, plan_requests, short_read
+from atlas.storage.ranges import Integers, Octets, check_range, check_ranges, cut_ranges, join_adjacent, short_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,9 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Handle", "ObjectStorage"]
 
-# Assumed, not measured against a cloud: tens of milliseconds before the first byte, then some 100 MB/s. A gap of
-# 1 MiB is then read faster than skipped, and past 8 MiB two requests at once are faster than one.
-_GAP = 1024 * 1024
+# Past so many bytes two requests at once are faster than one; see `coalesce_gap` for what is assumed.
 _LARGEST_REQUEST = 8 * 1024 * 1024
 # S3 takes 10,000 parts an object, so 160 GB at this size; what is on its way is at most 4 of them.
 _UPLOAD_PART = 16 * 1024 * 1024
@@ -100,6 +98,10 @@ class ObjectStorage(Storage):
     outlives a power cut is the service's business; obstore's own LocalStore makes no such promise: pass a path instead.
     """
 
+    coalesce_gap = 1024 * 1024
+    """Assumed, not measured against a cloud: a request takes tens of milliseconds before its first byte, and then reads
+    some 100 MB/s, so that 1 MiB is read faster than skipped."""
+
     answers_late = True
 
     def __init__(self, handle: Handle, *, single_writer: bool = False) -> None:
@@ -152,21 +154,13 @@ class ObjectStorage(Storage):
     def read_into(self, key: str, offsets: Integers, lengths: Integers, out: Octets, places: Integers) -> None:
         check_key(key)
         check_ranges(offsets, lengths, out, places)
-        order = np.argsort(offsets, kind="stable")
-        order = order[lengths[order] > 0]
-        offsets, lengths, places = offsets[order], lengths[order], places[order]
-        requests = plan_requests(offsets, lengths, _GAP, _LARGEST_REQUEST)
-        ranges = list(zip(offsets.tolist(), lengths.tolist(), places.tolist(), strict=True))
+        requests = cut_ranges(*join_adjacent(offsets, lengths, places), _LARGEST_REQUEST)
 
-        def fetch(request: Request) -> None:
-            start, end = request.start, request.end
-            data = np.frombuffer(self._ask(key, start, end - start), np.uint8)
-            for offset, length, place in ranges[request.first : request.last]:
-                low, high = max(offset, start), min(offset + length, end)
-                if low < high:
-                    out[place + low - offset : place + high - offset] = data[low - start : high - start]
+        def fetch(request: tuple[int, int, int]) -> None:
+            offset, length, place = request
+            out[place : place + length] = np.frombuffer(self._ask(key, offset, length), np.uint8)
 
-        run_io(fetch, requests)
+        run_io(fetch, list(zip(*(column.tolist() for column in requests), strict=True)))
 
     def size(self, key: str) -> int:
         check_key(key)

@@ -1,11 +1,11 @@
-"""Checks and joins of byte ranges: arrays in, arrays or frozen plans out.
+"""Checks, joins and cuts of byte ranges: arrays in, arrays out.
 
-Pure; no I/O. A range is `length` bytes at `offset` of an object, wanted at `place` of a buffer.
+Pure; no I/O. Joins no ranges over a gap: who plans a read does that, see `Storage.coalesce_gap`.
+A range is `length` bytes at `offset` of an object, wanted at `place` of a buffer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Integers",
     "Octets",
-    "Request",
     "check_range",
     "check_ranges",
+    "cut_ranges",
     "join_adjacent",
-    "plan_requests",
     "short_read",
 ]
 
@@ -87,37 +86,17 @@ def join_adjacent(offsets: Integers, lengths: Integers, places: Integers) -> tup
     return offsets[heads], np.add.reduceat(lengths, heads), places[heads]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One run of bytes to ask for, and the ranges that it serves."""
-
-    start: int
-    """Offset of the first byte."""
-    end: int
-    """Offset after the last byte; greater than `start`."""
-    first: int
-    """First of the ranges, in order of offset, that may want some of these bytes."""
-    last: int
-    """One after the last of them."""
-
-
-def plan_requests(offsets: Integers, lengths: Integers, gap: int, limit: int) -> list[Request]:
-    """Cover ranges, none of them empty and sorted by offset, with requests that do not overlap.
-
-    Ranges at most `gap` bytes apart share a request; one of more than `limit` bytes is cut into several, which may
-    be asked for at once. Every wanted byte is in exactly one request.
-    """
-    if offsets.size == 0:
-        return []
-    reach = np.maximum.accumulate(offsets + lengths)
-    heads = np.flatnonzero(np.concatenate(([True], offsets[1:] - reach[:-1] > gap)))
-    tails = np.append(heads[1:], offsets.size) - 1
-    requests: list[Request] = []
-    for head, tail in zip(heads.tolist(), tails.tolist(), strict=True):
-        group_end = int(reach[tail])
-        for start in range(int(offsets[head]), group_end, limit):
-            end = min(start + limit, group_end)
-            first = int(np.searchsorted(reach, start, side="right"))
-            last = int(np.searchsorted(offsets, end, side="left"))
-            requests.append(Request(start, end, first, last))
-    return requests
+def cut_ranges(
+    offsets: Integers, lengths: Integers, places: Integers, largest: int
+) -> tuple[Integers, Integers, Integers]:
+    """Cut ranges, none of them empty, into several where they exceed `largest` bytes."""
+    counts = -(-lengths // largest)
+    if (counts == 1).all():
+        return offsets, lengths, places
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    begin = number * largest
+    return (
+        np.repeat(offsets, counts) + begin,
+        np.minimum(np.repeat(lengths, counts) - begin, largest),
+        np.repeat(places, counts) + begin,
+    )

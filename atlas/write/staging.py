@@ -19,6 +19,7 @@ from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
 from atlas.errors import StorageError
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
 from atlas.runtime.threads import run_all, thread_count
+from atlas.storage import LocalStorage
 from atlas.write.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_long, encode_run
 from atlas.write.spill import Spill
 from atlas.write.splitting import RUN
@@ -45,6 +46,8 @@ _serials = count()
 
 class _StagedSource:
     """The encoded blocks of a staging, as a source for reads."""
+
+    coalesce_gap = LocalStorage.coalesce_gap  # what is spilled lies in a local file
 
     def __init__(self, spill: Spill, blocks: BlockRows, name: str) -> None:
         self.blocks = blocks

@@ -76,6 +76,42 @@ def test_xarray_and_lazy_reads(handle):
     xr.testing.assert_identical(back.compute(), ds)
 
 
+@pytest.mark.parametrize(
+    "box",
+    [
+        pytest.param(([0, 0], [448, 448]), id="every block"),
+        pytest.param(([0, 0], [64, 448]), id="blocks side by side"),
+        pytest.param(([0, 0], [448, 1]), id="blocks 192 KiB apart"),
+        pytest.param(([384, 5], [1, 1]), id="one block"),
+    ],
+)
+def test_blocks_of_one_batch_that_lie_within_a_mebibyte_are_one_request(monkeypatch, box):
+    from obstore.store import MemoryStore  # noqa: PLC0415 - optional
+
+    class Counting:
+        asked = 0
+
+        def __getattr__(self, name):
+            return getattr(objects, name)
+
+        def get_range(self, path, *, start, length):
+            self.asked += 1
+            return objects.get_range(path, start=start, length=length)
+
+    objects, counting = MemoryStore(), Counting()
+    cells = make_cells("float64", (448, 448))
+    with Atlas.create(objects, "none") as store:
+        put(store.create_dataset("d"), "t", cells, "float64", (64, 64))
+    # Each batch, for one thread, makes requests of its own; so many cells are one batch.
+    monkeypatch.setenv("ATLAS_NUM_THREADS", "1")
+    view = Atlas.open(counting).open_dataset("d")
+    view.array_stats("t")  # reads the index
+    counting.asked = 0
+    (row, column), (rows, columns) = box
+    assert identical(view.read_array("t", *box), cells[row : row + rows, column : column + columns])
+    assert counting.asked == 1
+
+
 def test_two_writers_lose_nothing(handle):
     """Each version is made by one of them, who then has all the others have made."""
     Atlas.create(handle).close()

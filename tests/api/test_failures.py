@@ -50,6 +50,10 @@ class Failing(Storage):
     def token(self):
         return self.inner.token
 
+    @property
+    def coalesce_gap(self):
+        return self.inner.coalesce_gap
+
     def read(self, key):
         return self._call("read", key)
 

@@ -27,7 +27,8 @@ def source_of(blocks):
     """A source of so many blocks, each stored behind the one before."""
     ones = np.ones(blocks, np.int64)
     small = ones.astype(np.uint8)
-    return SimpleNamespace(blocks=BlockRows(np.arange(blocks), ones, ones, small, small, small, ones.view(np.uint64)))
+    rows = BlockRows(np.arange(blocks), ones, ones, small, small, small, ones.view(np.uint64))
+    return SimpleNamespace(blocks=rows, coalesce_gap=blocks)
 
 
 def write(storage, key, rows):
@@ -62,6 +63,7 @@ def test_a_table_grows_as_if_made_at_once(parts):
         np.testing.assert_array_equal(getattr(grown.rows, name), values)
     np.testing.assert_array_equal(grown.blocks, whole.blocks)
     np.testing.assert_array_equal(grown.base, whole.base)
+    assert grown.coalesce_gap == whole.coalesce_gap == max(range(len(parts)))
     for block in range(whole.blocks.shape[1]):
         source = whole.source_of(block)
         at = block - int(whole.base[[other is source for other in sources].index(True)])

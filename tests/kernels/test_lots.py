@@ -18,6 +18,8 @@ from atlas.kernels import (
 )
 from tests.reference import table_of
 
+GAP = 32 << 10
+
 
 def table(ranges):
     return table_of([(offset, stored, 0, 0, 0, 1, 0) for offset, stored in ranges])
@@ -27,15 +29,16 @@ def table(ranges):
     st.lists(st.tuples(st.integers(-5_000, 80_000), st.integers(0, 300_000)), min_size=1, max_size=40),
     st.lists(st.integers(0, 39), max_size=120),
     st.integers(1, 9),
+    st.sampled_from([0, 1, GAP, 1 << 20]),
 )
-def test_lots_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads):
+def test_lots_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads, gap):
     at, ranges = 10_000, []
-    for gap, length in gaps:
-        at = max(at + gap, 0)
+    for skipped, length in gaps:
+        at = max(at + skipped, 0)
         ranges.append((at, length))
         at += length
     block = np.sort(np.array([row % len(ranges) for row in rows], np.int64))
-    wanted, cuts, stretches = plan_lots(block, table(ranges), threads)
+    wanted, cuts, stretches = plan_lots(block, table(ranges), threads, gap)
     assert wanted[LOT_BLOCK, :-1].tolist() == np.unique(block).tolist()
     edges = wanted[LOT_EDGE].tolist()
     for row, begin, end in zip(wanted[LOT_BLOCK].tolist(), edges, edges[1:], strict=False):
@@ -56,13 +59,13 @@ def test_lots_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads):
         stored = [n for _, n in mine]
         assert stop > first
         assert sum(stored[:-1]) < lots._LOT
-        assert len(buffer) <= sum(stored) + lots._GAP * (len(mine) - 1)
+        assert len(buffer) <= sum(stored) + gap * (len(mine) - 1)
 
 
 def test_small_work_is_not_split_and_large_work_is():
     def cut(stored, threads):
         offset = np.arange(64) * stored
-        return plan_lots(np.arange(64), table([(int(o), stored) for o in offset]), threads)[1].shape[1] - 1
+        return plan_lots(np.arange(64), table([(int(o), stored) for o in offset]), threads, GAP)[1].shape[1] - 1
 
     assert cut(1000, 8) == 1
     assert cut(50_000, 8) >= 8
@@ -71,16 +74,27 @@ def test_small_work_is_not_split_and_large_work_is():
 
 def test_neighbours_are_read_as_one_and_distant_blocks_apart():
     ranges = table([(16, 4), (20, 10), (30, 5), (1_000_000, 7)])
-    wanted, _, stretches = plan_lots(np.array([0, 1, 1, 2, 3]), ranges, 2)
+    wanted, _, stretches = plan_lots(np.array([0, 1, 1, 2, 3]), ranges, 2, GAP)
     assert stretches.T.tolist() == [[16, 19, 0, 0], [1_000_000, 7, 19, 0]]
     assert wanted[LOT_WITHIN, :-1].tolist() == [0, 4, 14, 19]
-    assert plan_lots(np.array([0, 1]), table([(500, 4), (16, 4)]), 1)[2].shape[1] == 2
+    assert plan_lots(np.array([0, 1]), table([(500, 4), (16, 4)]), 1, GAP)[2].shape[1] == 2
+
+
+def test_gaps_are_read_along_up_to_the_one_that_is_given():
+    ranges = table([(16, 4), (30, 5), (46, 2)])
+
+    def stretches(gap):
+        return plan_lots(np.arange(3), ranges, 1, gap)[2][:2].T.tolist()
+
+    assert stretches(9) == [[16, 4], [30, 5], [46, 2]]
+    assert stretches(10) == [[16, 19], [46, 2]]
+    assert stretches(11) == [[16, 32]]
 
 
 def test_stretches_end_with_their_source():
     ranges = table([(16, 4), (20, 10), (30, 5), (35, 7)])
     ranges[BLOCK_SOURCE] = [0, 0, 1, 4]
-    wanted, cuts, stretches = plan_lots(np.arange(4), ranges, 1)
+    wanted, cuts, stretches = plan_lots(np.arange(4), ranges, 1, GAP)
     assert stretches.T.tolist() == [[16, 14, 0, 0], [30, 5, 14, 1], [35, 7, 19, 4]]
     assert wanted[LOT_WITHIN, :-1].tolist() == [0, 4, 14, 19]
     assert cuts[CUT_STRETCH].tolist() == [0, 3]
@@ -89,9 +103,9 @@ def test_stretches_end_with_their_source():
 def test_blocks_that_are_not_there():
     for row in (-1, 1):
         with pytest.raises(ValueError):
-            plan_lots(np.array([0, row]), table([(0, 1)]), 1)
+            plan_lots(np.array([0, row]), table([(0, 1)]), 1, GAP)
 
 
 def test_blocks_out_of_order():
     with pytest.raises(ValueError):
-        plan_lots(np.array([0, 1, 0, 1, 0, 1]), table([(0, 1), (1, 1)]), 1)
+        plan_lots(np.array([0, 1, 0, 1, 0, 1]), table([(0, 1), (1, 1)]), 1, GAP)

@@ -161,6 +161,10 @@ class FaultyStorage(Storage):
     def token(self) -> str:
         return self.inner.token
 
+    @property
+    def coalesce_gap(self) -> int:
+        return self.inner.coalesce_gap
+
     def read(self, key):
         return self._call("bytes", "read", key)
 

@@ -17,6 +17,7 @@ import pytest
 from obstore.store import AzureStore, HTTPStore, LocalStore, MemoryStore, S3Store
 
 from atlas.errors import CorruptStoreError, InvalidTypeError, StorageError
+from atlas.runtime.threads import IO_THREADS
 from atlas.storage import open_storage
 from atlas.storage.objects import ObjectStorage
 from tests.storage.contract import StorageContract, int64, some_bytes
@@ -147,15 +148,22 @@ class TestRequests:
     def storage(self, wrapper):
         return open_storage(wrapper)
 
-    def test_near_ranges_are_one_request_and_far_ones_go_out_together(self, wrapper, storage):
+    def test_ranges_that_go_on_are_one_request_and_others_go_out_together(self, wrapper, storage):
         data = some_bytes(40_000_000)
         storage.write("x", [data])
-        offsets = int64(0, 100, 1_000_000, 10_000_000, 20_000_000)
+        offsets = int64(0, 10, 100, 10_000_000, 20_000_000)
         out = np.zeros(50, np.uint8)
         storage.read_into("x", offsets, np.full(5, 10, np.int64), out, int64(0, 10, 20, 30, 40))
-        assert sorted(wrapper.asked) == [(0, 1_000_010), (10_000_000, 10), (20_000_000, 10)]
+        assert sorted(wrapper.asked) == [(0, 20), (100, 10), (10_000_000, 10), (20_000_000, 10)]
         assert wrapper.most_at_once > 1
         assert out.tobytes() == b"".join(data[offset : offset + 10] for offset in offsets.tolist())
+
+    def test_no_more_requests_are_on_their_way_than_allowed(self, wrapper, storage):
+        storage.write("x", [bytes(10_000)])
+        offsets = np.arange(0, 10_000, 100)
+        storage.read_into("x", offsets, np.full(100, 1, np.int64), np.zeros(100, np.uint8), np.arange(100))
+        assert len(wrapper.asked) == 100
+        assert wrapper.most_at_once == IO_THREADS
 
     def test_a_long_range_is_several_requests(self, wrapper, storage):
         data = some_bytes(20_000_000)
