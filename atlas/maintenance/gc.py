@@ -114,7 +114,7 @@ class Collector:
             return 0
         gone += [key for key in storage.list("commits") if _version(key) < self._kept]
         gone += [key for version, key in self._bases if version < self._kept and key not in gone]
-        gone += storage.leftovers()
+        gone += storage.list_orphans()
         reclaimed = sum(run_all(lambda key: size_or_none(storage, key), gone))
         storage.delete(gone)
         return reclaimed

@@ -1,10 +1,10 @@
-"""What every room may use of the process it runs in: its memory, threads, forks and log.
+"""The process that the package runs in: its memory, threads, forks and log. Every room may use it.
 
-- `memory`   how much memory is at hand; refuses what exceeds it
+- `memory`   how much memory is available; refuses what exceeds it
 - `threads`  the package's threads, for work and for waits
 - `forks`    what a forked child must begin anew
 - `locks`    locks that are free again in a forked child
 - `tracing`  the log on stderr
 
-Knows nothing of stores, arrays or files.
+Imports only `errors`. Knows nothing of stores, arrays or keys.
 """

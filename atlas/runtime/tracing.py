@@ -1,4 +1,7 @@
-"""`init_tracing`: the library's log on stderr. Everything is logged under the logger "atlas"."""
+"""`init_tracing` logs to stderr what the package does. Every module logs under the logger "atlas".
+
+Changes no logger but "atlas" and those that the caller names, and writes no files.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ _LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "erro
 
 
 def init_tracing(filter: str | None = None) -> None:  # noqa: A002 - the published name
-    """Log to stderr what the library does.
+    """Log to stderr what the package does.
 
     `filter` is a level ("trace", "debug", "info", "warn", "error", "off"), or several directives `logger=level` joined
     by commas, such as "info,atlas.commit=debug"; "info" where None. Calling it again changes the levels.
 
-    Raises `InvalidValueError` (ValueError) for a level that is none, `InvalidTypeError` for what is no str.
+    Raises `InvalidValueError` (ValueError) for an unknown level, `InvalidTypeError` for a filter that is no str.
     """
     if filter is not None and not isinstance(filter, str):
         raise InvalidTypeError(f"filter is a str, not {type(filter).__name__} {filter!r}")

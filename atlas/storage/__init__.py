@@ -1,7 +1,14 @@
 """Bytes by key: a folder of files, an object store, or memory, all under the contract of `Storage`.
 
-`open_storage` makes one of what a user hands over. Only `atlas.storage.objects` and `probing` import obstore, and only
-when an object store is asked for. No knowledge of what the bytes mean.
+- `base`             the contract; `keys` the rules for names; `ranges` pure functions on byte ranges
+- `local`            files in a folder
+- `descriptors`      its open files; `durable` its single steps; `sync_queue` its files that are not synced yet
+- `objects`          objects behind an obstore handle
+- `obstore_handle`   the methods that it calls; `conditional_put` the probe for an atomic put-if-absent
+- `memory`           a dictionary, for tests and throw-away stores
+
+`open_storage` makes one from what a user passes. obstore is imported only for an object store, by `objects`,
+`obstore_handle` and `conditional_put`. No knowledge of what the bytes mean.
 """
 
 from __future__ import annotations
@@ -25,11 +32,11 @@ _HANDLE_METHODS = ("put", "get", "get_range", "head", "list", "delete")
 def open_storage(source: object, *, create: bool = False, durable: bool = True, single_writer: bool = False) -> Storage:
     """Return the storage that `source` stands for.
 
-    A path (`~` is expanded) is a folder of files, an obstore handle a bucket or container, and a `Storage` itself.
-    `create` makes a missing folder at once, so that a place that cannot be written is known before any work; else
-    nothing is touched. `durable=False` makes a folder that nobody waits for, see `LocalStorage`; a bucket waits for its
-    service all the same. `single_writer` is the user's word that nobody else writes there, without which a place that
-    lacks conditional puts refuses to be written. A `Storage` was told both when it was made.
+    A path (`~` is expanded) is a folder of files, an obstore handle a bucket or container, a `Storage` itself.
+    `create` makes a missing folder at once, so that a location that cannot be written fails before any work; otherwise
+    nothing is touched. `durable=False` skips syncs of files, see `LocalStorage`, and changes nothing for object stores.
+    `single_writer` asserts a single writer; needed only where the location has no atomic put-if-absent. A `Storage`
+    keeps the values it was made with.
 
     Raises `InvalidValueError` for the text of a URL, `InvalidTypeError` for anything else, `MissingExtraError`
     for a handle where obstore is not installed, `StorageError` where the folder cannot be made.

@@ -1,8 +1,8 @@
 """Bytes by key: the contract that every storage keeps and that the rest of the package relies on.
 
 Keys are relative names whose parts are joined by `/` (see `atlas.storage.keys`). Objects are written once and never
-changed, but for the one document that `replace` overwrites. Every method may be called from many threads at once.
-No knowledge of what the bytes mean; nothing above this floor is imported.
+changed, except the one document that `replace` overwrites. Every method may be called from many threads at once.
+No knowledge of what the bytes mean; imports no room above `runtime`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.storage.ranges import Integers, Octets
+    from atlas.storage.ranges import Int64Array, Uint8Array
 
 __all__ = ["Keys", "Part", "Storage", "view_bytes"]
 
 Part: TypeAlias = "bytes | bytearray | memoryview | NDArray[np.uint8]"
-"""What `Storage.write` takes: anything contiguous with the buffer protocol; its bytes are stored as they lie."""
+"""What `Storage.write` takes: any contiguous buffer. Its bytes are stored unchanged."""
 
 Keys: TypeAlias = "list[str]"
-"""Keys in sorted order; named because `Storage.list` hides the builtin inside the classes."""
+"""Sorted keys; an alias because `Storage.list` hides the builtin inside the classes."""
 
 
 def view_bytes(part: Part) -> memoryview:
@@ -47,41 +47,42 @@ def view_bytes(part: Part) -> memoryview:
 class Storage(ABC):
     """Objects of bytes under keys.
 
-    Errors, on every storage: `InvalidValueError` for a text that is no key, builtin `FileNotFoundError` where an
-    object that is read is missing, `StorageError` where the storage itself fails (disk full, no permission, network).
-    After a `StorageError` from `create`, `replace` or `write` the object is there in full or not at all, and the
-    same call may be made again; a `create` that was carried out although its answer was lost then meets itself.
+    Errors, on every storage: `InvalidValueError` for a text that is no key, builtin `FileNotFoundError` where an object
+    to read is missing, `StorageError` where the storage itself fails (disk full, no permission, network). After a
+    `StorageError` from `create`, `replace` or `write` the object exists in full or not at all, and the caller may
+    repeat the call; a `create` that succeeded although its answer was lost then returns False.
 
-    `create` and `replace` are barriers: what they store outlives a power cut once they have returned, and never without
-    all that was written through the same storage before. What `write` and `adopt` store need not last until then, so
-    that many objects are waited for at once.
+    `create` and `replace` are barriers: once they return, what they stored survives a power cut, and so does everything
+    that was written through the same storage before. `write` and `link_file` need not be durable until the next
+    barrier, so that many objects are synced at once.
     """
 
     coalesce_gap: int = 0
-    """Bytes between two wanted ranges of an object up to which it is cheaper to read them too than to read twice.
+    """Largest gap, in bytes, between two wanted ranges of an object at which one read of both, with the gap, is cheaper
+    than two reads.
 
-    Who plans reads joins ranges by it before `read_into`, which reads the ranges that it is given and no others.
+    The planner of a read coalesces ranges by it. `read_into` reads the ranges that it is given and no others.
     """
 
     single_writer: bool = False
-    """Whether the user has said that nobody else writes to the place; see `create`."""
+    """Asserts that nobody else writes to the location. Needed only without an atomic put-if-absent, see `create`."""
 
     answers_late: bool = False
-    """Whether a write that failed may still take effect later, as a request can that was given up for lost."""
+    """Whether a write that failed may still take effect later, as a request can that timed out."""
 
     @property
     @abstractmethod
     def describe(self) -> str:
-        """The place, for messages and reprs; holds no secrets."""
+        """The location, for messages and reprs; holds no secrets."""
 
     @property
     @abstractmethod
     def token(self) -> str:
-        """A text that names the place: equal for two storages of one place, wherever that can be known."""
+        """A text that identifies the location: equal for two storages of one location, where that can be known."""
 
     @property
     def durable(self) -> bool:
-        """Whether barriers wait for the disk, as said above; False where who made the storage gave that up."""
+        """Whether barriers sync, as the class promises; False for a storage that was made without it."""
         return True
 
     @abstractmethod
@@ -92,87 +93,90 @@ class Storage(ABC):
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`.
 
-        Raises `CorruptStoreError`, naming the key, the range and the true size, where the object does not have
-        them all. Nothing is allocated for bytes that are not there.
+        Raises `CorruptStoreError`, naming the key, the range and the true size, where the object is shorter. Nothing
+        is allocated for bytes that do not exist.
         """
 
     @abstractmethod
-    def read_into(self, key: str, offsets: Integers, lengths: Integers, out: Octets, places: Integers) -> None:
-        """Read many ranges of one object straight into a buffer: `out[places[i]:][:lengths[i]]` is range `i`.
+    def read_into(
+        self, key: str, offsets: Int64Array, lengths: Int64Array, out: Uint8Array, out_offsets: Int64Array
+    ) -> None:
+        """Read many ranges of one object straight into a buffer: range `i` to `out[out_offsets[i]:][:lengths[i]]`.
 
-        `offsets`, `lengths` and `places` are int64 of equal length in any order, `out` a contiguous uint8 array.
-        Ranges may be empty and may overlap in the object; places must not overlap. Bytes of `out` outside the
-        places are left alone. Errors as for `read_range`; after one the places hold anything.
-        A storage need not look for an object of which nothing is wanted, and reads no byte that is not: see
-        `coalesce_gap`.
+        `offsets`, `lengths` and `out_offsets` are int64 of equal length in any order, `out` is a contiguous uint8
+        array. Ranges may be empty and may overlap in the object, but not in `out`. The other bytes of `out` keep their
+        values. Errors as for `read_range`; after one the ranges of `out` hold anything. Only the named bytes are read,
+        see `coalesce_gap`; where there are none, a missing object need not be noticed.
         """
 
     @abstractmethod
     def size(self, key: str) -> int:
-        """Return the bytes of the object."""
+        """Return the size of the object in bytes."""
 
     @abstractmethod
     def create(self, key: str, data: bytes) -> bool:
-        """Store `data` unless the key is there already, in one step that only one of many callers can win.
+        """Store `data` unless the key exists, in one atomic step that only one of many callers can win.
 
-        Returns False, with nothing changed, where the key is there. Either way the object that is there when this
-        returns outlives a power cut, and never without those that were beside it before, whoever made them.
-        Raises `StorageError` where an object written before cannot be made to last.
+        Returns False, with nothing changed, where the key exists. Either way the object under the key survives a power
+        cut once this returns, and so do the objects that were in its folder before, of any writer. Raises
+        `StorageError` where an object written before cannot be synced.
 
-        Where the place has no such step, this and every other write that comes before the first `create` raise
-        `ConditionalPutError`, with nothing changed, unless `single_writer` says that nobody competes; then it looks
-        and writes. Reading never asks.
+        A storage without such a step raises `ConditionalPutError` with nothing changed, from this method and from any
+        other write before the first `create`. With `single_writer` it checks for the key and then writes instead.
+        Reads never need the step.
         """
 
     @abstractmethod
     def replace(self, key: str, data: bytes) -> None:
-        """Store `data` in place of what may be there: readers meet the old bytes or the new, never a mixture.
+        """Store `data` and overwrite the object under the key, if any.
 
-        A power cut leaves the old bytes or the new as well.
+        Readers see the old bytes or the new, never a mixture; so does a reader after a power cut.
         """
 
     @abstractmethod
     def write(self, key: str, parts: Iterable[Part]) -> int:
-        """Store the parts, one after the other, as one new object and return its size in bytes.
+        """Store the concatenated parts as one new object and return its size in bytes.
 
-        The parts are taken one at a time and never held all at once; a part's memory may be used again as soon as
-        the next is asked for. Nobody sees the object before it is whole; an error, of `parts` too, leaves none.
+        The parts are taken one at a time and never held all at once; the caller may reuse a part's memory as soon as
+        the next is requested. The object is invisible until it is whole. An error, also one that `parts` raises, leaves
+        no object.
         """
 
     @abstractmethod
     def list(self, prefix: str = "") -> Keys:
-        """Return the sorted keys in the folder `prefix` and the folders in it; `""` is the whole store.
+        """Return the sorted keys in the folder `prefix` and its subfolders; `""` is the whole store.
 
-        `prefix` is a folder's name, with or without a closing slash, not the beginning of a name. Unfinished files
-        are left out; a folder that is not there is empty.
+        `prefix` is the name of a folder, with or without a closing slash, not the beginning of a name. A missing folder
+        is empty. Unfinished files are left out, see `list_orphans`.
         """
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects, in the order given; missing ones are fine.
+        """Remove objects, in the order given; missing ones are skipped.
 
-        Takes the names of `leftovers` too, and leaves those of which a writer turns out to live.
+        Also takes names from `list_orphans`, and skips those whose writer turns out to be alive.
         """
 
-    def leftovers(self) -> Keys:
-        """Return the sorted names of unfinished files whose writers are gone, for `delete`."""
+    def list_orphans(self) -> Keys:
+        """Return the sorted names of unfinished files whose writers have died, for `delete`."""
         return []
 
     def spill_file(self) -> IO[bytes]:
-        """Return a new file without a name for data that waits, which goes when it is closed; errors are `OSError`."""
+        """Return a new file without a name for staged data, which disappears when closed; errors are `OSError`."""
         return tempfile.TemporaryFile(prefix=TEMPORARY_PREFIX, buffering=0)
 
-    def hasten(self, file: IO[bytes]) -> None:  # noqa: B027 - most storages copy the file and wait for the copy
-        """Bring a file from `spill_file` to the disk early, where a barrier has less to wait for then.
+    def sync_early(self, file: IO[bytes]) -> None:  # noqa: B027 - most storages copy the file and sync the copy
+        """Sync a file from `spill_file` ahead of the next barrier, if the barrier then has less to wait for.
 
-        Promises nothing: what goes wrong here, an `OSError` or a file closed meanwhile, the barrier meets again.
+        Promises nothing. It raises `OSError`, or `ValueError` for a file that was closed meanwhile, which the caller
+        may ignore: the barrier meets the error again.
         """
 
-    def adopt(self, key: str, file: IO[bytes]) -> bool:  # noqa: ARG002 - for storages of files
-        """Make a file from `spill_file` the new object `key` without copying it, where that can be done.
+    def link_file(self, key: str, file: IO[bytes]) -> bool:  # noqa: ARG002 - for storages of files
+        """Make a file from `spill_file` the new object `key` without copying it.
 
-        Returns False where it cannot, with nothing changed: `write` its bytes then. Nobody may write to the file
-        afterwards.
+        Returns False, with nothing changed, where that is impossible; the caller then copies it with `write`. Nobody
+        may write to the file afterwards.
         """
         check_key(key)
         return False

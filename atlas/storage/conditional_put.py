@@ -1,7 +1,8 @@
-"""Whether a store refuses to create what is there already, found out by trying.
+"""Whether an object store refuses to create an object that exists, found out by trying.
 
-Services differ and change, and some take the condition and ignore it, so neither a name nor a setting is trusted. What
-is put for the trial is nobody's object: its key is one that `Storage.list` leaves out and `leftovers` finds.
+Services differ and change, and some accept the condition and ignore it, so neither a name nor a setting is trusted. The
+object of a probe belongs to nobody: `Storage.list` leaves out its key, `Storage.list_orphans` names it. Asks once; who
+calls remembers the answer.
 """
 
 from __future__ import annotations
@@ -11,47 +12,43 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import obstore.exceptions
-
 from atlas.storage.keys import TEMPORARY_PREFIX
+from atlas.storage.obstore_handle import ALREADY_EXISTS, FAILURES, UNSUPPORTED
 
 if TYPE_CHECKING:
-    from atlas.storage.objects import Handle
+    from atlas.storage.obstore_handle import ObstoreHandle
 
-__all__ = ["FAILURES", "PROBES", "THERE_ALREADY", "refuses_second_put"]
+__all__ = ["PROBES", "has_conditional_put"]
 
 PROBES = "probes"
-"""The folder of what was put for a trial and could not be removed again."""
+"""The folder of the objects of probes."""
 
-# What obstore raises. A missing object is a builtin FileNotFoundError, a call that a store lacks a NotImplementedError.
-FAILURES = (obstore.exceptions.BaseError, OSError, NotImplementedError)
-THERE_ALREADY = (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError)
-_LACKING = (NotImplementedError, obstore.exceptions.NotSupportedError)
 # S3 and its kin answer so to a header that they do not know.
-_LACKING_WORDS = re.compile(r"\b501\b|not ?implemented|not supported", re.IGNORECASE)
-_TRIALS = 3
+_UNSUPPORTED_MESSAGE = re.compile(r"\b501\b|not ?implemented|not supported", re.IGNORECASE)
+_RETRIES = 3
 
 
-def refuses_second_put(handle: Handle) -> bool:
-    """Return whether a conditional put of an object that is there is refused, and leave nothing behind.
+def has_conditional_put(handle: ObstoreHandle) -> bool:
+    """Return whether the store refuses a conditional put of an object that exists; removes what it put.
 
-    Raises what the handle raises where the store does not answer; the object may be left then, for to remove it would
-    mean to wait for the same store once more.
+    Raises what the handle raises where the store does not answer. The probe's object may remain then: to remove it
+    would mean to wait for the same store once more.
     """
     key = f"{PROBES}/{TEMPORARY_PREFIX}{secrets.token_hex(16)}"
     refused = False
-    # More than one trial, for another process may just be sweeping leftovers; one refusal proves the condition. The
-    # first put is refused where its answer was lost on the way and the client has made it once more.
-    for trial in range(1 + _TRIALS):
+    # One refusal proves the condition. The first put is refused where its answer was lost and the client has repeated
+    # it. A later one may succeed although the condition works, where another process collects orphans meanwhile.
+    for attempt in range(1 + _RETRIES):
         try:
-            handle.put(key, b"%d" % trial, mode="create", use_multipart=False)
-        except THERE_ALREADY:
+            handle.put(key, b"%d" % attempt, mode="create", use_multipart=False)
+        except ALREADY_EXISTS:
             refused = True
             break
         except FAILURES as error:
-            if not isinstance(error, _LACKING) and not _LACKING_WORDS.search(str(error).partition("\n")[0]):
+            first_line = str(error).partition("\n")[0]
+            if not isinstance(error, UNSUPPORTED) and not _UNSUPPORTED_MESSAGE.search(first_line):
                 raise
-            if trial == 0:
+            if attempt == 0:
                 return False
             break
     with suppress(*FAILURES):

@@ -1,6 +1,6 @@
 """Open files kept for reading, so that a segment is opened once and not for every slice.
 
-Knows numbers and keys only: how a key becomes a descriptor is the owner's business. No writing.
+Knows descriptors and keys only; its owner says how to open a key. Writes nothing. Starts empty in a forked child.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _seek_lock = ForkSafeLock()
 
 
 def read_at(descriptor: int, view: memoryview, offset: int) -> int:
-    """Fill `view` from `offset` of the file and return the bytes read: fewer than asked for only at its end."""
+    """Fill `view` from `offset` of the file and return the number of bytes read, which is smaller only at its end."""
     filled = 0
     while filled < len(view):
         rest = view[filled:]
         if hasattr(os, "preadv"):
             count = os.preadv(descriptor, [rest], offset + filled)
         else:
-            # Where nothing reads at an offset (Windows), threads take turns with the one position of the file.
+            # Windows reads at no offset, so threads take turns with the one position of the file.
             with _seek_lock:
                 os.lseek(descriptor, offset + filled, os.SEEK_SET)
                 data = os.read(descriptor, len(rest))
@@ -54,7 +54,7 @@ class _Open:
 class DescriptorCache:
     """The most recently used descriptors, at most `limit` of them besides those in use.
 
-    A descriptor that is in use is never closed; one whose file has meanwhile been deleted or replaced is opened anew.
+    A descriptor in use is never closed. One whose file was deleted or replaced meanwhile is opened again.
     """
 
     def __init__(self, opener: Callable[[str], int], limit: int) -> None:
@@ -75,7 +75,7 @@ class DescriptorCache:
             self._give_back(entry)
 
     def forget(self, key: str) -> None:
-        """Keep the descriptor of `key` no longer."""
+        """Close the descriptor of `key`, once it is out of use."""
         with self._lock:
             entry = self._entries.pop(key, None)
             if entry is not None:
@@ -90,9 +90,9 @@ class DescriptorCache:
         if entry is not None:
             try:
                 status = os.fstat(entry.descriptor)
-            except OSError:  # such as ESTALE, where the file was replaced on a server: open it anew
+            except OSError:  # such as ESTALE, where the file was replaced on a server: open it again
                 status = None
-            # No name is left of a file that was deleted, or replaced by a rename, through whichever process.
+            # A file that any process deleted, or replaced by a rename, has no name left.
             if status is not None and status.st_nlink > 0:
                 return entry, status.st_size
             self._give_back(entry)

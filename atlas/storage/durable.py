@@ -1,10 +1,10 @@
-"""What it takes for a file to survive a power cut: the steps, each by itself.
+"""The single steps by which a file survives a power cut, and by which one of many writers wins a name.
 
-A file lasts once its bytes are synchronised, it has its name, and the folder that holds the name is synchronised.
-Paths and descriptors only; errors are the builtin `OSError`.
+A file is durable once its bytes are synced, it has its name, and the folder with that name is synced. Paths and
+descriptors only; errors are the builtin `OSError`. No order of steps: that is for the caller.
 """
 
-# ruff: noqa: PTH102, PTH106, PTH108, PTH112, PTH116, PTH120 - text in, text out: `pathlib` would add some 7 us to each
+# ruff: noqa: PTH102, PTH106, PTH108, PTH112, PTH116, PTH120 - paths are text: `pathlib` would add some 7 us to each
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if sys.platform != "win32":
     import fcntl
 
 __all__ = [
-    "gather",
-    "is_abandoned",
+    "is_orphan",
+    "join_small_parts",
+    "link_if_absent",
     "make_folder",
-    "name_if_absent",
     "open_temporary",
-    "remove_abandoned",
+    "remove_orphan",
     "sync_ancestors",
     "sync_file",
     "sync_folder",
@@ -40,21 +40,21 @@ __all__ = [
     "write_at",
 ]
 
-# Parts from _DIRECT bytes on are written as they lie, runs of smaller ones gathered. Measured with 64 MiB in parts of
-# 2 KB: 220 ms one by one, 90 gathered; from 64 KiB on there was no difference.
+# Parts of _DIRECT bytes or more are written by themselves, runs of smaller ones joined. Measured with 64 MiB in parts
+# of 2 KB: 220 ms one by one, 90 joined; from 64 KiB on there was no difference.
 _DIRECT = 64 * 1024
-_GATHERED = 256 * 1024
+_JOINED = 256 * 1024
 _BINARY = getattr(os, "O_BINARY", 0)
-# How a file system says that it has no hard links (FAT says EPERM), and that it has no renames with flags.
+# The errors of a file system without hard links (FAT returns EPERM), and of one without renames with flags.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_FLAGS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
 def sync_file(descriptor: int) -> None:
-    """Wait until the bytes of the file are on the disk."""
+    """Sync the bytes of the file to the disk."""
     if sys.platform == "darwin":
-        # There fsync stops at the cache of the drive; not every file system takes the stronger call.
+        # On macOS fsync stops at the cache of the drive; not every file system takes the stronger call.
         try:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         except OSError:
@@ -64,14 +64,14 @@ def sync_file(descriptor: int) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Wait until the names in the folder are on the disk; does nothing where folders cannot be synchronised."""
+    """Sync the names in the folder to the disk; does nothing where folders cannot be synced."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems answer so; there is nothing more that a program could do.
+        # Some network file systems fail like this, and a program can do nothing more.
         if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
             raise
     finally:
@@ -79,9 +79,9 @@ def sync_folder(folder: str) -> None:
 
 
 def sync_ancestors(folder: str) -> None:
-    """Wait until the names of the folder and of those above it are on the disk, whoever made them.
+    """Sync the names of the folder and of those above it, whichever process made them.
 
-    Goes up to the top of the file system, or to a folder that may not be read.
+    Goes up to the root of the file system, or to a folder without permission to read.
     """
     folder = os.path.realpath(folder)
     device = os.stat(folder).st_dev
@@ -95,9 +95,9 @@ def sync_ancestors(folder: str) -> None:
 
 
 def make_folder(folder: str, *, durable: bool) -> None:
-    """Make a folder and those above it that are missing, and synchronise the folder that each was made in.
+    """Make a folder and those above it that are missing, and sync the parent of each.
 
-    One whose name cannot be synchronised is removed again, so that a second try does not take it for lasting.
+    One whose name cannot be synced is removed again, so that a retry does not take it for durable.
     """
     parent = os.path.dirname(folder)
     try:
@@ -106,7 +106,7 @@ def make_folder(folder: str, *, durable: bool) -> None:
         if parent == folder:
             raise
         make_folder(parent, durable=durable)
-        # Where this fails alike it is not for want of a parent: so answer file systems, such as /proc, that make none.
+        # A second failure has another reason than the parent: file systems like /proc make no folders.
         _make_one(folder)
     if durable:
         try:
@@ -121,7 +121,7 @@ def _make_one(folder: str) -> None:
     try:
         os.mkdir(folder)
     except FileExistsError:
-        # Another writer made it just now and may not have synchronised yet; a file in its place is an error.
+        # Another writer made it just now and may not have synced it yet; a file of that name is an error.
         if not os.path.isdir(folder):
             raise
 
@@ -129,7 +129,7 @@ def _make_one(folder: str) -> None:
 def open_temporary(folder: str) -> tuple[int, str]:
     """Make an empty file with a random name in `folder`; return its descriptor, for writing, and its path.
 
-    The file is locked for as long as the descriptor is open, by which `is_abandoned` knows that its writer lives.
+    The file is locked while the descriptor is open, which tells `is_orphan` that its writer is alive.
     """
     while True:
         path = f"{folder}{os.sep}{TEMPORARY_PREFIX}{secrets.token_hex(16)}"
@@ -141,23 +141,23 @@ def open_temporary(folder: str) -> tuple[int, str]:
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Lock a temporary file that was just made; False where somebody has taken it for abandoned before that."""
+    """Lock a temporary file that was just made; False if another process has removed it as an orphan before."""
     if sys.platform != "win32":
         try:
-            # Waits for those who look at it or remove it, which takes them a moment.
+            # Waits for a process that checks or removes it, which takes a moment.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
-            # Without locks on this file system the file counts as abandoned, as all do that are not locked.
+            # Without locks on this file system the file counts as an orphan, as every unlocked one does.
             return True
         return os.fstat(descriptor).st_nlink > 0
     return True
 
 
-def name_if_absent(temporary: str, path: str) -> bool | None:
-    """Give a file its name in one step unless that is taken; None where the file system has no such step.
+def link_if_absent(temporary: str, path: str) -> bool | None:
+    """Give a file its name in one atomic step; False if the name exists, None if the file system has no such step.
 
-    A hard link does that, and where there are none, a rename that refuses to overwrite. Whether `temporary` is still a
-    name of the file afterwards is left open.
+    The step is a hard link or, without those, a rename that refuses to overwrite. The name `temporary` may remain or
+    not.
     """
     try:
         os.link(temporary, path, follow_symlinks=False)
@@ -174,9 +174,9 @@ def name_if_absent(temporary: str, path: str) -> bool | None:
 
 def _rename_if_absent(temporary: str, path: str) -> bool | None:
     if os.name == "nt":
-        # There a rename never overwrites.
+        # On Windows a rename never overwrites.
         try:
-            os.rename(temporary, path)  # noqa: PTH104 - see the top
+            os.rename(temporary, path)  # noqa: PTH104 - as above
         except FileExistsError:
             return False
         return True
@@ -195,7 +195,7 @@ def _rename_if_absent(temporary: str, path: str) -> bool | None:
 
 @cache
 def _renameat2() -> Callable[..., int] | None:
-    """Return the call of Linux that Python does not offer, None on other systems."""
+    """Return a system call of Linux that Python lacks, None on other systems."""
     if sys.platform != "linux":
         return None
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -205,8 +205,8 @@ def _renameat2() -> Callable[..., int] | None:
     return call
 
 
-def is_abandoned(path: str) -> bool:
-    """Whether no living writer has the temporary file open; True where that cannot be known."""
+def is_orphan(path: str) -> bool:
+    """Whether no living writer has the temporary file open; True if that cannot be known."""
     if sys.platform == "win32":
         return True
     try:
@@ -225,14 +225,14 @@ def is_abandoned(path: str) -> bool:
         os.close(descriptor)
 
 
-def remove_abandoned(path: str) -> None:
+def remove_orphan(path: str) -> None:
     """Remove a temporary file, unless a living writer has it open."""
     if sys.platform == "win32":
         os.unlink(path)
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        # Held until the file is gone, so that a writer that has just made it finds out.
+        # Held until the file is removed, so that a writer that has just made it finds out.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         pass
@@ -244,32 +244,32 @@ def remove_abandoned(path: str) -> None:
         os.close(descriptor)
 
 
-def gather(parts: Iterable[Part]) -> Iterator[memoryview]:
-    """Yield the bytes of the parts in order: big ones as they lie, runs of small ones copied together.
+def join_small_parts(parts: Iterable[Part]) -> Iterator[memoryview]:
+    """Yield the bytes of the parts in order: large ones as they are, runs of small ones copied together.
 
-    What is yielded is valid until the next is asked for; at most 256 KiB are held.
+    A view is valid until the next is requested; at most 256 KiB are held.
     """
-    gathered = bytearray()
+    joined = bytearray()
     for part in parts:
         view = view_bytes(part)
-        if len(view) >= _DIRECT or len(gathered) + len(view) > _GATHERED:
-            yield memoryview(gathered)
-            gathered = bytearray()
+        if len(view) >= _DIRECT or len(joined) + len(view) > _JOINED:
+            yield memoryview(joined)
+            joined = bytearray()
         if len(view) >= _DIRECT:
             yield view
         else:
-            gathered += view
-    yield memoryview(gathered)
+            joined += view
+    yield memoryview(joined)
 
 
 def write_all(descriptor: int, view: memoryview) -> None:
-    """Write every byte at the position of the file, however many calls that takes."""
+    """Write every byte at the position of the file, in as many calls as it takes."""
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def write_at(descriptor: int, view: memoryview, offset: int) -> None:
-    """Write every byte from `offset` of the file on; only one thread may do so at a time."""
+    """Write every byte from `offset` of the file on; the caller keeps other threads from writing to it."""
     if not hasattr(os, "pwrite"):
         os.lseek(descriptor, offset, os.SEEK_SET)
         write_all(descriptor, view)

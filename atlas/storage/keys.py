@@ -1,7 +1,7 @@
-"""Rules for keys, the names of stored objects, the same on every storage.
+"""Rules for keys, the names of stored objects; the same on every storage.
 
 A key is one or more parts joined by `/`, relative to the store: `atlas.json`, `arrays/temperature/3fe2.seg`.
-Pure functions on text; no I/O. Keys that were read from a file are checked here like any other.
+Pure functions on text; no I/O. No key is trusted, also none that was read from a file.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from atlas.errors import InvalidTypeError, InvalidValueError
 __all__ = ["TEMPORARY_PREFIX", "check_folder", "check_key", "is_key", "is_temporary", "unique_name"]
 
 TEMPORARY_PREFIX = ".tmp-"
-"""First letters of the last part of every unfinished file; no key may have a part that begins so."""
+"""Prefix of the last part of every unfinished file's name; no part of a key may begin with it."""
 
-# Backslashes part folders on Windows, object stores refuse control characters, surrogates have no UTF-8.
+# Backslashes separate folders on Windows, object stores refuse control characters, surrogates have no UTF-8.
 _REFUSED = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -50,24 +50,24 @@ def check_key(key: str) -> str:
 
 
 def is_key(text: str) -> bool:
-    """Whether `check_key` would let `text` pass."""
+    """Whether `check_key` accepts `text`."""
     return _fault(text) is None
 
 
 def check_folder(prefix: str) -> str:
     """Return the folder that `prefix` names, without its closing slash; `""` is the whole store.
 
-    `commits` and `commits/` are the same folder; a part of a name (`comm`) is a folder of that name, not a pattern.
+    `commits` and `commits/` are the same folder; `comm` is a folder of that name, not a pattern.
     """
     return check_key(prefix.removesuffix("/")) if prefix else ""
 
 
 def is_temporary(text: str) -> bool:
-    """Whether `text` names the unfinished file of some writer: a key but for its reserved last part."""
+    """Whether `text` names an unfinished file: a key except for its reserved last part."""
     folder, _, name = text.rpartition("/")
     return name.startswith(TEMPORARY_PREFIX) and not _REFUSED.search(name) and (not folder or is_key(folder))
 
 
 def unique_name() -> str:
-    """Return 24 random hexadecimal digits: a name that no other writer picks."""
+    """Return 24 random hexadecimal digits, a name that no other writer picks."""
     return secrets.token_hex(12)

@@ -1,12 +1,12 @@
 """Objects as files in a folder, written so that a power cut at any moment leaves each whole or absent.
 
-A file is written under a temporary name in its folder and linked or renamed into place. `create` and `replace`
-synchronise before that step all that was written since the last of them, and the folder after it. Symbolic links inside
-the folder are never followed, so a store from elsewhere cannot lead out of it.
+A file is written under a temporary name in its folder, and then linked or renamed to its own. `create` and `replace`
+sync all pending files before that step, and the folder after it. Symbolic links inside the folder are never followed,
+so a copied store cannot lead out of it. No locks between processes: the atomic link or rename decides who wins.
 """
 
-# ruff: noqa: D102 - what each method does is said in `Storage`
-# ruff: noqa: PTH100, PTH105, PTH108, PTH111, PTH112 - paths are text on the way of every read and write: `pathlib` would add some 7 us to each
+# ruff: noqa: D102 - `Storage` documents the methods
+# ruff: noqa: PTH100, PTH105, PTH108, PTH111, PTH112 - paths are text in every read and write: `pathlib` would add some 7 us to each
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from atlas.runtime.memory import check_room
 from atlas.storage.base import Keys, Part, Storage
 from atlas.storage.descriptors import DescriptorCache, read_at
 from atlas.storage.durable import (
-    gather,
-    is_abandoned,
+    is_orphan,
+    join_small_parts,
+    link_if_absent,
     make_folder,
-    name_if_absent,
     open_temporary,
-    remove_abandoned,
+    remove_orphan,
     sync_ancestors,
     sync_file,
     sync_folder,
     write_all,
 )
 from atlas.storage.keys import TEMPORARY_PREFIX, check_folder, check_key, is_key, is_temporary
-from atlas.storage.ranges import Integers, Octets, check_range, check_ranges, join_adjacent, short_read
+from atlas.storage.ranges import Int64Array, Uint8Array, check_range, check_ranges, join_adjacent, short_read
 from atlas.storage.sync_queue import SyncQueue
 
 if TYPE_CHECKING:
@@ -44,17 +44,17 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalStorage"]
 
-# O_NONBLOCK so that a pipe laid in a file's place cannot hang the reader; O_BINARY is for Windows.
+# O_NONBLOCK so that a pipe under a file's name cannot hang the reader; O_BINARY is for Windows.
 _READ_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NAMES_OF_OPEN_FILES = sys.platform == "linux"
-"""Whether /proc gives open files a name, by which one without another can be linked into place and opened anew."""
+"""Whether /proc names open files, so that a file without a name can be linked and opened again."""
 
 
 class LocalStorage(Storage):
-    """The files under one folder, which the first write makes if need be.
+    """The files under one folder, which the first write makes if it is missing.
 
-    `path` may begin with `~`. `durable=False` leaves out every wait for the disk: still atomic for other processes,
-    whoever is killed, but a power cut may take the last objects, or their bytes and leave their names. `descriptors`
+    `path` may begin with `~`. `durable=False` skips every sync: writes are still atomic for other processes, also if
+    this one is killed, but a power cut may lose the last objects, or their bytes and not their names. `descriptors`
     files stay open for reading. Pickles as its path, `durable` and `single_writer`.
 
     `create` needs a file system with hard links, or Linux and one whose renames can refuse to overwrite, as FAT's can.
@@ -76,9 +76,9 @@ class LocalStorage(Storage):
         self._durable = durable
         self._limit = descriptors
         self.single_writer = single_writer
-        self._creates = single_writer  # whether `create` is known to work here
+        self._atomic_create = single_writer  # whether an atomic create is known to work here, or not needed
         self._open = DescriptorCache(self._open_file, descriptors)
-        self._unsettled = SyncQueue()
+        self._sync_queue = SyncQueue()
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self._root, self._durable, self._limit, self.single_writer)
@@ -101,9 +101,9 @@ class LocalStorage(Storage):
         return self._durable
 
     def make_root(self) -> None:
-        """Make the folder, and those above it, unless it is there; `StorageError` where that cannot be.
+        """Make the folder and those above it, if missing; `StorageError` where that fails.
 
-        Either way its name outlives a power cut then, as far as it lies on one file system.
+        Afterwards its name survives a power cut, even if another process made it, within one file system.
         """
         self._make_root()
         if self._durable:
@@ -119,14 +119,14 @@ class LocalStorage(Storage):
 
     def read(self, key: str) -> bytes:
         descriptor = self._open_file(key)
-        with _storage_errors(self._place(key)), os.fdopen(descriptor, "rb", buffering=0) as file:
+        with _storage_errors(self._path_of(key)), os.fdopen(descriptor, "rb", buffering=0) as file:
             check_room(os.fstat(descriptor).st_size, f"{key!r}", "the machine is too small for this store")
             return file.read()
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         check_range(offset, length)
         with (
-            _storage_errors(self._place(key), missing_is_builtin=True),
+            _storage_errors(self._path_of(key), missing_is_builtin=True),
             self._open.borrow(key) as (descriptor, size),
         ):
             if offset + length > size:
@@ -138,25 +138,27 @@ class LocalStorage(Storage):
                 raise short_read(key, offset, length, offset + count)
         return bytes(data)
 
-    def read_into(self, key: str, offsets: Integers, lengths: Integers, out: Octets, places: Integers) -> None:
-        check_ranges(offsets, lengths, out, places)
-        columns = [column.tolist() for column in join_adjacent(offsets, lengths, places)]
+    def read_into(
+        self, key: str, offsets: Int64Array, lengths: Int64Array, out: Uint8Array, out_offsets: Int64Array
+    ) -> None:
+        check_ranges(offsets, lengths, out, out_offsets)
+        columns = [column.tolist() for column in join_adjacent(offsets, lengths, out_offsets)]
         view = out.data
         with (
-            _storage_errors(self._place(key), missing_is_builtin=True),
+            _storage_errors(self._path_of(key), missing_is_builtin=True),
             self._open.borrow(key) as (descriptor, size),
         ):
-            for offset, length, place in zip(*columns, strict=True):
+            for offset, length, begin in zip(*columns, strict=True):
                 if offset + length > size:
                     raise short_read(key, offset, length, size)
-                count = read_at(descriptor, view[place : place + length], offset)
+                count = read_at(descriptor, view[begin : begin + length], offset)
                 if count != length:
                     raise short_read(key, offset, length, offset + count)
 
     def size(self, key: str) -> int:
         descriptor = self._open_file(key)
         try:
-            with _storage_errors(self._place(key)):
+            with _storage_errors(self._path_of(key)):
                 return os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
@@ -164,29 +166,29 @@ class LocalStorage(Storage):
     def list(self, prefix: str = "") -> Keys:
         return sorted(key for key in self._walk(check_folder(prefix)) if is_key(key))
 
-    def leftovers(self) -> Keys:
-        """Return the temporaries of writers that were killed; those of living writers, in any process, are left out."""
-        return sorted(key for key in self._walk("") if is_temporary(key) and self._is_abandoned(key))
+    def list_orphans(self) -> Keys:
+        """Return the temporary files of killed writers; those of living writers, in any process, are left out."""
+        return sorted(key for key in self._walk("") if is_temporary(key) and self._is_orphan(key))
 
-    def _is_abandoned(self, key: str) -> bool:
-        path = self._place(key)
+    def _is_orphan(self, key: str) -> bool:
+        path = self._path_of(key)
         with _storage_errors(path):
-            return is_abandoned(path)
+            return is_orphan(path)
 
     def spill_file(self) -> IO[bytes]:
         if not os.path.isdir(self._root):
             return super().spill_file()
         try:
-            # Without O_EXCL, so that it may be given a name.
+            # Without O_EXCL, so that it can be linked.
             descriptor = os.open(self._root, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
         except (AttributeError, OSError):  # not every system and file system has files without names
             return tempfile.TemporaryFile(dir=self._root, prefix=TEMPORARY_PREFIX, buffering=0)
         return os.fdopen(descriptor, "w+b", buffering=0)
 
-    def hasten(self, file: IO[bytes]) -> None:
+    def sync_early(self, file: IO[bytes]) -> None:
         if not self._durable or not _NAMES_OF_OPEN_FILES:
             return
-        # By an opening of its own: each is told once of a write that was lost, and the commit's must be among them.
+        # On a descriptor of its own: each reports a lost write once, and the barrier must not miss the report.
         descriptor = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -196,58 +198,58 @@ class LocalStorage(Storage):
     # -- writing
 
     def create(self, key: str, data: bytes) -> bool:
-        path = self._place(check_key(key))
+        path = self._path_of(check_key(key))
         with _storage_errors(path):
             folder = self._folder_of(key, make=True)
-        if self._is_there(path):
-            # Whoever made it may have failed just before this step, and be the caller who now tries again.
-            self._sync(folder)
+        if self._exists(path):
+            # Its writer may have failed just before this step, and be the caller that now retries.
+            self._sync_folder(folder)
             return False
         with self._temporary(path, folder, (data,)) as (temporary, descriptor, _):
             if self._durable:
-                # The names beside it too: whoever made the last of them may not have waited for it, or in vain.
-                self._unsettled.add_names(folder)
-            self._settle(descriptor)
-            made = name_if_absent(temporary, path)
+                # The other names in the folder too: their writers may not have synced them, or failed to.
+                self._sync_queue.add_names(folder)
+            self._sync_pending(descriptor)
+            made = link_if_absent(temporary, path)
             if made is None:
-                made = self._name_alone(temporary, path)
-        self._creates = True
-        self._sync(folder)
+                made = self._rename_unless_exists(temporary, path)
+        self._atomic_create = True
+        self._sync_folder(folder)
         return made
 
     def replace(self, key: str, data: bytes) -> None:
-        path = self._place(check_key(key))
+        path = self._path_of(check_key(key))
         with _storage_errors(path):
             folder = self._folder_of(key, make=True)
-            self._check_creates(folder)
+            self._check_atomic_create(folder)
         with self._temporary(path, folder, (data,)) as (temporary, descriptor, _):
-            self._settle(descriptor)
+            self._sync_pending(descriptor)
             os.replace(temporary, path)
         self._open.forget(key)
-        self._sync(folder)
+        self._sync_folder(folder)
 
     def write(self, key: str, parts: Iterable[Part]) -> int:
-        path = self._place(check_key(key))
+        path = self._path_of(check_key(key))
         with _storage_errors(path):
             folder = self._folder_of(key, make=True)
         with (
             self._temporary(path, folder, parts) as (temporary, descriptor, total),
-            self._unsettled_file(path, descriptor),
+            self._queued_for_sync(path, descriptor),
         ):
             os.replace(temporary, path)
         self._open.forget(key)
         return total
 
-    def adopt(self, key: str, file: IO[bytes]) -> bool:
-        path = self._place(check_key(key))
+    def link_file(self, key: str, file: IO[bytes]) -> bool:
+        path = self._path_of(check_key(key))
         descriptor = file.fileno()
         with _storage_errors(path):
             self._folder_of(key, make=True)
             try:
-                with self._unsettled_file(path, descriptor):
+                with self._queued_for_sync(path, descriptor):
                     # The descriptor given for a folder is not used, but asks for the call that follows links.
                     os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
-            except (OSError, NotImplementedError):  # of another file system, or one that knows no such step
+            except (OSError, NotImplementedError):  # on another file system, or one without hard links
                 return False
         return True
 
@@ -256,26 +258,26 @@ class LocalStorage(Storage):
         for key in keys:
             if not is_temporary(key):
                 check_key(key)
-            path = self._place(key)
+            path = self._path_of(key)
             self._open.forget(key)
-            self._unsettled.forget(path)
+            self._sync_queue.discard(path)
             with _storage_errors(path), suppress(FileNotFoundError, NotADirectoryError):
                 folder = self._folder_of(key, make=False)
                 if is_temporary(key):
-                    remove_abandoned(path)
+                    remove_orphan(path)
                 else:
                     os.unlink(path)
                 folders[folder] = None
         for folder in folders:
-            self._sync(folder)
+            self._sync_folder(folder)
 
-    # -- the ground
+    # -- steps
 
-    def _place(self, key: str) -> str:
+    def _path_of(self, key: str) -> str:
         return f"{self._root}{os.sep}{key.replace('/', os.sep)}"
 
     def _folder_of(self, key: str, *, make: bool) -> str:
-        # Each folder is looked at every time, some 2 us apiece, so that no order of events can slip in a link.
+        # Each folder is checked every time, some 2 us each, so that no link can slip in between.
         if make:
             self._make_root()
         folder = self._root
@@ -291,35 +293,35 @@ class LocalStorage(Storage):
             if stat.S_ISLNK(mode):
                 raise StorageError(errno.ELOOP, "symbolic links inside a store are not followed", folder)
             if make and self._durable:
-                # Also where it was there: whoever made it may not have waited for its name.
-                self._unsettled.add_folder(folder)
+                # Also if it existed: its maker may not have synced its name.
+                self._sync_queue.add_folder(folder)
         return folder
 
-    def _name_alone(self, temporary: str, path: str) -> bool:
-        """Give a file its name where nothing but the user's word keeps others from it."""
+    def _rename_unless_exists(self, temporary: str, path: str) -> bool:
+        """Rename a file unless the name exists; not atomic, so only for a single writer."""
         if not self.single_writer:
-            raise self._no_create()
-        if self._is_there(path):
+            raise self._refuse_writers()
+        if self._exists(path):
             return False
         os.replace(temporary, path)
         return True
 
-    def _check_creates(self, folder: str) -> None:
-        """Raise before something is overwritten that `create` would have refused to lead to."""
-        if self._creates:
+    def _check_atomic_create(self, folder: str) -> None:
+        """Raise `ConditionalPutError` before anything is overwritten in a location where `create` would refuse."""
+        if self._atomic_create:
             return
         descriptor, temporary = open_temporary(folder)
         try:
-            self._creates = name_if_absent(temporary, f"{temporary}-") is not None
+            self._atomic_create = link_if_absent(temporary, f"{temporary}-") is not None
         finally:
             os.close(descriptor)
             for name in (temporary, f"{temporary}-"):
                 with suppress(FileNotFoundError):
                     os.unlink(name)
-        if not self._creates:
-            raise self._no_create()
+        if not self._atomic_create:
+            raise self._refuse_writers()
 
-    def _no_create(self) -> ConditionalPutError:
+    def _refuse_writers(self) -> ConditionalPutError:
         return ConditionalPutError(
             errno.ENOTSUP,
             "the file system has neither hard links nor renames that refuse to overwrite, so that two writers could "
@@ -328,18 +330,18 @@ class LocalStorage(Storage):
             self._root,
         )
 
-    def _is_there(self, path: str) -> bool:
+    def _exists(self, path: str) -> bool:
         with _storage_errors(path):
             try:
                 mode = os.lstat(path).st_mode
             except FileNotFoundError:
                 return False
             if stat.S_ISDIR(mode):
-                raise IsADirectoryError(errno.EISDIR, "a folder lies in the object's place", path)
+                raise IsADirectoryError(errno.EISDIR, "a folder has the name of the object", path)
             return True
 
     def _open_file(self, key: str) -> int:
-        path = self._place(check_key(key))
+        path = self._path_of(check_key(key))
         with _storage_errors(path, missing_is_builtin=True):
             self._folder_of(key, make=False)
             descriptor = os.open(path, _READ_FLAGS)
@@ -357,23 +359,22 @@ class LocalStorage(Storage):
 
     @contextmanager
     def _temporary(self, path: str, folder: str, parts: Iterable[Part]) -> Iterator[tuple[str, int | None, int]]:
-        """Lend name, descriptor and size of a temporary file; neither name nor descriptor is left afterwards.
+        """Write a temporary file and lend its name, descriptor and size; both name and descriptor are gone afterwards.
 
-        The descriptor is None where the file is synchronised and closed already.
-
-        Failures of the file become `StorageError` and name `path`; those of `parts` come through as they are.
+        The descriptor is None if the file is synced and closed already. Failures of the file become `StorageError` and
+        name `path`; those of `parts` are raised unchanged.
         """
         with _storage_errors(path):
             descriptor, temporary = open_temporary(folder)
         try:
             total = 0
-            for view in gather(parts):
+            for view in join_small_parts(parts):
                 with _storage_errors(path):
                     write_all(descriptor, view)
                 total += len(view)
             with _storage_errors(path):
                 if os.name == "nt":
-                    # There an open file cannot be renamed; elsewhere it stays open, for its lock says "in use".
+                    # Windows renames no open file. Elsewhere it stays open, because its lock marks it as in use.
                     if self._durable:
                         sync_file(descriptor)
                     os.close(descriptor)
@@ -386,8 +387,8 @@ class LocalStorage(Storage):
                 os.close(descriptor)
 
     @contextmanager
-    def _unsettled_file(self, path: str, descriptor: int | None) -> Iterator[None]:
-        """Note that the file of `descriptor` gets its name within the block and is to be waited for."""
+    def _queued_for_sync(self, path: str, descriptor: int | None) -> Iterator[None]:
+        """Queue the file of `descriptor`, which gets its name `path` within the block, for the next sync."""
         kept = os.dup(descriptor) if self._durable and descriptor is not None else None
         try:
             yield
@@ -396,14 +397,14 @@ class LocalStorage(Storage):
                 os.close(kept)
             raise
         if kept is not None:
-            self._unsettled.add_file(path, kept)
+            self._sync_queue.add_file(path, kept)
 
-    def _settle(self, descriptor: int | None) -> None:
-        """Wait for all that was written, and for the file that is about to get its name."""
+    def _sync_pending(self, descriptor: int | None) -> None:
+        """Sync all that was written, and the file that is about to get its name."""
         if self._durable:
-            self._unsettled.settle(*([] if descriptor is None else [descriptor]))
+            self._sync_queue.sync(*([] if descriptor is None else [descriptor]))
 
-    def _sync(self, folder: str) -> None:
+    def _sync_folder(self, folder: str) -> None:
         if self._durable:
             with _storage_errors(folder):
                 sync_folder(folder)
@@ -412,7 +413,7 @@ class LocalStorage(Storage):
         waiting = [folder]
         while waiting:
             folder = waiting.pop()
-            path = self._place(folder) if folder else self._root
+            path = self._path_of(folder) if folder else self._root
             with _storage_errors(path):
                 try:
                     if folder:

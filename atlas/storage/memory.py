@@ -1,6 +1,7 @@
 """Objects in a dictionary: the storage of tests and of throw-away stores.
 
-Lives and dies with the process that made it, so it cannot be pickled. No files, no network.
+Lives and dies with the process that made it, so it cannot be pickled. No files, no network. A forked child has a copy
+of its own.
 """
 
 # ruff: noqa: D102 - what each method does is said in `Storage`
@@ -8,16 +9,16 @@ Lives and dies with the process that made it, so it cannot be pickled. No files,
 from __future__ import annotations
 
 import errno
-import threading
 import uuid
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from atlas.errors import InvalidTypeError
+from atlas.runtime.locks import ForkSafeLock
 from atlas.storage.base import Keys, Part, Storage, view_bytes
 from atlas.storage.keys import check_folder, check_key, is_temporary
-from atlas.storage.ranges import Integers, Octets, check_range, check_ranges, join_adjacent, short_read
+from atlas.storage.ranges import Int64Array, Uint8Array, check_range, check_ranges, join_adjacent, short_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,11 +27,11 @@ __all__ = ["MemoryStorage"]
 
 
 class MemoryStorage(Storage):
-    """Keeps every object in memory, under the same contract as the storages that last."""
+    """Keeps every object in memory, under the same contract as the others; barriers have nothing to sync."""
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._name = f"memory-{uuid.uuid4().hex}"
 
     @property
@@ -54,14 +55,16 @@ class MemoryStorage(Storage):
             raise short_read(key, offset, length, len(data))
         return data[offset : offset + length]
 
-    def read_into(self, key: str, offsets: Integers, lengths: Integers, out: Octets, places: Integers) -> None:
-        check_ranges(offsets, lengths, out, places)
+    def read_into(
+        self, key: str, offsets: Int64Array, lengths: Int64Array, out: Uint8Array, out_offsets: Int64Array
+    ) -> None:
+        check_ranges(offsets, lengths, out, out_offsets)
         data = np.frombuffer(self.read(key), np.uint8)
-        joined = join_adjacent(offsets, lengths, places)
-        for offset, length, place in zip(*(column.tolist() for column in joined), strict=True):
+        joined = join_adjacent(offsets, lengths, out_offsets)
+        for offset, length, out_offset in zip(*(column.tolist() for column in joined), strict=True):
             if offset + length > data.size:
                 raise short_read(key, offset, length, data.size)
-            out[place : place + length] = data[offset : offset + length]
+            out[out_offset : out_offset + length] = data[offset : offset + length]
 
     def size(self, key: str) -> int:
         return len(self.read(key))

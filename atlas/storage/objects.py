@@ -1,10 +1,10 @@
-"""Objects in a bucket or container, through obstore.
+"""Objects in a bucket or container, through an obstore handle.
 
-A handle is known by its methods, those of obstore's stores (the `obspec` protocols), so that a wrapper around one
-will do. No retries of our own: obstore makes them. What an answer holds is checked for its length, never trusted.
+Never retries, because obstore does. Checks the length of every answer. Refuses to write without conditional puts unless
+a single writer is asserted, and to work in a forked child after obstore was used in its parent.
 """
 
-# ruff: noqa: D102 - what each method does is said in `Storage`
+# ruff: noqa: D102 - `Storage` documents the methods
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import threading
 import uuid
 from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -27,75 +27,43 @@ from atlas.errors import AtlasError, ConditionalPutError, InvalidTypeError, Stor
 from atlas.runtime.forks import renew_in_children
 from atlas.runtime.threads import run_io
 from atlas.storage.base import Keys, Part, Storage, view_bytes
-from atlas.storage.conditional_put import FAILURES, PROBES, THERE_ALREADY, refuses_second_put
+from atlas.storage.conditional_put import PROBES, has_conditional_put
 from atlas.storage.keys import check_folder, check_key, is_key, is_temporary
-from atlas.storage.ranges import Integers, Octets, check_range, check_ranges, cut_ranges, join_adjacent, short_read
+from atlas.storage.obstore_handle import ALREADY_EXISTS, DENIED, FAILURES, MISSING
+from atlas.storage.ranges import (
+    Int64Array,
+    Uint8Array,
+    check_range,
+    check_ranges,
+    cut_ranges,
+    join_adjacent,
+    short_read,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from typing_extensions import Buffer
+    from atlas.storage.obstore_handle import ObstoreHandle
 
-__all__ = ["Handle", "ObjectStorage"]
+__all__ = ["ObjectStorage"]
 
 # Past so many bytes two requests at once are faster than one; see `coalesce_gap` for what is assumed.
 _LARGEST_REQUEST = 8 * 1024 * 1024
-# S3 takes 10,000 parts an object, so 160 GB at this size; what is on its way is at most 4 of them.
+# S3 takes 10,000 parts per object, so 160 GB at this size; at most 4 of them are held for upload.
 _UPLOAD_PART = 16 * 1024 * 1024
 _UPLOADS_AT_ONCE = 4
-# S3 deletes up to 1,000 objects a request.
+# S3 deletes up to 1,000 objects per request.
 _DELETED_AT_ONCE = 1000
-# What of a handle's configuration names the place and is no secret.
-_PLACE = ("bucket", "account_name", "container_name", "endpoint", "region")
-
-_MISSING = (FileNotFoundError, obstore.exceptions.NotFoundError)
-_REFUSED = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
-
-
-class Answer(Protocol):
-    """What `Handle.get` returns."""
-
-    def buffer(self) -> Buffer:
-        """Return the bytes of the object."""
-
-
-class Handle(Protocol):
-    """The calls made of an obstore store, or of anything that wraps one."""
-
-    def put(
-        self,
-        path: str,
-        file: bytes | Iterator[bytes],
-        *,
-        mode: Literal["create", "overwrite"] | None = ...,
-        use_multipart: bool | None = ...,
-        chunk_size: int = ...,
-        max_concurrency: int = ...,
-    ) -> object:
-        """Store an object."""
-
-    def get(self, path: str) -> Answer:
-        """Ask for a whole object."""
-
-    def get_range(self, path: str, *, start: int, length: int) -> Buffer:
-        """Return the bytes of a range, or fewer where the object ends before it does."""
-
-    def head(self, path: str) -> Mapping[str, Any]:
-        """Return a mapping with the object's `size`."""
-
-    def list(self, prefix: str | None = None) -> Iterable[Sequence[Mapping[str, Any]]]:
-        """Return batches of mappings with an object's `path`."""
-
-    def delete(self, paths: Sequence[str]) -> None:
-        """Remove objects."""
+# The settings of a handle that identify its location and are no secret.
+_LOCATION = ("bucket", "account_name", "container_name", "endpoint", "region")
 
 
 class ObjectStorage(Storage):
     """The objects behind an obstore handle; pickles if the handle does.
 
-    `create` needs a store with conditional puts (S3, GCS, Azure and most of their kin). Whether it has them is tried
-    before the first object is written; where it has, they are used whatever `single_writer` says. Whether an object
-    outlives a power cut is the service's business; obstore's own LocalStore makes no such promise: pass a path instead.
+    `create` needs a store with conditional puts (S3, GCS, Azure and most of their kin). A probe finds out before the
+    first write; where they work they are used, whatever `single_writer` says. Whether an object survives a power cut is
+    up to the service; obstore's own LocalStore makes no such promise, so pass a path instead.
     """
 
     coalesce_gap = 1024 * 1024
@@ -104,15 +72,15 @@ class ObjectStorage(Storage):
 
     answers_late = True
 
-    def __init__(self, handle: Handle, *, single_writer: bool = False) -> None:
+    def __init__(self, handle: ObstoreHandle, *, single_writer: bool = False) -> None:
         self._handle = handle
         self.single_writer = single_writer
-        self._conditional: bool | None = None  # whether the store has conditional puts, once that was tried
-        self._trying = threading.Lock()
-        place = _name_place(handle)
-        self._describe = place or type(handle).__name__
-        # What cannot be named is told apart by a name of its own, which goes along when it is pickled.
-        self._token = place or f"{self._describe}-{uuid.uuid4().hex}"
+        self._conditional: bool | None = None  # whether it has conditional puts, None until probed
+        self._probing = threading.Lock()
+        location = _location(handle)
+        self._describe = location or type(handle).__name__
+        # A location without a name gets a random one, which is pickled along.
+        self._token = location or f"{self._describe}-{uuid.uuid4().hex}"
 
     def __getstate__(self) -> dict[str, object]:
         try:
@@ -149,16 +117,18 @@ class ObjectStorage(Storage):
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         check_key(key)
         check_range(offset, length)
-        return bytes(self._ask(key, offset, length)) if length else b""
+        return bytes(self._get_range(key, offset, length)) if length else b""
 
-    def read_into(self, key: str, offsets: Integers, lengths: Integers, out: Octets, places: Integers) -> None:
+    def read_into(
+        self, key: str, offsets: Int64Array, lengths: Int64Array, out: Uint8Array, out_offsets: Int64Array
+    ) -> None:
         check_key(key)
-        check_ranges(offsets, lengths, out, places)
-        requests = cut_ranges(*join_adjacent(offsets, lengths, places), _LARGEST_REQUEST)
+        check_ranges(offsets, lengths, out, out_offsets)
+        requests = cut_ranges(*join_adjacent(offsets, lengths, out_offsets), _LARGEST_REQUEST)
 
         def fetch(request: tuple[int, int, int]) -> None:
-            offset, length, place = request
-            out[place : place + length] = np.frombuffer(self._ask(key, offset, length), np.uint8)
+            offset, length, begin = request
+            out[begin : begin + length] = np.frombuffer(self._get_range(key, offset, length), np.uint8)
 
         run_io(fetch, list(zip(*(column.tolist() for column in requests), strict=True)))
 
@@ -182,14 +152,14 @@ class ObjectStorage(Storage):
         content = bytes(view_bytes(data))
         with self._errors(key):
             if not self._check_conditional(key):
-                with suppress(*_MISSING):
+                with suppress(*MISSING):
                     self._handle.head(key)
                     return False
                 self._handle.put(key, content, mode="overwrite", use_multipart=False)
                 return True
             try:
                 self._handle.put(key, content, mode="create", use_multipart=False)
-            except THERE_ALREADY:
+            except ALREADY_EXISTS:
                 return False
         return True
 
@@ -231,13 +201,13 @@ class ObjectStorage(Storage):
                 try:
                     self._handle.delete(batch)
                 except FileNotFoundError:
-                    # Some stores stop at a missing object.
+                    # Some stores stop at the first missing object.
                     for key in batch:
                         with suppress(FileNotFoundError):
                             self._handle.delete([key])
 
     def check_writable(self) -> None:
-        """Raise `StorageError` where no store of this kind can be written; asks nobody."""
+        """Raise `StorageError` for a kind of store that is read-only; makes no request."""
         if isinstance(self._handle, obstore.store.HTTPStore):
             raise StorageError(
                 errno.EROFS,
@@ -245,23 +215,23 @@ class ObjectStorage(Storage):
                 "obstore.store.S3Store, or to a path",
             )
 
-    def leftovers(self) -> Keys:
-        """Return what was put to try conditional puts, also by one who is just trying: to lose it does no harm."""
+    def list_orphans(self) -> Keys:
+        """Return the objects of probes, also of one that runs now: it can lose its object without harm."""
         with self._errors(PROBES):
             keys = [str(entry["path"]) for batch in self._handle.list(prefix=PROBES) for entry in batch]
         return sorted(key for key in keys if is_temporary(key))
 
-    # -- the ground
+    # -- steps
 
     def _check_conditional(self, key: str) -> bool:
-        """Return whether the store has conditional puts; raise where it has none and others may write to it.
+        """Return whether the store has conditional puts; raise where it has none and there may be other writers.
 
-        Comes before every write, so that nothing is overwritten or uploaded in vain.
+        Precedes every write, so that nothing is overwritten or uploaded in vain.
         """
         self.check_writable()
-        with self._trying:
+        with self._probing:
             if self._conditional is None:
-                self._conditional = refuses_second_put(self._handle)
+                self._conditional = has_conditional_put(self._handle)
         if not self._conditional and not self.single_writer:
             raise ConditionalPutError(
                 errno.ENOTSUP,
@@ -272,12 +242,12 @@ class ObjectStorage(Storage):
             )
         return self._conditional
 
-    def _ask(self, key: str, start: int, length: int) -> memoryview:
+    def _get_range(self, key: str, start: int, length: int) -> memoryview:
         with self._errors(key, missing_is_builtin=True):
             try:
                 data = memoryview(self._handle.get_range(key, start=start, length=length))
             except obstore.exceptions.BaseError as error:
-                # A range that begins after the end is refused, in words that differ from store to store.
+                # A range that begins past the end is refused, with a message that differs from store to store.
                 if "range" not in str(error).lower():
                     raise
                 size = self.size(key)
@@ -296,14 +266,14 @@ class ObjectStorage(Storage):
         except AtlasError:
             raise
         except FAILURES as error:
-            if missing_is_builtin and isinstance(error, _MISSING):
+            if missing_is_builtin and isinstance(error, MISSING):
                 raise FileNotFoundError(errno.ENOENT, f"no such object in {self._describe}", key) from None
-            number = errno.EACCES if isinstance(error, _REFUSED) else getattr(error, "errno", None)
+            number = errno.EACCES if isinstance(error, DENIED) else getattr(error, "errno", None)
             raise StorageError(number or errno.EIO, f"{self._describe}: {_first_line(error)}", key) from error
 
 
 class _Blocks:
-    """The bytes of parts, cut anew in blocks of the size of an upload; remembers their total and their failure."""
+    """The bytes of parts, cut into blocks of the size of one upload; remembers their total and their failure."""
 
     def __init__(self, parts: Iterable[Part]) -> None:
         self.total = 0
@@ -340,33 +310,33 @@ class _Blocks:
 
 
 def _first_line(error: BaseException) -> str:
-    # The lines after it are for debugging; the query of an address may hold a signature.
+    # The other lines are for debugging; the query of a URL may hold a signature.
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return re.sub(r"\?\S*|//[^/\s@]*@", lambda found: "//" if found[0].startswith("//") else "?...", line)
 
 
-def _without_secrets(address: str) -> str:
-    parts = urlsplit(address)
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
 
 
-def _name_place(handle: object) -> str | None:
-    """Name the place behind a handle, without secrets; None where nothing tells it from another of its kind."""
-    facts: dict[str, str] = {}
+def _location(handle: object) -> str | None:
+    """Return the location behind a handle, without secrets; None where nothing tells it from another of its kind."""
+    settings: dict[str, str] = {}
     config = getattr(handle, "config", None)
     if isinstance(config, dict):
-        facts = {name: _without_secrets(str(config[name])) for name in _PLACE if config.get(name)}
+        settings = {name: _without_secrets(str(config[name])) for name in _LOCATION if config.get(name)}
     url = getattr(handle, "url", None)
     if isinstance(url, str):
-        facts["url"] = _without_secrets(url)
+        settings["url"] = _without_secrets(url)
     prefix = getattr(handle, "prefix", None)
     if isinstance(handle, obstore.store.LocalStore):
-        facts["prefix"] = os.path.realpath(prefix or "/")
-    elif facts and prefix:
-        facts["prefix"] = str(prefix)
-    if not facts:
+        settings["prefix"] = os.path.realpath(prefix or "/")
+    elif settings and prefix:
+        settings["prefix"] = str(prefix)
+    if not settings:
         return None
-    return f"{type(handle).__name__}({', '.join(f'{name}={value!r}' for name, value in facts.items())})"
+    return f"{type(handle).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
 
 
 class _ObstoreUse:

@@ -199,6 +199,6 @@ def _count_orphans(storage: Storage, metadata: Metadata, catalog: Catalog | None
         return None
     try:
         keys = {key for folder in ("arrays", "bases", "pages", "commits") for key in storage.list(folder)}
-        return len(keys - metadata.keys) + len(storage.leftovers())
+        return len(keys - metadata.keys) + len(storage.list_orphans())
     except StorageError:
         return None

@@ -59,7 +59,7 @@ class PendingWrites:
     def new_staging(self, array: str) -> Staging:
         """Return an empty staging for an array name, which does not belong to what is pending."""
         config = self._config()
-        return Staging(array, config.codec, config.filter, self._storage.spill_file, self._storage.hasten)
+        return Staging(array, config.codec, config.filter, self._storage.spill_file, self._storage.sync_early)
 
     def _staging(self, array: str) -> Staging:
         staging = self.by_array.get(array)

@@ -34,14 +34,14 @@ _COPY = 4 << 20
 
 
 class _Writer:
-    """A thread that writes parts to a file, and then has `hasten` begin to bring them to the disk."""
+    """A thread that writes parts to a file, and then has `sync_early` sync them."""
 
     def __init__(
         self,
         file: IO[bytes],
         offset: int,
         parts: list[NDArray[np.uint8]],
-        hasten: Callable[[IO[bytes]], None],
+        sync_early: Callable[[IO[bytes]], None],
         before: _Writer | None,
     ) -> None:
         self.parts = parts
@@ -50,7 +50,7 @@ class _Writer:
         """What went wrong, once it has written."""
         self._file = file
         self._offset = offset
-        self._hasten = hasten
+        self._sync_early = sync_early
         self._before = before
         self._written = threading.Event()
         self.thread = threading.Thread(target=self._run, name="atlas-spill", daemon=True)
@@ -71,7 +71,7 @@ class _Writer:
         if before is None or not before.thread.is_alive():
             # A flush then has little left to wait for. It meets again what goes wrong here, or finds the file closed.
             with suppress(OSError, ValueError):
-                self._hasten(self._file)
+                self._sync_early(self._file)
 
     def wait(self) -> None:
         """Wait until the parts are written or have failed."""
@@ -86,11 +86,11 @@ class Spill:
         self,
         open_file: Callable[[], IO[bytes]],
         header: bytes = b"",
-        hasten: Callable[[IO[bytes]], None] = lambda _: None,
+        sync_early: Callable[[IO[bytes]], None] = lambda _: None,
     ) -> None:
         self._open_file = open_file
         self._header = header
-        self._hasten = hasten
+        self._sync_early = sync_early
         self._file: IO[bytes] | None = None
         self._given = False  # whether somebody else has the file, so that nothing may be written to it
         self._writer: _Writer | None = None
@@ -134,7 +134,7 @@ class Spill:
             except OSError as error:
                 _warn(error)
                 return
-            self._writer = _Writer(file, self._spilled, self._parts, self._hasten, self._writer)
+            self._writer = _Writer(file, self._spilled, self._parts, self._sync_early, self._writer)
             self._spilled = self.size
             self._parts, self._begins = [], []
 

@@ -82,7 +82,7 @@ class SegmentDraft:
     def write(self, storage: Storage, key: str) -> None:
         """Store the file under `key`: without a copy where the blocks lie in a file of the storage as they should."""
         as_spilled = self._spill.size == self.size - len(self._tail)
-        if not (as_spilled and self._spill.give(self._tail, lambda file: storage.adopt(key, file))):
+        if not (as_spilled and self._spill.give(self._tail, lambda file: storage.link_file(key, file))):
             storage.write(key, self.parts())
 
     def parts(self) -> Iterator[bytes | NDArray[np.uint8]]:
@@ -128,7 +128,7 @@ class Staging:
         codec: str,
         forced_filter: str,
         open_file: Callable[[], IO[bytes]],
-        hasten: Callable[[IO[bytes]], None] = lambda _: None,
+        sync_early: Callable[[IO[bytes]], None] = lambda _: None,
     ) -> None:
         self._name = name
         self._compression = Compression(codec, forced_filter)
@@ -137,7 +137,7 @@ class Staging:
         """Which cells of a chunk were written, as packed bits, by dataset and chunk; chunks written whole have none."""
         self.raw_bytes = 0
         """Bytes of chunks that are not encoded yet, about."""
-        self._spill = Spill(open_file, HEADER, hasten)
+        self._spill = Spill(open_file, HEADER, sync_early)
         self._blocks: list[BlockRows] = []
         self._block_count = 0
         self._heads: list[NDArray[np.int64]] = []

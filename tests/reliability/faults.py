@@ -205,7 +205,7 @@ def folder_world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:  # noqa: PTH112
         storage, injector = LocalStorage(folder, durable=False), Injector()
         yield World(
-            storage, FaultyStorage(storage, injector), injector, lambda: [*storage.list(), *storage.leftovers()]
+            storage, FaultyStorage(storage, injector), injector, lambda: [*storage.list(), *storage.list_orphans()]
         )
 
 

@@ -26,7 +26,7 @@ def system_world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:  # noqa: PTH112
         root, injector = os.path.join(os.path.realpath(folder), "s"), Injector()  # noqa: PTH118
         storage = LocalStorage(root)
-        world = World(root, LocalStorage(root), injector, lambda: [*storage.list(), *storage.leftovers()])
+        world = World(root, LocalStorage(root), injector, lambda: [*storage.list(), *storage.list_orphans()])
         with faulty_system(root, injector):
             yield world
 

@@ -186,8 +186,8 @@ class FaultyStorage(Storage):
     def list(self, prefix=""):
         return self._call("fact", "list", prefix)
 
-    def leftovers(self):
-        return self.inner.leftovers()
+    def list_orphans(self):
+        return self.inner.list_orphans()
 
     def create(self, key, data):
         return self._call("change", "create", key, bytes(data))

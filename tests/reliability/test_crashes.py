@@ -40,9 +40,9 @@ class TestBrokenOnPurpose:
 
     @pytest.mark.parametrize("name", ["flushing", "spilling", "joining"])
     def test_segments_whose_data_nobody_waited_for(self, name, monkeypatch):
-        monkeypatch.setattr("atlas.storage.sync_queue._Written.settle", lambda self: None)
-        # So that no wait is left but that of the flush itself.
-        monkeypatch.setattr(LocalStorage, "hasten", lambda self, file: None)
+        monkeypatch.setattr("atlas.storage.sync_queue._UnsyncedFile.sync", lambda self: None)
+        # So that no sync is left but that of the flush itself.
+        monkeypatch.setattr(LocalStorage, "sync_early", lambda self, file: None)
         with pytest.raises(Broken, match=r"CorruptStoreError: .*\.seg"):
             play(name)
 
@@ -57,7 +57,7 @@ class TestBrokenOnPurpose:
             play("flushing")
 
     def test_a_commit_before_its_segments(self, monkeypatch):
-        monkeypatch.setattr(LocalStorage, "_settle", lambda self, descriptor: os.fsync(descriptor))
+        monkeypatch.setattr(LocalStorage, "_sync_pending", lambda self, descriptor: os.fsync(descriptor))
         with pytest.raises(Broken, match="CorruptStoreError"):
             play("flushing")
 
@@ -102,7 +102,7 @@ class TestBrokenOnPurpose:
             play("compacting_again")
 
     def test_leftovers_that_are_not_swept(self, monkeypatch):
-        monkeypatch.setattr(LocalStorage, "leftovers", lambda self: [])
+        monkeypatch.setattr(LocalStorage, "list_orphans", lambda self: [])
         with pytest.raises(Broken, match="left"):
             play("flushing")
 

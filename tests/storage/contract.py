@@ -57,7 +57,7 @@ class StorageContract:
         assert storage.create("a/b", first) is False
         assert storage.read("a/b") == first
         assert storage.list() == ["a/b"]
-        assert storage.leftovers() == []
+        assert storage.list_orphans() == []
 
     def test_create_sees_objects_that_were_written_and_forgets_deleted_ones(self, storage):
         storage.write("a", [b"x"])
@@ -192,7 +192,7 @@ class StorageContract:
                 storage.write(key, parts())
             assert caught.value is error
         assert storage.list() == ["there"]
-        assert storage.leftovers() == []
+        assert storage.list_orphans() == []
         assert storage.read("there") == b"old"
         assert storage.write("new/one", [b"again"]) == 5
 
@@ -225,7 +225,7 @@ class StorageContract:
         with pytest.raises(InvalidValueError):
             storage.read_range("x", offset, length)
 
-    def test_read_into_puts_each_range_in_its_place(self, storage):
+    def test_read_into_puts_each_range_where_it_is_wanted(self, storage):
         rng = np.random.default_rng(5)
         data = np.frombuffer(some_bytes(200_000), np.uint8)
         storage.write("x", [data])
@@ -233,15 +233,15 @@ class StorageContract:
             lengths = rng.integers(0, 400, count)
             offsets = rng.integers(0, data.size - lengths)
             gaps = rng.integers(0, 3, count)
-            # The places are in another order than the ranges, some with unwanted bytes between.
+            # In another order than the ranges, some with unwanted bytes between.
             order = rng.permutation(count)
-            places = np.empty(count, np.int64)
-            places[order] = np.cumsum((lengths + gaps)[order]) - (lengths + gaps)[order]
+            out_offsets = np.empty(count, np.int64)
+            out_offsets[order] = np.cumsum((lengths + gaps)[order]) - (lengths + gaps)[order]
             out = np.full(int((lengths + gaps).sum()) + 1, 7, np.uint8)
             expected = out.copy()
-            for offset, length, place in zip(offsets, lengths, places, strict=True):
-                expected[place : place + length] = data[offset : offset + length]
-            storage.read_into("x", offsets, lengths, out, places)
+            for offset, length, begin in zip(offsets, lengths, out_offsets, strict=True):
+                expected[begin : begin + length] = data[offset : offset + length]
+            storage.read_into("x", offsets, lengths, out, out_offsets)
             np.testing.assert_array_equal(out, expected)
 
     def test_read_into_joins_neighbours_and_repeats(self, storage):
@@ -287,7 +287,7 @@ class StorageContract:
         assert caught.value.key == "d/short"
 
     @pytest.mark.parametrize(
-        ("offsets", "lengths", "places", "error"),
+        ("offsets", "lengths", "out_offsets", "error"),
         [
             (int64(-1), int64(1), int64(0), InvalidValueError),
             (int64(0), int64(-1), int64(0), InvalidValueError),
@@ -303,11 +303,11 @@ class StorageContract:
             (int64(0), int64(1), np.array([[0]]), InvalidTypeError),
         ],
     )
-    def test_read_into_refuses_what_would_land_outside(self, storage, offsets, lengths, places, error):
+    def test_read_into_refuses_what_would_land_outside(self, storage, offsets, lengths, out_offsets, error):
         storage.write("x", [bytes(100)])
         out = np.full(10, 9, np.uint8)
         with pytest.raises(error):
-            storage.read_into("x", offsets, lengths, out, places)
+            storage.read_into("x", offsets, lengths, out, out_offsets)
         assert (out == 9).all()
 
     def test_read_into_refuses_other_buffers(self, storage):
@@ -331,9 +331,9 @@ class StorageContract:
                 number = int(rng.integers(4))
                 offsets = rng.integers(0, 4900, 8)
                 lengths = rng.integers(1, 100, 8)
-                places = np.cumsum(lengths) - lengths
+                out_offsets = np.cumsum(lengths) - lengths
                 out = np.zeros(int(lengths.sum()), np.uint8)
-                storage.read_into(f"s/{number}", offsets, lengths, out, places)
+                storage.read_into(f"s/{number}", offsets, lengths, out, out_offsets)
                 pairs = zip(offsets.tolist(), lengths.tolist(), strict=True)
                 assert out.tobytes() == b"".join(data[number][o : o + n] for o, n in pairs)
                 count += 1
@@ -366,7 +366,7 @@ class StorageContract:
 
     def test_an_empty_storage_lists_nothing(self, storage):
         assert storage.list() == []
-        assert storage.leftovers() == []
+        assert storage.list_orphans() == []
         storage.delete(["a", "b/c"])
 
     def test_delete_takes_missing_ones_and_many(self, storage):
@@ -410,9 +410,9 @@ class StorageContract:
         with pytest.raises(TypeError):
             storage.read(b"a")
 
-    # -- the place
+    # -- the location
 
-    def test_place_is_named_without_secrets(self, storage):
+    def test_location_is_named_without_secrets(self, storage):
         assert storage.describe in repr(storage)
         assert type(storage).__name__ in repr(storage)
         assert storage.token == storage.token

@@ -101,19 +101,19 @@ def test_conditional_puts_are_used_where_they_are_whatever_the_user_says():
     assert won.count(True) == 1
 
 
-def test_a_trial_is_made_once_and_leaves_nothing():
+def test_a_probe_is_made_once_and_leaves_nothing():
     handle = Counting(MemoryStore())
     storage = ObjectStorage(handle)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: storage.create(f"k/{number}", b""), range(30)))
     storage.replace("r", b"")
-    trials = [path for path in handle.puts if path.startswith("probes/")]
-    assert len(trials) == 2
-    assert len(set(trials)) == 1
+    probes = [path for path in handle.puts if path.startswith("probes/")]
+    assert len(probes) == 2
+    assert len(set(probes)) == 1
     assert len(everything(handle)) == 31
 
 
-def test_reading_makes_no_trial():
+def test_reading_makes_no_probe():
     handle = Counting(MemoryStore())
     handle.store.put("a", b"abc")
     storage = ObjectStorage(handle)
@@ -121,13 +121,13 @@ def test_reading_makes_no_trial():
     assert storage.read_range("a", 1, 2) == b"bc"
     assert storage.size("a") == 3
     assert storage.list() == ["a"]
-    assert storage.leftovers() == []
+    assert storage.list_orphans() == []
     storage.delete(["a"])
     assert handle.puts == []
 
 
 @pytest.mark.parametrize("fail_at", [0, 1])
-def test_a_trial_that_gets_no_answer_decides_nothing(fail_at):
+def test_a_probe_that_gets_no_answer_decides_nothing(fail_at):
     handle = Counting(MemoryStore(), fail_at, obstore.exceptions.GenericError("Generic S3 error: connection reset"))
     storage = ObjectStorage(handle)
     with pytest.raises(StorageError, match="reset") as caught:
@@ -135,30 +135,30 @@ def test_a_trial_that_gets_no_answer_decides_nothing(fail_at):
     assert not isinstance(caught.value, ConditionalPutError)
     assert storage.create("a", b"x")
     assert not storage.create("a", b"x")
-    storage.delete(storage.leftovers())
+    storage.delete(storage.list_orphans())
     assert everything(handle) == ["a"]
 
 
-def test_a_trial_whose_first_put_is_carried_out_twice_is_no_lack():
+def test_a_probe_whose_first_put_is_carried_out_twice_is_no_lack():
     handle = Counting(MemoryStore(), 0, obstore.exceptions.AlreadyExistsError("Object at location probes/x exists"))
     assert ObjectStorage(handle).create("a", b"x")
 
 
-def test_a_trial_that_is_swept_in_between_is_no_lack():
-    class Swept(Counting):
+def test_a_probe_that_is_collected_meanwhile_does_not_mislead():
+    class Collected(Counting):
         def put(self, path, file, **options):
             answer = super().put(path, file, **options)
             if len(self.puts) == 1:
-                sweeper = ObjectStorage(self.store)
-                sweeper.delete(sweeper.leftovers())
+                collector = ObjectStorage(self.store)
+                collector.delete(collector.list_orphans())
             return answer
 
-    handle = Swept(MemoryStore())
+    handle = Collected(MemoryStore())
     assert ObjectStorage(handle).create("a", b"x")
     assert everything(handle) == ["a"]
 
 
-def test_what_a_killed_trial_left_is_invisible_and_swept():
+def test_what_a_killed_probe_left_is_invisible_and_collected():
     class Killed(Counting):
         def delete(self, paths):
             raise KeyboardInterrupt
@@ -170,8 +170,8 @@ def test_what_a_killed_trial_left_is_invisible_and_swept():
     storage = ObjectStorage(store)
     assert storage.list() == []
     assert storage.list("probes") == []
-    assert len(storage.leftovers()) == 1
-    storage.delete(storage.leftovers())
+    assert len(storage.list_orphans()) == 1
+    storage.delete(storage.list_orphans())
     assert everything(store) == []
 
 

@@ -107,7 +107,7 @@ class TestFailures:
 
         monkeypatch.setattr(os, "open", fail)
         with pytest.raises(StorageError) as caught:
-            storage.leftovers()
+            storage.list_orphans()
         assert caught.value.filename == str(storage.path / "a" / ".tmp-1")
 
     def test_a_folder_whose_name_may_not_last_is_waited_for_again(self, storage, monkeypatch):
@@ -230,9 +230,9 @@ class TestLeftovers:
         assert storage.list() in (["a/old"], ["a/old", "a/x"])
         if "a/x" in storage.list():
             assert storage.read("a/x") == b"new"
-        leftovers = storage.leftovers()
-        assert {*leftovers, *storage.list()} == set(files(storage.path))
-        storage.delete(leftovers)
+        orphans = storage.list_orphans()
+        assert {*orphans, *storage.list()} == set(files(storage.path))
+        storage.delete(orphans)
         assert files(storage.path) == storage.list()
 
     def test_temporaries_are_no_objects(self, storage):
@@ -240,8 +240,8 @@ class TestLeftovers:
         (storage.path / "a" / ".tmp-1234").write_bytes(b"half")
         (storage.path / ".tmp-5678").write_bytes(b"half")
         assert storage.list() == storage.list("a") == ["a/x"]
-        assert storage.leftovers() == [".tmp-5678", "a/.tmp-1234"]
-        storage.delete([*storage.leftovers(), "a/.tmp-gone"])
+        assert storage.list_orphans() == [".tmp-5678", "a/.tmp-1234"]
+        storage.delete([*storage.list_orphans(), "a/.tmp-gone"])
         assert files(storage.path) == ["a/x"]
 
     def test_the_file_of_a_living_writer_is_not_left_over(self, storage):
@@ -250,7 +250,7 @@ class TestLeftovers:
 
         def parts():
             yield bytes(400_000)
-            seen.append((files(storage.path), other.leftovers(), other.list()))
+            seen.append((files(storage.path), other.list_orphans(), other.list()))
 
         storage.write("a/x", parts())
         assert len(seen[0][0]) == 1
@@ -258,15 +258,15 @@ class TestLeftovers:
         assert storage.list() == ["a/x"]
 
     @pytest.mark.parametrize("deleted", ["before it is locked", "after it is locked"])
-    def test_the_file_of_a_writer_that_has_just_begun_is_not_swept_away(self, storage, monkeypatch, deleted):
-        """Between its making and its locking a temporary looks abandoned to a sweep of another process."""
+    def test_the_file_of_a_writer_that_has_just_begun_is_not_collected(self, storage, monkeypatch, deleted):
+        """Between its making and its locking a temporary file looks like an orphan to another process."""
         storage.create("a/old", b"")
         other = LocalStorage(storage.path)
         original, seen = fcntl.flock, []
 
         def flock(descriptor, operation):
             if operation & fcntl.LOCK_EX and not seen:
-                seen.extend(other.leftovers())
+                seen.extend(other.list_orphans())
                 assert len(seen) == 1
                 if deleted == "before it is locked":
                     other.delete(seen)
@@ -291,4 +291,4 @@ class TestLeftovers:
         monkeypatch.setattr(fcntl, "flock", refuse)
         assert storage.create("a/x", b"abc")
         (storage.path / ".tmp-1").write_bytes(b"")
-        assert storage.leftovers() == [".tmp-1"]
+        assert storage.list_orphans() == [".tmp-1"]

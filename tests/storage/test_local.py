@@ -139,7 +139,7 @@ class TestOrder:
         storage.write("b/y", [b"n", b"ew"])
         with storage.spill_file() as file:
             file.write(b"spilled")
-            storage.adopt("b/z", file)
+            storage.link_file("b/z", file)
         assert "fsync" not in {step[0] for step in calls}
         getattr(storage, barrier)("c", b"1")
         step = next(step for step in calls if step[0] in {"link", "replace"} and step[-1] == "c")
@@ -355,7 +355,7 @@ class TestAdoption:
         with storage.spill_file() as file:
             file.write(b"abc")
             assert files(storage.path) == []
-            assert storage.adopt("a/x", file)
+            assert storage.link_file("a/x", file)
         assert files(storage.path) == ["a/x"]
         assert storage.read("a/x") == b"abc"
         assert storage.create("done", b"")
@@ -365,7 +365,7 @@ class TestAdoption:
         mask = os.umask(0o027)
         try:
             with storage.spill_file() as file:
-                assert storage.adopt("x", file)
+                assert storage.link_file("x", file)
         finally:
             os.umask(mask)
         assert (storage.path / "x").stat().st_mode & 0o777 == 0o640
@@ -373,7 +373,7 @@ class TestAdoption:
     def test_a_file_from_elsewhere_is_left_to_be_copied(self, storage):
         with storage.spill_file() as file:  # of the system's folder, as the store has none yet
             file.write(b"abc")
-            assert storage.adopt("a/x", file) is False
+            assert storage.link_file("a/x", file) is False
         assert storage.list() == []
 
     @pytest.mark.parametrize("missing", ["O_TMPFILE", "open"])
@@ -393,7 +393,7 @@ class TestAdoption:
             monkeypatch.setattr(os, "open", refuse)
         with storage.spill_file() as file:
             file.write(b"abc")
-            assert storage.adopt("a/x", file) is False
+            assert storage.link_file("a/x", file) is False
         assert files(storage.path) == []
 
 

@@ -24,4 +24,4 @@ class TestMemoryStorage(StorageContract):
     def test_two_are_two_places(self, storage):
         assert storage.token != MemoryStorage().token
         with storage.spill_file() as file:
-            assert storage.adopt("x", file) is False
+            assert storage.link_file("x", file) is False

@@ -8,11 +8,11 @@ from atlas.storage.ranges import cut_ranges, join_adjacent
 from tests.storage.contract import int64
 
 
-def moves(offsets, lengths, places):
+def moves(offsets, lengths, out_offsets):
     """Each byte that is read: where it is in the object, and where it goes."""
     return [
-        (offset + step, place + step)
-        for offset, length, place in zip(offsets.tolist(), lengths.tolist(), places.tolist(), strict=True)
+        (offset + step, begin + step)
+        for offset, length, begin in zip(offsets.tolist(), lengths.tolist(), out_offsets.tolist(), strict=True)
         for step in range(length)
     ]
 
@@ -37,7 +37,9 @@ def test_cut_ranges_move_the_same_bytes_and_are_as_few_as_can_be(triples, larges
 
 
 def test_neighbours_become_one_range():
-    offsets, lengths, places = join_adjacent(int64(10, 15, 15, 20, 40), int64(5, 0, 5, 20, 1), int64(0, 9, 5, 10, 31))
+    offsets, lengths, out_offsets = join_adjacent(
+        int64(10, 15, 15, 20, 40), int64(5, 0, 5, 20, 1), int64(0, 9, 5, 10, 31)
+    )
     assert offsets.tolist() == [10, 40]
     assert lengths.tolist() == [30, 1]
-    assert places.tolist() == [0, 31]
+    assert out_offsets.tolist() == [0, 31]

@@ -21,25 +21,25 @@ def is_open(descriptor):
 
 
 def test_descriptors_are_closed_once_waited_for_forgotten_or_dropped(tmp_path):
-    unsettled = SyncQueue()
+    queue = SyncQueue()
     first, second, third = (opened(tmp_path / name) for name in "abc")
-    unsettled.add_file(str(tmp_path / "a"), first)
-    unsettled.settle()
+    queue.add_file(str(tmp_path / "a"), first)
+    queue.sync()
     assert not is_open(first)
-    unsettled.add_file(str(tmp_path / "b"), second)
-    unsettled.forget(str(tmp_path / "b"))
-    unsettled.forget(str(tmp_path / "b"))
+    queue.add_file(str(tmp_path / "b"), second)
+    queue.discard(str(tmp_path / "b"))
+    queue.discard(str(tmp_path / "b"))
     assert not is_open(second)
-    unsettled.add_file(str(tmp_path / "c"), third)
-    del unsettled
+    queue.add_file(str(tmp_path / "c"), third)
+    del queue
     gc.collect()
     assert not is_open(third)
 
 
 def test_the_first_error_is_raised_once_all_have_ended(tmp_path, monkeypatch):
-    unsettled = SyncQueue()
+    queue = SyncQueue()
     for name in "abcdefghijklmnop":
-        unsettled.add_file(str(tmp_path / name), opened(tmp_path / name))
+        queue.add_file(str(tmp_path / name), opened(tmp_path / name))
     asked = []
 
     def fail(descriptor):
@@ -49,22 +49,22 @@ def test_the_first_error_is_raised_once_all_have_ended(tmp_path, monkeypatch):
     with monkeypatch.context() as patches:
         patches.setattr(os, "fsync", fail)
         with pytest.raises(OSError, match=r"Input/output error: .*/a'"):
-            unsettled.settle()
+            queue.sync()
     assert len(asked) == 17
     with pytest.raises(OSError, match="earlier"):
-        unsettled.settle()
+        queue.sync()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_nothing_to_wait_for(tmp_path):
-    unsettled = SyncQueue()
+    queue = SyncQueue()
     descriptor = opened(tmp_path / "a")
-    unsettled.add_file(str(tmp_path / "a"), descriptor)
-    with unsettled._lock:
+    queue.add_file(str(tmp_path / "a"), descriptor)
+    with queue._lock:
         child = os.fork()
         if child == 0:
-            unsettled.settle()
+            queue.sync()
             os._exit(is_open(descriptor))
     assert os.waitpid(child, 0)[1] == 0
     assert is_open(descriptor)
-    unsettled.settle()
+    queue.sync()
