@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from atlas.errors import InvalidValueError
@@ -60,29 +61,37 @@ class _Pool:
         results: list[_R | None] = [None] * len(items)
         errors: list[tuple[int, BaseException]] = []
         upcoming = iter(range(len(items)))
-        lock = threading.Lock()
+        running = 0
+        ended = threading.Condition()
 
         def work() -> None:
+            nonlocal running
             while True:
-                with lock:
+                with ended:
                     at = next(upcoming, None)
                     if at is None or errors:
                         return
+                    running += 1
                 try:
                     results[at] = task(items[at])
                 except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
                     errors.append((at, error))
-                    return
+                with ended:
+                    running -= 1
+                    ended.notify()
 
-        helpers = min(threads, len(items)) - 1
-        executor = self._get(size)
-        futures = [executor.submit(work) for _ in range(helpers)]
+        helpers: list[Future[None]] = []
+        # When the interpreter exits or the system gives no more threads, the caller runs what is left.
+        with suppress(RuntimeError):
+            executor = self._get(size)
+            helpers.extend(executor.submit(work) for _ in range(min(threads, len(items)) - 1))
         work()
-        for future in futures:
-            # A helper that has not begun is not needed any more: everything was taken. Waiting for it would deadlock
-            # when a thread of the pool itself makes such a call.
-            if not future.cancel():
-                future.result()
+        # Helpers that have not begun are not waited for: nothing is left for them, and they would never begin where a
+        # thread of the pool itself made the call.
+        for helper in helpers:
+            helper.cancel()
+        with ended:
+            ended.wait_for(lambda: not running)
         if errors:
             raise min(errors, key=lambda entry: entry[0])[1]
         return results  # type: ignore[return-value]

@@ -9,6 +9,7 @@ import pytest
 
 from atlas.errors import InvalidValueError
 from atlas.runtime.threads import IO_THREADS, run_all, run_io, thread_count
+from tests.api.subprocesses import run_python
 
 
 @pytest.fixture(params=["1", "2", "5"])
@@ -146,6 +147,19 @@ def test_no_more_waits_are_made_at_once_than_asked_for():
 def test_work_that_waits_has_threads_enough(threads):
     """Each working thread makes waits of its own, as a read of many batches does."""
     assert run_all(lambda n: sum(run_io(lambda m: m, range(n))), range(40)) == [sum(range(n)) for n in range(40)]
+
+
+@pytest.mark.parametrize("run", ["run_all", "run_io"])
+@pytest.mark.parametrize("before", ["pass", "run(str, range(4))"])
+def test_tasks_still_run_when_the_interpreter_exits(run, before):
+    """As those of a store that `atexit` closes: no thread begins then."""
+    script = f"""
+        import atexit
+        from atlas.runtime.threads import {run} as run
+        atexit.register(lambda: print(run(lambda n: n * n, range(4))))
+        {before}
+    """
+    assert run_python(script, ATLAS_NUM_THREADS="3") == "[0, 1, 4, 9]"
 
 
 @pytest.mark.parametrize("run", [run_all, run_io])
