@@ -130,7 +130,7 @@ def gather_all(source: np.ndarray, table: np.ndarray, pieces: np.ndarray, geo: G
     heads = np.flatnonzero(np.append(True, blocks[1:] != blocks[:-1])[: blocks.size])
     there = [int(table[0, b]) if 0 <= b < table.shape[1] else 0 for b in blocks[heads].tolist()]
     lot = np.array([[*blocks[heads].tolist(), 0], [*there, 0], [*heads.tolist(), blocks.size]], np.int64)
-    kernels.gather(source, table, lot, 0, heads.size, pieces, geo, out)
+    kernels.gather_boxes(source, table, lot, 0, heads.size, pieces, geo, out)
 
 
 def chunk_of(array: np.ndarray, chunk: list[int], cell: tuple[int, ...]) -> np.ndarray:

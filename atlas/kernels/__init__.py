@@ -1,33 +1,17 @@
-"""The basement of the house: compiled kernels over plain arrays. Arrays in, arrays out.
+"""Compiled kernels over plain arrays: arrays in, arrays out. No names, no files, no I/O.
 
-What stands here are the doors: ordinary functions that check and cast, call a kernel that holds no GIL, and turn its
-status into `BlockFault` (stored bytes that cannot be right) or ValueError (a request that cannot be). Imports numpy,
-numba and the codec packages; no classes but tables of columns, no names, no files, no I/O. `policy` says how kernels
-are compiled and kept, `symbols` how they reach zstd and LZ4.
+Exports the doors: ordinary functions that check and cast their arguments, call a kernel that holds no GIL, and turn
+its status into `BlockError` (damaged stored bytes) or ValueError (a wrong request). Imports NumPy, Numba and the codec
+packages alone. `jit` compiles and caches kernels, `symbols` finds the C functions of zstd, LZ4 and XXH3.
 """
 
 from __future__ import annotations
 
 from atlas.kernels.blocks import decode_block, decode_blocks
-from atlas.kernels.boxes import box_cells, fill_boxes, gather, scatter
 from atlas.kernels.codec import new_bytes, stored_buffer
 from atlas.kernels.encoding import choose_filter, encode_blocks
-from atlas.kernels.faults import BlockFault
-from atlas.kernels.lots import (
-    CUT_BLOCK,
-    CUT_SIZE,
-    CUT_STRETCH,
-    LOT_BLOCK,
-    LOT_EDGE,
-    LOT_WITHIN,
-    STRETCH_PLACE,
-    STRETCH_SOURCE,
-    plan_lots,
-)
-from atlas.kernels.search import Found, Index, find_chunks
-from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
-from atlas.kernels.symbols import NATIVE_CODECS
-from atlas.kernels.tables import (
+from atlas.kernels.gather import box_indices, fill_boxes, gather_boxes, scatter_boxes
+from atlas.kernels.layouts import (
     BLOCK_OFFSET,
     BLOCK_RAW,
     BLOCK_SOURCE,
@@ -36,38 +20,53 @@ from atlas.kernels.tables import (
     PIECE_BLOCK,
     PIECE_CELLS,
     PIECE_CHUNK,
-    PIECE_PLACE,
+    PIECE_OFFSET,
     PIECE_TARGET,
     Geometry,
 )
-from atlas.kernels.text import gather_text, text_bounds
+from atlas.kernels.read_batches import (
+    BATCH_BLOCK,
+    BATCH_RANGE,
+    BATCH_SIZE,
+    RANGE_SOURCE,
+    RANGE_TARGET,
+    WANTED_BLOCK,
+    WANTED_OFFSET,
+    WANTED_PIECE,
+    plan_read_batches,
+)
+from atlas.kernels.search import Found, Index, find_chunks
+from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
+from atlas.kernels.status import BlockError
+from atlas.kernels.strings import gather_strings, string_offsets
+from atlas.kernels.symbols import NATIVE_CODECS
 
 __all__ = [
+    "BATCH_BLOCK",
+    "BATCH_RANGE",
+    "BATCH_SIZE",
     "BLOCK_OFFSET",
     "BLOCK_RAW",
     "BLOCK_SOURCE",
     "BLOCK_STORED",
-    "CUT_BLOCK",
-    "CUT_SIZE",
-    "CUT_STRETCH",
-    "LOT_BLOCK",
-    "LOT_EDGE",
-    "LOT_WITHIN",
     "NATIVE_CODECS",
     "PIECE_BEGIN",
     "PIECE_BLOCK",
     "PIECE_CELLS",
     "PIECE_CHUNK",
-    "PIECE_PLACE",
+    "PIECE_OFFSET",
     "PIECE_TARGET",
-    "STRETCH_PLACE",
-    "STRETCH_SOURCE",
-    "BlockFault",
+    "RANGE_SOURCE",
+    "RANGE_TARGET",
+    "WANTED_BLOCK",
+    "WANTED_OFFSET",
+    "WANTED_PIECE",
+    "BlockError",
     "ChunkStatistics",
     "Found",
     "Geometry",
     "Index",
-    "box_cells",
+    "box_indices",
     "choose_filter",
     "chunk_statistics",
     "decode_block",
@@ -75,11 +74,11 @@ __all__ = [
     "encode_blocks",
     "fill_boxes",
     "find_chunks",
-    "gather",
-    "gather_text",
+    "gather_boxes",
+    "gather_strings",
     "new_bytes",
-    "plan_lots",
-    "scatter",
+    "plan_read_batches",
+    "scatter_boxes",
     "stored_buffer",
-    "text_bounds",
+    "string_offsets",
 ]

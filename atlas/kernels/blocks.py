@@ -1,7 +1,7 @@
 """Decodes whole blocks, one after the other, in one compiled pass.
 
 A block is checked against its row, its bytes against their checksum and the decompressor's result against the
-length, in that order, before anything is written beyond the block's own place. No chunks, no boxes.
+length, in that order, before anything is written beyond the block's own offset. No chunks, no boxes.
 
 The byte planes of a filtered block are compressed each by itself, and those that do not shrink lie as they are: of
 these a reader copies just the range it wants.
@@ -17,30 +17,16 @@ from atlas.kernels.checksum import hash_bytes
 from atlas.kernels.codec import (
     LZ4,
     NONE,
-    PACKED,
-    TURNED,
+    SHUFFLED,
+    TRANSPOSED,
     ZSTD,
     decompress,
     decompress_python,
     new_bytes,
     workspace,
 )
-from atlas.kernels.faults import (
-    ARGUMENT,
-    BOUNDS,
-    CHECKSUM,
-    CODEC,
-    FINE,
-    LENGTH,
-    PLACE,
-    BlockFault,
-    raise_status,
-)
-from atlas.kernels.policy import ONE, ZERO, inner, kernel
-from atlas.kernels.runs import copy_bytes, freeze, read_half
-from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TURN, plane_length, unshuffle_range
-from atlas.kernels.symbols import NATIVE_CODECS
-from atlas.kernels.tables import (
+from atlas.kernels.jit import ONE, ZERO, inner, kernel
+from atlas.kernels.layouts import (
     BLOCK_CHECKSUM,
     BLOCK_CODEC,
     BLOCK_FILTER,
@@ -53,20 +39,34 @@ from atlas.kernels.tables import (
     as_source,
     as_table,
 )
+from atlas.kernels.memcpy import as_readonly, copy_bytes, read_uint32
+from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TRANSPOSE_SCRATCH, plane_length, unshuffle_range
+from atlas.kernels.status import (
+    ARGUMENT,
+    BOUNDS,
+    CHECKSUM,
+    CODEC,
+    LENGTH,
+    OFFSET,
+    OK,
+    BlockError,
+    raise_status,
+)
+from atlas.kernels.symbols import NATIVE_CODECS
 
 if TYPE_CHECKING:
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import I64, U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import I64, U8
 
 __all__ = [
     "LENGTH_BYTES",
-    "MOST_PLANES",
-    "admit_block",
+    "MAX_PLANES",
+    "check_block",
+    "copy_stored_planes",
     "decode_block",
     "decode_blocks",
-    "fetch_planes",
-    "open_block",
-    "unpack_block",
+    "decompress_block",
+    "decompress_block_python",
 ]
 
 # The most that a stored byte can become, by the formats: a zstd RLE block is 128 KiB from 4 bytes, an LZ4 length byte
@@ -77,106 +77,106 @@ _LZ4_LARGEST = 2**31 - 1
 
 LENGTH_BYTES = 4
 """Bytes of the length of a plane, in front of the planes."""
-MOST_PLANES = 255
+MAX_PLANES = 255
 """Planes of a block: an item size is one byte."""
 
 
 @kernel
-def admit_block(size: Int, begin: Int, stored: Int, raw: Int, codec: Int, filter_: Int, itemsize: Int) -> Int:
+def check_block(size: Int, begin: Int, stored: Int, raw: Int, codec: Int, filter_: Int, itemsize: Int) -> Int:
     """Whether such a block can lie at `begin` of `size` stored bytes; returns a status."""
     if stored < 0 or stored > size or begin < 0 or begin > size - stored:
         return BOUNDS
     if codec < NONE or codec > LZ4 or filter_ < PLAIN or filter_ > BIT:
         return CODEC
-    if filter_ != PLAIN and (itemsize < 1 or itemsize > MOST_PLANES or codec == NONE):
+    if filter_ != PLAIN and (itemsize < 1 or itemsize > MAX_PLANES or codec == NONE):
         return CODEC
     if filter_ != PLAIN and stored < LENGTH_BYTES * itemsize:
         return LENGTH
     if codec == NONE:
-        return FINE if raw == stored else LENGTH
+        return OK if raw == stored else LENGTH
     limit = stored * (_ZSTD_GROWTH if codec == ZSTD else _LZ4_GROWTH)
     if raw < 1 or raw > limit or (codec == LZ4 and max(raw, stored) > _LZ4_LARGEST):
         return LENGTH
-    return FINE
+    return OK
 
 
 @kernel
-def _admit_places(size: Int, table: I64, out_size: Int, place: I64) -> tuple[Int, Int, Int, Int]:
+def _check_blocks(size: Int, table: I64, out_size: Int, offset: I64) -> tuple[Int, Int, Int, Int]:
     """(status, row, largest length to unfilter, widest item) of a whole table."""
     largest = ZERO
     widest = ONE
-    for row in range(place.size):
+    for row in range(offset.size):
         raw = table[BLOCK_RAW, row]
-        status = admit_block(
+        status = check_block(
             size, table[BLOCK_OFFSET, row], table[BLOCK_STORED, row], raw, table[BLOCK_CODEC, row],
             table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row],
         )  # fmt: skip
-        if status == FINE and (place[row] < 0 or place[row] > out_size - raw):
-            status = PLACE
-        if status != FINE:
+        if status == OK and (offset[row] < 0 or offset[row] > out_size - raw):
+            status = OFFSET
+        if status != OK:
             return status, row, largest, widest
         if table[BLOCK_FILTER, row] != PLAIN:
             largest = max(largest, raw)
             widest = max(widest, table[BLOCK_ITEMSIZE, row])
-    return FINE, 0, largest, widest
+    return OK, 0, largest, widest
 
 
 @inner
-def _open_planes(
+def _decompress_planes(
     source: U8, begin: Int, stored: Int, raw: Int, codec: Int, itemsize: Int, length: Int, context: Int,
-    packed: U8, home: I64,
+    shuffled: U8, stored_at: I64,
 ) -> Int:  # fmt: skip
-    """Decompress the planes, each of `length` bytes, of an admitted, filtered block: plane j to `packed[j * length:]`.
+    """Decompress the planes, each of `length` bytes, of a checked, filtered block: plane j to `shuffled[j * length:]`.
 
-    A plane that is stored as it is is not moved: `home[j]` is where it lies in `source`, or -1. The bytes after the
-    planes are copied. Returns a status.
+    A plane that is stored uncompressed is not moved: `stored_at[j]` is its offset in `source`, else -1. The bytes after
+    the planes are copied. Returns a status.
     """
     end = begin + stored
     at = begin + LENGTH_BYTES * itemsize
     for j in range(itemsize):
-        size = np.int64(read_half(source, begin + LENGTH_BYTES * j))
+        size = np.int64(read_uint32(source, begin + LENGTH_BYTES * j))
         if size > length or size > end - at:
             return LENGTH
-        home[j] = at
+        stored_at[j] = at
         if size < length:
-            status = decompress(source, at, size, codec, context, packed, j * length, length)
-            if status != FINE:
+            status = decompress(source, at, size, codec, context, shuffled, j * length, length)
+            if status != OK:
                 return status
-            home[j] = -1
+            stored_at[j] = -1
         at += size
     rest = raw - length * itemsize
     if end - at != rest:
         return LENGTH
-    copy_bytes(packed, length * itemsize, source, at, rest)
-    return FINE
+    copy_bytes(shuffled, length * itemsize, source, at, rest)
+    return OK
 
 
 @inner
-def open_block(
+def decompress_block(
     source: U8, begin: Int, stored: Int, raw: Int, codec: Int, filter_: Int, itemsize: Int, checksum: np.uint64,
-    context: Int, packed: U8, home: I64, plain: U8,
+    context: Int, shuffled: U8, stored_at: I64, plain: U8,
 ) -> Int:  # fmt: skip
-    """Check an admitted block and decompress it; returns a status.
+    """Compare the checksum of a checked block and decompress it; returns a status.
 
-    It goes to `packed` where it is filtered (see `_open_planes`), else to `plain` unless it lies as it is in `source`.
-    Without the C functions there is nothing left to do after `unpack_block`; Numba then leaves out what calls them.
+    It goes to `shuffled` where it is filtered (see `_decompress_planes`), else to `plain` unless it is not compressed.
+    Without the C functions `decompress_block_python` has done all this, and Numba leaves out what calls them.
     """
     if NATIVE_CODECS:
         if hash_bytes(source, begin, begin + stored) != checksum:
             return CHECKSUM
         if filter_ != PLAIN:
             length = plane_length(raw, filter_, itemsize)
-            return _open_planes(source, begin, stored, raw, codec, itemsize, length, context, packed, home)
+            return _decompress_planes(source, begin, stored, raw, codec, itemsize, length, context, shuffled, stored_at)
         if codec != NONE:
             return decompress(source, begin, stored, codec, context, plain, ZERO, raw)
-    return FINE
+    return OK
 
 
 @inner
-def fetch_planes(
-    source: U8, home: I64, filter_: Int, itemsize: Int, length: Int, begin: Int, end: Int, packed: U8
+def copy_stored_planes(
+    source: U8, stored_at: I64, filter_: Int, itemsize: Int, length: Int, begin: Int, end: Int, shuffled: U8
 ) -> None:
-    """Copy what the block's bytes `begin` to `end` need of the planes that `_open_planes` has not moved.
+    """Copy what the block's bytes `begin` to `end` need of the planes that `_decompress_planes` has not moved.
 
     `length` is that of a plane.
     """
@@ -184,40 +184,46 @@ def fetch_planes(
         parts, item = ONE, np.int64(itemsize)
     else:
         parts, item = np.int64(8), 8 * np.int64(itemsize)
-    stretch = length // parts
-    first, last = min(begin // item, stretch), min((end + item - 1) // item, stretch)
-    if first == 0 and last == stretch:
+    part_length = length // parts
+    first, last = min(begin // item, part_length), min((end + item - 1) // item, part_length)
+    if first == 0 and last == part_length:
         parts, last = ONE, length
     for j in range(itemsize):
-        if home[j] >= 0:
+        if stored_at[j] >= 0:
             for part in range(parts):
-                at = part * stretch + first
-                copy_bytes(packed, j * length + at, source, home[j] + at, last - first)
+                at = part * part_length + first
+                copy_bytes(shuffled, j * length + at, source, stored_at[j] + at, last - first)
 
 
 @kernel
 def _decode(
-    source: U8, table: I64, place: I64, context: Int, packed: U8, home: I64, turn: U8, out: U8
+    source: U8, table: I64, offset: I64, context: Int, shuffled: U8, stored_at: I64, scratch: U8, out: U8
 ) -> tuple[Int, Int]:
-    for row in range(place.size):
+    for row in range(offset.size):
         begin, stored, raw = table[BLOCK_OFFSET, row], table[BLOCK_STORED, row], table[BLOCK_RAW, row]
         if hash_bytes(source, begin, begin + stored) != np.uint64(table[BLOCK_CHECKSUM, row]):
             return CHECKSUM, row
         codec, filter_, itemsize = table[BLOCK_CODEC, row], table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
         if filter_ == PLAIN:
-            status = decompress(source, begin, stored, codec, context, out, place[row], raw)
+            status = decompress(source, begin, stored, codec, context, out, offset[row], raw)
         else:
             length = plane_length(raw, filter_, itemsize)
-            status = _open_planes(source, begin, stored, raw, codec, itemsize, length, context, packed, home)
-            if status == FINE:
-                fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
-                unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, place[row], turn)
-        if status != FINE:
+            status = _decompress_planes(
+                source, begin, stored, raw, codec, itemsize, length, context, shuffled, stored_at
+            )
+            if status == OK:
+                copy_stored_planes(source, stored_at, filter_, itemsize, length, ZERO, raw, shuffled)
+                unshuffle_range(
+                    as_readonly(shuffled), ZERO, raw, filter_, itemsize, ZERO, raw, out, offset[row], scratch
+                )
+        if status != OK:
             return status, row
-    return FINE, 0
+    return OK, 0
 
 
-def _unpack_planes(source: U8, begin: int, stored: int, codec: int, length: int, itemsize: int) -> tuple[int, U8]:
+def _decompress_planes_python(
+    source: U8, begin: int, stored: int, codec: int, length: int, itemsize: int
+) -> tuple[int, U8]:
     """Without the C functions: the planes of a block and what follows them; a status and the still filtered bytes."""
     head = LENGTH_BYTES * itemsize
     sizes = source[begin : begin + head].view("<u4").tolist()
@@ -227,14 +233,14 @@ def _unpack_planes(source: U8, begin: int, stored: int, codec: int, length: int,
         if size > min(length, end - at):
             return LENGTH, source
         status, plane = decompress_python(source, at, size, NONE if size == length else codec, length)
-        if status != FINE:
+        if status != OK:
             return status, source
         parts.append(plane)
         at += size
-    return FINE, np.concatenate([*parts, source[at:end]])
+    return OK, np.concatenate([*parts, source[at:end]])
 
 
-def unpack_block(source: U8, begin: int, block: I64) -> tuple[int, U8]:
+def decompress_block_python(source: U8, begin: int, block: I64) -> tuple[int, U8]:
     """Without the C functions: check an admitted block and decompress it; a status and the still filtered bytes.
 
     `block` is its column of the table; its bytes begin at `begin`.
@@ -244,44 +250,46 @@ def unpack_block(source: U8, begin: int, block: I64) -> tuple[int, U8]:
         return CHECKSUM, source
     if filter_ == PLAIN:
         return decompress_python(source, begin, stored, codec, raw)
-    status, packed = _unpack_planes(source, begin, stored, codec, int(plane_length(raw, filter_, itemsize)), itemsize)
-    return (status, packed) if status != FINE or packed.size == raw else (LENGTH, source)
+    status, shuffled = _decompress_planes_python(
+        source, begin, stored, codec, int(plane_length(raw, filter_, itemsize)), itemsize
+    )
+    return (status, shuffled) if status != OK or shuffled.size == raw else (LENGTH, source)
 
 
-def decode_blocks(source: U8, table: I64, out: U8, place: I64) -> None:
-    """Decode block i of the table into `out[place[i]:place[i] + raw[i]]`.
+def decode_blocks(source: U8, table: I64, out: U8, offset: I64) -> None:
+    """Decode block i of the table into `out[offset[i]:offset[i] + raw[i]]`.
 
-    `source` and `out` are 1-D uint8, `out` writable; `table` is (8, blocks) with offsets in `source`; `place` is int64,
-    one entry a block.
+    `source` and `out` are 1-D uint8, `out` writable; `table` is (8, blocks) with offsets in `source`; `offset` is
+    int64, one entry a block.
 
     Raises:
-        BlockFault: a block is damaged, or would leave `out` (reason "place"); `out` may then be partly written.
+        BlockError: a block is damaged, or would leave `out` (reason "offset"); `out` may then be partly written.
         ValueError: arrays of the wrong shape or dtype.
 
     """
-    source, table, place, target = as_source(source), as_table(table), as_column(place), as_bytes(out)
-    if place.size != table.shape[1]:
-        message = f"{table.shape[1]} blocks need as many places, not {place.size}"
+    source, table, offset, target = as_source(source), as_table(table), as_column(offset), as_bytes(out)
+    if offset.size != table.shape[1]:
+        message = f"{table.shape[1]} blocks need as many offsets, not {offset.size}"
         raise ValueError(message)
-    status, row, largest, widest = _admit_places(source.size, table, target.size, place)
+    status, row, largest, widest = _check_blocks(source.size, table, target.size, offset)
     raise_status(status, row)
-    turn = workspace.scratch(TURNED, TURN * widest)
+    scratch = workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * widest)
     if NATIVE_CODECS:
-        packed, home = workspace.scratch(PACKED, largest), np.empty(MOST_PLANES, np.int64)
-        raise_status(*_decode(source, table, place, workspace.decoder, packed, home, turn, target))
+        shuffled, stored_at = workspace.scratch(SHUFFLED, largest), np.empty(MAX_PLANES, np.int64)
+        raise_status(*_decode(source, table, offset, workspace.decoder, shuffled, stored_at, scratch, target))
         return
     for row, (begin, _, raw, _, filter_, itemsize, *_) in enumerate(table.T.tolist()):
-        status, packed = unpack_block(source, begin, table[:, row].copy())
+        status, shuffled = decompress_block_python(source, begin, table[:, row].copy())
         raise_status(status, row)
-        at, width = int(place[row]), max(1, itemsize)
-        unshuffle_range(as_source(packed), 0, raw, filter_, width, 0, raw, target, at, turn)
+        at, width = int(offset[row]), max(1, itemsize)
+        unshuffle_range(as_source(shuffled), 0, raw, filter_, width, 0, raw, target, at, scratch)
 
 
 def decode_block(source: U8, table: I64, row: int) -> U8:
     """The decoded bytes of one block, fresh and writable, as many as the table says.
 
     Raises:
-        BlockFault: the block is damaged.
+        BlockError: the block is damaged.
         ValueError: no such row.
 
     """
@@ -290,10 +298,10 @@ def decode_block(source: U8, table: I64, row: int) -> U8:
         raise_status(ARGUMENT, row)
     one = table[:, row : row + 1].copy()
     begin, stored, raw, codec, filter_, itemsize, *_ = one[:, 0].tolist()
-    raise_status(admit_block(source.size, begin, stored, raw, codec, filter_, itemsize), row)
+    raise_status(check_block(source.size, begin, stored, raw, codec, filter_, itemsize), row)
     out = new_bytes(raw)
     try:
         decode_blocks(source, one, out, np.zeros(1, np.int64))
-    except BlockFault as fault:
-        raise BlockFault(row, fault.reason) from None
+    except BlockError as fault:
+        raise BlockError(row, fault.reason) from None
     return out

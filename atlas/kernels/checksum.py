@@ -8,12 +8,12 @@ import numpy as np
 import xxhash
 from numba import types
 
-from atlas.kernels.policy import kernel
+from atlas.kernels.jit import kernel
 from atlas.kernels.symbols import NATIVE_CODECS, external
 
 if TYPE_CHECKING:
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import U8
 
 __all__ = ["hash_bytes"]
 

@@ -17,23 +17,23 @@ import zstandard
 from numba import types
 
 from atlas.errors import TooLargeError
-from atlas.kernels.faults import CODEC, FINE, LENGTH
-from atlas.kernels.policy import inner
-from atlas.kernels.runs import copy_bytes
+from atlas.kernels.jit import inner
+from atlas.kernels.memcpy import copy_bytes
+from atlas.kernels.status import CODEC, LENGTH, OK
 from atlas.kernels.symbols import call_symbol, external
 from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import U8
 
 __all__ = [
+    "DECODED",
     "LZ4",
     "NONE",
-    "PACKED",
+    "SHUFFLED",
     "STORED",
-    "TURNED",
-    "UNPACKED",
+    "TRANSPOSED",
     "ZSTD",
     "compress",
     "compress_python",
@@ -60,7 +60,7 @@ _zstd_frame_size = external("ZSTD_findFrameCompressedSize", types.intp, types.in
 _lz4_compress = external("LZ4_compress_default", types.int32, types.intp, types.intp, types.int32, types.int32)
 _lz4_decompress = external("LZ4_decompress_safe", types.int32, types.intp, types.intp, types.int32, types.int32)
 
-PACKED, UNPACKED, TURNED, STORED = range(4)
+SHUFFLED, DECODED, TRANSPOSED, STORED = range(4)
 """The scratches of a thread: of a block that is decompressed, of one that is unfiltered, of bits that are being turned,
 and of stored bytes that were read."""
 
@@ -150,18 +150,18 @@ def decompress(source: U8, begin: Int, stored: Int, codec: Int, context: Int, ou
     """
     if codec == NONE:
         copy_bytes(out, at, source, begin, raw)
-        return FINE
+        return OK
     data = np.intp(source.ctypes.data) + np.intp(begin)
     target = np.intp(out.ctypes.data) + np.intp(at)
     if codec == LZ4:
         done = np.int64(_lz4_decompress(data, target, np.int32(stored), np.int32(raw)))
-        return FINE if done == raw else (CODEC if done < 0 else LENGTH)
+        return OK if done == raw else (CODEC if done < 0 else LENGTH)
     if _zstd_content_size(data, np.intp(stored)) != raw:
         return LENGTH
     if _zstd_frame_size(data, np.intp(stored)) != stored:
         return CODEC
     done = np.int64(_zstd_decompress(np.intp(context), target, np.intp(raw), data, np.intp(stored)))
-    return FINE if done == raw else CODEC
+    return OK if done == raw else CODEC
 
 
 @inner
@@ -184,7 +184,7 @@ def decompress_python(source: U8, begin: int, stored: int, codec: int, raw: int)
     """Twin of `decompress`: a status and the bytes, which are `raw` where the status is fine."""
     data = source[begin : begin + stored]
     if codec == NONE:
-        return FINE, data
+        return OK, data
     try:
         if codec == ZSTD:
             # The package allocates what the frame declares, so that is compared first.
@@ -197,12 +197,12 @@ def decompress_python(source: U8, begin: int, stored: int, codec: int, raw: int)
             plain = lz4.block.decompress(data.data, uncompressed_size=raw)
     except (zstandard.ZstdError, lz4.block.LZ4BlockError, ValueError):
         return CODEC, data
-    return (FINE if len(plain) == raw else LENGTH), np.frombuffer(plain, np.uint8)
+    return (OK if len(plain) == raw else LENGTH), np.frombuffer(plain, np.uint8)
 
 
 def compress_python(data: U8, codec: int, level: int) -> bytes:
     """Twin of `compress`: the compressed bytes, however long."""
     if codec == ZSTD:
         return zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True).compress(data.data)
-    packed: bytes = lz4.block.compress(data.data, store_size=False)
-    return packed
+    shuffled: bytes = lz4.block.compress(data.data, store_size=False)
+    return shuffled

@@ -12,12 +12,9 @@ import numpy as np
 
 from atlas.kernels.blocks import LENGTH_BYTES
 from atlas.kernels.checksum import hash_bytes
-from atlas.kernels.codec import LZ4, NONE, PACKED, TURNED, ZSTD, compress, compress_python, workspace
-from atlas.kernels.policy import ZERO, inner, kernel
-from atlas.kernels.runs import copy_bytes, freeze
-from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TURN, plane_length, shuffle_block
-from atlas.kernels.symbols import NATIVE_CODECS
-from atlas.kernels.tables import (
+from atlas.kernels.codec import LZ4, NONE, SHUFFLED, TRANSPOSED, ZSTD, compress, compress_python, workspace
+from atlas.kernels.jit import ZERO, inner, kernel
+from atlas.kernels.layouts import (
     BLOCK_CHECKSUM,
     BLOCK_CODEC,
     BLOCK_FILTER,
@@ -29,14 +26,17 @@ from atlas.kernels.tables import (
     as_column,
     as_source,
 )
+from atlas.kernels.memcpy import as_readonly, copy_bytes
+from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TRANSPOSE_SCRATCH, plane_length, shuffle_block
+from atlas.kernels.symbols import NATIVE_CODECS
 
 if TYPE_CHECKING:
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import I64, U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import I64, U8
 
 __all__ = ["choose_filter", "encode_blocks"]
 
-_SAMPLE, _STRETCHES = 512, 8
+_SAMPLE, _SAMPLED = 512, 8
 """Bytes of a plane that are counted at a time to tell whether it is noise, and how often."""
 _UNEVEN = 1.12
 """How much more often two bytes are equal where counting them is worth while; 1 is noise."""
@@ -52,10 +52,10 @@ def _is_noise(data: U8, begin: Int, length: Int, context: Int, count: I64, out: 
 
     Measured on planes of 33 KB of noise: 6 us here against 42 us for level 1 to give up.
     """
-    step = max(_SAMPLE, (length - _SAMPLE) // (_STRETCHES - 1))
+    step = max(_SAMPLE, (length - _SAMPLE) // (_SAMPLED - 1))
     count[:] = 0
-    for stretch in range(begin, begin + length - _SAMPLE + 1, step):
-        for i in range(stretch, stretch + _SAMPLE):
+    for sample in range(begin, begin + length - _SAMPLE + 1, step):
+        for i in range(sample, sample + _SAMPLE):
             count[data[i]] += 1
     seen = twins = ZERO
     for byte in range(256):
@@ -69,7 +69,7 @@ def _is_noise(data: U8, begin: Int, length: Int, context: Int, count: I64, out: 
 
 @inner
 def _encode_planes(
-    packed: U8,
+    shuffled: U8,
     raw: Int,
     codec: Int,
     filter_: Int,
@@ -88,7 +88,7 @@ def _encode_planes(
     for j in range(itemsize):
         size = ZERO
         room = min(end - here, length - 1 - length // _LEAST_GAIN)
-        data, begin = freeze(packed), j * length
+        data, begin = as_readonly(shuffled), j * length
         if room > 0 and not (codec == ZSTD and _is_noise(data, begin, length, context, count, out, here, room)):
             size = compress(data, begin, length, codec, level, context, out, here, room)
         if size == 0:
@@ -99,13 +99,13 @@ def _encode_planes(
         for byte in range(LENGTH_BYTES):
             out[at + LENGTH_BYTES * j + byte] = np.uint8((size >> (8 * byte)) & 255)
         here += size
-    copy_bytes(out, here, freeze(packed), length * itemsize, rest)
+    copy_bytes(out, here, as_readonly(shuffled), length * itemsize, rest)
     return here + rest - at
 
 
 @kernel
 def _encode(
-    raw: U8, start: I64, level: Int, context: Int, packed: U8, turn: U8, count: I64, table: I64, out: U8
+    raw: U8, start: I64, level: Int, context: Int, shuffled: U8, scratch: U8, count: I64, table: I64, out: U8
 ) -> Int:
     """Encode blocks back to back into `out`; `table` holds what is wished and is left holding what was done."""
     at = ZERO
@@ -116,8 +116,8 @@ def _encode(
         if codec != NONE and filter_ == PLAIN:
             size = compress(raw, begin, length, codec, level, context, out, at, length - 1)
         elif codec != NONE and length > LENGTH_BYTES * itemsize:
-            shuffle_block(raw, begin, length, filter_, itemsize, packed, ZERO, turn)
-            size = _encode_planes(packed, length, codec, filter_, itemsize, level, context, count, out, at)
+            shuffle_block(raw, begin, length, filter_, itemsize, shuffled, ZERO, scratch)
+            size = _encode_planes(shuffled, length, codec, filter_, itemsize, level, context, count, out, at)
         if size == 0:
             size = length
             copy_bytes(out, at, raw, begin, size)
@@ -125,23 +125,23 @@ def _encode(
             table[BLOCK_FILTER, row] = PLAIN
         table[BLOCK_OFFSET, row] = at
         table[BLOCK_STORED, row] = size
-        table[BLOCK_CHECKSUM, row] = np.int64(hash_bytes(freeze(out), at, at + size))
+        table[BLOCK_CHECKSUM, row] = np.int64(hash_bytes(as_readonly(out), at, at + size))
         at += size
     return at
 
 
-def _encode_planes_python(packed: U8, codec: int, filter_: int, itemsize: int, level: int) -> bytes:
-    length = int(plane_length(packed.size, filter_, itemsize))
+def _encode_planes_python(shuffled: U8, codec: int, filter_: int, itemsize: int, level: int) -> bytes:
+    length = int(plane_length(shuffled.size, filter_, itemsize))
     streams = []
     for j in range(itemsize):
-        plane = packed[j * length : (j + 1) * length]
+        plane = shuffled[j * length : (j + 1) * length]
         stream = compress_python(plane, codec, level) if length else b""
         streams.append(stream if len(stream) <= length - 1 - length // _LEAST_GAIN else plane.tobytes())
     sizes = np.array([len(stream) for stream in streams], "<u4").tobytes()
-    return b"".join([sizes, *streams, packed[length * itemsize :].tobytes()])
+    return b"".join([sizes, *streams, shuffled[length * itemsize :].tobytes()])
 
 
-def _encode_python(raw: U8, start: I64, level: int, packed: U8, turn: U8, table: I64, out: U8) -> int:
+def _encode_python(raw: U8, start: I64, level: int, shuffled: U8, scratch: U8, table: I64, out: U8) -> int:
     at = 0
     for row, (begin, length, codec, filter_, itemsize) in enumerate(
         zip(start.tolist(), *table[BLOCK_RAW : BLOCK_ITEMSIZE + 1].tolist(), strict=True)
@@ -150,8 +150,8 @@ def _encode_python(raw: U8, start: I64, level: int, packed: U8, turn: U8, table:
         if codec != NONE and filter_ == PLAIN:
             data = compress_python(raw[begin : begin + length], codec, level)
         elif codec != NONE and length > LENGTH_BYTES * itemsize:
-            shuffle_block(raw, begin, length, filter_, itemsize, packed, 0, turn)
-            data = _encode_planes_python(packed[:length], codec, filter_, itemsize, level)
+            shuffle_block(raw, begin, length, filter_, itemsize, shuffled, 0, scratch)
+            data = _encode_planes_python(shuffled[:length], codec, filter_, itemsize, level)
         if not 0 < len(data) < length:
             data = raw[begin : begin + length].tobytes()
             table[BLOCK_CODEC, row], table[BLOCK_FILTER, row] = NONE, PLAIN
@@ -197,13 +197,13 @@ def encode_blocks(
     table[BLOCK_CODEC], table[BLOCK_FILTER] = codec, PLAIN if codec == NONE else filter
     table[BLOCK_ITEMSIZE] = itemsize
     out = np.empty(int(length.sum()), np.uint8)
-    packed = workspace.scratch(PACKED, int(length.max(initial=0)))
-    turn = workspace.scratch(TURNED, TURN * itemsize)
+    shuffled = workspace.scratch(SHUFFLED, int(length.max(initial=0)))
+    scratch = workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * itemsize)
     if NATIVE_CODECS:
         counts = np.empty(256, np.int64)
-        size = int(_encode(source, start, level, workspace.encoder, packed, turn, counts, table, out))
+        size = int(_encode(source, start, level, workspace.encoder, shuffled, scratch, counts, table, out))
     else:
-        size = _encode_python(source, start, level, packed, turn, table, out)
+        size = _encode_python(source, start, level, shuffled, scratch, table, out)
     # Shrinking in place gives the unused tail back without copying what was written.
     out.resize(size, refcheck=False)
     return out, table

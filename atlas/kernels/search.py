@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from atlas.kernels.policy import ONE, ZERO, inner, kernel
-from atlas.kernels.tables import (
+from atlas.kernels.jit import ONE, ZERO, inner, kernel
+from atlas.kernels.layouts import (
     I64,
     PIECE_BEGIN,
     PIECE_BLOCK,
     PIECE_CELLS,
     PIECE_CHUNK,
-    PIECE_PLACE,
+    PIECE_OFFSET,
     PIECE_TARGET,
     U8,
     as_bytes,
@@ -21,7 +21,7 @@ from atlas.kernels.tables import (
 )
 
 if TYPE_CHECKING:
-    from atlas.kernels.policy import Int
+    from atlas.kernels.jit import Int
 
 __all__ = ["Found", "Index", "find_chunks"]
 
@@ -62,7 +62,7 @@ def _seek(dataset: I64, chunk: I64, row: Int, name: Int, cell: Int) -> Int:
 
 @kernel
 def _find(
-    dataset: I64, generation: I64, chunk: I64, block: I64, place: I64, source: I64, want_dataset: I64,
+    dataset: I64, generation: I64, chunk: I64, block: I64, offset: I64, source: I64, want_dataset: I64,
     want_generation: I64, want_chunk: I64, cells: I64, base: I64, taken: U8, out: I64,
 ) -> tuple[Int, Int, bool]:  # fmt: skip
     """(chunks in blocks, constant ones, whether blocks ascend); constant ones stand at the end of `out`, last first."""
@@ -92,7 +92,7 @@ def _find(
                 constant += 1
                 to = room - constant
                 out[PIECE_BLOCK, to] = block[row]
-            out[PIECE_PLACE, to] = place[row]
+            out[PIECE_OFFSET, to] = offset[row]
             out[PIECE_BEGIN, to] = 0
             out[PIECE_CELLS, to] = cells[k]
             out[PIECE_CHUNK, to] = k
@@ -111,7 +111,7 @@ class Index(NamedTuple):
     """Positions in the grid."""
     block: I64
     """Row of the block where the chunk begins, within its source; negative where it is constant."""
-    place: I64
+    offset: I64
     """Byte in the decoded block where it begins; the bits of the cell where it is constant."""
     source: I64
     """Number of the source that the block is in."""
@@ -123,7 +123,7 @@ class Found(NamedTuple):
     pieces: I64
     """The chunks that lie in blocks, (6, found), ordered by block."""
     constant: I64
-    """The constant chunks, (6, constant): their `PIECE_PLACE` holds the bits of the cell."""
+    """The constant chunks, (6, constant): their `PIECE_OFFSET` holds the bits of the cell."""
 
 
 def find_chunks(

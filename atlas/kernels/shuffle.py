@@ -2,7 +2,7 @@
 
 Of n items of s bytes, byte-shuffle keeps plane after plane: byte 0 of every item, then byte 1, ...; the bytes after
 n * s follow as they are. Bit-shuffle does so with single bits, of the first n - n % 8 items, least significant bit
-first. Lengths and places are trusted; nothing here compresses.
+first. Lengths and offsets are trusted; nothing here compresses.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.policy import ONE, ZERO, inner, kernel
-from atlas.kernels.runs import copy_bytes, freeze
-from atlas.kernels.vectors import (
+from atlas.kernels.jit import ONE, ZERO, inner, kernel
+from atlas.kernels.memcpy import as_readonly, copy_bytes
+from atlas.kernels.simd_transpose import (
     TILE,
     join_bits,
     join_bytes_2,
@@ -26,17 +26,17 @@ from atlas.kernels.vectors import (
 )
 
 if TYPE_CHECKING:
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import U8
 
-__all__ = ["BIT", "BYTE", "PLAIN", "TURN", "plane_length", "shuffle_block", "unshuffle_range"]
+__all__ = ["BIT", "BYTE", "PLAIN", "TRANSPOSE_SCRATCH", "plane_length", "shuffle_block", "unshuffle_range"]
 
 PLAIN, BYTE, BIT = 0, 1, 2
 
 # Groups of 8 items whose bit planes are turned to byte planes, in a scratch that stays in the nearest cache, before
 # bytes are joined to items. It reads 8 planes at a time: 32, a power of two apart, would evict each other.
 _WINDOW = 256
-TURN = (_WINDOW + TILE) * 8
+TRANSPOSE_SCRATCH = (_WINDOW + TILE) * 8
 """Bytes of that scratch for each byte of an item."""
 
 _MASK_1 = np.uint64(0x00AA00AA00AA00AA)
@@ -46,7 +46,7 @@ _SEVEN, _FOURTEEN, _TWENTY_EIGHT = np.uint64(7), np.uint64(14), np.uint64(28)
 
 
 @inner
-def _turn_bits(word: np.uint64) -> np.uint64:
+def _transpose_8x8(word: np.uint64) -> np.uint64:
     """Transpose 8 x 8 bits: bit i of byte k becomes bit k of byte i."""
     swap = (word ^ (word >> _SEVEN)) & _MASK_1
     word = word ^ swap ^ (swap << _SEVEN)
@@ -57,12 +57,12 @@ def _turn_bits(word: np.uint64) -> np.uint64:
 
 
 @inner
-def _turn_plane(data: U8, at: Int, step: Int, out: U8, out_at: Int, out_step: Int) -> None:
+def _transpose_group(data: U8, at: Int, step: Int, out: U8, out_at: Int, out_step: Int) -> None:
     """Transpose the bits of 8 bytes, `step` apart, into 8 others."""
     word = np.uint64(0)
     for k in range(8):
         word |= np.uint64(data[at + k * step]) << np.uint64(8 * k)
-    word = _turn_bits(word)
+    word = _transpose_8x8(word)
     for i in range(8):
         out[out_at + i * out_step] = np.uint8((word >> np.uint64(8 * i)) & np.uint64(255))
 
@@ -75,7 +75,7 @@ def _turn_plane(data: U8, at: Int, step: Int, out: U8, out_at: Int, out_step: In
 def _unshuffle_bytes(
     data: U8, at: Int, stride: Int, itemsize: Int, items: Int, begin: Int, end: Int, out: U8, out_at: Int
 ) -> None:
-    """Items `begin` to `end` of planes `stride` bytes apart, each to its own place in `out`."""
+    """Items `begin` to `end` of planes `stride` bytes apart, each to its own offset in `out`."""
     last = items - TILE
     if last >= 0 and itemsize == 4:
         for item in range(begin, end, TILE):
@@ -122,12 +122,12 @@ def _shuffle_bytes(data: U8, at: Int, itemsize: Int, items: Int, out: U8, out_at
 
 @inner
 def _unshuffle_bits(
-    data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, end: Int, out: U8, out_at: Int, turn: U8
+    data: U8, at: Int, itemsize: Int, stride: Int, begin: Int, end: Int, out: U8, out_at: Int, scratch: U8
 ) -> None:
-    """Groups of 8 items `begin` to `end` of `stride`, each to its own place in `out`."""
+    """Groups of 8 items `begin` to `end` of `stride`, each to its own offset in `out`."""
     window = min(_WINDOW, (end - begin + TILE - 1) // TILE * TILE)
     room = window + TILE
-    planes = freeze(turn)
+    planes = as_readonly(scratch)
     for group in range(begin, end, window):
         # A tile never reaches past the planes: near their end it begins earlier, by less than a tile.
         first = max(0, min(group, stride - TILE))
@@ -137,22 +137,22 @@ def _unshuffle_bits(
             if stride >= TILE:
                 for tile in range(0, groups, TILE):
                     step = min(tile, stride - TILE - first)
-                    join_bits(data, here + step, stride, turn, there + step * 8)
+                    join_bits(data, here + step, stride, scratch, there + step * 8)
             else:
                 for k in range(groups):
-                    _turn_plane(data, here + k, stride, turn, there + k * 8, ONE)
+                    _transpose_group(data, here + k, stride, scratch, there + k * 8, ONE)
         _unshuffle_bytes(
             planes, ZERO, 8 * room, itemsize, 8 * groups, ZERO, 8 * groups, out, out_at + first * 8 * itemsize
         )
 
 
 @inner
-def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at: Int, turn: U8) -> None:
+def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at: Int, scratch: U8) -> None:
     window = min(_WINDOW, stride)
-    planes = freeze(turn)
+    planes = as_readonly(scratch)
     for group in range(0, stride, max(1, window)):
         first = min(group, stride - window)
-        _shuffle_bytes(data, at + first * 8 * itemsize, itemsize, 8 * window, turn, ZERO, 8 * window)
+        _shuffle_bytes(data, at + first * 8 * itemsize, itemsize, 8 * window, scratch, ZERO, 8 * window)
         for j in range(itemsize):
             here, there = j * 8 * window, out_at + j * 8 * stride + first
             if window >= TILE:
@@ -161,7 +161,7 @@ def _shuffle_bits(data: U8, at: Int, itemsize: Int, stride: Int, out: U8, out_at
                     split_bits(planes, here + step * 8, stride, out, there + step)
             else:
                 for k in range(window):
-                    _turn_plane(planes, here + k * 8, ONE, out, there + k, stride)
+                    _transpose_group(planes, here + k * 8, ONE, out, there + k, stride)
 
 
 @kernel
@@ -173,12 +173,21 @@ def plane_length(length: Int, filter_: Int, itemsize: Int) -> Int:
 
 @kernel
 def unshuffle_range(
-    data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, begin: Int, end: Int, out: U8, out_at: Int, turn: U8
+    data: U8,
+    at: Int,
+    length: Int,
+    filter_: Int,
+    itemsize: Int,
+    begin: Int,
+    end: Int,
+    out: U8,
+    out_at: Int,
+    scratch: U8,
 ) -> None:
     """Undo a filter for the bytes `begin` to `end` of a block of `length` bytes that lies filtered at `data[at:]`.
 
     Byte b of the block goes to `out[out_at + b]`; other bytes of the block, never what is outside of it, may be written
-    too. `itemsize` is at least 1. `turn` is scratch of `TURN * itemsize` bytes.
+    too. `itemsize` is at least 1. `scratch` is scratch of `TRANSPOSE_SCRATCH * itemsize` bytes.
     """
     if begin >= end:
         return
@@ -194,14 +203,16 @@ def unshuffle_range(
         else:
             group = 8 * itemsize
             last = (stop + group - 1) // group
-            _unshuffle_bits(data, at, itemsize, items // 8, begin // group, last, out, out_at, turn)
+            _unshuffle_bits(data, at, itemsize, items // 8, begin // group, last, out, out_at, scratch)
     if end > whole:
         copy_bytes(out, out_at + whole, data, at + whole, length - whole)
 
 
 @kernel
-def shuffle_block(data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, out: U8, out_at: Int, turn: U8) -> None:
-    """Filter the block `data[at:at + length]` into `out[out_at:out_at + length]`; `turn` as for `unshuffle_range`."""
+def shuffle_block(
+    data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, out: U8, out_at: Int, scratch: U8
+) -> None:
+    """Filter the block `data[at:at + length]` into `out[out_at:][:length]`; `scratch` as for `unshuffle_range`."""
     items = plane_length(length, filter_, itemsize)
     whole = items * itemsize
     if filter_ == PLAIN:
@@ -209,5 +220,5 @@ def shuffle_block(data: U8, at: Int, length: Int, filter_: Int, itemsize: Int, o
     elif filter_ == BYTE:
         _shuffle_bytes(data, at, itemsize, items, out, out_at, items)
     else:
-        _shuffle_bits(data, at, itemsize, items // 8, out, out_at, turn)
+        _shuffle_bits(data, at, itemsize, items // 8, out, out_at, scratch)
     copy_bytes(out, out_at + whole, data, at + whole, length - whole)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from atlas.kernels.faults import ARGUMENT, raise_status
-from atlas.kernels.policy import kernel
-from atlas.kernels.tables import I64, U8, U64, as_column
+from atlas.kernels.jit import kernel
+from atlas.kernels.layouts import I64, U8, U64, as_column
+from atlas.kernels.status import ARGUMENT, raise_status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

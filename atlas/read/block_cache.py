@@ -49,7 +49,7 @@ class BlockCache:
     def load(self, source: Source, block: int) -> NDArray[np.uint8]:
         """Return a decoded block, which must not be written to; what is not kept is read, decoded and kept.
 
-        Raises `BlockFault` where it is damaged.
+        Raises `BlockError` where it is damaged.
         """
         key = (source.name, block)
         raw = self.get(key)

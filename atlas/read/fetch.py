@@ -66,8 +66,8 @@ class ReadBatches:
     def __init__(self, table: ChunkIndex, pieces: NDArray[np.int64]) -> None:
         self._sources = table.sources
         self.wanted, self._cuts, self._stretches = _plan(table, pieces[kernels.PIECE_BLOCK])
-        """The blocks they lie in, (3, blocks + 1): see `kernels.LOT_BLOCK`."""
-        self._edges = self._cuts[kernels.CUT_BLOCK].tolist()
+        """The blocks they lie in, (3, blocks + 1): see `kernels.WANTED_BLOCK`."""
+        self._edges = self._cuts[kernels.BATCH_BLOCK].tolist()
 
     def __len__(self) -> int:
         """Return the number of lots."""
@@ -80,13 +80,13 @@ class ReadBatches:
     def load(self, lot: int) -> NDArray[np.uint8]:
         """Read the stored bytes of a lot into memory of this thread, which the next call in it lends again."""
         cuts = self._cuts
-        first, stop = cuts[kernels.CUT_STRETCH, lot], cuts[kernels.CUT_STRETCH, lot + 1]
-        buffer = kernels.stored_buffer(int(cuts[kernels.CUT_SIZE, lot]))
+        first, stop = cuts[kernels.BATCH_RANGE, lot], cuts[kernels.BATCH_RANGE, lot + 1]
+        buffer = kernels.stored_buffer(int(cuts[kernels.BATCH_SIZE, lot]))
         stretches = self._stretches[:, first:stop]
-        source = stretches[kernels.STRETCH_SOURCE]
+        source = stretches[kernels.RANGE_SOURCE]
         edges = [0, *(np.flatnonzero(source[1:] != source[:-1]) + 1).tolist(), len(source)]
         for begin, end in pairwise(edges):
-            offset, length, place = stretches[: kernels.STRETCH_PLACE + 1, begin:end]
+            offset, length, place = stretches[: kernels.RANGE_TARGET + 1, begin:end]
             self._sources[int(source[begin])].read_into(offset, length, buffer, place)
         return buffer
 
@@ -94,12 +94,12 @@ class ReadBatches:
 def _plan(table: ChunkIndex, block: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     """Plan reads of the blocks, ascending, that join what lies within `coalesce_gap`, as far as memory allows."""
     threads, gap = thread_count(), table.coalesce_gap
-    planned = kernels.plan_lots(block, table.blocks, threads, gap)
+    planned = kernels.plan_read_batches(block, table.blocks, threads, gap)
     cuts = planned[1]
-    if int(cuts[kernels.CUT_SIZE, :-1].max(initial=0)) > _MOST_BUFFERED:
+    if int(cuts[kernels.BATCH_SIZE, :-1].max(initial=0)) > _MOST_BUFFERED:
         # Small blocks far apart: thousands of them make a batch, and so many gaps are more than a buffer should hold.
-        gap = min(gap, _MOST_BUFFERED // int(np.diff(cuts[kernels.CUT_BLOCK]).max()))
-        planned = kernels.plan_lots(block, table.blocks, threads, gap)
+        gap = min(gap, _MOST_BUFFERED // int(np.diff(cuts[kernels.BATCH_BLOCK]).max()))
+        planned = kernels.plan_read_batches(block, table.blocks, threads, gap)
     return planned
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.pieces import cut_pieces, has_cut_chunks, wanted_blocks
 from atlas.errors import TooLargeError
-from atlas.kernels import BlockFault
+from atlas.kernels import BlockError
 from atlas.read.allocation import allocate_result
 from atlas.read.fetch import ReadBatches
 from atlas.read.strings import read_text
@@ -83,7 +83,7 @@ def _read_some(tables: Sequence[ChunkIndex], targets: Targets, region: Region, o
 
 def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
     """Write constant chunks."""
-    bits, chunk, target = constant[[kernels.PIECE_PLACE, kernels.PIECE_CHUNK, kernels.PIECE_TARGET]]
+    bits, chunk, target = constant[[kernels.PIECE_OFFSET, kernels.PIECE_CHUNK, kernels.PIECE_TARGET]]
     if out.dtype != object:
         kernels.fill_boxes(out, bits.view(np.uint64), chunk, target, region.geometry)
         return
@@ -105,8 +105,8 @@ def _read_pieces(
 
     def read(lot: int) -> None:
         try:
-            kernels.gather(lots.load(lot), blocks, lots.wanted, *lots.blocks(lot), pieces, region.geometry, out)
-        except BlockFault as fault:
+            kernels.gather_boxes(lots.load(lot), blocks, lots.wanted, *lots.blocks(lot), pieces, region.geometry, out)
+        except BlockError as fault:
             target = int(pieces[kernels.PIECE_TARGET, np.argmax(pieces[kernels.PIECE_BLOCK] == fault.block)])
             raise targets.damage(table.source_of(fault.block), fault.reason, target) from fault
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from atlas import kernels
 from atlas.chunking.packing import ALONE
-from atlas.kernels import BlockFault
+from atlas.kernels import BlockError
 from atlas.read.strings import chunk_texts
 
 if TYPE_CHECKING:
@@ -86,17 +86,17 @@ class SingleChunks:
         try:
             raw = self._cache.load(source, block)
             cells = _cells_at(raw, begin, schema)
-        except BlockFault as fault:
+        except BlockError as fault:
             raise targets.damage(source, fault.reason, 0) from fault
         if cells is None:
-            raise targets.damage(source, "place", 0)
+            raise targets.damage(source, "offset", 0)
         return cells
 
 
 def _cells_at(raw: NDArray[np.uint8], begin: int, schema: ArraySchema) -> NDArray[Any] | None:
     """Return the cells of the chunk that begins there, numbers as a view, None where it leaves the block.
 
-    Raises `BlockFault` for texts that do.
+    Raises `BlockError` for texts that do.
     """
     if schema.datatype.cell is None:
         return chunk_texts(raw, begin, schema.size).reshape(schema.shape)
@@ -109,6 +109,6 @@ def _locate(table: ChunkIndex, targets: Targets) -> tuple[Source, int, int] | No
     pieces = kernels.find_chunks(table.index, table.base, targets.ids, targets.generations, _FIRST, _FIRST).pieces
     if not pieces.size:
         return None
-    block, place = int(pieces[kernels.PIECE_BLOCK, 0]), int(pieces[kernels.PIECE_PLACE, 0])
+    block, place = int(pieces[kernels.PIECE_BLOCK, 0]), int(pieces[kernels.PIECE_OFFSET, 0])
     at = int(table.blocks[kernels.BLOCK_SOURCE, block])
     return table.sources[at], block - int(table.base[at]), place

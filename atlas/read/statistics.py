@@ -114,7 +114,7 @@ class Statistics:
         beyond = find_beyond(blocks, table.blocks[kernels.BLOCK_RAW, blocks], place, counts[stored])
         if beyond is not None:
             name = table.source_of(int(blocks[beyond])).name
-            raise CorruptStoreError(f"{name} is damaged (place): the chunks of text in a block exceed it", key=name)
+            raise CorruptStoreError(f"{name} is damaged (offset): the chunks of text in a block exceed it", key=name)
         return at, counts
 
     def _text_extremes(

@@ -9,7 +9,7 @@ import numpy as np
 from atlas import kernels
 from atlas.errors import CorruptStoreError
 from atlas.format.strings import LENGTH_BYTES, decode_cells
-from atlas.kernels import BlockFault
+from atlas.kernels import BlockError
 from atlas.read.fetch import ReadBatches
 from atlas.runtime.threads import run_all
 
@@ -39,7 +39,7 @@ def read_text(
     chunk, target = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_TARGET]
     block = pieces[kernels.PIECE_BLOCK]
     raw_lengths = table.blocks[kernels.BLOCK_RAW, block]
-    columns = (block, raw_lengths, pieces[kernels.PIECE_PLACE], region.cells[chunk])
+    columns = (block, raw_lengths, pieces[kernels.PIECE_OFFSET], region.cells[chunk])
     beyond = find_beyond(*columns)
     if beyond is not None:  # unless the caller has named datasets more than once
         pairs = np.stack([targets.ids[target], chunk])
@@ -47,9 +47,9 @@ def read_text(
         beyond = find_beyond(*(column[once] for column in columns))
         beyond = None if beyond is None else int(once[beyond])
     if beyond is not None:
-        raise targets.damage(table.source_of(int(block[beyond])), "place", int(target[beyond]))
+        raise targets.damage(table.source_of(int(block[beyond])), "offset", int(target[beyond]))
     lots = ReadBatches(table, pieces)
-    cells_of = {k: kernels.box_cells(region.geometry, k) for k in np.unique(chunk).tolist()}
+    cells_of = {k: kernels.box_indices(region.geometry, k) for k in np.unique(chunk).tolist()}
     flat = out.reshape(len(out), -1)
 
     def read(lot: int) -> tuple[slice, NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
@@ -64,9 +64,9 @@ def read_text(
         try:
             raw = kernels.new_bytes(int(raw_lengths.sum()))
             kernels.decode_blocks(lots.load(lot), blocks, raw, begins)
-            place = begins[of_block] + pieces[kernels.PIECE_PLACE, mine]
+            place = begins[of_block] + pieces[kernels.PIECE_OFFSET, mine]
             return mine, *gather_cells(raw, place, chunk[mine], begins + raw_lengths, of_block)
-        except BlockFault as fault:
+        except BlockError as fault:
             damaged = table.source_of(int(rows[fault.block]))
             raise targets.damage(damaged, fault.reason, int(target[edges[fault.block]])) from fault
 
@@ -79,11 +79,11 @@ def read_text(
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
         try:
             bounds, starts = cell_bounds(raw, begin, region.cells[chunks], ends[blocks])
-        except BlockFault as fault:  # which counts chunks, where the reader wants the block
-            raise BlockFault(int(blocks[fault.block]), fault.reason) from fault
+        except BlockError as fault:  # which counts chunks, where the reader wants the block
+            raise BlockError(int(blocks[fault.block]), fault.reason) from fault
         inside = [cells_of[k][0] + start for k, start in zip(chunks.tolist(), starts.tolist(), strict=True)]
         picked = np.concatenate(inside)
-        return *kernels.gather_text(raw, bounds[picked], bounds[picked + 1]), [len(cells) for cells in inside]
+        return *kernels.gather_strings(raw, bounds[picked], bounds[picked + 1]), [len(cells) for cells in inside]
 
     for mine, blob, offsets, counts in run_all(read, range(len(lots))):
         values = decode_cells(blob, offsets)
@@ -101,14 +101,14 @@ def cell_bounds(
     `begin` (N,) is each chunk's first byte in `raw`, `cells` (N,) its number of cells, `end` (N,) the end of its block.
     Cell k of chunk n lies between entries `starts[n] + k` and `starts[n] + k + 1` of the bounds, (sum of cells + N,).
 
-    Raises `BlockFault`, whose `block` is the number of the chunk, where cells reach out of their block.
+    Raises `BlockError`, whose `block` is the number of the chunk, where cells reach out of their block.
     """
     starts = np.cumsum(cells + 1) - cells - 1
     bounds = np.empty(int((cells + 1).sum()), np.int64)
-    kernels.text_bounds(raw, begin, cells, bounds, starts)
+    kernels.string_offsets(raw, begin, cells, bounds, starts)
     beyond = bounds[starts + cells] > end
     if beyond.any():
-        raise BlockFault(int(np.argmax(beyond)), "place")
+        raise BlockError(int(np.argmax(beyond)), "offset")
     return bounds, starts
 
 
@@ -132,7 +132,7 @@ def find_beyond(
 def chunk_texts(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[Any]:
     """Return the cells of a string chunk that begins at `place` of a decoded block.
 
-    Raises `BlockFault` where they leave it.
+    Raises `BlockError` where they leave it.
     """
     bounds = _chunk_bounds(raw, place, cells)
     return decode_cells(raw[bounds[0] : bounds[-1]], bounds - bounds[0])
@@ -140,9 +140,9 @@ def chunk_texts(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[Any]:
 
 def _chunk_bounds(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[np.int64]:
     if not 0 <= place <= len(raw) or cells > (len(raw) - place) // LENGTH_BYTES:
-        raise BlockFault(0, "place")
+        raise BlockError(0, "offset")
     bounds = np.empty(cells + 1, np.int64)
-    kernels.text_bounds(raw, np.array([place]), np.array([cells]), bounds, np.zeros(1, np.int64))
+    kernels.string_offsets(raw, np.array([place]), np.array([cells]), bounds, np.zeros(1, np.int64))
     return bounds
 
 
@@ -157,7 +157,7 @@ def cell_of_chunk(
     try:
         raw = load(source, table.rows.block.item(row))
         bounds = _chunk_bounds(raw, table.rows.offset.item(row), cells)
-    except BlockFault as fault:
+    except BlockError as fault:
         raise CorruptStoreError(
             f"{source.name} is damaged ({fault.reason}): a string chunk cannot be read; restore the file from a copy",
             key=source.name,

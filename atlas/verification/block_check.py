@@ -16,7 +16,7 @@ from atlas import kernels
 from atlas.chunking.batches import slices_by_bytes
 from atlas.errors import AtlasError
 from atlas.format.strings import NO_CELL, decode_cells, string_statistics
-from atlas.kernels import BlockFault
+from atlas.kernels import BlockError
 from atlas.read.strings import cell_bounds
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _REASONS = {
     "codec": "it cannot be decompressed",
     "length": "it does not decode to the length that the index says",
     "bounds": "it lies outside the file",
-    "place": "it decodes to more bytes than it may",
+    "offset": "it decodes to more bytes than it may",
 }
 WRONG_STATISTICS = "its statistics are not those of its cells"
 
@@ -164,7 +164,7 @@ class BlockCheck:
         cells = self.pieces.cells[pieces]
         try:
             bounds, starts = cell_bounds(raw, offset, cells, end)
-        except BlockFault:
+        except BlockError:
             if len(pieces) == 1:
                 self.bad_pieces[int(pieces[0])] = "the lengths of its strings lead out of its block"
                 return
@@ -203,13 +203,13 @@ def _decode_blocks(
         if not bad:
             kernels.decode_blocks(stored, table, raw, begins)
             return raw, begins
-    except BlockFault:
+    except BlockError:
         pass
     for block in set(range(len(begins))) - set(bad):
         one = slice(block, block + 1)
         try:
             kernels.decode_blocks(stored, table[:, one], raw, begins[one])
-        except BlockFault as fault:
+        except BlockError as fault:
             bad[block] = _REASONS[fault.reason]
     return raw, begins
 

@@ -127,7 +127,7 @@ def _gathered(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> N
     buffer = np.empty(int(nbytes.sum()), np.uint8)
     if cells.flags.c_contiguous:
         geometry = Geometry(region.geometry.boxes[:, rows], region.geometry.box)
-        kernels.scatter(cells, geometry, buffer, place)
+        kernels.scatter_boxes(cells, geometry, buffer, place)
     else:
         for k, begin, length in zip(rows.tolist(), place.tolist(), nbytes.tolist(), strict=True):
             own = buffer[begin : begin + length].view(cells.dtype).reshape(region.geometry.extent[k])

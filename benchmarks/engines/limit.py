@@ -1,6 +1,6 @@
 """The lower bound of a bulk read: decode and copy the blocks of our own store from memory, and do nothing else.
 
-Records every call of `kernels.gather` during one slice read of a real store, with the stored bytes, tables and pieces.
+Records every call of `kernels.gather_boxes` during one slice read of a real store, with the stored bytes, tables and pieces.
 Times the same calls again, with as many threads, into new results: the C library decompresses; the kernels check,
 unfilter and copy. No files, no metadata, no planning.
 """
@@ -56,18 +56,18 @@ class Limit(Engine):
         store.prepare_write()
         store.write_as(codec)
         calls = []
-        self._gather = kernels.gather
+        self._gather = kernels.gather_boxes
 
         def record(*request: Any) -> None:
             stored, *others = request
             calls.append((stored.copy(), *others))  # the next call reuses its memory
             self._gather(*request)
 
-        kernels.gather = record
+        kernels.gather_boxes = record
         try:
             store.slice_of(codec)
         finally:
-            kernels.gather = self._gather
+            kernels.gather_boxes = self._gather
         filled: list[_Filled] = []
         for *request, out in calls:
             home = next((mine for result, mine in filled if result is out), None)

@@ -9,8 +9,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import BlockFault, choose_filter, decode_block, decode_blocks, encode_blocks
-from atlas.kernels.policy import JIT
+from atlas.kernels import BlockError, choose_filter, decode_block, decode_blocks, encode_blocks
+from atlas.kernels.jit import JIT
 from tests import reference
 from tests.reference import of
 
@@ -120,14 +120,14 @@ def stored_as(codec, kind=2):
 
 
 def fault_of(source, table, out_size=4000):
-    """The fault of the second block, by both doors; nothing may be written outside its place."""
+    """The fault of the second block, by both doors; nothing may be written outside its offset."""
     guard = np.full(out_size, 200, np.uint8)
     one = table[:, 1:]
-    with pytest.raises(BlockFault) as whole:
+    with pytest.raises(BlockError) as whole:
         decode_blocks(source, one, guard[1000:2003], np.zeros(1, np.int64))
     assert (guard[:1000] == 200).all()
     assert (guard[2003:] == 200).all()
-    with pytest.raises(BlockFault) as single:
+    with pytest.raises(BlockError) as single:
         decode_block(source, table, 1)
     assert single.value.block == 1
     assert whole.value.block == 0
@@ -155,7 +155,7 @@ def test_flipped_bytes_under_a_right_checksum_never_escape(codec):
         reason = "length"
         try:
             decode_blocks(broken, one, guard[1000:2003], np.zeros(1, np.int64))
-        except BlockFault as fault:
+        except BlockError as fault:
             reason = fault.reason
         assert reason in ("codec", "length")
         assert (guard[:1000] == 200).all()
@@ -174,7 +174,7 @@ def test_declared_too_small(codec, raw):
 def test_declared_too_large_allocates_nothing(codec, raw):
     source, table = stored_as(codec)
     table = reference.change(table, 1, raw=raw)
-    with pytest.raises(BlockFault) as fault:
+    with pytest.raises(BlockError) as fault:
         decode_block(source, table, 1)
     assert fault.value.reason in ("length", "codec")
 
@@ -227,18 +227,18 @@ def test_frames_that_no_writer_makes(damage):
         frame = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"abcd"
     source = np.frombuffer(frame + b"x", np.uint8)
     wish = reference.table_of([(0, len(frame), len(RAW), 1, 0, 1, reference.checksum(frame))])
-    with pytest.raises(BlockFault) as fault:
+    with pytest.raises(BlockError) as fault:
         decode_block(source, wish, 0)
     assert fault.value.reason in ("codec", "length")
 
 
-@pytest.mark.parametrize("place", [-1, 1, 2**63 - 1, -(2**63)])
-def test_places_outside_the_result(place):
+@pytest.mark.parametrize("offset", [-1, 1, 2**63 - 1, -(2**63)])
+def test_places_outside_the_result(offset):
     source, table = stored_as(1)
     out = np.zeros(1003, np.uint8)
-    with pytest.raises(BlockFault) as fault:
-        decode_blocks(source, table, out, np.array([0, place]))
-    assert (fault.value.block, fault.value.reason) == (1, "place")
+    with pytest.raises(BlockError) as fault:
+        decode_blocks(source, table, out, np.array([0, offset]))
+    assert (fault.value.block, fault.value.reason) == (1, "offset")
     assert not out.any()
 
 
@@ -318,7 +318,7 @@ def test_garbage_under_a_right_checksum(stored, codec, raw):
     reason = "length"
     try:
         assert decode_block(source, table, 0).size == raw
-    except BlockFault as fault:
+    except BlockError as fault:
         reason = fault.reason
     assert reason in ("codec", "length")
 
@@ -366,5 +366,5 @@ def test_threads_and_forks_have_contexts_of_their_own():
 
 
 def test_faults_tell_row_and_reason():
-    fault = BlockFault(3, "length")
+    fault = BlockError(3, "length")
     assert (fault.block, fault.reason, str(fault)) == (3, "length", "block 3: length")

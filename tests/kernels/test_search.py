@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import PIECE_BLOCK, PIECE_PLACE, Index, find_chunks
+from atlas.kernels import PIECE_BLOCK, PIECE_OFFSET, Index, find_chunks
 from tests import reference
 
 
@@ -23,14 +23,14 @@ def find(index, wants, chunks, constant=(), sources=None, taken=None):
     assert found.pieces.flags.c_contiguous
     at = {}
     for part in (found.pieces, found.constant):
-        for of_block, place, begin, cells, k, n in part.T.tolist():
-            row = place // 10
+        for of_block, offset, begin, cells, k, n in part.T.tolist():
+            row = offset // 10
             wanted = -1 if row in constant else base[source[row]] + block[row]
             assert (of_block, begin, cells) == (wanted, 0, chunks[k] + 5)
             assert (n, k) not in at
             at[n, k] = row
     assert (np.diff(found.pieces[PIECE_BLOCK]) >= 0).all()
-    assert set((found.constant[PIECE_PLACE] // 10).tolist()) <= set(constant)
+    assert set((found.constant[PIECE_OFFSET] // 10).tolist()) <= set(constant)
     return at
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels.policy import JIT
-from atlas.kernels.shuffle import TURN, shuffle_block, unshuffle_range
+from atlas.kernels.jit import JIT
+from atlas.kernels.shuffle import TRANSPOSE_SCRATCH, shuffle_block, unshuffle_range
 from tests import reference
 
 ITEMSIZES = [1, 2, 3, 4, 5, 8, 12, 16, 255]
@@ -23,17 +23,17 @@ def view(array):
 @pytest.mark.parametrize("itemsize", ITEMSIZES)
 def test_both_ways(kind, itemsize):
     rng = np.random.default_rng(itemsize)
-    turn = np.empty(TURN * itemsize, np.uint8)
+    transposed = np.empty(TRANSPOSE_SCRATCH * itemsize, np.uint8)
     for length in LENGTHS:
         raw = rng.integers(0, 256, length, np.uint8)
         padded = np.concatenate([np.zeros(3, np.uint8), raw])
         out = np.full(length + 10, 77, np.uint8)
-        shuffle_block(view(padded), 3, length, kind, itemsize, out, 5, turn)
+        shuffle_block(view(padded), 3, length, kind, itemsize, out, 5, transposed)
         assert out[5 : 5 + length].tobytes() == reference.shuffle(raw.tobytes(), kind, itemsize)
         assert (out[:5] == 77).all()
         assert (out[5 + length :] == 77).all()
         back = np.full(length + 10, 78, np.uint8)
-        unshuffle_range(view(out), 5, length, kind, itemsize, 0, length, back, 2, turn)
+        unshuffle_range(view(out), 5, length, kind, itemsize, 0, length, back, 2, transposed)
         assert (back[2 : 2 + length] == raw).all()
         assert (back[:2] == 78).all()
         assert (back[2 + length :] == 78).all()
@@ -47,7 +47,9 @@ def test_any_range(data, kind, itemsize, length):
     filtered = np.frombuffer(reference.shuffle(raw.tobytes(), kind, itemsize), np.uint8)
     guard = 13
     out = np.full(length + 2 * guard, 9, np.uint8)
-    unshuffle_range(filtered, 0, length, kind, itemsize, begin, end, out, guard, np.empty(TURN * itemsize, np.uint8))
+    unshuffle_range(
+        filtered, 0, length, kind, itemsize, begin, end, out, guard, np.empty(TRANSPOSE_SCRATCH * itemsize, np.uint8)
+    )
     assert (out[guard + begin : guard + end] == raw[begin:end]).all()
     assert (out[:guard] == 9).all()
     assert (out[guard + length :] == 9).all()

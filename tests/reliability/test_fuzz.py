@@ -23,7 +23,7 @@ def test_seeds_reach_what_stands_behind_the_checksums(name, monkeypatch):
         pass
 
     monkeypatch.setattr(parsers, "AtlasError", Noted)
-    monkeypatch.setattr(parsers, "BlockFault", Noted)
+    monkeypatch.setattr(parsers, "BlockError", Noted)
     for seed in fuzz.seeds(name):
         try:
             fuzz.PARSERS[name](seed)

@@ -23,7 +23,7 @@ from atlas.format.attributes import decode_value, encode_value, plain_value
 from atlas.format.changes import PageRef, changes_from_json, changes_to_json, page_from_json
 from atlas.format.documents import Encoding
 from atlas.format.segment import FOOTER_SIZE, Footer, decode_footer, decode_index
-from atlas.kernels import BlockFault
+from atlas.kernels import BlockError
 from atlas.read.strings import chunk_texts
 from atlas.xarray.attribute_owners import assign_attributes
 
@@ -127,7 +127,7 @@ def blocks(data: bytes) -> None:
         assert len(decoded) == raw
         texts = chunk_texts(decoded, cells // 4, cells)
         assert len(texts) == cells
-    except BlockFault:
+    except BlockError:
         pass
 
 

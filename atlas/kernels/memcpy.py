@@ -1,4 +1,4 @@
-"""Moves and reads runs of bytes in 1-D uint8 arrays at any place. Bounds are trusted, ranges never overlap."""
+"""Moves and reads runs of bytes in 1-D uint8 arrays at any offset. Bounds are trusted, ranges never overlap."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
-from atlas.kernels.policy import JIT, kernel
+from atlas.kernels.jit import JIT, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import U8
 
-__all__ = ["copy_bytes", "copy_rows", "freeze", "read_half"]
+__all__ = ["as_readonly", "copy_bytes", "copy_rows", "read_uint32"]
 
 
 def _emit_copy(_context: Any, out: Any, _at: Any, data: Any, _begin: Any, _size: Any) -> Any:
@@ -68,7 +68,7 @@ def _freeze_plainly(array: U8) -> U8:
 
 _frozen: Any = intrinsic(_emit_freeze)
 
-freeze: Callable[[U8], U8] = _frozen if JIT else _freeze_plainly
+as_readonly: Callable[[U8], U8] = _frozen if JIT else _freeze_plainly
 """The same memory typed as read-only, from within kernels: all that kernels read is, so they are compiled once."""
 
 
@@ -87,7 +87,7 @@ def _read_plainly(data: U8, at: Int) -> Any:
 
 _emitted_half: Any = intrinsic(_emit_half)
 
-read_half: Callable[[U8, Int], Any] = _emitted_half if JIT else _read_plainly
+read_uint32: Callable[[U8, Int], Any] = _emitted_half if JIT else _read_plainly
 """The little-endian uint32 at `data[at:]`, from within kernels."""
 
 

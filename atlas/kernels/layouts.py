@@ -30,7 +30,7 @@ __all__ = [
     "PIECE_BLOCK",
     "PIECE_CELLS",
     "PIECE_CHUNK",
-    "PIECE_PLACE",
+    "PIECE_OFFSET",
     "PIECE_TARGET",
     "U8",
     "U64",
@@ -61,12 +61,12 @@ BLOCK_ITEMSIZE = 5
 BLOCK_CHECKSUM = 6
 """Bits of the XXH3 (64 bits, seed 0) of the stored bytes."""
 BLOCK_SOURCE = 7
-"""Number of the source that the stored bytes are in; only `plan_lots` looks at it."""
+"""Number of the source that the stored bytes are in; only `plan_read_batches` looks at it."""
 _BLOCK_COLUMNS = 8
 
 PIECE_BLOCK = 0
 """Tables of pieces, (6, pieces), a piece for each (chunk, block) to copy, ordered by block: row in the block table."""
-PIECE_PLACE = 1
+PIECE_OFFSET = 1
 """Byte in the decoded block where the piece's first element lies."""
 PIECE_BEGIN = 2
 """Index (C order, within the chunk) of the piece's first element: 0 unless the chunk spans blocks."""

@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import BlockFault, Geometry, box_cells, encode_blocks, fill_boxes, scatter
-from atlas.kernels.policy import JIT
+from atlas.kernels import BlockError, Geometry, box_indices, encode_blocks, fill_boxes, scatter_boxes
+from atlas.kernels.jit import JIT
 from tests import reference
 from tests.reference import gather_all, of
 
 DTYPES = ["u1", "i2", "f4", "i8", "c16"]
 
 
-COLUMNS = {"block": 0, "place": 1, "begin": 2, "count": 3, "chunk": 4, "target": 5}
+COLUMNS = {"block": 0, "offset": 1, "begin": 2, "count": 3, "chunk": 4, "target": 5}
 BOXES = {"extent": 0, "first": 1, "count": 2, "target": 3}
 
 
@@ -26,7 +26,7 @@ def one_box(extent, first, count, target, box):
 
 
 class Fleet:
-    """A few datasets of one shape, cut in chunks, whose chunks are packed in blocks of about `pack` bytes."""
+    """A few datasets of one shape, cut in chunks, whose chunks are shuffled in blocks of about `pack` bytes."""
 
     def __init__(self, shape, chunk, datasets, dtype, pack, codec=1, kind=2, seed=0):
         rng = np.random.default_rng(seed)
@@ -171,13 +171,13 @@ def test_pieces_alike_at_regular_and_irregular_distances(kind):
     values = np.arange(4000, dtype="f4")
     source, table = reference.store([(values.tobytes(), 1, kind, 4)])
     geo = one_box([20], [5], [10], [0], [10])
-    places = [0, 20, 40, 60, 100, 140, 180, 177, 3, 3, 980]
+    offsets = [0, 20, 40, 60, 100, 140, 180, 177, 3, 3, 980]
     targets = [0, 1, 2, 3, 4, 6, 8, 5, 7, 9, 10]
-    pieces = columns([(0, 4 * place, 0, 20, 0, target) for place, target in zip(places, targets, strict=True)])
+    pieces = columns([(0, 4 * offset, 0, 20, 0, target) for offset, target in zip(offsets, targets, strict=True)])
     out = np.zeros((11, 10), "f4")
     gather_all(source, table, pieces, geo, out)
-    for place, target in zip(places, targets, strict=True):
-        assert (out[target] == values[place + 5 : place + 15]).all()
+    for offset, target in zip(offsets, targets, strict=True):
+        assert (out[target] == values[offset + 5 : offset + 15]).all()
 
 
 @given(st.data())
@@ -210,10 +210,10 @@ LARGEST = 2**63 - 1
 @pytest.mark.parametrize(
     "values",
     [
-        {"place": -1},
-        {"place": 1},
-        {"place": LARGEST},
-        {"place": -LARGEST},
+        {"offset": -1},
+        {"offset": 1},
+        {"offset": LARGEST},
+        {"offset": -LARGEST},
         {"begin": -1},
         {"begin": 1},
         {"begin": LARGEST},
@@ -230,9 +230,9 @@ def test_pieces_outside_their_block(values):
     for name, value in values.items():
         hostile[COLUMNS[name], -1] = value
     out = np.zeros((2, 18, 22), "f4")
-    with pytest.raises(BlockFault) as fault:
+    with pytest.raises(BlockError) as fault:
         gather_all(fleet.source, fleet.table, hostile, geo, out)
-    assert (fault.value.block, fault.value.reason) == (int(pieces[0, -1]), "place")
+    assert (fault.value.block, fault.value.reason) == (int(pieces[0, -1]), "offset")
     assert not out.any()
 
 
@@ -277,7 +277,7 @@ def test_damaged_blocks_of_a_gather(codec, kind):
     source = fleet.source.copy()
     source[of(fleet.table).offset[row] + 5] ^= 1
     out = np.zeros((3, 40, 10), "f4")
-    with pytest.raises(BlockFault) as fault:
+    with pytest.raises(BlockError) as fault:
         gather_all(source, fleet.table, pieces, geo, out)
     assert (fault.value.block, fault.value.reason) == (row, "checksum")
     for values, reasons in (
@@ -287,7 +287,7 @@ def test_damaged_blocks_of_a_gather(codec, kind):
         ({"stored": 2**40}, {"bounds"}),
         ({"codec": 9}, {"codec"}),
     ):
-        with pytest.raises(BlockFault) as fault:
+        with pytest.raises(BlockError) as fault:
             gather_all(fleet.source, reference.change(fleet.table, row, **values), pieces, geo, out)
         assert fault.value.block == row
         assert fault.value.reason in reasons
@@ -301,28 +301,28 @@ def test_scatter(dtype, shape, chunk, start, box):
     itemsize = np.dtype(dtype).itemsize
     data = rng.integers(0, 255, (int(np.prod(box)), itemsize), np.uint8).view(dtype).reshape(box)
     sizes = geo.extent.prod(axis=1).astype(np.int64) * itemsize
-    place = np.cumsum(sizes) - sizes + 3
+    offset = np.cumsum(sizes) - sizes + 3
     out = np.full(int(sizes.sum()) + 6, 1, np.uint8)
     want = out.copy()
-    reference.scatter(data, geo, want, place)
-    scatter(data, geo, out, place)
+    reference.scatter(data, geo, want, offset)
+    scatter_boxes(data, geo, out, offset)
     assert (out == want).all()
-    assert len(cells) == place.size
-    if place.size:
+    assert len(cells) == offset.size
+    if offset.size:
         for bad in (-1, out.size, LARGEST):
-            place[-1] = bad
-            with pytest.raises(BlockFault) as fault:
-                scatter(data, geo, out, place)
-            assert (fault.value.block, fault.value.reason) == (place.size - 1, "place")
+            offset[-1] = bad
+            with pytest.raises(BlockError) as fault:
+                scatter_boxes(data, geo, out, offset)
+            assert (fault.value.block, fault.value.reason) == (offset.size - 1, "offset")
         with pytest.raises(ValueError):
-            scatter(data, geo, out, place[1:])
+            scatter_boxes(data, geo, out, offset[1:])
 
 
 def test_scatter_then_gather_of_views():
     data = np.arange(6 * 8, dtype="i4").reshape(8, 6).T
     geo, _ = reference.geometry([6, 8], [6, 8], [0, 0], [6, 8])
     out = np.zeros(6 * 8 * 4, np.uint8)
-    scatter(data, geo, out, np.zeros(1, np.int64))
+    scatter_boxes(data, geo, out, np.zeros(1, np.int64))
     assert (out.view("i4").reshape(6, 8) == data).all()
 
 
@@ -354,7 +354,7 @@ def test_box_cells(shape, chunk, start, box):
     values = np.arange(int(np.prod(shape))).reshape(shape)
     out = np.full(box, -1)
     for row, cell in enumerate(cells):
-        inside, result = box_cells(geo, row)
+        inside, result = box_indices(geo, row)
         out.reshape(-1)[result] = reference.chunk_of(values, chunk, cell).reshape(-1)[inside]
         assert (np.diff(inside) > 0).all()
     assert (out == values[tuple(slice(s, s + b) for s, b in zip(start, box, strict=True))]).all()

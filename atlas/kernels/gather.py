@@ -1,7 +1,7 @@
 """Copies boxes between chunks and results: decoded blocks into an array, an array into chunks, constants into boxes.
 
 Cells are moved as bytes and never interpreted. What comes from disk (blocks, and where pieces lie in them) is checked
-before the first byte is copied; a piece outside its block is a `BlockFault`.
+before the first byte is copied; a piece outside its block is a `BlockError`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.kernels.blocks import MOST_PLANES, admit_block, fetch_planes, open_block, unpack_block
-from atlas.kernels.codec import NONE, PACKED, TURNED, UNPACKED, workspace
-from atlas.kernels.faults import ARGUMENT, FINE, PLACE, raise_status
-from atlas.kernels.lots import LOT_BLOCK, LOT_EDGE, LOT_WITHIN
-from atlas.kernels.plans import (
+from atlas.kernels.blocks import MAX_PLANES, check_block, copy_stored_planes, decompress_block, decompress_block_python
+from atlas.kernels.codec import DECODED, NONE, SHUFFLED, TRANSPOSED, workspace
+from atlas.kernels.copy_plan import (
     AXES,
     END,
     FIRST,
@@ -23,16 +21,13 @@ from atlas.kernels.plans import (
     IN_RESULT,
     RESULT_FIRST,
     ROWS,
-    copy_plan,
+    execute_plan,
     locate_run,
     make_plan,
     plan_box,
 )
-from atlas.kernels.policy import ONE, ZERO, inner, kernel
-from atlas.kernels.runs import copy_rows, freeze
-from atlas.kernels.shuffle import PLAIN, TURN, plane_length, unshuffle_range
-from atlas.kernels.symbols import NATIVE_CODECS
-from atlas.kernels.tables import (
+from atlas.kernels.jit import ONE, ZERO, inner, kernel
+from atlas.kernels.layouts import (
     BLOCK_CHECKSUM,
     BLOCK_CODEC,
     BLOCK_FILTER,
@@ -47,7 +42,7 @@ from atlas.kernels.tables import (
     PIECE_BEGIN,
     PIECE_CELLS,
     PIECE_CHUNK,
-    PIECE_PLACE,
+    PIECE_OFFSET,
     PIECE_TARGET,
     U8,
     U64,
@@ -58,13 +53,18 @@ from atlas.kernels.tables import (
     as_source,
     as_table,
 )
+from atlas.kernels.memcpy import as_readonly, copy_rows
+from atlas.kernels.read_batches import WANTED_BLOCK, WANTED_OFFSET, WANTED_PIECE
+from atlas.kernels.shuffle import PLAIN, TRANSPOSE_SCRATCH, plane_length, unshuffle_range
+from atlas.kernels.status import ARGUMENT, OFFSET, OK, raise_status
+from atlas.kernels.symbols import NATIVE_CODECS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from atlas.kernels.policy import Int
+    from atlas.kernels.jit import Int
 
-__all__ = ["box_cells", "fill_boxes", "gather", "scatter"]
+__all__ = ["box_indices", "fill_boxes", "gather_boxes", "scatter_boxes"]
 
 
 # Bytes of a block that are unfiltered in the time that one small piece of it takes by itself.
@@ -72,7 +72,7 @@ _PIECE_COST = 2048
 
 
 @kernel
-def _admit_boxes(boxes: I64, box: I64) -> Int:
+def _check_boxes(boxes: I64, box: I64) -> Int:
     """The first row of a geometry whose box leaves its chunk or the result, -1 where none does."""
     for chunk in range(boxes.shape[1]):
         for axis in range(box.size):
@@ -88,38 +88,38 @@ def _admit_boxes(boxes: I64, box: I64) -> Int:
 
 
 @kernel
-def _admit_pieces(
-    size: Int, table: I64, lot: I64, begin: Int, end: Int, pieces: I64, boxes: I64, targets: Int, cell: Int
+def _check_pieces(
+    size: Int, table: I64, wanted: I64, begin: Int, end: Int, pieces: I64, boxes: I64, targets: Int, cell: Int
 ) -> tuple[Int, Int, Int, Int]:
     """(status, row, largest block, widest item); the row is a block's, or a piece's where the request is wrong."""
     largest, widest, ndim = ZERO, ONE, boxes.shape[2]
     for at in range(begin, end):
-        row = lot[LOT_BLOCK, at]
+        row = wanted[WANTED_BLOCK, at]
         if row < 0 or row >= table.shape[1]:
-            return ARGUMENT, lot[LOT_EDGE, at], largest, widest
+            return ARGUMENT, wanted[WANTED_PIECE, at], largest, widest
         raw, itemsize = table[BLOCK_RAW, row], table[BLOCK_ITEMSIZE, row]
-        status = admit_block(
-            size, lot[LOT_WITHIN, at], table[BLOCK_STORED, row], raw, table[BLOCK_CODEC, row],
+        status = check_block(
+            size, wanted[WANTED_OFFSET, at], table[BLOCK_STORED, row], raw, table[BLOCK_CODEC, row],
             table[BLOCK_FILTER, row], itemsize,
         )  # fmt: skip
-        if status != FINE:
+        if status != OK:
             return status, row, largest, widest
         largest, widest = max(largest, raw), max(widest, itemsize)
-        if lot[LOT_EDGE, at] < 0 or lot[LOT_EDGE, at + 1] > pieces.shape[1]:
+        if wanted[WANTED_PIECE, at] < 0 or wanted[WANTED_PIECE, at + 1] > pieces.shape[1]:
             return ARGUMENT, at, largest, widest
-        for piece in range(lot[LOT_EDGE, at], lot[LOT_EDGE, at + 1]):
+        for piece in range(wanted[WANTED_PIECE, at], wanted[WANTED_PIECE, at + 1]):
             chunk, target = pieces[PIECE_CHUNK, piece], pieces[PIECE_TARGET, piece]
             if chunk < 0 or chunk >= boxes.shape[1] or target < 0 or target >= targets:
                 return ARGUMENT, piece, largest, widest
-            first, count, place = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_PLACE, piece]
+            first, count, offset = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_OFFSET, piece]
             cells = ONE
             for axis in range(ndim):
                 cells *= boxes[BOX_EXTENT, chunk, axis]
             if first < 0 or count < 0 or first > cells - count:
-                return PLACE, row, largest, widest
-            if place < 0 or place > raw or count > (raw - place) // cell:
-                return PLACE, row, largest, widest
-    return FINE, 0, largest, widest
+                return OFFSET, row, largest, widest
+            if offset < 0 or offset > raw or count > (raw - offset) // cell:
+                return OFFSET, row, largest, widest
+    return OK, 0, largest, widest
 
 
 @inner
@@ -133,22 +133,22 @@ def _copy_alike(
     begin, count, chunk = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_CHUNK, piece]
     if plan[ROWS] != 1 or begin > plan[FIRST] or begin + count < plan[END]:
         return piece
-    here, home = pieces[PIECE_PLACE, piece], pieces[PIECE_TARGET, piece]
+    here, stored_at = pieces[PIECE_OFFSET, piece], pieces[PIECE_TARGET, piece]
     step = out_step = ZERO
     stop = piece + 1
     if stop < last:
-        step, out_step = pieces[PIECE_PLACE, stop] - here, pieces[PIECE_TARGET, stop] - home
+        step, out_step = pieces[PIECE_OFFSET, stop] - here, pieces[PIECE_TARGET, stop] - stored_at
     while (
         stop < last
         and pieces[PIECE_CHUNK, stop] == chunk
         and pieces[PIECE_BEGIN, stop] == begin
         and pieces[PIECE_CELLS, stop] == count
-        and pieces[PIECE_PLACE, stop] - pieces[PIECE_PLACE, stop - 1] == step
+        and pieces[PIECE_OFFSET, stop] - pieces[PIECE_OFFSET, stop - 1] == step
         and pieces[PIECE_TARGET, stop] - pieces[PIECE_TARGET, stop - 1] == out_step
     ):
         stop += 1
     copy_rows(
-        out, home * result + plan[RESULT_FIRST] * cell, out_step * result,
+        out, stored_at * result + plan[RESULT_FIRST] * cell, out_step * result,
         data, at + here + (plan[FIRST] - begin) * cell, step, stop - piece, plan[HEAD] * cell,
     )  # fmt: skip
     return stop
@@ -156,12 +156,12 @@ def _copy_alike(
 
 @inner
 def _unshuffle_piece(
-    packed: U8, raw: Int, filter_: Int, itemsize: Int, plan: I64, first: Int, end: Int, at: Int, cell: Int,
-    plain: U8, turn: U8,
+    shuffled: U8, raw: Int, filter_: Int, itemsize: Int, plan: I64, first: Int, end: Int, at: Int, cell: Int,
+    plain: U8, scratch: U8,
 ) -> None:  # fmt: skip
     """Unfilter what a piece wants of its cells `first` to `end`, of which cell c lies at byte `at + c * cell`.
 
-    Where a box takes short stretches of a chunk, what lies between them is left out.
+    Where a box takes short ranges of a chunk, what lies between them is left out.
     """
     line, reach, step = ONE, end - first, ONE
     if plan[AXES] > 2:
@@ -175,13 +175,13 @@ def _unshuffle_piece(
     for run in range(0, runs, step):
         inside = plan[FIRST] + locate_run(plan, run, IN_CHUNK) if step > 1 else first
         low, high = max(first, inside), min(end, inside + reach)
-        unshuffle_range(packed, ZERO, raw, filter_, itemsize, at + low * cell, at + high * cell, plain, ZERO, turn)
+        unshuffle_range(shuffled, ZERO, raw, filter_, itemsize, at + low * cell, at + high * cell, plain, ZERO, scratch)
 
 
 @kernel
 def _gather(
-    source: U8, table: I64, lot: I64, begin: Int, end: Int, pieces: I64, boxes: I64, box: I64, cell: Int, context: Int,
-    packed: U8, plain: U8, turn: U8, home: I64, plan: I64, out: U8,
+    source: U8, table: I64, wanted: I64, begin: Int, end: Int, pieces: I64, boxes: I64, box: I64, cell: Int,
+    context: Int, shuffled: U8, plain: U8, scratch: U8, stored_at: I64, plan: I64, out: U8,
 ) -> tuple[Int, Int]:  # fmt: skip
     known = -ONE
     result = np.int64(cell)
@@ -189,25 +189,25 @@ def _gather(
         result *= box[axis]
     for block in range(begin, end):
         row, here, piece, last = (
-            lot[LOT_BLOCK, block],
-            lot[LOT_WITHIN, block],
-            lot[LOT_EDGE, block],
-            lot[LOT_EDGE, block + 1],
+            wanted[WANTED_BLOCK, block],
+            wanted[WANTED_OFFSET, block],
+            wanted[WANTED_PIECE, block],
+            wanted[WANTED_PIECE, block + 1],
         )
         raw, codec = table[BLOCK_RAW, row], table[BLOCK_CODEC, row]
         filter_, itemsize = table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
-        status = open_block(
+        status = decompress_block(
             source, here, table[BLOCK_STORED, row], raw, codec, filter_, itemsize,
-            np.uint64(table[BLOCK_CHECKSUM, row]), context, packed, home, plain,
+            np.uint64(table[BLOCK_CHECKSUM, row]), context, shuffled, stored_at, plain,
         )  # fmt: skip
-        if status != FINE:
+        if status != OK:
             return status, row
         filtered = filter_ != PLAIN
-        data, at = (source, here) if codec == NONE else (freeze(plain), ZERO)
+        data, at = (source, here) if codec == NONE else (as_readonly(plain), ZERO)
         length = plane_length(raw, filter_, max(ONE, itemsize))
         if filtered and (last - piece) * _PIECE_COST >= raw:
-            fetch_planes(source, home, filter_, itemsize, length, ZERO, raw, packed)
-            unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO, turn)
+            copy_stored_planes(source, stored_at, filter_, itemsize, length, ZERO, raw, shuffled)
+            unshuffle_range(as_readonly(shuffled), ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO, scratch)
             filtered = False
         while piece < last:
             chunk = pieces[PIECE_CHUNK, piece]
@@ -219,7 +219,7 @@ def _gather(
                 if done > piece:
                     piece = done
                     continue
-            first, count, place = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_PLACE, piece]
+            first, count, offset = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_OFFSET, piece]
             low, high = max(first, plan[FIRST]), min(first + count, plan[END])
             out_at = pieces[PIECE_TARGET, piece] * result
             piece += 1
@@ -227,54 +227,63 @@ def _gather(
                 continue
             if filtered:
                 # Where the chunk's first cell lies or would lie.
-                base = place - first * cell
-                fetch_planes(source, home, filter_, itemsize, length, base + low * cell, base + high * cell, packed)
+                base = offset - first * cell
+                copy_stored_planes(
+                    source, stored_at, filter_, itemsize, length, base + low * cell, base + high * cell, shuffled
+                )
                 if plan[ROWS] == 1 and base + low * cell == 0 and base + high * cell == raw:
                     # The whole block is one run of the result: it is unfiltered right there.
                     there = out_at + (plan[RESULT_FIRST] + low - plan[FIRST]) * cell
-                    unshuffle_range(freeze(packed), ZERO, raw, filter_, itemsize, ZERO, raw, out, there, turn)
+                    unshuffle_range(as_readonly(shuffled), ZERO, raw, filter_, itemsize, ZERO, raw, out, there, scratch)
                     continue
-                _unshuffle_piece(freeze(packed), raw, filter_, itemsize, plan, low, high, base, cell, plain, turn)
-            copy_plan(plan, first, first + count, data, at + place, out, out_at, cell)
-    return FINE, 0
+                _unshuffle_piece(
+                    as_readonly(shuffled), raw, filter_, itemsize, plan, low, high, base, cell, plain, scratch
+                )
+            execute_plan(plan, first, first + count, data, at + offset, out, out_at, cell)
+    return OK, 0
 
 
-def gather(
-    source: U8, table: I64, lot: I64, begin: int, end: int, pieces: I64, geometry: Geometry, out: NDArray[Any]
+def gather_boxes(
+    source: U8, table: I64, wanted: I64, begin: int, end: int, pieces: I64, geometry: Geometry, out: NDArray[Any]
 ) -> None:
-    """Copy the wanted boxes of many chunks out of their blocks, number `begin` to `end` of `lot`; each is decoded once.
+    """Copy the wanted boxes of many chunks out of their blocks, number `begin` to `end` of `wanted`, each decoded once.
 
-    `source` is 1-D uint8, the stored bytes, in which the blocks lie where `lot` says (see `plan_lots`); `table` is
-    (8, blocks). `pieces` is (6, pieces). `out` is writable, C-contiguous, of shape (N, *geometry.box) and of a
+    `source` is 1-D uint8, the stored bytes, in which the blocks lie where `wanted` says (see `plan_read_batches`);
+    `table` is (8, blocks). `pieces` is (6, pieces). `out` is writable, C-contiguous, of shape (N, *geometry.box) and of a
     fixed-width dtype, whose item size is that of the chunks' cells. Cells that no piece covers are left as they are.
 
     Raises:
-        BlockFault: a block is damaged, or a piece lies outside it (reason "place"); `out` may then be partly written.
+        BlockError: a block is damaged, or a piece lies outside it (reason "offset"); `out` may then be partly written.
             Its `block` is the row of `table`.
         ValueError: shapes that do not fit together, or a row that the request names and that is not there.
 
     """
     source, table, pieces, geometry = as_source(source), as_table(table), as_table(pieces, 6), as_geometry(geometry)
-    lot = as_table(lot, 3)
+    wanted = as_table(wanted, 3)
     boxes, box = geometry
     if out.shape[1:] != tuple(box.tolist()) or out.ndim == 0:
         message = f"the result has shape {out.shape}, its boxes {tuple(box.tolist())}"
         raise ValueError(message)
-    if not 0 <= begin <= end < lot.shape[1]:
-        message = f"there are no blocks {begin} to {end} in a lot of {lot.shape[1] - 1}"
+    if not 0 <= begin <= end < wanted.shape[1]:
+        message = f"there are no blocks {begin} to {end} among {wanted.shape[1] - 1}"
         raise ValueError(message)
     _refuse_boxes(geometry)
     cell, target = out.itemsize, as_bytes(out)
-    status, row, largest, widest = _admit_pieces(source.size, table, lot, begin, end, pieces, boxes, out.shape[0], cell)
+    status, row, largest, widest = _check_pieces(
+        source.size, table, wanted, begin, end, pieces, boxes, out.shape[0], cell
+    )
     raise_status(status, row)
-    plain, turn = workspace.scratch(UNPACKED, largest), workspace.scratch(TURNED, TURN * int(widest))
-    packed, home, plan = workspace.scratch(PACKED, largest), np.full(MOST_PLANES, -1), make_plan(box.size)
+    plain, scratch = (
+        workspace.scratch(DECODED, largest),
+        workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * int(widest)),
+    )
+    shuffled, stored_at, plan = workspace.scratch(SHUFFLED, largest), np.full(MAX_PLANES, -1), make_plan(box.size)
 
     def copy(first: int, last: int, context: int) -> None:
         raise_status(
             *_gather(
-                source, table, lot, first, last, pieces, boxes, box, cell, context,
-                packed, plain, turn, home, plan, target,
+                source, table, wanted, first, last, pieces, boxes, box, cell, context,
+                shuffled, plain, scratch, stored_at, plan, target,
             )
         )  # fmt: skip
 
@@ -282,57 +291,57 @@ def gather(
         copy(begin, end, workspace.decoder)
         return
     for block in range(begin, end):
-        row, here, _ = lot[:, block].tolist()
-        status, unpacked = unpack_block(source, here, table[:, row].copy())
+        row, here, _ = wanted[:, block].tolist()
+        status, unpacked = decompress_block_python(source, here, table[:, row].copy())
         raise_status(status, row)
-        (plain if table[BLOCK_FILTER, row] == PLAIN else packed)[: unpacked.size] = unpacked
+        (plain if table[BLOCK_FILTER, row] == PLAIN else shuffled)[: unpacked.size] = unpacked
         copy(block, block + 1, 0)
 
 
 def _refuse_boxes(geometry: Geometry) -> None:
-    row = int(_admit_boxes(*geometry))
+    row = int(_check_boxes(*geometry))
     if row >= 0:
         message = f"geometry row {row} leaves its chunk or the result box"
         raise ValueError(message)
 
 
 @kernel
-def _scatter(data: U8, boxes: I64, box: I64, cell: Int, plan: I64, out: U8, place: I64) -> tuple[Int, Int]:
-    for chunk in range(place.size):
+def _scatter(data: U8, boxes: I64, box: I64, cell: Int, plan: I64, out: U8, offset: I64) -> tuple[Int, Int]:
+    for chunk in range(offset.size):
         cells = np.int64(cell)
         for axis in range(box.size):
             cells *= boxes[BOX_EXTENT, chunk, axis]
-        if place[chunk] < 0 or place[chunk] > out.size - cells:
-            return PLACE, chunk
-    for chunk in range(place.size):
+        if offset[chunk] < 0 or offset[chunk] > out.size - cells:
+            return OFFSET, chunk
+    for chunk in range(offset.size):
         plan_box(boxes, box, chunk, plan)
         # A plan says where runs lie on both sides: copying the other way is the plan with its sides exchanged.
         plan[FIRST], plan[RESULT_FIRST] = plan[RESULT_FIRST], plan[FIRST]
         for at in range(HEAD, plan.size, 3):
             plan[at + 1], plan[at + 2] = plan[at + 2], plan[at + 1]
-        copy_plan(plan, ZERO, np.int64(2**62), data, ZERO, out, place[chunk], cell)
-    return FINE, 0
+        execute_plan(plan, ZERO, np.int64(2**62), data, ZERO, out, offset[chunk], cell)
+    return OK, 0
 
 
-def scatter(data: NDArray[Any], geometry: Geometry, out: U8, place: I64) -> None:
-    """Copy an array's boxes into chunks: the writing twin of `gather`.
+def scatter_boxes(data: NDArray[Any], geometry: Geometry, out: U8, offset: I64) -> None:
+    """Copy an array's boxes into chunks: the writing twin of `gather_boxes`.
 
     `data` has shape `geometry.box` and any fixed-width dtype. For each row k of the geometry,
-    `data[target:target + count]` goes to `first` of the chunk of shape `extent` that lies in C order at byte `place[k]`
-    of `out` (1-D uint8, writable).
+    `data[target:target + count]` goes to `first` of the chunk of shape `extent` that lies in C order at byte
+    `offset[k]` of `out` (1-D uint8, writable).
 
     Raises:
-        BlockFault: chunk k would leave `out` (reason "place", `block` is k); nothing is written then.
+        BlockError: chunk k would leave `out` (reason "offset", `block` is k); nothing is written then.
         ValueError: shapes that do not fit together.
 
     """
-    geometry, place = as_geometry(geometry), as_column(place)
-    if data.shape != tuple(geometry.box.tolist()) or place.size != geometry.boxes.shape[1]:
-        message = f"data of shape {data.shape} and {place.size} places do not fit the geometry"
+    geometry, offset = as_geometry(geometry), as_column(offset)
+    if data.shape != tuple(geometry.box.tolist()) or offset.size != geometry.boxes.shape[1]:
+        message = f"data of shape {data.shape} and {offset.size} offsets do not fit the geometry"
         raise ValueError(message)
     _refuse_boxes(geometry)
     cells = as_source(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
-    raise_status(*_scatter(cells, *geometry, data.itemsize, make_plan(data.ndim), as_bytes(out), place))
+    raise_status(*_scatter(cells, *geometry, data.itemsize, make_plan(data.ndim), as_bytes(out), offset))
 
 
 @kernel
@@ -355,7 +364,7 @@ def fill_boxes(out: NDArray[Any], bits: U64, chunk: I64, target: I64, geometry: 
     """Write constant chunks: one value into all of the box that a chunk has in a row of the result.
 
     The cell whose bit pattern is the low bytes of `bits[i]` goes to the box of chunk `chunk[i]` in `out[target[i]]`.
-    `out` is as for `gather`, with cells of 1, 2, 4 or 8 bytes; `bits` is uint64, `chunk` and `target` int64.
+    `out` is as for `gather_boxes`, with cells of 1, 2, 4 or 8 bytes; `bits` is uint64, `chunk` and `target` int64.
 
     Raises:
         ValueError: shapes that do not fit together, or a row that is not there.
@@ -375,7 +384,7 @@ def fill_boxes(out: NDArray[Any], bits: U64, chunk: I64, target: I64, geometry: 
     _fill(as_bytes(out).view(unsigned), bits.astype(unsigned), chunk, target, *geometry, plan)
 
 
-def box_cells(geometry: Geometry, chunk: int) -> tuple[I64, I64]:
+def box_indices(geometry: Geometry, chunk: int) -> tuple[I64, I64]:
     """Flat indices of one chunk's wanted cells, in C order: within the chunk, and within the result box."""
     inside = np.zeros(1, np.int64)
     result = np.zeros(1, np.int64)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import BlockFault, gather_text, text_bounds
+from atlas.kernels import BlockError, gather_strings, string_offsets
 from tests import reference
 
 
@@ -18,20 +18,20 @@ def as_array(raw):
 @given(st.lists(st.lists(st.text(max_size=9), max_size=8), max_size=5), st.integers(0, 3))
 def test_chunks_come_back(chunks, lead):
     raw = b"#" * lead
-    place, cells, starts = [], [], []
+    offset, cells, starts = [], [], []
     at = 0
     for chunk in chunks:
-        place.append(len(raw))
+        offset.append(len(raw))
         cells.append(len(chunk))
         starts.append(at)
         at += len(chunk) + 1
         raw += reference.text_chunk(chunk)
     out = np.full(at, -1, np.int64)
-    text_bounds(as_array(raw), np.array(place), np.array(cells), out, np.array(starts))
+    string_offsets(as_array(raw), np.array(offset), np.array(cells), out, np.array(starts))
     for chunk, start in zip(chunks, starts, strict=True):
         ends = out[start : start + len(chunk) + 1]
         assert [raw[a:b].decode() for a, b in itertools.pairwise(ends)] == chunk
-        data, offsets = gather_text(as_array(raw), ends[:-1][::-1], ends[1:][::-1])
+        data, offsets = gather_strings(as_array(raw), ends[:-1][::-1], ends[1:][::-1])
         want = [cell.encode() for cell in reversed(chunk)]
         assert data.tobytes() == b"".join(want)
         assert offsets.tolist() == np.cumsum([0, *map(len, want)]).tolist()
@@ -42,43 +42,43 @@ GOOD = reference.text_chunk(["ab", "", "cde"])
 
 @pytest.mark.parametrize("size", range(len(GOOD)))
 def test_every_truncation(size):
-    with pytest.raises(BlockFault) as fault:
-        text_bounds(as_array(GOOD[:size]), np.array([0]), np.array([3]), np.zeros(4, np.int64), np.array([0]))
-    assert (fault.value.block, fault.value.reason) == (0, "place")
+    with pytest.raises(BlockError) as fault:
+        string_offsets(as_array(GOOD[:size]), np.array([0]), np.array([3]), np.zeros(4, np.int64), np.array([0]))
+    assert (fault.value.block, fault.value.reason) == (0, "offset")
 
 
-@pytest.mark.parametrize(("place", "cells"), [(-1, 3), (18, 0), (2**63 - 1, 3), (0, 5), (14, 1), (1, 3)])
-def test_places_that_leave_the_block(place, cells):
+@pytest.mark.parametrize(("offset", "cells"), [(-1, 3), (18, 0), (2**63 - 1, 3), (0, 5), (14, 1), (1, 3)])
+def test_places_that_leave_the_block(offset, cells):
     out = np.zeros(20, np.int64)
-    with pytest.raises(BlockFault) as fault:
-        text_bounds(as_array(GOOD), np.array([0, place]), np.array([3, cells]), out, np.array([0, 4]))
-    assert (fault.value.block, fault.value.reason) == (1, "place")
+    with pytest.raises(BlockError) as fault:
+        string_offsets(as_array(GOOD), np.array([0, offset]), np.array([3, cells]), out, np.array([0, 4]))
+    assert (fault.value.block, fault.value.reason) == (1, "offset")
 
 
 def test_lengths_that_lie():
     for at in range(0, 12, 4):
         raw = bytearray(GOOD)
         raw[at : at + 4] = b"\xff\xff\xff\xff"
-        with pytest.raises(BlockFault):
-            text_bounds(as_array(bytes(raw)), np.array([0]), np.array([3]), np.zeros(4, np.int64), np.array([0]))
+        with pytest.raises(BlockError):
+            string_offsets(as_array(bytes(raw)), np.array([0]), np.array([3]), np.zeros(4, np.int64), np.array([0]))
 
 
 @pytest.mark.parametrize(("cells", "start"), [(-1, 0), (3, 1), (3, -1), (2**63 - 1, 0), (3, 2**63 - 1)])
 def test_offsets_that_leave_the_result(cells, start):
     with pytest.raises(ValueError):
-        text_bounds(as_array(GOOD), np.array([0]), np.array([cells]), np.zeros(4, np.int64), np.array([start]))
+        string_offsets(as_array(GOOD), np.array([0]), np.array([cells]), np.zeros(4, np.int64), np.array([start]))
 
 
 def test_bad_requests():
     one, two = np.zeros(1, np.int64), np.zeros(2, np.int64)
     with pytest.raises(ValueError):
-        text_bounds(as_array(GOOD), one, two, np.zeros(9, np.int64), one)
+        string_offsets(as_array(GOOD), one, two, np.zeros(9, np.int64), one)
     with pytest.raises(ValueError):
-        text_bounds(as_array(GOOD), one, one, np.zeros(9, np.int32), one)
+        string_offsets(as_array(GOOD), one, one, np.zeros(9, np.int32), one)
     with pytest.raises(ValueError):
-        text_bounds(as_array(GOOD), one, one, np.zeros(9, np.int64)[::2], one)
+        string_offsets(as_array(GOOD), one, one, np.zeros(9, np.int64)[::2], one)
     with pytest.raises(ValueError):
-        gather_text(as_array(GOOD), one, two)
+        gather_strings(as_array(GOOD), one, two)
     for begin, end in ((-1, 2), (2, 1), (0, 18)):
         with pytest.raises(ValueError):
-            gather_text(as_array(GOOD), np.array([begin]), np.array([end]))
+            gather_strings(as_array(GOOD), np.array([begin]), np.array([end]))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.policy import ONE, ZERO, inner
-from atlas.kernels.runs import copy_bytes, copy_rows
-from atlas.kernels.tables import BOX_COUNT, BOX_EXTENT, BOX_FIRST, BOX_TARGET
+from atlas.kernels.jit import ONE, ZERO, inner
+from atlas.kernels.layouts import BOX_COUNT, BOX_EXTENT, BOX_FIRST, BOX_TARGET
+from atlas.kernels.memcpy import copy_bytes, copy_rows
 
 if TYPE_CHECKING:
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import I64, U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import I64, U8
 
 __all__ = [
     "AXES",
@@ -28,7 +28,7 @@ __all__ = [
     "IN_RESULT",
     "RESULT_FIRST",
     "ROWS",
-    "copy_plan",
+    "execute_plan",
     "locate_run",
     "make_plan",
     "plan_box",
@@ -122,7 +122,7 @@ def _copy_run(plan: I64, row: Int, begin: Int, end: Int, data: U8, at: Int, out:
 
 
 @inner
-def copy_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
+def execute_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
     """Copy what the box wants of the chunk's cells `begin` to `end`, which lie from `data[at]` on.
 
     `out_at` is the byte where the result begins; `cell` the bytes of a cell.

@@ -9,57 +9,57 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.faults import ARGUMENT, FINE, PLACE, raise_status
-from atlas.kernels.policy import kernel
-from atlas.kernels.runs import copy_bytes, read_half
-from atlas.kernels.tables import as_column, as_source
+from atlas.kernels.jit import kernel
+from atlas.kernels.layouts import as_column, as_source
+from atlas.kernels.memcpy import copy_bytes, read_uint32
+from atlas.kernels.status import ARGUMENT, OFFSET, OK, raise_status
 
 if TYPE_CHECKING:
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import I64, U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import I64, U8
 
-__all__ = ["gather_text", "text_bounds"]
+__all__ = ["gather_strings", "string_offsets"]
 
 
 @kernel
-def _bound(raw: U8, place: I64, cells: I64, out: I64, out_start: I64) -> tuple[Int, Int]:
-    for row in range(place.size):
+def _bound(raw: U8, offset: I64, cells: I64, out: I64, out_start: I64) -> tuple[Int, Int]:
+    for row in range(offset.size):
         if cells[row] < 0 or out_start[row] < 0 or cells[row] > out.size - 1 - out_start[row]:
             return ARGUMENT, row
-        if place[row] < 0 or place[row] > raw.size or cells[row] > (raw.size - place[row]) // 4:
-            return PLACE, row
-        first = place[row]
+        if offset[row] < 0 or offset[row] > raw.size or cells[row] > (raw.size - offset[row]) // 4:
+            return OFFSET, row
+        first = offset[row]
         at = first + 4 * cells[row]
         base = out_start[row]
         out[base] = at
         for i in range(cells[row]):
-            at += np.int64(read_half(raw, first + 4 * i))
+            at += np.int64(read_uint32(raw, first + 4 * i))
             out[base + i + 1] = at
         # Lengths only add up, and 2**31 of them stay below 2**63: checking the last end checks all.
         if at > raw.size:
-            return PLACE, row
-    return FINE, 0
+            return OFFSET, row
+    return OK, 0
 
 
-def text_bounds(raw: U8, place: I64, cells: I64, out: I64, out_start: I64) -> None:
+def string_offsets(raw: U8, offset: I64, cells: I64, out: I64, out_start: I64) -> None:
     """Write the offsets in `raw` between which each cell's bytes lie: n + 1 of them for a chunk of n cells.
 
-    `raw` is 1-D uint8. Chunk i begins at `raw[place[i]]`, has `cells[i]` cells, and its offsets go to
+    `raw` is 1-D uint8. Chunk i begins at `raw[offset[i]]`, has `cells[i]` cells, and its offsets go to
     `out[out_start[i]:]`, int64. They ascend and stay within `raw`.
 
     Raises:
-        BlockFault: a chunk leaves `raw` (reason "place", `block` is the chunk's row); `out` is then of no meaning.
+        BlockError: a chunk leaves `raw` (reason "offset", `block` is the chunk's row); `out` is then of no meaning.
         ValueError: columns of different lengths, or offsets that would leave `out`.
 
     """
-    place, cells, out_start = as_column(place), as_column(cells), as_column(out_start)
-    if not place.size == cells.size == out_start.size or out.dtype != np.int64 or out.ndim != 1:
-        message = f"{place.size} places, {cells.size} counts and {out_start.size} starts do not fit together"
+    offset, cells, out_start = as_column(offset), as_column(cells), as_column(out_start)
+    if not offset.size == cells.size == out_start.size or out.dtype != np.int64 or out.ndim != 1:
+        message = f"{offset.size} offsets, {cells.size} counts and {out_start.size} starts do not fit together"
         raise ValueError(message)
     if not (out.flags.c_contiguous and out.flags.writeable):
         message = "the offsets' array must be writable and C-contiguous"
         raise ValueError(message)
-    raise_status(*_bound(as_source(raw), place, cells, out, out_start))
+    raise_status(*_bound(as_source(raw), offset, cells, out, out_start))
 
 
 @kernel
@@ -68,7 +68,7 @@ def _gather_cells(raw: U8, begin: I64, offsets: I64, out: U8) -> None:
         copy_bytes(out, offsets[i], raw, begin[i], offsets[i + 1] - offsets[i])
 
 
-def gather_text(raw: U8, begin: I64, end: I64) -> tuple[U8, I64]:
+def gather_strings(raw: U8, begin: I64, end: I64) -> tuple[U8, I64]:
     """The bytes of the cells `raw[begin:end]` back to back, and the n + 1 offsets between which each lies.
 
     Raises:

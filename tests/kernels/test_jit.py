@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import atlas
-from atlas.kernels import policy
+from atlas.kernels import jit
 from atlas.kernels.shuffle import unshuffle_range
 
-needs_compiler = pytest.mark.skipif(not policy.JIT, reason="kernels are plain Python here")
+needs_compiler = pytest.mark.skipif(not jit.JIT, reason="kernels are plain Python here")
 ROOT = Path(atlas.__file__).parent.parent
 
 
@@ -35,21 +35,21 @@ def test_kernels_keep_their_python_signature():
 
 
 def test_stamp_covers_every_source(monkeypatch, tmp_path):
-    make = policy._source_stamp.__wrapped__
+    make = jit._source_stamp.__wrapped__
     stamp = make()
     copy = tmp_path / "kernels"
-    shutil.copytree(policy._HERE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(policy, "_HERE", copy)
+    shutil.copytree(jit._HERE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(jit, "_HERE", copy)
     assert make() == stamp
     for source in sorted(copy.glob("*.py")):
         text = source.read_text()
         source.write_text(text + "\n")
         assert make() != stamp
         source.write_text(text)
-    monkeypatch.setattr(policy, "NATIVE_CODECS", not policy.NATIVE_CODECS)
+    monkeypatch.setattr(jit, "NATIVE_CODECS", not jit.NATIVE_CODECS)
     assert make() != stamp
     monkeypatch.undo()
-    monkeypatch.setattr(policy, "version", lambda name: "another")
+    monkeypatch.setattr(jit, "version", lambda name: "another")
     assert make() != stamp
 
 
@@ -100,20 +100,20 @@ def test_no_writable_folder_warns_and_works(monkeypatch, tmp_path):
 
 @needs_compiler
 def test_falls_back_to_the_users_folder(monkeypatch, tmp_path):
-    policy._cache_folder.cache_clear()
-    monkeypatch.setattr(policy, "_HERE", tmp_path / "nowhere")
-    monkeypatch.setattr(policy._settings, "CACHE_DIR", "")
+    jit._cache_folder.cache_clear()
+    monkeypatch.setattr(jit, "_HERE", tmp_path / "nowhere")
+    monkeypatch.setattr(jit._settings, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     (tmp_path / "nowhere").write_text("")
     try:
-        assert policy._cache_folder().is_relative_to(tmp_path / "user")
+        assert jit._cache_folder().is_relative_to(tmp_path / "user")
     finally:
-        policy._cache_folder.cache_clear()
+        jit._cache_folder.cache_clear()
 
 
 @needs_compiler
 def test_kernels_hold_no_gil_and_start_no_threads():
-    compiled = policy.kernel(lambda x: x).compiled
+    compiled = jit.kernel(lambda x: x).compiled
     options = compiled.targetoptions
     assert options["nogil"]
     assert not options.get("parallel")
@@ -158,15 +158,15 @@ def test_compiled_code_calls_nothing_of_numba(tmp_path):
 
 @needs_compiler
 def test_kernels_allocate_nothing():
-    make = policy.kernel(lambda size: np.empty(size).size)
+    make = jit.kernel(lambda size: np.empty(size).size)
     with pytest.raises(numba.core.errors.NumbaError):
         make(3)
 
 
 @needs_compiler
 def test_inner_kernels_are_called_by_kernels_only():
-    double = policy.inner(lambda x: 2 * x)
-    assert policy.kernel(lambda x: double(x) + 1)(3) == 7
+    double = jit.inner(lambda x: 2 * x)
+    assert jit.kernel(lambda x: double(x) + 1)(3) == 7
     with pytest.raises(TypeError, match="called by kernels only"):
         double(3)
 

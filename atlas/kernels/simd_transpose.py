@@ -14,13 +14,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from atlas.kernels.policy import JIT
+from atlas.kernels.jit import JIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from atlas.kernels.policy import Int
-    from atlas.kernels.tables import U8
+    from atlas.kernels.jit import Int
+    from atlas.kernels.layouts import U8
 
 __all__ = [
     "TILE",
@@ -102,7 +102,7 @@ def _part_lanes(builder: Any, stream: list[Any]) -> list[Any]:
     ]
 
 
-def _turn(builder: Any, rows: list[Any]) -> list[Any]:
+def _transpose_bits(builder: Any, rows: list[Any]) -> list[Any]:
     """Of 8 vectors, exchange number and bit: bit i of byte g of vector k becomes bit k of byte g of vector i."""
     words = [builder.bitcast(row, _WORDS) for row in rows]
     for distance, mask in ((1, 0x55), (2, 0x33), (4, 0x0F)):
@@ -153,14 +153,14 @@ def _emit_split_bytes(builder: Any, data: _Memory, stride: Any, out: _Memory, it
 
 
 def _emit_join_bits(builder: Any, data: _Memory, stride: Any, out: _Memory, _itemsize: int) -> None:
-    rows = _turn(builder, [data.load(offset) for offset in _strides(builder, stride, 8)])
+    rows = _transpose_bits(builder, [data.load(offset) for offset in _strides(builder, stride, 8)])
     for k, vector in enumerate(_order_lanes(builder, _interleave(builder, [[row] for row in rows]))):
         out.store(vector, 32 * k)
 
 
 def _emit_split_bits(builder: Any, data: _Memory, stride: Any, out: _Memory, _itemsize: int) -> None:
     plane = _part_lanes(builder, [data.load(32 * k) for k in range(8)])
-    rows = _turn(builder, [row[0] for row in _separate(builder, plane, 8)])
+    rows = _transpose_bits(builder, [row[0] for row in _separate(builder, plane, 8)])
     for offset, row in zip(_strides(builder, stride, 8), rows, strict=True):
         out.store(row, offset)
 

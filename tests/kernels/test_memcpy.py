@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from atlas.kernels.runs import copy_bytes, copy_rows
+from atlas.kernels.memcpy import copy_bytes, copy_rows
 
 
 def test_copy_bytes():
