@@ -39,7 +39,7 @@ from atlas.kernels.layouts import (
     as_source,
     as_table,
 )
-from atlas.kernels.memcpy import as_readonly, copy_bytes, read_uint32
+from atlas.kernels.memcpy import copy_bytes, read_uint32
 from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TRANSPOSE_SCRATCH, plane_length, unshuffle_range
 from atlas.kernels.status import (
     ARGUMENT,
@@ -56,7 +56,7 @@ from atlas.kernels.symbols import NATIVE_CODECS
 
 if TYPE_CHECKING:
     from atlas.kernels.jit import Int
-    from atlas.kernels.layouts import I64, U8
+    from atlas.kernels.layouts import I64, U8, U64
 
 __all__ = [
     "LENGTH_BYTES",
@@ -197,7 +197,7 @@ def copy_stored_planes(
 
 @kernel
 def _decode(
-    source: U8, table: I64, offset: I64, context: Int, shuffled: U8, stored_at: I64, scratch: U8, out: U8
+    source: U8, table: I64, offset: I64, context: Int, shuffled: U8, stored_at: I64, scratch: U8, words: U64, out: U8
 ) -> tuple[Int, Int]:
     for row in range(offset.size):
         begin, stored, raw = table[BLOCK_OFFSET, row], table[BLOCK_STORED, row], table[BLOCK_RAW, row]
@@ -213,9 +213,7 @@ def _decode(
             )
             if status == OK:
                 copy_stored_planes(source, stored_at, filter_, itemsize, length, ZERO, raw, shuffled)
-                unshuffle_range(
-                    as_readonly(shuffled), ZERO, raw, filter_, itemsize, ZERO, raw, out, offset[row], scratch
-                )
+                unshuffle_range(shuffled, ZERO, raw, filter_, itemsize, ZERO, raw, out, offset[row], scratch, words)
         if status != OK:
             return status, row
     return OK, 0
@@ -274,15 +272,16 @@ def decode_blocks(source: U8, table: I64, out: U8, offset: I64) -> None:
     status, row, largest, widest = _check_blocks(source.size, table, target.size, offset)
     raise_status(status, row)
     scratch = workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * widest)
+    words = scratch.view(np.uint64)
     if NATIVE_CODECS:
         shuffled, stored_at = workspace.scratch(SHUFFLED, largest), np.empty(MAX_PLANES, np.int64)
-        raise_status(*_decode(source, table, offset, workspace.decoder, shuffled, stored_at, scratch, target))
+        raise_status(*_decode(source, table, offset, workspace.decoder, shuffled, stored_at, scratch, words, target))
         return
     for row, (begin, _, raw, _, filter_, itemsize, *_) in enumerate(table.T.tolist()):
         status, shuffled = decompress_block_python(source, begin, table[:, row].copy())
         raise_status(status, row)
         at, width = int(offset[row]), max(1, itemsize)
-        unshuffle_range(as_source(shuffled), 0, raw, filter_, width, 0, raw, target, at, scratch)
+        unshuffle_range(as_source(shuffled), 0, raw, filter_, width, 0, raw, target, at, scratch, words)
 
 
 def decode_block(source: U8, table: I64, row: int) -> U8:

@@ -26,13 +26,13 @@ from atlas.kernels.layouts import (
     as_column,
     as_source,
 )
-from atlas.kernels.memcpy import as_readonly, copy_bytes
+from atlas.kernels.memcpy import copy_bytes
 from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TRANSPOSE_SCRATCH, plane_length, shuffle_block
 from atlas.kernels.symbols import NATIVE_CODECS
 
 if TYPE_CHECKING:
     from atlas.kernels.jit import Int
-    from atlas.kernels.layouts import I64, U8
+    from atlas.kernels.layouts import I64, U8, U64
 
 __all__ = ["choose_filter", "encode_blocks"]
 
@@ -88,7 +88,7 @@ def _encode_planes(
     for j in range(itemsize):
         size = ZERO
         room = min(end - here, length - 1 - length // _LEAST_GAIN)
-        data, begin = as_readonly(shuffled), j * length
+        data, begin = shuffled, j * length
         if room > 0 and not (codec == ZSTD and _is_noise(data, begin, length, context, count, out, here, room)):
             size = compress(data, begin, length, codec, level, context, out, here, room)
         if size == 0:
@@ -99,13 +99,22 @@ def _encode_planes(
         for byte in range(LENGTH_BYTES):
             out[at + LENGTH_BYTES * j + byte] = np.uint8((size >> (8 * byte)) & 255)
         here += size
-    copy_bytes(out, here, as_readonly(shuffled), length * itemsize, rest)
+    copy_bytes(out, here, shuffled, length * itemsize, rest)
     return here + rest - at
 
 
 @kernel
 def _encode(
-    raw: U8, start: I64, level: Int, context: Int, shuffled: U8, scratch: U8, count: I64, table: I64, out: U8
+    raw: U8,
+    start: I64,
+    level: Int,
+    context: Int,
+    shuffled: U8,
+    scratch: U8,
+    words: U64,
+    count: I64,
+    table: I64,
+    out: U8,
 ) -> Int:
     """Encode blocks back to back into `out`; `table` holds what is wished and is left holding what was done."""
     at = ZERO
@@ -116,7 +125,7 @@ def _encode(
         if codec != NONE and filter_ == PLAIN:
             size = compress(raw, begin, length, codec, level, context, out, at, length - 1)
         elif codec != NONE and length > LENGTH_BYTES * itemsize:
-            shuffle_block(raw, begin, length, filter_, itemsize, shuffled, ZERO, scratch)
+            shuffle_block(raw, begin, length, filter_, itemsize, shuffled, ZERO, scratch, words)
             size = _encode_planes(shuffled, length, codec, filter_, itemsize, level, context, count, out, at)
         if size == 0:
             size = length
@@ -125,7 +134,7 @@ def _encode(
             table[BLOCK_FILTER, row] = PLAIN
         table[BLOCK_OFFSET, row] = at
         table[BLOCK_STORED, row] = size
-        table[BLOCK_CHECKSUM, row] = np.int64(hash_bytes(as_readonly(out), at, at + size))
+        table[BLOCK_CHECKSUM, row] = np.int64(hash_bytes(out, at, at + size))
         at += size
     return at
 
@@ -141,7 +150,7 @@ def _encode_planes_python(shuffled: U8, codec: int, filter_: int, itemsize: int,
     return b"".join([sizes, *streams, shuffled[length * itemsize :].tobytes()])
 
 
-def _encode_python(raw: U8, start: I64, level: int, shuffled: U8, scratch: U8, table: I64, out: U8) -> int:
+def _encode_python(raw: U8, start: I64, level: int, shuffled: U8, scratch: U8, words: U64, table: I64, out: U8) -> int:
     at = 0
     for row, (begin, length, codec, filter_, itemsize) in enumerate(
         zip(start.tolist(), *table[BLOCK_RAW : BLOCK_ITEMSIZE + 1].tolist(), strict=True)
@@ -150,7 +159,7 @@ def _encode_python(raw: U8, start: I64, level: int, shuffled: U8, scratch: U8, t
         if codec != NONE and filter_ == PLAIN:
             data = compress_python(raw[begin : begin + length], codec, level)
         elif codec != NONE and length > LENGTH_BYTES * itemsize:
-            shuffle_block(raw, begin, length, filter_, itemsize, shuffled, 0, scratch)
+            shuffle_block(raw, begin, length, filter_, itemsize, shuffled, 0, scratch, words)
             data = _encode_planes_python(shuffled[:length], codec, filter_, itemsize, level)
         if not 0 < len(data) < length:
             data = raw[begin : begin + length].tobytes()
@@ -199,11 +208,12 @@ def encode_blocks(
     out = np.empty(int(length.sum()), np.uint8)
     shuffled = workspace.scratch(SHUFFLED, int(length.max(initial=0)))
     scratch = workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * itemsize)
+    words = scratch.view(np.uint64)
     if NATIVE_CODECS:
         counts = np.empty(256, np.int64)
-        size = int(_encode(source, start, level, workspace.encoder, shuffled, scratch, counts, table, out))
+        size = int(_encode(source, start, level, workspace.encoder, shuffled, scratch, words, counts, table, out))
     else:
-        size = _encode_python(source, start, level, shuffled, scratch, table, out)
+        size = _encode_python(source, start, level, shuffled, scratch, words, table, out)
     # Shrinking in place gives the unused tail back without copying what was written.
     out.resize(size, refcheck=False)
     return out, table

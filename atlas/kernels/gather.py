@@ -53,7 +53,7 @@ from atlas.kernels.layouts import (
     as_source,
     as_table,
 )
-from atlas.kernels.memcpy import as_readonly, copy_rows
+from atlas.kernels.memcpy import copy_rows
 from atlas.kernels.read_batches import WANTED_BLOCK, WANTED_OFFSET, WANTED_PIECE
 from atlas.kernels.shuffle import PLAIN, TRANSPOSE_SCRATCH, plane_length, unshuffle_range
 from atlas.kernels.status import ARGUMENT, OFFSET, OK, raise_status
@@ -157,7 +157,7 @@ def _copy_alike(
 @inner
 def _unshuffle_piece(
     shuffled: U8, raw: Int, filter_: Int, itemsize: Int, plan: I64, first: Int, end: Int, at: Int, cell: Int,
-    plain: U8, scratch: U8,
+    plain: U8, scratch: U8, words: U64,
 ) -> None:  # fmt: skip
     """Unfilter what a piece wants of its cells `first` to `end`, of which cell c lies at byte `at + c * cell`.
 
@@ -175,13 +175,15 @@ def _unshuffle_piece(
     for run in range(0, runs, step):
         inside = plan[FIRST] + locate_run(plan, run, IN_CHUNK) if step > 1 else first
         low, high = max(first, inside), min(end, inside + reach)
-        unshuffle_range(shuffled, ZERO, raw, filter_, itemsize, at + low * cell, at + high * cell, plain, ZERO, scratch)
+        unshuffle_range(
+            shuffled, ZERO, raw, filter_, itemsize, at + low * cell, at + high * cell, plain, ZERO, scratch, words
+        )
 
 
 @kernel
 def _gather(
     source: U8, table: I64, wanted: I64, begin: Int, end: Int, pieces: I64, boxes: I64, box: I64, cell: Int,
-    context: Int, shuffled: U8, plain: U8, scratch: U8, stored_at: I64, plan: I64, out: U8,
+    context: Int, shuffled: U8, plain: U8, scratch: U8, words: U64, stored_at: I64, plan: I64, out: U8,
 ) -> tuple[Int, Int]:  # fmt: skip
     known = -ONE
     result = np.int64(cell)
@@ -203,11 +205,11 @@ def _gather(
         if status != OK:
             return status, row
         filtered = filter_ != PLAIN
-        data, at = (source, here) if codec == NONE else (as_readonly(plain), ZERO)
+        data, at = (source, here) if codec == NONE else (plain, ZERO)
         length = plane_length(raw, filter_, max(ONE, itemsize))
         if filtered and (last - piece) * _PIECE_COST >= raw:
             copy_stored_planes(source, stored_at, filter_, itemsize, length, ZERO, raw, shuffled)
-            unshuffle_range(as_readonly(shuffled), ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO, scratch)
+            unshuffle_range(shuffled, ZERO, raw, filter_, itemsize, ZERO, raw, plain, ZERO, scratch, words)
             filtered = False
         while piece < last:
             chunk = pieces[PIECE_CHUNK, piece]
@@ -234,11 +236,9 @@ def _gather(
                 if plan[ROWS] == 1 and base + low * cell == 0 and base + high * cell == raw:
                     # The whole block is one run of the result: it is unfiltered right there.
                     there = out_at + (plan[RESULT_FIRST] + low - plan[FIRST]) * cell
-                    unshuffle_range(as_readonly(shuffled), ZERO, raw, filter_, itemsize, ZERO, raw, out, there, scratch)
+                    unshuffle_range(shuffled, ZERO, raw, filter_, itemsize, ZERO, raw, out, there, scratch, words)
                     continue
-                _unshuffle_piece(
-                    as_readonly(shuffled), raw, filter_, itemsize, plan, low, high, base, cell, plain, scratch
-                )
+                _unshuffle_piece(shuffled, raw, filter_, itemsize, plan, low, high, base, cell, plain, scratch, words)
             execute_plan(plan, first, first + count, data, at + offset, out, out_at, cell)
     return OK, 0
 
@@ -249,7 +249,7 @@ def gather_boxes(
     """Copy the wanted boxes of many chunks out of their blocks, number `begin` to `end` of `wanted`, each decoded once.
 
     `source` is 1-D uint8, the stored bytes, in which the blocks lie where `wanted` says (see `plan_read_batches`);
-    `table` is (8, blocks). `pieces` is (6, pieces). `out` is writable, C-contiguous, of shape (N, *geometry.box) and of a
+    `table` is (8, blocks). `pieces` is (6, pieces). `out` is writable, C-contiguous, of shape (N, *geometry.box), of a
     fixed-width dtype, whose item size is that of the chunks' cells. Cells that no piece covers are left as they are.
 
     Raises:
@@ -277,13 +277,14 @@ def gather_boxes(
         workspace.scratch(DECODED, largest),
         workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * int(widest)),
     )
+    words = scratch.view(np.uint64)
     shuffled, stored_at, plan = workspace.scratch(SHUFFLED, largest), np.full(MAX_PLANES, -1), make_plan(box.size)
 
     def copy(first: int, last: int, context: int) -> None:
         raise_status(
             *_gather(
                 source, table, wanted, first, last, pieces, boxes, box, cell, context,
-                shuffled, plain, scratch, stored_at, plan, target,
+                shuffled, plain, scratch, words, stored_at, plan, target,
             )
         )  # fmt: skip
 

@@ -30,5 +30,5 @@ def test_seeds_reach_what_stands_behind_the_checksums(name, monkeypatch):
         except Exception as error:  # noqa: BLE001 - of any kind: here they are counted
             refused.append(str(error))
     # Pages are asked for by ids they do not have, commits applied without what is before them, numbers read as text.
-    expected = ("does not hold", "not known", "place")
+    expected = ("does not hold", "not known", "offset")
     assert [told for told in refused if not any(words in told for words in expected)] == []
