@@ -1,8 +1,8 @@
 """Finds the C functions of zstd, LZ4 and XXH3 inside the zstandard, lz4 and xxhash wheels, for kernels to call.
 
 Each function is given to LLVM under a name of our own, so that another copy of the library in the process can never
-answer in its place. A name that LLVM cannot resolve aborts the process: kernels that use `EXTERNAL` may only be
-called where `NATIVE_CODECS` is true. The environment variable ATLAS_CODECS may force "native" or "python".
+answer in its place. A name that LLVM cannot resolve aborts the process: kernels that call what `external` returns may
+only be called where `NATIVE_CODECS` is true. The environment variable ATLAS_CODECS may force "native" or "python".
 """
 
 from __future__ import annotations
@@ -13,16 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
-from numba import types
-from numba.core import config
+from atlas.kernels.compiler import INTERNALS
 
-__all__ = ["JIT", "NATIVE_CODECS", "call_symbol", "external"]
-
-_settings: Any = config  # its attributes are made at run time
-
-JIT: bool = not _settings.DISABLE_JIT
-"""False under NUMBA_DISABLE_JIT, where kernels run as plain Python."""
+__all__ = ["NATIVE_CODECS", "call_symbol", "external"]
 
 _PREFIX = "atlas_kernels_"
 
@@ -72,8 +65,7 @@ def _bind(package: str, pattern: str, names: tuple[str, ...]) -> bool:
             for name, address in found.items():
                 assert address is not None
                 _ADDRESSES[name] = address
-                llvm.add_symbol(_PREFIX + name, address)
-            return all(llvm.address_of_symbol(_PREFIX + name) for name in names)
+            return all(INTERNALS.add_symbol(_PREFIX + name, _ADDRESSES[name]) for name in names)
     return False
 
 
@@ -82,7 +74,7 @@ def _choose() -> bool:
     if wish not in ("", "native", "python"):
         message = f"ATLAS_CODECS must be 'native' or 'python', not {wish!r}"
         raise ValueError(message)
-    if not JIT or wish == "python":
+    if INTERNALS is None or wish == "python":
         return False
     missing = [package for package, pattern, names in _HOMES if not _bind(package, pattern, names)]
     if missing and wish == "native":
@@ -99,8 +91,8 @@ NATIVE_CODECS: bool = _choose()
 
 
 def external(name: str, result: Any, *arguments: Any) -> Any:
-    """The C function as something a kernel can call; pointers are passed as integers."""
-    return types.ExternalFunction(_PREFIX + name, result(*arguments))
+    """The C function as something a kernel can call; pointers are passed as integers. None where no kernel may."""
+    return INTERNALS.external_function(_PREFIX + name, result, *arguments) if INTERNALS is not None else None
 
 
 def call_symbol(name: str, *addresses: int) -> int:

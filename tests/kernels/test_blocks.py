@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.kernels import BlockError, choose_filter, decode_block, decode_blocks, encode_blocks
-from atlas.kernels.jit import JIT
+from atlas.kernels.compiler import JIT
 from tests import reference
 from tests.reference import of
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.kernels import BlockError, Geometry, box_indices, encode_blocks, fill_boxes, scatter_boxes
-from atlas.kernels.jit import JIT
+from atlas.kernels.compiler import JIT
 from tests import reference
 from tests.reference import gather_all, of
 

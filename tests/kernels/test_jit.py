@@ -1,4 +1,4 @@
-"""The compilation policy: one decorator, a cache of its own that follows every source."""
+"""The compilation policy: two decorators, a cache that follows every source, and doing without Numba's insides."""
 
 import inspect
 import os
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import atlas
-from atlas.kernels import jit
+from atlas.kernels import compiler, jit
 from atlas.kernels.shuffle import unshuffle_range
 
-needs_compiler = pytest.mark.skipif(not jit.JIT, reason="kernels are plain Python here")
+needs_compiler = pytest.mark.skipif(not compiler.JIT, reason="kernels are plain Python here")
 ROOT = Path(atlas.__file__).parent.parent
 
 
@@ -35,11 +35,11 @@ def test_kernels_keep_their_python_signature():
 
 
 def test_stamp_covers_every_source(monkeypatch, tmp_path):
-    make = jit._source_stamp.__wrapped__
+    make = jit.source_stamp.__wrapped__
     stamp = make()
     copy = tmp_path / "kernels"
-    shutil.copytree(jit._HERE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(jit, "_HERE", copy)
+    shutil.copytree(jit.HERE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(jit, "HERE", copy)
     assert make() == stamp
     for source in sorted(copy.glob("*.py")):
         text = source.read_text()
@@ -100,15 +100,15 @@ def test_no_writable_folder_warns_and_works(monkeypatch, tmp_path):
 
 @needs_compiler
 def test_falls_back_to_the_users_folder(monkeypatch, tmp_path):
-    jit._cache_folder.cache_clear()
-    monkeypatch.setattr(jit, "_HERE", tmp_path / "nowhere")
-    monkeypatch.setattr(jit._settings, "CACHE_DIR", "")
+    compiler.cache_folder.cache_clear()
+    monkeypatch.setattr(compiler, "HERE", tmp_path / "nowhere")
+    monkeypatch.setattr(compiler._settings, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     (tmp_path / "nowhere").write_text("")
     try:
-        assert jit._cache_folder().is_relative_to(tmp_path / "user")
+        assert compiler.cache_folder().is_relative_to(tmp_path / "user")
     finally:
-        jit._cache_folder.cache_clear()
+        compiler.cache_folder.cache_clear()
 
 
 @needs_compiler
@@ -185,3 +185,58 @@ def test_ways_of_the_codecs_share_no_compiled_code(tmp_path):
         run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache"), ATLAS_CODECS=codecs) for codecs in ("python", "", "python")
     ]
     assert outputs == ["[[1003.0, 1004.0], [3.0, 4.0]]\n"] * 3
+
+
+BLOCKS = """
+    import numpy as np
+    import atlas
+    from atlas.kernels import NATIVE_CODECS, compiler, decode_blocks, encode_blocks
+    from tests import reference
+    from tests.kernels.test_gather import Fleet
+    print(compiler.INTERNALS is None, NATIVE_CODECS)
+    raw = (np.arange(3000) // 7).astype("f4").view(np.uint8)
+    start, length = np.array([0, 5000]), np.array([5000, 7000])
+    for codec in (1, 2):
+        for kind in (0, 1, 2):
+            stored, table = encode_blocks(raw, start, length, codec=codec, filter=kind, itemsize=4, level=1)
+            parts = raw[:5000].tobytes(), raw[5000:].tobytes()
+            again, known = reference.store([(part, codec, kind, 4) for part in parts])
+            for source, rows in ((stored, table), (again, known)):
+                out = np.zeros(raw.size, np.uint8)
+                decode_blocks(source, rows, out, start)
+                assert (out == raw).all()
+            Fleet([13, 17], [8, 8], 2, "f4", 64, codec, kind).check([5, 3], [6, 9], [1, 0])
+    path = {path!r}
+    with atlas.Atlas.create(path, overwrite=True) as store:
+        store.create_datasets(["a", "b"])
+        store.write_array_across_stacked("t", ["a", "b"], np.arange(2000, dtype=np.float32).reshape(2, 1000))
+    print(atlas.Atlas.open(path).read_array_across_stacked("t", ["b", "a"], [3], [2]).tolist())
+"""
+OTHERS = {
+    "a class is gone": "import numba.core.codegen as c; del c.JITCodeLibrary",
+    "a function is gone": "import llvmlite.binding as b; del b.address_of_symbol",
+    "a later version works otherwise": (
+        "import numba, llvmlite.binding as b; numba.__version__ = '9.0.0'; b.address_of_symbol = lambda name: None"
+    ),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_numba_costs_speed_and_no_results(tmp_path, other):
+    code = OTHERS[other] + "\n" + textwrap.dedent(BLOCKS.replace("{path!r}", repr(str(tmp_path / "store"))))
+    found = run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache"), ATLAS_CODECS="").splitlines()
+    assert found[:2] == ["True False", "[[1003.0, 1004.0], [3.0, 4.0]]"]
+    warnings = [line for line in found if "RuntimeWarning: atlas does not know the insides of Numba" in line]
+    assert len(warnings) == 1
+    assert list((tmp_path / "cache").rglob("*.nbc"))
+
+
+@needs_compiler
+def test_a_later_numba_that_works_alike_is_used_as_it_is(tmp_path):
+    code = "import numba; numba.__version__ = '9.0.0'\n" + textwrap.dedent(
+        BLOCKS.replace("{path!r}", repr(str(tmp_path / "store")))
+    )
+    found = run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache"), ATLAS_CODECS="").splitlines()
+    assert found[0].startswith("False")
+    assert "RuntimeWarning" not in "".join(found)

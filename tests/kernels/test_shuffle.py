@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels.jit import JIT
+from atlas.kernels.compiler import JIT
 from atlas.kernels.shuffle import TRANSPOSE_SCRATCH, shuffle_block, unshuffle_range
 from tests import reference
 

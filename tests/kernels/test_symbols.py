@@ -9,7 +9,7 @@ import pytest
 
 import atlas
 from atlas.kernels import NATIVE_CODECS, symbols
-from atlas.kernels.jit import JIT
+from atlas.kernels.compiler import JIT
 
 
 def run(code, **environment):
