@@ -10,7 +10,7 @@ from __future__ import annotations
 from atlas.kernels.blocks import decode_block, decode_blocks
 from atlas.kernels.codec import new_bytes, stored_buffer
 from atlas.kernels.encoding import choose_filter, encode_blocks
-from atlas.kernels.gather import box_indices, fill_boxes, gather_boxes, scatter_boxes
+from atlas.kernels.gather import gather_boxes
 from atlas.kernels.layouts import (
     BLOCK_OFFSET,
     BLOCK_RAW,
@@ -35,6 +35,7 @@ from atlas.kernels.read_batches import (
     WANTED_PIECE,
     plan_read_batches,
 )
+from atlas.kernels.scatter import box_indices, fill_boxes, scatter_boxes
 from atlas.kernels.search import Found, Index, find_chunks
 from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
 from atlas.kernels.status import BlockError

@@ -1,10 +1,10 @@
-"""Decodes whole blocks, one after the other, in one compiled pass.
+"""Decodes whole blocks, one after the other, in one compiled pass. Knows no chunks and no boxes.
 
-A block is checked against its row, its bytes against their checksum and the decompressor's result against the
-length, in that order, before anything is written beyond the block's own offset. No chunks, no boxes.
+Refuses, in this order, a block that does not fit its row in the table, bytes that do not match their checksum, and
+bytes that decompress to another length; nothing is written outside the block's own range of the result.
 
-The byte planes of a filtered block are compressed each by itself, and those that do not shrink lie as they are: of
-these a reader copies just the range it wants.
+The byte planes of a filtered block are compressed each by itself, and those that do not shrink are stored uncompressed:
+of these a reader copies just the range it wants.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ MAX_PLANES = 255
 
 @kernel
 def check_block(size: Int, begin: Int, stored: Int, raw: Int, codec: Int, filter_: Int, itemsize: Int) -> Int:
-    """Whether such a block can lie at `begin` of `size` stored bytes; returns a status."""
+    """Whether a block of such columns can lie at `begin` of `size` stored bytes; returns a status.
+
+    `stored` and `raw` are bytes, `codec`, `filter_` and `itemsize` numbers of the block table.
+    """
     if stored < 0 or stored > size or begin < 0 or begin > size - stored:
         return BOUNDS
     if codec < NONE or codec > LZ4 or filter_ < PLAIN or filter_ > BIT:
@@ -102,7 +105,10 @@ def check_block(size: Int, begin: Int, stored: Int, raw: Int, codec: Int, filter
 
 @kernel
 def _check_blocks(size: Int, table: I64, out_size: Int, offset: I64) -> tuple[Int, Int, Int, Int]:
-    """(status, row, largest length to unfilter, widest item) of a whole table."""
+    """Check the blocks of `table`, (8, blocks), in `size` stored bytes, and their `offset`, (blocks,), in the result.
+
+    `out_size` is the bytes of the result. Returns (status, row, largest raw length to unshuffle, widest item).
+    """
     largest = ZERO
     widest = ONE
     for row in range(offset.size):
@@ -130,6 +136,9 @@ def _decompress_planes(
 
     A plane that is stored uncompressed is not moved: `stored_at[j]` is its offset in `source`, else -1. The bytes after
     the planes are copied. Returns a status.
+
+    `source` is 1-D uint8, `stored` bytes of it from `begin` on; `shuffled` uint8 of at least `raw` bytes; `stored_at`
+    int64 (255,); `context` the address of a zstd decompression context.
     """
     end = begin + stored
     at = begin + LENGTH_BYTES * itemsize
@@ -153,22 +162,24 @@ def _decompress_planes(
 
 @inner
 def decompress_block(
-    source: U8, begin: Int, stored: Int, raw: Int, codec: Int, filter_: Int, itemsize: Int, checksum: np.uint64,
-    context: Int, shuffled: U8, stored_at: I64, plain: U8,
-) -> Int:  # fmt: skip
-    """Compare the checksum of a checked block and decompress it; returns a status.
+    source: U8, begin: Int, table: I64, row: Int, context: Int, shuffled: U8, stored_at: I64, decoded: U8
+) -> Int:
+    """Compare the checksum of block `row` of `table`, checked before, and decompress it; returns a status.
 
-    It goes to `shuffled` where it is filtered (see `_decompress_planes`), else to `plain` unless it is not compressed.
-    Without the C functions `decompress_block_python` has done all this, and Numba leaves out what calls them.
+    Its stored bytes begin at `source[begin]`, 1-D uint8; `table` is int64 (8, blocks). It goes to `shuffled` where it
+    is filtered (see `_decompress_planes`), else to `decoded` unless it is not compressed. Without the C functions
+    `decompress_block_python` has done all this, and Numba leaves out what calls them.
     """
     if NATIVE_CODECS:
-        if hash_bytes(source, begin, begin + stored) != checksum:
+        stored, raw, codec = table[BLOCK_STORED, row], table[BLOCK_RAW, row], table[BLOCK_CODEC, row]
+        if hash_bytes(source, begin, begin + stored) != np.uint64(table[BLOCK_CHECKSUM, row]):
             return CHECKSUM
-        if filter_ != PLAIN:
-            length = plane_length(raw, filter_, itemsize)
+        if table[BLOCK_FILTER, row] != PLAIN:
+            itemsize = table[BLOCK_ITEMSIZE, row]
+            length = plane_length(raw, table[BLOCK_FILTER, row], itemsize)
             return _decompress_planes(source, begin, stored, raw, codec, itemsize, length, context, shuffled, stored_at)
         if codec != NONE:
-            return decompress(source, begin, stored, codec, context, plain, ZERO, raw)
+            return decompress(source, begin, stored, codec, context, decoded, ZERO, raw)
     return OK
 
 
@@ -178,7 +189,8 @@ def copy_stored_planes(
 ) -> None:
     """Copy what the block's bytes `begin` to `end` need of the planes that `_decompress_planes` has not moved.
 
-    `length` is that of a plane.
+    `source` and `shuffled` are 1-D uint8; `stored_at`, int64 (255,), is the offset of each plane in `source`, -1 for
+    one that is in `shuffled`; `length` the bytes of a plane.
     """
     if filter_ == BYTE:
         parts, item = ONE, np.int64(itemsize)
@@ -199,6 +211,11 @@ def copy_stored_planes(
 def _decode(
     source: U8, table: I64, offset: I64, context: Int, shuffled: U8, stored_at: I64, scratch: U8, words: U64, out: U8
 ) -> tuple[Int, Int]:
+    """Decode the blocks of `table`, int64 (8, blocks), which `_check_blocks` has admitted, to `offset` of `out`.
+
+    `offset` is int64 (blocks,); `source` and `out` are 1-D uint8. The rest is as for `_decompress_planes` and
+    `unshuffle_range`. Returns a status and the row that it is about.
+    """
     for row in range(offset.size):
         begin, stored, raw = table[BLOCK_OFFSET, row], table[BLOCK_STORED, row], table[BLOCK_RAW, row]
         if hash_bytes(source, begin, begin + stored) != np.uint64(table[BLOCK_CHECKSUM, row]):
@@ -222,7 +239,7 @@ def _decode(
 def _decompress_planes_python(
     source: U8, begin: int, stored: int, codec: int, length: int, itemsize: int
 ) -> tuple[int, U8]:
-    """Without the C functions: the planes of a block and what follows them; a status and the still filtered bytes."""
+    """Without the C functions: the planes of a block and the bytes after them; a status and the shuffled bytes."""
     head = LENGTH_BYTES * itemsize
     sizes = source[begin : begin + head].view("<u4").tolist()
     at, end = begin + head, begin + stored
@@ -239,7 +256,7 @@ def _decompress_planes_python(
 
 
 def decompress_block_python(source: U8, begin: int, block: I64) -> tuple[int, U8]:
-    """Without the C functions: check an admitted block and decompress it; a status and the still filtered bytes.
+    """Without the C functions: compare a block's checksum and decompress it; a status and the still shuffled bytes.
 
     `block` is its column of the table; its bytes begin at `begin`.
     """

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.jit import ONE, ZERO, inner
+from atlas.kernels.jit import ONE, ZERO, inner, kernel
 from atlas.kernels.layouts import BOX_COUNT, BOX_EXTENT, BOX_FIRST, BOX_TARGET
 from atlas.kernels.memcpy import copy_bytes, copy_rows
 
 if TYPE_CHECKING:
     from atlas.kernels.jit import Int
-    from atlas.kernels.layouts import I64, U8
+    from atlas.kernels.layouts import I64, U8, Geometry
 
 __all__ = [
     "AXES",
@@ -32,6 +32,7 @@ __all__ = [
     "locate_run",
     "make_plan",
     "plan_box",
+    "refuse_boxes",
 ]
 
 AXES = 0
@@ -44,7 +45,9 @@ RESULT_FIRST = 3
 """The box's first cell within the result."""
 ROWS = 4
 """Number of runs."""
-HEAD = 5
+CHUNK = 5
+"""The chunk whose plan this is; -1 for none."""
+HEAD = 6
 
 # The two sides of a plan, by where their steps stand.
 IN_CHUNK: Int = np.int64(1)
@@ -52,13 +55,44 @@ IN_RESULT: Int = np.int64(2)
 
 
 def make_plan(ndim: int) -> I64:
-    """Memory for plans of that rank, contents arbitrary."""
-    return np.empty(HEAD + 3 * (ndim + 1), np.int64)
+    """Memory for the plans of boxes of that rank, int64 (6 + 3 * (ndim + 1),), that holds none."""
+    return np.full(HEAD + 3 * (ndim + 1), -1)
+
+
+def refuse_boxes(geometry: Geometry) -> None:
+    """Refuse boxes that leave their chunk or the result.
+
+    Raises:
+        ValueError: there is such a box.
+
+    """
+    chunk = int(_find_stray(*geometry))
+    if chunk >= 0:
+        message = f"geometry row {chunk} leaves its chunk or the result box"
+        raise ValueError(message)
+
+
+@kernel
+def _find_stray(boxes: I64, box: I64) -> Int:
+    """The first chunk whose box leaves it or the result, else -1; `boxes` is (4, chunks, ndim), `box` (ndim,)."""
+    for chunk in range(boxes.shape[1]):
+        for axis in range(box.size):
+            first, count = boxes[BOX_FIRST, chunk, axis], boxes[BOX_COUNT, chunk, axis]
+            extent, target = boxes[BOX_EXTENT, chunk, axis], boxes[BOX_TARGET, chunk, axis]
+            if first < 0 or count < 0 or target < 0 or first > extent - count or target > box[axis] - count:
+                return chunk
+    return -ONE
 
 
 @inner
 def plan_box(boxes: I64, box: I64, chunk: Int, plan: I64) -> None:
-    """Make the plan of one row of a geometry, whose box lies within its chunk and the result."""
+    """Make the plan of chunk `chunk` of a geometry, whose box lies within its chunk and the result, in `plan`.
+
+    `boxes` is (4, chunks, ndim), `box` (ndim,) and `plan` of `make_plan`; all int64. A plan of that chunk is kept.
+    """
+    if plan[CHUNK] == chunk:
+        return
+    plan[CHUNK] = chunk
     top = HEAD
     plan[top], plan[top + 1], plan[top + 2] = 1, 1, 1
     first = last = result_first = ZERO
@@ -88,7 +122,10 @@ def plan_box(boxes: I64, box: I64, chunk: Int, plan: I64) -> None:
 
 @inner
 def locate_run(plan: I64, row: Int, side: Int) -> Int:
-    """Where run number `row` begins, in cells from the box's first: on the side of the chunk or of the result."""
+    """Where run number `row` begins, in cells from the box's first: on the side of the chunk or of the result.
+
+    `side` is `IN_CHUNK` or `IN_RESULT`.
+    """
     at = ZERO
     axis = HEAD + 3
     while row > 0:
@@ -113,7 +150,7 @@ def _first_row(plan: I64, cell: Int) -> Int:
 
 @inner
 def _copy_run(plan: I64, row: Int, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
-    """The part of one run that lies within the cells `begin` to `end` of the chunk."""
+    """Copy the part of one run that lies within the cells `begin` to `end` of the chunk; see `execute_plan`."""
     inside = plan[FIRST] + locate_run(plan, row, IN_CHUNK)
     first, last = max(inside, begin), min(inside + plan[HEAD], end)
     if first < last:
@@ -125,7 +162,7 @@ def _copy_run(plan: I64, row: Int, begin: Int, end: Int, data: U8, at: Int, out:
 def execute_plan(plan: I64, begin: Int, end: Int, data: U8, at: Int, out: U8, out_at: Int, cell: Int) -> None:
     """Copy what the box wants of the chunk's cells `begin` to `end`, which lie from `data[at]` on.
 
-    `out_at` is the byte where the result begins; `cell` the bytes of a cell.
+    `data` and `out` are 1-D uint8; `out_at` is the byte where the result begins, `cell` the bytes of a cell.
     """
     if begin <= plan[FIRST] and end >= plan[END]:
         row = ZERO

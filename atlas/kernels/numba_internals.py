@@ -170,6 +170,7 @@ class InnerKernel:
         return self._linked._numba_type_
 
     def __call__(self, *_arguments: object) -> object:
+        """Refuse to be called from Python."""
         message = f"{self._function.__name__} is called by kernels only"
         raise TypeError(message)
 
@@ -198,6 +199,7 @@ class Kernel(InnerKernel):
         return compiled
 
     def __call__(self, *arguments: object) -> object:
+        """Call the compiled code, which is loaded or made the first time."""
         return self.compiled(*arguments)
 
 

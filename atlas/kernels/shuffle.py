@@ -1,8 +1,10 @@
-"""Byte-shuffle and bit-shuffle, and their undoing for all of a block or for a range of it.
+"""Byte-shuffle and bit-shuffle, and their undoing for all of a block or for a range of it. Compresses nothing.
 
 Of n items of s bytes, byte-shuffle keeps plane after plane: byte 0 of every item, then byte 1, ...; the bytes after
 n * s follow as they are. Bit-shuffle does so with single bits, of the first n - n % 8 items, least significant bit
-first. Lengths and offsets are trusted; nothing here compresses.
+first. Lengths and offsets are trusted.
+
+Bits are transposed between two transposes of bytes: joined, the bytes of 8 bit planes are words of 8 x 8 bits.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ __all__ = ["BIT", "BYTE", "PLAIN", "TRANSPOSE_SCRATCH", "plane_length", "shuffle
 
 PLAIN, BYTE, BIT = 0, 1, 2
 
-EIGHT: Int = np.int64(8)
+_EIGHT: Int = np.int64(8)
 
 _WINDOW = 256
 """Groups of 8 items that are transposed at a time, in a scratch that stays in the nearest cache."""
@@ -35,26 +37,27 @@ TRANSPOSE_SCRATCH = 2 * 8 * _WINDOW
 def _unshuffle_bits(
     data: U8, at: Int, itemsize: Int, groups: Int, begin: Int, end: Int, out: U8, out_at: Int, scratch: U8, words: U64
 ) -> None:
-    """Groups of 8 items `begin` to `end` of a block of `groups`, to `out[out_at:]`; all arrays are 1-D uint8."""
+    """Join groups of 8 items `begin` to `end` of a block of `groups` to `out[out_at:]`; see `unshuffle_range`."""
     for group in range(begin, end, _WINDOW):
         count = min(_WINDOW, end - group)
         for j in range(itemsize):
-            join_bytes(data, at + j * 8 * groups + group, groups, EIGHT, count, scratch, j * 8 * count)
+            join_bytes(data, at + j * 8 * groups + group, groups, _EIGHT, count, scratch, j * 8 * count)
         transpose_bits(words, itemsize * count)
         join_bytes(scratch, ZERO, 8 * count, itemsize, 8 * count, out, out_at + (group - begin) * 8 * itemsize)
 
 
 @inner
 def _shuffle_bits(data: U8, at: Int, itemsize: Int, groups: Int, out: U8, out_at: Int, scratch: U8, words: U64) -> None:
-    """The `groups` of 8 items of a block at `data[at:]`, to `out[out_at:]`; all arrays are 1-D uint8."""
-    planes = scratch
+    """Split the `groups` of 8 items at `data[at:]` to bit planes at `out[out_at:]`; see `shuffle_block`."""
+    # Read-only as `data` is, by its type: so Numba compiles what splits them once.
+    planes = scratch if groups > 0 else data
     for group in range(0, groups, _WINDOW):
         count = min(_WINDOW, groups - group)
         split_bytes(data, at + group * 8 * itemsize, itemsize, 8 * count, scratch, ZERO, 8 * count)
         transpose_bits(words, itemsize * count)
         row = itemsize * 8 * count
         for j in range(itemsize):
-            split_bytes(planes, j * 8 * count, EIGHT, count, scratch, row, count)
+            split_bytes(planes, j * 8 * count, _EIGHT, count, scratch, row, count)
             for k in range(8):
                 copy_bytes(out, out_at + (j * 8 + k) * groups + group, planes, row + k * count, count)
 
@@ -83,7 +86,8 @@ def unshuffle_range(
     """Undo a filter for the bytes `begin` to `end` of a block of `length` bytes that lies filtered at `data[at:]`.
 
     Byte b of the block goes to `out[out_at + b]`; other bytes of the block, never what is outside of it, may be written
-    too. `itemsize` is at least 1. `scratch` is scratch of `TRANSPOSE_SCRATCH * itemsize` bytes.
+    too. `itemsize` is at least 1. `data` and `out` are 1-D uint8; `scratch` is uint8 of `TRANSPOSE_SCRATCH * itemsize`
+    bytes, and `words` the same memory as uint64.
     """
     if begin >= end:
         return
