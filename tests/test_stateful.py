@@ -50,7 +50,7 @@ SMALL_LIMITS = [
     for name, value in PACKING_LIMITS.items()
     if name in vars(module)
 ] + [
-    (read_batches, "_BATCH_BYTES", 128), (read_batches, "_THREAD_BYTES", 32), (MemoryStorage, "coalesce_gap", 8),
+    (read_batches, "BATCH_BYTES", 128), (read_batches, "THREAD_BYTES", 32), (MemoryStorage, "coalesce_gap", 8),
     (encoding, "_TASK", 64), (encoding, "_LOT", 128), (bulk_write, "RUN", 64),
     (paging, "PAGE_ROWS", 2), (checkpointing, "_SMALL", 0), (checkpointing, "_MOST_COMMITS", 3),
     (pending, "_RAW_BUDGET", 200), (pending, "_UNBOUNDED", 50), (pending, "_ENCODED_BUDGET", 400),

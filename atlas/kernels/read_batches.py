@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH_BLOCK",
+    "BATCH_BYTES",
     "BATCH_RANGE",
     "BATCH_SIZE",
     "RANGE_LENGTH",
     "RANGE_OFFSET",
     "RANGE_SOURCE",
     "RANGE_TARGET",
+    "READ_GAP",
+    "THREAD_BYTES",
     "WANTED_BLOCK",
     "WANTED_OFFSET",
     "WANTED_PIECE",
@@ -55,30 +58,35 @@ RANGE_TARGET = 2
 RANGE_SOURCE = 3
 """Its source; within a batch they ascend as blocks do."""
 
-_BATCH_BYTES = 2 << 20
+BATCH_BYTES = 2 << 20
 """Most stored bytes of a batch, a last block aside: enough to hide its Python, few enough to stay in the cache."""
-_THREAD_BYTES = 128 << 10
+THREAD_BYTES = 128 << 10
 """Stored bytes below which splitting work further is not worth a thread."""
-_GAP = 32 << 10
-"""Bytes between two wanted blocks that are read along: cheaper than another request."""
+READ_GAP = 32 << 10
+"""Unwanted bytes that cost less to read than another request of a local file does."""
 
 
 def plan_read_batches(block: I64, table: I64, threads: int, gap: int) -> tuple[I64, I64, I64]:
     """Group pieces into batches for `threads` threads; `block`, int64 (pieces,), is the ascending block of each.
 
-    `table` is the block table, int64 (8, blocks). Returns three int64 tables: the wanted blocks, (3, blocks + 1), see
-    `WANTED_BLOCK`; the batches, (3, batches + 1), see `BATCH_BLOCK`; and the ranges to read, (4, ranges), see
-    `RANGE_OFFSET`.
+    `table` is the block table, int64 (8, blocks). `gap` is the most unwanted bytes that a range reads through between
+    two wanted blocks, rather than to end there: what suits the storage (see `READ_GAP`).
+
+    Returns three int64 tables: the wanted blocks, (3, blocks + 1), see `WANTED_BLOCK`; the batches, (3, batches + 1),
+    see `BATCH_BLOCK`; and the ranges to read, (4, ranges), see `RANGE_OFFSET`.
 
     Raises:
-        ValueError: a block that is not in the table, or one that comes before its predecessor.
+        ValueError: a block that is not in the table, or one that comes before its predecessor; a negative gap.
 
     """
+    if gap < 0:
+        message = f"the gap that a range reads through is a number of bytes, not {gap}"
+        raise ValueError(message)
     block, table = as_column(block), as_table(table)
     most = min(block.size, table.shape[1]) + 1
     wanted, batches, ranges = (np.empty((rows, most), np.int64) for rows in (3, 3, 4))
     blocks, batch_count, range_count = _plan(
-        block, table, threads, _BATCH_BYTES, _THREAD_BYTES, gap, wanted, batches, ranges
+        block, table, threads, BATCH_BYTES, THREAD_BYTES, gap, wanted, batches, ranges
     )
     if batch_count < 0:
         raise_status(ARGUMENT, blocks)

@@ -10,6 +10,7 @@ from atlas.kernels import (
     BATCH_RANGE,
     BATCH_SIZE,
     BLOCK_SOURCE,
+    READ_GAP,
     WANTED_BLOCK,
     WANTED_OFFSET,
     WANTED_PIECE,
@@ -27,15 +28,16 @@ def table(ranges):
     st.lists(st.tuples(st.integers(-5_000, 80_000), st.integers(0, 300_000)), min_size=1, max_size=40),
     st.lists(st.integers(0, 39), max_size=120),
     st.integers(1, 9),
+    st.sampled_from([0, 8, READ_GAP, 1 << 20]),
 )
-def test_batches_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads):
+def test_batches_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads, gap):
     at, ranges = 10_000, []
-    for gap, length in gaps:
-        at = max(at + gap, 0)
+    for skipped, length in gaps:
+        at = max(at + skipped, 0)
         ranges.append((at, length))
         at += length
     block = np.sort(np.array([row % len(ranges) for row in rows], np.int64))
-    wanted, batches, reads = plan_read_batches(block, table(ranges), threads, read_batches._GAP)
+    wanted, batches, reads = plan_read_batches(block, table(ranges), threads, gap)
     assert wanted[WANTED_BLOCK, :-1].tolist() == np.unique(block).tolist()
     edges = wanted[WANTED_PIECE].tolist()
     for row, begin, end in zip(wanted[WANTED_BLOCK].tolist(), edges, edges[1:], strict=False):
@@ -55,14 +57,17 @@ def test_batches_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads):
             assert buffer[within : within + stored].tolist() == list(range(offset, offset + stored))
         stored = [n for _, n in mine]
         assert stop > first
-        assert sum(stored[:-1]) < read_batches._BATCH_BYTES
-        assert len(buffer) <= sum(stored) + read_batches._GAP * (len(mine) - 1)
+        assert sum(stored[:-1]) < read_batches.BATCH_BYTES
+        assert len(buffer) <= sum(stored) + gap * (len(mine) - 1)
 
 
 def test_small_work_is_not_split_and_large_work_is():
     def cut(stored, threads):
         offset = np.arange(64) * stored
-        return plan_read_batches(np.arange(64), table([(int(o), stored) for o in offset]), threads)[1].shape[1] - 1
+        return (
+            plan_read_batches(np.arange(64), table([(int(o), stored) for o in offset]), threads, READ_GAP)[1].shape[1]
+            - 1
+        )
 
     assert cut(1000, 8) == 1
     assert cut(50_000, 8) >= 8
@@ -71,16 +76,16 @@ def test_small_work_is_not_split_and_large_work_is():
 
 def test_neighbours_are_read_as_one_and_distant_blocks_apart():
     ranges = table([(16, 4), (20, 10), (30, 5), (1_000_000, 7)])
-    wanted, _, reads = plan_read_batches(np.array([0, 1, 1, 2, 3]), ranges, 2, read_batches._GAP)
+    wanted, _, reads = plan_read_batches(np.array([0, 1, 1, 2, 3]), ranges, 2, READ_GAP)
     assert reads.T.tolist() == [[16, 19, 0, 0], [1_000_000, 7, 19, 0]]
     assert wanted[WANTED_OFFSET, :-1].tolist() == [0, 4, 14, 19]
-    assert plan_read_batches(np.array([0, 1]), table([(500, 4), (16, 4)]), 1, read_batches._GAP)[2].shape[1] == 2
+    assert plan_read_batches(np.array([0, 1]), table([(500, 4), (16, 4)]), 1, READ_GAP)[2].shape[1] == 2
 
 
 def test_ranges_end_with_their_source():
     ranges = table([(16, 4), (20, 10), (30, 5), (35, 7)])
     ranges[BLOCK_SOURCE] = [0, 0, 1, 4]
-    wanted, batches, reads = plan_read_batches(np.arange(4), ranges, 1, read_batches._GAP)
+    wanted, batches, reads = plan_read_batches(np.arange(4), ranges, 1, READ_GAP)
     assert reads.T.tolist() == [[16, 14, 0, 0], [30, 5, 14, 1], [35, 7, 19, 4]]
     assert wanted[WANTED_OFFSET, :-1].tolist() == [0, 4, 14, 19]
     assert batches[BATCH_RANGE].tolist() == [0, 3]
@@ -89,9 +94,17 @@ def test_ranges_end_with_their_source():
 def test_blocks_that_are_not_there():
     for row in (-1, 1):
         with pytest.raises(ValueError):
-            plan_read_batches(np.array([0, row]), table([(0, 1)]), 1, read_batches._GAP)
+            plan_read_batches(np.array([0, row]), table([(0, 1)]), 1, READ_GAP)
 
 
 def test_blocks_out_of_order():
     with pytest.raises(ValueError):
-        plan_read_batches(np.array([0, 1, 0, 1, 0, 1]), table([(0, 1), (1, 1)]), 1, read_batches._GAP)
+        plan_read_batches(np.array([0, 1, 0, 1, 0, 1]), table([(0, 1), (1, 1)]), 1, READ_GAP)
+
+
+def test_the_gap_says_what_is_read_through():
+    ranges = table([(0, 4), (14, 4), (1014, 4)])
+    for gap, count in ((0, 3), (9, 3), (10, 2), (995, 2), (996, 1)):
+        assert plan_read_batches(np.arange(3), ranges, 1, gap)[2].shape[1] == count
+    with pytest.raises(ValueError):
+        plan_read_batches(np.arange(3), ranges, 1, -1)
