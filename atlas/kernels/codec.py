@@ -61,8 +61,7 @@ _lz4_compress = external("LZ4_compress_default", types.int32, types.intp, types.
 _lz4_decompress = external("LZ4_decompress_safe", types.int32, types.intp, types.intp, types.int32, types.int32)
 
 SHUFFLED, DECODED, TRANSPOSED, STORED = range(4)
-"""The scratches of a thread: of a block that is decompressed, of one that is unfiltered, of bits that are being turned,
-and of stored bytes that were read."""
+"""The scratches of a thread: for a shuffled block, a decoded one, a window that is transposed, and stored bytes."""
 
 _KEPT = 4 * 2**20  # scratch beyond this many bytes is not kept for the thread's life
 
@@ -144,9 +143,9 @@ def stored_buffer(size: int) -> U8:
 
 @inner
 def decompress(source: U8, begin: Int, stored: Int, codec: Int, context: Int, out: U8, at: Int, raw: Int) -> Int:
-    """Decompress `source[begin:begin + stored]` to exactly `out[at:at + raw]`; returns a status.
+    """Decompress `source[begin:begin + stored]` to exactly `out[at:at + raw]`, both 1-D uint8; returns a status.
 
-    The ranges are trusted, the bytes are not.
+    `context` is the address of a zstd decompression context. The ranges are trusted, the bytes are not.
     """
     if codec == NONE:
         copy_bytes(out, at, source, begin, raw)
@@ -168,7 +167,10 @@ def decompress(source: U8, begin: Int, stored: Int, codec: Int, context: Int, ou
 def compress(
     data: U8, begin: Int, length: Int, codec: Int, level: Int, context: Int, out: U8, at: Int, room: Int
 ) -> Int:
-    """Compress `data[begin:begin + length]` into `room` bytes at `out[at:]`; the size, or 0 where it does not fit."""
+    """Compress `data[begin:begin + length]` into `room` bytes at `out[at:]`; the size, or 0 where it does not fit.
+
+    `data` and `out` are 1-D uint8; `context` is the address of a zstd compression context.
+    """
     source = np.intp(data.ctypes.data) + np.intp(begin)
     target = np.intp(out.ctypes.data) + np.intp(at)
     if codec == LZ4:

@@ -1,4 +1,7 @@
-"""Finds chunks in an index sorted by (dataset, chunk). Compares integers, reads no data."""
+"""Finds chunks in an index sorted by (dataset, chunk). Compares integers, reads no data.
+
+Refuses columns of different lengths, and rows that name a source that is not there.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,14 @@ _NOTHING = np.empty(0, np.uint8)
 
 @inner
 def _is_before(dataset: I64, chunk: I64, row: Int, want_dataset: Int, want_chunk: Int) -> bool:
+    """Whether a row of the columns, int64 (rows,), is before the one wanted."""
     before: bool = dataset[row] < want_dataset or (dataset[row] == want_dataset and chunk[row] < want_chunk)
     return before
 
 
 @kernel
 def _seek(dataset: I64, chunk: I64, row: Int, name: Int, cell: Int) -> Int:
-    """The first row that is not before the one wanted; `row` is where the search begins."""
+    """The first row of the columns, int64 (rows,), not before (name, cell); `row` is where the search begins."""
     size = dataset.size
     # Wants mostly ascend and their rows follow one another: look at the next one, gallop on from there.
     if row + 1 < size and dataset[row + 1] == name and chunk[row + 1] == cell:
@@ -65,7 +69,13 @@ def _find(
     dataset: I64, generation: I64, chunk: I64, block: I64, offset: I64, source: I64, want_dataset: I64,
     want_generation: I64, want_chunk: I64, cells: I64, base: I64, taken: U8, out: I64,
 ) -> tuple[Int, Int, bool]:  # fmt: skip
-    """(chunks in blocks, constant ones, whether blocks ascend); constant ones stand at the end of `out`, last first."""
+    """Fill `out`, int64 (6, datasets * chunks), with the pieces that `find_chunks` looks up.
+
+    The first six arguments are the columns of an `Index`; `want_dataset` and `want_generation` are int64 (datasets,),
+    `want_chunk` and `cells` int64 (chunks,), `base` int64 (sources,); `taken` is uint8 (datasets * chunks,) or empty.
+    Returns (chunks in blocks, constant ones, whether blocks ascend); constant ones stand at the end of `out`, last
+    first. (-1, row, False) for a row whose source is not there.
+    """
     size, room = dataset.size, out.shape[1]
     row = found = constant = ZERO
     ordered = True

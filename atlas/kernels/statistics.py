@@ -1,5 +1,7 @@
 """Counts, bounds and constancy of runs of cells. No text, no dates: a timestamp is an int64 here.
 
+Refuses other dtypes than integers and floats of 4 or 8 bytes, and runs outside the values.
+
 Cells are compared as integers of their width: floats keep their order under a change of bits, which LLVM turns into
 vector instructions where comparisons of floats, with their NaN, would stay one by one.
 """
@@ -40,10 +42,12 @@ class ChunkStatistics(NamedTuple):
 def _summarise_integers(
     cells: NDArray[Any], start: I64, count: I64, rule: I64, nulls: I64, left: I64, low: I64, high: I64, constant: U8
 ) -> None:
-    """Fill the result columns for runs of `cells`, signed integers that hold the bits.
+    """Fill the result columns for the runs `cells[start:start + count]`, signed integers that hold the bits.
 
-    `rule` is (null mask, null value, missing mask, missing value, bits to flip): a cell is null or missing where what
-    the mask leaves of its bits is the value, and flipping makes keys whose order is that of the values.
+    `start`, `count` and the results `nulls`, `left` (neither null nor missing), `low` and `high` are int64 (runs,),
+    `constant` is uint8 (runs,). `rule`, int64 (5,), is (null mask, null value, missing mask, missing value, bits to
+    flip): a cell is null or missing where what the mask leaves of its bits is the value, and flipping makes keys whose
+    order is that of the values.
     """
     null_mask, null_want, skip_mask, skip_want, flip = rule[0], rule[1], rule[2], rule[3], rule[4]
     largest, smallest = np.int64(_LARGEST), np.int64(_SMALLEST)

@@ -1,5 +1,7 @@
 """String chunks: where each cell's UTF-8 lies, and gathering cells. Bytes are not decoded here.
 
+Refuses chunks and cells that leave the bytes given.
+
 A chunk of n cells is n little-endian uint32 byte lengths, then the bytes of the cells back to back.
 """
 
@@ -23,6 +25,7 @@ __all__ = ["gather_strings", "string_offsets"]
 
 @kernel
 def _bound(raw: U8, offset: I64, cells: I64, out: I64, out_start: I64) -> tuple[Int, Int]:
+    """`string_offsets`, whose arguments these are; a status and the chunk that it is about."""
     for row in range(offset.size):
         if cells[row] < 0 or out_start[row] < 0 or cells[row] > out.size - 1 - out_start[row]:
             return ARGUMENT, row
@@ -64,6 +67,7 @@ def string_offsets(raw: U8, offset: I64, cells: I64, out: I64, out_start: I64) -
 
 @kernel
 def _gather_cells(raw: U8, begin: I64, offsets: I64, out: U8) -> None:
+    """Copy cell i from `raw[begin[i]:]` to `out[offsets[i]:offsets[i + 1]]`; int64 (cells,) and (cells + 1,)."""
     for i in range(begin.size):
         copy_bytes(out, offsets[i], raw, begin[i], offsets[i + 1] - offsets[i])
 
