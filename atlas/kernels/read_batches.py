@@ -27,7 +27,6 @@ __all__ = [
     "RANGE_OFFSET",
     "RANGE_SOURCE",
     "RANGE_TARGET",
-    "READ_GAP",
     "THREAD_BYTES",
     "WANTED_BLOCK",
     "WANTED_OFFSET",
@@ -62,15 +61,13 @@ BATCH_BYTES = 2 << 20
 """Most stored bytes of a batch, a last block aside: enough to hide its Python, few enough to stay in the cache."""
 THREAD_BYTES = 128 << 10
 """Stored bytes below which splitting work further is not worth a thread."""
-READ_GAP = 32 << 10
-"""Unwanted bytes that cost less to read than another request of a local file does."""
 
 
 def plan_read_batches(block: I64, table: I64, threads: int, gap: int) -> tuple[I64, I64, I64]:
     """Group pieces into batches for `threads` threads; `block`, int64 (pieces,), is the ascending block of each.
 
     `table` is the block table, int64 (8, blocks). `gap` is the most unwanted bytes that a range reads through between
-    two wanted blocks, rather than to end there: what suits the storage (see `READ_GAP`).
+    two wanted blocks, rather than to end there: what suits the storage.
 
     Returns three int64 tables: the wanted blocks, (3, blocks + 1), see `WANTED_BLOCK`; the batches, (3, batches + 1),
     see `BATCH_BLOCK`; and the ranges to read, (4, ranges), see `RANGE_OFFSET`.

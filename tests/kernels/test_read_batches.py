@@ -10,7 +10,6 @@ from atlas.kernels import (
     BATCH_RANGE,
     BATCH_SIZE,
     BLOCK_SOURCE,
-    READ_GAP,
     WANTED_BLOCK,
     WANTED_OFFSET,
     WANTED_PIECE,
@@ -18,6 +17,8 @@ from atlas.kernels import (
     read_batches,
 )
 from tests.reference import table_of
+
+GAP = 32 << 10
 
 
 def table(ranges):
@@ -28,7 +29,7 @@ def table(ranges):
     st.lists(st.tuples(st.integers(-5_000, 80_000), st.integers(0, 300_000)), min_size=1, max_size=40),
     st.lists(st.integers(0, 39), max_size=120),
     st.integers(1, 9),
-    st.sampled_from([0, 8, READ_GAP, 1 << 20]),
+    st.sampled_from([0, 8, GAP, 1 << 20]),
 )
 def test_batches_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads, gap):
     at, ranges = 10_000, []
@@ -64,10 +65,7 @@ def test_batches_hold_every_wanted_byte_and_split_no_block(gaps, rows, threads, 
 def test_small_work_is_not_split_and_large_work_is():
     def cut(stored, threads):
         offset = np.arange(64) * stored
-        return (
-            plan_read_batches(np.arange(64), table([(int(o), stored) for o in offset]), threads, READ_GAP)[1].shape[1]
-            - 1
-        )
+        return plan_read_batches(np.arange(64), table([(int(o), stored) for o in offset]), threads, GAP)[1].shape[1] - 1
 
     assert cut(1000, 8) == 1
     assert cut(50_000, 8) >= 8
@@ -76,16 +74,16 @@ def test_small_work_is_not_split_and_large_work_is():
 
 def test_neighbours_are_read_as_one_and_distant_blocks_apart():
     ranges = table([(16, 4), (20, 10), (30, 5), (1_000_000, 7)])
-    wanted, _, reads = plan_read_batches(np.array([0, 1, 1, 2, 3]), ranges, 2, READ_GAP)
+    wanted, _, reads = plan_read_batches(np.array([0, 1, 1, 2, 3]), ranges, 2, GAP)
     assert reads.T.tolist() == [[16, 19, 0, 0], [1_000_000, 7, 19, 0]]
     assert wanted[WANTED_OFFSET, :-1].tolist() == [0, 4, 14, 19]
-    assert plan_read_batches(np.array([0, 1]), table([(500, 4), (16, 4)]), 1, READ_GAP)[2].shape[1] == 2
+    assert plan_read_batches(np.array([0, 1]), table([(500, 4), (16, 4)]), 1, GAP)[2].shape[1] == 2
 
 
 def test_ranges_end_with_their_source():
     ranges = table([(16, 4), (20, 10), (30, 5), (35, 7)])
     ranges[BLOCK_SOURCE] = [0, 0, 1, 4]
-    wanted, batches, reads = plan_read_batches(np.arange(4), ranges, 1, READ_GAP)
+    wanted, batches, reads = plan_read_batches(np.arange(4), ranges, 1, GAP)
     assert reads.T.tolist() == [[16, 14, 0, 0], [30, 5, 14, 1], [35, 7, 19, 4]]
     assert wanted[WANTED_OFFSET, :-1].tolist() == [0, 4, 14, 19]
     assert batches[BATCH_RANGE].tolist() == [0, 3]
@@ -94,12 +92,12 @@ def test_ranges_end_with_their_source():
 def test_blocks_that_are_not_there():
     for row in (-1, 1):
         with pytest.raises(ValueError):
-            plan_read_batches(np.array([0, row]), table([(0, 1)]), 1, READ_GAP)
+            plan_read_batches(np.array([0, row]), table([(0, 1)]), 1, GAP)
 
 
 def test_blocks_out_of_order():
     with pytest.raises(ValueError):
-        plan_read_batches(np.array([0, 1, 0, 1, 0, 1]), table([(0, 1), (1, 1)]), 1, READ_GAP)
+        plan_read_batches(np.array([0, 1, 0, 1, 0, 1]), table([(0, 1), (1, 1)]), 1, GAP)
 
 
 def test_the_gap_says_what_is_read_through():
