@@ -228,7 +228,7 @@ def object_world() -> Iterator[World]:
 
 
 class _Case:
-    def __init__(self, world: World, scenario: Scenario, faults: Mapping[int, str]) -> None:
+    def __init__(self, world: World, scenario: Scenario, faults: Mapping[int | str, str]) -> None:
         self.world, self.scenario, self.faults = world, scenario, faults
         self.twin = Twin()
         self.store: Any = None
@@ -397,12 +397,12 @@ _SECOND = {
 """What may befall the operation after one that failed, by what that was."""
 
 
-def cases_of(log: Sequence[tuple[str, str]], pairs: bool) -> Iterator[dict[int, str]]:
-    """Yield what is to befall which operation: one fault at each of the log, or two in a row."""
-    for at, (kind, _) in enumerate(log):
+def cases_of(log: Sequence[tuple[str, str]], pairs: bool) -> Iterator[dict[int | str, str]]:
+    """Yield what is to befall which operation: one fault at each of the log, by name, or two in a row, by number."""
+    for at, (kind, name) in enumerate(log):
         for fault in BY_KIND[kind]:
             if not pairs:
-                yield {at: fault}
+                yield {name: fault}
             elif fault != "late":
                 # What the operation after it is depends on the first fault: whatever may befall one is tried.
                 for second in _SECOND["call" if kind in {"query", "call", "transfer"} else "request"]:

@@ -1,11 +1,13 @@
-"""Storages and obstore handles that fail as told: at a numbered operation, before it, after it, half way, or twice."""
+"""Storages and obstore handles that fail as told: at a given operation, before it, after it, half way, or twice."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,24 +55,32 @@ of the system that returns what is to be closed, any other, and one that moves b
 _HELD = ("after the next", "before the retry", "after the retry")
 _DELAY = 0.001
 _ERRNOS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.ETIMEDOUT)
+_RANDOM = re.compile("[0-9a-f]{24,}")
+"""The part of a key that differs between two runs of the same steps."""
 
 
 class Injector:
-    """Numbers operations from when it is armed, and says which of them meets what fault."""
+    """Numbers and names operations from when it is armed, and decides which of them meets what fault.
+
+    A name is what the operation does, to which key, and how many of that name came before. Unlike the number it does
+    not depend on the order in which threads share the calls of a step.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._faults: Mapping[int, str] = {}
+        self._faults: Mapping[int | str, str] = {}
+        self._counts: Counter[str] = Counter()
         self._held: list[tuple[str, Callable[[], object]]] = []
         self._on = False
         self.log: list[tuple[str, str]] = []
-        """Operations since it was armed: their kind, and what they were."""
+        """Operations since it was armed: kind and name."""
         self.met: list[str] = []
         """Faults that were met."""
 
-    def arm(self, faults: Mapping[int, str]) -> None:
-        """Begin to count, and let operations fail by their numbers."""
+    def arm(self, faults: Mapping[int | str, str]) -> None:
+        """Begin to count, and let operations fail by their numbers or names."""
         self.log, self.met, self._held, self._faults, self._on = [], [], [], faults, True
+        self._counts.clear()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -96,12 +106,15 @@ class Injector:
             if not self._on:
                 return effect()
             at = len(self.log)
-            self.log.append((kind, what))
-            fault = self._faults.get(at)
+            what = _RANDOM.sub("*", what)
+            self._counts[what] += 1
+            name = f"{what} ({self._counts[what]})"
+            self.log.append((kind, name))
+            fault = self._faults.get(at, self._faults.get(name))
             if fault not in BY_KIND[kind]:
                 fault = None
             else:
-                self.met.append(f"{at} {what}: {fault}")
+                self.met.append(f"{at} {name}: {fault}")
             due = bool(self._held)
         try:
             return self._befall(fault, effect, partial(error, at, str(fault)))
