@@ -1,7 +1,7 @@
 """Hypothesis profiles, and fixtures that every folder may use.
 
-`ATLAS_TEST_PROFILE` selects the profile: "fast" (the default), "long" (hours of examples; run it with `-m "long or not
-long"` to have the long tests too) or "debug" (prints every step).
+`ATLAS_TEST_PROFILE` selects the profile: "fast" (the default), "long" (hours of examples, and the slow and long tests
+too) or "debug" (prints every step).
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ settings.load_profile(os.environ.get("ATLAS_TEST_PROFILE", "fast"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `long` unless `-m` or the profile asks for them."""
+    """Leave out tests marked `slow` or `long` unless `-m` or the profile asks for them."""
     if config.getoption("markexpr") or os.environ.get("ATLAS_TEST_PROFILE") == "long":
         return
-    long = [item for item in items if item.get_closest_marker("long")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    left_out = [item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ from tests.api.subprocesses import run_python
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 EFFORT = Effort(fraction=0.01, runs=1, short=0.0, slow=10.0)
 OWN = ("atlas", "limit", "plain", "netcdf")
 SAFETY = ("unsynced", "unchecked", "disk")

@@ -14,6 +14,8 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 image = pytest.importorskip("matplotlib.image")
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 PICTURES = {"real_data.ipynb": 4}
 

@@ -66,7 +66,7 @@ def test_without_recorded_coordinates_an_array_named_like_its_dimension_is_a_coo
         ("[" * 100_000, ["x"]),
         (5, ["x"]),
     ],
-    ids=lambda value: str(value)[:20],
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value)[:20],
 )
 def test_recorded_coordinates(store, view, record, coords):
     view.set_attribute("_pyatlas_coords", record)
