@@ -14,6 +14,7 @@ import atlas
 from atlas.errors import ConflictError
 
 pytestmark = [
+    pytest.mark.bulky,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
 ]

@@ -11,6 +11,8 @@ import atlas
 from atlas.errors import ConflictError, StorageError
 from atlas.storage import LocalStorage
 
+pytestmark = pytest.mark.bulky
+
 ROWS = np.random.default_rng(5).integers(0, 2**63, (6, 1 << 20))  # 8 MiB a row, which nothing makes smaller
 
 

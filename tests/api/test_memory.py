@@ -43,6 +43,7 @@ STREAM = """
 """
 
 
+@pytest.mark.bulky
 def test_streaming_half_a_gibibyte_holds_a_few_chunks(tmp_path):
     baseline, written, read = map(int, run_python(STREAM, 512, tmp_path).split())
     assert written - baseline < 250, (baseline, written)

@@ -9,6 +9,7 @@ from atlas import Atlas
 from atlas.cli.demo import draw_months
 
 
+@pytest.mark.bulky
 def test_the_demo_builds_lists_shows_reads_and_draws(run, tmp_path):
     out = run("demo", "--to", tmp_path / "demo").stdout
     store = Atlas.open(tmp_path / "demo" / "store")

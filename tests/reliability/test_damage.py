@@ -78,7 +78,7 @@ def test_the_zygote_sees_children_that_crash_stray_hang_or_take_all_memory():
         "    if number % 2:\n"
         "        exec(does[number // 2])\n"
         "    return 'kind', 'refused'\n"
-        "judging.judge, zygote.SECONDS = judge, 8.0\n"
+        "judging.judge, zygote.SECONDS = judge, 4.0\n"
         f"zygote._run(1, range({2 * len(MISCHIEF) + 1}))\n"
     )
     root = Path(__file__).parents[2]

@@ -26,6 +26,7 @@ def bytes_as_text(ds):
     return ds.assign({name: array.str.decode("utf-8") for name, array in ds.items() if array.dtype.kind == "S"})
 
 
+@pytest.mark.bulky
 @pytest.mark.parametrize("chunked", [False, True], ids=["eager", "chunked"])
 @pytest.mark.parametrize("decode", [True, False], ids=["decoded", "raw"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
