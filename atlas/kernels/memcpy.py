@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["copy_bytes", "copy_rows", "read_uint32"]
 
-_1, _2, _3 = (np.uint64(k) for k in (1, 2, 3))
+_1, _2, _3, _4, _5, _6, _7 = (np.uint64(k) for k in range(1, 8))
 
 
 @kernel
@@ -29,12 +29,25 @@ def copy_bytes(out: U8, at: Int, data: U8, begin: Int, size: Int) -> None:
 @kernel
 def copy_rows(out: U8, at: Int, out_step: Int, data: U8, begin: Int, step: Int, rows: Int, size: Int) -> None:
     """Copy `rows` rows of `size` bytes, `step` bytes apart in `data` and `out_step` apart in `out`."""
-    # One cell a row is the usual case of a slice along the last axis: a constant length becomes a plain move.
+    # One cell a row is the usual case of a slice along the last axis: all its bytes are loaded before the first is
+    # stored, which LLVM turns into one move.
     if size == 4:
         for row in range(rows):
             target, source = np.uint64(at + row * out_step), np.uint64(begin + row * step)
             a, b, c, d = data[source], data[source + _1], data[source + _2], data[source + _3]
             out[target], out[target + _1], out[target + _2], out[target + _3] = a, b, c, d
+    elif size == 8:
+        for row in range(rows):
+            target, source = np.uint64(at + row * out_step), np.uint64(begin + row * step)
+            a, b, c, d = data[source], data[source + _1], data[source + _2], data[source + _3]
+            e, f, g, h = data[source + _4], data[source + _5], data[source + _6], data[source + _7]
+            out[target], out[target + _1], out[target + _2], out[target + _3] = a, b, c, d
+            out[target + _4], out[target + _5], out[target + _6], out[target + _7] = e, f, g, h
+    elif size == 2:
+        for row in range(rows):
+            target, source = np.uint64(at + row * out_step), np.uint64(begin + row * step)
+            a, b = data[source], data[source + _1]
+            out[target], out[target + _1] = a, b
     else:
         for row in range(rows):
             copy_bytes(out, at + row * out_step, data, begin + row * step, size)

@@ -1,8 +1,8 @@
 """The lower bound of a bulk read: decode and copy the blocks of our own store from memory, and do nothing else.
 
 Records every call of `kernels.gather_boxes` during one slice read of a real store, with the stored bytes, tables and
-pieces. Times the same calls again, with as many threads, into new results: the C library decompresses; the kernels check,
-unfilter and copy. No files, no metadata, no planning.
+pieces. Times the same calls again, with as many threads, into new results: the C library decompresses; the kernels
+check, unfilter and copy. No files, no metadata, no planning.
 """
 
 from __future__ import annotations
