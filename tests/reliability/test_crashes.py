@@ -94,7 +94,7 @@ class TestBrokenOnPurpose:
         original = CommitWriter.advance_base
 
         def advance_base(self, catalog):
-            self.storage.delete(self.storage.list("commits")[:-1])
+            self.log.storage.delete(self.log.storage.list("commits")[:-1])
             return original(self, catalog)
 
         monkeypatch.setattr(CommitWriter, "advance_base", advance_base)
