@@ -68,9 +68,9 @@ class Session:
     def __init__(self, log: CommitLog, catalog: Catalog) -> None:
         self.locks = HandleLocks()
         """Guard everything here."""
-        self.view = StoreView(log.storage, catalog, self.locks, log.has_moved_past)
+        self.view = StoreView(log.storage, catalog, self.locks, log.limits, log.has_moved_past)
         """What the handle shows."""
-        self.writes = PendingWrites(log.storage, lambda: self.log.config)
+        self.writes = PendingWrites(log.storage, log.limits, lambda: self.log.config)
         """Cells that were written since the last flush."""
         self.reader = Reader(self.view, self.writes)
         """Every read."""
@@ -163,7 +163,7 @@ class Session:
         dropped: list[str] = []
         for array, content, _ in segments:
             refs = self.catalog.segments.get(array, [])
-            count = segments_to_join([ref.size for ref in refs], content.size)
+            count = segments_to_join([ref.size for ref in refs], content.size, self.log.limits)
             if not count:
                 continue
             staging = self.writes.new_staging(array)
@@ -253,7 +253,7 @@ class Session:
         Raises `VersionNotFoundError` also where some of it is about to be removed.
         """
         log = self.log
-        old = CommitLog.open(log.storage, version)[1]
+        old = CommitLog.open(log.storage, version, log.limits)[1]
         try:
             later = log.commits(version + 1, self.catalog.version)
             if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.tombstoned):

@@ -17,6 +17,7 @@ from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
 from atlas.format.schema import make_schema
 from atlas.maintenance.description import describe
+from atlas.runtime import limits as runtime_limits
 from atlas.runtime.locks import ForkSafeLock
 from atlas.session import Session
 from atlas.storage import open_storage
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from atlas.commit.history import Version
     from atlas.format.schema import ArraySchema
     from atlas.maintenance.description import StoreDescription
+    from atlas.runtime.limits import Limits
     from atlas.storage import Storage
     from atlas.verification import VerifyReport
 
@@ -82,6 +84,7 @@ class Atlas:
         filter: str = "auto",  # noqa: A002 - the field's term
         durable: bool = True,
         single_writer: bool = False,
+        limits: Limits | None = None,
     ) -> Atlas:
         """Create an empty store at `source`, a path (`~` is expanded) or an obstore handle.
 
@@ -90,7 +93,7 @@ class Atlas:
         "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that
         is there, with all it holds. `durable=False` is for stores to throw away: see `open`. `single_writer=True` is
         your word that nobody else writes to the store: needed only where the place cannot create an object only if it
-        is absent.
+        is absent. `limits` are the sizes of buffers, caches and documents, for programs that know their machine.
 
         Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name,
         `StorageError` (OSError) where the place cannot be written, and `ConditionalPutError`, which is one, where it
@@ -102,16 +105,24 @@ class Atlas:
             parse_encoding(meta_format, meta_compression),
         )
         storage = open_storage(source, create=True, durable=durable, single_writer=single_writer)
-        return cls(Session(*create_store(storage, config, overwrite=overwrite)))
+        return cls(
+            Session(*create_store(storage, config, overwrite=overwrite, limits=limits or runtime_limits.DEFAULT))
+        )
 
     @classmethod
     def open(
-        cls, source: Any, version: int | None = None, *, durable: bool = True, single_writer: bool = False
+        cls,
+        source: Any,
+        version: int | None = None,
+        *,
+        durable: bool = True,
+        single_writer: bool = False,
+        limits: Limits | None = None,
     ) -> Atlas:
         """Open the store at `source`, a path (`~` is expanded) or an obstore handle, as it was last flushed.
 
         `version` opens an earlier version, of those that `history` lists: the handle shows it as if it had been opened
-        then. See `create` for `single_writer`; reading never needs it.
+        then. See `create` for `single_writer` and `limits`; reading never needs the first.
 
         With `durable=False` nothing that this handle does waits for the disk. Flushes stay atomic, and a process that
         is killed loses nothing that was flushed; but a power cut or a crash of the system may take the last flushes,
@@ -131,14 +142,14 @@ class Atlas:
         """
         wanted = None if version is None else _version_number(version)
         storage = open_storage(source, durable=durable, single_writer=single_writer)
-        return cls(Session(*CommitLog.open(storage, wanted)))
+        return cls(Session(*CommitLog.open(storage, wanted, limits or runtime_limits.DEFAULT)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session.pending:
             raise InvalidValueError(
                 "a store with unflushed changes cannot be pickled: another process would not see them; flush first"
             )
-        return _reopen, (self._session.view.storage, self._session.catalog.version)
+        return _reopen, (self._session.view.storage, self._session.catalog.version, self._session.log.limits)
 
     def __repr__(self) -> str:
         return f"<Atlas datasets={self._session.view.count()}>"
@@ -425,7 +436,9 @@ class Atlas:
         target = None if export is None else open_storage(export, create=True)
         with self._session.locks.state:
             known = KnownVersion.of(self._session.catalog, self._session.log)
-        return verify_storage(known.log.storage, known, repair=repair, target=target, progress=progress)
+        return verify_storage(
+            known.log.storage, known, repair=repair, target=target, progress=progress, limits=known.log.limits
+        )
 
     # For the xarray layer and views
 
@@ -474,22 +487,23 @@ def verify(source: Any, *, repair: bool = False, export: Any = None, progress: A
     there is one to export to. A file that cannot be read is no error but damage.
     """
     target = None if export is None else open_storage(export, create=True)
-    return verify_storage(open_storage(source), repair=repair, target=target, progress=progress)
+    limits = runtime_limits.DEFAULT
+    return verify_storage(open_storage(source), repair=repair, target=target, progress=progress, limits=limits)
 
 
-_reopened: dict[tuple[str, int, bool], Atlas] = {}
+_reopened: dict[tuple[str, int, bool, Limits], Atlas] = {}
 _reopened_lock = ForkSafeLock()
 
 
-def _reopen(storage: Storage, version: int) -> Atlas:
+def _reopen(storage: Storage, version: int, limits: Limits) -> Atlas:
     """Return the handle that this process has for a pickled one, opening the store the first time."""
-    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer)
+    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer, limits)
     with _reopened_lock:
         store = _reopened.get(key)
         # One that has moved on, or has changes of its own, is no longer what was pickled.
         if store is None or store._session.pending or store.version != version:  # noqa: SLF001 - a handle of this class
             try:
-                store = _reopened[key] = Atlas(Session(*CommitLog.open(storage, version)))
+                store = _reopened[key] = Atlas(Session(*CommitLog.open(storage, version, limits)))
             except VersionNotFoundError as error:
                 raise StaleHandleError(f"a pickled handle cannot be opened: {error}; open the store again") from error
         return store

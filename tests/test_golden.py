@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas import Atlas
-from atlas.catalog import paging
 from atlas.format.documents import Encoding
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 from tests.golden.fleet import Fleet
 from tests.golden.stores import GOLDEN, INTEGERS, words
@@ -28,8 +29,8 @@ MOST_BYTES = 400_000
 
 
 def build(golden, source):
-    page_rows = golden.page_rows or paging.PAGE_ROWS
-    with mock.patch.object(paging, "PAGE_ROWS", page_rows):
+    page_rows = golden.page_rows or limits.DEFAULT.page_rows
+    with mock.patch.object(limits, "DEFAULT", Limits(page_rows=page_rows)):
         fleet = Fleet(Atlas.create(source, **golden.options))
         golden.build(fleet)
     return fleet
@@ -149,7 +150,7 @@ def test_random_stores_read_alike(data):
         "meta_compression": data.draw(st.sampled_from(["none", "zstd", "lz4"])),
     }
     storage = MemoryStorage()
-    with mock.patch.object(paging, "PAGE_ROWS", 2):
+    with mock.patch.object(limits, "DEFAULT", Limits(page_rows=2)):
         fleet = Fleet(Atlas.create(storage, **options))
         for _ in range(data.draw(st.integers(1, 3))):
             change(fleet, data)

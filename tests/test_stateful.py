@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,12 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from atlas import Atlas, AtlasError
-from atlas.catalog import paging
-from atlas.commit import checkpointing
-from atlas.kernels import read_batches
-from atlas.maintenance import chunk_copy
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage.memory import MemoryStorage
-from atlas.write import bulk_write, encoding, pending, splitting, staging
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
 
 DATASETS = ["a", "ü.%2F", "#1 日本\\~"]
@@ -41,22 +37,15 @@ BITS = {
 }  # fmt: skip
 """Cells that are likely to be mixed up, of each dtype."""
 
-# Small limits make pages, shared blocks, cut chunks, spills and several lots out of a handful of cells.
-PACKING_LIMITS = {"ALONE": 16, "SHARED": 64, "WHOLE": 64, "SPAN": 16}
-SMALL_LIMITS = [
-    (module, name, value)
-    for key, module in sorted(sys.modules.items())
-    if key.startswith("atlas.")
-    for name, value in PACKING_LIMITS.items()
-    if name in vars(module)
-] + [
-    (read_batches, "BATCH_BYTES", 128), (read_batches, "THREAD_BYTES", 32), (MemoryStorage, "coalesce_gap", 8),
-    (encoding, "_TASK", 64), (encoding, "_LOT", 128), (bulk_write, "RUN", 64),
-    (paging, "PAGE_ROWS", 2), (checkpointing, "_SMALL", 0), (checkpointing, "_MOST_COMMITS", 3),
-    (pending, "_RAW_BUDGET", 200), (pending, "_UNBOUNDED", 50), (pending, "_ENCODED_BUDGET", 400),
-    (splitting, "_LOT", 64), (splitting, "RUN", 64), (splitting, "_AT_ONCE", 100), (staging, "_LOT", 200),
-    (chunk_copy, "_BATCH", 64), (chunk_copy, "_WAITING", 128),
-]  # fmt: skip
+SMALL_LIMITS = Limits(
+    own_block=16, shared_block=64, cut_over=64, cut_into=16,
+    raw_bytes=200, checked_bytes=50, encoded_bytes=400, direct_bytes=100, run_bytes=64, partial_bytes=64,
+    task_bytes=64, large_bytes=128, parallel_bytes=200,
+    lookup_chunks=50, batch_bytes=128, thread_bytes=32,
+    page_rows=2, small_checkpoint=0, many_commits=3,
+    copied_bytes=64, waiting_bytes=128,
+)  # fmt: skip
+"""They make pages, shared blocks, cut chunks, spills and several batches out of a handful of cells."""
 
 attribute_values = st.one_of(
     st.booleans(),
@@ -98,8 +87,8 @@ class Stores(RuleBasedStateMachine):
     )
     def create_store(self, memory, small, codec, filtering, meta_format, meta_compression):
         if small:
-            for module, name, value in SMALL_LIMITS:
-                self.patch.setattr(module, name, value)
+            self.patch.setattr(limits, "DEFAULT", SMALL_LIMITS)
+            self.patch.setattr(MemoryStorage, "coalesce_gap", 8)
         self.source = MemoryStorage() if memory else self.folder / "store"
         self.memory = memory
         self.store = Atlas.create(self.source, codec, meta_format, meta_compression, filter=filtering)

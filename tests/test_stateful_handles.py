@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from atlas import Atlas
 from atlas.errors import ConflictError, InvalidValueError, StaleHandleError, VersionNotFoundError
+from atlas.runtime import limits
 from atlas.storage.local import LocalStorage
 from atlas.storage.memory import MemoryStorage
 from tests.test_stateful import SMALL_LIMITS, alike
@@ -160,8 +161,8 @@ class Handles(RuleBasedStateMachine):
     @initialize(memory=st.booleans(), small=st.booleans(), handles=st.integers(2, 4))
     def create_store(self, memory, small, handles):
         if small:
-            for module, name, value in SMALL_LIMITS:
-                self.patch.setattr(module, name, value)
+            self.patch.setattr(limits, "DEFAULT", SMALL_LIMITS)
+            self.patch.setattr(MemoryStorage, "coalesce_gap", 8)
         self.source = MemoryStorage() if memory else LocalStorage(self.folder / "store", durable=False)
         self.picklable = not memory
         first = Handle(Atlas.create(self.source, "none"), 0)

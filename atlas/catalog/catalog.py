@@ -279,13 +279,16 @@ class Catalog:
             set_of,
         )
 
-    def plan_pages(self) -> tuple[bool, list[NDArray[np.int64]]]:
-        """Return the rows of each page to write, and whether these pages replace all others."""
-        if self._paged.rewrite_is_due():
+    def plan_pages(self, page_rows: int) -> tuple[bool, list[NDArray[np.int64]]]:
+        """Return the rows of each page to write, and whether these pages replace all others.
+
+        `page_rows` is the number of rows up to which they stay in a document.
+        """
+        if self._paged.rewrite_is_due(page_rows):
             live = self.live_rows()
             return True, [live] if len(live) else []
         rows = self._live_unpaged()
-        return False, [rows[group] for group in self._paged.plan(self.ids[rows])]
+        return False, [rows[group] for group in self._paged.plan(self.ids[rows], page_rows)]
 
     def record_pages(self, pages: Sequence[PageRef], *, replace: bool) -> None:
         """Note that the planned pages were written, in place of all others where `replace`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.catalog.paging import pages_are_due, rows_go_to_page
+from atlas.catalog.paging import pages_are_due
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,19 +69,19 @@ class PagedRows:
         """Note new rows that lie in no page; their ids are above all others."""
         self._unpaged.extend(ids.tolist())
 
-    def rewrite_is_due(self) -> bool:
+    def rewrite_is_due(self, page_rows: int) -> bool:
         """Return whether so much has changed that all pages are worth rewriting."""
-        return pages_are_due(len(self._changed), sum(page.rows for page in self.pages))
+        return pages_are_due(len(self._changed), sum(page.rows for page in self.pages), page_rows)
 
-    def plan(self, ids: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    def plan(self, ids: NDArray[np.int64], page_rows: int) -> list[NDArray[np.bool_]]:
         """Return a mask for each page to write of `ids`, which ascend and lie in no page.
 
         Pages keep the order of the ids, so rows between two pages become a page, however few they are. Rows after the
-        last page become one only where they are many.
+        last page become one only where they are more than `page_rows`.
         """
         before = self._page_before(ids)
         groups = [before == page for page in np.unique(before).tolist()]
-        if groups and before[-1] == len(self.pages) - 1 and not rows_go_to_page(int(groups[-1].sum())):
+        if groups and before[-1] == len(self.pages) - 1 and int(groups[-1].sum()) <= page_rows:
             groups.pop()
         return groups
 

@@ -1,18 +1,10 @@
-"""When rows of datasets move from a commit or the checkpoint to a page, and when pages are rewritten. Pure; no I/O."""
+"""When dataset rows move from a commit or the checkpoint to a page. Pure policy; no I/O."""
 
 from __future__ import annotations
 
-__all__ = ["PAGE_ROWS", "pages_are_due", "rows_go_to_page"]
-
-PAGE_ROWS = 4096
-"""Most rows that a commit or checkpoint holds itself. More go to a page, which later checkpoints only name."""
+__all__ = ["pages_are_due"]
 
 
-def rows_go_to_page(rows: int) -> bool:
-    """Return whether so many rows go to a page of their own."""
-    return rows > PAGE_ROWS
-
-
-def pages_are_due(changed: int, paged: int) -> bool:
-    """Return whether pages of `paged` rows are rewritten: more than a quarter of the rows, and `PAGE_ROWS`, changed."""
-    return changed > max(PAGE_ROWS, paged // 4)
+def pages_are_due(changed: int, paged: int, page_rows: int) -> bool:
+    """Return whether the pages are rewritten: once a quarter of their rows, and more than a page, has changed."""
+    return changed > max(page_rows, paged // 4)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from atlas.format.attributes import AttributeKey
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry
+    from atlas.runtime.limits import Limits
     from atlas.runtime.locks import HandleLocks
     from atlas.storage import Storage
 
@@ -58,13 +59,22 @@ class _StaleCheck:
 class StoreView:
     """The datasets of an open store and where their chunks are."""
 
-    def __init__(self, storage: Storage, catalog: Catalog, locks: HandleLocks, is_gone: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        catalog: Catalog,
+        locks: HandleLocks,
+        limits: Limits,
+        is_gone: Callable[[int], bool],
+    ) -> None:
         self.storage = storage
         """Where the store is."""
         self.datasets = Datasets(catalog)
         """The committed datasets, with what was created, changed and deleted since."""
         self.locks = locks
         """`locks.state` guards this view."""
+        self.limits = limits
+        """Sizes that decide how it is read and written."""
         self.is_gone = is_gone
         """Returns whether a version is no longer kept; asks the storage."""
         self.change = 0

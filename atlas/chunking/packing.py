@@ -12,19 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.runtime.limits import DEFAULT, Limits
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SPAN", "WHOLE", "Packing", "block_counts", "number_items", "pack_chunks"]
-
-ALONE = 64 << 10
-"""A chunk of this many bytes or more has blocks of its own."""
-SHARED = 128 << 10
-"""Smaller chunks that begin in the same stretch of this many bytes share a block."""
-WHOLE = 128 << 10
-"""A chunk of more bytes is cut."""
-SPAN = 64 << 10
-"""Bytes of the blocks that a large chunk is cut into; the last is shorter."""
+__all__ = ["Packing", "block_counts", "number_items", "pack_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +34,20 @@ class Packing:
     """Byte in that block at which it begins."""
 
 
-def pack_chunks(lengths: NDArray[np.int64], *, cut: bool = True) -> Packing:
+def pack_chunks(lengths: NDArray[np.int64], limits: Limits = DEFAULT, *, cut: bool = True) -> Packing:
     """Return the blocks for chunks of `lengths` bytes each, in order; `cut=False` keeps large chunks in one block.
 
-    A chunk of `ALONE` bytes or more begins a block and ends one; smaller chunks fill blocks of about `SHARED`.
+    A chunk of `limits.own_block` bytes or more begins a block and ends one; smaller chunks fill blocks of about
+    `limits.shared_block` bytes.
     """
     ends = np.cumsum(lengths)
     begins = ends - lengths
-    alone = lengths >= ALONE
-    # A chunk opens a block where it or its neighbour before stands alone, or another stretch of `SHARED` bytes begins.
+    alone = lengths >= limits.own_block
+    # A chunk opens a block where it or its neighbour before stands alone, or another `shared_block` bytes begin.
     # Stretches are counted from the last chunk that stood alone, so that each run of small chunks is cut the same way.
     after = np.maximum.accumulate(np.where(alone, ends, 0))
     origin = np.concatenate([[0], after[:-1]]) if len(lengths) else begins
-    stretch = (begins - origin) // SHARED
+    stretch = (begins - origin) // limits.shared_block
     opens = np.ones(len(lengths), bool)
     opens[1:] = alone[1:] | alone[:-1] | (stretch[1:] != stretch[:-1])
     heads = np.flatnonzero(opens)
@@ -61,20 +55,20 @@ def pack_chunks(lengths: NDArray[np.int64], *, cut: bool = True) -> Packing:
     length = np.diff(np.append(start, ends[-1] if len(ends) else 0))
     block = np.cumsum(opens) - 1
     place = begins - start[block] if len(lengths) else begins
-    counts = np.where(alone[heads], block_counts(length), 1)
+    counts = np.where(alone[heads], block_counts(length, limits), 1)
     if not cut or len(counts) == counts.sum():
         return Packing(start, length, block, place)
     first = np.cumsum(counts) - counts
     head, number = number_items(counts)
-    cut_start = start[head] + number * SPAN
-    cut_length = np.where(counts[head] > 1, SPAN, length[head])
+    cut_start = start[head] + number * limits.cut_into
+    cut_length = np.where(counts[head] > 1, limits.cut_into, length[head])
     cut_length = np.minimum(cut_length, start[head] + length[head] - cut_start)
     return Packing(cut_start, cut_length, first[block], place)
 
 
-def block_counts(nbytes: NDArray[np.int64]) -> NDArray[np.int64]:
+def block_counts(nbytes: NDArray[np.int64], limits: Limits = DEFAULT) -> NDArray[np.int64]:
     """Return the number of blocks of chunks of fixed-width cells that have `nbytes` (N,) bytes each."""
-    return np.where(nbytes > WHOLE, -(-nbytes // SPAN), 1)
+    return np.where(nbytes > limits.cut_over, -(-nbytes // limits.cut_into), 1)
 
 
 def number_items(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,8 +1,8 @@
 """Which blocks hold what a read wants of large chunks, and the piece that each of them gives. Pure; no I/O.
 
-A chunk of more than `WHOLE` bytes is cut into blocks of `SPAN` bytes, the last one shorter, which are consecutive in
-the block table: its row in the index names the first. Every other chunk lies in one block, whole. Whether the blocks
-exist is for the caller to check, between `wanted_blocks` and `cut_pieces`.
+A chunk of more than `Limits.cut_over` bytes is cut into blocks of `cut_into` bytes, the last one shorter. They are
+consecutive in the block table: the chunk's row in the index names the first. Every other chunk is in one block, whole.
+Whether the blocks exist is for the caller to check, between `wanted_blocks` and `cut_pieces`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.chunking.packing import SPAN, WHOLE, number_items
+from atlas.chunking.packing import number_items
 from atlas.kernels import PIECE_BEGIN, PIECE_BLOCK, PIECE_CELLS, PIECE_CHUNK
+from atlas.runtime.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,23 +24,23 @@ if TYPE_CHECKING:
 __all__ = ["cut_pieces", "has_cut_chunks", "wanted_blocks"]
 
 
-def has_cut_chunks(region: Region, itemsize: int) -> bool:
+def has_cut_chunks(region: Region, itemsize: int, limits: Limits = DEFAULT) -> bool:
     """Return whether any chunk of `region` lies in several blocks where its cells have `itemsize` bytes."""
-    return len(region.cells) > 0 and int(region.cells.max()) * itemsize > WHOLE
+    return len(region.cells) > 0 and int(region.cells.max()) * itemsize > limits.cut_over
 
 
 def wanted_blocks(
-    region: Region, itemsize: int, chunks: NDArray[np.int64]
+    region: Region, itemsize: int, chunks: NDArray[np.int64], limits: Limits = DEFAULT
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first and the last block that a read of `region` needs of each of `chunks`.
 
     `chunks` (6, N) are pieces that are whole chunks, whose `PIECE_BLOCK` is the chunk's first block. Blocks are counted
     from that one, so that a chunk which was not cut gives 0 and 0. Both results are of shape (N,).
     """
-    cells_per_block = SPAN // itemsize
+    cells_per_block = limits.cut_into // itemsize
     low, high = _cell_range(region.geometry)
     row = chunks[PIECE_CHUNK]
-    cut = chunks[PIECE_CELLS] * itemsize > WHOLE
+    cut = chunks[PIECE_CELLS] * itemsize > limits.cut_over
     return np.where(cut, low[row] // cells_per_block, 0), np.where(cut, high[row] // cells_per_block, 0)
 
 
@@ -54,19 +55,23 @@ def _cell_range(geometry: Geometry) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def cut_pieces(
-    chunks: NDArray[np.int64], itemsize: int, first: NDArray[np.int64], last: NDArray[np.int64]
+    chunks: NDArray[np.int64],
+    itemsize: int,
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    limits: Limits = DEFAULT,
 ) -> NDArray[np.int64]:
     """Return the pieces (6, M), ordered by block, that the blocks `first` to `last` of each of `chunks` (6, N) give.
 
     `first` and `last` (N,) are what `wanted_blocks` returns. A piece has the cells of its chunk that lie in its block;
     a chunk that was not cut is one piece, as it came.
     """
-    cells_per_block = SPAN // itemsize
+    cells_per_block = limits.cut_into // itemsize
     chunk, number = number_items(last - first + 1)
     number += first[chunk]
     pieces = chunks[:, chunk]
     cells = pieces[PIECE_CELLS]
-    cut = cells * itemsize > WHOLE
+    cut = cells * itemsize > limits.cut_over
     begin = number * cells_per_block
     pieces[PIECE_BLOCK] += number
     pieces[PIECE_BEGIN] = begin

@@ -23,6 +23,7 @@ from atlas.format.changes import Changes, PageRef, changes_from_json, page_from_
 from atlas.format.commit_header import CommitHeader, header_from_json, time_from_json
 from atlas.format.config import StoreConfig, config_from_json
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
@@ -58,7 +59,13 @@ class CommitLog:
     """The documents of one store, as of some version of it. Not locked: the caller must hold the handle's locks."""
 
     def __init__(
-        self, storage: Storage, config: StoreConfig, identity: str, base: BaseRef, created: dt.datetime
+        self,
+        storage: Storage,
+        config: StoreConfig,
+        identity: str,
+        base: BaseRef,
+        created: dt.datetime,
+        limits: Limits = DEFAULT,
     ) -> None:
         self.storage = storage
         """Where the store lies."""
@@ -68,6 +75,8 @@ class CommitLog:
         """Name of this store, which one made later in the same place after damage does not have."""
         self.base = base
         """The oldest version that is kept, as far as is known here: it may have moved on."""
+        self.limits = limits
+        """Sizes that decide when documents are rewritten."""
         self.created = created
         """When the store was made."""
         self.config_since = base.version
@@ -82,13 +91,14 @@ class CommitLog:
     # Opening
 
     @classmethod
-    def open(cls, storage: Storage, version: int | None = None) -> tuple[Self, Catalog]:
+    def open(cls, storage: Storage, version: int | None = None, limits: Limits = DEFAULT) -> tuple[Self, Catalog]:
         """Open the latest version of a store, or the one named.
 
         Raises `StoreNotFoundError`, `UnsupportedFormatError`, `CorruptStoreError`, and `VersionNotFoundError` for a
         version that is not made yet or no longer kept.
         """
         log, checkpoint = cls._read_checkpoint(storage)
+        log.limits = limits
         past = version is not None and version < checkpoint.version
         opened, log = log.replay(None if past else checkpoint, version)
         while opened is None:  # another process has moved the base meanwhile: begin there
@@ -166,7 +176,10 @@ class CommitLog:
         if data is None:
             raise missing_file(key)
         form = "msgpack" if ".msgpack" in key else "json"
-        return self._of_checkpoint(self.storage, key, data, Encoding(form, ".lz4" if key.endswith(".lz4") else ".zst"))
+        encoding = Encoding(form, ".lz4" if key.endswith(".lz4") else ".zst")
+        log, changes = self._of_checkpoint(self.storage, key, data, encoding)
+        log.limits = self.limits
+        return log, changes
 
     def find_base(self) -> BaseRef:
         """Return the oldest version that is kept, as it is now."""
@@ -217,10 +230,10 @@ class CommitLog:
                 return log, tip, commits
             # The same version, by pages that stay: another writer has sealed its own since.
             with suppress(VersionNotFoundError):
-                log, tip = self.open(self.storage, tip.version)
+                log, tip = self.open(self.storage, tip.version, self.limits)
                 if log.identity == self.identity and tombstoned.isdisjoint(page.key for page in tip.pages):
                     return log, tip, commits
-        log, tip = self.open(self.storage)
+        log, tip = self.open(self.storage, limits=self.limits)
         if log.identity != self.identity:
             raise self._replaced()
         return log, tip, None

@@ -154,7 +154,7 @@ class CommitWriter:
         A failure is logged and not raised: the commits hold all that the checkpoint would.
         """
         log = self.log
-        if not force and not checkpoint_is_due(log.checkpoint_size, log.commits_since, log.bytes_since):
+        if not force and not checkpoint_is_due(log.checkpoint_size, log.commits_since, log.bytes_since, log.limits):
             return False
         if catalog.version < log.base.version:
             return False
@@ -176,7 +176,7 @@ class CommitWriter:
 
     def write_pages(self, catalog: Catalog) -> None:
         """Write the pages that are due."""
-        replace_all, runs = catalog.plan_pages()
+        replace_all, runs = catalog.plan_pages(self.log.limits.page_rows)
         if replace_all or runs:
             pages = [self.write_page(catalog.rows(run), synced=True) for run in runs]
             catalog.record_pages(pages, replace=replace_all)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from atlas.catalog.paging import rows_go_to_page
 from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.rebase import rebase, unchanged_base
 from atlas.commit.tip import Tip
@@ -196,7 +195,7 @@ class Committer:
         writer, shift = CommitWriter(tip.log), rebased.shift
         pages: tuple[PageRef, ...] = ()
         rows = RowBatch.joined(changed, created)
-        if rows_go_to_page(len(created)):
+        if len(created) > tip.log.limits.page_rows:
             pages, rows = (writer.write_page(created),), changed
         changes = Changes(
             tip.catalog.version + 1,

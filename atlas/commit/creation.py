@@ -16,6 +16,7 @@ from atlas.format.bases import BaseRef
 from atlas.format.changes import Changes
 from atlas.format.commit_header import time_from_json, time_to_json
 from atlas.format.documents import CHECKPOINT_NAMES
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.storage.keys import unique_name
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ __all__ = ["create_store"]
 _FOLDERS = ("commits", "arrays", "pages")
 
 
-def create_store(storage: Storage, config: StoreConfig, *, overwrite: bool) -> tuple[CommitLog, Catalog]:
+def create_store(
+    storage: Storage, config: StoreConfig, *, overwrite: bool, limits: Limits = DEFAULT
+) -> tuple[CommitLog, Catalog]:
     """Create an empty store.
 
     With `overwrite` a store that is there is replaced, in one step, by an empty version after its last; its files go
@@ -35,16 +38,16 @@ def create_store(storage: Storage, config: StoreConfig, *, overwrite: bool) -> t
     """
     found = _checkpoints(storage)
     if not found:
-        return _create(storage, config)
+        return _create(storage, config, limits)
     if not overwrite:
         raise StoreExistsError(
             f"there is a store at {storage.describe} already ({found[0]}); "
             "open it with Atlas.open, or pass overwrite=True"
         )
     try:
-        log, catalog = CommitLog.open(storage)
+        log, catalog = CommitLog.open(storage, limits=limits)
     except (CorruptStoreError, UnsupportedFormatError):
-        return _replace_unreadable(storage, config, found)
+        return _replace_unreadable(storage, config, found, limits)
     return _replace(log, catalog, config)
 
 
@@ -52,10 +55,10 @@ def _checkpoints(storage: Storage) -> list[str]:
     return [name for name in CHECKPOINT_NAMES if try_read(storage, name) is not None]
 
 
-def _empty(storage: Storage, config: StoreConfig, version: int) -> tuple[CommitLog, Catalog]:
+def _empty(storage: Storage, config: StoreConfig, version: int, limits: Limits) -> tuple[CommitLog, Catalog]:
     catalog = Catalog()
     catalog.apply(Changes(version, 0), [])
-    return CommitLog(storage, config, unique_name(), BaseRef(version, None), _now()), catalog
+    return CommitLog(storage, config, unique_name(), BaseRef(version, None), _now(), limits), catalog
 
 
 def _now() -> dt.datetime:
@@ -63,8 +66,8 @@ def _now() -> dt.datetime:
     return time_from_json(time_to_json(dt.datetime.now(dt.UTC)))
 
 
-def _create(storage: Storage, config: StoreConfig) -> tuple[CommitLog, Catalog]:
-    log, catalog = _empty(storage, config, 0)
+def _create(storage: Storage, config: StoreConfig, limits: Limits) -> tuple[CommitLog, Catalog]:
+    log, catalog = _empty(storage, config, 0, limits)
     name = config.encoding.checkpoint
     data = CommitWriter(log).sum_up(catalog)
     try:
@@ -110,13 +113,15 @@ def _replace(log: CommitLog, catalog: Catalog, config: StoreConfig) -> tuple[Com
     return log, catalog
 
 
-def _replace_unreadable(storage: Storage, config: StoreConfig, found: list[str]) -> tuple[CommitLog, Catalog]:
+def _replace_unreadable(
+    storage: Storage, config: StoreConfig, found: list[str], limits: Limits
+) -> tuple[CommitLog, Catalog]:
     """Begin anew after every version that may have been, so that handles of the damaged store conflict."""
     listed = [key for folder in ("arrays", "pages") for key in storage.list(folder)]
     listed += [key for _, key in list_bases(storage)]
     version = _latest_version(storage, found) + 1
     while True:
-        log, catalog = _empty(storage, config, version)
+        log, catalog = _empty(storage, config, version, limits)
         prepared = CommitWriter(log).prepare(Changes(version, 0, reset=True), [], action="create", config=config)
         # In each way that the store may have written its commits, which stay: their numbers must not be free.
         keys = {f"commits/{version:020d}{CHECKPOINT_NAMES[name].extension}" for name in found}

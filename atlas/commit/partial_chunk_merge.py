@@ -63,7 +63,7 @@ def _merge_chunk(
     ids, generations = np.array([dataset]), np.array([entry.generation])
     targets = Targets(array, entry.schema, ids, generations, datasets.name_of)
     region = plan_region(entry.schema, *chunk_box(entry.schema, chunk))
-    theirs = _flat(read_boxes([index], targets, region), entry.schema.datatype.cell)
+    theirs = _flat(read_boxes([index], targets, region, staging.limits), entry.schema.datatype.cell)
     mine = _flat(_read_staged(staging, targets, region), entry.schema.datatype.cell)
     written = np.unpackbits(staging.parts[dataset, chunk], count=len(mine)).astype(bool)
     theirs[written] = mine[written]
@@ -72,7 +72,7 @@ def _merge_chunk(
 
 def _read_staged(staging: Staging, targets: Targets, region: Region) -> NDArray[Any]:
     encoded = staging.table()
-    out = read_boxes([] if encoded is None else [encoded], targets, region)
+    out = read_boxes([] if encoded is None else [encoded], targets, region, staging.limits)
     staging.overlay(out, targets.ids.tolist(), region)
     return out
 

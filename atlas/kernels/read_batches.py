@@ -63,7 +63,9 @@ THREAD_BYTES = 128 << 10
 """Stored bytes below which splitting work further is not worth a thread."""
 
 
-def plan_read_batches(block: I64, table: I64, threads: int, gap: int) -> tuple[I64, I64, I64]:
+def plan_read_batches(
+    block: I64, table: I64, threads: int, gap: int, batch_bytes: int = BATCH_BYTES, thread_bytes: int = THREAD_BYTES
+) -> tuple[I64, I64, I64]:
     """Group pieces into batches for `threads` threads; `block`, int64 (pieces,), is the ascending block of each.
 
     `table` is the block table, int64 (8, blocks). `gap` is the most unwanted bytes that a range reads through between
@@ -83,7 +85,7 @@ def plan_read_batches(block: I64, table: I64, threads: int, gap: int) -> tuple[I
     most = min(block.size, table.shape[1]) + 1
     wanted, batches, ranges = (np.empty((rows, most), np.int64) for rows in (3, 3, 4))
     blocks, batch_count, range_count = _plan(
-        block, table, threads, BATCH_BYTES, THREAD_BYTES, gap, wanted, batches, ranges
+        block, table, threads, batch_bytes, thread_bytes, gap, wanted, batches, ranges
     )
     if batch_count < 0:
         raise_status(ARGUMENT, blocks)

@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["chunk_batches", "copy_chunks", "find_live_chunks"]
 
-_BATCH = 16 << 20
-"""Bytes of chunks that are decoded at a time."""
-_WAITING = 32 << 20
-"""Bytes of chunks that wait before they are encoded, and encoded bytes that wait before they are spilled."""
 _STRING = 16
 """Bytes that a string is taken to have."""
 
@@ -52,10 +48,10 @@ def copy_chunks(
     """
     schema = targets.schema
     rows, owner = find_live_chunks(table, targets)
-    for chunk, batch in chunk_batches(table.rows.chunk[rows], schema):
+    for chunk, batch in chunk_batches(table.rows.chunk[rows], schema, staging.limits.copied_bytes):
         at = owner[batch]
         part = Targets(targets.array, schema, targets.ids[at], targets.generations[at], targets.name_of)
-        boxes = read_boxes([table], part, plan_region(schema, *chunk_box(schema, chunk)))
+        boxes = read_boxes([table], part, plan_region(schema, *chunk_box(schema, chunk)), staging.limits)
         cells = boxes.reshape(len(at), -1).view(schema.datatype.cell or object)
         if schema.datatype.cell is not None:
             keys = ChunkKeys(ids[at], generations[at], np.full(len(at), chunk))
@@ -69,9 +65,9 @@ def copy_chunks(
 
 def _bound_memory(staging: Staging) -> None:
     """Encode and spill what waits once it is much."""
-    if staging.raw_bytes > _WAITING:
+    if staging.raw_bytes > staging.limits.waiting_bytes:
         staging.encode()
-    if staging.encoded_bytes > _WAITING:
+    if staging.encoded_bytes > staging.limits.waiting_bytes:
         staging.spill()
 
 
@@ -88,16 +84,16 @@ def find_live_chunks(table: ChunkIndex, targets: Targets) -> tuple[NDArray[np.in
     return rows[live], owner[live]
 
 
-def chunk_batches(chunk: NDArray[np.int64], schema: ArraySchema) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def chunk_batches(chunk: NDArray[np.int64], schema: ArraySchema, limit: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield the grid positions in `chunk` (N,), each with the indices (of `chunk`) that have it, in bounded batches.
 
-    Indices are taken about `_BATCH` bytes of chunks at a time, so that neighbours in a file are read together; a
+    Indices are taken about `limit` bytes of chunks at a time, so that neighbours in a file are read together; a
     position may come in several batches.
     """
     nbytes = schema.datatype.itemsize if schema.datatype.cell is not None else _STRING
     for n, c in zip(schema.shape, schema.chunk_shape, strict=True):
         nbytes *= min(n, c)
-    for batch in slices_by_bytes(np.full(len(chunk), min(nbytes, _BATCH)), _BATCH):
+    for batch in slices_by_bytes(np.full(len(chunk), min(nbytes, limit)), limit):
         order = np.argsort(chunk[batch], kind="stable") + batch.start
         for run in equal_runs(chunk[order]):
             yield int(chunk[order[run.start]]), order[run]

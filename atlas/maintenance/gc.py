@@ -73,7 +73,7 @@ class Collector:
             needed -= set(dropped)
         else:
             if self._oldest[0] != kept:
-                oldest = log.read_base()[1] if kept == first else CommitLog.open(log.storage, kept)[1]
+                oldest = log.read_base()[1] if kept == first else CommitLog.open(log.storage, kept, log.limits)[1]
                 self._oldest = kept, named_files(oldest)
             needed |= self._oldest[1]
         needed = needed.union(*(named for _, named in commits[kept - first :]))
@@ -105,7 +105,7 @@ class Collector:
             times = [time for time, _ in self._read_commits(log, before.version, catalog.version)]
             self._kept, gone = oldest_kept(before.version, times, self._versions, self._since), []
         if self._kept > before.version:
-            base = catalog if self._kept >= catalog.version else CommitLog.open(storage, self._kept)[1]
+            base = catalog if self._kept >= catalog.version else CommitLog.open(storage, self._kept, log.limits)[1]
             if not writer.advance_base(base):
                 return 0  # another process removes files this very moment; what is tombstoned goes the next time
             # Whoever has written one of these cannot link it any more, also by a request that is still on its way.

@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockCache"]
 
-BUDGET = 32 << 20
-
 
 class BlockCache:
     """What was decoded and used most recently; safe from many threads."""
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(self, budget: int) -> None:
         self._budget = budget
         self._size = 0
         self._blocks: OrderedDict[tuple[str | int, ...], NDArray[Any]] = OrderedDict()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.chunking.regions import box_slices
-from atlas.read.block_cache import BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,22 +21,17 @@ if TYPE_CHECKING:
     from atlas.chunking.regions import Region
     from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
+    from atlas.runtime.limits import Limits
 
 __all__ = ["ChunkCache"]
-
-_MOST_BYTES = BUDGET // 4
-"""Bytes of the chunks of one read; larger reads would push each other out."""
-_MOST_CHUNKS = 64
-"""Chunks of one read: each costs some microseconds of Python."""
-_MOST_SEEN = 4096
-"""Chunks that are remembered as read once."""
 
 
 class ChunkCache:
     """The decoded chunks of arrays that are read one by one; safe from many threads."""
 
-    def __init__(self, cache: BlockCache) -> None:
+    def __init__(self, cache: BlockCache, limits: Limits) -> None:
         self._cache = cache
+        self._limits = limits
         self._seen: set[tuple[str, int, int]] = set()
 
     def read(
@@ -48,13 +42,13 @@ class ChunkCache:
         `key` names the array and its state and is never used again for other cells. `load` reads the whole chunk at a
         position of the grid.
         """
-        if schema.datatype.cell is None or len(region.chunk) > _MOST_CHUNKS:
+        if schema.datatype.cell is None or len(region.chunk) > self._limits.cached_chunks:
             return None
-        if int(region.cells.sum()) * schema.datatype.itemsize > _MOST_BYTES:
+        if int(region.cells.sum()) * schema.datatype.itemsize > self._limits.cache_bytes // 4:
             return None
         keys = [(*key, chunk) for chunk in region.chunk.tolist()]
         if not self._seen.issuperset(keys):
-            if len(self._seen) + len(keys) > _MOST_SEEN:
+            if len(self._seen) + len(keys) > self._limits.seen_chunks:
                 self._seen = set()
             self._seen.update(keys)
             return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from atlas import kernels
 from atlas.errors import CorruptStoreError
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import thread_count
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema
 
 __all__ = ["ReadBatches", "Targets", "load_blocks"]
-
-_MOST_BUFFERED = 64 << 20
-"""Bytes that a thread reads at once, past which fewer gaps are read along. A batch has some 2 MiB of wanted bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +61,9 @@ class Targets:
 class ReadBatches:
     """Pieces cut into lots that are read and decoded together, each by one thread."""
 
-    def __init__(self, table: ChunkIndex, pieces: NDArray[np.int64]) -> None:
+    def __init__(self, table: ChunkIndex, pieces: NDArray[np.int64], limits: Limits = DEFAULT) -> None:
         self._sources = table.sources
-        self.wanted, self._cuts, self._stretches = _plan(table, pieces[kernels.PIECE_BLOCK])
+        self.wanted, self._cuts, self._stretches = _plan(table, pieces[kernels.PIECE_BLOCK], limits)
         """The blocks they lie in, (3, blocks + 1): see `kernels.WANTED_BLOCK`."""
         self._edges = self._cuts[kernels.BATCH_BLOCK].tolist()
 
@@ -91,15 +89,15 @@ class ReadBatches:
         return buffer
 
 
-def _plan(table: ChunkIndex, block: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+def _plan(table: ChunkIndex, block: NDArray[np.int64], limits: Limits) -> tuple[NDArray[np.int64], ...]:
     """Plan reads of the blocks, ascending, that join what lies within `coalesce_gap`, as far as memory allows."""
-    threads, gap = thread_count(), table.coalesce_gap
-    planned = kernels.plan_read_batches(block, table.blocks, threads, gap)
+    threads, gap, sizes = thread_count(), table.coalesce_gap, (limits.batch_bytes, limits.thread_bytes)
+    planned = kernels.plan_read_batches(block, table.blocks, threads, gap, *sizes)
     cuts = planned[1]
-    if int(cuts[kernels.BATCH_SIZE, :-1].max(initial=0)) > _MOST_BUFFERED:
+    if int(cuts[kernels.BATCH_SIZE, :-1].max(initial=0)) > limits.buffer_bytes:
         # Small blocks far apart: thousands of them make a batch, and so many gaps are more than a buffer should hold.
-        gap = min(gap, _MOST_BUFFERED // int(np.diff(cuts[kernels.BATCH_BLOCK]).max()))
-        planned = kernels.plan_read_batches(block, table.blocks, threads, gap)
+        gap = min(gap, limits.buffer_bytes // int(np.diff(cuts[kernels.BATCH_BLOCK]).max()))
+        planned = kernels.plan_read_batches(block, table.blocks, threads, gap, *sizes)
     return planned
 
 

@@ -16,6 +16,7 @@ from atlas.kernels import BlockError
 from atlas.read.allocation import allocate_result
 from atlas.read.fetch import ReadBatches
 from atlas.read.strings import read_text
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["read_boxes"]
 
-_MOST = 1 << 17
-"""Chunks that are looked up at a time; each takes some 100 bytes."""
 _NONE = np.empty(0, np.int64)
 
 
-def read_boxes(tables: Sequence[ChunkIndex], targets: Targets, region: Region) -> NDArray[Any]:
+def read_boxes(
+    tables: Sequence[ChunkIndex], targets: Targets, region: Region, limits: Limits = DEFAULT
+) -> NDArray[Any]:
     """Return the box of `region` from every target: (N, *box) in the schema's memory dtype.
 
     `tables` come newest first; a chunk is taken from the first that has it, and reads as fill where none has.
@@ -48,10 +49,10 @@ def read_boxes(tables: Sequence[ChunkIndex], targets: Targets, region: Region) -
     if out.size == 0:
         return out.view(schema.memory_dtype)
     # What is found takes memory: of a million datasets it would take more than the result.
-    step = max(1, _MOST // len(region.chunk))
+    step = max(1, limits.lookup_chunks // len(region.chunk))
     try:
         for first in range(0, len(out), step):
-            _read_some(tables, targets.some(first, first + step), region, out[first : first + step])
+            _read_some(tables, targets.some(first, first + step), region, out[first : first + step], limits)
     except MemoryError as error:  # the result took almost all there was
         if isinstance(error, TooLargeError):
             raise
@@ -61,7 +62,9 @@ def read_boxes(tables: Sequence[ChunkIndex], targets: Targets, region: Region) -
     return out.view(schema.memory_dtype)
 
 
-def _read_some(tables: Sequence[ChunkIndex], targets: Targets, region: Region, out: NDArray[Any]) -> None:
+def _read_some(
+    tables: Sequence[ChunkIndex], targets: Targets, region: Region, out: NDArray[Any], limits: Limits
+) -> None:
     text = out.dtype == object
     chunks = len(targets.ids) * len(region.chunk)
     taken = np.zeros(chunks, np.uint8) if len(tables) > 1 else None
@@ -78,7 +81,7 @@ def _read_some(tables: Sequence[ChunkIndex], targets: Targets, region: Region, o
         if part.constant.shape[1]:
             _fill_constant(out, part.constant, targets.schema, region)
         if part.pieces.shape[1]:
-            (read_text if text else _read_pieces)(table, part.pieces, targets, region, out)
+            (read_text if text else _read_pieces)(table, part.pieces, targets, region, out, limits)
 
 
 def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
@@ -94,14 +97,19 @@ def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: Array
 
 
 def _read_pieces(
-    table: ChunkIndex, chunks: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
+    table: ChunkIndex,
+    chunks: NDArray[np.int64],
+    targets: Targets,
+    region: Region,
+    out: NDArray[Any],
+    limits: Limits,
 ) -> None:
     blocks, pieces = table.blocks, chunks
-    if has_cut_chunks(region, out.dtype.itemsize):
-        first, last = wanted_blocks(region, out.dtype.itemsize, chunks)
+    if has_cut_chunks(region, out.dtype.itemsize, limits):
+        first, last = wanted_blocks(region, out.dtype.itemsize, chunks, limits)
         _check_blocks(table, chunks, last, targets)
-        pieces = cut_pieces(chunks, out.dtype.itemsize, first, last)
-    lots = ReadBatches(table, pieces)
+        pieces = cut_pieces(chunks, out.dtype.itemsize, first, last, limits)
+    lots = ReadBatches(table, pieces, limits)
 
     def read(lot: int) -> None:
         try:

@@ -44,9 +44,9 @@ class Reader:
     def __init__(self, view: StoreView, staged: StagedCells) -> None:
         self._view = view
         self._staged = staged
-        self._blocks = BlockCache()
+        self._blocks = BlockCache(view.limits.cache_bytes)
         self._single_chunks = SingleChunks(self._blocks)
-        self._chunks = ChunkCache(self._blocks)
+        self._chunks = ChunkCache(self._blocks, view.limits)
         self._statistics: dict[str, Statistics] = {}
 
     # One array
@@ -116,7 +116,7 @@ class Reader:
             return None
         view = self._view
         known = self._single_chunks.known(view.change, array, identity, entry)
-        if known is not None or not is_single_chunk(entry):
+        if known is not None or not is_single_chunk(entry, view.limits):
             return known
         ids, generations = np.array([identity]), np.array([entry.generation])
         targets = Targets(array, entry.schema, ids, generations, view.datasets.name_of)

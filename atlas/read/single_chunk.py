@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.chunking.packing import ALONE
 from atlas.kernels import BlockError
 from atlas.read.strings import chunk_texts
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
     from atlas.read.fetch import Targets
+    from atlas.runtime.limits import Limits
 
 __all__ = ["SingleChunks"]
 
@@ -35,11 +35,11 @@ _MOST = 1 << 16
 """Places that are remembered."""
 
 
-def is_single_chunk(entry: ArrayEntry) -> bool:
+def is_single_chunk(entry: ArrayEntry, limits: Limits) -> bool:
     """Return whether the array is one chunk that shares its block with others, texts as long as they are few."""
     schema = entry.schema
     size = _TEXT if schema.datatype.cell is None else schema.datatype.itemsize
-    return schema.size > 0 and schema.size * size < ALONE and schema.chunks == 1
+    return schema.size > 0 and schema.size * size < limits.own_block and schema.chunks == 1
 
 
 class SingleChunks:

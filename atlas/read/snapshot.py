@@ -67,7 +67,7 @@ class ReadSnapshot:
         targets = Targets(self.array, schema, ids, generations, self.view.datasets.name_of)
         region = plan_region(schema, start, count)
         with self.view.stale_check():
-            out = read_boxes(self.indexes, targets, region)
+            out = read_boxes(self.indexes, targets, region, self.view.limits)
         if self.staged is not None:
             self.staged.overlay(self.array, out, ids.tolist(), region)
         return out

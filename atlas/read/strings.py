@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atlas.catalog.chunk_index import ChunkIndex, Source
     from atlas.chunking.regions import Region
     from atlas.read.fetch import Targets
+    from atlas.runtime.limits import Limits
 
 __all__ = [
     "cell_bounds",
@@ -33,7 +34,12 @@ __all__ = [
 
 
 def read_text(
-    table: ChunkIndex, pieces: NDArray[np.int64], targets: Targets, region: Region, out: NDArray[Any]
+    table: ChunkIndex,
+    pieces: NDArray[np.int64],
+    targets: Targets,
+    region: Region,
+    out: NDArray[Any],
+    limits: Limits,
 ) -> None:
     """Set the boxes of the string chunks `pieces`, (6, chunks), in `out`, (N, *box) of objects."""
     chunk, target = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_TARGET]
@@ -48,7 +54,7 @@ def read_text(
         beyond = None if beyond is None else int(once[beyond])
     if beyond is not None:
         raise targets.damage(table.source_of(int(block[beyond])), "offset", int(target[beyond]))
-    lots = ReadBatches(table, pieces)
+    lots = ReadBatches(table, pieces, limits)
     cells_of = {k: kernels.box_indices(region.geometry, k) for k in np.unique(chunk).tolist()}
     flat = out.reshape(len(out), -1)
 

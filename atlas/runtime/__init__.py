@@ -4,6 +4,7 @@
 - `threads`  the package's threads, for work and for waits
 - `forks`    what a forked child must begin anew
 - `locks`    locks that are free again in a forked child
+- `limits`   the sizes of buffers, caches, blocks and documents, in one frozen value
 - `tracing`  the log on stderr
 
 Imports only `errors`. Knows nothing of stores, arrays or keys.

@@ -106,7 +106,7 @@ class ChunkCheck:
             itemsize=np.where(self._is_string[rows], LENGTH_BYTES, itemsize),
             is_string=self._is_string[rows],
         )
-        pieces, misplaced = plan_pieces(chunks, table.base, table.blocks[kernels.BLOCK_RAW])
+        pieces, misplaced = plan_pieces(chunks, table.base, table.blocks[kernels.BLOCK_RAW], self._findings.limits)
         self._faults.update(dict.fromkeys(misplaced.tolist(), "its cells do not lie in its blocks"))
         check = BlockCheck(table, pieces, self._kinds)
         batches = check.batches()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.chunking.packing import SPAN, block_counts, number_items
+from atlas.chunking.packing import block_counts, number_items
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
@@ -66,18 +67,18 @@ class Pieces:
 
 
 def plan_pieces(
-    chunks: StoredChunks, base: NDArray[np.int64], raw: NDArray[np.int64]
+    chunks: StoredChunks, base: NDArray[np.int64], raw: NDArray[np.int64], limits: Limits = DEFAULT
 ) -> tuple[Pieces, NDArray[np.int64]]:
     """Return the pieces of `chunks`, and the rows of the chunks that cannot lie where the index says, which have none.
 
-    `base` (S,) is the first block of each source, `raw` (B,) the decoded bytes of all blocks. A chunk of up to `WHOLE`
-    bytes, or of strings, must lie within one block. A larger one must fill blocks of `SPAN` bytes, the last one
-    shorter, that are consecutive in its source.
+    `base` (S,) is the first block of each source, `raw` (B,) the decoded bytes of all blocks. A chunk of up to
+    `limits.cut_over` bytes, or of strings, must lie within one block. A larger one must fill blocks of
+    `limits.cut_into` bytes, the last one shorter, that are consecutive in its source.
 
     Raises `TooLargeError` where the pieces would take more memory than there is.
     """
     nbytes = np.where(chunks.cells > _LARGEST // chunks.itemsize, _LARGEST, chunks.cells * chunks.itemsize)
-    counts = np.where(chunks.is_string, 1, block_counts(nbytes))
+    counts = np.where(chunks.is_string, 1, block_counts(nbytes, limits))
     first = base[chunks.source] + chunks.block
     end = np.append(base[1:], len(raw))[chunks.source]
     # Decided before any piece is made: an index may claim chunks of petabytes.
@@ -90,7 +91,7 @@ def plan_pieces(
     owner, number = number_items(counts)
     block, offset = first[owner] + number, chunks.offset[owner]
     is_cut = counts[owner] > 1
-    piece_bytes = np.where(is_cut, np.minimum(SPAN, nbytes[owner] - number * SPAN), nbytes[owner])
+    piece_bytes = np.where(is_cut, np.minimum(limits.cut_into, nbytes[owner] - number * limits.cut_into), nbytes[owner])
     lies_within = (offset <= raw[block]) & (piece_bytes <= raw[block] - offset)
     fills = (offset == 0) & (piece_bytes == raw[block])
     misplaced = np.zeros(len(counts), bool)

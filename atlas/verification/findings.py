@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.verification.report import Damage
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ __all__ = ["Findings"]
 class Findings:
     """Damage and counts. Not thread-safe: one thread adds to it."""
 
-    def __init__(self, progress: Callable[[int, int], object] | None) -> None:
+    def __init__(self, progress: Callable[[int, int], object] | None, limits: Limits = DEFAULT) -> None:
+        self.limits = limits
+        """Sizes that the store was written with."""
         self.damage: list[Damage] = []
         """The damage, in the order it was found."""
         self.broken: dict[str, set[int]] = {}

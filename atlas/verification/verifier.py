@@ -21,6 +21,7 @@ from atlas.errors import AtlasError, StaleHandleError, StorageError, StoreExists
 from atlas.format.changes import Changes
 from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.session import Session
 from atlas.verification.export import export_whole
 from atlas.verification.findings import Findings
@@ -68,11 +69,12 @@ def verify_storage(
     repair: bool,
     target: Storage | None,
     progress: object,
+    limits: Limits = DEFAULT,
 ) -> VerifyReport:
     """Verify the version `known`, by default the latest of the store, which need not open.
 
     `repair` writes a damaged checkpoint anew; what is whole is exported to `target`, if given; for `progress` see
-    `showing_progress`.
+    `showing_progress`. `limits` are those that the store was written with.
 
     Raises `StoreNotFoundError` where there is no store, `UnsupportedFormatError` for one of another format,
     `StoreExistsError` where `target` holds one, and `StaleHandleError` where another process removes files of the
@@ -83,7 +85,7 @@ def verify_storage(
             f"there is a store at {target.describe} already; export to a location where there is none"
         )
     with showing_progress(progress, "verify") as report_progress:
-        findings, metadata, catalog = _check(storage, known, report_progress)
+        findings, metadata, catalog = _check(storage, known, report_progress, limits)
     repaired = _repair_checkpoint(storage, metadata, known) if repair else ()
     left_out: list[tuple[str, str]] = []
     if target is not None and catalog is not None:
@@ -106,12 +108,15 @@ def verify_storage(
 
 
 def _check(
-    storage: Storage, known: KnownVersion | None, report_progress: Callable[[int, int], object] | None
+    storage: Storage,
+    known: KnownVersion | None,
+    report_progress: Callable[[int, int], object] | None,
+    limits: Limits,
 ) -> tuple[Findings, Metadata, Catalog | None]:
     """Read everything, again where another process removed files meanwhile; None for no version that can be opened."""
     for _ in range(_TRIES):
         before = _read_checkpoints(storage)
-        findings = Findings(report_progress)
+        findings = Findings(report_progress, limits)
         metadata = check_metadata(storage, findings, None if known is None else known.catalog.version)
         catalog = metadata.catalog
         if known is not None and (catalog is None or catalog.version != known.catalog.version):

@@ -9,7 +9,6 @@ import numpy as np
 
 from atlas.chunking.regions import plan_region
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
-from atlas.write.splitting import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +36,7 @@ def stage_stack(
     called now and then for others.
     """
     if data.dtype != object:
-        staging.put_runs(_runs(entry, ids, data), bound_memory)
+        staging.put_runs(_runs(entry, ids, data, staging.limits.run_bytes), bound_memory)
         return
     for chunk, box in _boxes(entry):
         for identity, cells in zip(ids.tolist(), data[(slice(None), *box)], strict=True):
@@ -53,10 +52,10 @@ def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:
         yield chunk, region.in_box(k)
 
 
-def _runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any]) -> Iterator[ChunkRun]:
+def _runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], run_bytes: int) -> Iterator[ChunkRun]:
     for chunk, box in _boxes(entry):
         count = data[(slice(0, 1), *box)].size
-        step = max(1, RUN // (count * data.dtype.itemsize))
+        step = max(1, run_bytes // (count * data.dtype.itemsize))
         for begin in range(0, len(ids), step):
             some = slice(begin, begin + step)
             dataset = ids[some]

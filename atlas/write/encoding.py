@@ -13,9 +13,10 @@ import numpy as np
 from atlas import kernels
 from atlas.catalog.chunk_index import EMPTY, NO_BLOCKS
 from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
-from atlas.chunking.packing import ALONE, pack_chunks
+from atlas.chunking.packing import pack_chunks
 from atlas.format.segment import CONSTANT, BlockRows, ChunkRows
 from atlas.format.strings import encode_cells, string_statistics
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all, thread_count
 
 if TYPE_CHECKING:
@@ -43,10 +44,6 @@ CODECS = {"none": 0, "zstd": 1, "lz4": 2}
 FILTERS = {"none": 0, "byteshuffle": 1, "bitshuffle": 2}
 _LEVEL = 1
 """zstd level; higher ones gain little on shuffled numbers and cost several times the write."""
-_TASK = 4 << 20
-"""Raw bytes that one thread encodes at a time."""
-_LOT = 16 << 20
-"""Raw bytes of large chunks that are encoded before their blocks are handed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,8 @@ class PendingChunk:
 class Compression:
     """How the blocks of one flush of one array are made; the filter is chosen once a dtype, on the first blocks."""
 
-    def __init__(self, codec: str, forced: str) -> None:
+    def __init__(self, codec: str, forced: str, limits: Limits = DEFAULT) -> None:
+        self.limits = limits
         self.codec = CODECS[codec]
         self._forced = None if forced == "auto" else FILTERS[forced]
         self._chosen: dict[str, int] = {}
@@ -142,11 +140,11 @@ def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compr
         if group[0][1].schema.datatype.cell is None:
             yield _encode_text(group, compression)
             continue
-        small = [item for item in group if item[1].cells.nbytes < ALONE]
+        small = [item for item in group if item[1].cells.nbytes < compression.limits.own_block]
         if small:
             yield _encode_small(small, compression)
-        large = [item for item in group if item[1].cells.nbytes >= ALONE]
-        for batch in batches_by_bytes(large, _LOT, lambda item: item[1].cells.nbytes):
+        large = [item for item in group if item[1].cells.nbytes >= compression.limits.own_block]
+        for batch in batches_by_bytes(large, compression.limits.large_bytes, lambda item: item[1].cells.nbytes):
             yield from run_all(lambda item: _encode_alone(item, compression), batch)
 
 
@@ -191,7 +189,7 @@ def _encode_blocks(
             level=_LEVEL,
         )
 
-    parts = run_all(encode, slices_by_bytes(length, min(size, _TASK)))
+    parts = run_all(encode, slices_by_bytes(length, min(size, compression.limits.task_bytes)))
     stored = parts[0][0] if len(parts) == 1 else np.concatenate([part for part, _ in parts])
     blocks = BlockRows.of_matrix(np.concatenate([table for _, table in parts], axis=1))
     return stored, BlockRows(**(blocks.columns() | {"offset": np.cumsum(blocks.stored) - blocks.stored}))
@@ -212,7 +210,7 @@ def _encode_values(
     schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64], compression: Compression
 ) -> Encoded:
     """Encode chunks of `count` cells that lie one after the other in `values`."""
-    values, packing, rows = _lay_out(schema, keys, values, count)
+    values, packing, rows = _lay_out(schema, keys, values, count, compression.limits)
     stored, blocks = _encode_blocks(values.view(np.uint8), packing.start, packing.length, values.dtype, compression)
     return Encoded(stored, blocks, rows)
 
@@ -221,15 +219,15 @@ def encode_long(
     run: ChunkRun, compression: Compression
 ) -> tuple[ChunkRows, Iterator[tuple[NDArray[np.uint8], BlockRows]]]:
     """Return the rows of a run of any size, and its blocks in lots of bounded size, each encoded as it is taken."""
-    values, packing, rows = _lay_out(run.schema, run.keys, run.load(), run.count)
+    values, packing, rows = _lay_out(run.schema, run.keys, run.load(), run.count, compression.limits)
     return rows, (
         _encode_blocks(values.view(np.uint8), packing.start[some], packing.length[some], values.dtype, compression)
-        for some in slices_by_bytes(packing.length, _LOT)
+        for some in slices_by_bytes(packing.length, compression.limits.large_bytes)
     )
 
 
 def _lay_out(
-    schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64]
+    schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64], limits: Limits
 ) -> tuple[NDArray[Any], Packing, ChunkRows]:
     """Return the cells that are stored, how they share blocks, and the rows of the chunks."""
     start = np.cumsum(count) - count
@@ -240,10 +238,10 @@ def _lay_out(
     if constant.any():
         kept = ~constant
         values = values[np.repeat(kept, count)]
-        packing = pack_chunks(count[kept] * values.dtype.itemsize)
+        packing = pack_chunks(count[kept] * values.dtype.itemsize, limits)
         block[kept], place[kept] = packing.block, packing.place.astype(np.uint64)
     else:
-        packing = pack_chunks(count * values.dtype.itemsize)
+        packing = pack_chunks(count * values.dtype.itemsize, limits)
         block, place = packing.block, packing.place.astype(np.uint64)
     return values, packing, ChunkRows(*keys, block, place, found.nulls, found.minimum, found.maximum)
 
@@ -255,7 +253,7 @@ def _encode_alone(item: tuple[Key, PendingChunk], compression: Compression) -> E
     if found.constant[0]:
         start, length, block, place = EMPTY, EMPTY, np.array([CONSTANT]), _bits(values[:1])
     else:
-        packing = pack_chunks(np.array([values.nbytes]))
+        packing = pack_chunks(np.array([values.nbytes]), compression.limits)
         start, length, block, place = packing.start, packing.length, packing.block, packing.place.astype(np.uint64)
     stored, blocks = _encode_blocks(values.view(np.uint8), start, length, values.dtype, compression)
     return Encoded(stored, blocks, ChunkRows(*_keys([item]), block, place, found.nulls, found.minimum, found.maximum))
@@ -277,7 +275,7 @@ def _encode_text(group: Sequence[tuple[Key, PendingChunk]], compression: Compres
             payloads.append(encode_cells(cells))
             kept.append(at)
     # Text is cut at chunks only: a reader finds a cell by the lengths before it.
-    packing = pack_chunks(np.array([len(payload) for payload in payloads], np.int64), cut=False)
+    packing = pack_chunks(np.array([len(payload) for payload in payloads], np.int64), compression.limits, cut=False)
     block[kept], place[kept] = packing.block, packing.place.astype(np.uint64)
     raw = np.frombuffer(b"".join(payloads), np.uint8)
     stored, blocks = _encode_blocks(raw, packing.start, packing.length, raw.dtype, compression)

@@ -24,24 +24,19 @@ if TYPE_CHECKING:
     from atlas.chunking.regions import Region
     from atlas.format.config import StoreConfig
     from atlas.format.dataset_columns import ArrayEntry
+    from atlas.runtime.limits import Limits
     from atlas.storage import Storage
     from atlas.write.encoding import PendingChunk
     from atlas.write.staging import SegmentDraft
 
 __all__ = ["PendingWrites"]
 
-_RAW_BUDGET = 32 << 20
-"""Bytes of chunks that wait before they are encoded."""
-_UNBOUNDED = 1 << 20
-"""Bytes of chunks that are staged between two looks at the budgets."""
-_ENCODED_BUDGET = 8 << 20
-"""Bytes of encoded blocks held in memory before they are spilled, which a flush would have to write and wait for."""
-
 
 class PendingWrites:
     """Staged chunks of any number of arrays."""
 
-    def __init__(self, storage: Storage, config: Callable[[], StoreConfig]) -> None:
+    def __init__(self, storage: Storage, limits: Limits, config: Callable[[], StoreConfig]) -> None:
+        self._limits = limits
         self._storage = storage
         self._config = config
         self._unbounded = 0
@@ -59,7 +54,9 @@ class PendingWrites:
     def new_staging(self, array: str) -> Staging:
         """Return an empty staging for an array name, which does not belong to what is pending."""
         config = self._config()
-        return Staging(array, config.codec, config.filter, self._storage.spill_file, self._storage.sync_early)
+        return Staging(
+            array, config.codec, config.filter, self._storage.spill_file, self._storage.sync_early, self._limits
+        )
 
     def _staging(self, array: str) -> Staging:
         staging = self.by_array.get(array)
@@ -76,7 +73,7 @@ class PendingWrites:
     def _put(self, staging: Staging, dataset: int, chunk: int, pending: PendingChunk) -> None:
         self._unbounded += staging.put(dataset, chunk, pending)
         # Not at every chunk: a store may have thousands of array names to add up.
-        if self._unbounded > _UNBOUNDED:
+        if self._unbounded > self._limits.checked_bytes:
             self._unbounded = 0
             self._bound_memory()
 
@@ -95,10 +92,10 @@ class PendingWrites:
         `read_chunk` returns the present cells of the chunk in a row of the region, for chunks that are covered in part.
         For a `shared` array, which other handles may write to, the cells that were written are noted.
         """
-        staging, cut = self._staging(entry.name), divide_chunks(cells, region)
-        for chunk, pending in cut_chunks(cells, entry, region, cut, read_chunk, shared=shared):
+        staging, cut = self._staging(entry.name), divide_chunks(cells, region, self._limits)
+        for chunk, pending in cut_chunks(cells, entry, region, cut, read_chunk, shared=shared, limits=self._limits):
             self._put(staging, dataset, chunk, pending)
-        staging.put_runs(chunk_runs(cells, entry, dataset, region, cut.at_once), self._bound_memory)
+        staging.put_runs(chunk_runs(cells, entry, dataset, region, cut.at_once, self._limits), self._bound_memory)
 
     def put_stack(self, entry: ArrayEntry, ids: NDArray[np.int64], rows: NDArray[Any]) -> None:
         """Stage `rows` (N, *shape) as the arrays `entry` of the datasets `ids`, of which nothing was written before."""
@@ -113,10 +110,10 @@ class PendingWrites:
 
     def _bound_memory(self) -> None:
         stagings = self.by_array.values()
-        if sum(staging.raw_bytes for staging in stagings) > _RAW_BUDGET:
+        if sum(staging.raw_bytes for staging in stagings) > self._limits.raw_bytes:
             for staging in stagings:
                 staging.encode()
-        excess = sum(staging.encoded_bytes for staging in stagings) - _ENCODED_BUDGET
+        excess = sum(staging.encoded_bytes for staging in stagings) - self._limits.encoded_bytes
         if excess > 0:
             # The largest first, so that few files are made.
             for staging in sorted(stagings, key=lambda staging: -staging.encoded_bytes):

@@ -10,6 +10,7 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.batches import slices_by_bytes
 from atlas.kernels import Geometry
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
 
 if TYPE_CHECKING:
@@ -21,23 +22,18 @@ if TYPE_CHECKING:
     from atlas.chunking.regions import Region
     from atlas.format.dataset_columns import ArrayEntry
 
-__all__ = ["RUN", "Cut", "chunk_runs", "cut_chunks", "divide_chunks", "one_chunk"]
-
-RUN = 4 << 20
-"""Bytes of the chunks of a run, about."""
-_AT_ONCE = 1 << 20
-"""Bytes of whole chunks from which on a write is encoded before it returns: neither copied nor kept."""
-_LOT = 16 << 20
-"""Bytes of partly covered chunks whose present cells are read at a time."""
+__all__ = ["Cut", "chunk_runs", "cut_chunks", "divide_chunks", "one_chunk"]
 
 
-def one_chunk(cells: NDArray[Any], entry: ArrayEntry, start: Sequence[int]) -> PendingChunk | None:
+def one_chunk(
+    cells: NDArray[Any], entry: ArrayEntry, start: Sequence[int], limits: Limits = DEFAULT
+) -> PendingChunk | None:
     """Return the chunk of a small array that `cells` covers whole, None where a region has to be planned.
 
     Fleets are written so, array by array: it takes a tenth of the time.
     """
     schema = entry.schema
-    if cells.shape != schema.shape or schema.chunks != 1 or cells.nbytes >= _AT_ONCE:
+    if cells.shape != schema.shape or schema.chunks != 1 or cells.nbytes >= limits.direct_bytes:
         return None
     if (
         not isinstance(start, list | tuple)
@@ -60,24 +56,29 @@ class Cut(NamedTuple):
     """Covered only in part."""
 
 
-def divide_chunks(cells: NDArray[Any], region: Region) -> Cut:
+def divide_chunks(cells: NDArray[Any], region: Region, limits: Limits = DEFAULT) -> Cut:
     """Return what becomes of the chunks of `region`, which `cells` covers."""
     none, rows = np.empty(0, np.int64), np.arange(len(region.chunk))
     covered = np.ones(len(rows), bool)
     if not region.whole:
         covered = (region.geometry.extent == region.geometry.part).all(axis=1)
     whole, part = rows[covered], rows[~covered]
-    if cells.dtype == object or int(region.cells[whole].sum()) * cells.dtype.itemsize < _AT_ONCE:
+    if cells.dtype == object or int(region.cells[whole].sum()) * cells.dtype.itemsize < limits.direct_bytes:
         return Cut(none, whole, part)
     return Cut(whole, none, part)
 
 
 def chunk_runs(
-    cells: NDArray[Any], entry: ArrayEntry, dataset: int, region: Region, rows: NDArray[np.int64]
+    cells: NDArray[Any],
+    entry: ArrayEntry,
+    dataset: int,
+    region: Region,
+    rows: NDArray[np.int64],
+    limits: Limits = DEFAULT,
 ) -> Iterator[ChunkRun]:
     """Yield the whole chunks `rows` of `region` in runs; they borrow from `cells`, which must stay as it is."""
     nbytes = region.cells[rows] * cells.dtype.itemsize
-    for some in (rows[batch] for batch in slices_by_bytes(nbytes, RUN)):
+    for some in (rows[batch] for batch in slices_by_bytes(nbytes, limits.run_bytes)):
         keys = ChunkKeys(np.full(len(some), dataset), np.full(len(some), entry.generation), region.chunk[some])
         yield ChunkRun(entry.schema, keys, region.cells[some], partial(_gathered, cells, region, some))
 
@@ -90,6 +91,7 @@ def cut_chunks(
     present: Callable[[int], NDArray[Any]],
     *,
     shared: bool = False,
+    limits: Limits = DEFAULT,
 ) -> Iterator[tuple[int, PendingChunk]]:
     """Yield grid position and cells of the chunks of `region` that are not encoded at once; nothing is borrowed.
 
@@ -97,7 +99,7 @@ def cut_chunks(
     handles may write to as well, it is kept which cells of a chunk were written.
     """
     nbytes = region.cells[cut.part] * cells.dtype.itemsize
-    for some in (cut.part[batch] for batch in slices_by_bytes(nbytes, _LOT)):
+    for some in (cut.part[batch] for batch in slices_by_bytes(nbytes, limits.partial_bytes)):
         # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
         for k, own in [(k, present(k)) for k in some.tolist()]:
             extent = region.geometry.extent[k]

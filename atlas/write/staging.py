@@ -18,11 +18,11 @@ from atlas.catalog.chunk_index import ChunkIndex, merge_rows
 from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
 from atlas.errors import StorageError
 from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all, thread_count
 from atlas.storage import LocalStorage
 from atlas.write.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_long, encode_run
 from atlas.write.spill import Spill
-from atlas.write.splitting import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentDraft", "Staging"]
 
-_LOT = 32 << 20
-"""Bytes of chunks that are encoded side by side, at most: they are written while the next are encoded."""
 _COPY = 4 << 20
 """Bytes of blocks that are copied at once."""
 _serials = count()
@@ -129,9 +127,12 @@ class Staging:
         forced_filter: str,
         open_file: Callable[[], IO[bytes]],
         sync_early: Callable[[IO[bytes]], None] = lambda _: None,
+        limits: Limits = DEFAULT,
     ) -> None:
         self._name = name
-        self._compression = Compression(codec, forced_filter)
+        self.limits = limits
+        """Sizes that decide how it encodes."""
+        self._compression = Compression(codec, forced_filter, limits)
         self._raw: dict[int, dict[int, PendingChunk]] = {}
         self.parts: dict[tuple[int, int], NDArray[np.uint8]] = {}
         """Which cells of a chunk were written, as packed bits, by dataset and chunk; chunks written whole have none."""
@@ -211,8 +212,8 @@ class Staging:
 
     def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
         """Encode chunks, in place of what was written of them before; `bound_memory` is called now and then."""
-        for lot in _lots(runs):
-            if len(lot) == 1 and lot[0].nbytes > _LOT:
+        for lot in _lots(runs, self.limits):
+            if len(lot) == 1 and lot[0].nbytes > self.limits.parallel_bytes:
                 self._add_long(lot[0])
             else:
                 for encoded in run_all(lambda run: encode_run(run, self._compression), lot):
@@ -351,14 +352,16 @@ class Staging:
         return SegmentDraft(self._spill, blocks.take(alive), ChunkRows(**(rows.columns() | {"block": block})))
 
 
-def _lots(runs: Iterable[ChunkRun]) -> Iterator[list[ChunkRun]]:
+def _lots(runs: Iterable[ChunkRun], limits: Limits) -> Iterator[list[ChunkRun]]:
     """Yield runs to be encoded side by side, of bounded bytes; the first alone, as it decides on the filter.
 
     Two runs a thread: with fewer some would wait for others, with more a flush would find more that is not on the disk.
     """
     left = iter(runs)
     yield from batches_by_bytes(islice(left, 1), 1, attrgetter("nbytes"))
-    yield from batches_by_bytes(left, min(_LOT, 2 * RUN * thread_count()), attrgetter("nbytes"))
+    yield from batches_by_bytes(
+        left, min(limits.parallel_bytes, 2 * limits.run_bytes * thread_count()), attrgetter("nbytes")
+    )
 
 
 def _weight(pending: PendingChunk) -> int:

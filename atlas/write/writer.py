@@ -133,7 +133,7 @@ class Writer:
             cells = coerce_cells(data, entry.schema, array)
             if start is None:
                 raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
-            whole = one_chunk(cells, entry, start)
+            whole = one_chunk(cells, entry, start, view.limits)
             if whole is None:
                 self._write_region(state, entry, start, cells)
             else:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from atlas import Atlas, AtlasError
-from atlas.catalog import paging
 from atlas.errors import StorageError
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage.base import Storage
 from atlas.storage.memory import MemoryStorage
 
@@ -286,7 +287,7 @@ def test_data_of_a_lost_segment_is_an_error_and_no_fill():
 
 @pytest.mark.parametrize("at", range(4))
 def test_a_flush_that_fails_leaves_no_objects_behind(monkeypatch, at):
-    monkeypatch.setattr(paging, "PAGE_ROWS", 0)
+    monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=0))
     inner = MemoryStorage()
     storage = Failing(inner)
     store = old_store(storage)

@@ -11,8 +11,9 @@ import pytest
 from obstore.store import MemoryStore
 
 from atlas import Atlas
-from atlas.catalog import paging
 from atlas.errors import StorageError
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage import LocalStorage, MemoryStorage, open_storage
 from tests.api.samples import put
 from tests.reliability.faulty import FaultyHandle, FaultyStorage, Injector
@@ -62,7 +63,7 @@ def fail(store, injector, needle, fault, *more):
 @pytest.mark.parametrize("paged", [False, True])
 def test_a_commit_that_lands_after_its_flush_has_failed_finds_its_files(places, injector, monkeypatch, when, paged):
     if paged:
-        monkeypatch.setattr(paging, "PAGE_ROWS", 0)
+        monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=0))
     faulty, plain = places
     store = Atlas.create(faulty)
     fill(store)
@@ -136,8 +137,7 @@ def test_a_create_that_meets_its_own_first_request_is_its_own(places, injector, 
 
 def test_a_page_that_could_not_be_synchronised_does_not_keep_later_flushes_from_the_disk(tmp_path, monkeypatch):
     """A checkpoint wrote pages, their wait failed, and every commit after it waited for them in vain."""
-    monkeypatch.setattr(paging, "PAGE_ROWS", 0)
-    store = Atlas.create(LocalStorage(tmp_path / "s"))
+    store = Atlas.create(LocalStorage(tmp_path / "s"), limits=Limits(page_rows=0))
     fill(store)
     store.flush()
     fsync = os.fsync
@@ -152,9 +152,9 @@ def test_a_page_that_could_not_be_synchronised_does_not_keep_later_flushes_from_
         patch.setattr(os, "fsync", failing)
         with pytest.raises(StorageError):
             store.flush()
-        patch.setattr(paging, "PAGE_ROWS", 1000)
+        store._session.log.limits = Limits(page_rows=1000)
         store.flush()
-        patch.setattr(paging, "PAGE_ROWS", 0)
+        store._session.log.limits = Limits(page_rows=0)
         with suppress(StorageError):
             store.compact(keep_versions=1, keep_days=0)
     for value in (3, 4):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
-from atlas.catalog import paging
 from atlas.commit import commit_writer
 from atlas.errors import (
     AtlasError,
@@ -20,6 +19,8 @@ from atlas.errors import (
     VersionNotFoundError,
 )
 from atlas.maintenance import gc
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage.memory import MemoryStorage
 
 
@@ -73,7 +74,7 @@ def test_the_history_tells_when_and_what(place):
     store.flush()
     store.rollback(2, message="back")
     store.compact()
-    store.create_datasets([f"n{at}" for at in range(paging.PAGE_ROWS + 1)])
+    store.create_datasets([f"n{at}" for at in range(limits.DEFAULT.page_rows + 1)])
     store.flush()
     history = store.history()
     told = [(v.version, v.action, v.message, v.created, v.changed, v.deleted, v.arrays) for v in history]
@@ -84,7 +85,7 @@ def test_the_history_tells_when_and_what(place):
         (3, "flush", None, 0, 0, 1, ()),
         (4, "rollback", "back", 0, 0, 0, ()),
         (5, "compact", None, 0, 0, 0, ()),
-        (6, "flush", None, paging.PAGE_ROWS + 1, 0, 0, ()),
+        (6, "flush", None, limits.DEFAULT.page_rows + 1, 0, 0, ()),
     ]
     times = [version.time for version in history]
     assert before < times[0] <= times[-1] <= dt.datetime.now(dt.UTC)
@@ -109,7 +110,7 @@ def test_a_message_is_text(place):
 @pytest.mark.parametrize("paged", [False, True])
 def test_a_rollback_brings_back_what_was(place, monkeypatch, paged):
     if paged:
-        monkeypatch.setattr(paging, "PAGE_ROWS", 1)
+        monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=1))
     store = Atlas.create(place)
     days(store, 3)
     expected = contents(store)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from atlas import Atlas, session
-from atlas.catalog import paging
 from atlas.commit import partial_chunk_merge, tip
 from atlas.commit.commit_log import CommitLog
 from atlas.errors import ConflictError, CorruptStoreError, StaleHandleError, VersionNotFoundError
 from atlas.maintenance import gc
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage.memory import MemoryStorage
 from tests.independent_reader import read_catalog
 
@@ -69,9 +70,9 @@ class TestBothLand:
         assert list(found) == ["a", "b", "mine", "theirs"]
         assert (found["mine"], found["theirs"]) == ({"t": [5, 6]}, {"t": [7, 8, 9]})
 
-    def test_new_datasets_in_pages(self, place, pair, monkeypatch):
-        monkeypatch.setattr(paging, "PAGE_ROWS", 2)
+    def test_new_datasets_in_pages(self, place, pair):
         first, second = pair
+        first._session.log.limits = second._session.log.limits = Limits(page_rows=2)
         for at in range(5):
             add(first, f"m{at}", cells=(at, at))
             add(second, f"t{at}", cells=(-at, at))
@@ -525,12 +526,12 @@ class TestBesideCompactions:
             first.flush()
         expected, opened, original = contents(first), [], gc.CommitLog.open
 
-        def overtaken(storage, version=None):
+        def overtaken(storage, version=None, *others, **options):
             if version is not None:
                 opened.append(version)
                 if len(opened) == 2:  # the first is to see what that version needs
                     first.compact(keep_versions=2, keep_days=0)
-            return original(storage, version)
+            return original(storage, version, *others, **options)
 
         monkeypatch.setattr(gc.CommitLog, "open", overtaken)
         second.compact(keep_versions=3, keep_days=0)
@@ -540,7 +541,7 @@ class TestBesideCompactions:
         assert second.version == Atlas.open(place).version
 
     def test_a_rollback_says_that_the_version_is_not_kept(self, place, interrupt, monkeypatch):
-        monkeypatch.setattr(paging, "PAGE_ROWS", 1)
+        monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=1))
         first = Atlas.create(place)
         for name in "abc":
             add(first, name)

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.catalog import paging
 from atlas.catalog.catalog import Catalog
 from atlas.catalog.column_builder import build_rows
 from atlas.errors import CorruptStoreError
@@ -49,9 +48,9 @@ def opened(catalog, pages):
     return fresh
 
 
-def write_pages(catalog, pages):
+def write_pages(catalog, pages, page_rows):
     """What the commit writer does before it writes a checkpoint."""
-    replace, runs = catalog.plan_pages()
+    replace, runs = catalog.plan_pages(page_rows)
     refs = []
     for run in runs:
         rows = catalog.rows(run)
@@ -238,29 +237,25 @@ def test_checkpoints_with_pages_hold_what_the_commits_add_up_to(data):
     small = 3
     fleet, catalog, pages = Fleet(), Catalog(), {}
     catalog.apply(Changes(0, 0), [])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paging, "PAGE_ROWS", small)
-        for version in range(1, data.draw(st.integers(2, 9))):
-            deleted, changed, created = fleet.draw(data)
-            new = batch(*(fleet.rows[identity] for identity in created))
-            refs, page_rows, rows = (), [], [*changed, *created]
-            if len(created) > small:
-                refs = (PageRef(f"pages/{len(pages)}", len(new), created[0], created[-1]),)
-                page_rows, rows = [new], changed
-                pages[refs[0].key] = new
-            inline = batch(*(fleet.rows[identity] for identity in rows)) if rows else EMPTY_ROWS
-            changes = Changes(
-                version, fleet.next_id, refs, np.array(deleted, np.int64), inline, writers=((version, "w"),)
-            )
-            catalog.apply(changes_from_json("commit", changes_to_json("commit", changes)), page_rows)
-            expected = [fleet.rows[identity] for identity in sorted(fleet.rows)]
-            assert contents(catalog) == expected
+    for version in range(1, data.draw(st.integers(2, 9))):
+        deleted, changed, created = fleet.draw(data)
+        new = batch(*(fleet.rows[identity] for identity in created))
+        refs, page_rows, rows = (), [], [*changed, *created]
+        if len(created) > small:
+            refs = (PageRef(f"pages/{len(pages)}", len(new), created[0], created[-1]),)
+            page_rows, rows = [new], changed
+            pages[refs[0].key] = new
+        inline = batch(*(fleet.rows[identity] for identity in rows)) if rows else EMPTY_ROWS
+        changes = Changes(version, fleet.next_id, refs, np.array(deleted, np.int64), inline, writers=((version, "w"),))
+        catalog.apply(changes_from_json("commit", changes_to_json("commit", changes)), page_rows)
+        expected = [fleet.rows[identity] for identity in sorted(fleet.rows)]
+        assert contents(catalog) == expected
+        if data.draw(st.booleans()):
+            write_pages(catalog, pages, small)
+            assert contents(catalog) == contents(opened(catalog, pages)) == expected
             if data.draw(st.booleans()):
-                write_pages(catalog, pages)
-                assert contents(catalog) == contents(opened(catalog, pages)) == expected
-                if data.draw(st.booleans()):
-                    catalog = opened(catalog, pages)
-                    assert len(catalog) == len(expected)
+                catalog = opened(catalog, pages)
+                assert len(catalog) == len(expected)
     firsts = [page.first for page in catalog.pages]
     assert firsts == sorted(firsts)
 
@@ -268,11 +263,11 @@ def test_checkpoints_with_pages_hold_what_the_commits_add_up_to(data):
 def test_many_rows_move_to_a_page_and_stay_there():
     catalog, pages = Catalog(), {}
     catalog.apply(Changes(0, 5000, rows=simple(*range(5000))), [])
-    write_pages(catalog, pages)
+    write_pages(catalog, pages, 4096)
     assert [page.rows for page in catalog.pages] == [5000]
     assert len(catalog.checkpoint().rows) == 0
     catalog.apply(Changes(1, 5001, deleted=np.array([3]), rows=batch((4, "d4", [], {}), (5000, "new", [], {}))), [])
-    write_pages(catalog, pages)
+    write_pages(catalog, pages, 4096)
     summary = catalog.checkpoint()
     assert (len(pages), summary.deleted.tolist(), summary.rows.ids.tolist()) == (1, [3], [4, 5000])
     assert contents(opened(catalog, pages)) == contents(catalog)
@@ -281,9 +276,9 @@ def test_many_rows_move_to_a_page_and_stay_there():
 def test_pages_are_written_anew_once_much_has_changed():
     catalog, pages = Catalog(), {}
     catalog.apply(Changes(0, 6000, rows=simple(*range(6000))), [])
-    write_pages(catalog, pages)
+    write_pages(catalog, pages, 4096)
     catalog.apply(Changes(1, 6000, deleted=np.arange(4097)), [])
-    write_pages(catalog, pages)
+    write_pages(catalog, pages, 4096)
     assert [page.rows for page in catalog.pages] == [6000 - 4097]
     assert len(catalog.checkpoint().deleted) == 0
     assert contents(opened(catalog, pages)) == contents(catalog)

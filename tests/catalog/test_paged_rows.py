@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas.catalog import paging
 from atlas.catalog.paged_rows import PagedRows
 from atlas.format.changes import PageRef
 
@@ -33,15 +32,12 @@ def test_changes_count_only_for_rows_in_pages(paged: PagedRows) -> None:
     assert (paged.changed.tolist(), paged.unpaged.tolist()) == ([5, 30], [20, 21, 22])
 
 
-def test_rows_between_pages_become_a_page_and_few_after_the_last_do_not(
-    paged: PagedRows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(paging, "PAGE_ROWS", 2)
+def test_rows_between_pages_become_a_page_and_few_after_the_last_do_not(paged: PagedRows) -> None:
     ids = np.array([20, 21, 22, 40, 41])
-    assert [ids[group].tolist() for group in paged.plan(ids)] == [[20, 21, 22]]
+    assert [ids[group].tolist() for group in paged.plan(ids, 2)] == [[20, 21, 22]]
     more = np.array([20, 21, 22, 40, 41, 42])
-    assert [more[group].tolist() for group in paged.plan(more)] == [[20, 21, 22], [40, 41, 42]]
-    assert paged.plan(np.empty(0, np.int64)) == []
+    assert [more[group].tolist() for group in paged.plan(more, 2)] == [[20, 21, 22], [40, 41, 42]]
+    assert paged.plan(np.empty(0, np.int64), 2) == []
 
 
 def test_pages_that_were_written_hold_their_rows(paged: PagedRows) -> None:
@@ -52,10 +48,9 @@ def test_pages_that_were_written_hold_their_rows(paged: PagedRows) -> None:
     assert (len(paged.pages), paged.changed.tolist(), paged.unpaged.tolist()) == (1, [], [])
 
 
-def test_pages_are_rewritten_once_much_of_them_changed(paged: PagedRows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "PAGE_ROWS", 2)
+def test_pages_are_rewritten_once_much_of_them_changed(paged: PagedRows) -> None:
     paged.note_changed(np.arange(5))
-    assert not paged.rewrite_is_due()
+    assert not paged.rewrite_is_due(2)
     twin = paged.copy()
     twin.note_changed(np.array([5]))
-    assert (twin.rewrite_is_due(), paged.rewrite_is_due()) == (True, False)
+    assert (twin.rewrite_is_due(2), paged.rewrite_is_due(2)) == (True, False)

@@ -7,7 +7,6 @@ import orjson
 import pytest
 
 from atlas.catalog.column_builder import build_rows
-from atlas.commit import checkpointing
 from atlas.commit.commit_log import CommitLog
 from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.creation import create_store
@@ -24,6 +23,7 @@ from atlas.format.changes import Changes
 from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 from atlas.maintenance.gc import Collector
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 from atlas.storage.keys import unique_name
 
@@ -371,7 +371,7 @@ def test_whether_a_commit_landed_can_be_asked():
     assert CommitWriter(log).landed(mine) is None
 
 
-def test_checkpoints_lag_behind_and_readers_take_the_commits_after_them(monkeypatch):
+def test_checkpoints_lag_behind_and_readers_take_the_commits_after_them():
     place = MemoryStorage()
     log, catalog = make(place)
     for at in range(7):
@@ -381,14 +381,14 @@ def test_checkpoints_lag_behind_and_readers_take_the_commits_after_them(monkeypa
     assert [len(CommitLog.open(place, version)[1]) for version in range(8)] == list(range(8))
     commit(log, catalog, 7)
     assert CommitWriter(log).checkpoint(catalog)
-    monkeypatch.setattr(checkpointing, "_SMALL", 0)
+    log.limits = Limits(small_checkpoint=0)
     commit(log, catalog, *range(8, 300))
     assert CommitWriter(log).checkpoint(catalog)
     commit(log, catalog, 300)
     assert not CommitWriter(log).checkpoint(catalog)
     assert CommitWriter(log).checkpoint(catalog, force=True)
     commit(log, catalog, 301)
-    reopened, again = CommitLog.open(place)
+    reopened, again = CommitLog.open(place, limits=log.limits)
     assert (again.version, len(again)) == (11, 302)
     assert not CommitWriter(reopened).checkpoint(again)
 

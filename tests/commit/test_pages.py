@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
-from atlas.catalog import paging
-from atlas.commit import checkpointing
 from atlas.commit.commit_writer import CommitWriter
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch):
-    monkeypatch.setattr(paging, "PAGE_ROWS", 4)
+    monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=4))
 
 
 def fill(store, numbers):
@@ -30,7 +30,7 @@ def contents(store):
 @pytest.mark.parametrize("sizes", [[6, 2, 6], [2, 6, 2, 6, 2], [6, 1, 7, 6, 3, 9, 1], [1, 1, 1, 1, 1, 1, 6]])
 @pytest.mark.parametrize("small", [0, 1 << 30], ids=["checkpoints lag", "checkpoints follow"])
 def test_small_flushes_between_large_ones_are_kept(sizes, small, monkeypatch):
-    monkeypatch.setattr(checkpointing, "_SMALL", small)
+    monkeypatch.setattr(limits, "DEFAULT", Limits(small_checkpoint=small))
     place = MemoryStorage()
     store = Atlas.create(place)
     number = 0

@@ -8,7 +8,7 @@ import pytest
 from atlas import Atlas
 from atlas.errors import CorruptStoreError, StorageError
 from atlas.format.segment import HEADER
-from atlas.maintenance import chunk_copy
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 
 
@@ -116,10 +116,8 @@ def test_a_damaged_block_stops_a_compaction_and_nothing_is_dropped(place):
 
 
 @pytest.mark.parametrize("limit", [1, 64, 1 << 24])
-def test_batches_of_any_size_give_the_same_store(place, limit, monkeypatch):
-    monkeypatch.setattr(chunk_copy, "_BATCH", limit)
-    monkeypatch.setattr(chunk_copy, "_WAITING", limit)
-    store = Atlas.create(place)
+def test_batches_of_any_size_give_the_same_store(place, limit):
+    store = Atlas.create(place, limits=Limits(copied_bytes=limit, waiting_bytes=limit))
     for at in range(3):
         fill(store, [f"d{at}{n}" for n in range(5)], seed=at, size=7)
     before = contents(store)

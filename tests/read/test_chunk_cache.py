@@ -8,8 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import atlas
+from atlas import Atlas
 from atlas.chunking.regions import plan_region
-from atlas.read import chunk_cache, snapshot
+from atlas.read import snapshot
+from atlas.read.block_cache import BlockCache
+from atlas.read.chunk_cache import ChunkCache
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 
 SHAPE, CHUNK = (7, 5, 3), (3, 2, 3)
@@ -86,15 +90,17 @@ def test_times_are_kept_and_texts_are_not(store):
         assert store.open_dataset("d").read_array("s", [1], [4]).tolist() == list("bcde")
 
 
-@pytest.mark.parametrize(("limit", "most"), [("_MOST_BYTES", 100), ("_MOST_CHUNKS", 8)])
-def test_what_is_too_large_or_too_much_is_not_kept(store, monkeypatch, limit, most):
-    cells = store.open_dataset("d").read_array("v")
-    monkeypatch.setattr(chunk_cache, limit, most)
+@pytest.mark.parametrize("limits", [Limits(cache_bytes=400), Limits(cached_chunks=8)])
+def test_what_is_too_large_or_too_much_is_not_kept(store, limits):
     schema = store._session.view.datasets.state("d").arrays["v"].schema
     region = plan_region(schema, (0, 0, 0), SHAPE)
-    assert all(store._session.reader._chunks.read(("v@0", 0), schema, region, pytest.fail) is None for _ in range(3))
-    monkeypatch.undo()
-    monkeypatch.setattr(chunk_cache, "_MOST_SEEN", 10)
+    cache = ChunkCache(BlockCache(1 << 20), limits)
+    assert all(cache.read(("v@0", 0), schema, region, pytest.fail) is None for _ in range(3))
+
+
+def test_few_chunks_are_remembered_as_read_once(store):
+    cells = store.open_dataset("d").read_array("v")
+    store = Atlas.open(store._session.view.storage, limits=Limits(seen_chunks=10))
     for _ in range(4):
         for name in ("d", "e"):
             np.testing.assert_array_equal(store.open_dataset(name).read_array("v") - 1000 * (name == "e"), cells)

@@ -8,8 +8,8 @@ import pytest
 from atlas.catalog.chunk_index import NO_ROWS, ChunkIndex
 from atlas.format.segment import BlockRows
 from atlas.kernels import PIECE_BLOCK
-from atlas.read import fetch
 from atlas.read.fetch import ReadBatches
+from atlas.runtime.limits import DEFAULT, Limits
 
 
 class Source:
@@ -28,12 +28,12 @@ class Source:
             out[at : at + count] = np.arange(begin, begin + count) % 251
 
 
-def load_all(*sources):
+def load_all(*sources, limits=DEFAULT):
     """Read every block of the sources and check its bytes; return the largest buffer that took."""
     index = ChunkIndex.of([(source, NO_ROWS) for source in sources])
     pieces = np.zeros((8, index.blocks.shape[1]), np.int64)
     pieces[PIECE_BLOCK] = np.arange(pieces.shape[1])
-    batches, largest = ReadBatches(index, pieces), 0
+    batches, largest = ReadBatches(index, pieces, limits), 0
     for batch in range(len(batches)):
         buffer = batches.load(batch)
         largest = max(largest, len(buffer))
@@ -62,12 +62,12 @@ def test_of_sources_of_several_kinds_the_largest_gap_counts():
     assert (len(near.asked), len(far.asked)) == (1, 1)
 
 
-def test_small_blocks_far_apart_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(fetch, "_MOST_BUFFERED", 200_000)
+def test_small_blocks_far_apart_do_not_fill_the_memory():
+    limits = Limits(buffer_bytes=200_000)
     source = Source(1 << 20, 400, 10, 1000)
-    assert load_all(source) <= 400 * 10 + 200_000
+    assert load_all(source, limits=limits) <= 400 * 10 + 200_000
     assert len(source.asked) == 400
     # Where some lie close to each other, they are still read together.
     source = Source(1 << 20, 400, 10, 400)
-    assert load_all(source) <= 400 * 10 + 200_000
+    assert load_all(source, limits=limits) <= 400 * 10 + 200_000
     assert len(source.asked) == 1

@@ -311,7 +311,7 @@ def test_rows_of_an_array_without_cells_are_of_no_chunk():
 def test_many_small_chunks_are_batched_in_time_that_grows_with_their_number():
     count = 200_000
     began = time.monotonic()
-    batches = list(chunk_batches(np.arange(count), make_schema("int8", ["x"], [count], [1])))
+    batches = list(chunk_batches(np.arange(count), make_schema("int8", ["x"], [count], [1]), 16 << 20))
     assert time.monotonic() - began < 20  # it took minutes where each chunk was sought among all
     assert [chunk for chunk, _ in batches] == list(range(count))
     assert all(at.tolist() == [chunk] for chunk, at in batches[:100])
@@ -382,7 +382,7 @@ def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_
     statistics = Statistics(store._session.view.chunk_index("n"))
     statistics._dataset = counted = Counted(statistics._dataset)
     schema = make_schema("float64", ["x"], [2])
-    assert statistics.find(0, 77, schema, BlockCache()) is None
+    assert statistics.find(0, 77, schema, BlockCache(1 << 20)) is None
     assert counted.asked <= 4
 
 

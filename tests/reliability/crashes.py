@@ -36,15 +36,11 @@ AGAIN = ("creating", "flushing", "compacting", "replacing_in_another_encoding")
 
 _MOST_CALLS = 200
 
-_SPILLING = {
-    "atlas.write.pending._RAW_BUDGET": 60,
-    "atlas.write.pending._UNBOUNDED": 0,
-    "atlas.write.pending._ENCODED_BUDGET": 60,
-}
-_JOINING = {"atlas.maintenance.tiering._JOINED_AT_ONCE": 2}
-_PAGES = {"atlas.catalog.paging.PAGE_ROWS": 3}
-_ALIKE = {"atlas.commit.checkpointing._FEW_COMMITS": 1000, "atlas.maintenance.tiering._JOINED_AT_ONCE": 1000}
-_CHECKPOINTS = {"atlas.commit.checkpointing._FEW_COMMITS": 2}
+_SPILLING = {"raw_bytes": 60, "checked_bytes": 0, "encoded_bytes": 60}
+_JOINING = {"joined_at_once": 2}
+_PAGES = {"page_rows": 3}
+_ALIKE = {"few_commits": 1000, "joined_at_once": 1000}
+_CHECKPOINTS = {"few_commits": 2}
 
 
 def scenario(limits: dict[str, int] | None = None) -> Callable[[Play], Play]:

@@ -33,6 +33,7 @@ import numpy as np
 
 from atlas import Atlas
 from atlas.errors import StoreNotFoundError
+from atlas.runtime.limits import Limits
 from tests.reliability.disks import Disk, Named, Synced, Tree, Variable, build
 from tests.reliability.recording import Recorder, Watcher
 from tests.reliability.scripts import Begun, Script
@@ -82,14 +83,13 @@ class Figures:
 def enumerate_crashes(
     play: Play, limits: dict[str, int], after_crashes: Play | None = None, after_kills: Play | None = None
 ) -> Figures:
-    """Play a script with limits of atlas set as given, by dotted name; raise `Broken` for the first crash that loses.
+    """Play a script with the given fields of `Limits` changed; raise `Broken` for the first crash that loses.
 
     Further scripts are played after each, and the crashes in the course of them are enumerated as well: one after
     each state that a crash leaves, and one after each effect, where the process was killed and nothing was lost yet.
     """
     with tempfile.TemporaryDirectory(prefix="crashes-", dir=memory_folder()) as folder, ExitStack() as patches:
-        for name, value in limits.items():
-            patches.enter_context(mock.patch(name, value))
+        patches.enter_context(mock.patch("atlas.runtime.limits.DEFAULT", Limits(**limits)))
         first = _play(play, Path(folder, "first"), Begun())
         figures = first.run()
         further = [(after_crashes, begun) for begun in first.crashed()] if after_crashes else []

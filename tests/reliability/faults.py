@@ -22,8 +22,9 @@ import numpy as np
 from obstore.store import MemoryStore
 
 from atlas import Atlas
-from atlas.catalog import paging
 from atlas.errors import AtlasError, ConflictError, StaleHandleError, StoreExistsError, StoreNotFoundError
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage import LocalStorage, MemoryStorage
 from tests.reliability.faulty import BY_KIND, FaultyHandle, FaultyStorage, Injector
 from tests.reliability.twin import Content, Twin, content_of, difference
@@ -423,7 +424,7 @@ def run_world(
             # One thread, so that a case that fails can be run again: the same operations in the same order.
             stack.enter_context(mock.patch.dict(os.environ, ATLAS_NUM_THREADS="1"))
             if scenario.paged:
-                stack.enter_context(mock.patch.object(paging, "PAGE_ROWS", 0))
+                stack.enter_context(mock.patch.object(limits, "DEFAULT", Limits(page_rows=0)))
             with make() as world:
                 version, left = _Case(world, scenario, {}).run()
                 log = list(world.injector.log)

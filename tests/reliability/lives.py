@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.runtime.limits import Limits
+
 if TYPE_CHECKING:
     import random
 
@@ -13,14 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMITS", "act"]
 
-LIMITS = {
-    "atlas.write.pending._RAW_BUDGET": 400,
-    "atlas.write.pending._UNBOUNDED": 100,
-    "atlas.write.pending._ENCODED_BUDGET": 1000,
-    "atlas.maintenance.tiering._JOINED_AT_ONCE": 2,
-    "atlas.commit.checkpointing._FEW_COMMITS": 2,
-    "atlas.catalog.paging.PAGE_ROWS": 3,
-}
+LIMITS = Limits(raw_bytes=400, checked_bytes=100, encoded_bytes=1000, joined_at_once=2, few_commits=2, page_rows=3)
 """Limits of atlas by which few small arrays go the ways of many large ones."""
 _MOST = 12
 """Datasets that there are at once."""

@@ -9,6 +9,7 @@ import pytest
 
 from atlas import Atlas
 from atlas.commit.commit_writer import CommitWriter
+from atlas.runtime.limits import Limits
 from atlas.storage import LocalStorage
 from tests.reliability import crashes
 from tests.reliability.disks import Disk, Named, Synced, Written, build
@@ -203,8 +204,7 @@ class TestRecorder:
         script = Script(tmp_path / "store", recorder)
         original = os.link
         with pytest.MonkeyPatch.context() as patches, recorder.recording():
-            for name, value in crashes.SCENARIOS["spilling"][1].items():
-                patches.setattr(name, value)
+            patches.setattr("atlas.runtime.limits.DEFAULT", Limits(**crashes.SCENARIOS["spilling"][1]))
             crashes.SCENARIOS["spilling"][0](script)
         assert os.link is original
         names = [name for effect in recorder.effects if isinstance(effect, Named) for name in effect.changes]

@@ -8,9 +8,10 @@ import numpy as np
 import orjson
 
 from atlas import Atlas
-from atlas.catalog import paging
 from atlas.errors import StorageError
 from atlas.format.documents import CHECKPOINT_NAMES
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 from tests.api.samples import put
 
@@ -118,7 +119,7 @@ def failing(storage):
 
 def paged(storage, monkeypatch):
     """A store whose datasets lie in two pages, some of which were changed or deleted later."""
-    monkeypatch.setattr(paging, "PAGE_ROWS", 4)
+    monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=4))
     with Atlas.create(storage) as store:
         for flush in range(2):
             for n in range(6):

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.chunking.packing import SPAN, WHOLE, pack_chunks
+from atlas.chunking.packing import pack_chunks
 from atlas.errors import TooLargeError
 from atlas.runtime import memory
+from atlas.runtime.limits import DEFAULT
 from atlas.verification.chunk_pieces import StoredChunks, plan_pieces
 
 BASE = np.array([0, 4])
@@ -27,13 +28,13 @@ def plan(raw, *columns):
 
 
 def test_pieces_come_by_block_and_a_cut_chunk_has_one_in_each_of_its_blocks():
-    raw = [SPAN, SPAN, 8, 100, 60]
-    cells = (2 * SPAN + 8) // 8
+    raw = [DEFAULT.cut_into, DEFAULT.cut_into, 8, 100, 60]
+    cells = (2 * DEFAULT.cut_into + 8) // 8
     found, misplaced = plan(raw, (1, 0, 20, 10, 4), (0, 3, 0, 25, 4), (0, 0, 0, cells, 8))
     assert misplaced == []
     assert found == [
-        (12, 0, 0, SPAN // 8, 0),
-        (12, 1, 0, SPAN // 8, 0),
+        (12, 0, 0, DEFAULT.cut_into // 8, 0),
+        (12, 1, 0, DEFAULT.cut_into // 8, 0),
         (12, 2, 0, 1, 0),
         (11, 3, 0, 25, 1),
         (10, 4, 20, 10, 0),
@@ -47,9 +48,9 @@ def test_pieces_come_by_block_and_a_cut_chunk_has_one_in_each_of_its_blocks():
         (0, 3, 104, 1, 4),  # it begins after the block
         (0, 3, 2**62, 1, 4),
         (0, 4, 0, 1, 4),  # its block is the first one of the next source
-        (0, 0, 8, (2 * SPAN + 8) // 8, 8),  # cut, and not at the beginning of its block
-        (0, 0, 0, (2 * SPAN + 16) // 8, 8),  # its last block is shorter than that
-        (0, 1, 0, (3 * SPAN) // 8, 8),  # it would need a block of the next source
+        (0, 0, 8, (2 * DEFAULT.cut_into + 8) // 8, 8),  # cut, and not at the beginning of its block
+        (0, 0, 0, (2 * DEFAULT.cut_into + 16) // 8, 8),  # its last block is shorter than that
+        (0, 1, 0, (3 * DEFAULT.cut_into) // 8, 8),  # it would need a block of the next source
         (0, 0, 0, 2**60, 8),
         (0, 3, 0, 26, 0),  # the lengths of its strings take more than its block
         (0, 3, 0, 2**62, 0),  # so many that their bytes exceed 64 bits
@@ -57,24 +58,24 @@ def test_pieces_come_by_block_and_a_cut_chunk_has_one_in_each_of_its_blocks():
     ],
 )
 def test_a_chunk_whose_cells_do_not_fit_its_blocks_is_misplaced_and_no_other_is(chunk):
-    found, misplaced = plan([SPAN, SPAN, 8, 100, 60], (0, 3, 0, 5, 4), chunk, (1, 0, 0, 15, 0))
+    found, misplaced = plan([DEFAULT.cut_into, DEFAULT.cut_into, 8, 100, 60], (0, 3, 0, 5, 4), chunk, (1, 0, 0, 15, 0))
     assert misplaced == [11]
     assert found == [(10, 3, 0, 5, 0), (12, 4, 0, 15, 0)]
 
 
 def test_no_chunks_have_no_pieces():
     assert plan([]) == ([], [])
-    assert plan([SPAN] * 5) == ([], [])
+    assert plan([DEFAULT.cut_into] * 5) == ([], [])
 
 
 def test_pieces_that_exceed_memory_are_refused(monkeypatch):
     monkeypatch.setattr(memory, "FREE", 0)
     monkeypatch.setattr(memory, "available_memory", lambda: 1000)
     with pytest.raises(TooLargeError, match="verify"):
-        plan([SPAN] * 200, *[(1, 0, 0, 4 * SPAN, 1)] * 50)
+        plan([DEFAULT.cut_into] * 200, *[(1, 0, 0, 4 * DEFAULT.cut_into, 1)] * 50)
 
 
-@given(st.lists(st.integers(1, 3 * WHOLE), max_size=30))
+@given(st.lists(st.integers(1, 3 * DEFAULT.cut_over), max_size=30))
 def test_chunks_lie_where_packing_puts_them(nbytes):
     sizes = np.array(nbytes, np.int64)
     packing = pack_chunks(sizes)

@@ -9,9 +9,9 @@ import pytest
 
 import atlas
 from atlas import Atlas
-from atlas.catalog import paging
 from atlas.commit.commit_writer import CommitWriter
 from atlas.errors import AtlasError, CorruptStoreError, StorageError
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 from tests.api.samples import put
 from tests.verification.samples import all_files, build, contents, flipped, kept, paged, replaced, rewrite
@@ -131,13 +131,13 @@ def test_datasets_of_a_damaged_page_that_were_changed_later_are_recovered(damage
             )
 
 
-def test_a_page_that_only_the_checkpoint_needs_is_repaired(monkeypatch):
+def test_a_page_that_only_the_checkpoint_needs_is_repaired():
     storage = MemoryStorage()
     with Atlas.create(storage) as store:
         for n in range(6):
             put(store.create_dataset(f"a{n}"), "t", np.arange(3.0) + n, "float64")
         store.flush()
-        monkeypatch.setattr(paging, "PAGE_ROWS", 4)
+        store._session.log.limits = Limits(page_rows=4)
         assert store._session.committer.writer.checkpoint(store._session.catalog, force=True)
     (page,) = store._session.catalog.pages
     storage.replace(page.key, flipped(storage.read(page.key), 30))

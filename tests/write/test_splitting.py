@@ -8,28 +8,28 @@ from hypothesis import strategies as st
 from atlas.chunking.regions import plan_region
 from atlas.format.dataset_columns import ArrayEntry
 from atlas.format.schema import make_schema
-from atlas.write import splitting
+from atlas.runtime.limits import DEFAULT, Limits
 from atlas.write.splitting import chunk_runs, cut_chunks, divide_chunks, one_chunk
 
 
-def cut(cells, schema, start):
+def cut(cells, schema, start, limits=DEFAULT):
     """Return the cells of each chunk by its position, and which of them are encoded at once."""
     region = plan_region(schema, start, cells.shape)
     fill = "" if cells.dtype == object else 99
     entry = ArrayEntry("t", schema, 4)
-    parts = divide_chunks(cells, region)
+    parts = divide_chunks(cells, region, limits)
 
     def present(k):
         assert k in parts.part
         return np.full(int(region.cells[k]), fill, cells.dtype)
 
     found = {}
-    for chunk, pending in cut_chunks(cells, entry, region, parts, present):
+    for chunk, pending in cut_chunks(cells, entry, region, parts, present, limits=limits):
         assert (pending.schema, pending.generation) == (schema, 4)
         assert not np.shares_memory(pending.cells, cells)
         found[chunk] = pending.cells
     at_once = []
-    for run in chunk_runs(cells, entry, 7, region, parts.at_once):
+    for run in chunk_runs(cells, entry, 7, region, parts.at_once, limits):
         loaded = run.load()
         assert run.nbytes == loaded.nbytes
         assert set(run.keys.dataset) == {7}
@@ -59,11 +59,7 @@ def test_chunks_hold_what_was_written_and_what_was_there(data, dtype, order, thr
         cells = cells[::-1]
     expected = np.full(shape, "" if dtype == "string" else 99, kind)
     expected[tuple(slice(s, s + n) for s, n in zip(start, count, strict=True))] = cells if cells.ndim else cells[()]
-    with pytest.MonkeyPatch.context() as patches:
-        patches.setattr(splitting, "_AT_ONCE", threshold)
-        patches.setattr(splitting, "RUN", 50)
-        patches.setattr(splitting, "_LOT", 50)
-        found, at_once = cut(cells, schema, start)
+    found, at_once = cut(cells, schema, start, Limits(direct_bytes=threshold, run_bytes=50, partial_bytes=50))
     if dtype == "string" or threshold > cells.nbytes:
         assert at_once == []
     whole = plan_region(schema, (0,) * len(shape), tuple(shape))
@@ -88,8 +84,8 @@ def test_what_is_encoded_at_once_is_borrowed_where_it_lies_as_it_should():
     assert (run.load() == cells[::-1]).all()
 
 
-def test_present_cells_are_read_in_lots(monkeypatch):
-    monkeypatch.setattr(splitting, "_LOT", 160)
+def test_present_cells_are_read_in_batches():
+    limits = Limits(partial_bytes=160)
     schema = make_schema("int64", ["x", "y"], [100, 10], [1, 10])
     region = plan_region(schema, (0, 0), (100, 5))
     cells = np.zeros((100, 5), "i8")
@@ -102,7 +98,7 @@ def test_present_cells_are_read_in_lots(monkeypatch):
     waiting = [
         len(read) - at
         for at, _ in enumerate(
-            cut_chunks(cells, ArrayEntry("t", schema, 0), region, divide_chunks(cells, region), present)
+            cut_chunks(cells, ArrayEntry("t", schema, 0), region, divide_chunks(cells, region), present, limits=limits)
         )
     ]
     assert len(waiting) == 100

@@ -18,8 +18,8 @@ from atlas.format.schema import make_schema
 from atlas.format.segment import SegmentRef, decode_footer
 from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
-from atlas.write import encoding
 from atlas.write import staging as staging_module
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
 from atlas.write.staging import Staging
@@ -173,12 +173,11 @@ def run_of(schema, values, ids):
 
 @pytest.mark.parametrize("most", [1 << 20, 32 << 20])
 def test_a_run_of_any_size_is_encoded_within_bounds(most, monkeypatch):
-    monkeypatch.setattr(staging_module, "_LOT", most)
-    monkeypatch.setattr(encoding, "_LOT", most // 2)
+    limits = Limits(parallel_bytes=most, large_bytes=most // 2)
     schema = make_schema("int64", ["x"], [300_000])
     values = np.random.default_rng(1).integers(0, 2**63, (3, 300_000))
     values[1] = 7
-    staging = Staging("t", "zstd", "none", TemporaryFile)
+    staging = Staging("t", "zstd", "none", TemporaryFile, limits=limits)
     staging.put(4, 0, PendingChunk(SCHEMA, 0, np.zeros(4, "i4")))
     held = []
     spill = staging.spill
@@ -251,6 +250,6 @@ def test_a_disk_that_lost_what_was_spilled_is_an_error_and_nothing_wrong_is_comm
 @pytest.mark.parametrize(("threads", "expected"), [(1, [1, 2, 2, 2, 2]), (2, [1, 4, 4]), (64, [1, 8])])
 def test_lots_hold_two_runs_a_thread_within_bounds(threads, expected, monkeypatch):
     monkeypatch.setattr(staging_module, "thread_count", lambda: threads)
-    long = make_schema("uint8", ["x"], [staging_module.RUN])
+    long = make_schema("uint8", ["x"], [Limits().run_bytes])
     run = run_of(long, None, [0])
-    assert [len(lot) for lot in staging_module._lots([run] * 9)] == expected
+    assert [len(lot) for lot in staging_module._lots([run] * 9, Limits())] == expected

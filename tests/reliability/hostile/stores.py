@@ -13,7 +13,8 @@ from unittest import mock
 import numpy as np
 
 from atlas import Atlas
-from atlas.catalog import paging
+from atlas.runtime import limits
+from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 from tests.golden.fleet import Fleet
 from tests.golden.stores import GOLDEN, words
@@ -176,7 +177,7 @@ def sound(name: str) -> Sound:
     recipe, names = STORES[name], itertools.count()
     storage = MemoryStorage()
     with (
-        mock.patch.object(paging, "PAGE_ROWS", recipe.page_rows or paging.PAGE_ROWS),
+        mock.patch.object(limits, "DEFAULT", Limits(page_rows=recipe.page_rows or limits.DEFAULT.page_rows)),
         mock.patch.object(secrets, "token_hex", lambda size: f"{next(names):0{2 * size}x}"),
         mock.patch.object(secrets, "randbits", lambda bits: Random(next(names)).getrandbits(bits)),
     ):

@@ -1,0 +1,87 @@
+"""The sizes that decide how a store works and never what it holds, in one frozen value that every handle takes.
+
+Tests use small ones, so that a handful of cells makes pages, shared blocks, cut chunks, spills and several batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT", "Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, unless the name says rows, chunks or commits."""
+
+    # Blocks
+    own_block: int = 64 << 10
+    """A chunk of this many bytes or more has blocks of its own."""
+    shared_block: int = 128 << 10
+    """Smaller chunks that begin in the same range of this many bytes share a block."""
+    cut_over: int = 128 << 10
+    """A chunk of more bytes is cut into blocks. Set by the format: handles of other values cannot read the store."""
+    cut_into: int = 64 << 10
+    """Bytes of these blocks. Set by the format, like `cut_over`."""
+
+    # Writing
+    raw_bytes: int = 32 << 20
+    """Chunks that wait in memory before they are encoded."""
+    encoded_bytes: int = 8 << 20
+    """Encoded blocks that wait in memory before they are spilled, which a flush would have to write and sync."""
+    checked_bytes: int = 1 << 20
+    """Chunks that are staged between two checks of the bounds above."""
+    direct_bytes: int = 1 << 20
+    """Whole chunks of one write that are encoded before it returns, neither copied nor kept."""
+    run_bytes: int = 4 << 20
+    """Chunks of a run, which one thread encodes."""
+    partial_bytes: int = 16 << 20
+    """Partly covered chunks whose present cells are read at a time."""
+    task_bytes: int = 4 << 20
+    """Raw bytes that one thread encodes at a time."""
+    large_bytes: int = 16 << 20
+    """Large chunks that are encoded before their blocks are handed on."""
+    parallel_bytes: int = 32 << 20
+    """Runs that are encoded side by side: they are written while the next are encoded."""
+
+    # Reading
+    lookup_chunks: int = 1 << 17
+    """Chunks that are looked up at a time; each takes some 100 bytes."""
+    batch_bytes: int = 2 << 20
+    """Stored bytes of a read batch, a last block aside: enough to hide its Python, few enough to stay in the cache."""
+    thread_bytes: int = 128 << 10
+    """Stored bytes below which splitting a read further is not worth a thread."""
+    buffer_bytes: int = 64 << 20
+    """Bytes that a thread reads at once, past which a read goes through fewer gaps."""
+    cache_bytes: int = 32 << 20
+    """Decoded blocks and chunks that are kept for reads of one array at a time."""
+    cached_chunks: int = 64
+    """Chunks of one read that go through the cache: each costs some microseconds of Python."""
+    seen_chunks: int = 4096
+    """Chunks that are remembered as read once."""
+
+    # Commits
+    page_rows: int = 4096
+    """Rows that a commit or checkpoint holds itself; more move to a page, which neither repeats."""
+    small_checkpoint: int = 64 << 10
+    """A checkpoint of at most so many bytes is rewritten after few commits, a larger one after many."""
+    few_commits: int = 8
+    """Commits after which a small checkpoint is rewritten."""
+    many_commits: int = 32
+    """Commits after which a large checkpoint is rewritten."""
+
+    # Maintenance
+    joined_at_once: int = 4
+    """Segments alike in size that a flush joins to one."""
+    smallest_tier: int = 4 << 10
+    """Segments of at most so many bytes are alike in size."""
+    largest_joined: int = 4 << 20
+    """Bytes of segments that a flush joins at most: a larger one takes longer to read than to find."""
+    copied_bytes: int = 16 << 20
+    """Chunks that a compaction decodes at a time."""
+    waiting_bytes: int = 32 << 20
+    """Chunks, and encoded blocks, that wait in a compaction before they are encoded, and spilled."""
+
+
+DEFAULT = Limits()
+"""What a handle takes where it is given none."""
