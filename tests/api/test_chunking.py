@@ -56,6 +56,7 @@ def test_boxes_over_chunks(script, codec):
     assert identical(Atlas.open(storage).open_dataset("d").read_array("t"), model.cells)
 
 
+@pytest.mark.bulky
 @pytest.mark.parametrize("codec", ["zstd", "lz4", "none"])
 @pytest.mark.parametrize("dtype", FIXED)
 def test_a_chunk_of_several_blocks(store, place, dtype, codec):

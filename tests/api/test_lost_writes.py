@@ -15,6 +15,7 @@ from atlas.errors import StorageError
 NOISE = np.random.default_rng(5).integers(0, 2**63, 3 << 20)  # 24 MiB, more than waits in memory
 
 
+@pytest.mark.bulky
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without names")
 def test_a_write_that_was_lost_while_it_was_brought_to_the_disk_early_fails_the_flush(tmp_path, monkeypatch):
     """As on Linux: each opening of the file, however many descriptors it has, hears once of the loss."""

@@ -64,6 +64,7 @@ def check(store):
     np.testing.assert_array_equal(store.open_dataset("small9").read_array("t"), [9, 10, 11])
 
 
+@pytest.mark.bulky
 def test_nothing_waits_for_the_disk_and_all_is_there(tmp_path, waits):
     place = tmp_path / "deep" / "s"
     store = atlas.Atlas.create(place, durable=False)
@@ -75,6 +76,7 @@ def test_nothing_waits_for_the_disk_and_all_is_there(tmp_path, waits):
     check(atlas.Atlas.open(place))
 
 
+@pytest.mark.bulky
 def test_a_durable_handle_waits_also_while_it_spills(tmp_path, waits):
     change_everything(atlas.Atlas.create(tmp_path / "s"))
     assert "fsync" in waits
@@ -152,6 +154,7 @@ def test_an_object_store_takes_it_and_does_as_ever(tmp_path):
     assert atlas.Atlas.open(bucket, durable=False).list_datasets() == ["d"]
 
 
+@pytest.mark.bulky
 def test_nothing_spilled_for_an_object_store_is_waited_for(tmp_path, waits):
     """Its temporary file is copied, and so never has to last."""
     with atlas.Atlas.create(MemoryStorage()) as store:
