@@ -85,7 +85,7 @@ class Session:
         """Make the locks anew and declare pending arrays anew, in a forked child: it shares neither with its parent."""
         self.locks.renew()
         before, after = self.view.datasets.renew_generation()
-        self.writes.redeclare(before, after)
+        self.writes.renew_generation(before, after)
 
     @property
     def log(self) -> CommitLog:

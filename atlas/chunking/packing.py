@@ -22,7 +22,7 @@ __all__ = ["Packing", "block_counts", "number_items", "pack_chunks"]
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Blocks over a run of chunks that lie one after the other in a buffer."""
+    """Blocks over a run of chunks that follow each other in a buffer."""
 
     start: NDArray[np.int64]
     """First byte of each block in the buffer."""
@@ -30,7 +30,7 @@ class Packing:
     """Bytes of each block."""
     block: NDArray[np.int64]
     """Block in which each chunk begins."""
-    place: NDArray[np.int64]
+    offset: NDArray[np.int64]
     """Byte in that block at which it begins."""
 
 
@@ -44,26 +44,26 @@ def pack_chunks(lengths: NDArray[np.int64], limits: Limits = DEFAULT, *, cut: bo
     begins = ends - lengths
     alone = lengths >= limits.own_block
     # A chunk opens a block where it or its neighbour before stands alone, or another `shared_block` bytes begin.
-    # Stretches are counted from the last chunk that stood alone, so that each run of small chunks is cut the same way.
+    # Ranges are counted from the last chunk that stood alone, so that each run of small chunks is cut the same way.
     after = np.maximum.accumulate(np.where(alone, ends, 0))
     origin = np.concatenate([[0], after[:-1]]) if len(lengths) else begins
-    stretch = (begins - origin) // limits.shared_block
+    shared = (begins - origin) // limits.shared_block
     opens = np.ones(len(lengths), bool)
-    opens[1:] = alone[1:] | alone[:-1] | (stretch[1:] != stretch[:-1])
-    heads = np.flatnonzero(opens)
-    start = begins[heads]
+    opens[1:] = alone[1:] | alone[:-1] | (shared[1:] != shared[:-1])
+    openers = np.flatnonzero(opens)
+    start = begins[openers]
     length = np.diff(np.append(start, ends[-1] if len(ends) else 0))
     block = np.cumsum(opens) - 1
-    place = begins - start[block] if len(lengths) else begins
-    counts = np.where(alone[heads], block_counts(length, limits), 1)
+    offset = begins - start[block] if len(lengths) else begins
+    counts = np.where(alone[openers], block_counts(length, limits), 1)
     if not cut or len(counts) == counts.sum():
-        return Packing(start, length, block, place)
+        return Packing(start, length, block, offset)
     first = np.cumsum(counts) - counts
     head, number = number_items(counts)
     cut_start = start[head] + number * limits.cut_into
     cut_length = np.where(counts[head] > 1, limits.cut_into, length[head])
     cut_length = np.minimum(cut_length, start[head] + length[head] - cut_start)
-    return Packing(cut_start, cut_length, first[block], place)
+    return Packing(cut_start, cut_length, first[block], offset)
 
 
 def block_counts(nbytes: NDArray[np.int64], limits: Limits = DEFAULT) -> NDArray[np.int64]:

@@ -71,7 +71,7 @@ def _merge_chunk(
 
 
 def _read_staged(staging: Staging, targets: Targets, region: Region) -> NDArray[Any]:
-    encoded = staging.table()
+    encoded = staging.encoded_index()
     out = read_boxes([] if encoded is None else [encoded], targets, region, staging.limits)
     staging.overlay(out, targets.ids.tolist(), region)
     return out

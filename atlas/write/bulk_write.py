@@ -1,4 +1,4 @@
-"""One array of many datasets, handed over as one: its chunks in runs over the datasets, not one by one."""
+"""One array of many datasets, written as one: its chunks in runs over the datasets, not one by one."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ def _runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], run_byt
 
 
 def _flat(data: NDArray[Any], box: tuple[slice, ...]) -> NDArray[Any]:
-    # Encoded before the caller has its data back, so that no copy is made of what lies as it should.
+    # Encoded before the call returns, so that contiguous data need no copy.
     return np.ascontiguousarray(data[box]).reshape(-1)

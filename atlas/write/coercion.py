@@ -1,4 +1,4 @@
-"""Data that a caller hands over, as the cells that are stored. No I/O; nothing is changed by a refusal."""
+"""Data of a caller as cells of the stored dtype. No I/O; a refusal changes nothing."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def _unmasked(data: np.ma.MaskedArray[Any, Any], schema: ArraySchema, array: str
 
 
 def coerce_strings(data: NDArray[Any]) -> NDArray[Any]:
-    """Return text data as a C-contiguous object array of str.
+    """Return string data as a C-contiguous object array of str.
 
-    bytes are taken as UTF-8; surrogate escapes are recovered where they decode, else replaced.
+    bytes are decoded as UTF-8; surrogate escapes are recovered where they decode, else replaced.
 
     Raises `InvalidTypeError` for a cell that is neither str nor bytes.
     """

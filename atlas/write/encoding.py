@@ -1,4 +1,4 @@
-"""Chunks to blocks and rows: statistics, constants, filter and codec, by threads.
+"""Encodes chunks to blocks and index rows: statistics, constants, filter and codec, on several threads.
 
 Chunks of one dtype and fill are encoded together, because neighbours share blocks and one kernel call serves all.
 """
@@ -36,7 +36,7 @@ __all__ = [
     "Compression",
     "PendingChunk",
     "encode_chunks",
-    "encode_long",
+    "encode_in_batches",
     "encode_run",
 ]
 
@@ -57,7 +57,7 @@ class PendingChunk:
     cells: NDArray[Any]
     """All its cells, 1-D in C order: of the stored dtype, or objects of str."""
     written: NDArray[np.bool_] | None = None
-    """Which of them were written while others were read from the store, None for all or where nobody else can write."""
+    """Which cells were written while the others were read from the store; None: all, or no other handle can write."""
 
 
 class Compression:
@@ -100,7 +100,7 @@ Key = tuple[int, int]
 
 
 class ChunkKeys(NamedTuple):
-    """What chunks are of, in columns."""
+    """Whose chunks they are, in columns."""
 
     dataset: NDArray[np.int64]
     """Dataset ids."""
@@ -112,12 +112,12 @@ class ChunkKeys(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChunkRun:
-    """Whole chunks of one schema of fixed-width cells, about to be encoded one after the other."""
+    """Whole chunks of one schema of fixed-width cells, to be encoded in order."""
 
     schema: ArraySchema
     """Schema of their arrays."""
     keys: ChunkKeys
-    """What they are of."""
+    """Whose they are."""
     count: NDArray[np.int64]
     """Cells of each."""
     load: Callable[[], NDArray[Any]]
@@ -130,7 +130,7 @@ class ChunkRun:
 
 
 def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Iterator[Encoded]:
-    """Yield the encoding of `chunks`, sorted by key, in lots of bounded size."""
+    """Yield the encoding of `chunks`, sorted by key, in batches of bounded size."""
     groups: dict[tuple[str, bytes | None], list[tuple[Key, PendingChunk]]] = {}
     for item in chunks:
         schema = item[1].schema
@@ -138,14 +138,14 @@ def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compr
         groups.setdefault((schema.datatype.name, bits), []).append(item)
     for group in groups.values():
         if group[0][1].schema.datatype.cell is None:
-            yield _encode_text(group, compression)
+            yield _encode_strings(group, compression)
             continue
         small = [item for item in group if item[1].cells.nbytes < compression.limits.own_block]
         if small:
             yield _encode_small(small, compression)
         large = [item for item in group if item[1].cells.nbytes >= compression.limits.own_block]
         for batch in batches_by_bytes(large, compression.limits.large_bytes, lambda item: item[1].cells.nbytes):
-            yield from run_all(lambda item: _encode_alone(item, compression), batch)
+            yield from run_all(lambda item: _encode_large(item, compression), batch)
 
 
 def _statistics(
@@ -209,16 +209,16 @@ def encode_run(run: ChunkRun, compression: Compression) -> Encoded:
 def _encode_values(
     schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], count: NDArray[np.int64], compression: Compression
 ) -> Encoded:
-    """Encode chunks of `count` cells that lie one after the other in `values`."""
+    """Encode chunks of `count` cells, which follow each other in `values`."""
     values, packing, rows = _lay_out(schema, keys, values, count, compression.limits)
     stored, blocks = _encode_blocks(values.view(np.uint8), packing.start, packing.length, values.dtype, compression)
     return Encoded(stored, blocks, rows)
 
 
-def encode_long(
+def encode_in_batches(
     run: ChunkRun, compression: Compression
 ) -> tuple[ChunkRows, Iterator[tuple[NDArray[np.uint8], BlockRows]]]:
-    """Return the rows of a run of any size, and its blocks in lots of bounded size, each encoded as it is taken."""
+    """Return the rows of a run of any size, and its blocks in bounded batches, each encoded when it is taken."""
     values, packing, rows = _lay_out(run.schema, run.keys, run.load(), run.count, compression.limits)
     return rows, (
         _encode_blocks(values.view(np.uint8), packing.start[some], packing.length[some], values.dtype, compression)
@@ -234,35 +234,35 @@ def _lay_out(
     found = _statistics(schema, values, start, count)
     constant = found.constant.astype(bool)
     block = np.full(len(count), CONSTANT, np.int64)
-    place = _bits(values[start])
+    offset = _bits(values[start])
     if constant.any():
         kept = ~constant
         values = values[np.repeat(kept, count)]
         packing = pack_chunks(count[kept] * values.dtype.itemsize, limits)
-        block[kept], place[kept] = packing.block, packing.place.astype(np.uint64)
+        block[kept], offset[kept] = packing.block, packing.offset.astype(np.uint64)
     else:
         packing = pack_chunks(count * values.dtype.itemsize, limits)
-        block, place = packing.block, packing.place.astype(np.uint64)
-    return values, packing, ChunkRows(*keys, block, place, found.nulls, found.minimum, found.maximum)
+        block, offset = packing.block, packing.offset.astype(np.uint64)
+    return values, packing, ChunkRows(*keys, block, offset, found.nulls, found.minimum, found.maximum)
 
 
-def _encode_alone(item: tuple[Key, PendingChunk], compression: Compression) -> Encoded:
+def _encode_large(item: tuple[Key, PendingChunk], compression: Compression) -> Encoded:
     chunk = item[1]
     values = chunk.cells
     found = _statistics(chunk.schema, values, np.zeros(1, np.int64), np.array([len(values)]))
     if found.constant[0]:
-        start, length, block, place = EMPTY, EMPTY, np.array([CONSTANT]), _bits(values[:1])
+        start, length, block, offset = EMPTY, EMPTY, np.array([CONSTANT]), _bits(values[:1])
     else:
         packing = pack_chunks(np.array([values.nbytes]), compression.limits)
-        start, length, block, place = packing.start, packing.length, packing.block, packing.place.astype(np.uint64)
+        start, length, block, offset = packing.start, packing.length, packing.block, packing.offset.astype(np.uint64)
     stored, blocks = _encode_blocks(values.view(np.uint8), start, length, values.dtype, compression)
-    return Encoded(stored, blocks, ChunkRows(*_keys([item]), block, place, found.nulls, found.minimum, found.maximum))
+    return Encoded(stored, blocks, ChunkRows(*_keys([item]), block, offset, found.nulls, found.minimum, found.maximum))
 
 
-def _encode_text(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
+def _encode_strings(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
     nulls, low, high, payloads = [], [], [], []
     block = np.full(len(group), CONSTANT, np.int64)
-    place = np.zeros(len(group), np.uint64)
+    offset = np.zeros(len(group), np.uint64)
     kept = []
     for at, (_, chunk) in enumerate(group):
         cells: list[str] = chunk.cells.tolist()
@@ -274,10 +274,10 @@ def _encode_text(group: Sequence[tuple[Key, PendingChunk]], compression: Compres
         if cells.count(chunk.schema.fill_bits.decode()) < len(cells):
             payloads.append(encode_cells(cells))
             kept.append(at)
-    # Text is cut at chunks only: a reader finds a cell by the lengths before it.
+    # Strings are never cut within a chunk: a reader finds a cell by the lengths before it.
     packing = pack_chunks(np.array([len(payload) for payload in payloads], np.int64), compression.limits, cut=False)
-    block[kept], place[kept] = packing.block, packing.place.astype(np.uint64)
+    block[kept], offset[kept] = packing.block, packing.offset.astype(np.uint64)
     raw = np.frombuffer(b"".join(payloads), np.uint8)
     stored, blocks = _encode_blocks(raw, packing.start, packing.length, raw.dtype, compression)
     statistics = (np.array(nulls, np.int64), np.array(low, np.uint64), np.array(high, np.uint64))
-    return Encoded(stored, blocks, ChunkRows(*_keys(group), block, place, *statistics))
+    return Encoded(stored, blocks, ChunkRows(*_keys(group), block, offset, *statistics))

@@ -67,7 +67,7 @@ class PendingWrites:
     # Staging
 
     def put(self, array: str, dataset: int, chunk: int, pending: PendingChunk) -> None:
-        """Stage one chunk, in place of what was staged of it before."""
+        """Stage one chunk, replacing what was staged of it before."""
         self._put(self._staging(array), dataset, chunk, pending)
 
     def _put(self, staging: Staging, dataset: int, chunk: int, pending: PendingChunk) -> None:
@@ -126,7 +126,7 @@ class PendingWrites:
     def encoded_index(self, array: str) -> ChunkIndex | None:
         """Return the index of the encoded chunks of an array name, None where there are none."""
         staging = self.by_array.get(array)
-        return None if staging is None else staging.table()
+        return None if staging is None else staging.encoded_index()
 
     def overlay(self, array: str, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
         """Copy the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
@@ -145,10 +145,10 @@ class PendingWrites:
         for staging in self.by_array.values():
             staging.shift(shift)
 
-    def redeclare(self, before: int, after: int) -> None:
+    def renew_generation(self, before: int, after: int) -> None:
         """Give chunks of the generation `before` the generation `after`."""
         for staging in self.by_array.values():
-            staging.redeclare(before, after)
+            staging.renew_generation(before, after)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -1,7 +1,7 @@
-"""Encoded blocks that wait for a flush: in memory, and past a budget in a temporary file that has no name.
+"""Encoded blocks that wait for a flush: in memory, and past a limit in a temporary file that has no name.
 
-The file is written while later blocks are encoded, and can become the segment as it is. A killed process leaves nothing
-behind. A disk too full to spill to is no reason to lose data: blocks then stay in memory. A forked child reads the file
+A thread writes the file while later blocks are encoded; the file can become the segment as it is. A killed process
+leaves nothing behind. Where the disk is full, blocks stay in memory and no data are lost. A forked child reads the file
 that it shares with its parent, and writes to one of its own.
 """
 
@@ -80,7 +80,7 @@ class _Writer:
 
 
 class Spill:
-    """An append-only stretch of bytes behind a header, which threads may read while it is given away."""
+    """An append-only sequence of bytes after a header. Threads may read it while its file is handed over."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Spill:
         self._header = header
         self._sync_early = sync_early
         self._file: IO[bytes] | None = None
-        self._given = False  # whether somebody else has the file, so that nothing may be written to it
+        self._handed_over = False  # whether the file has another owner, so that nothing may be written to it
         self._writer: _Writer | None = None
         self._parts: list[NDArray[np.uint8]] = []
         self._begins: list[int] = []
@@ -111,11 +111,11 @@ class Spill:
         """Whether the byte at `offset` is read back from the file."""
         with self._lock:
             if offset < self._spilled:
-                self._settle()
+                self._wait_for_writer()
             return offset < self._spilled
 
     def append(self, part: NDArray[np.uint8]) -> int:
-        """Keep `part`, which nobody changes any more, and return where it begins."""
+        """Append `part`, which must not change any more, and return its offset."""
         with self._lock:
             begin = self.size
             self._parts.append(part)
@@ -124,9 +124,9 @@ class Spill:
             return begin
 
     def to_disk(self) -> None:
-        """Begin to move what is in memory to the file; where that fails it stays in memory and a warning is logged."""
+        """Start moving what is in memory to the file. Where that fails it stays in memory, and a warning is logged."""
         with self._lock:
-            self._settle()
+            self._wait_for_writer()
             if not self._parts:
                 return
             try:
@@ -139,13 +139,13 @@ class Spill:
             self._parts, self._begins = [], []
 
     def _writable_file(self) -> IO[bytes]:
-        if self._file is not None and not self._given:
+        if self._file is not None and not self._handed_over:
             return self._file
         file = self._open_file()
         try:
             write_at(file.fileno(), memoryview(self._header), 0)
             at = len(self._header)
-            for part in self.stretch(at, self._spilled):
+            for part in self.read_range(at, self._spilled):
                 write_at(file.fileno(), part.data, at)
                 at += len(part)
         except BaseException:
@@ -155,11 +155,11 @@ class Spill:
             self._file.close()
         # A store may be dropped without a flush: its file then goes with it, and without a warning.
         weakref.finalize(self, file.close)
-        self._file, self._given = file, False
+        self._file, self._handed_over = file, False
         return file
 
-    def _settle(self) -> None:
-        """Wait for the writer; what it could not write is in memory again."""
+    def _wait_for_writer(self) -> None:
+        """Wait for the writer. What it could not write is in memory again."""
         writer = self._writer
         if writer is None:
             return
@@ -172,16 +172,16 @@ class Spill:
             self._begins = [self._spilled + end - part.nbytes for end, part in zip(ends, self._parts, strict=True)]
             self._writer = None
 
-    def give(self, tail: bytes, take: Callable[[IO[bytes]], bool]) -> bool:
-        """Let `take` have the file, brought to the whole stretch and `tail`, and return whether it did.
+    def hand_over(self, tail: bytes, take: Callable[[IO[bytes]], bool]) -> bool:
+        """Complete the file with what is in memory and `tail`, offer it to `take`, and return whether `take` took it.
 
-        False also where there is no file. What is here stays readable.
+        False also where there is no file. The bytes stay readable.
         """
         with self._lock:
-            if self._file is None or self._given:
+            if self._file is None or self._handed_over:
                 return False
             self.to_disk()
-            self._settle()
+            self._wait_for_writer()
             if self.in_memory:
                 return False
             try:
@@ -189,14 +189,14 @@ class Spill:
                 self._file.truncate(self.size + len(tail))
             except OSError:
                 return False
-            self._given = take(self._file)
-            return self._given
+            self._handed_over = take(self._file)
+            return self._handed_over
 
     def read_into(
-        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], target: NDArray[np.int64]
     ) -> None:
-        """Copy ranges to `out` at `place`. A range may cross parts."""
-        for begin, count, at in zip(offset.tolist(), length.tolist(), place.tolist(), strict=True):
+        """Copy ranges of bytes to `out`, each at its offset in `target`. A range may cross parts."""
+        for begin, count, at in zip(offset.tolist(), length.tolist(), target.tolist(), strict=True):
             done = 0
             while done < count:
                 part = self._from(begin + done, count - done)
@@ -206,7 +206,7 @@ class Spill:
     def _from(self, offset: int, most: int) -> NDArray[np.uint8]:
         with self._lock:
             if offset < self._spilled:
-                self._settle()
+                self._wait_for_writer()
             if offset < self._spilled:
                 assert self._file is not None
                 data = np.empty(min(most, self._spilled - offset), np.uint8)
@@ -217,16 +217,16 @@ class Spill:
             within = offset - self._begins[at]
             return self._parts[at][within : within + most]
 
-    def stretch(self, begin: int, stop: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield the bytes from `begin` to `stop` in pieces of a few MiB."""
+    def read_range(self, begin: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield the bytes from `begin` to `stop`, a few MiB at a time."""
         while begin < stop:
             part = self._from(begin, min(_COPY, stop - begin))
             yield part
             begin += len(part)
 
     def renew(self) -> None:
-        """Leave the file to the parent, in a forked child: both have the same one, whatever either writes to it."""
-        self._given = True
+        """Leave the file to the parent, in a forked child: both share it, and each would see what the other writes."""
+        self._handed_over = True
         self._lock = threading.RLock()
 
     def close(self) -> None:

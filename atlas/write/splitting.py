@@ -1,4 +1,4 @@
-"""Written arrays to chunks: many whole ones in runs to encode at once, others to wait for more of their kind."""
+"""Splits written arrays into chunks: many whole ones in runs that are encoded at once, others to be staged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def one_chunk(
 ) -> PendingChunk | None:
     """Return the chunk of a small array that `cells` covers whole, None where a region has to be planned.
 
-    Fleets are written so, array by array: it takes a tenth of the time.
+    Fleets are written like this, array by array, in a tenth of the time that a plan takes.
     """
     schema = entry.schema
     if cells.shape != schema.shape or schema.chunks != 1 or cells.nbytes >= limits.direct_bytes:
@@ -76,7 +76,7 @@ def chunk_runs(
     rows: NDArray[np.int64],
     limits: Limits = DEFAULT,
 ) -> Iterator[ChunkRun]:
-    """Yield the whole chunks `rows` of `region` in runs; they borrow from `cells`, which must stay as it is."""
+    """Yield the whole chunks `rows` of `region` in runs; they borrow from `cells`, which must not change."""
     nbytes = region.cells[rows] * cells.dtype.itemsize
     for some in (rows[batch] for batch in slices_by_bytes(nbytes, limits.run_bytes)):
         keys = ChunkKeys(np.full(len(some), dataset), np.full(len(some), entry.generation), region.chunk[some])
@@ -116,22 +116,22 @@ def cut_chunks(
 
 
 def _source(region: Region, k: int) -> tuple[Any, ...]:
-    """Return the index of the chunk of row `k` in what is written, by which an array without axes stays one."""
+    """Return the index of the chunk of row `k` in what is written; an array without axes stays an array."""
     return *region.in_box(k), ...
 
 
 def _gathered(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the cells of whole chunks, one after the other."""
+    """Return the cells of whole chunks, chunk after chunk."""
     if len(region.chunk) == 1:
         return np.ascontiguousarray(cells).reshape(-1)
     nbytes = region.cells[rows] * cells.dtype.itemsize
-    place = np.cumsum(nbytes) - nbytes
+    offset = np.cumsum(nbytes) - nbytes
     buffer = np.empty(int(nbytes.sum()), np.uint8)
     if cells.flags.c_contiguous:
         geometry = Geometry(region.geometry.boxes[:, rows], region.geometry.box)
-        kernels.scatter_boxes(cells, geometry, buffer, place)
+        kernels.scatter_boxes(cells, geometry, buffer, offset)
     else:
-        for k, begin, length in zip(rows.tolist(), place.tolist(), nbytes.tolist(), strict=True):
+        for k, begin, length in zip(rows.tolist(), offset.tolist(), nbytes.tolist(), strict=True):
             own = buffer[begin : begin + length].view(cells.dtype).reshape(region.geometry.extent[k])
             own[...] = cells[_source(region, k)]
     return buffer.view(cells.dtype)

@@ -21,7 +21,15 @@ from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_ta
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all, thread_count
 from atlas.storage import LocalStorage
-from atlas.write.encoding import ChunkRun, Compression, Encoded, PendingChunk, encode_chunks, encode_long, encode_run
+from atlas.write.encoding import (
+    ChunkRun,
+    Compression,
+    Encoded,
+    PendingChunk,
+    encode_chunks,
+    encode_in_batches,
+    encode_run,
+)
 from atlas.write.spill import Spill
 
 if TYPE_CHECKING:
@@ -45,7 +53,7 @@ _serials = count()
 class _StagedSource:
     """The encoded blocks of a staging, as a source for reads."""
 
-    coalesce_gap = LocalStorage.coalesce_gap  # what is spilled lies in a local file
+    coalesce_gap = LocalStorage.coalesce_gap  # blocks are spilled to a local file
 
     def __init__(self, spill: Spill, blocks: BlockRows, name: str) -> None:
         self.blocks = blocks
@@ -53,9 +61,9 @@ class _StagedSource:
         self._spill = spill
 
     def read_into(
-        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], place: NDArray[np.int64]
+        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], target: NDArray[np.int64]
     ) -> None:
-        self._spill.read_into(offset, length, out, place)
+        self._spill.read_into(offset, length, out, target)
 
 
 class SegmentDraft:
@@ -66,9 +74,9 @@ class SegmentDraft:
         self._source = blocks
         offset = len(HEADER) + np.cumsum(blocks.stored) - blocks.stored
         self.blocks = BlockRows(**(blocks.columns() | {"offset": offset}))
-        """Block table as it stands in the file."""
+        """The block table of the file."""
         self.rows = rows
-        """Chunk table as it stands in the file."""
+        """The chunk rows of the file."""
         end = len(HEADER) + int(blocks.stored.sum())
         self._tail, self.footer = encode_tail(self.blocks, rows, end)
         self.size = end + len(self._tail)
@@ -78,30 +86,30 @@ class SegmentDraft:
     """The footer."""
 
     def write(self, storage: Storage, key: str) -> None:
-        """Store the file under `key`: without a copy where the blocks lie in a file of the storage as they should."""
+        """Store the file under `key`, without a copy where the spilled file holds the blocks in order."""
         as_spilled = self._spill.size == self.size - len(self._tail)
-        if not (as_spilled and self._spill.give(self._tail, lambda file: storage.link_file(key, file))):
+        if not (as_spilled and self._spill.hand_over(self._tail, lambda file: storage.link_file(key, file))):
             storage.write(key, self.parts())
 
     def parts(self) -> Iterator[bytes | NDArray[np.uint8]]:
-        """Yield the file in pieces; `StorageError` where a temporary file does not give back what was written to it."""
+        """Yield the file part by part. Raises `StorageError` where a temporary file has lost what was written to it."""
         yield HEADER
         offset, end = self._source.offset, self._source.offset + self._source.stored
         # Neighbours are copied in one go, some MiB of them.
         neighbours = np.cumsum(np.concatenate([[0], offset[1:] != end[:-1]])[: len(offset)])
         for batch in slices_by_bytes(self._source.stored, _COPY, neighbours):
             first, stop = batch.start, batch.stop
-            stretch = self._spill.stretch(int(offset[first]), int(end[stop - 1]))
+            parts = self._spill.read_range(int(offset[first]), int(end[stop - 1]))
             if self._spill.is_spilled(int(offset[first])):
-                yield self._checked(first, stop, b"".join(part.data for part in stretch))
+                yield self._checked(first, stop, b"".join(part.data for part in parts))
             else:
-                yield from stretch
+                yield from parts
         yield self._tail
 
     def _checked(self, first: int, stop: int, data: bytes) -> bytes:
         """Return `data`, the blocks `first` to `stop`, as they were encoded.
 
-        A disk that failed to take them may give other bytes, which no flush may commit.
+        A disk that failed to write them may return other bytes, which no flush may commit.
         """
         view, blocks = memoryview(data), self._source
         end = np.cumsum(blocks.stored[first:stop]).tolist()
@@ -141,9 +149,9 @@ class Staging:
         self._spill = Spill(open_file, HEADER, sync_early)
         self._blocks: list[BlockRows] = []
         self._block_count = 0
-        self._heads: list[NDArray[np.int64]] = []
+        self._first_blocks: list[NDArray[np.int64]] = []
         self._rows: list[ChunkRows] = []
-        self._table: ChunkIndex | None = None
+        self._index: ChunkIndex | None = None
         self._serial = next(_serials)
 
     # Writing
@@ -154,7 +162,7 @@ class Staging:
         return self._spill.in_memory
 
     def put(self, dataset: int, chunk: int, pending: PendingChunk) -> int:
-        """Keep a chunk, in place of what was written of it before, and return its bytes in memory, about.
+        """Stage a chunk, replacing what was written of it before, and return its approximate bytes in memory.
 
         Its cells belong to the staging from now on.
         """
@@ -180,12 +188,12 @@ class Staging:
         """Return whether a chunk is pending."""
         if chunk in self._raw.get(dataset, {}):
             return True
-        table = self.table()
-        if table is None:
+        index = self.encoded_index()
+        if index is None:
             return False
-        first, stop = np.searchsorted(table.rows.dataset, [dataset, dataset + 1])
-        at = first + np.searchsorted(table.rows.chunk[first:stop], chunk)
-        return bool(at < stop and table.rows.chunk[at] == chunk)
+        first, stop = np.searchsorted(index.rows.dataset, [dataset, dataset + 1])
+        at = first + np.searchsorted(index.rows.chunk[first:stop], chunk)
+        return bool(at < stop and index.rows.chunk[at] == chunk)
 
     def drop(self, dataset: int) -> None:
         """Forget what was written to the array of a dataset."""
@@ -194,7 +202,7 @@ class Staging:
             self.raw_bytes -= _weight(pending)
         if any((rows.dataset == dataset).any() for rows in self._rows):
             self._rows = [rows.take(rows.dataset != dataset) for rows in self._rows]
-            self._table = None
+            self._index = None
 
     def encode(self) -> None:
         """Encode every chunk that waits."""
@@ -211,21 +219,21 @@ class Staging:
         self._raw, self.raw_bytes = {}, 0
 
     def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
-        """Encode chunks, in place of what was written of them before; `bound_memory` is called now and then."""
-        for lot in _lots(runs, self.limits):
-            if len(lot) == 1 and lot[0].nbytes > self.limits.parallel_bytes:
-                self._add_long(lot[0])
+        """Encode chunks, replacing what was written of them before; calls `bound_memory` after each batch."""
+        for batch in _parallel_batches(runs, self.limits):
+            if len(batch) == 1 and batch[0].nbytes > self.limits.parallel_bytes:
+                self._add_in_batches(batch[0])
             else:
-                for encoded in run_all(lambda run: encode_run(run, self._compression), lot):
+                for encoded in run_all(lambda run: encode_run(run, self._compression), batch):
                     self._add(encoded)
-            for run in lot:
+            for run in batch:
                 self._forget_raw(run.keys)
             bound_memory()
 
-    def _add_long(self, run: ChunkRun) -> None:
+    def _add_in_batches(self, run: ChunkRun) -> None:
         first = self._block_count
-        rows, lots = encode_long(run, self._compression)
-        for stored, blocks in lots:
+        rows, batches = encode_in_batches(run, self._compression)
+        for stored, blocks in batches:
             self._add_blocks(stored, blocks)
             self.spill()
         self._add_rows(rows, first)
@@ -254,9 +262,9 @@ class Staging:
     def _add_rows(self, rows: ChunkRows, first: int) -> None:
         """Add rows whose blocks are counted from the block `first`."""
         block = np.where(rows.block >= 0, rows.block + first, rows.block)
-        self._heads.append(np.unique(block[block >= 0]))
+        self._first_blocks.append(np.unique(block[block >= 0]))
         self._rows.append(ChunkRows(**(rows.columns() | {"block": block})))
-        self._table = None
+        self._index = None
 
     def spill(self) -> None:
         """Move encoded blocks to the temporary file."""
@@ -265,7 +273,7 @@ class Staging:
     def close(self) -> None:
         """Forget everything."""
         self._spill.close()
-        self._raw, self.parts, self._rows, self._blocks, self._table = {}, {}, [], [], None
+        self._raw, self.parts, self._rows, self._blocks, self._index = {}, {}, [], [], None
 
     def shift(self, shift: IdShift) -> None:
         """Follow datasets whose ids were raised."""
@@ -273,9 +281,9 @@ class Staging:
             return
         self._raw = {shift.apply_one(dataset): chunks for dataset, chunks in self._raw.items()}
         self._rows = [ChunkRows(**(rows.columns() | {"dataset": shift.apply(rows.dataset)})) for rows in self._rows]
-        self._table = None
+        self._index = None
 
-    def redeclare(self, before: int, after: int) -> None:
+    def renew_generation(self, before: int, after: int) -> None:
         """Give chunks of the generation `before` the generation `after`."""
         self._raw = {
             dataset: {
@@ -288,7 +296,7 @@ class Staging:
             ChunkRows(**(rows.columns() | {"generation": np.where(rows.generation == before, after, rows.generation)}))
             for rows in self._rows
         ]
-        self._table = None
+        self._index = None
 
     # Reading
 
@@ -300,20 +308,20 @@ class Staging:
             for chunk, pending in chunks.items()
         ]
         keys = np.array(raw, np.int64).reshape(-1, 3).T
-        table = self.table()
-        if table is None:
+        index = self.encoded_index()
+        if index is None:
             return keys
-        rows = table.rows
+        rows = index.rows
         return np.concatenate([keys, np.array([rows.dataset, rows.generation, rows.chunk])], axis=1)
 
-    def table(self) -> ChunkIndex | None:
-        """Return the newest encoded rows, None where there are none."""
-        if self._table is None and any(len(rows) for rows in self._rows):
+    def encoded_index(self) -> ChunkIndex | None:
+        """Return the index of the encoded chunks, of each the newest; None where there are none."""
+        if self._index is None and any(len(rows) for rows in self._rows):
             blocks: BlockRows = BlockRows.joined(self._blocks)
             source = _StagedSource(self._spill, blocks, f"pending data {self._serial} of {self._name}")
             origins = [np.zeros(len(rows), np.int64) for rows in self._rows]
-            self._table = ChunkIndex.of([(source, merge_rows(self._rows, origins)[0])])
-        return self._table
+            self._index = ChunkIndex.of([(source, merge_rows(self._rows, origins)[0])])
+        return self._index
 
     def overlay(self, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
         """Lay the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
@@ -336,26 +344,26 @@ class Staging:
     def draft(self) -> SegmentDraft | None:
         """Encode what waits and return the segment to write, None where nothing is pending."""
         self.encode()
-        table = self.table()
-        if table is None:
+        index = self.encoded_index()
+        if index is None:
             return None
-        rows = table.rows
+        rows = index.rows
         blocks: BlockRows = BlockRows.joined(self._blocks)
         block = rows.block
         alive = np.zeros(len(blocks), bool)
         if len(blocks):
-            # A cut chunk's blocks follow its first up to the next chunk's first, and live as long as that one does.
-            heads = np.concatenate(self._heads)
-            owner = np.searchsorted(heads, np.arange(len(blocks)), side="right") - 1
-            alive = np.isin(heads, rows.block)[owner]
+            # The blocks of a cut chunk follow its first block, up to the next chunk's first, and are kept with it.
+            first_blocks = np.concatenate(self._first_blocks)
+            owner = np.searchsorted(first_blocks, np.arange(len(blocks)), side="right") - 1
+            alive = np.isin(first_blocks, rows.block)[owner]
             block = np.where(rows.block >= 0, (np.cumsum(alive) - 1)[rows.block], rows.block)
         return SegmentDraft(self._spill, blocks.take(alive), ChunkRows(**(rows.columns() | {"block": block})))
 
 
-def _lots(runs: Iterable[ChunkRun], limits: Limits) -> Iterator[list[ChunkRun]]:
-    """Yield runs to be encoded side by side, of bounded bytes; the first alone, as it decides on the filter.
+def _parallel_batches(runs: Iterable[ChunkRun], limits: Limits) -> Iterator[list[ChunkRun]]:
+    """Yield batches of runs to encode in parallel, of bounded bytes. The first run is alone: it decides on the filter.
 
-    Two runs a thread: with fewer some would wait for others, with more a flush would find more that is not on the disk.
+    Two runs a thread: with fewer, threads would wait for each other; with more, a flush would find more to sync.
     """
     left = iter(runs)
     yield from batches_by_bytes(islice(left, 1), 1, attrgetter("nbytes"))

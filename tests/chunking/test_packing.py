@@ -33,9 +33,9 @@ def test_packings_keep_their_promises(sizes, cut):
     # Blocks cover the buffer, one after the other.
     np.testing.assert_array_equal(packing.start, np.cumsum(packing.length) - packing.length)
     assert int(packing.length.sum()) == total
-    assert len(packing.block) == len(packing.place) == len(sizes)
+    assert len(packing.block) == len(packing.offset) == len(sizes)
     for size, end, block, place in zip(
-        sizes, ends.tolist(), packing.block.tolist(), packing.place.tolist(), strict=True
+        sizes, ends.tolist(), packing.block.tolist(), packing.offset.tolist(), strict=True
     ):
         assert packing.start[block] + place == end - size
         if cut and size > DEFAULT.cut_over:

@@ -79,7 +79,7 @@ def test_pieces_that_exceed_memory_are_refused(monkeypatch):
 def test_chunks_lie_where_packing_puts_them(nbytes):
     sizes = np.array(nbytes, np.int64)
     packing = pack_chunks(sizes)
-    columns = [(0, int(packing.block[at]), int(packing.place[at]), nbytes[at], 1) for at in range(len(nbytes))]
+    columns = [(0, int(packing.block[at]), int(packing.offset[at]), nbytes[at], 1) for at in range(len(nbytes))]
     pieces, misplaced = plan_pieces(chunks(*columns), np.array([0]), packing.length)
     assert misplaced.tolist() == []
     assert np.bincount(pieces.row - 10, pieces.cells, len(nbytes)).tolist() == nbytes

@@ -45,7 +45,8 @@ def test_every_range_comes_back_wherever_it_lies(steps, data):
         length = data.draw(st.integers(0, len(whole) - begin))
         assert read(spill, begin, length) == whole[begin : begin + length]
         assert (
-            b"".join(part.tobytes() for part in spill.stretch(begin, begin + length)) == whole[begin : begin + length]
+            b"".join(part.tobytes() for part in spill.read_range(begin, begin + length))
+            == whole[begin : begin + length]
         )
     spill.close()
     assert (spill.size, spill.in_memory) == (0, 0)
@@ -90,7 +91,7 @@ def test_a_full_disk_loses_nothing(tmp_path, caplog, monkeypatch):
         assert read(spill, 0, 9) == b"abcdefghi"
         assert "cannot spill" in caplog.text
         assert spill.in_memory == 6
-        assert spill.give(b"tail", lambda file: True) is False
+        assert spill.hand_over(b"tail", lambda file: True) is False
     spill.to_disk()
     assert spill.in_memory == 0
     assert read(spill, 0, 9) == b"abcdefghi"
@@ -130,18 +131,18 @@ def test_the_file_given_away_is_whole_and_not_written_to_again(tmp_path):
         taken.append(os.dup(file.fileno()))
         return True
 
-    assert spill.give(b"tail", take) is False  # all of it is in memory still
+    assert spill.hand_over(b"tail", take) is False  # all of it is in memory still
     spill.to_disk()
     spill.append(octets(b"def"))
-    assert spill.give(b"tail", take)
+    assert spill.hand_over(b"tail", take)
     (given,) = taken
     assert os.pread(given, 100, 0) == b"headabcdeftail"
-    assert spill.give(b"tail", take) is False
+    assert spill.hand_over(b"tail", take) is False
     spill.append(octets(b"ghi"))
     spill.to_disk()
     assert read(spill, 4, 9) == b"abcdefghi"
     assert os.pread(given, 100, 0) == b"headabcdeftail"
-    assert spill.give(b"end", take)
+    assert spill.hand_over(b"end", take)
     assert os.pread(taken[1], 100, 0) == b"headabcdefghiend"
     spill.close()
     for descriptor in taken:
@@ -153,10 +154,10 @@ def test_a_file_that_nobody_takes_is_written_on(tmp_path):
     spill.append(octets(b"abc"))
     spill.to_disk()
     seen = []
-    assert spill.give(b"a long tail", lambda file: seen.append(content(file))) is None
+    assert spill.hand_over(b"a long tail", lambda file: seen.append(content(file))) is None
     spill.append(octets(b"def"))
     spill.to_disk()
-    assert spill.give(b"tail", lambda file: seen.append(content(file)) or True)
+    assert spill.hand_over(b"tail", lambda file: seen.append(content(file)) or True)
     assert seen == [b"headabca long tail", b"headabcdeftail"]
     spill.close()
 

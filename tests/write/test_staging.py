@@ -42,7 +42,7 @@ def targets(schema, ids):
 
 def read_staging(staging, schema, ids):
     region = plan_region(schema, (0,), (10,))
-    table = staging.table()
+    table = staging.encoded_index()
     out = read_boxes([] if table is None else [table], targets(schema, ids), region)
     staging.overlay(out, ids, region)
     return out
@@ -110,7 +110,7 @@ def test_a_replaced_chunk_counts_once():
     staging.drop(0)
     assert staging.raw_bytes == 0
     assert staging.draft() is None
-    assert staging.table() is None
+    assert staging.encoded_index() is None
 
 
 def test_blocks_of_replaced_and_dropped_chunks_are_not_written():
@@ -204,7 +204,7 @@ def test_a_run_takes_the_place_of_what_waited():
     staging.put_runs([run_of(schema, np.full(4, 9, "i4"), [1])], lambda: None)
     assert staging.raw_bytes == 16
     region = plan_region(schema, (0,), (4,))
-    out = read_boxes([staging.table()], targets(schema, [1, 2]), region)
+    out = read_boxes([staging.encoded_index()], targets(schema, [1, 2]), region)
     staging.overlay(out, [1, 2], region)
     assert out.tolist() == [[9] * 4, [0, 1, 2, 3]]
     staging.close()
@@ -252,4 +252,4 @@ def test_lots_hold_two_runs_a_thread_within_bounds(threads, expected, monkeypatc
     monkeypatch.setattr(staging_module, "thread_count", lambda: threads)
     long = make_schema("uint8", ["x"], [Limits().run_bytes])
     run = run_of(long, None, [0])
-    assert [len(lot) for lot in staging_module._lots([run] * 9, Limits())] == expected
+    assert [len(lot) for lot in staging_module._parallel_batches([run] * 9, Limits())] == expected
