@@ -1,8 +1,8 @@
-"""The package's own threads: one pool for work, one for waits.
+"""The package's own threads: a pool for work, a pool for waits, and single threads in the background.
 
-Both are made when first needed and anew in a forked child. `run_all` is for tasks that keep a processor busy while they
-hold no GIL (kernels); `run_io` is for tasks that wait for a disk or a network. Nothing here cancels a task that has
-begun, and nothing runs in the background: each call returns once its tasks have ended.
+The pools are made when first needed and anew in a forked child. `run_all` is for tasks that keep a processor busy while
+they hold no GIL (kernels); `run_io` is for tasks that wait for a disk or a network. Both return once their tasks have
+ended. `run_behind` returns at once. No other module starts a thread. Nothing here cancels a task that has begun.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from atlas.runtime.forks import renew_in_children
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["IO_THREADS", "run_all", "run_io", "thread_count"]
+__all__ = ["IO_THREADS", "run_all", "run_behind", "run_io", "thread_count"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -125,3 +125,16 @@ def run_io(task: Callable[[_T], _R], items: Sequence[_T], at_once: int = IO_THRE
     The threads serve all calls of the process together, so a call may get fewer; its own thread always takes part.
     """
     return _io.run(task, items, min(at_once, IO_THREADS), IO_THREADS - 1)
+
+
+def run_behind(task: Callable[[], None]) -> threading.Thread:
+    """Run `task`, which must not raise, in a daemon thread of its own, and return the thread.
+
+    When the interpreter exits or the system gives no more threads, the caller runs it: the thread is then not alive.
+    """
+    thread = threading.Thread(target=task, name="atlas-behind", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        task()
+    return thread

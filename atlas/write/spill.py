@@ -19,6 +19,7 @@ import numpy as np
 
 from atlas.errors import StorageError
 from atlas.runtime.forks import renew_in_children
+from atlas.runtime.threads import run_behind
 from atlas.storage.descriptors import read_at
 from atlas.storage.durable import write_at
 
@@ -53,9 +54,8 @@ class _Writer:
         self._sync_early = sync_early
         self._before = before
         self._written = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="atlas-spill", daemon=True)
+        self.thread = run_behind(self._run)
         """Where it runs; it goes on for a while after the parts are written."""
-        self.thread.start()
 
     def _run(self) -> None:
         try:

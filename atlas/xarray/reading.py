@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import xarray as xr
 
 from atlas.errors import ArrayNotFoundError, InvalidTypeError, InvalidValueError
 from atlas.format.dtypes import parse_dtype
+from atlas.runtime.threads import run_io
 from atlas.xarray.attribute_owners import DTYPE_KEY, FILL_KEY, assign_attributes
 from atlas.xarray.lazy import lazy_array, read_decoded
 from atlas.xarray.time_encoding import decode_times, decoded_dtype
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["to_xarray", "to_xarray_many"]
 
+_SIDE_BY_SIDE = 4
+"""Variables that are read at once."""
 _PARALLEL_BYTES = 8 << 20
 """Smallest result, in bytes, whose variables are read in parallel: for less, starting threads takes longer."""
 
@@ -117,8 +119,7 @@ def to_xarray_many(
     # One read uses all cores by itself; threads only overlap the Python code between large reads.
     large = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays) * len(labels) >= _PARALLEL_BYTES
     if parallel and large and len(arrays) > 1:
-        with ThreadPoolExecutor(min(4, len(arrays))) as pool:
-            variables = dict(zip((array.name for array in arrays), pool.map(variable, arrays), strict=True))
+        variables = dict(zip((array.name for array in arrays), run_io(variable, arrays, _SIDE_BY_SIDE), strict=True))
         stacked = _assemble(labels[0], arrays, attrs, lambda array: variables[array.name])
     else:
         stacked = _assemble(labels[0], arrays, attrs, variable)

@@ -205,3 +205,17 @@ def test_a_flush_that_fails_leaves_no_joined_segment(place, monkeypatch):
     store.flush()
     assert len(named(store)) == 2
     assert sorted(contents(Atlas.open(place))) == [f"d{at}" for at in range(5)]
+
+
+def test_chunks_of_an_earlier_declaration_are_not_copied(place):
+    store = Atlas.create(place)
+    fill(store, ["a", "b"])
+    view = store.open_dataset("a")
+    view.delete_array("t")
+    view.define_array("t", "float32", ["x"], [10], [5], -1.0)
+    view.write_array("t", [0], np.full(5, 7, "f4"))
+    store.flush()
+    store.compact(keep_versions=1, keep_days=0)
+    for handle in (store, Atlas.open(place)):
+        assert handle.open_dataset("a").read_array("t").tolist() == [7] * 5 + [-1] * 5
+    assert sum(ref.footer.chunks for ref in store._session.catalog.segments["t"]) == 3

@@ -60,3 +60,22 @@ def test_what_is_pending_or_defined_anew_is_read_instead(store):
     assert dataset.read_array("t").tolist() == [""]
     store.flush()
     assert dataset.read_array("t").tolist() == [""]
+
+
+def test_an_array_that_has_moved_is_read_where_it_is_now(store):
+    for value in (5, 6):
+        assert store.open_dataset("b").read_array("n").tolist() != [value] * 3
+        store.open_dataset("b").write_array("n", [0], np.full(3, value, np.int16))
+        assert store.open_dataset("b").read_array("n").tolist() == [value] * 3
+        store.flush()
+        assert store.open_dataset("b").read_array("n").tolist() == [value] * 3
+        assert store.open_dataset("b").read_array("t").tolist() == [TEXTS["b"][:2], TEXTS["b"][2:]]
+
+
+def test_an_array_that_was_declared_again_is_not_the_earlier_one(store):
+    view = store.open_dataset("a")
+    assert view.read_array("n").tolist() == [0, 1, 2]
+    view.delete_array("n")
+    view.define_array("n", "int16", ["x"], [3], fill_value=-1)
+    store.flush()
+    assert view.read_array("n").tolist() == [-1, -1, -1]

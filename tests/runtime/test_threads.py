@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from atlas.errors import InvalidValueError
-from atlas.runtime.threads import IO_THREADS, run_all, run_io, thread_count
+from atlas.runtime import threads as runtime_threads
+from atlas.runtime.threads import IO_THREADS, run_all, run_behind, run_io, thread_count
 from tests.api.subprocesses import run_python
 
 
@@ -173,3 +176,58 @@ def test_a_forked_child_has_threads_of_its_own(monkeypatch, run):
         signal.alarm(20)
         os._exit(0 if run(lambda n: n, range(10)) == list(range(10)) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_task_in_the_background_runs_beside_its_caller():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def task():
+        begun.set()
+        go_on.wait(20)
+
+    thread = run_behind(task)
+    assert begun.wait(20)
+    assert thread.is_alive()
+    go_on.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_task_in_the_background_runs_in_the_caller_where_no_thread_begins(monkeypatch):
+    def refuse(_thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = []
+    assert not run_behind(lambda: done.append(threading.get_ident())).is_alive()
+    assert done == [threading.get_ident()]
+
+
+def test_a_store_that_spills_is_flushed_when_the_interpreter_exits(tmp_path):
+    script = f"""
+        import atexit, atlas, numpy as np
+        from atlas.runtime.limits import Limits
+        store = atlas.Atlas.create({str(tmp_path / "s")!r}, "none", limits=Limits(encoded_bytes=1000))
+
+        def last():
+            view = store.create_dataset("d")
+            view.define_array("t", "int64", ["x"], [1 << 18], [1 << 16])
+            view.write_array("t", [0], np.arange(1 << 18))
+            store.close()
+            print(int(atlas.Atlas.open({str(tmp_path / "s")!r}).open_dataset("d").read_array("t").sum()))
+
+        atexit.register(last)
+    """
+    assert run_python(script) == str(sum(range(1 << 18)))
+
+
+def test_threads_begin_in_one_module():
+    package = Path(runtime_threads.__file__).parents[1]
+    starters = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in {"Thread", "ThreadPoolExecutor"}
+    }
+    assert starters == {"runtime/threads.py"}

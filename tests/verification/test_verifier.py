@@ -168,6 +168,7 @@ def test_reads_of_whole_datasets_go_on_beside_a_damaged_one():
     assert {damage.dataset for damage in store.verify().damage} == {"d4"}
 
 
+@pytest.mark.bulky
 def test_memory_is_bounded_by_batches_whatever_a_store_holds(monkeypatch):
     monkeypatch.setenv("ATLAS_NUM_THREADS", "2")
     storage = MemoryStorage()
