@@ -1,7 +1,7 @@
-"""Stores of every released format version must open for good, and read alike by the library and by a second reader.
+"""Stores of every format version must open for good, and read alike by the library and by a second reader.
 
-`python -m tests.test_golden NAME...` writes golden stores of the present version again, on purpose; never those of an
-older one.
+`python -m tests.test_golden NAME...` writes golden stores of the present version, on purpose: those named, a new one
+among them, or `all`. It never writes those of an earlier version.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas import Atlas
+from atlas import Atlas, verify
 from atlas.format.documents import Encoding
+from atlas.format.segment import FORMAT_VERSION
 from atlas.runtime import limits
 from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 from tests.golden.fleet import Fleet
 from tests.golden.stores import GOLDEN, INTEGERS, words
 
-FOLDER = Path(__file__).parent / "golden" / "v1"
+FOLDERS = Path(__file__).parent / "golden"
+FOLDER = FOLDERS / f"v{FORMAT_VERSION}"
+"""Those of the present version."""
+STORES = sorted(str(path.relative_to(FOLDERS)) for path in FOLDERS.glob("v*/*"))
 MOST_BYTES = 400_000
 
 
@@ -42,14 +46,19 @@ def expected(golden):
     return fleet
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_the_library_reads_a_golden_store(name):
-    expected(GOLDEN[name]).check_store(Atlas.open(FOLDER / name))
+@pytest.mark.parametrize("path", STORES)
+def test_the_library_reads_a_golden_store(path):
+    expected(GOLDEN[Path(path).name]).check_store(Atlas.open(FOLDERS / path))
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_the_independent_reader_reads_a_golden_store(name):
-    expected(GOLDEN[name]).check_reader(FOLDER / name)
+@pytest.mark.parametrize("path", STORES)
+def test_a_golden_store_has_no_damage(path):
+    assert verify(FOLDERS / path).damage == ()
+
+
+@pytest.mark.parametrize("path", STORES)
+def test_the_independent_reader_reads_a_golden_store(path):
+    expected(GOLDEN[Path(path).name]).check_reader(FOLDERS / path)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -70,7 +79,9 @@ def test_a_golden_store_can_be_compacted_and_reads_alike(name, tmp_path):
 
 
 def test_the_golden_stores_are_small_and_none_is_forgotten():
-    assert {folder.name for folder in FOLDER.iterdir()} == set(GOLDEN)
+    missing = sorted(name for name in GOLDEN if not (FOLDER / name).is_dir())
+    assert not missing, f"write them: python -m tests.test_golden {' '.join(missing)}"
+    assert {Path(path).name for path in STORES} <= set(GOLDEN)
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) < MOST_BYTES
 
 
@@ -194,7 +205,9 @@ def change(fleet, data):
 
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or GOLDEN:
+    if len(sys.argv) == 1:
+        sys.exit(f"python -m tests.test_golden NAME...: 'all', or of {', '.join(GOLDEN)}")
+    for chosen in GOLDEN if sys.argv[1:] == ["all"] else sys.argv[1:]:
         shutil.rmtree(FOLDER / chosen, ignore_errors=True)
         build(GOLDEN[chosen], FOLDER / chosen)
         print("wrote", FOLDER / chosen)
