@@ -55,6 +55,9 @@ class Storage(ABC):
     `create` and `replace` are barriers: once they return, what they stored survives a power cut, and so does everything
     that was written through the same storage before. `write` and `link_file` need not be durable until the next
     barrier, so that many objects are synced at once.
+
+    A storage pickles as its location, for other processes. One that only its process can reach refuses with
+    `InvalidTypeError`.
     """
 
     coalesce_gap: int = 0

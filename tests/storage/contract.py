@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -411,6 +412,15 @@ class StorageContract:
             storage.read(b"a")
 
     # -- the location
+
+    def test_a_pickled_copy_has_the_same_objects_or_pickling_is_refused(self, storage):
+        storage.create("a", b"x")
+        try:
+            pickled = pickle.dumps(storage)
+        except InvalidTypeError:
+            return
+        again = pickle.loads(pickled)
+        assert (again.token, again.read("a")) == (storage.token, b"x")
 
     def test_location_is_named_without_secrets(self, storage):
         assert storage.describe in repr(storage)
