@@ -233,7 +233,7 @@ class _Enumeration:
 
     def _tell(self, chosen: dict[Variable, Any], result: str) -> str:
         at = self.script.first + self._figures.points - 1
-        what = self.script.allowed(at)[0]
+        when = self.script.allowed(at)[0]
         effects = "\n".join(f"  {self._describe(effect)}" for effect in self._effects[max(at - 12, 0) : at])
         left = "\n".join(
             f"  {self._labels.get(variable[0])}/{variable[1]}: {value}"
@@ -242,7 +242,7 @@ class _Enumeration:
             for variable, value in chosen.items()
         )
         return (
-            f"a crash within {what}, after {at} of {len(self._effects)} effects: {result}\n"
+            f"a crash {when}, {at} of {len(self._effects)} effects done: {result}\n"
             f"last effects:\n{effects}\nleft otherwise than as the newest:\n{left}"
         )
 

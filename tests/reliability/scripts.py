@@ -110,12 +110,12 @@ class Script(Twin):
             self.store.rollback(version)
 
     def allowed(self, at: int) -> tuple[str, list[Content | None]]:
-        """What a crash after `at` effects may leave, and the operation that it cuts off."""
-        held = self._begun
+        """When a crash after `at` effects comes, within an operation or between two, and what it may leave."""
+        when, held = "before the first operation", self._begun
         for step in self.steps:
             if at <= step.begin:
                 break
             if at < step.end:
-                return step.what, [*step.before, step.after]
-            held = [step.after]
-        return "nothing", held
+                return f"within {step.what}", [*step.before, step.after]
+            when, held = f"after the end of {step.what}", [step.after]
+        return when, held
