@@ -23,14 +23,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CAMPAIGNS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="as much as the usual tests run")
+    parser.add_argument("--scenario", metavar="NAME", help="only this one: of crashes or of faults")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(CAMPAIGNS)
     if unknown:
         parser.error(f"no campaign {', '.join(sorted(unknown))}; there are {', '.join(CAMPAIGNS)}")
+    options = {} if arguments.scenario is None else {"scenario": arguments.scenario}
+    if options and (len(arguments.names) != 1 or arguments.names[0] not in {"crashes", "faults"}):
+        parser.error("--scenario takes one campaign: crashes or faults")
     print("| campaign | figures | lost or wrong | seconds |\n|---|---|---|---|", flush=True)
     for name in arguments.names or CAMPAIGNS:
         begun = time.monotonic()
-        figures = importlib.import_module(f"tests.reliability.{name}").run(full=not arguments.quick)
+        figures = importlib.import_module(f"tests.reliability.{name}").run(full=not arguments.quick, **options)
         told = ", ".join(f"{count:,} {what}" for what, count in figures.items())
         print(f"| {CAMPAIGNS[name]} | {told} | 0 | {time.monotonic() - begun:.0f} |", flush=True)
 

@@ -53,13 +53,15 @@ def scenario(limits: dict[str, int] | None = None) -> Callable[[Play], Play]:
     return add
 
 
-def run(full: bool) -> dict[str, int]:
-    """Enumerate the crashes of all scenarios, side by side, or of a few."""
+def run(full: bool, scenario: str | None = None) -> dict[str, int]:
+    """Enumerate the crashes of all scenarios, side by side, of a few, or of the one named."""
     total = Figures()
-    names = list(SCENARIOS) if full else list(QUICK)
+    if scenario is not None and scenario not in SCENARIOS:
+        raise SystemExit(f"no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+    names = [scenario] if scenario is not None else list(SCENARIOS) if full else list(QUICK)
     if full:
         # The longest first: those that others follow, and those that were added last.
-        jobs = [*((name, True) for name in AGAIN), *((name, False) for name in reversed(names))]
+        jobs = [*((name, True) for name in AGAIN if name in names), *((name, False) for name in reversed(names))]
         with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
             for figures in processes.map(_enumerate, jobs):
                 total.add(figures)
