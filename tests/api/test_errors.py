@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import builtins
+import pickle
+
 import numpy as np
 import pytest
 
-from atlas import Atlas, AtlasError
+from atlas import Atlas, AtlasError, errors
 from tests.api.samples import put
+
+CLASSES = [
+    kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and kind is not AtlasError and not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_is_exported_has_a_builtin_parent_and_pickles(kind):
+    assert kind.__name__ in errors.__all__
+    assert issubclass(kind, AtlasError)
+    assert any(parent in vars(builtins).values() and parent is not Exception for parent in kind.__mro__[:-3])
+    again = pickle.loads(pickle.dumps(kind("what is wrong")))  # all but the message has a default
+    assert (type(again), str(again)) == (kind, "what is wrong")
 
 
 @pytest.fixture
