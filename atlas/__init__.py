@@ -1,6 +1,6 @@
 """atlas: the array store for fleets of datasets.
 
-The rooms, from the top floor down; each imports only from floors below it:
+The rooms, from the top down; each imports only from rows below its own:
 
 - `cli`               the command line
 - `store`, `dataset`  `Atlas` and `DatasetView`: what users hold

@@ -1,4 +1,4 @@
-"""`Atlas`: a store of many datasets. A thin floor over `session`, `xarray` and `storage`."""
+"""`Atlas`: a store of many datasets. A thin layer over `session`, `xarray` and `storage`."""
 
 from __future__ import annotations
 

@@ -62,6 +62,10 @@ def test_a_walk_has_numbered_steps_that_name_code(walk):
 
 def test_every_room_is_in_the_diagram_and_in_the_table():
     diagram, table = SECTIONS["The rooms"].split("```")[1:]
-    assert {room for room in ROOMS if not re.search(rf"│ {room}\b", diagram)} == set()
+    undrawn = {room for room in ROOMS if not re.search(rf"│ {room}\b", diagram)}
+    assert undrawn == set(), "draw it in the diagram of docs/architecture.md, on the row that .importlinter gives it"
     cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
-    assert {room for room in ROOMS if f"`{room}`" not in cells} == set()
+    unlisted = {room for room in ROOMS if f"`{room}`" not in cells}
+    assert unlisted == set(), (
+        "add its contract and refusals to the table of docs/architecture.md, and to CONTRIBUTING.md"
+    )

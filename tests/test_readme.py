@@ -52,7 +52,8 @@ def test_one_line_runs_the_demo_and_another_the_tests():
 
 def test_every_command_of_the_shell_block_exists():
     lines = [shlex.split(line, comments=True) for line in blocks("bash")[2].splitlines()]
-    assert {line[1] for line in lines} == set(main.commands) - {"demo"}
+    listed, commands = {line[1] for line in lines}, set(main.commands) - {"demo"}
+    assert listed == commands, f"the command line block of README.md: add {commands - listed}, drop {listed - commands}"
     for line in lines:
         assert CliRunner().invoke(main, [line[1], "--help"]).exit_code == 0
 

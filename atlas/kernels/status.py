@@ -1,6 +1,6 @@
 """The status numbers that kernels return, and the exception that doors raise for them.
 
-Knows blocks by their row in a table, not files, datasets or arrays: the engine adds those to the error users see.
+Knows blocks by their row in a table, not files, datasets or arrays: the rooms above add those to the error users see.
 """
 
 from __future__ import annotations
