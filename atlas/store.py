@@ -12,6 +12,7 @@ from atlas.commit.commit_log import CommitLog
 from atlas.commit.creation import create_store
 from atlas.dataset import DatasetView
 from atlas.errors import InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
+from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
@@ -22,7 +23,6 @@ from atlas.runtime.locks import ForkSafeLock
 from atlas.session import Session
 from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
-from atlas.write.encoding import CODECS, FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from atlas.errors import CorruptStoreError
+from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["StoreConfig", "config_from_json", "config_to_json"]
 
 _CHOICES = {
-    "codec": ("zstd", "lz4", "none"),
-    "filter": ("auto", "none", "byteshuffle", "bitshuffle"),
+    "codec": tuple(CODECS),
+    "filter": ("auto", *FILTERS),
     "checkpoint": tuple(CHECKPOINT_NAMES),
 }
 

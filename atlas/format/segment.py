@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 
 from atlas.errors import CorruptStoreError, UnsupportedFormatError
+from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.index_columns import decode_columns, encode_columns
 from atlas.runtime.memory import check_room
 
@@ -257,7 +258,11 @@ def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
     # Each term is bounded before they are added, so that the sum cannot wrap.
     if blocks.offset.max() > end or blocks.stored.max() > end or (blocks.offset + blocks.stored).max() > end:
         raise CorruptStoreError("a block lies outside the file")
-    if blocks.codec.max() > 2 or blocks.filter.max() > 2 or blocks.itemsize.min() < 1:
+    if (
+        blocks.codec.max() > max(CODECS.values())
+        or blocks.filter.max() > max(FILTERS.values())
+        or blocks.itemsize.min() < 1
+    ):
         raise CorruptStoreError("a block has an unknown codec or filter, or items of no bytes")
     most = _MOST_EXPANSION[blocks.codec]
     lies = (blocks.raw // most > blocks.stored) | ((blocks.codec == 0) & (blocks.raw != blocks.stored))

@@ -18,6 +18,7 @@ from atlas.commit.commit_log import CommitLog
 from atlas.commit.commit_writer import CommitWriter
 from atlas.commit.creation import create_store
 from atlas.errors import AtlasError, StaleHandleError, StorageError, StoreExistsError, UnsupportedFormatError
+from atlas.format.block_types import CODECS
 from atlas.format.changes import Changes
 from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
@@ -39,7 +40,6 @@ __all__ = ["KnownVersion", "verify_storage"]
 
 _TRIES = 3
 """How often the latest version is read where another process compacts the store meanwhile."""
-_CODECS = ("none", "zstd", "lz4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +189,13 @@ def _config(storage: Storage, catalog: Catalog, metadata: Metadata, known: Known
 
 def _newest_codec(storage: Storage, catalog: Catalog) -> str:
     """Return the codec of the newest compressed blocks, zstd where there are none."""
+    codec_names = {number: name for name, number in CODECS.items()}
     for refs in catalog.segments.values():
         for ref in reversed(refs):
             with suppress(AtlasError):
                 blocks = load_segment(storage, ref)[0].blocks
                 if len(blocks) and int(blocks.codec.max()):
-                    return _CODECS[int(blocks.codec.max())]
+                    return codec_names[int(blocks.codec.max())]
     return "zstd"
 
 

@@ -14,6 +14,7 @@ from atlas import kernels
 from atlas.catalog.chunk_index import EMPTY, NO_BLOCKS
 from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
 from atlas.chunking.packing import pack_chunks
+from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.segment import CONSTANT, BlockRows, ChunkRows
 from atlas.format.strings import encode_cells, string_statistics
 from atlas.runtime.limits import DEFAULT, Limits
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema
 
 __all__ = [
-    "CODECS",
-    "FILTERS",
     "ChunkKeys",
     "ChunkRun",
     "Compression",
@@ -40,8 +39,6 @@ __all__ = [
     "encode_run",
 ]
 
-CODECS = {"none": 0, "zstd": 1, "lz4": 2}
-FILTERS = {"none": 0, "byteshuffle": 1, "bitshuffle": 2}
 _LEVEL = 1
 """zstd level; higher ones gain little on shuffled numbers and cost several times the write."""
 
