@@ -1,4 +1,4 @@
-"""Where the memory of results is taken: what exceeds the memory at hand is refused before any of it is touched."""
+"""Allocates results. Refuses a result that exceeds the available memory before it touches any of it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ _REMEDY = "read a smaller box, or fewer datasets at a time"
 
 
 def allocate_result(shape: tuple[int, ...], dtype: np.dtype[Any], array: str) -> NDArray[Any]:
-    """Return an array for a result of reading `array`, contents arbitrary.
+    """Return an uninitialised array for the result of a read of `array`, whose name errors give.
 
-    Raises `TooLargeError` where it exceeds the memory at hand.
+    Raises `TooLargeError` where it exceeds the available memory.
     """
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes > FREE:
-        check_room(nbytes, _told(shape, array), _REMEDY)
+        check_room(nbytes, _description(shape, array), _REMEDY)
     try:
         return np.empty(shape, dtype)
-    except (MemoryError, ValueError) as error:  # another thread was faster; or it is empty, with axes beyond NumPy's
-        raise TooLargeError(f"{_told(shape, array)}, cannot be had: {error}; {_REMEDY}", asked=nbytes) from error
+    except (
+        MemoryError,
+        ValueError,
+    ) as error:  # another thread took the memory; or an empty result has axes beyond NumPy's limit
+        raise TooLargeError(
+            f"{_description(shape, array)}, cannot be allocated: {error}; {_REMEDY}", asked=nbytes
+        ) from error
 
 
-def _told(shape: tuple[int, ...], array: str) -> str:
+def _description(shape: tuple[int, ...], array: str) -> str:
     return f"the result, {' x '.join(map(str, shape))} cells of array {array!r},"

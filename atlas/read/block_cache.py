@@ -1,4 +1,4 @@
-"""Decoded blocks and chunks kept within a budget of bytes, so that reading datasets one by one decodes each once."""
+"""A cache of decoded blocks and chunks, limited in bytes: reads of dataset after dataset decode each block once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["BlockCache"]
 
 
 class BlockCache:
-    """What was decoded and used most recently; safe from many threads."""
+    """Keeps what was used most recently, up to `budget` bytes. Many threads may use it at once."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -33,11 +33,11 @@ class BlockCache:
         renew_in_children(self)
 
     def renew(self) -> None:
-        """Make the lock anew."""
+        """Replace the lock: a child process calls this after a fork, as another thread may have held it."""
         self._lock = threading.Lock()
 
     def get(self, key: tuple[str | int, ...]) -> NDArray[Any] | None:
-        """Return what is kept under a key, None where nothing is."""
+        """Return the array under a key, which must not be written to; None where it is not cached."""
         with self._lock:
             block = self._blocks.get(key)
             if block is not None:
@@ -45,7 +45,9 @@ class BlockCache:
             return block
 
     def load(self, source: Source, block: int) -> NDArray[np.uint8]:
-        """Return a decoded block, which must not be written to; what is not kept is read, decoded and kept.
+        """Return the block number `block` of a source, decoded: 1-D uint8 that must not be written to.
+
+        A block that is not cached is read, decoded and cached.
 
         Raises `BlockError` where it is damaged.
         """
@@ -58,7 +60,7 @@ class BlockCache:
         return raw
 
     def put(self, key: tuple[str | int, ...], block: NDArray[Any]) -> None:
-        """Keep an array, which nobody may write to any more, under a key that never stands for another."""
+        """Cache an array under a key that never names another one. From now on nobody may write to the array."""
         with self._lock:
             if key in self._blocks or block.nbytes > self._budget // 4:
                 return

@@ -1,4 +1,4 @@
-"""One array of many datasets: arrays of one schema are read together, and returned in the order of the selection."""
+"""Reads one array of many datasets: arrays of one schema in one go, results in the order of the selection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ReadOne(Protocol):
     def __call__(
         self, identity: int, entry: ArrayEntry, start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any]:
-        """Read."""
+        """Return the box of `shape` at `start` of the array `entry` of the dataset with the id `identity`."""
 
 
 def read_across(
@@ -40,7 +40,10 @@ def read_across(
     snapshot: ReadSnapshot,
     read_one: ReadOne,
 ) -> list[NDArray[Any] | None]:
-    """Return the box of each array, None where a dataset or its array is missing."""
+    """Return the box of each array of the selection, None where a dataset or its array is missing.
+
+    Raises `InvalidValueError`, which names the dataset, where the box leaves one of the arrays.
+    """
     out: list[NDArray[Any] | None] = [None] * len(selection.names)
     groups = []
     for group in selection.groups:
@@ -51,9 +54,10 @@ def read_across(
             raise InvalidValueError(f"array {selection.array!r} of dataset {name!r}: {error}") from error
     for group, (corner, count) in groups:
         if len(group.at) == 1:
-            # Fleets of profiles have a length each; read one by one they still share decoded blocks, by the cache.
-            at = int(group.at[0])
-            out[at] = read_one(int(group.ids[0]), selection.entries[int(selection.entry[at])], start, shape)
+            # Profiles often have a length of their own each: `read_one` finds their shared blocks in the cache.
+            position = int(group.at[0])
+            entry = selection.entries[int(selection.entry[position])]
+            out[position] = read_one(int(group.ids[0]), entry, start, shape)
             continue
         boxes = snapshot.read(group.schema, group.ids, group.generations, corner, count)
         for position, box in zip(group.at.tolist(), boxes, strict=True):
@@ -64,12 +68,23 @@ def read_across(
 def read_stacked(
     selection: ArraySelection, start: Sequence[int] | None, shape: Sequence[int] | None, snapshot: ReadSnapshot
 ) -> NDArray[Any]:
-    """Return the box of every array as one (N, *box); all must be there, and of one shape and dtype."""
+    """Return the box of every array of the selection as one array, (N, *box).
+
+    Raises `DatasetNotFoundError` or `ArrayNotFoundError` where one is missing, `InvalidValueError` where the arrays
+    differ in shape or dtype or the box leaves them.
+    """
     if not selection.complete:
-        lacking = int(np.argmax(selection.entry < 0))
-        if selection.ids[lacking] < 0:
-            raise DatasetNotFoundError(f"there is no dataset {selection.names[lacking]!r} in the store")
-        raise ArrayNotFoundError(f"dataset {selection.names[lacking]!r} has no array {selection.array!r}")
+        missing = int(np.argmax(selection.entry < 0))
+        name = selection.names[missing]
+        if selection.ids[missing] < 0:
+            raise DatasetNotFoundError(
+                f"there is no dataset {name!r} in the store; list_datasets() returns those that exist, and "
+                "read_array_across() returns None for the others"
+            )
+        raise ArrayNotFoundError(
+            f"dataset {name!r} has no array {selection.array!r}; leave the dataset out, or call read_array_across(), "
+            "which returns None for it"
+        )
     first, *others = selection.groups
     for group in others:
         _check_alike(selection, int(group.at[0]), group.schema, first.schema)
@@ -83,12 +98,13 @@ def read_stacked(
 
 
 def _check_alike(selection: ArraySelection, at: int, schema: ArraySchema, first: ArraySchema) -> None:
+    """Raise `InvalidValueError` where the array number `at` of the selection cannot be stacked with the first."""
     for what, mine, other in (
         ("shape", schema.shape, first.shape),
         ("dtype", schema.datatype.name, first.datatype.name),
     ):
         if mine != other:
             raise InvalidValueError(
-                f"array {selection.array!r} is of {what} {mine} in dataset {selection.names[at]!r} and of {other} in "
-                "others, which cannot be stacked; read it with read_array_across"
+                f"stacked arrays have one {what}, but array {selection.array!r} has {mine} in dataset "
+                f"{selection.names[at]!r} and {other} in others; call read_array_across(), which returns a list"
             )

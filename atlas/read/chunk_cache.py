@@ -1,7 +1,7 @@
-"""Chunks that are read again and again, box by box: kept decoded, from the second time on.
+"""Caches decoded chunks that are read again and again, box by box, from the second read on.
 
-Not from the first: whoever reads each chunk of a large array once would fill the cache with what is never asked for
-again, and pay for a copy more. Bulk reads do not come by here.
+A program that reads each chunk of a large array once would otherwise fill the cache with chunks that it never reads
+again, and pay for one more copy of each. Bulk reads do not use this cache.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["ChunkCache"]
 
 
 class ChunkCache:
-    """The decoded chunks of arrays that are read one by one; safe from many threads."""
+    """The decoded chunks of arrays that are read one by one. Many threads may use it at once."""
 
     def __init__(self, cache: BlockCache, limits: Limits) -> None:
         self._cache = cache
@@ -37,10 +37,10 @@ class ChunkCache:
     def read(
         self, key: tuple[str, int], schema: ArraySchema, region: Region, load: Callable[[int], NDArray[Any]]
     ) -> NDArray[Any] | None:
-        """Return the box of `region`, put together from whole chunks; None where that is not the way.
+        """Return the box of `region`, put together from cached chunks; None where the caller must read it itself.
 
-        `key` names the array and its state and is never used again for other cells. `load` reads the whole chunk at a
-        position of the grid.
+        That is so for strings, for large reads, and where a chunk is read for the first time. `key` names the array
+        and its state, and never names other cells. `load` reads a whole chunk by its position in the chunk grid.
         """
         if schema.datatype.cell is None or len(region.chunk) > self._limits.cached_chunks:
             return None
@@ -54,8 +54,8 @@ class ChunkCache:
             return None
         geometry = region.geometry
         out: NDArray[Any] = np.empty(geometry.box.tolist(), schema.memory_dtype)
-        places = (geometry.first.tolist(), geometry.part.tolist(), geometry.target.tolist())
-        for chunk, first, count, target in zip(keys, *places, strict=True):
+        boxes = (geometry.first.tolist(), geometry.part.tolist(), geometry.target.tolist())
+        for chunk, first, count, target in zip(keys, *boxes, strict=True):
             cells = self._cache.get(chunk)
             if cells is None:
                 cells = load(chunk[-1])

@@ -1,4 +1,4 @@
-"""What a read asks for and finds, and the stored bytes of the blocks it needs."""
+"""Which arrays a read names, and the stored bytes of the blocks that it needs, read in batches. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -33,21 +33,20 @@ class Targets:
     schema: ArraySchema
     """Their schema."""
     ids: NDArray[np.int64]
-    """Dataset id of each."""
+    """Dataset id of each, (N,)."""
     generations: NDArray[np.int64]
-    """Generation of each."""
+    """Generation of each, (N,)."""
     name_of: Callable[[int], str]
     """Dataset name of an id, for messages."""
 
     def some(self, first: int, stop: int) -> Targets:
-        """Return the targets `first` to `stop`."""
+        """Return the targets from number `first` up to `stop`, which is left out."""
         if first == 0 and stop >= len(self.ids):
             return self
-        mine = slice(first, stop)
-        return Targets(self.array, self.schema, self.ids[mine], self.generations[mine], self.name_of)
+        return Targets(self.array, self.schema, self.ids[first:stop], self.generations[first:stop], self.name_of)
 
     def damage(self, source: Source, reason: str, target: int) -> CorruptStoreError:
-        """Return the error for damage met while reading the array number `target`."""
+        """Return the error for damage in a file that the array number `target` needs."""
         dataset = self.name_of(int(self.ids[target]))
         return CorruptStoreError(
             f"{source.name} is damaged ({reason}): array {self.array!r} of dataset {dataset!r} cannot be read; "
@@ -59,54 +58,64 @@ class Targets:
 
 
 class ReadBatches:
-    """Pieces cut into lots that are read and decoded together, each by one thread."""
+    """The read batches of a read: blocks that one thread reads, decodes and copies in one go."""
 
-    def __init__(self, table: ChunkIndex, pieces: NDArray[np.int64], limits: Limits = DEFAULT) -> None:
-        self._sources = table.sources
-        self.wanted, self._cuts, self._stretches = _plan(table, pieces[kernels.PIECE_BLOCK], limits)
-        """The blocks they lie in, (3, blocks + 1): see `kernels.WANTED_BLOCK`."""
-        self._edges = self._cuts[kernels.BATCH_BLOCK].tolist()
+    def __init__(self, index: ChunkIndex, pieces: NDArray[np.int64], limits: Limits = DEFAULT) -> None:
+        """Plan the batches for `pieces` (6, P), ordered by block: see `kernels.PIECE_BLOCK`."""
+        self._sources = index.sources
+        self.wanted, self._batches, self._ranges = _plan(index, pieces[kernels.PIECE_BLOCK], limits)
+        """The blocks that the pieces lie in, (3, blocks + 1): see `kernels.WANTED_BLOCK`."""
+        self._edges = self._batches[kernels.BATCH_BLOCK].tolist()
 
     def __len__(self) -> int:
-        """Return the number of lots."""
+        """Return the number of batches."""
         return len(self._edges) - 1
 
-    def blocks(self, lot: int) -> tuple[int, int]:
-        """Return the first of a lot's blocks and the one after its last, in `wanted`."""
-        return self._edges[lot], self._edges[lot + 1]
+    def blocks(self, batch: int) -> tuple[int, int]:
+        """Return the columns of `wanted` that hold a batch's first block and the one after its last."""
+        return self._edges[batch], self._edges[batch + 1]
 
-    def load(self, lot: int) -> NDArray[np.uint8]:
-        """Read the stored bytes of a lot into memory of this thread, which the next call in it lends again."""
-        cuts = self._cuts
-        first, stop = cuts[kernels.BATCH_RANGE, lot], cuts[kernels.BATCH_RANGE, lot + 1]
-        buffer = kernels.stored_buffer(int(cuts[kernels.BATCH_SIZE, lot]))
-        stretches = self._stretches[:, first:stop]
-        source = stretches[kernels.RANGE_SOURCE]
+    def load(self, batch: int) -> NDArray[np.uint8]:
+        """Return the stored bytes of a batch, 1-D, in a buffer of this thread, which its next call overwrites.
+
+        Raises `CorruptStoreError` where a file is missing or too short.
+        """
+        first, stop = self._batches[kernels.BATCH_RANGE, batch : batch + 2]
+        buffer = kernels.stored_buffer(int(self._batches[kernels.BATCH_SIZE, batch]))
+        ranges = self._ranges[:, first:stop]
+        source = ranges[kernels.RANGE_SOURCE]
         edges = [0, *(np.flatnonzero(source[1:] != source[:-1]) + 1).tolist(), len(source)]
         for begin, end in pairwise(edges):
-            offset, length, place = stretches[: kernels.RANGE_TARGET + 1, begin:end]
-            self._sources[int(source[begin])].read_into(offset, length, buffer, place)
+            offset, length, target = ranges[: kernels.RANGE_TARGET + 1, begin:end]
+            self._sources[int(source[begin])].read_into(offset, length, buffer, target)
         return buffer
 
 
-def _plan(table: ChunkIndex, block: NDArray[np.int64], limits: Limits) -> tuple[NDArray[np.int64], ...]:
-    """Plan reads of the blocks, ascending, that join what lies within `coalesce_gap`, as far as memory allows."""
-    threads, gap, sizes = thread_count(), table.coalesce_gap, (limits.batch_bytes, limits.thread_bytes)
-    planned = kernels.plan_read_batches(block, table.blocks, threads, gap, *sizes)
-    cuts = planned[1]
-    if int(cuts[kernels.BATCH_SIZE, :-1].max(initial=0)) > limits.buffer_bytes:
-        # Small blocks far apart: thousands of them make a batch, and so many gaps are more than a buffer should hold.
-        gap = min(gap, limits.buffer_bytes // int(np.diff(cuts[kernels.BATCH_BLOCK]).max()))
-        planned = kernels.plan_read_batches(block, table.blocks, threads, gap, *sizes)
+def _plan(index: ChunkIndex, block: NDArray[np.int64], limits: Limits) -> tuple[NDArray[np.int64], ...]:
+    """Return what `kernels.plan_read_batches` does for the blocks `block` (P,), rows of `index.blocks`, ascending.
+
+    Blocks that lie within the index's `coalesce_gap` are read in one range, as far as the buffer of a batch allows.
+    """
+    threads, gap, sizes = thread_count(), index.coalesce_gap, (limits.batch_bytes, limits.thread_bytes)
+    planned = kernels.plan_read_batches(block, index.blocks, threads, gap, *sizes)
+    batches = planned[1]
+    if int(batches[kernels.BATCH_SIZE, :-1].max(initial=0)) > limits.buffer_bytes:
+        # Small blocks far apart: thousands of them make a batch, and the gaps between them would exceed its buffer.
+        gap = min(gap, limits.buffer_bytes // int(np.diff(batches[kernels.BATCH_BLOCK]).max()))
+        planned = kernels.plan_read_batches(block, index.blocks, threads, gap, *sizes)
     return planned
 
 
 def load_blocks(source: Source, blocks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Read the stored bytes of `blocks` (ascending) one after the other, and return them with their table there."""
+    """Return the stored bytes of the blocks number `blocks` (N,), ascending, of a source, and a block table for them.
+
+    The bytes, 1-D, hold one block after the other; the table, (8, N), gives offsets in them: see
+    `kernels.BLOCK_OFFSET`.
+    """
     table = source.blocks.take(blocks).matrix()
     offset, stored = table[kernels.BLOCK_OFFSET].copy(), table[kernels.BLOCK_STORED]
-    within = table[kernels.BLOCK_OFFSET]
-    within[:] = np.cumsum(stored) - stored
+    target = table[kernels.BLOCK_OFFSET]
+    target[:] = np.cumsum(stored) - stored
     buffer = np.empty(int(stored.sum()), np.uint8)
-    source.read_into(offset, stored, buffer, within)
+    source.read_into(offset, stored, buffer, target)
     return buffer, table

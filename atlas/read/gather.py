@@ -1,6 +1,6 @@
-"""Reading one box of one array from many datasets: the plan's pieces are read, decoded and copied by threads.
+"""Reads one box of one array from many datasets: threads read, decode and copy the pieces of the plan.
 
-Damage is found here and named with its file, dataset and array. What was not flushed is laid over by `staging`.
+Finds damage and names its file, dataset and array. Knows no staged cells: `ReadSnapshot.read` copies those over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from atlas.errors import TooLargeError
 from atlas.kernels import BlockError
 from atlas.read.allocation import allocate_result
 from atlas.read.fetch import ReadBatches
-from atlas.read.strings import read_text
+from atlas.read.strings import read_strings
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all
 
@@ -36,11 +36,15 @@ _NONE = np.empty(0, np.int64)
 
 
 def read_boxes(
-    tables: Sequence[ChunkIndex], targets: Targets, region: Region, limits: Limits = DEFAULT
+    indexes: Sequence[ChunkIndex], targets: Targets, region: Region, limits: Limits = DEFAULT
 ) -> NDArray[Any]:
-    """Return the box of `region` from every target: (N, *box) in the schema's memory dtype.
+    """Return the box of `region` from each of the N targets: (N, *box) in the schema's memory dtype.
 
-    `tables` come newest first; a chunk is taken from the first that has it, and reads as fill where none has.
+    `indexes` come newest first: a chunk is taken from the first that has it. A chunk that none has reads as the fill
+    value.
+
+    Raises `CorruptStoreError`, which names file, dataset and array, for damage, and `TooLargeError` where the result
+    and what its read takes exceed the available memory.
     """
     schema = targets.schema
     box = tuple(region.geometry.box.tolist())
@@ -48,93 +52,105 @@ def read_boxes(
     out = allocate_result((len(targets.ids), *box), dtype, targets.array)
     if out.size == 0:
         return out.view(schema.memory_dtype)
-    # What is found takes memory: of a million datasets it would take more than the result.
+    # The rows of chunks that are found take memory too: those of a million datasets would exceed the result.
     step = max(1, limits.lookup_chunks // len(region.chunk))
     try:
         for first in range(0, len(out), step):
-            _read_some(tables, targets.some(first, first + step), region, out[first : first + step], limits)
+            _read_targets(indexes, targets.some(first, first + step), region, out[first : first + step], limits)
     except MemoryError as error:  # the result took almost all there was
         if isinstance(error, TooLargeError):
             raise
         raise TooLargeError(
-            f"reading array {targets.array!r} takes more memory than there is: {error}; read a smaller box"
+            f"reading array {targets.array!r} takes more memory than there is: {error}; read a smaller box, or fewer "
+            "datasets at a time"
         ) from error
     return out.view(schema.memory_dtype)
 
 
-def _read_some(
-    tables: Sequence[ChunkIndex], targets: Targets, region: Region, out: NDArray[Any], limits: Limits
+def _read_targets(
+    indexes: Sequence[ChunkIndex], targets: Targets, region: Region, out: NDArray[Any], limits: Limits
 ) -> None:
-    text = out.dtype == object
+    """Read the box of each target into `out` (N, *box), which is writable and C-contiguous."""
+    strings = out.dtype == object
     chunks = len(targets.ids) * len(region.chunk)
-    taken = np.zeros(chunks, np.uint8) if len(tables) > 1 else None
+    taken = np.zeros(chunks, np.uint8) if len(indexes) > 1 else None
     found = [
         kernels.find_chunks(
-            table.index, table.base, targets.ids, targets.generations, region.chunk, region.cells, taken
+            index.index, index.base, targets.ids, targets.generations, region.chunk, region.cells, taken
         )
-        for table in tables
+        for index in indexes
     ]
     if sum(part.pieces.shape[1] + part.constant.shape[1] for part in found) < chunks:
         fill = targets.schema.fill_bits
-        out[...] = fill.decode() if text else np.frombuffer(fill, out.dtype)[0]
-    for table, part in zip(tables, found, strict=True):
+        out[...] = fill.decode() if strings else np.frombuffer(fill, out.dtype)[0]
+    for index, part in zip(indexes, found, strict=True):
         if part.constant.shape[1]:
             _fill_constant(out, part.constant, targets.schema, region)
         if part.pieces.shape[1]:
-            (read_text if text else _read_pieces)(table, part.pieces, targets, region, out, limits)
+            (read_strings if strings else _read_numbers)(index, part.pieces, targets, region, out, limits)
 
 
 def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
-    """Write constant chunks."""
+    """Write the boxes of constant chunks, (6, C), into `out` (N, *box)."""
     bits, chunk, target = constant[[kernels.PIECE_OFFSET, kernels.PIECE_CHUNK, kernels.PIECE_TARGET]]
     if out.dtype != object:
         kernels.fill_boxes(out, bits.view(np.uint64), chunk, target, region.geometry)
         return
     fill = schema.fill_bits.decode()
     for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
-        index: tuple[int | slice, ...] = (n, *region.in_box(k))
-        out[index] = fill
+        cells: tuple[int | slice, ...] = (n, *region.in_box(k))
+        out[cells] = fill
 
 
-def _read_pieces(
-    table: ChunkIndex,
+def _read_numbers(
+    index: ChunkIndex,
     chunks: NDArray[np.int64],
     targets: Targets,
     region: Region,
     out: NDArray[Any],
     limits: Limits,
 ) -> None:
-    blocks, pieces = table.blocks, chunks
+    """Copy the boxes of chunks of numbers, pieces (6, C) that are whole chunks ordered by block, into `out` (N, *box).
+
+    Raises `CorruptStoreError` where a block is damaged or missing.
+    """
+    blocks, pieces = index.blocks, chunks
     if has_cut_chunks(region, out.dtype.itemsize, limits):
         first, last = wanted_blocks(region, out.dtype.itemsize, chunks, limits)
-        _check_blocks(table, chunks, last, targets)
+        _check_blocks(index, chunks, last, targets)
         pieces = cut_pieces(chunks, out.dtype.itemsize, first, last, limits)
-    lots = ReadBatches(table, pieces, limits)
+    batches = ReadBatches(index, pieces, limits)
 
-    def read(lot: int) -> None:
+    def read(batch: int) -> None:
         try:
-            kernels.gather_boxes(lots.load(lot), blocks, lots.wanted, *lots.blocks(lot), pieces, region.geometry, out)
-        except BlockError as fault:
-            target = int(pieces[kernels.PIECE_TARGET, np.argmax(pieces[kernels.PIECE_BLOCK] == fault.block)])
-            raise targets.damage(table.source_of(fault.block), fault.reason, target) from fault
+            kernels.gather_boxes(
+                batches.load(batch), blocks, batches.wanted, *batches.blocks(batch), pieces, region.geometry, out
+            )
+        except BlockError as error:
+            target = int(pieces[kernels.PIECE_TARGET, np.argmax(pieces[kernels.PIECE_BLOCK] == error.block)])
+            raise targets.damage(index.source_of(error.block), error.reason, target) from error
 
-    run_all(read, range(len(lots)))
+    run_all(read, range(len(batches)))
 
 
-def _check_blocks(table: ChunkIndex, chunks: NDArray[np.int64], last: NDArray[np.int64], targets: Targets) -> None:
-    """Check that the source of each chunk has the block number `last` (N,), counted from the chunk's first.
+def _check_blocks(index: ChunkIndex, chunks: NDArray[np.int64], last: NDArray[np.int64], targets: Targets) -> None:
+    """Check that the source of each of C chunks has every block that the read wants of the chunk.
 
-    `chunks` (6, N) name the first block of each. A source's blocks are consecutive in the table, so a chunk whose first
-    and last wanted blocks lie in one source has all between. Checked before pieces are made: a chunk has as many blocks
-    as its shape declares, which may be any number.
+    `chunks` (6, C) give each chunk's first block, a row of `index.blocks`; `last` (C,) gives its last wanted block,
+    counted from the first. The blocks of one source are consecutive rows, so all blocks between two rows of one source
+    belong to it too: it is enough to compare the sources of the two.
 
-    Raises `CorruptStoreError`, naming the file and the first dataset concerned.
+    Runs before pieces are made of blocks: the number of a chunk's blocks follows from the shape that its schema
+    declares, which in a damaged store may be any number.
+
+    Raises `CorruptStoreError`, which names the file and the first dataset concerned.
     """
-    first, source = chunks[kernels.PIECE_BLOCK], table.blocks[kernels.BLOCK_SOURCE]
-    block = first + last
-    missing = block >= len(source)
-    missing |= source[np.minimum(block, len(source) - 1)] != source[first]
+    source_of_row = index.blocks[kernels.BLOCK_SOURCE]
+    first_row = chunks[kernels.PIECE_BLOCK]
+    last_row = first_row + last
+    missing = last_row >= len(source_of_row)
+    missing |= source_of_row[np.minimum(last_row, len(source_of_row) - 1)] != source_of_row[first_row]
     if missing.any():
         at = int(np.argmax(missing))
-        target = int(chunks[kernels.PIECE_TARGET, at])
-        raise targets.damage(table.source_of(int(first[at])), "a chunk's blocks are missing", target)
+        source = index.source_of(int(first_row[at]))
+        raise targets.damage(source, "a chunk's blocks are missing", int(chunks[kernels.PIECE_TARGET, at]))

@@ -1,7 +1,7 @@
 """Reads of one open store: arrays by name, one or many, and their statistics.
 
-Reads of committed data take a snapshot under the view's lock and run without it, beside writes and flushes. Nothing is
-changed here but caches.
+A read of committed data takes a snapshot under the view's lock and runs without the lock, beside writes and flushes.
+Changes nothing but its caches.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class Reader:
-    """Every read of one open store; safe from many threads."""
+    """Every read of one open store. Many threads may read at once."""
 
     def __init__(self, view: StoreView, staged: StagedCells) -> None:
         self._view = view
@@ -54,7 +54,7 @@ class Reader:
     def read_array(
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any] | None:
-        """Read a box of one array, None where the dataset lacks it."""
+        """Return a box of one array, None where the dataset lacks the array. See `DatasetView.read_array`."""
         view = self._view
         with view.locks.state:
             state = view.datasets.state(dataset)
@@ -86,7 +86,7 @@ class Reader:
         start: Sequence[int] | None,
         shape: Sequence[int] | None,
     ) -> NDArray[Any]:
-        """Read a box of one array as the snapshot has it."""
+        """Return a box of one array as the snapshot has it."""
         schema, view = entry.schema, self._view
         with view.locks.state:
             current = view.change == snapshot.change
@@ -108,7 +108,7 @@ class Reader:
         return snapshot.read(schema, ids, generations, corner, count).reshape(count)
 
     def _find_single_chunk(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
-        """Return the whole of a small committed array as a view of its cached block, None where that is not possible.
+        """Return a whole array of one small chunk, which must not be written to; None for any other array.
 
         The caller must hold the view's lock.
         """
@@ -128,7 +128,7 @@ class Reader:
     def read_across(
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> list[NDArray[Any] | None]:
-        """Read the same box of one array from many datasets, None where one lacks it."""
+        """Return the same box of one array from many datasets, None where one lacks it."""
 
         def read(selection: ArraySelection, snapshot: ReadSnapshot) -> list[NDArray[Any] | None]:
             return read_across(selection, start, shape, snapshot, partial(self._read_one, snapshot))
@@ -138,7 +138,7 @@ class Reader:
     def read_stacked(
         self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any]:
-        """Read the same box of one array from many datasets as one array (N, *box)."""
+        """Return the same box of one array from N datasets as one array, (N, *box)."""
 
         def read(selection: ArraySelection, snapshot: ReadSnapshot) -> NDArray[Any]:
             return read_stacked(selection, start, shape, snapshot)
@@ -148,7 +148,7 @@ class Reader:
     def _read_selection(
         self, array: str, names: Sequence[str], read: Callable[[ArraySelection, ReadSnapshot], _T]
     ) -> _T:
-        """Return what `read` makes of one array of many datasets, which are looked up and read at one moment."""
+        """Return what `read` returns for the selection of one array of many datasets and a snapshot of it."""
         view = self._view
 
         def read_now() -> _T:
@@ -157,7 +157,9 @@ class Reader:
                 if not selection.names:
                     raise InvalidValueError("dataset_names is empty; name at least one dataset")
                 if not selection.groups and array not in view.datasets.array_names():
-                    raise ArrayNotFoundError(f"no dataset of the store has an array {array!r}")
+                    raise ArrayNotFoundError(
+                        f"no dataset of the store has an array {array!r}; list_arrays() returns those that exist"
+                    )
                 snapshot = take_snapshot(view, self._staged, array, selection.ids[selection.entry >= 0])
                 if snapshot.staged is not None:
                     return read(selection, snapshot)
@@ -166,9 +168,9 @@ class Reader:
         return self._repeat_if_moved(read_now)
 
     def _repeat_if_moved(self, read: Callable[[], _T]) -> _T:
-        """Return what `read` returns, and repeat it where another thread has moved the handle on meanwhile.
+        """Return what `read` returns; repeat it where it fails while another thread moves the handle to a new version.
 
-        The version that was being read may then be one that is no longer kept, which is no damage.
+        The version that was being read may no longer be kept, so a missing file is no damage then.
         """
         while True:
             moves = self._view.moves
@@ -182,7 +184,7 @@ class Reader:
     # Statistics
 
     def array_stats(self, dataset: str, array: str) -> dict[str, Any] | None:
-        """Return the statistics of an array as of the last flush."""
+        """Return the statistics of an array as of the last flush. See `DatasetView.array_stats`."""
         view = self._view
         with view.locks.state:
             state = view.datasets.state(dataset)
@@ -193,7 +195,7 @@ class Reader:
             statistics = self._statistics.get(array)
             if statistics is None or statistics.index is not index:
                 statistics = self._statistics[array] = Statistics(index)
-            # Under the lock, as those of strings read blocks, which a compaction by another thread would remove.
+            # Under the lock: statistics of strings read blocks, which a compaction by another thread could remove.
             with view.stale_check():
                 return statistics.find(state.identity, entry.generation, entry.schema, self._blocks)
 
@@ -205,4 +207,4 @@ def _box_of(
     if start is None and shape is None:
         return cells.copy()
     box = box_slices(*check_region(schema.shape, start, shape))
-    return cells[box].copy() if box else cells.copy()  # of an array without axes an index is a cell
+    return cells[box].copy() if box else cells.copy()  # an empty index of an array without axes would give a scalar

@@ -1,18 +1,18 @@
-"""Arrays that are one small chunk, read one at a time: where each lies is remembered, its decoded block cached.
+"""Reads arrays of one small chunk, one at a time: remembers the location of each and caches its decoded block.
 
-Fleets are often read dataset by dataset, and then finding a chunk costs more than copying it. Measured on a (24,)
-float32 array with a warm cache: 55 us by way of a plan, 8 us from here.
+Programs often read dataset by dataset, and then finding a chunk costs more than copying it. Measured on a (24,)
+float32 array with a warm cache: 55 us by a plan, 8 us from here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from atlas import kernels
 from atlas.kernels import BlockError
-from atlas.read.strings import chunk_texts
+from atlas.read.strings import chunk_strings
 
 if TYPE_CHECKING:
     from typing import Any
@@ -30,16 +30,27 @@ __all__ = ["SingleChunks"]
 
 _FIRST = np.zeros(1, np.int64)
 _TEXT = 8
-"""Bytes that a text is taken to have."""
+"""Bytes that a string is taken to have."""
 _MOST = 1 << 16
-"""Places that are remembered."""
+"""Locations that are remembered."""
 
 
 def is_single_chunk(entry: ArrayEntry, limits: Limits) -> bool:
-    """Return whether the array is one chunk that shares its block with others, texts as long as they are few."""
+    """Return whether the array is one chunk that shares its block with others; of strings the size is estimated."""
     schema = entry.schema
     size = _TEXT if schema.datatype.cell is None else schema.datatype.itemsize
     return schema.size > 0 and schema.size * size < limits.own_block and schema.chunks == 1
+
+
+class _Location(NamedTuple):
+    """Where a chunk lies."""
+
+    source: Source
+    """The file that holds its block."""
+    block: int
+    """Number of the block in the file."""
+    offset: int
+    """Offset of the chunk in the decoded block."""
 
 
 class SingleChunks:
@@ -48,67 +59,68 @@ class SingleChunks:
     def __init__(self, cache: BlockCache) -> None:
         self._cache = cache
         self._change = -1
-        self._places: dict[tuple[str, int], tuple[Source, int, int] | None] = {}
+        self._locations: dict[tuple[str, int], _Location | None] = {}
 
-    def find(self, table: ChunkIndex, targets: Targets) -> NDArray[Any] | None:
-        """Return the array that `targets` names, which must not be written to: numbers are a view of a cached block.
+    def find(self, index: ChunkIndex, targets: Targets) -> NDArray[Any] | None:
+        """Return the one array that `targets` names, in its shape and memory dtype; it must not be written to.
 
-        None where it was never written or is constant. Raises `CorruptStoreError` where its block is damaged.
+        Numbers are a view of a cached block. None where the array was never written or is constant.
+
+        Raises `CorruptStoreError` where its block is damaged.
         """
         key = (targets.array, int(targets.ids[0]))
-        place = self._places.get(key)
-        if place is None and key not in self._places:
-            place = _locate(table, targets)
-        cells = None if place is None else self._cells(place, targets)
-        if len(self._places) >= _MOST:
-            self._places = {}
-        self._places[key] = place  # once it is known that it can be read
+        location = self._locations.get(key)
+        if location is None and key not in self._locations:
+            location = _locate(index, targets)
+        cells = None if location is None else self._cells(location, targets)
+        if len(self._locations) >= _MOST:
+            self._locations = {}
+        self._locations[key] = location  # only now, when it is known to be readable
         return cells
 
     def known(self, change: int, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
         """Return an array that `find` has found before and whose block is cached, None otherwise.
 
-        `change` counts the changes of the view: with each of them a chunk may be elsewhere.
+        `change` is `StoreView.change`: after each change a chunk may lie elsewhere.
         """
         if change != self._change:
-            self._change, self._places = change, {}
+            self._change, self._locations = change, {}
             return None
-        place = self._places.get((array, identity))
-        if place is None:
+        location = self._locations.get((array, identity))
+        if location is None:
             return None
-        source, block, begin = place
-        raw = self._cache.get((source.name, block))
-        return None if raw is None else _cells_at(raw, begin, entry.schema)
+        raw = self._cache.get((location.source.name, location.block))
+        return None if raw is None else _cells_at(raw, location.offset, entry.schema)
 
-    def _cells(self, place: tuple[Source, int, int], targets: Targets) -> NDArray[Any]:
-        source, block, begin = place
-        schema = targets.schema
+    def _cells(self, location: _Location, targets: Targets) -> NDArray[Any]:
+        source, block, offset = location
         try:
             raw = self._cache.load(source, block)
-            cells = _cells_at(raw, begin, schema)
-        except BlockError as fault:
-            raise targets.damage(source, fault.reason, 0) from fault
+            cells = _cells_at(raw, offset, targets.schema)
+        except BlockError as error:
+            raise targets.damage(source, error.reason, 0) from error
         if cells is None:
             raise targets.damage(source, "offset", 0)
         return cells
 
 
-def _cells_at(raw: NDArray[np.uint8], begin: int, schema: ArraySchema) -> NDArray[Any] | None:
-    """Return the cells of the chunk that begins there, numbers as a view, None where it leaves the block.
+def _cells_at(raw: NDArray[np.uint8], offset: int, schema: ArraySchema) -> NDArray[Any] | None:
+    """Return the cells of the chunk that begins at `offset` of the decoded block `raw`, numbers as a view of it.
 
-    Raises `BlockError` for texts that do.
+    None where numbers reach out of the block; raises `BlockError` where strings do.
     """
     if schema.datatype.cell is None:
-        return chunk_texts(raw, begin, schema.size).reshape(schema.shape)
-    if begin + schema.size * schema.datatype.itemsize > len(raw):
+        return chunk_strings(raw, offset, schema.size).reshape(schema.shape)
+    if offset + schema.size * schema.datatype.itemsize > len(raw):
         return None
-    return np.ndarray(schema.shape, schema.datatype.memory, raw, begin)
+    return np.ndarray(schema.shape, schema.datatype.memory, raw, offset)
 
 
-def _locate(table: ChunkIndex, targets: Targets) -> tuple[Source, int, int] | None:
-    pieces = kernels.find_chunks(table.index, table.base, targets.ids, targets.generations, _FIRST, _FIRST).pieces
+def _locate(index: ChunkIndex, targets: Targets) -> _Location | None:
+    """Return the location of the first chunk of the one array that `targets` names, None where no block holds it."""
+    pieces = kernels.find_chunks(index.index, index.base, targets.ids, targets.generations, _FIRST, _FIRST).pieces
     if not pieces.size:
         return None
-    block, place = int(pieces[kernels.PIECE_BLOCK, 0]), int(pieces[kernels.PIECE_OFFSET, 0])
-    at = int(table.blocks[kernels.BLOCK_SOURCE, block])
-    return table.sources[at], block - int(table.base[at]), place
+    row, offset = int(pieces[kernels.PIECE_BLOCK, 0]), int(pieces[kernels.PIECE_OFFSET, 0])
+    source = int(index.blocks[kernels.BLOCK_SOURCE, row])
+    return _Location(index.sources[source], row - int(index.base[source]), offset)

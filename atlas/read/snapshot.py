@@ -1,4 +1,4 @@
-"""One array name as a handle shows it at one moment, whatever other threads do to the handle meanwhile."""
+"""One array name as a handle shows it at one moment: other threads may write, flush and refresh meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["ReadSnapshot", "StagedCells", "take_snapshot"]
 
 
 class StagedCells(Protocol):
-    """What is written and not flushed, as far as reads need it."""
+    """Cells that are written and not flushed, as reads see them."""
 
     def __contains__(self, array: str) -> bool:
         """Return whether something is staged of an array name."""
@@ -34,7 +34,7 @@ class StagedCells(Protocol):
         """Return the index of the encoded chunks of an array name, None where there are none."""
 
     def overlay(self, array: str, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
-        """Copy the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
+        """Copy the cells of chunks that are not encoded yet into `out`, (N, *box), a row for each of the N `ids`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class ReadSnapshot:
     change: int
     """`StoreView.change` when it was taken."""
     indexes: tuple[ChunkIndex, ...]
-    """Where chunks are, newest first."""
+    """Chunk indexes to search, newest first."""
     staged: StagedCells | None
     """Cells that are staged; None where nothing is. Otherwise the caller must hold the view's lock while it reads."""
     view: StoreView
@@ -60,9 +60,10 @@ class ReadSnapshot:
         start: tuple[int, ...],
         count: tuple[int, ...],
     ) -> NDArray[Any]:
-        """Return one box of the arrays of N datasets that have one schema: (N, *count).
+        """Return one box of the arrays of N datasets that have one schema, in its memory dtype: (N, *count).
 
-        `ids` and `generations` (N,) name the arrays; `start` and `count` are checked.
+        `ids` and `generations` (N,) name the arrays. The box lies in the array: the caller has checked it. Raises what
+        `read_boxes` raises, and `StaleHandleError` where the version is no longer kept.
         """
         targets = Targets(self.array, schema, ids, generations, self.view.datasets.name_of)
         region = plan_region(schema, start, count)
@@ -74,11 +75,12 @@ class ReadSnapshot:
 
 
 def take_snapshot(view: StoreView, staged: StagedCells, array: str, ids: NDArray[np.int64]) -> ReadSnapshot:
-    """Return what reads the array of the datasets `ids` as it is now. The caller must hold the view's lock.
+    """Return a snapshot of one array name for reads of the datasets `ids` (N,). The caller must hold the view's lock.
 
-    Another thread may encode or flush what is staged: where something is, the lock must be held until it is read.
+    Where cells are staged (`ReadSnapshot.staged`), the caller must hold the lock until they are read, as another thread
+    may encode or flush them.
     """
-    # New datasets have nothing committed: they stay readable whatever happens to the files.
+    # New datasets have no committed chunks: they stay readable even where files of the version are gone.
     next_id = view.catalog.next_id
     new = view.datasets.pending and int(ids.min(initial=next_id)) >= next_id
     indexes = () if new else (view.chunk_index(array),)

@@ -1,6 +1,6 @@
-"""Statistics of every array of one name, added up once from the rows of all chunks.
+"""Statistics of every array of one name, added up once from the rows of all its chunks.
 
-Callers ask for one dataset after the other; a chain of small NumPy calls for each took eight times as long as the
+Programs ask for one dataset after the other; a chain of small NumPy calls for each took eight times as long as the
 look-up here.
 """
 
@@ -15,7 +15,7 @@ from atlas.chunking.regions import chunk_cells
 from atlas.errors import CorruptStoreError
 from atlas.format.dtypes import EXTREME_DTYPES
 from atlas.format.strings import NO_CELL
-from atlas.read.strings import cell_of_chunk, find_beyond
+from atlas.read.strings import find_overflow, strings_at
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,23 +33,23 @@ _FEW_CHUNKS, _FEW_CELLS = 8, 1 << 16
 
 
 class Statistics:
-    """The statistics of one array name as of one chunk index."""
+    """The statistics of all arrays of one name, as of one chunk index."""
 
     def __init__(self, index: ChunkIndex) -> None:
         self.index = index
-        """What they were added up from."""
+        """The chunk index that they were added up from."""
         dataset, generation = index.rows.dataset, index.rows.generation
         self._order: NDArray[np.int64] | None = None
         apart = dataset[1:] != dataset[:-1]
         split = generation[1:] != generation[:-1]
-        if (split & ~apart).any():  # chunks of an array that was deleted, among those of the one defined after it
+        if (split & ~apart).any():  # chunks of a deleted array lie among those of the one declared after it
             self._order = np.lexsort((generation, dataset))
             dataset, generation = dataset[self._order], generation[self._order]
             apart, split = dataset[1:] != dataset[:-1], generation[1:] != generation[:-1]
-        heads = np.flatnonzero(np.concatenate([[len(dataset) > 0], apart | split]))
-        self._begin, self._stop = heads, np.append(heads[1:], len(dataset))
-        self._dataset, self._generation = dataset[heads], generation[heads]
-        self._nulls = np.add.reduceat(self._sorted(index.rows.nulls), heads) if len(heads) else heads
+        first = np.flatnonzero(np.concatenate([[len(dataset) > 0], apart | split]))
+        self._begin, self._stop = first, np.append(first[1:], len(dataset))
+        self._dataset, self._generation = dataset[first], generation[first]
+        self._nulls = np.add.reduceat(self._sorted(index.rows.nulls), first) if len(first) else first
         self._extremes: dict[np.dtype[Any], tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]] = {}
 
     def _sorted(self, column: NDArray[Any]) -> NDArray[Any]:
@@ -58,9 +58,10 @@ class Statistics:
     def find(
         self, identity: int, generation: int, schema: ArraySchema, cache: BlockCache
     ) -> dict[str, int | float | str | None] | None:
-        """Return row_count, null_count, min and max of an array, None where nothing of it was ever written.
+        """Return row_count, null_count, min and max of an array, None where it was never written.
 
-        The blocks that hold the extremes of strings are read by way of `cache`.
+        The extremes of strings are read from their blocks, through `cache`. Raises `CorruptStoreError` where such a
+        block is damaged.
         """
         at = int(self._dataset.searchsorted(identity))
         end = len(self._dataset)
@@ -75,18 +76,19 @@ class Statistics:
         low: int | float | str | None
         high: int | float | str | None
         if schema.datatype.cell is None:
-            low, high = self._text_extremes(self._rows(at), schema, cache)
+            low, high = self._string_extremes(self._rows(at), schema, cache)
         else:
             lows, highs, valid = self._extremes_as(EXTREME_DTYPES[schema.datatype.kind])
             low, high = (lows.item(at), highs.item(at)) if valid.item(at) else (None, None)
         return {"row_count": schema.size, "null_count": nulls, "min": low, "max": high}
 
     def _rows(self, at: int) -> NDArray[np.int64]:
-        """Return the rows of the table that were added up at `at`."""
+        """Return the rows of the chunk index that were added up as the array number `at`, (chunks,)."""
         rows = np.arange(self._begin[at], self._stop[at])
         return rows if self._order is None else self._order[rows]
 
     def _extremes_as(self, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+        """Return minimum and maximum of each array, read as `dtype`, and whether it has any: (arrays,) each."""
         known = self._extremes.get(dtype)
         if known is None:
             lows, highs = (
@@ -104,36 +106,43 @@ class Statistics:
     def _by_block(
         self, at: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return rows and cells of string chunks in the order of their blocks, which are large enough for them."""
-        table = self.index
-        block = np.where(table.rows.block[at] < 0, -1, table.base[table.source[at]] + table.rows.block[at])
+        """Return the rows `at` (N,) of string chunks and their cells `counts` (N,) in the order of their blocks.
+
+        Raises `CorruptStoreError` where a block is too short for the cells of its chunks.
+        """
+        index = self.index
+        block = np.where(index.rows.block[at] < 0, -1, index.base[index.source[at]] + index.rows.block[at])
         order = np.argsort(block, kind="stable")
         at, counts, block = at[order], counts[order], block[order]
         stored = np.flatnonzero(block >= 0)
-        blocks, place = block[stored], table.rows.offset[at[stored]].astype(np.int64)
-        beyond = find_beyond(blocks, table.blocks[kernels.BLOCK_RAW, blocks], place, counts[stored])
-        if beyond is not None:
-            name = table.source_of(int(blocks[beyond])).name
-            raise CorruptStoreError(f"{name} is damaged (offset): the chunks of text in a block exceed it", key=name)
+        blocks, offset = block[stored], index.rows.offset[at[stored]].astype(np.int64)
+        overflow = find_overflow(blocks, index.blocks[kernels.BLOCK_RAW, blocks], offset, counts[stored])
+        if overflow is not None:
+            name = index.source_of(int(blocks[overflow])).name
+            raise CorruptStoreError(
+                f"{name} is damaged (offset): the string chunks of a block exceed it; restore the file from a copy",
+                key=name,
+            )
         return at, counts
 
-    def _text_extremes(
+    def _string_extremes(
         self, at: NDArray[np.int64], schema: ArraySchema, cache: BlockCache
     ) -> tuple[str | None, str | None]:
-        # A string's statistics are positions of cells, so that the index stays of fixed width.
+        """Return the smallest and the largest string of the chunks in the rows `at` (N,), None where all are null."""
+        # The statistics of a string chunk are positions of cells, so that rows of the index have a fixed width.
         rows = self.index.rows
         lows, highs = [], []
         held: dict[tuple[str, int], NDArray[np.uint8]] = {}
 
         def load(source: Source, block: int) -> NDArray[np.uint8]:
-            # The cache does not keep large blocks, and rows come in the order of theirs.
+            # The cache keeps no large blocks. Rows come in the order of their blocks, so one block at a time is enough.
             key = (source.name, block)
             if key not in held:
                 held.clear()
                 held[key] = cache.load(source, block)
             return held[key]
 
-        if len(at) > schema.chunks:  # rows outside of the grid are of no chunk
+        if len(at) > schema.chunks:  # rows outside of the chunk grid belong to no chunk
             at = at[rows.chunk[at] < schema.chunks]
         if schema.chunks == len(at) == 1:
             counts = np.array([schema.size])
@@ -148,7 +157,7 @@ class Statistics:
             if rows.block.item(row) < 0:
                 low = high = schema.fill_bits.decode()
             else:
-                low, high = cell_of_chunk(self.index, row, cells, positions, load)
+                low, high = strings_at(self.index, row, cells, positions, load)
             lows.append(low)
             highs.append(high)
         return min(lows, default=None), max(highs, default=None)

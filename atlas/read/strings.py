@@ -1,7 +1,11 @@
-"""String chunks: cells to bytes and back. Kernels gather the bytes; only the making of str objects holds the GIL."""
+"""Reading string chunks. Kernels gather the bytes of cells; only the making of str objects holds the GIL.
+
+Imports no `write`; `format.strings` describes the bytes of a chunk.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,150 +30,220 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cell_bounds",
-    "cell_of_chunk",
-    "chunk_texts",
-    "find_beyond",
-    "read_text",
+    "chunk_strings",
+    "find_overflow",
+    "read_strings",
+    "strings_at",
 ]
 
 
-def read_text(
-    table: ChunkIndex,
+def read_strings(
+    index: ChunkIndex,
     pieces: NDArray[np.int64],
     targets: Targets,
     region: Region,
     out: NDArray[Any],
     limits: Limits,
 ) -> None:
-    """Set the boxes of the string chunks `pieces`, (6, chunks), in `out`, (N, *box) of objects."""
-    chunk, target = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_TARGET]
-    block = pieces[kernels.PIECE_BLOCK]
-    raw_lengths = table.blocks[kernels.BLOCK_RAW, block]
-    columns = (block, raw_lengths, pieces[kernels.PIECE_OFFSET], region.cells[chunk])
-    beyond = find_beyond(*columns)
-    if beyond is not None:  # unless the caller has named datasets more than once
-        pairs = np.stack([targets.ids[target], chunk])
-        once = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
-        beyond = find_beyond(*(column[once] for column in columns))
-        beyond = None if beyond is None else int(once[beyond])
-    if beyond is not None:
-        raise targets.damage(table.source_of(int(block[beyond])), "offset", int(target[beyond]))
-    lots = ReadBatches(table, pieces, limits)
-    cells_of = {k: kernels.box_indices(region.geometry, k) for k in np.unique(chunk).tolist()}
-    flat = out.reshape(len(out), -1)
+    """Copy the boxes of string chunks into `out`, (N, *box) of str objects, which has a row for each of N `targets`.
 
-    def read(lot: int) -> tuple[slice, NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
-        first, stop = lots.blocks(lot)
-        rows, within, edges = lots.wanted[:, first : stop + 1]
-        blocks = table.blocks[:, rows[:-1]]
-        blocks[kernels.BLOCK_OFFSET] = within[:-1]
-        raw_lengths = blocks[kernels.BLOCK_RAW]
-        begins = np.cumsum(raw_lengths) - raw_lengths
-        mine = slice(int(edges[0]), int(edges[-1]))
-        of_block = np.repeat(np.arange(stop - first), np.diff(edges))
+    `pieces` (6, P) are whole chunks, ordered by block: see `kernels.PIECE_BLOCK`. Other cells are left as they are.
+
+    Raises `CorruptStoreError`, which names file, dataset and array, where a block is damaged or is too short for the
+    cells that its chunks declare.
+    """
+    _check_declared_cells(index, pieces, targets, region)
+    reader = _StringReader(index, pieces, targets, region, limits)
+    rows = out.reshape(len(out), -1)
+    for cells in run_all(reader.read_batch, range(len(reader.batches))):
+        reader.copy_cells(cells, rows)
+
+
+def _check_declared_cells(index: ChunkIndex, pieces: NDArray[np.int64], targets: Targets, region: Region) -> None:
+    """Raise `CorruptStoreError` where a block is too short for the cells that its chunks declare."""
+    chunk, block = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_BLOCK]
+    raw_length = index.blocks[kernels.BLOCK_RAW, block]
+    columns = (block, raw_length, pieces[kernels.PIECE_OFFSET], region.cells[chunk])
+    at = find_overflow(*columns)
+    if at is None:
+        return
+    # A dataset that the caller names more than once gives the same chunks again: each of them counts once.
+    target = pieces[kernels.PIECE_TARGET]
+    pairs = np.stack([targets.ids[target], chunk])
+    distinct = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
+    at = find_overflow(*(column[distinct] for column in columns))
+    if at is not None:
+        piece = int(distinct[at])
+        raise targets.damage(index.source_of(int(block[piece])), "offset", int(target[piece]))
+
+
+@dataclass(frozen=True, slots=True)
+class _BoxCells:
+    """The cells of one read batch that lie in the box, chunk after chunk, not decoded."""
+
+    pieces: slice
+    """The chunks of the batch, as columns of the read's pieces."""
+    data: NDArray[np.uint8]
+    """UTF-8 of the cells, back to back."""
+    offsets: NDArray[np.int64]
+    """Offset in `data` of each cell and, last, the end: (cells + 1,)."""
+    counts: list[int]
+    """Number of cells of each chunk."""
+
+
+class _StringReader:
+    """One read of string chunks. Threads run `read_batch` side by side, which changes nothing here."""
+
+    def __init__(
+        self, index: ChunkIndex, pieces: NDArray[np.int64], targets: Targets, region: Region, limits: Limits
+    ) -> None:
+        self.batches = ReadBatches(index, pieces, limits)
+        """The read batches."""
+        self._index = index
+        self._pieces = pieces
+        self._targets = targets
+        self._cells = region.cells
+        self._box_indices = {
+            chunk: kernels.box_indices(region.geometry, chunk)
+            for chunk in np.unique(pieces[kernels.PIECE_CHUNK]).tolist()
+        }
+
+    def read_batch(self, batch: int) -> _BoxCells:
+        """Read and decode the blocks of a batch and gather the cells of its chunks that lie in the box.
+
+        Raises `CorruptStoreError` where a block is damaged.
+        """
+        first, stop = self.batches.blocks(batch)
+        raw, begin, end = self._decode_blocks(batch)
+        edges = self.batches.wanted[kernels.WANTED_PIECE, first : stop + 1]
+        columns = slice(int(edges[0]), int(edges[-1]))
+        block = np.repeat(np.arange(stop - first), np.diff(edges))
+        offset = begin[block] + self._pieces[kernels.PIECE_OFFSET, columns]
+        chunk = self._pieces[kernels.PIECE_CHUNK, columns]
         try:
-            raw = kernels.new_bytes(int(raw_lengths.sum()))
-            kernels.decode_blocks(lots.load(lot), blocks, raw, begins)
-            place = begins[of_block] + pieces[kernels.PIECE_OFFSET, mine]
-            return mine, *gather_cells(raw, place, chunk[mine], begins + raw_lengths, of_block)
-        except BlockError as fault:
-            damaged = table.source_of(int(rows[fault.block]))
-            raise targets.damage(damaged, fault.reason, int(target[edges[fault.block]])) from fault
+            bounds, starts = cell_bounds(raw, offset, self._cells[chunk], end[block])
+        except BlockError as error:  # its `block` is the number of the chunk
+            raise self._damage(first + int(block[error.block]), error.reason) from error
+        cells = [
+            self._box_indices[number][0] + start for number, start in zip(chunk.tolist(), starts.tolist(), strict=True)
+        ]
+        wanted = np.concatenate(cells)
+        data, offsets = kernels.gather_strings(raw, bounds[wanted], bounds[wanted + 1])
+        return _BoxCells(columns, data, offsets, [len(indices) for indices in cells])
 
-    def gather_cells(
-        raw: NDArray[np.uint8],
-        begin: NDArray[np.int64],
-        chunks: NDArray[np.int64],
-        ends: NDArray[np.int64],
-        blocks: NDArray[np.int64],
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Sequence[int]]:
+    def _decode_blocks(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the decoded blocks of a batch back to back, and the offset where each begins and ends, (blocks,).
+
+        Raises `CorruptStoreError` where one is damaged.
+        """
+        first, stop = self.batches.blocks(batch)
+        rows, stored_offset, _ = self.batches.wanted[:, first:stop]
+        blocks = self._index.blocks[:, rows]
+        blocks[kernels.BLOCK_OFFSET] = stored_offset
+        end = np.cumsum(blocks[kernels.BLOCK_RAW])
+        begin = end - blocks[kernels.BLOCK_RAW]
         try:
-            bounds, starts = cell_bounds(raw, begin, region.cells[chunks], ends[blocks])
-        except BlockError as fault:  # which counts chunks, where the reader wants the block
-            raise BlockError(int(blocks[fault.block]), fault.reason) from fault
-        inside = [cells_of[k][0] + start for k, start in zip(chunks.tolist(), starts.tolist(), strict=True)]
-        picked = np.concatenate(inside)
-        return *kernels.gather_strings(raw, bounds[picked], bounds[picked + 1]), [len(cells) for cells in inside]
+            raw = kernels.new_bytes(int(blocks[kernels.BLOCK_RAW].sum()))
+            kernels.decode_blocks(self.batches.load(batch), blocks, raw, begin)
+        except BlockError as error:
+            raise self._damage(first + error.block, error.reason) from error
+        return raw, begin, end
 
-    for mine, blob, offsets, counts in run_all(read, range(len(lots))):
-        values = decode_cells(blob, offsets)
+    def _damage(self, wanted: int, reason: str) -> CorruptStoreError:
+        """Return the error for damage of a block, by its column in `batches.wanted`; it names the first dataset."""
+        row, _, piece = self.batches.wanted[:, wanted].tolist()
+        return self._targets.damage(self._index.source_of(row), reason, int(self._pieces[kernels.PIECE_TARGET, piece]))
+
+    def copy_cells(self, cells: _BoxCells, rows: NDArray[Any]) -> None:
+        """Decode the cells of a batch and copy them into `rows`, (N, cells of the box) of str objects."""
+        strings = decode_cells(cells.data, cells.offsets)
+        target, chunk = self._pieces[[kernels.PIECE_TARGET, kernels.PIECE_CHUNK], cells.pieces].tolist()
         begin = 0
-        for n, k, count in zip(target[mine].tolist(), chunk[mine].tolist(), counts, strict=True):
-            flat[n, cells_of[k][1]] = values[begin : begin + count]
+        for row, number, count in zip(target, chunk, cells.counts, strict=True):
+            rows[row, self._box_indices[number][1]] = strings[begin : begin + count]
             begin += count
 
 
 def cell_bounds(
-    raw: NDArray[np.uint8], begin: NDArray[np.int64], cells: NDArray[np.int64], end: NDArray[np.int64]
+    raw: NDArray[np.uint8], offset: NDArray[np.int64], cells: NDArray[np.int64], block_end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where the cells of N string chunks lie in the decoded bytes `raw`, and where each chunk's bounds start.
+    """Return the bounds of the cells of N string chunks in the decoded bytes `raw`, and each chunk's first bound.
 
-    `begin` (N,) is each chunk's first byte in `raw`, `cells` (N,) its number of cells, `end` (N,) the end of its block.
-    Cell k of chunk n lies between entries `starts[n] + k` and `starts[n] + k + 1` of the bounds, (sum of cells + N,).
+    `offset` (N,) is each chunk's first byte in `raw`, `cells` (N,) its number of cells, `block_end` (N,) the offset
+    where its block ends. Cell k of chunk n lies between entries `starts[n] + k` and `starts[n] + k + 1` of the bounds,
+    (sum of cells + N,); `starts` is (N,).
 
     Raises `BlockError`, whose `block` is the number of the chunk, where cells reach out of their block.
     """
     starts = np.cumsum(cells + 1) - cells - 1
     bounds = np.empty(int((cells + 1).sum()), np.int64)
-    kernels.string_offsets(raw, begin, cells, bounds, starts)
-    beyond = bounds[starts + cells] > end
-    if beyond.any():
-        raise BlockError(int(np.argmax(beyond)), "offset")
+    kernels.string_offsets(raw, offset, cells, bounds, starts)
+    overflow = bounds[starts + cells] > block_end
+    if overflow.any():
+        raise BlockError(int(np.argmax(overflow)), "offset")
     return bounds, starts
 
 
-def find_beyond(
-    block: NDArray[np.int64], raw: NDArray[np.int64], place: NDArray[np.int64], cells: NDArray[np.int64]
+def find_overflow(
+    block: NDArray[np.int64], raw: NDArray[np.int64], offset: NDArray[np.int64], cells: NDArray[np.int64]
 ) -> int | None:
-    """Return the first of some chunks, ordered by block, whose cells cannot all lie in a block of `raw` bytes, if any.
+    """Return the first of N string chunks whose cells cannot all lie in its block; None where all can.
 
-    Looked at before memory or time is spent on them: a chunk has as many cells as its schema declares. Chunks of one
-    block lie beside each other, else a small block could hold any number of large ones.
+    Of each chunk `block` (N,) is the row of its block, in ascending order, `raw` (N,) the decoded bytes of that block,
+    `offset` (N,) the chunk's first byte in it, and `cells` (N,) its number of cells. Chunks of one block must lie side
+    by side, or a small block could declare any number of large chunks.
+
+    Checked before memory or time is spent on the cells, whose number is what a schema declares.
     """
-    short = cells > (raw - place) // LENGTH_BYTES
+    short = cells > (raw - offset) // LENGTH_BYTES
     if short.any():
         return int(np.argmax(short))
-    heads = np.flatnonzero(np.concatenate([[len(block) > 0], block[1:] != block[:-1]]))
-    taken = np.add.reduceat(cells.astype(np.float64), heads) * LENGTH_BYTES if len(heads) else heads
-    over = taken > raw[heads]
-    return int(heads[np.argmax(over)]) if over.any() else None
+    first = np.flatnonzero(np.concatenate([[len(block) > 0], block[1:] != block[:-1]]))
+    # In float64, as a sum of declared sizes may exceed int64.
+    taken = np.add.reduceat(cells.astype(np.float64), first) * LENGTH_BYTES if len(first) else first
+    overflow = taken > raw[first]
+    return int(first[np.argmax(overflow)]) if overflow.any() else None
 
 
-def chunk_texts(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[Any]:
-    """Return the cells of a string chunk that begins at `place` of a decoded block.
+def chunk_strings(raw: NDArray[np.uint8], offset: int, cells: int) -> NDArray[Any]:
+    """Return the `cells` strings, (cells,) of str objects, of the chunk that begins at `offset` of a decoded block.
 
-    Raises `BlockError` where they leave it.
+    Raises `BlockError` where they reach out of the block.
     """
-    bounds = _chunk_bounds(raw, place, cells)
+    bounds = _chunk_bounds(raw, offset, cells)
     return decode_cells(raw[bounds[0] : bounds[-1]], bounds - bounds[0])
 
 
-def _chunk_bounds(raw: NDArray[np.uint8], place: int, cells: int) -> NDArray[np.int64]:
-    if not 0 <= place <= len(raw) or cells > (len(raw) - place) // LENGTH_BYTES:
+def _chunk_bounds(raw: NDArray[np.uint8], offset: int, cells: int) -> NDArray[np.int64]:
+    """Return the bounds of each cell of one chunk in its decoded block `raw`, (cells + 1,)."""
+    if not 0 <= offset <= len(raw) or cells > (len(raw) - offset) // LENGTH_BYTES:
         raise BlockError(0, "offset")
     bounds = np.empty(cells + 1, np.int64)
-    kernels.string_offsets(raw, np.array([place]), np.array([cells]), bounds, np.zeros(1, np.int64))
+    kernels.string_offsets(raw, np.array([offset]), np.array([cells]), bounds, np.zeros(1, np.int64))
     return bounds
 
 
-def cell_of_chunk(
-    table: ChunkIndex, row: int, cells: int, positions: Sequence[int], load: Callable[[Source, int], NDArray[np.uint8]]
+def strings_at(
+    index: ChunkIndex, row: int, cells: int, positions: Sequence[int], load: Callable[[Source, int], NDArray[np.uint8]]
 ) -> list[str]:
-    """Return the strings at `positions` in the chunk of that row, which has so many cells; `load` decodes blocks.
+    """Return the strings at `positions`, C-order numbers of cells, of the chunk in that row, which has `cells` cells.
 
-    Raises `CorruptStoreError` where the chunk's block is damaged.
+    `load` returns a decoded block by source and number. Raises `CorruptStoreError` where the block is damaged or the
+    chunk has no such cell.
     """
-    source = table.sources[table.source.item(row)]
+    source = index.sources[index.source.item(row)]
     try:
-        raw = load(source, table.rows.block.item(row))
-        bounds = _chunk_bounds(raw, table.rows.offset.item(row), cells)
-    except BlockError as fault:
+        raw = load(source, index.rows.block.item(row))
+        bounds = _chunk_bounds(raw, index.rows.offset.item(row), cells)
+    except BlockError as error:
         raise CorruptStoreError(
-            f"{source.name} is damaged ({fault.reason}): a string chunk cannot be read; restore the file from a copy",
+            f"{source.name} is damaged ({error.reason}): a string chunk cannot be read; restore the file from a copy",
             key=source.name,
-        ) from fault
+        ) from error
     if max(positions) >= cells:
         raise CorruptStoreError(
-            f"{source.name} is damaged: its statistics name cells that are not there", key=source.name
+            f"{source.name} is damaged: statistics of a string chunk name cell {max(positions)} and the chunk has "
+            f"{cells} cells; restore the file from a copy",
+            key=source.name,
         )
     return [raw[bounds[at] : bounds[at + 1]].tobytes().decode("utf-8", "replace") for at in positions]

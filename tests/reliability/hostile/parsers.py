@@ -24,7 +24,7 @@ from atlas.format.changes import PageRef, changes_from_json, changes_to_json, pa
 from atlas.format.documents import Encoding
 from atlas.format.segment import FOOTER_SIZE, Footer, decode_footer, decode_index
 from atlas.kernels import BlockError
-from atlas.read.strings import chunk_texts
+from atlas.read.strings import chunk_strings
 from atlas.xarray.attribute_owners import assign_attributes
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def blocks(data: bytes) -> None:
     try:
         decoded = kernels.decode_block(stored, table, 0)
         assert len(decoded) == raw
-        texts = chunk_texts(decoded, cells // 4, cells)
-        assert len(texts) == cells
+        strings = chunk_strings(decoded, cells // 4, cells)
+        assert len(strings) == cells
     except BlockError:
         pass
 
