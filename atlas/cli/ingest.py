@@ -105,7 +105,7 @@ def ingest(store: Atlas, folder: Path, files: Sequence[Path], options: ReadOptio
         store.flush()
     except KeyboardInterrupt:
         # The commit may have been made before the interrupt arrived.
-        lost = Atlas.open(initial.place).describe().version == initial.version
+        lost = Atlas.open(initial.location).describe().version == initial.version
     if present:
         _print_message(f"{count_text(present, 'file')} skipped: already in the store")
     if not interrupted and not lost:

@@ -49,7 +49,7 @@ def info_lines(store: Atlas) -> Iterator[str]:
     found = store.describe()
     segments = sum(array.segments for array in found.arrays)
     facts = {
-        "store": found.place,
+        "store": found.location,
         "format": f"{found.format}, metadata in {found.metadata_name}",
         "version": str(found.version),
         "codec": f"{found.codec}, filter {found.filter}",

@@ -1,7 +1,7 @@
-"""Keeping a store small and fast: compaction, retention, garbage collection. Never changes what a version holds.
+"""Keeps a store small and fast: compaction, retention, garbage collection. Never changes what a version holds.
 
-- `compaction`   live chunks of many segments into one; `tiering` which small segments a flush joins
-- `chunk_copy`   live chunks of one array into a staging, for compaction and export
-- `gc`           removes files that no kept version needs; `retention` which versions are kept
-- `description`  what a store holds and what it takes on disk
+- `compaction`   rewrites the live chunks of segments as one; `tiering` chooses the small segments that a flush joins
+- `chunk_copy`   copies live chunks of one array name into a staging, for compaction and export
+- `gc`           removes files that no kept version needs; `retention` chooses the versions to keep
+- `description`  describes what a store holds and the bytes it takes
 """

@@ -1,4 +1,4 @@
-"""Copies live chunks of one array, decoded and encoded anew, into a staging: what compaction and export do.
+"""Copies live chunks of one array name into a staging, which encodes them anew: for compaction and export.
 
 Reads through a chunk index, so that only the newest row of each chunk counts. Memory is bounded by the batches here
 and by what the staging holds before it spills. Never commits.
@@ -34,24 +34,24 @@ _STRING = 16
 
 
 def copy_chunks(
-    table: ChunkIndex,
+    index: ChunkIndex,
     targets: Targets,
     staging: Staging,
     ids: NDArray[np.int64],
     generations: NDArray[np.int64],
 ) -> None:
-    """Put the live chunks of `targets` in `table` into `staging`, under other ids and generations.
+    """Copy the live chunks that `index` has of the N `targets` into `staging`, under other ids and generations.
 
-    `ids` and `generations` (N,) are those that the chunks of each of the N targets get.
+    `ids` and `generations` (N,) are those that the chunks of each target get.
 
-    Raises `CorruptStoreError` where a chunk cannot be read; some may have been copied then.
+    Raises `CorruptStoreError` where a chunk cannot be read; other chunks may have been copied by then.
     """
     schema = targets.schema
-    rows, owner = find_live_chunks(table, targets)
-    for chunk, batch in chunk_batches(table.rows.chunk[rows], schema, staging.limits.copied_bytes):
+    rows, owner = find_live_chunks(index, targets)
+    for chunk, batch in chunk_batches(index.rows.chunk[rows], schema, staging.limits.copied_bytes):
         at = owner[batch]
         part = Targets(targets.array, schema, targets.ids[at], targets.generations[at], targets.name_of)
-        boxes = read_boxes([table], part, plan_region(schema, *chunk_box(schema, chunk)), staging.limits)
+        boxes = read_boxes([index], part, plan_region(schema, *chunk_box(schema, chunk)), staging.limits)
         cells = boxes.reshape(len(at), -1).view(schema.datatype.cell or object)
         if schema.datatype.cell is not None:
             keys = ChunkKeys(ids[at], generations[at], np.full(len(at), chunk))
@@ -64,31 +64,32 @@ def copy_chunks(
 
 
 def _bound_memory(staging: Staging) -> None:
-    """Encode and spill what waits once it is much."""
+    """Encode or spill the staged chunks once they exceed `Limits.waiting_bytes`."""
     if staging.raw_bytes > staging.limits.waiting_bytes:
         staging.encode()
     if staging.encoded_bytes > staging.limits.waiting_bytes:
         staging.spill()
 
 
-def find_live_chunks(table: ChunkIndex, targets: Targets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of `table` that hold chunks of `targets`, ascending, and the target that each belongs to.
+def find_live_chunks(index: ChunkIndex, targets: Targets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of `index` that hold chunks of `targets`, ascending, and the number of the target of each.
 
-    Left out are rows of other generations, and rows outside of the grid, which no read shows.
+    Both are of shape (M,). Rows of other generations and rows outside of the chunk grid, which no read shows, are left
+    out.
     """
     order = np.argsort(targets.ids)
-    at = find_sorted(targets.ids[order], table.rows.dataset)
-    rows = np.flatnonzero((at >= 0) & (table.rows.chunk < targets.schema.chunks))
+    at = find_sorted(targets.ids[order], index.rows.dataset)
+    rows = np.flatnonzero((at >= 0) & (index.rows.chunk < targets.schema.chunks))
     owner = order[at[rows]]
-    live = targets.generations[owner] == table.rows.generation[rows]
+    live = targets.generations[owner] == index.rows.generation[rows]
     return rows[live], owner[live]
 
 
 def chunk_batches(chunk: NDArray[np.int64], schema: ArraySchema, limit: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield the grid positions in `chunk` (N,), each with the indices (of `chunk`) that have it, in bounded batches.
+    """Yield each grid position in `chunk` (N,) with the indices of `chunk` that have it, in bounded batches.
 
-    Indices are taken about `limit` bytes of chunks at a time, so that neighbours in a file are read together; a
-    position may come in several batches.
+    A batch covers about `limit` bytes of chunks that follow each other, so that neighbours in a file are read
+    together. A position may come in several batches.
     """
     nbytes = schema.datatype.itemsize if schema.datatype.cell is not None else _STRING
     for n, c in zip(schema.shape, schema.chunk_shape, strict=True):

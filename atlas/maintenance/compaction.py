@@ -1,4 +1,4 @@
-"""Rewriting segments of one array, all of them or some, into a single one that holds live chunks only."""
+"""Rewrites segments of one array name, all or some of them, as a single one with live chunks only. Never commits."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ __all__ = ["compact_array", "join_segments"]
 
 
 def compact_array(
-    array: str, refs: Sequence[SegmentRef], table: ChunkIndex, datasets: Datasets, staging: Staging
+    array: str, refs: Sequence[SegmentRef], index: ChunkIndex, datasets: Datasets, staging: Staging
 ) -> bool:
-    """Gather the live chunks of `array` in `staging`; return False where its one segment holds nothing else.
+    """Copy the live chunks of `array` into `staging`; return False where its one segment holds nothing else.
 
-    Raises `CorruptStoreError` where a live chunk cannot be read: nothing is dropped then.
+    `refs` are all its segments, `index` their chunk index. Raises `CorruptStoreError` where a live chunk cannot be
+    read.
     """
     catalog = datasets.catalog
     names = [catalog.names[row] for row in catalog.live_rows().tolist()]
     targets = _targets(array, names, datasets)
-    if len(refs) == 1 and sum(len(find_live_chunks(table, some)[0]) for some in targets) == refs[0].footer.chunks:
+    if len(refs) == 1 and sum(len(find_live_chunks(index, group)[0]) for group in targets) == refs[0].footer.chunks:
         return False
-    for some in targets:
-        copy_chunks(table, some, staging, some.ids, some.generations)
+    for group in targets:
+        copy_chunks(index, group, staging, group.ids, group.generations)
     return True
 
 
-def join_segments(array: str, table: ChunkIndex, datasets: Datasets, staging: Staging) -> None:
-    """Gather the live chunks of some of the segments of `array`, those of `table`, in `staging`.
+def join_segments(array: str, index: ChunkIndex, datasets: Datasets, staging: Staging) -> None:
+    """Copy the live chunks of some segments of `array`, whose chunk index is `index`, into `staging`.
 
-    Costs nothing for datasets of which they hold nothing. Raises `CorruptStoreError` where a live chunk cannot be read.
+    Datasets that have no chunk in them cost nothing. Raises `CorruptStoreError` where a live chunk cannot be read.
     """
     catalog = datasets.catalog
-    ids = np.unique(table.rows.dataset)
+    ids = np.unique(index.rows.dataset)
     rows = find_sorted(catalog.ids, ids)
     names = [catalog.names[row] for row in rows[rows >= 0].tolist()]
-    for some in _targets(array, names, datasets) if names else ():
-        copy_chunks(table, some, staging, some.ids, some.generations)
+    for group in _targets(array, names, datasets) if names else ():
+        copy_chunks(index, group, staging, group.ids, group.generations)
 
 
 def _targets(array: str, names: Sequence[str], datasets: Datasets) -> list[Targets]:
-    """Return the arrays of that name in the datasets `names`, by schema."""
+    """Return the arrays called `array` of the datasets `names`, one `Targets` for each schema."""
     return [
         Targets(array, group.schema, group.ids, group.generations, datasets.name_of)
         for group in datasets.arrays(array, names).groups

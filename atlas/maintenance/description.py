@@ -1,4 +1,4 @@
-"""What a store holds and what it takes on disk, from its metadata and the sizes of its files; reads no values."""
+"""Describes what a store holds and the bytes it takes, by its metadata and the sizes of its files. Reads no chunks."""
 
 from __future__ import annotations
 
@@ -24,55 +24,55 @@ class ArrayDescription:
     name: str
     """The name."""
     dtypes: tuple[str, ...]
-    """Stored dtypes it has in datasets, sorted; usually one."""
+    """Its dtypes over all datasets, sorted; usually one."""
     datasets: int
-    """Datasets that have it."""
+    """Number of datasets that have it."""
     cells: int
-    """Cells of all of them, by their shapes."""
+    """Number of cells over all datasets, by the shapes."""
     raw: int
-    """Bytes these cells take as plain arrays; strings by the bytes that are stored of them before compression."""
+    """Bytes that these cells take in memory; of strings the encoded bytes before compression."""
     segments: int
-    """Files that hold it."""
+    """Number of segments that hold it."""
     stored: int
-    """Bytes of these files, deleted data included."""
+    """Bytes of these segments, deleted data included."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreDescription:
-    """A store as it was last committed."""
+    """A store as of one version."""
 
-    place: str
-    """Where it lies."""
+    location: str
+    """Location of the store: a path, or bucket and key."""
     format: int
     """Format version."""
     version: int
-    """Number of the last commit."""
+    """Number of the version."""
     codec: str
     """Codec of new data."""
     filter: str
     """Filter of new data, or "auto"."""
     metadata_name: str
-    """Name of the checkpoint document, which tells how documents are written."""
+    """Name of the checkpoint, whose extension gives the encoding of documents."""
     datasets: int
     """Number of datasets."""
     arrays: tuple[ArrayDescription, ...]
-    """Its array names, sorted; those that only deleted datasets had are among them while they take space."""
+    """Its arrays by name, sorted; array names of deleted datasets are among them as long as they have segments."""
     metadata: int
-    """Bytes of all files but segments that belong to the store."""
+    """Bytes of its documents and pages."""
 
     @property
     def raw(self) -> int:
-        """Bytes of all arrays as plain arrays."""
+        """Bytes that all arrays take in memory; see `ArrayDescription.raw`."""
         return sum(array.raw for array in self.arrays)
 
     @property
     def stored(self) -> int:
-        """Bytes of all segments and metadata."""
+        """Bytes of all segments, documents and pages."""
         return sum(array.stored for array in self.arrays) + self.metadata
 
 
 def describe(view: StoreView, log: CommitLog) -> StoreDescription:
-    """Return what is committed; pending changes are left out."""
+    """Describe the version that the handle shows; pending changes are left out."""
     with view.locks.state:
         catalog = view.catalog
         live = np.bincount(catalog.layouts[catalog.live_rows()], minlength=len(catalog.layout_table)).tolist()
@@ -93,7 +93,7 @@ def describe(view: StoreView, log: CommitLog) -> StoreDescription:
             dtypes, datasets, cells, raw = arrays.get(name, (set(), 0, 0, 0))
             refs = catalog.segments.get(name, [])
             if "string" in dtypes and len(dtypes) == 1:
-                # The length of text is known to the blocks alone.
+                # Only blocks know the length of strings.
                 raw = sum(int(source.blocks.raw.sum()) for source in view.chunk_index(name).sources)
             stored = sum(ref.size for ref in refs)
             described.append(ArrayDescription(name, tuple(sorted(dtypes)), datasets, cells, raw, len(refs), stored))

@@ -1,9 +1,9 @@
-"""Which files of a store are still needed, and the removal of the others.
+"""Garbage collection: finds the files that no kept version names, and removes them.
 
 A file goes in three steps; no clock decides, and no other process loses a file that it needs. First a commit
 *tombstones* the file: no later commit may name it. A writer that was about to name it writes its data anew, and no
-rollback leads to a version that needs it. Then, where versions expire, a later base is made, so that no reader begins
-before it. Then the file is removed.
+rollback leads to a version that needs it. Then, where versions expire, `finish` makes a later base, so that no reader
+begins before it. Then `finish` removes the file.
 """
 
 from __future__ import annotations
@@ -31,43 +31,57 @@ __all__ = ["Collector", "named_files"]
 
 
 class Collector:
-    """The removal of the files that only versions need which are not kept, or that none has named.
+    """Removes the files that no kept version names. One object serves one compaction.
 
     Kept are the last `keep_versions` versions, and those that were the latest within the last `keep_days` days.
+    Constructing it raises `InvalidTypeError` or `InvalidValueError` for numbers that break these rules.
     """
 
     def __init__(self, keep_versions: int, keep_days: float) -> None:
         if isinstance(keep_versions, bool) or not isinstance(keep_versions, int):
-            raise InvalidTypeError(f"keep_versions is a whole number of versions, not {keep_versions!r}")
+            raise InvalidTypeError(
+                f"keep_versions must be an int, not {type(keep_versions).__name__} {keep_versions!r}; "
+                "pass 1 to keep only the latest version"
+            )
         if isinstance(keep_days, bool) or not isinstance(keep_days, int | float):
-            raise InvalidTypeError(f"keep_days is a number of days, not {keep_days!r}")
+            raise InvalidTypeError(
+                f"keep_days must be an int or float, not {type(keep_days).__name__} {keep_days!r}; "
+                "pass 1 to keep the versions of the last day"
+            )
         if keep_versions < 1:
-            raise InvalidValueError(f"keep_versions is {keep_versions}; at least 1 version, the latest, is kept")
+            raise InvalidValueError(
+                f"keep_versions must be 1 or more, not {keep_versions}; pass 1 to keep only the latest version"
+            )
         if not keep_days >= 0:
-            raise InvalidValueError(f"keep_days is {keep_days}; it is 0 or more")
+            raise InvalidValueError(
+                f"keep_days must be 0 or more, not {keep_days}; pass 0 to keep no version for its age"
+            )
         self._versions = keep_versions
         self._since = _days_ago(keep_days)
         self._listed: set[str] = set()
         self._bases: list[tuple[int, str]] = []
-        self._condemned: tuple[str, ...] = ()
+        self._tombstoned: tuple[str, ...] = ()
         self._kept = 0
         self._first = -1
         self._commits: list[tuple[dt.datetime, set[str]]] = []
         self._oldest: tuple[int, set[str]] = (-1, set())
 
     def list_files(self, storage: Storage) -> None:
-        """Look which files there are. What is written later is left alone."""
+        """List the files of the store. Files that are written later are left alone."""
         self._listed = {*storage.list("arrays"), *storage.list("pages")}
         self._bases = list_bases(storage)
 
     def tombstone(self, tip: Tip, dropped: Iterable[str]) -> tuple[str, ...]:
-        """Return the keys that a commit after the version `tip` tombstones if it drops the segments `dropped`."""
+        """Return the keys that the commit after `tip` must tombstone if it drops the segments `dropped`.
+
+        Raises `CorruptStoreError` where a commit cannot be read.
+        """
         log, catalog = tip.log, tip.catalog
         first, latest = log.find_base().version, catalog.version
         commits = self._read_commits(log, first, latest)
         times = [*(time for time, _ in commits), dt.datetime.now(dt.UTC)]
         kept = oldest_kept(first, times, self._versions, self._since)
-        # The pages of the latest version count too: a checkpoint may name them, which commits do not.
+        # The pages of the tip count too: a checkpoint may name pages that no commit names.
         needed = named_files(catalog)
         if kept > latest:
             needed -= set(dropped)
@@ -77,14 +91,15 @@ class Collector:
                 self._oldest = kept, named_files(oldest)
             needed |= self._oldest[1]
         needed = needed.union(*(named for _, named in commits[kept - first :]))
-        self._kept, self._condemned = kept, tuple(sorted(self._listed - needed))
-        return self._condemned
+        self._kept, self._tombstoned = kept, tuple(sorted(self._listed - needed))
+        return self._tombstoned
 
     def _read_commits(self, log: CommitLog, first: int, latest: int) -> list[tuple[dt.datetime, set[str]]]:
-        """Return when each commit after the version `first` was made, and the files that it names.
+        """Return the time of each commit from `first` + 1 to `latest`, and the keys of the files that it names.
 
-        Each is read once, or a compaction of a long history would be beaten by the next commit every time. Raises
-        `CorruptStoreError` where the store has a later base by now: late writers may take the numbers before it.
+        Each commit is read once: if a compaction of a long history read them again for every attempt, other writers
+        would always commit first. Raises `CorruptStoreError` where the store has a later base by now, as late writers
+        may then take the numbers before it.
         """
         if first != self._first:
             self._first, self._commits = first, []
@@ -95,20 +110,24 @@ class Collector:
         return self._commits[: latest - first]
 
     def finish(self, writer: CommitWriter, catalog: Catalog, *, tombstoned: bool) -> int:
-        """Remove the files, where a commit has tombstoned them, and return the bytes reclaimed."""
+        """Remove the files that no kept version needs, and return the bytes reclaimed.
+
+        `catalog` is the latest version. `tombstoned` is whether it, or one before it, tombstones what `tombstone`
+        returned; without that only documents go.
+        """
         log = writer.log
         storage, before = log.storage, log.find_base()
         if before.version > catalog.version:
-            return 0  # others have committed, and compacted, since
-        gone = list(self._condemned)
+            return 0  # another process has committed and compacted since
+        gone = list(self._tombstoned)
         if not tombstoned:
             times = [time for time, _ in self._read_commits(log, before.version, catalog.version)]
             self._kept, gone = oldest_kept(before.version, times, self._versions, self._since), []
         if self._kept > before.version:
             base = catalog if self._kept >= catalog.version else CommitLog.open(storage, self._kept, log.limits)[1]
             if not writer.advance_base(base):
-                return 0  # another process removes files this very moment; what is tombstoned goes the next time
-            # Whoever has written one of these cannot link it any more, also by a request that is still on its way.
+                return 0  # another process is removing files; the next compaction removes what is tombstoned
+            # No writer can link one of these bases any more, not even by a request that is still on its way.
             gone += [key for _, key in self._bases]
         if not writer.checkpoint(catalog, force=True):
             return 0
@@ -121,7 +140,7 @@ class Collector:
 
 
 def named_files(named: Changes | Catalog) -> set[str]:
-    """Return the keys of the segments and pages that a document names, or that a version needs."""
+    """Return the keys of the segments and pages that a document or a version names."""
     keys = {page.key for page in named.pages}
     for some in named.segments.values() if isinstance(named.segments, dict) else [named.segments]:
         keys.update(ref.key for ref in some)
@@ -129,7 +148,7 @@ def named_files(named: Changes | Catalog) -> set[str]:
 
 
 def _days_ago(days: float) -> dt.datetime:
-    """Return the moment so many days ago, for none a moment that never comes."""
+    """Return the moment `days` days ago; for 0 a moment that never comes."""
     now = dt.datetime.now(dt.UTC)
     most = (now - dt.datetime.min.replace(tzinfo=dt.UTC)).days
     if not days:
@@ -138,6 +157,6 @@ def _days_ago(days: float) -> dt.datetime:
 
 
 def _version(key: str) -> float:
-    """Return the version that a commit is of, infinity for a file that is none."""
+    """Return the version of a commit by its key, infinity for a file that is no commit."""
     number = key.rpartition("/")[2].split(".")[0]
     return int(number) if number.isdecimal() else math.inf

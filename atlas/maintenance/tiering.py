@@ -1,4 +1,4 @@
-"""Size-tiered compaction: which small segments a flush joins to one. Pure policy; no I/O."""
+"""Size-tiered joins: chooses the small segments that a flush rewrites as one. Pure policy; no I/O."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["segments_to_join"]
 
 
 def segments_to_join(sizes: Sequence[int], newest: int, limits: Limits = DEFAULT) -> int:
-    """Return how many of an array's last segments a flush that adds one of `newest` bytes joins to one.
+    """Return how many of an array's last segments a flush joins when it adds one of `newest` bytes.
 
-    `sizes` are the bytes of its segments, oldest first. Four that are alike in size are joined, and what comes of it
-    with three more of that size, up to a few MiB: so each byte is written once more for every fourfold growth, and what
-    any number of small flushes wrote is read from few files. A larger segment takes longer to read than to find.
+    `sizes` are the bytes of the segments, oldest first. Four segments of similar size are joined, and the result with
+    three more of its size, up to a few MiB. So each byte is written once more for every fourfold growth, and any number
+    of small flushes leaves few files. Larger segments are left: they take longer to read than to find.
     """
     joined = total = alike = 0
     largest = max(newest, limits.smallest_tier)
