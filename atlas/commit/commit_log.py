@@ -1,9 +1,10 @@
-"""The documents of a store, read: a version, from a document that sums up the commits before it and the commits after.
+"""Reads the documents of a store: a version is a document that sums up the first commits, and the commits after it.
 
-The numbered commits are the truth; each is created only if it is absent. Two shortcuts save reading all of them. The
-checkpoint is their sum up to some version, and may lag behind. A *base* is the sum up to the oldest version that is
-kept; commits before it may be gone. Links, created only if absent as well, lead from each base to the next, so that a
-reader that begins behind finds out. Nothing depends on listings, on clocks, or on who replaced the checkpoint last.
+The numbered commits are the truth; each is created only if it is absent. Two shortcuts save a reader from reading all
+of them. The checkpoint is their sum up to some version, and may lag behind. A *base* is the sum up to the oldest
+version that is kept; commits before it may be gone. Links, created only if absent as well, lead from each base to the
+next, so that a reader that begins before the base finds out. Nothing depends on listings, on clocks, or on which writer
+replaced the checkpoint last.
 
 Writes nothing.
 """
@@ -40,7 +41,7 @@ _FIRST_LOOK = 2
 _AT_ONCE = 1000
 """Commits that are read side by side."""
 LINKS = Encoding("json", "")
-"""How links are written, whatever the other documents are: whoever follows them may know an earlier encoding only."""
+"""Encoding of links, whatever that of other documents: a reader that follows them may know an earlier encoding only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ class Commit:
     """A commit that was made."""
 
     header: CommitHeader
-    """What it says of itself."""
+    """Version, time, action and message."""
     changes: Changes
-    """What it changes."""
+    """Its changes."""
     size: int
     """Bytes of its document."""
 
@@ -68,23 +69,23 @@ class CommitLog:
         limits: Limits = DEFAULT,
     ) -> None:
         self.storage = storage
-        """Where the store lies."""
+        """Storage of the store."""
         self.config = config
-        """What `create` decided."""
+        """The options of `Atlas.create`."""
         self.identity = identity
-        """Name of this store, which one made later in the same place after damage does not have."""
+        """Random name of this store. A store that replaces it at its location, because of damage, has another."""
         self.base = base
-        """The oldest version that is kept, as far as is known here: it may have moved on."""
+        """The oldest version that is kept, as last read: another process may have moved it since."""
         self.limits = limits
         """Sizes that decide when documents are rewritten."""
         self.created = created
-        """When the store was made."""
+        """When the store was created."""
         self.config_since = base.version
-        """Version since which `config` holds: later than the base where a store that replaced another was cut off."""
+        """Version since which `config` holds: later than the base where a replacement of the store was interrupted."""
         self.checkpoint_size = 0
         """Bytes of the checkpoint when it was last read or written."""
         self.commits_since = 0
-        """Commits that the checkpoint does not hold."""
+        """Number of commits after the checkpoint."""
         self.bytes_since = 0
         """Bytes of their documents."""
 
@@ -92,28 +93,54 @@ class CommitLog:
 
     @classmethod
     def open(cls, storage: Storage, version: int | None = None, limits: Limits = DEFAULT) -> tuple[Self, Catalog]:
-        """Open the latest version of a store, or the one named.
+        """Open the version `version` of a store, None for the latest.
 
         Raises `StoreNotFoundError`, `UnsupportedFormatError`, `CorruptStoreError`, and `VersionNotFoundError` for a
-        version that is not made yet or no longer kept.
+        version that does not exist yet or is no longer kept.
         """
         log, checkpoint = cls._read_checkpoint(storage)
         log.limits = limits
-        past = version is not None and version < checkpoint.version
-        opened, log = log.replay(None if past else checkpoint, version)
-        while opened is None:  # another process has moved the base meanwhile: begin there
-            opened, log = log.replay(None, version)
-        return log, opened
+        # A version before the checkpoint is reached from the base.
+        start = checkpoint if version is None or version >= checkpoint.version else None
+        while True:
+            log, catalog = log.replay(start, version)
+            if catalog is not None:
+                return log, catalog
+            start = None
 
-    def replay(self, start: Changes | None, version: int | None) -> tuple[Catalog | None, Self]:
-        """Add up the commits after `start` (the checkpoint's sum; None: the base's), up to `version` or the last.
+    def replay(self, start: Changes | None, version: int | None) -> tuple[Self, Catalog | None]:
+        """Add up the commits after `start`, the checkpoint's sum or None for the base's, up to `version` or the last.
 
-        Returns no catalog where a base was made meanwhile that makes what was read doubtful, and the log to go on with.
-        Raises `CorruptStoreError`, and `VersionNotFoundError` where the version is not there.
+        Returns the log as of these documents, and the catalog. No catalog where another process has made a later base
+        meanwhile, so that a document may be gone or stale: replay again from the base of the log returned.
+
+        Raises `CorruptStoreError`, and `VersionNotFoundError` where the version does not exist or is no longer kept.
         """
-        log, known = self, self.base
-        begin = known.version if start is None else start.version
-        from_base, catalog, failure = start is None, Catalog(), None
+        known = self.base
+        first = known.version if start is None else start.version
+        log, catalog, error = self._read_sum(start, version)
+        base = log.find_base()
+        if base.version > first + 1:
+            # Commits before a base are removed, and a late writer may take one of their numbers: it may have been read.
+            return log, None
+        moved = base != known
+        if error is not None:
+            # A file may be gone because versions were given up, unless it belongs to the base that is still the last.
+            if is_missing_file(error) and (moved or start is not None):
+                return log, None
+            raise error
+        if catalog.version >= max(base.version, 0 if version is None else version):
+            return log, catalog
+        if version is not None and not moved:
+            raise log.not_kept(version, type(self).open(self.storage)[1].version)
+        return log, None
+
+    def _read_sum(self, start: Changes | None, version: int | None) -> tuple[Self, Catalog, CorruptStoreError | None]:
+        """Return the log, the sum of `start` (None: the base's) and the commits after it, and the error that ended it.
+
+        The catalog is empty where `start` is later than `version`.
+        """
+        log, catalog = self, Catalog()
         try:
             if start is None:
                 log, start = self.read_base()
@@ -121,45 +148,34 @@ class CommitLog:
                 log.apply(catalog, log.config.encoding.checkpoint, start)
                 log.catch_up(catalog, version)
         except CorruptStoreError as error:
-            failure = error
-        base = log.find_base()
-        if base.version > begin + 1:
-            # Commits before a base go, and a late writer may take one of their numbers: its commit may have been read.
-            return None, log
-        moved = base != known
-        if failure is not None:
-            # What the checkpoint, or a base before the last, leads to may have been removed for good reason.
-            if is_missing_file(failure) and (moved or not from_base):
-                return None, log
-            raise failure
-        if catalog.version >= max(base.version, 0 if version is None else version):
-            return catalog, log
-        if version is not None and not moved:
-            raise log.not_kept(version, type(self).open(self.storage)[1].version)
-        return None, log
+            return log, catalog, error
+        return log, catalog, None
 
     @classmethod
     def _read_checkpoint(cls, storage: Storage) -> tuple[Self, Changes]:
-        """Return a log as the newest checkpoint has it, and what that holds."""
+        """Return a log as of the newest checkpoint, and the sum that the checkpoint holds."""
         found = [(name, data) for name in CHECKPOINT_NAMES if (data := try_read(storage, name)) is not None]
         if not found:
             raise StoreNotFoundError(
-                f"there is no store at {storage.describe}: it holds no {next(iter(CHECKPOINT_NAMES))}"
+                f"there is no store at {storage.describe}: it holds no {next(iter(CHECKPOINT_NAMES))}; create one with "
+                "Atlas.create, or open the location of an existing one"
             )
-        # Two are there only where `create(overwrite=True)` was cut off between the new one and the old, or where a
-        # writer that knew the old one only was late.
+        # There are two only where `create(overwrite=True)` was interrupted between writing the new one and removing the
+        # old, or where a late writer that knew only the old one wrote it again.
         read = [cls._of_checkpoint(storage, name, data, CHECKPOINT_NAMES[name]) for name, data in found]
         return max(read, key=lambda pair: pair[1].version)
 
     @classmethod
     def _of_checkpoint(cls, storage: Storage, key: str, data: bytes, encoding: Encoding) -> tuple[Self, Changes]:
+        """Return a log as of a document that sums up commits, and that sum."""
+
         def read(document: dict[str, Any]) -> tuple[Self, Changes]:
             changes = changes_from_json("checkpoint", document)
             identity, base = document.get("store"), base_from_json(document)
             if not isinstance(identity, str):
-                raise CorruptStoreError("it does not say which store it is of")
+                raise CorruptStoreError("it does not name its store")
             if base.version > changes.version:
-                raise CorruptStoreError(f"its base is of version {base.version}, after its own")
+                raise CorruptStoreError(f"its base is of version {base.version}, after its own, {changes.version}")
             created = time_from_json(document.get("created"))
             return cls(storage, config_from_json(document), identity, base, created), changes
 
@@ -168,7 +184,10 @@ class CommitLog:
         return found
 
     def read_base(self) -> tuple[Self, Changes]:
-        """Return a log as of the base, and the sum of all commits up to it."""
+        """Return a log as of the base, and the sum of all commits up to it.
+
+        Raises `CorruptStoreError` where the base is missing or damaged.
+        """
         key = self.base.key
         if key is None:
             return copy(self), Changes(self.base.version, 0)
@@ -182,8 +201,11 @@ class CommitLog:
         return log, changes
 
     def find_base(self) -> BaseRef:
-        """Return the oldest version that is kept, as it is now."""
-        # Readers ask without a lock: another thread may find the same meanwhile, or more.
+        """Follow the links to the oldest version that is kept now, note it in `base` and return it.
+
+        Raises `CorruptStoreError` where a link is damaged.
+        """
+        # Readers call this without a lock: another thread may have found the same base meanwhile, or a later one.
         base = self.base
         while (data := try_read(self.storage, link_key(base.version))) is not None:
             base = self._read_link(base.version, data)
@@ -192,7 +214,7 @@ class CommitLog:
         return base
 
     def _read_link(self, known: int, data: bytes) -> BaseRef:
-        """Return the base that follows the one of the version `known`."""
+        """Return the base that the link from the base of the version `known` leads to."""
 
         def read(document: dict[str, Any]) -> BaseRef:
             return link_from_json(document, self.identity, known)
@@ -203,15 +225,16 @@ class CommitLog:
         """Return the error for a version that cannot be opened."""
         return VersionNotFoundError(
             f"the store at {self.storage.describe} has no version {version}: it keeps versions {self.base.version} to "
-            f"{latest}",
+            f"{latest}; choose one of these",
             version,
         )
 
     def advance(self, catalog: Catalog) -> tuple[Self, Catalog, list[Commit] | None]:
         """Return log and catalog of the latest version, and the commits that lead there from `catalog`.
 
-        Nothing here changes. None for the commits where they are not all kept. Raises `ConflictError` where another
-        store has replaced this one.
+        Changes neither this log nor `catalog`. The commits are None where not all of them are kept.
+
+        Raises `CorruptStoreError`, and `ConflictError` where another store has replaced this one.
         """
         log, tip = copy(self), catalog.copy()
         commits: list[Commit] | None = None
@@ -221,66 +244,86 @@ class CommitLog:
         except CorruptStoreError as error:
             failure = error
         base = log.find_base().version
-        trusted = base <= catalog.version + 1
-        if trusted and failure is not None and not is_missing_file(failure):
-            raise failure
-        if trusted and commits is not None and base <= tip.version:
-            tombstoned = {key for commit in commits for key in commit.changes.tombstoned}
-            if tombstoned.isdisjoint(page.key for page in tip.pages):
-                return log, tip, commits
-            # The same version, by pages that stay: another writer has sealed its own since.
-            with suppress(VersionNotFoundError):
-                log, tip = self.open(self.storage, tip.version, self.limits)
-                if log.identity == self.identity and tombstoned.isdisjoint(page.key for page in tip.pages):
-                    return log, tip, commits
+        # Before a later base commits may be gone, and late writers may have taken their numbers.
+        if base <= catalog.version + 1:
+            if failure is not None and not is_missing_file(failure):
+                raise failure
+            if commits is not None and base <= tip.version:
+                lasting = log.with_lasting_pages(tip, commits)
+                if lasting is not None:
+                    return *lasting, commits
         log, tip = self.open(self.storage, limits=self.limits)
         if log.identity != self.identity:
             raise self._replaced()
         return log, tip, None
 
-    def catch_up(self, catalog: Catalog, version: int | None) -> list[Commit]:
-        """Apply the commits after the catalog's version, up to the one named or the last, and return them.
+    def with_lasting_pages(self, tip: Catalog, commits: Sequence[Commit]) -> tuple[Self, Catalog] | None:
+        """Return log and catalog of the version of `tip` without pages that `commits` tombstone, None where none has.
 
-        Raises `CorruptStoreError` where one is missing of which there are later ones, unless it is no longer kept.
+        Another writer may have moved rows to other pages in its checkpoint, and tombstoned those that `tip` names.
+        Opening the same version anew finds the pages that remain.
+        """
+        tombstoned = {key for commit in commits for key in commit.changes.tombstoned}
+        if tombstoned.isdisjoint(page.key for page in tip.pages):
+            return self, tip
+        with suppress(VersionNotFoundError):
+            log, tip = self.open(self.storage, tip.version, self.limits)
+            if log.identity == self.identity and tombstoned.isdisjoint(page.key for page in tip.pages):
+                return log, tip
+        return None
+
+    def catch_up(self, catalog: Catalog, version: int | None) -> list[Commit]:
+        """Apply the commits after the catalog's version, up to `version` or the last, and return them.
+
+        Raises `CorruptStoreError` where a commit is damaged, or is missing and neither the last nor before the base.
         """
         commits: list[Commit] = []
-        # The last commit is known by the two numbers after it being free: a gap of one would be damage.
+        # The last commit is the one after which two numbers are free: one free number before a commit would be damage.
         at_once = _FIRST_LOOK
         while catalog.version != version:
             first, last = catalog.version + 1, catalog.version + at_once
-            keys = [
-                self.commit_key(number)
-                for number in range(first, (last if version is None else min(last, version)) + 1)
-            ]
-            # Where there was one there may be many, and on an object store each look is a round trip.
-            at_once *= 2
-            before = catalog.version
-            for key, data in self._read_consecutive(keys, catalog):
-                commit, config = self.read_commit(key, data)
-                self.apply(catalog, key, commit.changes)
-                commits.append(commit)
-                self.note_commit(commit.size)
-                if config is not None:  # later documents may be encoded, and named, in another way
-                    self.config, self.config_since, at_once = config, catalog.version, _FIRST_LOOK
-                    break
+            stop = (last if version is None else min(last, version)) + 1
+            keys = [self.commit_key(number) for number in range(first, stop)]
+            applied, config_changed = self._apply_consecutive(keys, catalog)
+            commits += applied
+            free = len(keys) - len(applied)
+            if config_changed or free == 1 < len(keys):
+                # Later documents have other names; or the last number was free, and nothing was read after it.
+                at_once = _FIRST_LOOK
+            elif free:
+                break
             else:
-                free = len(keys) - (catalog.version - before)
-                if free == 1 < len(keys):
-                    at_once = _FIRST_LOOK  # one number was free, and nothing was looked for after it
-                elif free:
-                    break
+                # After many commits there may be many more, and on an object store each look is a round trip.
+                at_once *= 2
         return commits
+
+    def _apply_consecutive(self, keys: Sequence[str], catalog: Catalog) -> tuple[list[Commit], bool]:
+        """Apply the commits `keys`, the next after the catalog's version, up to the first missing one.
+
+        Ends after a commit that changes how later documents are encoded and named. Returns the commits that were
+        applied, and whether it ended so.
+        """
+        applied: list[Commit] = []
+        for key, data in self._read_consecutive(keys, catalog):
+            commit, config = self.read_commit(key, data)
+            self.apply(catalog, key, commit.changes)
+            self.note_commit(commit.size)
+            applied.append(commit)
+            if config is not None:
+                self.config, self.config_since = config, catalog.version
+                return applied, True
+        return applied, False
 
     def _read_consecutive(self, keys: Sequence[str], catalog: Catalog) -> Iterator[tuple[str, bytes]]:
         """Yield key and bytes of the commits `keys`, the next after the catalog's version, up to the first missing one.
 
-        Raises `CorruptStoreError` where that one is damage: a later one is there, and no base is past it.
+        Raises `CorruptStoreError` where a later commit exists, unless a later base explains the gap.
         """
         found = run_all(lambda key: try_read(self.storage, key), keys)
         for at, key in enumerate(keys):
             data = found[at]
             if data is None and any(later is not None for later in found[at + 1 :]):
-                data = try_read(self.storage, key)  # it may have been made since, with those after it
+                data = try_read(self.storage, key)  # another writer may have made it since
                 if data is None and self.find_base().version <= catalog.version:
                     raise missing_file(key)
             if data is None:
@@ -288,7 +331,10 @@ class CommitLog:
             yield key, data
 
     def read_commit(self, key: str, data: bytes) -> tuple[Commit, StoreConfig | None]:
-        """Return a commit, and what it decides anew of the store."""
+        """Return a commit, and the options of the store if it changes them, else None.
+
+        Raises `CorruptStoreError`, and `ConflictError` where the commit belongs to another store.
+        """
 
         def read(document: dict[str, Any]) -> tuple[Commit, StoreConfig | None]:
             commit = Commit(header_from_json(document), changes_from_json("commit", document), len(data))
@@ -301,12 +347,15 @@ class CommitLog:
 
     def _replaced(self) -> ConflictError:
         return ConflictError(
-            f"the store at {self.storage.describe} was replaced by another one; its pending data is kept: open the "
-            "store again and repeat the writes there"
+            f"another store has replaced the one at {self.storage.describe}; this handle keeps its pending data: open "
+            "the new store with Atlas.open and repeat the writes there"
         )
 
     def commits(self, first: int, last: int) -> list[Commit]:
-        """Return the commits of the versions `first` to `last`; raises `CorruptStoreError` where one is missing."""
+        """Return the commits of the versions `first` to `last`, in order.
+
+        Raises `CorruptStoreError` where one is missing or damaged.
+        """
 
         def read(version: int) -> Commit:
             key = self.commit_key(version)
@@ -316,20 +365,32 @@ class CommitLog:
             return self.read_commit(key, data)[0]
 
         commits: list[Commit] = []
-        # A document may claim any version: the first commit that is missing ends it.
+        # A damaged document may claim any version: reading in portions ends at the first commit that is missing.
         for begin in range(first, last + 1, _AT_ONCE):
             commits += run_all(read, range(begin, min(begin + _AT_ONCE, last + 1)))
         return commits
 
     def apply(self, catalog: Catalog, key: str, changes: Changes) -> None:
-        """Add the changes of the document `key` to a catalog."""
+        """Add the changes of the document `key` to a catalog.
+
+        Raises `CorruptStoreError`, which names the file, where the changes or their pages are damaged.
+        """
         try:
-            catalog.apply(changes, self.read_pages(changes))
+            page_rows = self.read_pages(changes)
         except CorruptStoreError as error:
-            raise CorruptStoreError(f"{key} is damaged: {error}", key=error.key or key) from error
+            raise CorruptStoreError(f"{key} names a damaged page: {error}", key=error.key or key) from error
+        try:
+            catalog.apply(changes, page_rows)
+        except CorruptStoreError as error:
+            raise CorruptStoreError(
+                f"{key} is damaged: {error}; restore it from a copy", key=error.key or key
+            ) from error
 
     def read_pages(self, changes: Changes) -> list[RowBatch]:
-        """Return the contents of the pages that a document names."""
+        """Return the rows of the pages that a document names, page by page.
+
+        Raises `CorruptStoreError` where one is missing or damaged.
+        """
         return run_all(self._read_page, changes.pages)
 
     def _read_page(self, page: PageRef) -> RowBatch:
@@ -344,12 +405,12 @@ class CommitLog:
         return f"commits/{version:020d}{self.config.encoding.extension}"
 
     def note_commit(self, size: int) -> None:
-        """Count a commit, of so many bytes, that the checkpoint does not hold."""
+        """Count a commit of `size` bytes that the checkpoint does not hold."""
         self.commits_since += 1
         self.bytes_since += size
 
     def has_moved_past(self, version: int) -> bool:
-        """Return whether a version is no longer kept, or the store was replaced."""
+        """Return whether a version is no longer kept or another store has replaced this one; False where unknown."""
         try:
             return (
                 self.find_base().version > version or self._read_checkpoint(self.storage)[0].identity != self.identity
@@ -364,7 +425,7 @@ def link_key(version: int) -> str:
 
 
 def list_bases(storage: Storage) -> list[tuple[int, str]]:
-    """Return version and key of the documents of all bases, of those that were never linked too."""
+    """Return version and key of the documents of all bases, those without a link included."""
     found = []
     for key in storage.list("bases"):
         number, dash, _ = key.rpartition("/")[2].partition("-")

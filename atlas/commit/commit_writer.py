@@ -1,7 +1,7 @@
-"""The documents of a store, written: commits, and what sums them up: pages, checkpoints and bases.
+"""Writes the documents of a store: commits, and what sums them up: pages, checkpoints and bases.
 
-A commit is created only if its number is free, in one step that no two writers can both win. Everything else that is
-written here only saves readers time, and no reader depends on it being new.
+A commit is created only if its number is free, in one step that no two writers can both win. Everything else that this
+module writes only saves readers time, and no reader depends on it being up to date.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class PreparedCommit:
     """A commit that is ready to be created."""
 
     changes: Changes
-    """What it changes."""
+    """Its changes."""
     page_rows: list[RowBatch]
-    """Contents of its pages."""
+    """Rows of its pages, page by page."""
     data: bytes
-    """Its document."""
+    """The bytes of its document."""
 
     @property
     def version(self) -> int:
@@ -50,7 +50,7 @@ class PreparedCommit:
 
     @property
     def writer(self) -> str:
-        """Name that no other prepared commit has."""
+        """Random name that no other prepared commit has."""
         return self.changes.writers[-1][1]
 
 
@@ -59,15 +59,15 @@ class CommitWriter:
 
     def __init__(self, log: CommitLog) -> None:
         self.log = log
-        """The documents as they are read."""
+        """The documents of the version that the next commit follows."""
 
     # Committing
 
     def write_page(self, rows: RowBatch, *, synced: bool = False) -> PageRef:
         """Write rows as a page and return its reference; `synced` waits until the page is durable.
 
-        A page that stays where the document that names it fails must be synced: no commit succeeds after a file that
-        could not be synced.
+        A page that other documents may name, whatever becomes of the next one, must be synced: the storage lets no
+        commit succeed after a file that it could not sync.
         """
         encoding = self.log.config.encoding.compressed()
         key = f"pages/{unique_name()}{encoding.extension}"
@@ -87,7 +87,10 @@ class CommitWriter:
         message: str | None = None,
         config: StoreConfig | None = None,
     ) -> PreparedCommit:
-        """Return the commit of `changes`. It carries a random name, so that no two commits are ever the same."""
+        """Return the commit of `changes`, with a random name, so that no two commits have the same bytes.
+
+        `action` and `message` are for `Atlas.history`; `config` changes how later documents are written.
+        """
         changes = replace(changes, writers=((changes.version, unique_name()),))
         head: dict[str, Any] = {"store": self.log.identity, "time": time_to_json(dt.datetime.now(dt.UTC))}
         head |= {"action": action} | ({} if message is None else {"message": message})
@@ -95,15 +98,15 @@ class CommitWriter:
         return PreparedCommit(changes, page_rows, self.log.config.encoding.encode(document))
 
     def commit(self, prepared: PreparedCommit) -> bool:
-        """Create the commit, in one step; False where another writer has made that version.
+        """Create the commit, in one step; return False where another writer has made that version.
 
-        After a `StorageError` only `landed` can tell whether anything has changed.
+        After a `StorageError` or `CorruptStoreError` only `landed` can tell whether the commit was made.
         """
         log, key = self.log, self.log.commit_key(prepared.version)
         if not log.storage.create(key, prepared.data) and not self._is_made_by(prepared):
             return False
         if log.find_base().version > prepared.version and not self._is_in_base(prepared):
-            # The number was free only because the commit that had it is no longer kept. Readers begin after this one.
+            # The number was free only because the commit that had it is no longer kept. Readers begin at a later one.
             log.storage.delete([key])
             return False
         log.note_commit(len(prepared.data))
@@ -112,8 +115,8 @@ class CommitWriter:
     def _is_made_by(self, prepared: PreparedCommit) -> bool | None:
         """Return whether this commit has made its version, None where the number is free.
 
-        A create that is repeated after its answer was lost meets its own bytes. Other bytes are another writer's only
-        if they are whole: raises `CorruptStoreError` where they are not, which decides nothing.
+        A create that the storage repeats after a lost answer meets its own bytes. Other bytes belong to another writer
+        only if they are a whole document: raises `CorruptStoreError` where they are damaged, which decides nothing.
         """
         key = self.log.commit_key(prepared.version)
         data = try_read(self.log.storage, key)
@@ -123,12 +126,12 @@ class CommitWriter:
         return False
 
     def landed(self, prepared: PreparedCommit) -> bool | None:
-        """Return whether a commit whose answer was lost is in place, None where the storage does not say now."""
+        """Return whether a commit whose answer was lost was made, None where the storage cannot tell now."""
         log, key = self.log, self.log.commit_key(prepared.version)
         try:
             made = self._is_made_by(prepared)
             if made:
-                # The file has its name; making it durable is what may have failed, and what this waits for.
+                # The file exists, but syncing it may have failed: creating it again waits until it is durable.
                 log.storage.create(key, prepared.data)
             if log.find_base().version > prepared.version:
                 return self._is_in_base(prepared)
@@ -137,7 +140,10 @@ class CommitWriter:
         return made is True
 
     def _is_in_base(self, prepared: PreparedCommit) -> bool:
-        """Return whether the base, which is later, sums up this commit. False also where it was made long before."""
+        """Return whether the base, which is later, sums up this commit; False too where it keeps no name that old.
+
+        Raises `CorruptStoreError` where the base is damaged.
+        """
         while True:
             known = self.log.base
             try:
@@ -149,9 +155,9 @@ class CommitWriter:
     # Summing up
 
     def checkpoint(self, catalog: Catalog, *, force: bool = False) -> bool:
-        """Rewrite the checkpoint where it is due and return whether that was done.
+        """Rewrite the checkpoint if it is due, or in any case with `force`, and return whether that was done.
 
-        A failure is logged and not raised: the commits hold all that the checkpoint would.
+        Logs a `StorageError` instead of raising it: the commits hold all that the checkpoint would.
         """
         log = self.log
         if not force and not checkpoint_is_due(log.checkpoint_size, log.commits_since, log.bytes_since, log.limits):
@@ -165,24 +171,28 @@ class CommitWriter:
                 return False
             data = self.sum_up(catalog)
             log.storage.replace(encoding.checkpoint, data)
-            if force:  # a checkpoint of another name is of the store that this one has replaced
+            if force:  # a checkpoint of another name belongs to the store that this one has replaced
                 log.storage.delete(name for name in CHECKPOINT_NAMES if name != encoding.checkpoint)
         except StorageError as error:
-            _logger.warning("the checkpoint of %s could not be rewritten: %s", log.storage.describe, error)
+            _logger.warning(
+                "the checkpoint of %s could not be rewritten: %s; opening takes longer until it is",
+                log.storage.describe,
+                error,
+            )
             return False
         log.checkpoint_size = len(data)
         log.commits_since = log.bytes_since = 0
         return True
 
     def write_pages(self, catalog: Catalog) -> None:
-        """Write the pages that are due."""
+        """Write rows of the catalog to pages where they are due, and let the catalog name them."""
         replace_all, runs = catalog.plan_pages(self.log.limits.page_rows)
         if replace_all or runs:
             pages = [self.write_page(catalog.rows(run), synced=True) for run in runs]
             catalog.record_pages(pages, replace=replace_all)
 
     def sum_up(self, catalog: Catalog) -> bytes:
-        """Return the checkpoint of a version."""
+        """Return the bytes of the checkpoint of a version."""
         return self.log.config.encoding.encode(self._sum(catalog, self.log.base))
 
     def _sum(self, catalog: Catalog, base: BaseRef) -> dict[str, Any]:
@@ -190,16 +200,16 @@ class CommitWriter:
         return changes_to_json("checkpoint", catalog.checkpoint(), **head, **config_to_json(self.log.config))
 
     def finish_replacement(self, catalog: Catalog) -> bool:
-        """Make a later base where a store that replaced another was cut off, so that no reader begins before it.
+        """Make a later base where a replacement of the store was interrupted, so that no reader begins before it.
 
-        False where another process has made one meanwhile.
+        Returns False where another process has made one meanwhile.
         """
         return self.log.base.version >= self.log.config_since or self.advance_base(catalog)
 
     def advance_base(self, catalog: Catalog) -> bool:
-        """Make the version of `catalog` the oldest that is kept; False where another process has made one meanwhile.
+        """Make the version of `catalog` the oldest that is kept; False where another process has made a later base.
 
-        Nothing is removed yet. From now on any file may be that only earlier versions need.
+        Removes nothing. From now on any process may remove the files that only earlier versions need.
         """
         log, encoding = self.log, self.log.config.encoding.compressed()
         self.write_pages(catalog)

@@ -1,7 +1,7 @@
-"""Makes versions: segments first, then one commit, on top of what other writers have committed meanwhile.
+"""Makes versions: writes segments, then one commit, on top of what other writers have committed meanwhile.
 
-Also finds out what became of a commit whose answer was lost. The caller must hold the handle's `writing` lock, so that
-nothing else changes the handle; reads go on meanwhile. Only `resolve` and `show` change the handle.
+Also finds out whether a commit was made whose answer was lost. The caller must hold the handle's `writing` lock, so
+that nothing else changes the handle; reads go on meanwhile. Only `resolve` and `show` change the handle.
 """
 
 from __future__ import annotations
@@ -40,41 +40,41 @@ _logger = logging.getLogger(__name__)
 
 
 class NewSegment(NamedTuple):
-    """A segment that is to be written."""
+    """A segment to write."""
 
     array: str
     """Array name."""
     content: SegmentDraft
-    """What it holds."""
+    """Its chunks."""
     rewritten: bool = False
-    """Whether that is only what other segments held, which are dropped."""
+    """Whether it holds only chunks of other segments, which are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentReplacement:
-    """Segments of one array name that replace all that it had."""
+    """Segments of one array name that replace all its segments."""
 
     before: list[SegmentRef]
-    """Those that it had."""
+    """The segments until now."""
     after: list[SegmentRef]
-    """Those that hold the same."""
+    """The segments that hold the same live chunks."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """A commit that is in place."""
+    """A commit that was made."""
 
     tip: Tip
-    """The version that it was made on."""
+    """The version before it."""
     prepared: PreparedCommit
-    """What it changes."""
+    """The commit."""
     shift: IdShift
-    """What became of the ids of new datasets."""
+    """The ids that new datasets got."""
 
     def apply(self) -> list[Changes] | None:
-        """Add the changes to the tip's catalog, which is then the version that the commit made.
+        """Apply the commit to the catalog of its tip, which then has the version that the commit made.
 
-        Returns everything that leads there from the version the handle shows, None where it is not all known.
+        Returns the changes of all commits since the version that the handle shows, None where not all are known.
         """
         changes = self.prepared.changes
         self.tip.catalog.apply(changes, self.prepared.page_rows)
@@ -101,15 +101,15 @@ class Committer:
 
     @property
     def writer(self) -> CommitWriter:
-        """Writes documents on top of the version that the handle shows."""
+        """A writer of documents after the version that the handle shows."""
         return CommitWriter(self.log)
 
     # Segments
 
     def write_segments(self, segments: Sequence[NewSegment]) -> list[SegmentRef]:
-        """Write segments side by side; an error leaves none of them.
+        """Write segments side by side and return them by array name, those of one name in the order given.
 
-        They are returned by array name, those of one name in the order given.
+        Removes all of them where one fails. Raises `StorageError`.
         """
         written: list[SegmentRef] = []
 
@@ -129,22 +129,24 @@ class Committer:
         return sorted(refs, key=lambda ref: ref.array)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove files that no version names. Where that fails they stay as orphans until the store is compacted."""
+        """Remove files that no version names. Logs a failure: they stay as orphans until the store is compacted."""
         try:
             self._view.storage.delete(keys)
         except StorageError as error:
-            _logger.warning("files that nothing refers to could not be removed: %s", error)
+            _logger.warning("files that no version names could not be removed; compact() removes them later: %s", error)
 
     # Commits
 
     def commit_pending(
         self, segments: Sequence[NewSegment], joined: Sequence[NewSegment], dropped: Sequence[str], message: str | None
     ) -> CommitResult:
-        """Commit what is pending, with the new `segments`.
+        """Write `segments` and commit them with all pending changes.
 
-        `joined` are segments that hold what those with the keys `dropped` held. Where other writers have committed
-        since, the commit goes on top of theirs, without the joined ones. Where both have changed the same it raises
-        `ConflictError`, and nothing of this is stored.
+        `joined` are segments that hold the live chunks of the segments `dropped`, by key. Where other writers have
+        committed since, the commit goes on top of theirs, without the joined segments.
+
+        Raises `StorageError`, and `ConflictError` where both sides changed the same. The store is unchanged then,
+        unless the answer to the commit was lost: `resolve` finds that out before the next flush.
         """
         tip, changes = self._current_tip(), unchanged_base(self._view.datasets)
         refs = self.write_segments([*joined, *segments])
@@ -157,7 +159,7 @@ class Committer:
                     return result
                 self.remove(page.key for page in prepared.changes.pages)
                 tip, changes = self._rebase(tip.advance())
-                # Another writer may have written newer chunks than were joined, which the joined ones would then hide.
+                # Another writer may have written newer chunks than the joined segments hold, which would hide them.
                 self.remove(ref.key for ref in refs if ref.rewritten)
                 refs, dropped = [ref for ref in refs if not ref.rewritten], ()
                 if tip.tombstones(ref.key for ref in refs):
@@ -171,11 +173,11 @@ class Committer:
             raise
 
     def _current_tip(self) -> Tip:
-        """Return the version that the handle shows."""
+        """Return the version that the handle shows, as a tip."""
         return Tip(self.log, self._view.catalog, [])
 
     def _rebase(self, tip: Tip) -> tuple[Tip, RebasedChanges]:
-        """Return the latest version, which is `tip` or a later one, and what is pending as changes of it."""
+        """Return `tip`, or a later version if that is no longer kept, and the pending changes as changes of it."""
         while True:
             try:
                 return tip, rebase(self._view.datasets, self._writes, tip, pending_wins=False)
@@ -190,7 +192,7 @@ class Committer:
         dropped: Sequence[str],
         message: str | None,
     ) -> PreparedCommit:
-        """Return the commit of what is pending as the version after `tip`."""
+        """Return the commit that makes the version after `tip` of the pending changes and the segments `refs`."""
         changed, created = rebased.rows()
         writer, shift = CommitWriter(tip.log), rebased.shift
         pages: tuple[PageRef, ...] = ()
@@ -213,9 +215,9 @@ class Committer:
         replacements: Mapping[str, SegmentReplacement],
         tombstone: Callable[[Tip, list[str]], tuple[str, ...]],
     ) -> CommitResult | None:
-        """Commit replacements of segments, by array name; None where there is nothing to commit.
+        """Commit replacements of segments, by array name; return None where there is nothing to commit.
 
-        `tombstone` returns the keys of the files that shall go, from the version before and the keys that are dropped.
+        `tombstone` returns the keys of the files to tombstone, given the version before and the keys that are dropped.
         Arrays that other writers have written to meanwhile are left as they are.
         """
         tip, shift = self._current_tip(), unchanged_base(self._view.datasets).shift
@@ -224,7 +226,7 @@ class Committer:
             while True:
                 for array, replacement in list(left.items()):
                     same = tip.catalog.segments.get(array, []) == replacement.before
-                    # A rollback may bring datasets back that only the replaced segments hold.
+                    # A rollback may restore datasets whose chunks only the replaced segments hold.
                     if not same or tip.comparable is None or tip.tombstones(ref.key for ref in replacement.after):
                         self.remove(ref.key for ref in left.pop(array).after)
                 dropped = [ref.key for replacement in left.values() for ref in replacement.before]
@@ -249,18 +251,18 @@ class Committer:
             raise
 
     def commit_next(self, prepared: PreparedCommit) -> CommitResult | None:
-        """Commit a change that holds only right after the handle's version; None where another writer came first."""
+        """Commit changes that hold only right after the handle's version; None where another writer committed first."""
         tip = Tip(self.log, self._view.catalog.copy(), None)
         return self._commit(tip, prepared, unchanged_base(self._view.datasets).shift)
 
     def _commit(self, tip: Tip, prepared: PreparedCommit, shift: IdShift) -> CommitResult | None:
-        """Create the commit as the version after `tip`; None where another writer has made that version."""
+        """Create the commit that makes the version after `tip`; None where another writer has made that version."""
         result, writer = CommitResult(tip, prepared, shift), CommitWriter(tip.log)
         try:
             return result if writer.commit(prepared) else None
         except (StorageError, CorruptStoreError):
             landed = writer.landed(prepared)
-            # It may have landed, or may land yet: its files must stay. The next flush begins by creating it again.
+            # It may have been made, or may still be: its files must stay. `resolve` finds out before the next flush.
             if landed is None or (not landed and tip.log.storage.answers_late):
                 self._unresolved = result
             if not landed:
@@ -268,11 +270,12 @@ class Committer:
         return result
 
     def resolve(self) -> None:
-        """Find out what became of a commit whose answer was lost, and show the version that it made if it landed.
+        """Find out whether a commit was made whose answer was lost, and show the version that it made if so.
 
-        Where its request may still be on its way it is created once more: from then on the number is taken, and that
-        request decides nothing. What was pending stays pending: it is written once more, with what came since, as
-        the same values. Raises `StorageError` where the storage still does not say.
+        Where its request may still be on its way, the commit is created once more: then its number is taken, and a
+        late request changes nothing. What was pending stays pending: the next flush writes the same values once more.
+
+        Raises `StorageError` where the storage still cannot tell.
         """
         if self._unresolved is None:
             return
@@ -288,8 +291,8 @@ class Committer:
             landed = writer.landed(prepared)
         if landed is None:
             raise StorageError(
-                f"{storage.describe} does not answer, and an earlier flush may or may not have landed; "
-                "flush again once it does"
+                f"{storage.describe} does not answer, so it is unknown whether an earlier call committed version "
+                f"{prepared.version}; what is pending is kept: call flush() again once the storage answers"
             )
         self._unresolved = None
         changes = prepared.changes
@@ -304,7 +307,7 @@ class Committer:
             self.show(result.tip, steps)
 
     def show(self, tip: Tip, steps: list[Changes] | None) -> None:
-        """Show another version, which the datasets have already. `steps` lead there, None where they are not known."""
+        """Show the version `tip`, which the view's datasets already have. `steps` lead there, None where unknown."""
         self.log = tip.log
         self._view.is_gone = tip.log.has_moved_past
         self._view.note_commits(steps)

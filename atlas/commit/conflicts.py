@@ -1,6 +1,6 @@
-"""Conflict detection: what both sides have changed since the version that the pending changes were made on.
+"""Conflict detection: finds what both sides have changed since the version that the pending changes were made on.
 
-Cells are compared by the chunks that commits name, never by their data. Nothing is changed here.
+Compares cells by the chunks that segments name, never by their values. Changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_NAMED = 5
 
 
 class Conflicts:
-    """Conflicts found so far, by dataset and array; of each pair the first."""
+    """The conflicts found so far: of each dataset and array the first."""
 
     def __init__(self, datasets: Datasets) -> None:
         self._datasets = datasets
@@ -41,36 +41,36 @@ class Conflicts:
         return len(self._found)
 
     def add(self, dataset: str, array: str | None, what: str) -> None:
-        """Note a conflict; `array` is None where it is about the dataset."""
+        """Add a conflict; `array` is None for one about the dataset. `what` completes a sentence of the message."""
         self._found.setdefault((dataset, array), what)
 
     def add_ids(self, ids: Sequence[int], array: str | None, what: str) -> None:
-        """Note a conflict for each of the datasets `ids`."""
+        """Add a conflict for each of the datasets `ids`."""
         for identity in ids:
             self.add(self._datasets.name_of(identity), array, what)
 
     def error(self, remedy: str) -> ConflictError:
-        """Return the error that names them."""
-        told = [
+        """Return the error that names them and the remedy."""
+        named = [
             f"dataset {dataset!r}{'' if array is None else f', array {array!r}'}: {what}"
             for (dataset, array), what in self._found.items()
         ]
-        more = f" (and {len(told) - _MOST_NAMED} more)" if len(told) > _MOST_NAMED else ""
+        more = f" (and {len(named) - _MOST_NAMED} more)" if len(named) > _MOST_NAMED else ""
         return ConflictError(
             f"another writer has changed the same since version {self._datasets.catalog.version}: "
-            f"{'; '.join(told[:_MOST_NAMED])}{more}; nothing is stored, what is pending is kept: {remedy}",
+            f"{'; '.join(named[:_MOST_NAMED])}{more}; nothing is stored, what is pending is kept: {remedy}",
             tuple(self._found),
         )
 
 
 def committed_keys(datasets: Datasets, staging: Staging) -> NDArray[np.int64]:
-    """Return dataset, generation and chunk of what was written to datasets that were committed before, (3, N)."""
+    """Return dataset id, generation and chunk, (3, N), of the staged chunks of datasets that were committed before."""
     keys = staging.keys()
     return keys[:, keys[0] < datasets.catalog.next_id]
 
 
 def find_lost_arrays(datasets: Datasets, writes: PendingWrites, tip: Catalog, found: Conflicts) -> None:
-    """Note committed arrays that were written to here and were deleted or declared anew in the tip."""
+    """Add committed arrays that were written to here and were deleted or declared anew in the tip."""
     base = datasets.catalog
     for array, staging in writes.by_array.items():
         ids = np.unique(committed_keys(datasets, staging)[0])
@@ -95,23 +95,24 @@ def find_lost_arrays(datasets: Datasets, writes: PendingWrites, tip: Catalog, fo
 
 
 def _entry(catalog: Catalog, layout: int, array: str) -> Any:
+    """Return the array of that name in a layout, by its number, or None."""
     return next((entry for entry in catalog.layout_table[layout] if entry.name == array), None)
 
 
 def _is_declared(datasets: Datasets, identity: int, array: str, generation: int) -> bool:
-    """Return whether a dataset still has the declaration `generation` of an array here."""
+    """Return whether this handle still has the declaration `generation` of an array of a dataset."""
     entry = datasets.state(datasets.name_of(identity)).arrays.get(array)
     return entry is not None and entry.generation == generation
 
 
 def find_write_conflicts(datasets: Datasets, writes: PendingWrites, tip: Tip, found: Conflicts) -> None:
-    """Note chunks that both sides have written, and arrays that one side deleted and the other wrote to.
+    """Add chunks that both sides have written, and arrays that one side deleted and the other wrote to.
 
     Raises `CorruptStoreError` where a segment of another writer cannot be read.
     """
     deleted, removed = set(datasets.deleted.values()), _removed_arrays(datasets)
     keys = {array: committed_keys(datasets, staging) for array, staging in writes.by_array.items()}
-    # New datasets belong to this handle alone: a handle that only adds datasets need not read what others wrote.
+    # New datasets belong to this handle alone: a handle that only adds datasets reads no segments of other writers.
     mine = {array: set(map(tuple, own.T.tolist())) for array, own in keys.items() if own.size}
     if tip.comparable is None:
         why = "what was written there since cannot be told any more"

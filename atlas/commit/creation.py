@@ -1,4 +1,4 @@
-"""Making a store: where there is none, or in place of one that is there."""
+"""Creates a store: where there is none, or in place of an existing one."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _FOLDERS = ("commits", "arrays", "pages")
 def create_store(
     storage: Storage, config: StoreConfig, *, overwrite: bool, limits: Limits = DEFAULT
 ) -> tuple[CommitLog, Catalog]:
-    """Create an empty store.
+    """Create an empty store and return its log and catalog.
 
-    With `overwrite` a store that is there is replaced, in one step, by an empty version after its last; its files go
-    afterwards. Raises `StoreExistsError` where there is one and it shall not be overwritten.
+    With `overwrite` an existing store is replaced, in one step, by an empty version after its last one; its files are
+    removed afterwards. Raises `StoreExistsError` where a store exists and `overwrite` is not set, and `StorageError`.
     """
     found = _checkpoints(storage)
     if not found:
@@ -42,7 +42,7 @@ def create_store(
     if not overwrite:
         raise StoreExistsError(
             f"there is a store at {storage.describe} already ({found[0]}); "
-            "open it with Atlas.open, or pass overwrite=True"
+            "open it with Atlas.open, or replace it and all its data with overwrite=True"
         )
     try:
         log, catalog = CommitLog.open(storage, limits=limits)
@@ -52,32 +52,35 @@ def create_store(
 
 
 def _checkpoints(storage: Storage) -> list[str]:
+    """Return the names of the checkpoints that exist."""
     return [name for name in CHECKPOINT_NAMES if try_read(storage, name) is not None]
 
 
 def _empty(storage: Storage, config: StoreConfig, version: int, limits: Limits) -> tuple[CommitLog, Catalog]:
+    """Return log and catalog of an empty store whose first version is `version`. Writes nothing."""
     catalog = Catalog()
     catalog.apply(Changes(version, 0), [])
     return CommitLog(storage, config, unique_name(), BaseRef(version, None), _now(), limits), catalog
 
 
 def _now() -> dt.datetime:
-    """Return the time as documents keep it."""
+    """Return the time at the resolution that documents keep."""
     return time_from_json(time_to_json(dt.datetime.now(dt.UTC)))
 
 
 def _create(storage: Storage, config: StoreConfig, limits: Limits) -> tuple[CommitLog, Catalog]:
+    """Create a store where there is none; raises `StoreExistsError` where another process does so first."""
     log, catalog = _empty(storage, config, 0, limits)
     name = config.encoding.checkpoint
     data = CommitWriter(log).sum_up(catalog)
     try:
-        # A create that is tried again after its answer was lost meets its own bytes, which name this store.
+        # A create that the storage repeats after a lost answer meets its own bytes, which name this store.
         made = storage.create(name, data) or try_read(storage, name) == data
     except StorageError:
         if try_read(storage, name) != data:
             raise
         made = True
-    # Under another name another process may have made one at the same moment: at least one of the two sees it.
+    # Another process may have created one under another name at the same moment: at least one of the two sees both.
     if not made or _checkpoints(storage) != [name]:
         if made:
             storage.delete([name])
@@ -88,10 +91,10 @@ def _create(storage: Storage, config: StoreConfig, limits: Limits) -> tuple[Comm
 
 
 def _replace(log: CommitLog, catalog: Catalog, config: StoreConfig) -> tuple[CommitLog, Catalog]:
-    """Go on with an empty version in the same history, so that no writer or reader of the store is led astray."""
+    """Add an empty version to the history of the store, so that its writers conflict and its readers read on."""
     storage = log.storage
     while True:
-        # What is there before the commit is of the store that goes; what comes later may be of the one that begins.
+        # Files that exist before the commit belong to the old store; later ones may belong to the new one.
         listed = [key for folder in _FOLDERS for key in storage.list(folder)]
         listed += [key for _, key in list_bases(storage)]
         changes = Changes(catalog.version + 1, catalog.next_id, reset=True)
@@ -116,14 +119,14 @@ def _replace(log: CommitLog, catalog: Catalog, config: StoreConfig) -> tuple[Com
 def _replace_unreadable(
     storage: Storage, config: StoreConfig, found: list[str], limits: Limits
 ) -> tuple[CommitLog, Catalog]:
-    """Begin anew after every version that may have been, so that handles of the damaged store conflict."""
+    """Replace a store that cannot be opened: begin after all versions it may have had, so that its writers conflict."""
     listed = [key for folder in ("arrays", "pages") for key in storage.list(folder)]
     listed += [key for _, key in list_bases(storage)]
     version = _latest_version(storage, found) + 1
     while True:
         log, catalog = _empty(storage, config, version, limits)
         prepared = CommitWriter(log).prepare(Changes(version, 0, reset=True), [], action="create", config=config)
-        # In each way that the store may have written its commits, which stay: their numbers must not be free.
+        # Under each name that the old store may have used for this commit, so that none of its writers finds it free.
         keys = {f"commits/{version:020d}{CHECKPOINT_NAMES[name].extension}" for name in found}
         made = [storage.create(key, prepared.data) for key in sorted(keys)]
         if all(made):
@@ -136,7 +139,7 @@ def _replace_unreadable(
 
 
 def _latest_version(storage: Storage, checkpoints: list[str]) -> int:
-    """Return the last version of a store that need not be readable."""
+    """Return the last version that a store may have had, by the names of its files and its checkpoints; 0 for none."""
     numbers = [
         re.split("[.-]", key.rpartition("/")[2])[0] for folder in ("commits", "bases") for key in storage.list(folder)
     ]

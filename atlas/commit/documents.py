@@ -1,4 +1,4 @@
-"""Reading documents of a store, with errors that name the file."""
+"""Reads documents of a store; errors name the file. Writes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 def try_read(storage: Storage, key: str) -> bytes | None:
-    """Return a whole file, None where there is none."""
+    """Return the bytes of a file, None where there is none."""
     try:
         return storage.read(key)
     except FileNotFoundError:
@@ -29,7 +29,7 @@ def try_read(storage: Storage, key: str) -> bytes | None:
 
 
 def size_or_none(storage: Storage, key: str) -> int:
-    """Return the bytes of a file, 0 where it is gone or cannot be asked for."""
+    """Return the size of a file in bytes, 0 where it is missing or the storage fails."""
     try:
         return storage.size(key)
     except (FileNotFoundError, AtlasError):
@@ -37,14 +37,14 @@ def size_or_none(storage: Storage, key: str) -> int:
 
 
 def missing_file(key: str) -> CorruptStoreError:
-    """Return the error for a file that another names and that is not there."""
+    """Return the error for a missing file that another file names."""
     error = CorruptStoreError(f"{key} is missing; restore it from a copy", key=key)
     error.__cause__ = FileNotFoundError(key)
     return error
 
 
 def is_missing_file(error: BaseException) -> bool:
-    """Return whether the cause of an error, however far back, is a file that is not there."""
+    """Return whether a missing file is among the causes of an error, however far back."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, FileNotFoundError):
         cause = cause.__cause__
@@ -54,14 +54,14 @@ def is_missing_file(error: BaseException) -> bool:
 def decode_document(
     key: str, data: bytes, encoding: Encoding, read: Callable[[dict[str, Any]], _T]
 ) -> tuple[dict[str, Any], _T]:
-    """Return a document and what `read` makes of it.
+    """Return a document and what `read` returns for it.
 
-    Raises `CorruptStoreError` or `UnsupportedFormatError`, naming the file.
+    Raises `CorruptStoreError` or `UnsupportedFormatError`, which name the file.
     """
     try:
         document = encoding.decode(data)
         return document, read(document)
-    except (CorruptStoreError, RecursionError) as error:  # the last as messages show what is nested
+    except (CorruptStoreError, RecursionError) as error:  # the message shows nested values, which may be too deep
         _refuse_seed_store(key, data)
         raise CorruptStoreError(f"{key} is damaged: {error}; restore it from a copy", key=key) from error
     except UnsupportedFormatError as error:
@@ -69,6 +69,7 @@ def decode_document(
 
 
 def _refuse_seed_store(key: str, data: bytes) -> None:
+    """Raise `UnsupportedFormatError` for the metadata of a store of the package atlas-python."""
     if key == "atlas.json":
         try:
             document = orjson.loads(data)

@@ -1,4 +1,4 @@
-"""The versions of a store that can be opened, as its commits tell of them."""
+"""Lists the versions of a store that are kept, from its commits. Reads no data."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ __all__ = ["Version", "read_history"]
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a store, and what made it."""
+    """One version of a store: when and how it was made, and what it changed."""
 
     version: int
     """Number of the version, as `Atlas.open` takes it."""
     time: dt.datetime
-    """When it was made, UTC, by the clock of its writer."""
+    """When it was made, in UTC, by the clock of its writer."""
     action: str
     """What made it: "create", "flush", "compact" or "rollback"."""
     message: str | None
-    """What `flush(message=...)` was given."""
+    """The message of `flush(message=...)` or `rollback`, None where there is none."""
     created: int
-    """Datasets that are new in it."""
+    """Number of datasets that it created."""
     changed: int
-    """Datasets of which an array was declared or deleted, or an attribute set."""
+    """Number of datasets whose arrays or attributes it declared, set or deleted."""
     deleted: int
-    """Datasets that are gone."""
+    """Number of datasets that it deleted."""
     arrays: tuple[str, ...]
-    """Names of the arrays that were written to, sorted."""
+    """Names of the arrays that it wrote to, sorted."""
 
     def __str__(self) -> str:
         """Return it in one line."""
-        told = [
+        counts = [
             f"{sign}{count}" for sign, count in (("+", self.created), ("~", self.changed), ("-", self.deleted)) if count
         ]
-        datasets = f"datasets {' '.join(told)}" if told else ""
+        datasets = f"datasets {' '.join(counts)}" if counts else ""
         arrays = f"arrays {', '.join(self.arrays)}" if self.arrays else ""
         what = "; ".join(part for part in (datasets, arrays, self.message) if part)
         return f"{self.version:>6}  {self.time:%Y-%m-%d %H:%M:%S}  {self.action:<8}  {what}".rstrip()
 
 
 def read_history(log: CommitLog, catalog: Catalog) -> list[Version]:
-    """Return the versions from the oldest that is kept to the catalog's.
+    """Return the versions from the oldest that is kept to the catalog's, oldest first.
 
     Raises `CorruptStoreError` where a commit is missing or damaged, `StaleHandleError` where the catalog's version is
     no longer kept.
@@ -67,13 +67,14 @@ def read_history(log: CommitLog, catalog: Catalog) -> list[Version]:
             if log.find_base() == base:
                 return versions
         except CorruptStoreError as error:
-            # Another process may have made a later base, and removed what was being read.
+            # Another process may have made a later base, and removed the commits before it.
             if not is_missing_file(error) or log.find_base() == base:
                 raise
 
 
 def _versions(log: CommitLog, last: int) -> list[Version]:
-    # A store that was cut off while it replaced another one begins there, whatever the base is.
+    """Return the versions from the oldest that is kept to `last`, as of the base that the log knows."""
+    # Where a replacement of the store was interrupted, the history begins with it, although the base is earlier.
     first, next_id = max(log.base.version, log.config_since), log.read_base()[1].next_id
     versions = [_oldest(log, first)]
     for commit in log.commits(first + 1, last):
@@ -83,7 +84,7 @@ def _versions(log: CommitLog, last: int) -> list[Version]:
 
 
 def _oldest(log: CommitLog, version: int) -> Version:
-    """Return the version that the store begins with, of which only its own commit can tell more."""
+    """Return the oldest version: its commit describes it where that still exists."""
     try:
         (commit,) = log.commits(version, version)
     except CorruptStoreError as error:
@@ -94,7 +95,7 @@ def _oldest(log: CommitLog, version: int) -> Version:
 
 
 def _version(commit: Commit, next_id: int) -> Version:
-    """Return what a commit tells, `next_id` being the id that the first new dataset got."""
+    """Return the version that a commit made; new datasets have ids from `next_id`."""
     head, changes = commit.header, commit.changes
     created = changed = deleted = 0
     if not changes.reset:

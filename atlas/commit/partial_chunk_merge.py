@@ -1,6 +1,6 @@
-"""Three-way merge of partially written chunks: the tip's cells, and over them the cells written here.
+"""Three-way merge of partially written chunks: the cells of the tip, and over them the cells written here.
 
-Reads only. A chunk that was written whole needs no merge.
+Writes nothing. A chunk that was written whole needs no merge.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = ["merge_partial_chunks"]
 def merge_partial_chunks(
     datasets: Datasets, writes: PendingWrites, tip: Tip
 ) -> list[tuple[str, int, int, PendingChunk]]:
-    """Return array, dataset, chunk and cells of the partially written chunks that have changed in `tip`.
+    """Return array name, dataset id, chunk and merged cells of the partially written chunks that `tip` has changed.
 
-    Raises `CorruptStoreError` where one cannot be read.
+    Raises `CorruptStoreError` where a chunk of the tip cannot be read.
     """
     merged = []
     for array, staging in writes.by_array.items():
@@ -59,6 +59,7 @@ def merge_partial_chunks(
 def _merge_chunk(
     datasets: Datasets, staging: Staging, index: ChunkIndex, array: str, dataset: int, chunk: int
 ) -> PendingChunk:
+    """Return one chunk with the cells of the tip, whose chunk index is `index`, and over them those staged here."""
     entry = datasets.state(datasets.name_of(dataset)).array(array)
     ids, generations = np.array([dataset]), np.array([entry.generation])
     targets = Targets(array, entry.schema, ids, generations, datasets.name_of)
@@ -71,6 +72,7 @@ def _merge_chunk(
 
 
 def _read_staged(staging: Staging, targets: Targets, region: Region) -> NDArray[Any]:
+    """Return the box of each target as staged: (N, *box); cells that are not staged have the fill value."""
     encoded = staging.encoded_index()
     out = read_boxes([] if encoded is None else [encoded], targets, region, staging.limits)
     staging.overlay(out, targets.ids.tolist(), region)
@@ -78,4 +80,5 @@ def _read_staged(staging: Staging, targets: Targets, region: Region) -> NDArray[
 
 
 def _flat(box: NDArray[Any], cell: np.dtype[Any] | None) -> NDArray[Any]:
+    """Return the cells of a box, (cells,), in their stored dtype `cell`; None for strings."""
     return box.reshape(-1) if cell is None else box.reshape(-1).view(cell)

@@ -1,7 +1,7 @@
-"""Rebase: pending changes of datasets, as changes of the version that other writers have made meanwhile.
+"""Rebase: turns pending changes of datasets into changes of the version that other writers have made meanwhile.
 
-A three-way merge: what is pending and the tip are compared with the version that the pending changes were made on.
-Names, arrays and attributes are compared by value. Nothing is changed here.
+A three-way merge: compares the pending changes and the tip with the version that the pending changes were made on.
+Compares names, arrays and attributes by value. Changes nothing.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class RebasedChanges:
-    """What is pending of datasets, as changes of some version."""
+    """Pending changes of datasets, as changes of some version."""
 
     changed: list[DatasetState]
     """Committed datasets that were changed."""
     deleted: dict[str, int]
     """Name and id of committed datasets that were deleted."""
     shift: IdShift
-    """What becomes of the ids of new datasets."""
+    """The ids that new datasets get."""
     created: list[DatasetState] = field(default_factory=list)
     """New datasets, under the ids that they have in the handle."""
 
@@ -49,24 +49,24 @@ class RebasedChanges:
 
 
 def unchanged_base(datasets: Datasets) -> RebasedChanges:
-    """Return what is pending as changes of the version that it was made on."""
+    """Return the pending changes as changes of the version that they were made on."""
     changed = [state for state in datasets.edited.values() if not state.new]
     created = [state for state in datasets.edited.values() if state.new]
     return RebasedChanges(changed, datasets.deleted, IdShift(datasets.catalog.next_id, 0), created)
 
 
 def rebase(datasets: Datasets, writes: PendingWrites, tip: Tip, *, pending_wins: bool) -> RebasedChanges:
-    """Return what is pending as changes of the version `tip`.
+    """Return the pending changes as changes of the version `tip`.
 
-    With `pending_wins` the pending change replaces the other where both sides changed the same, unless what it changed
-    is gone. Raises `ConflictError` that names what conflicts, and `CorruptStoreError` where a segment of another writer
-    cannot be read.
+    With `pending_wins` a pending change replaces the other where both sides changed the same, unless the dataset or
+    array that it changed was deleted. Raises `ConflictError`, which names what conflicts, and `CorruptStoreError` where
+    a segment of another writer cannot be read.
     """
     base, target = datasets.catalog, tip.catalog
     if tip.commits and not pending_wins and any(commit.header.action == "create" for commit in tip.commits):
         raise ConflictError(
             f"the store at {tip.log.storage.describe} was replaced by an empty one; what is pending is kept: "
-            "call refresh() to see it and flush() again to store it there"
+            "call refresh() to move to the empty store, then flush() to store it there"
         )
     found = Conflicts(datasets)
     changed, created, deleted = [], [], {}
@@ -93,9 +93,9 @@ def rebase(datasets: Datasets, writes: PendingWrites, tip: Tip, *, pending_wins:
         find_write_conflicts(datasets, writes, tip, found)
     if len(found):
         raise found.error(
-            "delete that here too, which drops what is pending of it, and refresh() again"
+            "delete that here too, which drops what is pending of it, and call refresh() again"
             if pending_wins
-            else "call refresh() to see theirs, and flush() again to put what is pending on top"
+            else "call refresh() to see their changes, then flush() to store yours on top"
         )
     return RebasedChanges(changed, deleted, IdShift(base.next_id, target.next_id - base.next_id), created)
 
@@ -110,14 +110,14 @@ def _is_unchanged(base: Catalog, tip: Catalog, identity: int, row: int) -> bool:
 
 
 def _same_attributes(one: object, other: object) -> bool:
-    # True, 1 and 1.0 are equal in Python, but not as attributes.
+    """Return whether attributes are the same in value and type: True, 1 and 1.0, equal in Python, are not."""
     return repr(one) == repr(other)
 
 
 def _merge_dataset(
     state: DatasetState, base: Catalog, tip: Catalog, row: int, found: Conflicts, *, pending_wins: bool
 ) -> DatasetState:
-    """Return a changed dataset with what the tip has changed of it too."""
+    """Return the pending dataset `state` merged with what the tip, in row `row`, has changed of it; add conflicts."""
     before = base.row_by_id(state.identity)
     assert before is not None
     arrays, both = _merge(base.arrays(before), state.arrays, tip.arrays(row), lambda one, other: one == other)
@@ -136,7 +136,7 @@ def _merge_dataset(
 def _merge(
     base: Mapping[_K, _V], mine: Mapping[_K, _V], theirs: Mapping[_K, _V], same: Callable[[Any, Any], bool]
 ) -> tuple[dict[_K, _V], list[_K]]:
-    """Return theirs with what mine has changed since base, and the keys that both have changed in different ways."""
+    """Return `theirs` with the changes that `mine` made to `base`, and the keys that both have changed differently."""
     changed = [
         key for key in {**mine, **base} if (key in mine) != (key in base) or not same(mine.get(key), base.get(key))
     ]

@@ -1,4 +1,4 @@
-"""The latest version that a writer found, and the commits that lead there from the version its handle shows."""
+"""The tip: the latest version that a writer found, and the commits since the version that its handle shows."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ __all__ = ["Tip"]
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """A version of the store that the next commit goes on top of."""
+    """The version that the next commit follows."""
 
     log: CommitLog
-    """Its documents."""
+    """Its commit log."""
     catalog: Catalog
-    """What it holds."""
+    """Its catalog."""
     commits: list[Commit] | None
     """The commits since the version that the handle shows, None where they are not all kept."""
     read: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    """Dataset, generation and chunk of the segments that were read for comparison, by key.
+    """Dataset id, generation and chunk, (3, N), of each segment that was read for comparison, by key.
 
-    A flush that other writers forestall time and again reads each segment once.
+    So a flush reads each segment once, however often other writers commit before it.
     """
 
     @property
     def steps(self) -> list[Changes] | None:
-        """What the commits changed, None where they are not all kept."""
+        """The changes of the commits, None where not all of them are kept."""
         return None if self.commits is None else [commit.changes for commit in self.commits]
 
     @property
     def comparable(self) -> list[Changes] | None:
-        """What the commits changed, None where the chunks that they wrote cannot be told from their segments."""
+        """The changes of the commits, None where their segments do not say which chunks they wrote."""
         steps = self.steps
         return None if steps is None or any(changes.reset for changes in steps) else steps
 
     def tombstones(self, keys: Iterable[str]) -> bool:
-        """Return whether one of the files may have been tombstoned on the way, so that no commit may name it."""
+        """Return whether the commits may have tombstoned one of the files `keys`, so that no commit may name it."""
         if self.commits is None:
             return True
         tombstoned = {key for commit in self.commits for key in commit.changes.tombstoned}
         return not tombstoned.isdisjoint(keys)
 
     def written_chunks(self, array: str | None = None) -> Iterator[tuple[str, NDArray[np.int64]]]:
-        """Yield what the commits wrote, segment by segment: array name, and dataset, generation and chunk (3, N).
+        """Yield the chunks that the commits wrote, by segment: array name, and dataset id, generation and chunk (3, N).
 
-        Of one array name, or of all. Raises `CorruptStoreError` where a segment cannot be read.
+        Of one array name, or of all for None. Raises `CorruptStoreError` where a segment cannot be read.
         """
         for changes in self.comparable or ():
             for ref in changes.segments:
@@ -72,15 +72,15 @@ class Tip:
                 yield ref.array, self.read[ref.key]
 
     def advance(self) -> Tip:
-        """Return the version that is the latest now."""
+        """Return the version that is the latest now, as a tip of the same handle."""
         log, catalog, commits = self.log.advance(self.catalog)
         known = None if self.commits is None or commits is None else [*self.commits, *commits]
         return Tip(log, catalog, known, self.read)
 
     def advance_past(self, error: CorruptStoreError, since: int) -> Tip:
-        """Return the tip to go on with where a file that leads here from the version `since` could not be read.
+        """Return the tip to continue with after `error`, from reading a commit or segment since the version `since`.
 
-        Another process may have given up versions meanwhile. Raises the error where it is damage.
+        Another process may have given up versions meanwhile, and removed the file. Raises `error` where it is damage.
         """
         if is_missing_file(error):
             base = self.log.find_base().version
