@@ -103,7 +103,8 @@ class Catalog:
     def apply(self, changes: Changes, page_rows: Sequence[RowBatch]) -> None:
         """Apply a commit or checkpoint; `page_rows` are the rows of its pages.
 
-        Raises `CorruptStoreError` where the changes contradict the catalog, which must not be used then.
+        Raises `CorruptStoreError` where the changes contradict the catalog, which must not be used then. The caller
+        knows the document, and adds its key and the remedy.
         """
         if self.version >= 0 and changes.version != self.version + 1:
             raise CorruptStoreError(f"the commit after version {self.version} is of version {changes.version}")
@@ -112,7 +113,7 @@ class Catalog:
         for page, rows in zip(changes.pages, page_rows, strict=True):
             if len(self.ids) and page.first <= int(self.ids[-1]):
                 raise CorruptStoreError(
-                    f"page {page.key} begins with id {page.first}, not above every id before", key=page.key
+                    f"its page {page.key} begins with id {page.first}, which is not above every id before", key=page.key
                 )
             self._append(rows)
         self._paged.append(changes.pages)
@@ -120,7 +121,7 @@ class Catalog:
         self._upsert(changes.rows)
         self._replace_segments(changes.dropped, changes.segments)
         if changes.next_id < self.next_id or (len(self.ids) and int(self.ids[-1]) >= changes.next_id):
-            raise CorruptStoreError(f"next_id {changes.next_id} is not above every id that was given")
+            raise CorruptStoreError(f"its next_id {changes.next_id} is not above every id before")
         self.version, self.next_id = changes.version, changes.next_id
         self.writers = (*self.writers, *changes.writers)[-_WRITERS:]
 
@@ -158,7 +159,9 @@ class Catalog:
             at = found[known]
             for row, name in zip(at.tolist(), np.array(rows.names, object)[known].tolist(), strict=True):
                 if self.names[row] != name or self.layouts[row] == _DELETED:
-                    raise CorruptStoreError(f"dataset id {int(self.ids[row])} is not the live dataset {name!r}")
+                    raise CorruptStoreError(
+                        f"it changes dataset id {int(self.ids[row])}, which is not the live dataset {name!r}"
+                    )
             numbers = self._layout_table.add(rows.layout_table)[rows.layouts[known]]
             self._layouts = self._layouts.replaced(at, numbers)
             self._attributes.replace(at, rows, known)
@@ -166,7 +169,9 @@ class Catalog:
         new = ~known
         if new.any():
             if len(self.ids) and int(rows.ids[new][0]) <= int(self.ids[-1]):
-                raise CorruptStoreError(f"dataset id {int(rows.ids[new][0])} is new, but not above every id before")
+                raise CorruptStoreError(
+                    f"it adds dataset id {int(rows.ids[new][0])}, which is not above every id before"
+                )
             names = rows.names if new.all() else np.array(rows.names, object)[new].tolist()
             self._paged.note_unpaged(rows.ids[new])
             columns = (rows.ids[new], names, rows.layouts[new], rows.attributes[new])
@@ -191,7 +196,8 @@ class Catalog:
     def _rows_of_ids(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         rows = find_sorted(self.ids, ids)
         if (rows < 0).any():
-            raise CorruptStoreError("a document names dataset ids that are not known")
+            unknown = int(ids[np.argmax(rows < 0)])
+            raise CorruptStoreError(f"it names dataset id {unknown}, which is not known")
         return rows
 
     def __len__(self) -> int:
@@ -211,7 +217,12 @@ class Catalog:
             names = self.names[: len(layouts)] if len(rows) == len(layouts) else [self.names[row] for row in rows]
             by_name = dict(zip(names, rows, strict=True))
             if len(by_name) != len(rows):
-                raise CorruptStoreError("the store is damaged: two of its datasets have the same name")
+                name = next(name for name, row in zip(names, rows, strict=True) if by_name[name] != row)
+                raise CorruptStoreError(
+                    f"the store is damaged: two of its datasets have the same name, {name!r}; restore its commits and "
+                    "checkpoint from a copy",
+                    dataset=name,
+                )
             self._row_by_name = by_name
             if self.layouts is not layouts:  # a commit was applied meanwhile, and may have missed this map
                 by_name = self._row_by_name = None

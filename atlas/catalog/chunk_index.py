@@ -77,7 +77,7 @@ class SegmentSource:
             self.storage.read_into(self.ref.key, offset, length, out, target)
         except FileNotFoundError as error:
             raise CorruptStoreError(
-                f"{self.ref.key} is missing, which holds data of array {self.ref.array!r}: restore it from a copy",
+                f"{self.ref.key}, which holds data of array {self.ref.array!r}, is missing; restore it from a copy",
                 key=self.ref.key,
                 array=self.ref.array,
             ) from error
@@ -191,7 +191,8 @@ def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:
         return rows
     if int(rows.dataset[-1]) > _LARGEST - ref.shift_by:
         raise CorruptStoreError(
-            f"{ref.key}, which holds data of array {ref.array!r}, has a shift that raises its ids past 2**63-1",
+            f"{ref.key}, which holds data of array {ref.array!r}, is named with a shift that raises its ids past "
+            "2**63-1; restore the commits and the checkpoint from a copy",
             key=ref.key,
             array=ref.array,
         )
@@ -203,6 +204,7 @@ def load_chunk_index(storage: Storage, refs: Sequence[SegmentRef]) -> ChunkIndex
     """Read the indexes of all segments of an array and merge them."""
     if len({ref.key for ref in refs}) != len(refs):
         raise CorruptStoreError(
-            f"segments of array {refs[0].array!r} are named twice; restore the commits from a copy", array=refs[0].array
+            f"segments of array {refs[0].array!r} are named twice; restore the commits and the checkpoint from a copy",
+            array=refs[0].array,
         )
     return ChunkIndex.of(run_all(lambda ref: load_segment(storage, ref), refs))

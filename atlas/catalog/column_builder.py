@@ -35,7 +35,9 @@ class _AttributeSets:
         try:
             key = (type(value), repr(value) if isinstance(value, float | dict | list) else value)
         except RecursionError as error:
-            raise CorruptStoreError("the store holds an attribute that is nested too deeply") from error
+            raise CorruptStoreError(
+                "the store is damaged: an attribute is nested too deeply; restore its documents from a copy"
+            ) from error
         index = self._value_of.setdefault(key, len(self._values))
         if index == len(self._values):
             self._values.append(value)

@@ -5,6 +5,7 @@ Metadata only, no cells and no I/O. Not locked: the session's lock guards every 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,13 +79,18 @@ class Datasets:
         Raises `DatasetNotFoundError`.
         """
         if not isinstance(name, str):
-            raise InvalidTypeError(f"a dataset name is text, not {type(name).__name__}: {name!r}")
+            raise InvalidTypeError(
+                f"a dataset name is a str, not {type(name).__name__} {name!r}; list_datasets() returns the names"
+            )
         state = self.edited.get(name) or self._states.get(name)
         if state is not None:
             return state
         row = self._row(name)
         if row is None:
-            raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
+            raise DatasetNotFoundError(
+                f"there is no dataset {name!r} in the store; list_datasets() returns those that exist, and "
+                "create_dataset() creates one"
+            )
         catalog = self.catalog
         identity, attributes = int(catalog.ids[row]), catalog.encoded_attributes(row)
         state = DatasetState(identity, name, catalog.arrays(row), attributes, new=False)
@@ -192,7 +198,9 @@ class Datasets:
     def _check_new(self, name: str) -> None:
         check_name("dataset", name)
         if self.exists(name):
-            raise DatasetExistsError(f"there is a dataset {name!r} already; open it, or delete it first")
+            raise DatasetExistsError(
+                f"there is a dataset {name!r} already; open it with open_dataset(), or call delete_dataset() first"
+            )
 
     def _add(self, name: str) -> DatasetState:
         self._selections.clear()
@@ -208,7 +216,8 @@ class Datasets:
             for name in names:
                 self._check_new(name)
         if len(set(names)) != len(names):
-            raise InvalidValueError("names holds a name more than once")
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise InvalidValueError(f"names holds {twice!r} more than once; name each dataset once")
         for name in names:
             self._add(name)
 
@@ -227,7 +236,7 @@ class Datasets:
         state = self.state(dataset)
         check_name("array", array)
         if array in state.arrays:
-            raise ArrayExistsError(f"dataset {dataset!r} has an array {array!r} already; delete it first")
+            raise ArrayExistsError(f"dataset {dataset!r} has an array {array!r} already; call delete_array() first")
         entry = self._declarations.entry(array, schema, new=state.new)
         self.edit(dataset).own_arrays()[array] = entry
         return entry

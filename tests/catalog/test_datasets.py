@@ -51,7 +51,7 @@ def test_datasets_are_found_committed_or_not(datasets):
     with pytest.raises(DatasetNotFoundError, match="no dataset 'b'"):
         datasets.state("b")
     for name in (5, None, ["a"]):
-        with pytest.raises(InvalidTypeError, match="a dataset name is text"):
+        with pytest.raises(InvalidTypeError, match="a dataset name is a str"):
             datasets.state(name)
     assert datasets.pending
     commit(datasets)
