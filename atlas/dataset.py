@@ -1,4 +1,4 @@
-"""`DatasetView`: one dataset of a store, by name. Everything it does goes through the store's session."""
+"""`DatasetView`: one dataset of a store, by name. Holds no data and calls the session of its store."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["DatasetView"]
 class DatasetView:
     """One dataset of a store: named arrays and attributes.
 
-    A view holds no data. All views of a store share one state, so that each sees at once what another has written.
-    Every call raises `DatasetNotFoundError` (a KeyError) once the dataset is deleted.
+    A view holds no data. All views of one handle share its state: each sees at once what another has written. Every
+    call raises `DatasetNotFoundError` (KeyError) once the dataset is deleted.
     """
 
     __slots__ = ("_name", "_session", "_store")
@@ -50,7 +50,7 @@ class DatasetView:
     # Arrays
 
     def list_arrays(self) -> list[str]:
-        """Return the names of the arrays, in the order they were defined."""
+        """Return the names of the arrays, in the order they were declared."""
         return list(self._session.view.entries(self._name))
 
     def define_array(
@@ -62,27 +62,27 @@ class DatasetView:
         chunk_shape: Sequence[int] | None = None,
         fill_value: Any = None,
     ) -> None:
-        """Declare a new array. Nothing reaches disk before `Atlas.flush`.
+        """Declare a new array, in memory until `Atlas.flush`.
 
         `dtype` is a name such as "float32", "string" or "timestamp_nanoseconds" (any case), or a NumPy dtype or scalar
-        type. `dims`, `shape` and `chunk_shape` have one entry an axis; axes may be 0 to 2**63-1 long. `chunk_shape`
-        defaults to `shape`: one chunk. Cells that are never written read as `fill_value`, else as 0, "" or 1970-01-01,
-        and cells equal to it count as nulls in `array_stats`. It is a scalar of the array's kind: int for integers, int
-        or float for floats, str for strings, int nanoseconds or datetime64 for timestamps.
+        type. `dims`, `shape` and `chunk_shape` have one entry for each axis; an axis has 0 to 2**63-1 cells.
+        `chunk_shape` defaults to `shape`: one chunk. Cells that are never written read as `fill_value`, else as 0, ""
+        or 1970-01-01, and cells equal to it count as nulls in `array_stats`. It is a scalar of the array's kind: int
+        for integers, int or float for floats, str for strings, int nanoseconds or datetime64 for timestamps.
 
         Raises `ArrayExistsError` (FileExistsError) where the dataset has the array, `InvalidNameError` and
         `InvalidValueError` (ValueError) for names, dtype names and shapes that break a rule, `InvalidTypeError`
         (TypeError) and `OutOfRangeError` (OverflowError) for a fill value of the wrong kind or out of range,
-        `UnsupportedDtypeError` (NotImplementedError) for dtypes that are not stored, bool among them.
+        `UnsupportedDtypeError` (NotImplementedError) for dtypes that cannot be stored, such as bool.
         """
         schema = self._store._schema(dtype, dims, shape, chunk_shape, fill_value)  # noqa: SLF001
         self._session.writer.define_array(self._name, name, schema)
 
     def write_array(self, name: str, start: Sequence[int], data: NDArray[Any]) -> None:
-        """Write `data` so that its first cell lies at `start`; kept in memory until `Atlas.flush`.
+        """Write `data` to the box of its shape at `start`, in memory until `Atlas.flush`.
 
         `data` has the array's dtype, in any byte order and memory layout: datetime64[ns] or int64 for timestamps;
-        object (str or bytes), S or U for strings. It is copied.
+        object (str or bytes), S or U for strings. `data` is copied.
 
         Raises `ArrayNotFoundError` (KeyError), `InvalidTypeError` (TypeError) for data of another dtype,
         `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it, and
@@ -93,14 +93,15 @@ class DatasetView:
     def read_array(
         self, name: str, start: Sequence[int] | None = None, shape: Sequence[int] | None = None
     ) -> NDArray[Any] | None:
-        """Return the box of `shape` at `start` as a fresh, writable, C-contiguous array.
+        """Return the box of `shape` at `start`, both in cells, as a new, writable, C-contiguous array.
 
-        `start` alone reads to the end, `shape` alone from the origin, neither the whole array. Unflushed writes are
-        seen. Timestamps are datetime64[ns], strings objects of str. None where the dataset has no such array.
+        `start` alone reads to the end, `shape` alone from the origin, neither the whole array. Pending writes are
+        included. Timestamps are datetime64[ns], strings objects of str; cells that were never written have the fill
+        value. None where the dataset has no such array.
 
         Raises `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it,
-        `OutOfRangeError` (OverflowError) for negative numbers, `TooLargeError` (MemoryError) for a box that the memory
-        at hand does not hold, and `CorruptStoreError` (RuntimeError) for damaged or missing data.
+        `OutOfRangeError` (OverflowError) for negative numbers, `TooLargeError` (MemoryError) for a box that exceeds the
+        available memory, and `CorruptStoreError` (RuntimeError) for damaged or missing data.
 
         >>> dataset = atlas.Atlas.create(path).create_dataset("monday")
         >>> dataset.define_array("depth", "float32", ["y", "x"], [2, 3], fill_value=float("nan"))
@@ -113,11 +114,14 @@ class DatasetView:
     def read_arrays(
         self, names: Sequence[str], start: Sequence[int] | None = None, shape: Sequence[int] | None = None
     ) -> dict[str, NDArray[Any] | None]:
-        """Return the same box of several arrays by name, None for those the dataset lacks. See `read_array`."""
+        """Return the same box of several arrays by name, None for those that the dataset lacks. See `read_array`."""
         return {name: self.read_array(name, start, shape) for name in check_names("names", names)}
 
     def delete_array(self, name: str) -> None:
-        """Remove an array and the attributes that are surely its own; `ArrayNotFoundError` where there is none."""
+        """Delete an array and those attributes that can only be its own, in memory until `Atlas.flush`.
+
+        Raises `ArrayNotFoundError` (KeyError).
+        """
         self._session.writer.delete_array(self._name, name)
 
     def array_meta(self, array: str) -> dict[str, Any] | None:
@@ -141,9 +145,9 @@ class DatasetView:
         """Return `{"row_count", "null_count", "min", "max"}` as of the last flush.
 
         `row_count` is the product of the shape. `null_count` counts the cells that equal the fill value (NaN equals
-        NaN) and those of chunks never written. `min` and `max` leave these and NaN out; they are int,
-        float or str (timestamps: int nanoseconds), None where nothing is left. None before the first flush, for a
-        missing array and for one that was never written.
+        NaN) and those of chunks that were never written. `min` and `max` leave out nulls and NaN; they are int, float
+        or str (timestamps: int nanoseconds), None where no cell is left. None before the first flush, for a missing
+        array and for one that was never written.
 
         >>> store = atlas.Atlas.create(path)
         >>> dataset = store.create_dataset("monday")
@@ -162,14 +166,14 @@ class DatasetView:
     # Attributes
 
     def set_attribute(self, key: str, value: Any, dtype: str | np.dtype[Any] | type | None = None) -> None:
-        """Set an attribute: a bool, int, float, str or datetime64.
+        """Set an attribute to a bool, int, float, str or datetime64, in memory until `Atlas.flush`.
 
         The kind follows the value. `dtype` ("int8" … "uint64", "float32", "float64", "bool", "string",
         "timestamp_nanoseconds") narrows it: integers are checked against its range, float32 rounds.
 
         Raises `InvalidValueError` (ValueError) for other kinds of values and unknown dtypes, `InvalidTypeError`
-        (TypeError) for a key that is no str or a value that does not fit `dtype`, `OutOfRangeError` (OverflowError) for
-        integers out of range.
+        (TypeError) for a key that is not a str or a value that does not fit `dtype`, `OutOfRangeError` (OverflowError)
+        for integers out of range.
 
         >>> dataset = atlas.Atlas.create(path).create_dataset("monday")
         >>> dataset.set_attribute("station", "KNMI")
@@ -180,7 +184,7 @@ class DatasetView:
         self._session.writer.set_attribute(self._name, key, encode_value(coerce_attribute(value, dtype)))
 
     def get_attribute(self, key: str) -> bool | int | float | str | None:
-        """Return an attribute, timestamps as int nanoseconds; None where there is none."""
+        """Return an attribute, timestamps as int nanoseconds; None where the dataset lacks it."""
         attributes = self._session.view.attributes(self._name)
         if key in attributes:
             return plain_value(self._decoded(key, attributes[key]))
@@ -191,7 +195,7 @@ class DatasetView:
         return {flatten_key(key): plain_value(value) for key, value in self.exact_attributes().items()}
 
     def delete_attribute(self, key: str) -> None:
-        """Remove an attribute. Raises `MissingAttributeError` (KeyError) where there is none."""
+        """Delete an attribute, in memory until `Atlas.flush`. Raises `MissingAttributeError` (KeyError)."""
         self._session.writer.delete_attribute(self._name, key)
 
     def exact_attributes(self) -> dict[AttributeKey, object]:
@@ -203,7 +207,9 @@ class DatasetView:
             return decode_value(value)
         except ValueError as error:
             raise CorruptStoreError(
-                f"attribute {flatten_key(key)!r} of dataset {self._name!r} is damaged: {error}", dataset=self._name
+                f"attribute {flatten_key(key)!r} of dataset {self._name!r} is damaged: {error}; set it again, or "
+                "restore the store from a copy",
+                dataset=self._name,
             ) from error
 
     def set_exact_attribute(self, key: AttributeKey, value: object) -> None:
@@ -213,5 +219,5 @@ class DatasetView:
     # For lazy arrays
 
     def token(self, array: str) -> str:
-        """Return text that changes whenever what `read_array` returns may change."""
+        """Return a string that changes whenever the result of `read_array` may change."""
         return self._session.token(self._name, array)

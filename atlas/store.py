@@ -1,4 +1,4 @@
-"""`Atlas`: a store of many datasets. A thin layer over `session`, `xarray` and `storage`."""
+"""`Atlas`: a store of many datasets. Checks options and leaves the rest to `session`, `xarray` and `storage`."""
 
 from __future__ import annotations
 
@@ -43,26 +43,32 @@ __all__ = ["Atlas", "verify"]
 
 
 def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
+    """Return the option that `value` names, in any case; `choices` maps names to options."""
+    remedy = f"use one of {', '.join(choices)}"
     if not isinstance(value, str):
-        raise InvalidTypeError(f"{what} is a str, not {type(value).__name__} {value!r}")
+        raise InvalidTypeError(f"{what} must be a str, not {type(value).__name__} {value!r}; {remedy}")
     if value.lower() not in choices:
-        raise InvalidValueError(f"unknown {what} {value!r}; use one of {', '.join(choices)}")
+        raise InvalidValueError(f"unknown {what} {value!r}; {remedy}")
     return choices[value.lower()]
 
 
 def _version_number(version: object) -> int:
     if isinstance(version, bool) or not isinstance(version, int | np.integer):
-        raise InvalidTypeError(f"a version is a whole number, not {type(version).__name__} {version!r}")
+        raise InvalidTypeError(f"a version is a whole number that history() lists, not {version!r}")
     return int(version)
+
+
+def _check_message(message: object) -> None:
+    if not (message is None or isinstance(message, str)):
+        raise InvalidTypeError(f"a message is a str, not {type(message).__name__}; pass str(...) of it, or None")
 
 
 class Atlas:
     """A store of datasets that look alike.
 
-    Writes are kept in memory until `flush`, the one durability boundary: it commits everything that is pending, or
-    fails and changes nothing on disk. As a context manager a store is flushed on every exit. A handle may be used from
-    many threads. It pickles as the place and the version, and is opened at that version where it is loaded; a process
-    opens each only once, and what it loads again is that handle.
+    Writes are kept in memory until `flush`, which commits everything that is pending, or fails and changes nothing on
+    disk. As a context manager a store is flushed on every exit. Many threads may use one handle. It pickles as location
+    and version, and the process that loads it opens the store at that version, each version only once.
     """
 
     def __init__(self, session: Session) -> None:
@@ -90,14 +96,14 @@ class Atlas:
 
         `codec` is "zstd", "lz4" or "none" ("uncompressed"); `meta_format` "json" or "msgpack" ("mp");
         `meta_compression` like `codec`. `filter` is "auto", which chooses for each array and flush by trial, or
-        "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces a store that
-        is there, with all it holds. `durable=False` is for stores to throw away: see `open`. `single_writer=True` is
-        your word that nobody else writes to the store: needed only where the place cannot create an object only if it
-        is absent. `limits` are the sizes of buffers, caches and documents, for programs that know their machine.
+        "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces an
+        existing store and all its data. `durable=False` is for stores that you can lose: see `open`.
+        `single_writer=True` asserts that no other process writes to the store; needed only where the storage lacks
+        atomic put-if-absent. `limits` are the sizes of buffers, caches and documents, None for the defaults.
 
         Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name,
-        `StorageError` (OSError) where the place cannot be written, and `ConditionalPutError`, which is one, where it
-        could not tell two writers apart.
+        `InvalidTypeError` (TypeError) for an option of the wrong type, `StorageError` (OSError) where the storage
+        cannot be written to, and `ConditionalPutError`, a `StorageError`, where it lacks atomic put-if-absent.
         """
         config = StoreConfig(
             _choice("codec", codec, {name: name for name in CODECS} | {"uncompressed": "none"}),
@@ -121,17 +127,17 @@ class Atlas:
     ) -> Atlas:
         """Open the store at `source`, a path (`~` is expanded) or an obstore handle, as it was last flushed.
 
-        `version` opens an earlier version, of those that `history` lists: the handle shows it as if it had been opened
-        then. See `create` for `single_writer` and `limits`; reading never needs the first.
+        `version` opens an earlier version, one that `history` lists. See `create` for `single_writer`, which
+        reading never needs, and `limits`.
 
-        With `durable=False` nothing that this handle does waits for the disk. Flushes stay atomic, and a process that
-        is killed loses nothing that was flushed; but a power cut or a crash of the system may take the last flushes,
-        damage what they wrote, or leave the store unopenable. It belongs to the handle, not to the store, is pickled
-        with it, and has no effect on object stores. Checksums are written and checked all the same.
+        With `durable=False` this handle never waits for the disk. Flushes stay atomic, and a process that is killed
+        loses nothing that was flushed; but a power cut or a crash of the system may lose or damage the last flushes, or
+        leave a store that cannot be opened. The option belongs to the handle, not to the store, is pickled with it, and
+        has no effect on object stores. Checksums are written and checked all the same.
 
-        Raises `StoreNotFoundError` (FileNotFoundError), `VersionNotFoundError` (KeyError) for a version that was not
-        made or is no longer kept, `UnsupportedFormatError` (RuntimeError) for a store of a later format or of another
-        system, `CorruptStoreError` (RuntimeError) where its metadata is damaged.
+        Raises `StoreNotFoundError` (FileNotFoundError), `VersionNotFoundError` (KeyError) for a version that does not
+        exist or is no longer kept, `UnsupportedFormatError` (RuntimeError) for a store of a later format or of another
+        package, `CorruptStoreError` (RuntimeError) where its metadata is damaged.
 
         >>> with atlas.Atlas.create(path) as store:
         ...     _ = store.create_dataset("monday")
@@ -146,9 +152,7 @@ class Atlas:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session.pending:
-            raise InvalidValueError(
-                "a store with unflushed changes cannot be pickled: another process would not see them; flush first"
-            )
+            raise InvalidValueError("a store with unflushed changes cannot be pickled: call flush() first")
         return _reopen, (self._session.view.storage, self._session.catalog.version, self._session.log.limits)
 
     def __repr__(self) -> str:
@@ -168,7 +172,7 @@ class Atlas:
     def create_dataset(self, name: str) -> DatasetView:
         """Create a dataset, in memory until `flush`.
 
-        A name is any non-empty text without `/` that does not begin with `_` and is not `.` or `..`.
+        A name is any non-empty string without `/` that does not begin with `_` and is not `.` or `..`.
 
         Raises `DatasetExistsError` (FileExistsError) or `InvalidNameError` (ValueError).
         """
@@ -204,11 +208,11 @@ class Atlas:
         return self._session.view.array_names()
 
     def dataset_exists(self, name: str) -> bool:
-        """Return whether there is a dataset of that name."""
+        """Return whether the store has a dataset of that name."""
         return self._session.view.exists(name)
 
     def describe(self) -> StoreDescription:
-        """Return what the store, as last flushed, holds and what each array takes on disk; reads no values.
+        """Return what the store holds, without pending changes, and the bytes that each array takes; reads no cells.
 
         >>> atlas.Atlas.create(path).describe().codec
         'zstd'
@@ -246,8 +250,8 @@ class Atlas:
 
         Coordinates and attributes are the first dataset's. `parallel=False` reads with one variable at a time.
 
-        Raises `InvalidValueError` (ValueError) on no names or shapes that differ, `ArrayNotFoundError` (KeyError) where
-        a dataset lacks a variable.
+        Raises `InvalidValueError` (ValueError) for no names or shapes that differ, `DatasetNotFoundError` or
+        `ArrayNotFoundError` (KeyError) where a dataset or one of its variables is missing.
         """
         return atlas.xarray.to_xarray_many(self, names, concat_dim=concat_dim, parallel=parallel)
 
@@ -265,7 +269,7 @@ class Atlas:
         Shapes may differ between datasets. See `DatasetView.read_array` for `start` and `shape`.
 
         Raises `ArrayNotFoundError` (KeyError) where no dataset of the store has the array, `InvalidValueError`
-        (ValueError) on no names or a box that leaves one of the arrays.
+        (ValueError) for no names or a box that leaves one of the arrays.
 
         >>> store = atlas.Atlas.create(path)
         >>> store.create_dataset("monday").define_array("depth", "int16", ["x"], [2], fill_value=-1)
@@ -283,7 +287,7 @@ class Atlas:
     ) -> NDArray[Any]:
         """Return the same box of one array from N datasets as one array of shape (N, *box).
 
-        Raises `DatasetNotFoundError` or `ArrayNotFoundError` (KeyError), `InvalidValueError` (ValueError) on no names,
+        Raises `DatasetNotFoundError` or `ArrayNotFoundError` (KeyError), `InvalidValueError` (ValueError) for no names,
         a box that leaves the arrays, or arrays of different shape or dtype.
 
         >>> with atlas.Atlas.create(path) as store:
@@ -309,10 +313,10 @@ class Atlas:
         """Define one array in N datasets and write `data`, of shape (N, *shape), to them: the twin of the stacked read.
 
         The datasets must exist and lack the array. Its dtype is that of `data`; `dims` defaults to "dim_0", "dim_1", …;
-        see `DatasetView.define_array` for the others. All of it is done or nothing.
+        see `DatasetView.define_array` for the others. Writes all or nothing.
 
         Raises `DatasetNotFoundError` (KeyError), `ArrayExistsError` (FileExistsError), `InvalidValueError` (ValueError)
-        where `data` does not have one row a name, and what `DatasetView.define_array` raises.
+        where `data` does not have one row for each name, and what `DatasetView.define_array` raises.
 
         >>> store = atlas.Atlas.create(path)
         >>> names = [f"station{at}" for at in range(1000)]
@@ -325,7 +329,8 @@ class Atlas:
         if not isinstance(data, np.ndarray) or data.ndim == 0 or len(data) != len(wanted):
             shape = f"shape {data.shape}" if isinstance(data, np.ndarray) else f"type {type(data).__name__}"
             raise InvalidValueError(
-                f"data is an ndarray with one row for each of the {len(wanted)} datasets, not of {shape}"
+                f"data must be an ndarray with one row for each of the {len(wanted)} datasets, not of {shape}; "
+                "np.stack makes one of a list of arrays"
             )
         names = [f"dim_{axis}" for axis in range(data.ndim - 1)] if dims is None else dims
         schema = self._schema(data.dtype, names, data.shape[1:], chunk_shape, fill_value)
@@ -334,21 +339,20 @@ class Atlas:
     # Durability and versions
 
     def flush(self, message: str | None = None) -> None:
-        """Commit everything that is pending: one segment an array name and one commit, however many datasets.
+        """Commit everything that is pending: one segment for each array name and one commit, however many datasets.
 
-        The version that this makes holds what other writers have committed since, and this handle shows it from then
-        on. `message` is kept with it, for `history`.
+        The new version includes what other writers have committed since, and this handle then shows it. `message` is
+        kept with it, for `history`.
 
         Raises `StorageError` (OSError), or `ConflictError` (RuntimeError) where another writer has changed the same
-        chunk, array, attribute or name since this handle's version: the store on disk is then as it was, and what is
-        pending is kept.
+        chunk, array, attribute or name since this handle's version: the store is then unchanged, and what is pending is
+        kept.
         """
-        if not (message is None or isinstance(message, str)):
-            raise InvalidTypeError(f"a message is a str, not {type(message).__name__}")
+        _check_message(message)
         self._session.flush(message)
 
     def close(self) -> None:
-        """Flush; the store stays usable."""
+        """Flush. The handle stays usable. Raises what `flush` raises."""
         self._session.flush()
 
     @property
@@ -364,13 +368,13 @@ class Atlas:
         return self._session.catalog.version
 
     def refresh(self) -> int:
-        """Move this handle to the latest version, whoever made it, and return its number.
+        """Move this handle to the latest version, of any writer, and return its number.
 
         What is pending stays pending, on top of that version: where another writer has changed the same, the next
-        `flush` replaces it, cell by cell of what was written here.
+        `flush` replaces their change, of chunks only the cells that were written here.
 
         Raises `ConflictError` (RuntimeError) where what is pending changes a dataset or array that another writer has
-        deleted: nothing has changed then.
+        deleted: the handle is then unchanged.
 
         >>> store, other = atlas.Atlas.create(path), atlas.Atlas.open(path)
         >>> _ = other.create_dataset("monday")
@@ -381,7 +385,7 @@ class Atlas:
         return self._session.refresh()
 
     def history(self) -> list[Version]:
-        """Return the versions that are kept up to the one shown, oldest first: when and how each came about.
+        """Return the versions that are kept up to the one shown, oldest first: when and how each was made.
 
         Raises `CorruptStoreError` (RuntimeError) where a commit is damaged or missing, `StaleHandleError`
         (RuntimeError) where the version shown is no longer kept.
@@ -395,10 +399,10 @@ class Atlas:
         return self._session.history()
 
     def rollback(self, version: int, message: str | None = None) -> int:
-        """Commit a new version that holds what `version` held, and return its number. Nothing of the history is lost.
+        """Commit a new version that holds what `version` held, and return its number. History is kept.
 
-        Raises `VersionNotFoundError` (KeyError) where it is not kept, `InvalidValueError` (ValueError) where something
-        is pending, `ConflictError` (RuntimeError) where another writer has committed since the version shown.
+        Raises `VersionNotFoundError` (KeyError) where it is not kept, `InvalidValueError` (ValueError) where changes
+        are pending, `ConflictError` (RuntimeError) where another writer has committed since the version shown.
 
         >>> store = atlas.Atlas.create(path)
         >>> _ = store.create_dataset("monday")
@@ -408,25 +412,24 @@ class Atlas:
         >>> store.list_datasets()
         []
         """
-        if not (message is None or isinstance(message, str)):
-            raise InvalidTypeError(f"a message is a str, not {type(message).__name__}")
+        _check_message(message)
         return self._session.rollback(_version_number(version), message)
 
     def compact(self, keep_versions: int = 1, keep_days: float = 1.0) -> int:
-        """Flush, rewrite every array's live data as one segment, and remove what no version needs that is kept.
+        """Flush, rewrite the live chunks of each array name as one segment, and remove unneeded files.
 
         Kept are the last `keep_versions` versions, and those that were the latest at some moment of the last
-        `keep_days` days, so that handles opened since read on. `compact(keep_days=0)` keeps the latest alone and gives
-        all space back at once; a handle that shows an earlier one then raises `StaleHandleError`. May run while
-        others write, who lose nothing.
+        `keep_days` days, so that handles opened since stay readable. `compact(keep_days=0)` keeps only the latest and
+        frees all space at once; a handle that shows an earlier one then raises `StaleHandleError`. Other writers may
+        write meanwhile, and lose nothing.
 
-        Returns the bytes reclaimed. Raises what `flush` raises, and `InvalidValueError` (ValueError) for numbers out
-        of range.
+        Returns the bytes reclaimed. Raises what `flush` raises, `InvalidTypeError` (TypeError) and `InvalidValueError`
+        (ValueError) for numbers of the wrong type or out of range.
         """
         return self._session.compact(keep_versions, keep_days)
 
     def verify(self, *, repair: bool = False, export: Any = None, progress: Any = None) -> VerifyReport:
-        """Read everything of the version that this handle shows and report each damaged piece; pending writes are left.
+        """Read the whole version that this handle shows and report all damage; pending changes are left out.
 
         See `atlas.verify`, which does the same for a store that cannot be opened.
 
@@ -443,7 +446,7 @@ class Atlas:
     # For the xarray layer and views
 
     def discard_dataset(self, name: str) -> None:
-        """Forget a dataset that this handle created and has not flushed, with all that is pending of it."""
+        """Drop a dataset that this handle created and has not flushed, with its pending writes."""
         self._session.writer.discard_dataset(name)
 
     def _schema(
@@ -454,7 +457,7 @@ class Atlas:
         chunk_shape: Sequence[int] | None,
         fill_value: Any,
     ) -> ArraySchema:
-        """Check a declaration. Fleets declare the same thousands of times: what was checked once is known."""
+        """Return the schema of a declaration. Remembers what it has checked: programs repeat it thousands of times."""
         key: tuple[object, ...] | None = None
         try:
             chunk = None if chunk_shape is None else tuple(chunk_shape)
@@ -475,16 +478,16 @@ class Atlas:
 
 
 def verify(source: Any, *, repair: bool = False, export: Any = None, progress: Any = None) -> VerifyReport:
-    """Read everything of the store at `source` and report each damaged piece by file, array, dataset and chunk.
+    """Read everything of the store at `source` and report all damage by file, array, dataset and chunk.
 
-    Every document, index and block is checked against its checksum, every chunk decoded and its statistics counted
-    anew. The store need not open. Nothing is changed but by `repair=True`, which writes a checkpoint anew that is
-    missing or damaged where the commits hold all of it, and drops nothing. Everything that is whole is written as a new
-    store to `export`, a path or obstore handle where there is none; what is left out is in the report. `progress` is a
-    function of (done, total) bytes, or True for a bar on stderr.
+    Checks every document, index and block against its checksum, decodes every chunk and recomputes its statistics. The
+    store may be too damaged to open. Only `repair=True` changes it: it rewrites a missing or damaged checkpoint where
+    the commits hold all of its contents. `export`, a path or obstore handle without a store, gets a new store with
+    everything that is whole; the report names what is left out. `progress` is a function of (done, total) bytes, or
+    True for a bar on stderr.
 
     Raises `StoreNotFoundError` (FileNotFoundError) where there is no store, `StoreExistsError` (FileExistsError) where
-    there is one to export to. A file that cannot be read is no error but damage.
+    `export` has one. A file that cannot be read is reported as damage.
     """
     target = None if export is None else open_storage(export, create=True)
     limits = runtime_limits.DEFAULT
@@ -496,14 +499,16 @@ _reopened_lock = ForkSafeLock()
 
 
 def _reopen(storage: Storage, version: int, limits: Limits) -> Atlas:
-    """Return the handle that this process has for a pickled one, opening the store the first time."""
+    """Return the handle of this process for a pickled one; `StaleHandleError` where its version is no longer kept."""
     key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer, limits)
     with _reopened_lock:
         store = _reopened.get(key)
-        # One that has moved on, or has changes of its own, is no longer what was pickled.
+        # A handle that shows another version by now, or has pending changes, is not what was pickled.
         if store is None or store._session.pending or store.version != version:  # noqa: SLF001 - a handle of this class
             try:
                 store = _reopened[key] = Atlas(Session(*CommitLog.open(storage, version, limits)))
             except VersionNotFoundError as error:
-                raise StaleHandleError(f"a pickled handle cannot be opened: {error}; open the store again") from error
+                raise StaleHandleError(
+                    f"a pickled handle cannot be opened: {error}; open the store again with Atlas.open"
+                ) from error
         return store
