@@ -206,13 +206,13 @@ def test_ten_thousand_datasets_are_read_in_one_call(store):
 
 @pytest.mark.parametrize("names", [None, 3, "d0", ["d0", 3]])
 @pytest.mark.parametrize("call", ["read_array_across", "read_array_across_stacked"])
-def test_names_that_are_no_texts_are_refused(store, call, names):
+def test_names_that_are_no_strings_are_refused(store, call, names):
     with pytest.raises(TypeError, match="dataset_names") as caught:
         getattr(store, call)("t", names)
     assert isinstance(caught.value, AtlasError)
 
 
-def test_a_missing_dataset_and_a_missing_array_are_told_apart(store):
+def test_a_missing_dataset_and_a_missing_array_raise_different_errors(store):
     store.create_dataset("d").define_array("t", "int8", [], [])
     store.create_dataset("bare")
     with pytest.raises(DatasetNotFoundError, match="'nowhere'"):

@@ -38,7 +38,7 @@ def test_what_is_written_across_is_seen_before_a_flush(store):
     assert store.open_dataset("station2").read_array("t").tolist() == [4, 5]
 
 
-def test_later_writes_lie_over_what_was_written_across(store):
+def test_later_writes_replace_cells_of_a_stacked_write(store):
     store.create_datasets(NAMES)
     store.write_array_across_stacked("t", NAMES, np.zeros((7, 4), np.int32), fill_value=-1)
     store.open_dataset("station3").write_array("t", [1], np.array([5, 6], np.int32))
@@ -86,7 +86,7 @@ def test_a_refused_write_leaves_no_trace(store, names, data, error):
     assert store.read_array_across_stacked("t", NAMES).all()
 
 
-def test_one_array_that_is_there_already_refuses_them_all(store):
+def test_a_stacked_write_is_refused_where_one_dataset_has_the_array(store):
     store.create_datasets(NAMES)
     store.open_dataset("station5").define_array("t", "int8", ["x"], [1])
     with pytest.raises(ArrayExistsError, match="station5"):

@@ -91,7 +91,7 @@ def test_cut_chunks_are_read_across_and_overwritten(store, place):
         store = Atlas.open(place)
 
 
-def test_long_texts_make_blocks_larger_than_a_span(store, place):
+def test_long_strings_make_blocks_larger_than_a_span(store, place):
     cells = np.array(["é" * 300_000, "", "x" * 900_000, "end"], object)
     put(store.create_dataset("d"), "t", cells, "string")
     put(store.create_dataset("e"), "t", cells[::-1].copy(), "string", [1])

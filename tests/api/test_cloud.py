@@ -177,9 +177,9 @@ def test_two_processes_lose_nothing(handle):
         assert handle.put("a", b"x", mode="create")  # lives in one process: nothing to compete for
         return
     Atlas.create(handle).close()
-    told = pickle.dumps(handle).hex()
+    pickled = pickle.dumps(handle).hex()
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda writer: run_python(WRITER, told, writer), "ab")) == ["5", "5"]
+        assert list(pool.map(lambda writer: run_python(WRITER, pickled, writer), "ab")) == ["5", "5"]
     store = Atlas.open(handle)
     assert sorted(store.list_datasets()) == [f"{writer}-{number}" for writer in "ab" for number in range(5)]
     for name in store.list_datasets():

@@ -123,7 +123,7 @@ def test_06_what_was_deleted_does_not_come_back_with_its_name(store, place, flus
         view = store.open_dataset("d")
 
 
-def test_07_create_on_an_existing_store_refuses_unless_told(store, place):
+def test_07_create_on_an_existing_store_is_refused_without_overwrite(store, place):
     put(store.create_dataset("d"), "t", np.arange(3), "int64")
     store.flush()
     for form in ("json", "msgpack"):
@@ -379,7 +379,7 @@ def test_07_a_store_of_a_newer_format_is_refused(place, form):
     assert isinstance(info.value, RuntimeError)
 
 
-def test_07_a_store_of_the_system_before_is_recognised(place):
+def test_07_a_store_of_atlas_python_is_recognised(place):
     place.mkdir()
     (place / "atlas.json").write_text('{"version": 1, "datasets": {}}')
     with pytest.raises(UnsupportedFormatError, match="atlas-python"):

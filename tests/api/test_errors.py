@@ -181,7 +181,7 @@ def test_wrong_input_is_refused_and_leaves_no_trace(store, place, view, case, pe
 
 @pytest.mark.parametrize("source", [None, 5, b"x", object(), ["a"]])
 @pytest.mark.parametrize("call", [Atlas.create, Atlas.open])
-def test_places_of_another_kind_are_refused(call, source):
+def test_sources_of_another_type_are_refused(call, source):
     with pytest.raises(TypeError, match="path") as info:
         call(source)
     assert isinstance(info.value, AtlasError)
@@ -204,7 +204,7 @@ def test_a_path_that_is_a_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["codec", "meta_format", "meta_compression", "filter"])
-def test_options_that_are_no_text_are_refused(place, option):
+def test_options_that_are_no_strings_are_refused(place, option):
     with pytest.raises(TypeError, match=option):
         Atlas.create(place, **{option: 1})
     assert not place.exists()

@@ -146,7 +146,7 @@ def test_a_read_that_a_refresh_overtakes_shows_the_new_version(source, monkeypat
     assert done
 
 
-def test_damage_is_told_though_the_handle_moves(source):
+def test_damage_is_reported_though_the_handle_moves(source):
     store = Atlas.create(source)
     beat(store, 1)
     reader = Atlas.open(source)
@@ -201,7 +201,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 @pytest.fixture
-def place(tmp_path):
+def location(tmp_path):
     return LocalStorage(tmp_path / "store", durable=False)
 
 
@@ -211,8 +211,8 @@ def texts(store, name, array):
 
 @forks
 @pytest.mark.parametrize("spilled", [False, True])
-def test_what_was_pending_in_both_lands_once_and_collides_once(place, spilled):
-    store = Atlas.create(place)
+def test_what_was_pending_in_both_is_committed_once_and_conflicts_once(location, spilled):
+    store = Atlas.create(location)
     beat(store, 1)
     cells = np.random.default_rng(0).integers(0, 1 << 60, 300_000)
     view = store.create_dataset("both")
@@ -237,18 +237,18 @@ def test_what_was_pending_in_both_lands_once_and_collides_once(place, spilled):
     with pytest.raises(ConflictError) as caught:
         store.flush()
     assert caught.value.collisions == (("both", None),)
-    landed = Atlas.open(place).open_dataset("both")
+    landed = Atlas.open(location).open_dataset("both")
     assert (landed.read_array("big") == np.concatenate([cells[:100_000] + 1, cells[100_000:]])).all()
     store.refresh()
     store.flush()
-    landed = Atlas.open(place).open_dataset("both")
+    landed = Atlas.open(location).open_dataset("both")
     assert landed.attributes() == {}
     assert (landed.read_array("big") == np.concatenate([cells[:200_000], cells[200_000:] + 2])).all()
 
 
 @forks
-def test_both_land_where_they_change_different_things(place):
-    store = Atlas.create(place)
+def test_both_land_where_they_change_different_things(location):
+    store = Atlas.create(location)
     beat(store, 1)
 
     def child():
@@ -260,15 +260,15 @@ def test_both_land_where_they_change_different_things(place):
     store.create_dataset("parent").set_attribute("k", 2)
     store.open_dataset("d1").write_array("cut", [45], np.full(5, 6))
     store.flush()
-    found = Atlas.open(place)
+    found = Atlas.open(location)
     assert found.list_datasets() == [*NAMES, "child", "parent"]
     assert found.open_dataset("d1").read_array("cut").tolist() == [5] * 7 + numbered(50, 1).tolist()[7:45] + [6] * 5
 
 
 @forks
 @pytest.mark.parametrize("declared", ["before", "after"])
-def test_an_array_that_a_fork_declared_and_deleted_leaves_no_cells(place, declared):
-    store = Atlas.create(place)
+def test_an_array_that_a_fork_declared_and_deleted_leaves_no_cells(location, declared):
+    store = Atlas.create(location)
     beat(store, 1)
     view = store.open_dataset("d0")
 
@@ -291,12 +291,12 @@ def test_an_array_that_a_fork_declared_and_deleted_leaves_no_cells(place, declar
         define()
     view.write_array("new", [0], np.array([8, 9]))
     store.flush()
-    assert texts(Atlas.open(place), "d0", "new") == [8, 9, -1, -1]
+    assert texts(Atlas.open(location), "d0", "new") == [8, 9, -1, -1]
 
 
 @forks
-def test_an_array_that_both_declare_collides(place):
-    store = Atlas.create(place)
+def test_an_array_that_both_declare_collides(location):
+    store = Atlas.create(location)
     beat(store, 1)
     view = store.open_dataset("d0")
     view.define_array("before", "int64", ["x"], [4], [4], fill_value=-1)
@@ -311,15 +311,15 @@ def test_an_array_that_both_declare_collides(place):
     with pytest.raises(ConflictError) as caught:
         store.flush()
     assert caught.value.collisions == (("d0", "before"),)
-    assert texts(Atlas.open(place), "d0", "before") == [1, 2, -1, -1]
+    assert texts(Atlas.open(location), "d0", "before") == [1, 2, -1, -1]
     store.refresh()
     store.flush()
-    assert texts(Atlas.open(place), "d0", "before") == [1, -1, 3, -1]
+    assert texts(Atlas.open(location), "d0", "before") == [1, -1, 3, -1]
 
 
 @forks
-def test_a_child_unpickles_whatever_its_parent_was_opening(place, monkeypatch):
-    store = Atlas.create(place)
+def test_a_child_unpickles_while_its_parent_was_opening_a_store(location, monkeypatch):
+    store = Atlas.create(location)
     beat(store, 1)
     pickled, opening, go = pickle.dumps(store), threading.Event(), threading.Event()
     original = CommitLog.open
@@ -344,10 +344,10 @@ def test_a_child_unpickles_whatever_its_parent_was_opening(place, monkeypatch):
 
 
 @forks
-def test_a_child_may_be_forked_while_other_threads_read_flush_and_unpickle(place):
-    store = Atlas.create(place)
+def test_a_child_may_be_forked_while_other_threads_read_flush_and_unpickle(location):
+    store = Atlas.create(location)
     beat(store, 1)
-    pickled, other, stop = pickle.dumps(store), Atlas.open(place), threading.Event()
+    pickled, other, stop = pickle.dumps(store), Atlas.open(location), threading.Event()
 
     def work():
         number = 1
@@ -360,7 +360,7 @@ def test_a_child_may_be_forked_while_other_threads_read_flush_and_unpickle(place
     def child():
         assert set(seen(store)) == {1}
         assert set(seen(pickle.loads(pickled))) == {1}
-        mine = Atlas.open(place)
+        mine = Atlas.open(location)
         mine.create_dataset(f"child{os.getpid()}")
         mine.flush()
 
@@ -372,4 +372,4 @@ def test_a_child_may_be_forked_while_other_threads_read_flush_and_unpickle(place
             stop.set()
         working.result(60)
     assert codes == [0] * 4
-    assert sum(name.startswith("child") for name in Atlas.open(place).list_datasets()) == 4
+    assert sum(name.startswith("child") for name in Atlas.open(location).list_datasets()) == 4

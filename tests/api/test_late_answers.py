@@ -1,4 +1,4 @@
-"""Requests whose answers are lost, come late, or come spoilt: a commit of one's own is known as such."""
+"""Requests whose answers are lost, come late, or come damaged: a writer recognises its own commit."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def fail(store, injector, needle, fault, *more):
 
 @pytest.mark.parametrize("when", ["after the next", "before the retry", "after the retry"])
 @pytest.mark.parametrize("paged", [False, True])
-def test_a_commit_that_lands_after_its_flush_has_failed_finds_its_files(places, injector, monkeypatch, when, paged):
+def test_a_commit_executed_after_its_flush_has_failed_finds_its_files(places, injector, monkeypatch, when, paged):
     if paged:
         monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=0))
     faulty, plain = places
@@ -85,7 +85,7 @@ def test_a_commit_that_lands_after_its_flush_has_failed_finds_its_files(places, 
     assert Atlas.open(plain).list_datasets() == ["d1", "d2"]
 
 
-def test_a_commit_that_may_still_land_gives_way_to_another_writer(places, injector):
+def test_a_commit_that_may_still_be_executed_gives_way_to_another_writer(places, injector):
     faulty, plain = places
     store = Atlas.create(faulty)
     fill(store)
@@ -101,15 +101,15 @@ def test_a_commit_that_may_still_land_gives_way_to_another_writer(places, inject
         assert Atlas.open(plain).open_dataset(name).read_array("t").tolist() == [int(name[1])] * 4
 
 
-@pytest.mark.parametrize("spoilt", ["short", "flip"])
-def test_a_commit_of_ones_own_that_is_read_back_spoilt_is_not_taken_for_anothers(places, injector, spoilt):
+@pytest.mark.parametrize("damage", ["short", "flip"])
+def test_an_own_commit_that_is_read_back_damaged_is_not_taken_for_another_writers(places, injector, damage):
     """It met itself, was read back wrongly, and its files were removed as those of a commit that had lost."""
     faulty, plain = places
     for first in ("twice", "lost"):
         store = Atlas.create(faulty, overwrite=True)
         view = fill(store)
         with suppress(StorageError):
-            fail(store, injector, "commits/", first, spoilt)
+            fail(store, injector, "commits/", first, damage)
         assert len(injector.met) == 2
         with injector.paused():
             assert view.read_array("t").tolist() == [1] * 4
@@ -119,7 +119,7 @@ def test_a_commit_of_ones_own_that_is_read_back_spoilt_is_not_taken_for_anothers
 
 
 @pytest.mark.parametrize("fault", ["twice", "lost"])
-def test_a_create_that_meets_its_own_first_request_is_its_own(places, injector, fault):
+def test_a_repeated_create_of_a_store_recognises_its_first_request(places, injector, fault):
     faulty, plain = places
     injector.arm({})
     Atlas.create(faulty)
@@ -135,7 +135,7 @@ def test_a_create_that_meets_its_own_first_request_is_its_own(places, injector, 
     assert Atlas.open(plain).open_dataset("d1").read_array("t").tolist() == [1] * 4
 
 
-def test_a_page_that_could_not_be_synchronised_does_not_keep_later_flushes_from_the_disk(tmp_path, monkeypatch):
+def test_a_page_that_could_not_be_synced_does_not_fail_later_flushes(tmp_path, monkeypatch):
     """A checkpoint wrote pages, their wait failed, and every commit after it waited for them in vain."""
     store = Atlas.create(LocalStorage(tmp_path / "s"), limits=Limits(page_rows=0))
     fill(store)

@@ -19,7 +19,7 @@ NOISE = np.random.default_rng(5).integers(0, 2**63, 3 << 20)  # 24 MiB, more tha
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without names")
 def test_a_write_that_was_lost_while_it_was_brought_to_the_disk_early_fails_the_flush(tmp_path, monkeypatch):
     """As on Linux: each opening of the file, however many descriptors it has, hears once of the loss."""
-    told, lost, waited, original = set(), set(), threading.Event(), os.fsync
+    positions, lost, waited, original = set(), set(), threading.Event(), os.fsync
 
     def fail(descriptor):
         status = os.fstat(descriptor)
@@ -30,11 +30,11 @@ def test_a_write_that_was_lost_while_it_was_brought_to_the_disk_early_fails_the_
         # Descriptors of one opening share a position, which nothing that is tested uses.
         position = os.lseek(descriptor, 0, os.SEEK_CUR)
         if position == 0:
-            position = os.lseek(descriptor, 1000 + len(told), os.SEEK_SET)
+            position = os.lseek(descriptor, 1000 + len(positions), os.SEEK_SET)
         waited.set()
-        if position in told:
+        if position in positions:
             return original(descriptor)
-        told.add(position)
+        positions.add(position)
         raise OSError(errno.EIO, "Input/output error")
 
     store = atlas.Atlas.create(tmp_path / "s")

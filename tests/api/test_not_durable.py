@@ -65,7 +65,7 @@ def check(store):
 
 
 @pytest.mark.bulky
-def test_nothing_waits_for_the_disk_and_all_is_there(tmp_path, waits):
+def test_nothing_waits_for_the_disk_and_everything_can_be_read(tmp_path, waits):
     place = tmp_path / "deep" / "s"
     store = atlas.Atlas.create(place, durable=False)
     change_everything(store)

@@ -29,8 +29,8 @@ def objects(handle):
 
 
 @pytest.fixture(params=[*MANNERS, "folder"])
-def place(request, tmp_path, monkeypatch):
-    """A place without the step, and what lies there."""
+def location(request, tmp_path, monkeypatch):
+    """A location, and the storage there without the step."""
     if request.param != "folder":
         handle = Naive(request.param)
         return handle, lambda: objects(handle.store)
@@ -48,8 +48,8 @@ def place(request, tmp_path, monkeypatch):
     return folder, lambda: {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_creating_is_refused_unless_one_writer_is_guaranteed(place):
-    source, content = place
+def test_creating_is_refused_unless_one_writer_is_guaranteed(location):
+    source, content = location
     with pytest.raises(ConditionalPutError, match="single_writer=True") as caught:
         Atlas.create(source)
     assert isinstance(caught.value, AtlasError)
@@ -60,8 +60,8 @@ def test_creating_is_refused_unless_one_writer_is_guaranteed(place):
     assert Atlas.open(source).open_dataset("d1").read_array("t").tolist() == [1] * 4
 
 
-def test_a_refused_overwrite_leaves_the_store_that_is_there(place):
-    source, content = place
+def test_a_refused_overwrite_leaves_the_store_unchanged(location):
+    source, content = location
     with Atlas.create(source, single_writer=True) as store:
         fill(store)
     before = content()
@@ -72,8 +72,8 @@ def test_a_refused_overwrite_leaves_the_store_that_is_there(place):
     assert Atlas.open(source).list_datasets() == []
 
 
-def test_a_refused_flush_keeps_what_is_pending_and_what_is_there(place):
-    source, content = place
+def test_a_refused_flush_keeps_pending_and_committed_data(location):
+    source, content = location
     with Atlas.create(source, single_writer=True) as store:
         fill(store)
     before = content()
@@ -95,8 +95,8 @@ def test_a_refused_flush_keeps_what_is_pending_and_what_is_there(place):
     assert Atlas.open(source).list_datasets() == ["d2"]
 
 
-def test_a_store_that_was_replaced_meanwhile_is_noticed_on_the_users_word_too(place):
-    source, _ = place
+def test_a_replaced_store_is_noticed_with_single_writer_too(location):
+    source, _ = location
     first = Atlas.create(source, single_writer=True)
     second = Atlas.open(source, single_writer=True)
     fill(first, 1)
@@ -114,9 +114,9 @@ def test_a_store_that_was_replaced_meanwhile_is_noticed_on_the_users_word_too(pl
 
 def test_the_word_goes_along_when_a_handle_is_pickled(tmp_path, monkeypatch):
     Atlas.create(tmp_path / "s").close()
-    told = pickle.loads(pickle.dumps(Atlas.open(tmp_path / "s", single_writer=True)))
+    unpickled = pickle.loads(pickle.dumps(Atlas.open(tmp_path / "s", single_writer=True)))
     untold = pickle.loads(pickle.dumps(Atlas.open(tmp_path / "s")))
-    assert told._session.view.storage.single_writer
+    assert unpickled._session.view.storage.single_writer
     assert not untold._session.view.storage.single_writer
 
 

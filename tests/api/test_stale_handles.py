@@ -15,7 +15,7 @@ from atlas.storage.memory import MemoryStorage
 
 
 @pytest.fixture(params=["local", "memory"])
-def place(request, tmp_path):
+def location(request, tmp_path):
     return MemoryStorage() if request.param == "memory" else tmp_path / "store"
 
 
@@ -27,28 +27,28 @@ def add(store, name, values=(1, 1)):
 
 
 @pytest.mark.parametrize("between", [[], ["two"], ["two", "three", "four"]])
-def test_a_writer_that_slept_through_a_compaction_lands_on_top_of_it(place, between):
-    other = Atlas.create(place)
+def test_a_writer_that_slept_through_a_compaction_lands_on_top_of_it(location, between):
+    other = Atlas.create(location)
     add(other, "one")
-    mine = Atlas.open(place)
+    mine = Atlas.open(location)
     for name in between:
         add(other, name)
     other.delete_dataset("one")
     other.compact(keep_versions=1, keep_days=0)
     add(mine, "late")
-    for store in (mine, Atlas.open(place)):
+    for store in (mine, Atlas.open(location)):
         assert store.list_datasets() == [*between, "late"]
         assert store.open_dataset("late").read_array("a").tolist() == [1, 1]
     add(other, "after")
-    opened = Atlas.open(place)
+    opened = Atlas.open(location)
     assert opened.list_datasets() == [*between, "late", "after"]
     assert opened.open_dataset("after").read_array("a").tolist() == [1, 1]
 
 
-def test_a_writer_that_slept_through_more_than_is_kept_conflicts_where_it_cannot_tell(place):
-    other = Atlas.create(place)
+def test_a_writer_that_slept_through_more_than_is_kept_conflicts_where_it_cannot_tell(location):
+    other = Atlas.create(location)
     add(other, "one")
-    mine = Atlas.open(place)
+    mine = Atlas.open(location)
     mine.open_dataset("one").write_array("a", [1], np.array([7], "i1"))
     add(other, "two")
     other.compact(keep_versions=1, keep_days=0)
@@ -59,44 +59,44 @@ def test_a_writer_that_slept_through_more_than_is_kept_conflicts_where_it_cannot
     mine.refresh()
     assert mine.open_dataset("one").read_array("a").tolist() == [1, 7]
     mine.flush()
-    assert Atlas.open(place).open_dataset("one").read_array("a").tolist() == [1, 7]
+    assert Atlas.open(location).open_dataset("one").read_array("a").tolist() == [1, 7]
 
 
 @pytest.mark.parametrize("form", ["json", "msgpack"])
 @pytest.mark.parametrize("before", [0, 1, 3])
-def test_a_writer_whose_store_was_replaced_conflicts(place, before, form):
-    mine = Atlas.create(place)
+def test_a_writer_whose_store_was_replaced_conflicts(location, before, form):
+    mine = Atlas.create(location)
     for at in range(before):
         add(mine, f"mine{at}")
-    other = Atlas.create(place, overwrite=True, meta_format=form)
+    other = Atlas.create(location, overwrite=True, meta_format=form)
     with pytest.raises(ConflictError, match="was replaced"):
         add(mine, "late")
     add(other, "other")
     with pytest.raises(ConflictError):
         mine.flush()
-    assert Atlas.open(place).list_datasets() == ["other"]
+    assert Atlas.open(location).list_datasets() == ["other"]
     mine.refresh()
     assert mine.list_datasets() == ["other", "late"]
     mine.flush()
-    assert Atlas.open(place).list_datasets() == ["other", "late"]
+    assert Atlas.open(location).list_datasets() == ["other", "late"]
 
 
-def test_a_reader_whose_files_were_compacted_away_is_told_so(place):
-    other = Atlas.create(place)
+def test_a_reader_whose_files_were_compacted_away_gets_an_error(location):
+    other = Atlas.create(location)
     add(other, "one")
     add(other, "two")
-    mine, lately = Atlas.open(place), Atlas.open(place)
+    mine, lately = Atlas.open(location), Atlas.open(location)
     assert mine.read_array_across("a", ["one"])[0].tolist() == [1, 1]
     other.delete_dataset("two")
     other.compact(keep_versions=1, keep_days=0)
     with pytest.raises(StaleHandleError, match="open it again"):
         lately.open_dataset("one").read_array("a")
-    assert Atlas.open(place).open_dataset("one").read_array("a").tolist() == [1, 1]
+    assert Atlas.open(location).open_dataset("one").read_array("a").tolist() == [1, 1]
 
 
-def test_a_writer_that_follows_another_at_once_is_no_conflict(place, monkeypatch):
+def test_a_writer_that_follows_another_at_once_is_no_conflict(location, monkeypatch):
     # Another handle opens and flushes between this handle's commit and its look at the checkpoint.
-    mine = Atlas.create(place)
+    mine = Atlas.create(location)
     storage = mine._session.view.storage
     create = type(storage).create
 
@@ -104,12 +104,12 @@ def test_a_writer_that_follows_another_at_once_is_no_conflict(place, monkeypatch
         made = create(self, key, data)
         if made and key.startswith("commits/"):
             monkeypatch.setattr(type(storage), "create", create)
-            add(Atlas.open(place), "follower")
+            add(Atlas.open(location), "follower")
         return made
 
     monkeypatch.setattr(type(storage), "create", create_and_be_followed)
     add(mine, "mine")
-    assert Atlas.open(place).list_datasets() == ["mine", "follower"]
+    assert Atlas.open(location).list_datasets() == ["mine", "follower"]
 
 
 def test_lazy_arrays_are_of_the_version_they_were_made_of(tmp_path):
@@ -137,15 +137,15 @@ def test_a_pickled_handle_opens_at_its_version_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "string"])
-def test_a_reader_that_knows_the_index_but_not_the_block_is_told_so_too(place, dtype):
+def test_a_reader_that_knows_the_index_but_not_the_block_gets_an_error_too(location, dtype):
     cells = np.array(["b", "a"], object) if dtype == "string" else np.array([2, 1], "i1")
-    other = Atlas.create(place)
+    other = Atlas.create(location)
     for name in ("one", "two"):
         view = other.create_dataset(name)
         view.define_array("a", dtype, ["x"], [2])
         view.write_array("a", [0], cells)
         other.flush()
-    mine = Atlas.open(place)
+    mine = Atlas.open(location)
     mine._session.view.chunk_index("a")
     other.delete_dataset("two")
     other.compact(keep_versions=1, keep_days=0)

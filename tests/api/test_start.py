@@ -13,7 +13,7 @@ NAMES = ["a", "b", "c"]
 
 
 @pytest.fixture
-def place(tmp_path):
+def location(tmp_path):
     """A store of three datasets."""
     with atlas.Atlas.create(tmp_path / "store") as store:
         store.create_datasets(NAMES)
@@ -21,7 +21,7 @@ def place(tmp_path):
     return tmp_path / "store"
 
 
-def test_a_stacked_read_loads_neither_xarray_nor_dask(place):
+def test_a_stacked_read_loads_neither_xarray_nor_dask(location):
     out = run_python(
         f"""
         import sys
@@ -30,15 +30,15 @@ def test_a_stacked_read_loads_neither_xarray_nor_dask(place):
         cells = store.read_array_across_stacked("t", store.list_datasets(), [1], [2])
         print(cells.tolist(), sorted(set({SLOW}) & set(sys.modules)))
         """,
-        place,
+        location,
     )
     assert out == "[[1.0, 2.0], [5.0, 6.0], [9.0, 10.0]] []"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["ls"], ["ls", "--long"], ["show", "a"], ["info"]])
-def test_looking_from_a_shell_loads_neither_xarray_nor_dask(place, arguments):
+def test_looking_from_a_shell_loads_neither_xarray_nor_dask(location, arguments):
     command, *options = arguments
-    given = [command] if command == "--help" else [command, str(place), *options]
+    given = [command] if command == "--help" else [command, str(location), *options]
     out = run_python(
         f"""
         import sys

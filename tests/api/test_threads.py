@@ -182,7 +182,7 @@ def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, store, threads
 
 
 class Held(MemoryStorage):
-    """Stops whoever creates a commit, or writes a segment, until it is let go."""
+    """Stops a thread that creates a commit or writes a segment until it is released."""
 
     def __init__(self):
         super().__init__()

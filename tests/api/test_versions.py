@@ -25,7 +25,7 @@ from atlas.storage.memory import MemoryStorage
 
 
 @pytest.fixture(params=["local", "memory"])
-def place(request, tmp_path):
+def location(request, tmp_path):
     return MemoryStorage() if request.param == "memory" else tmp_path / "store"
 
 
@@ -47,28 +47,28 @@ def contents(store):
     }
 
 
-def test_every_version_can_be_opened(place):
-    store = Atlas.create(place)
+def test_every_version_can_be_opened(location):
+    store = Atlas.create(location)
     seen = [contents(store)]
     for day in range(12):
         days(store, 1, day)
         seen.append(contents(store))
     for version, expected in enumerate(seen):
-        old = Atlas.open(place, version=version)
+        old = Atlas.open(location, version=version)
         assert (old.version, contents(old)) == (version, expected)
     for version in (13, -1, 10**30):
         with pytest.raises(VersionNotFoundError, match="keeps versions 0 to 12") as caught:
-            Atlas.open(place, version=version)
+            Atlas.open(location, version=version)
         assert isinstance(caught.value, KeyError)
         assert caught.value.version == version
     for version in ("3", 3.0, True):
         with pytest.raises(InvalidTypeError, match="a version is a whole number"):
-            Atlas.open(place, version=version)
+            Atlas.open(location, version=version)
 
 
-def test_the_history_tells_when_and_what(place):
+def test_the_history_has_the_time_and_the_changes(location):
     before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
-    store = Atlas.create(place)
+    store = Atlas.create(location)
     days(store, 2)
     store.delete_dataset("day0")
     store.flush()
@@ -77,8 +77,8 @@ def test_the_history_tells_when_and_what(place):
     store.create_datasets([f"n{at}" for at in range(limits.DEFAULT.page_rows + 1)])
     store.flush()
     history = store.history()
-    told = [(v.version, v.action, v.message, v.created, v.changed, v.deleted, v.arrays) for v in history]
-    assert told == [
+    found = [(v.version, v.action, v.message, v.created, v.changed, v.deleted, v.arrays) for v in history]
+    assert found == [
         (0, "create", None, 0, 0, 0, ()),
         (1, "flush", "day 0", 1, 0, 0, ("t",)),
         (2, "flush", "day 1", 1, 1, 0, ("t",)),
@@ -91,12 +91,12 @@ def test_the_history_tells_when_and_what(place):
     assert before < times[0] <= times[-1] <= dt.datetime.now(dt.UTC)
     assert times == sorted(times)
     assert str(history[2]).endswith("flush     datasets +1 ~1; arrays t; day 1")
-    assert [v.version for v in Atlas.open(place, version=3).history()] == [0, 1, 2, 3]
-    assert Atlas.open(place).history() == history
+    assert [v.version for v in Atlas.open(location, version=3).history()] == [0, 1, 2, 3]
+    assert Atlas.open(location).history() == history
 
 
-def test_a_message_is_text(place):
-    store = Atlas.create(place)
+def test_a_message_is_a_string(location):
+    store = Atlas.create(location)
     store.create_dataset("d")
     with pytest.raises(InvalidTypeError, match="a message is a str, not int"):
         store.flush(message=5)
@@ -104,14 +104,14 @@ def test_a_message_is_text(place):
         store.rollback(0, message=b"x")
     assert store.version == 0
     store.flush(message="Ünïcode \n 日本")
-    assert Atlas.open(place).history()[-1].message == "Ünïcode \n 日本"
+    assert Atlas.open(location).history()[-1].message == "Ünïcode \n 日本"
 
 
 @pytest.mark.parametrize("paged", [False, True])
-def test_a_rollback_brings_back_what_was(place, monkeypatch, paged):
+def test_a_rollback_brings_back_what_was(location, monkeypatch, paged):
     if paged:
         monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=1))
-    store = Atlas.create(place)
+    store = Atlas.create(location)
     days(store, 3)
     expected = contents(store)
     store.delete_dataset("day1")
@@ -122,18 +122,18 @@ def test_a_rollback_brings_back_what_was(place, monkeypatch, paged):
     days(store, 2, 5)
     changed = contents(store)
     assert store.rollback(3) == store.version == 7
-    assert contents(store) == contents(Atlas.open(place)) == expected
-    assert contents(Atlas.open(place, version=6)) == changed
+    assert contents(store) == contents(Atlas.open(location)) == expected
+    assert contents(Atlas.open(location, version=6)) == changed
     days(store, 1, 8)
-    assert list(contents(Atlas.open(place))) == ["day0", "day1", "day2", "day8"]
+    assert list(contents(Atlas.open(location))) == ["day0", "day1", "day2", "day8"]
     assert store.rollback(6) == 9
-    assert contents(Atlas.open(place)) == changed
+    assert contents(Atlas.open(location)) == changed
     store.compact(keep_days=0)
-    assert contents(store) == contents(Atlas.open(place)) == changed
+    assert contents(store) == contents(Atlas.open(location)) == changed
 
 
-def test_an_array_declared_again_after_a_rollback_has_no_cells_of_before(place):
-    store = Atlas.create(place)
+def test_an_array_declared_again_after_a_rollback_has_no_cells_of_before(location):
+    store = Atlas.create(location)
     days(store, 1)
     for at in range(2):
         store.open_dataset("day0").define_array("u", "int8", ["x"], [2], [1])
@@ -144,14 +144,14 @@ def test_an_array_declared_again_after_a_rollback_has_no_cells_of_before(place):
         assert store.open_dataset("day0").list_arrays() == ["t"]
 
 
-def test_a_rollback_is_refused_where_it_would_lose_something(place):
-    store = Atlas.create(place)
+def test_a_rollback_is_refused_where_it_would_lose_something(location):
+    store = Atlas.create(location)
     days(store, 2)
-    other = Atlas.open(place)
+    other = Atlas.open(location)
     days(store, 1, 2)
     with pytest.raises(ConflictError, match="refresh"):
         other.rollback(1)
-    assert list(contents(Atlas.open(place))) == ["day0", "day1", "day2"]
+    assert list(contents(Atlas.open(location))) == ["day0", "day1", "day2"]
     store.create_dataset("pending")
     with pytest.raises(InvalidValueError, match="flush them first"):
         store.rollback(1)
@@ -166,22 +166,22 @@ def test_a_rollback_is_refused_where_it_would_lose_something(place):
     assert other.rollback(1) == 5
 
 
-def test_compaction_keeps_the_last_versions(place):
-    store = Atlas.create(place)
+def test_compaction_keeps_the_last_versions(location):
+    store = Atlas.create(location)
     days(store, 6)
-    readers = {version: Atlas.open(place, version=version) for version in range(7)}
+    readers = {version: Atlas.open(location, version=version) for version in range(7)}
     expected = {version: contents(reader) for version, reader in readers.items()}
-    fresh = {version: Atlas.open(place, version=version) for version in range(7)}
+    fresh = {version: Atlas.open(location, version=version) for version in range(7)}
     assert store.compact(keep_versions=3, keep_days=0) > 0
     latest = store.version
-    assert contents(store) == contents(Atlas.open(place)) == expected[6]
+    assert contents(store) == contents(Atlas.open(location)) == expected[6]
     first = latest - 2
     for version in range(7):
         if version >= first:
-            assert contents(Atlas.open(place, version=version)) == contents(fresh[version]) == expected[version]
+            assert contents(Atlas.open(location, version=version)) == contents(fresh[version]) == expected[version]
         else:
             with pytest.raises(VersionNotFoundError, match=f"keeps versions {first} to {latest}"):
-                Atlas.open(place, version=version)
+                Atlas.open(location, version=version)
     assert [version.version for version in store.history()] == list(range(first, latest + 1))
     with pytest.raises(StaleHandleError, match="version 2 of the store"):
         fresh[2].history()
@@ -193,7 +193,7 @@ def test_compaction_keeps_the_last_versions(place):
         store.rollback(first - 1)
 
 
-def test_compaction_keeps_what_was_the_latest_within_the_last_days(place, monkeypatch):
+def test_compaction_keeps_what_was_the_latest_within_the_last_days(location, monkeypatch):
     real = dt.datetime
 
     class Clock(dt.datetime):
@@ -204,16 +204,16 @@ def test_compaction_keeps_what_was_the_latest_within_the_last_days(place, monkey
             return real.now(tz) - cls.ago
 
     monkeypatch.setattr(commit_writer.dt, "datetime", Clock)
-    store = Atlas.create(place)
+    store = Atlas.create(location)
     for ago in (9, 5, 3, 1):
         Clock.ago = dt.timedelta(days=ago)
         days(store, 1, 9 - ago)
     Clock.ago = dt.timedelta(0)
-    expected = {version: contents(Atlas.open(place, version=version)) for version in range(5)}
+    expected = {version: contents(Atlas.open(location, version=version)) for version in range(5)}
     store.compact(keep_days=4)
     # Version 2, made five days ago, was the latest until three days ago.
     assert [version.version for version in store.history()][:3] == [2, 3, 4]
-    assert contents(Atlas.open(place, version=2)) == expected[2]
+    assert contents(Atlas.open(location, version=2)) == expected[2]
     store.compact(keep_days=float("inf"))
     store.compact(keep_days=10**9)
     assert store.history()[0].version == 2
@@ -221,11 +221,11 @@ def test_compaction_keeps_what_was_the_latest_within_the_last_days(place, monkey
     assert store.history()[0].version == 3
     store.compact(keep_days=0)
     assert len(store.history()) == 1
-    assert contents(Atlas.open(place)) == expected[4]
+    assert contents(Atlas.open(location)) == expected[4]
 
 
-def test_compaction_reports_what_it_gave_back(place):
-    store = Atlas.create(place)
+def test_compaction_reports_what_it_gave_back(location):
+    store = Atlas.create(location)
     for at in range(3):
         view = store.create_dataset(f"d{at}")
         view.define_array("t", "float64", ["x"], [50_000])
@@ -246,7 +246,7 @@ def test_compaction_reports_what_it_gave_back(place):
     assert reclaimed > 1_000_000
     assert 0 <= reclaimed - (before - size()) < 5_000
     assert store.compact(keep_versions=1, keep_days=0) == 0
-    np.testing.assert_array_equal(Atlas.open(place).open_dataset("d2").read_array("t"), kept)
+    np.testing.assert_array_equal(Atlas.open(location).open_dataset("d2").read_array("t"), kept)
 
 
 @pytest.mark.parametrize(
@@ -260,31 +260,31 @@ def test_compaction_reports_what_it_gave_back(place):
         ({"keep_days": "1"}, InvalidTypeError),
     ],
 )
-def test_what_is_kept_is_named_in_sound_numbers(place, arguments, error):
-    store = Atlas.create(place)
+def test_what_is_kept_is_named_in_sound_numbers(location, arguments, error):
+    store = Atlas.create(location)
     store.create_dataset("pending")
     with pytest.raises(error, match=next(iter(arguments))):
         store.compact(**arguments)
     assert store.version == 0
 
 
-def test_files_of_a_killed_flush_are_invisible_and_go(place):
-    store = Atlas.create(place)
+def test_files_of_a_killed_flush_are_invisible_and_go(location):
+    store = Atlas.create(location)
     days(store, 2)
     storage = store._session.view.storage
     leftover = ["arrays/t/0123.seg", "arrays/other/ff.seg", "pages/00ff.json.zst"]
     for key in leftover:
         storage.write(key, [b"half a file"])
-    assert contents(Atlas.open(place)) == contents(store)
+    assert contents(Atlas.open(location)) == contents(store)
     assert store.compact() == len(leftover) * len(b"half a file")
     assert not set(leftover) & set(storage.list())
-    assert contents(Atlas.open(place)) == contents(store)
+    assert contents(Atlas.open(location)) == contents(store)
 
 
-def test_two_compactions_at_once_lose_nothing(place):
-    store = Atlas.create(place)
+def test_two_compactions_at_once_lose_nothing(location):
+    store = Atlas.create(location)
     days(store, 5)
-    other = Atlas.open(place)
+    other = Atlas.open(location)
     expected = contents(store)
     finish, done = gc.Collector.finish, []
 
@@ -297,19 +297,19 @@ def test_two_compactions_at_once_lose_nothing(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc.Collector, "finish", interrupted)
         store.compact(keep_versions=1, keep_days=0)
-    for handle in (store, other, Atlas.open(place)):
+    for handle in (store, other, Atlas.open(location)):
         handle.refresh()
         assert contents(handle) == expected
     other.compact(keep_versions=1, keep_days=0)
-    assert contents(Atlas.open(place)) == expected
+    assert contents(Atlas.open(location)) == expected
 
 
-def test_a_rollback_never_names_files_that_are_about_to_go(place):
-    store = Atlas.create(place)
+def test_a_rollback_never_names_files_that_are_about_to_go(location):
+    store = Atlas.create(location)
     days(store, 2)
     store.delete_dataset("day1")
     store.flush()
-    other = Atlas.open(place)
+    other = Atlas.open(location)
     finish = gc.Collector.finish
 
     def interrupted(self, *arguments, **options):
@@ -321,7 +321,7 @@ def test_a_rollback_never_names_files_that_are_about_to_go(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc.Collector, "finish", interrupted)
         store.compact(keep_versions=1, keep_days=0)
-    assert list(contents(Atlas.open(place))) == ["day0"]
+    assert list(contents(Atlas.open(location))) == ["day0"]
 
 
 def test_a_pickled_handle_is_one_of_its_version(tmp_path):

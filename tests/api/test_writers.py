@@ -1,4 +1,4 @@
-"""Several handles on one store: what each of them changes lands, and what collides is told and kept."""
+"""Several handles on one store: the changes of each are committed, and conflicts are reported and kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.independent_reader import read_catalog
 
 
 @pytest.fixture
-def place():
+def storage():
     return MemoryStorage()
 
 
@@ -42,47 +42,47 @@ def contents(store):
 
 
 @pytest.fixture
-def pair(place):
+def pair(storage):
     """Two handles on a store that holds the datasets `a` and `b`."""
-    first = Atlas.create(place)
+    first = Atlas.create(storage)
     for name in "ab":
         add(first, name).set_attribute("site", name)
     first.flush()
-    return first, Atlas.open(place)
+    return first, Atlas.open(storage)
 
 
-def land(place, first, second):
+def land(storage, first, second):
     """Flush both, the second on top of the first, and return what every handle then shows."""
     first.flush()
     second.flush()
     first.refresh()
     assert first.version == second.version
-    assert contents(first) == contents(second) == contents(Atlas.open(place))
+    assert contents(first) == contents(second) == contents(Atlas.open(storage))
     return contents(first)
 
 
 class TestBothLand:
-    def test_new_datasets(self, place, pair):
+    def test_new_datasets(self, storage, pair):
         first, second = pair
         add(first, "mine", cells=(5, 6))
         add(second, "theirs", cells=(7, 8, 9))
-        found = land(place, first, second)
+        found = land(storage, first, second)
         assert list(found) == ["a", "b", "mine", "theirs"]
         assert (found["mine"], found["theirs"]) == ({"t": [5, 6]}, {"t": [7, 8, 9]})
 
-    def test_new_datasets_in_pages(self, place, pair):
+    def test_new_datasets_in_pages(self, storage, pair):
         first, second = pair
         first._session.log.limits = second._session.log.limits = Limits(page_rows=2)
         for at in range(5):
             add(first, f"m{at}", cells=(at, at))
             add(second, f"t{at}", cells=(-at, at))
-        found = land(place, first, second)
+        found = land(storage, first, second)
         assert [found[f"m{at}"]["t"] + found[f"t{at}"]["t"] for at in range(5)] == [
             [at, at, -at, at] for at in range(5)
         ]
-        assert len(place.list("pages")) == 2
+        assert len(storage.list("pages")) == 2
 
-    def test_many_times_in_turn(self, place, pair):
+    def test_many_times_in_turn(self, storage, pair):
         first, second = pair
         for at in range(20):
             add(first, f"m{at}", cells=(at, 1))
@@ -90,72 +90,72 @@ class TestBothLand:
             if at % 3:
                 first.flush()
             second.flush()
-        found = land(place, first, second)
+        found = land(storage, first, second)
         assert {name: found[name]["t"] for name in found if name not in "ab"} == {
             f"{who}{at}": [at, number] for at in range(20) for who, number in (("m", 1), ("t", 2))
         }
 
-    def test_different_datasets(self, place, pair):
+    def test_different_datasets(self, storage, pair):
         first, second = pair
         write(first, "a", 0, 7)
         write(second, "b", 1, 8)
         first.open_dataset("a").set_attribute("site", "x")
         second.open_dataset("b").set_attribute("site", "y")
-        assert land(place, first, second) == {
+        assert land(storage, first, second) == {
             "a": {"t": [7, 2, 3, 4], "site": "x"},
             "b": {"t": [1, 8, 3, 4], "site": "y"},
         }
 
-    def test_different_arrays_of_one_dataset(self, place, pair):
+    def test_different_arrays_of_one_dataset(self, storage, pair):
         first, second = pair
         first.open_dataset("a").define_array("u", "int16", ["x"], [2])
         write(first, "a", 0, 5, 6, array="u")
         write(second, "a", 0, 9)
         second.open_dataset("a").define_array("v", "int16", ["x"], [1])
-        found = land(place, first, second)["a"]
+        found = land(storage, first, second)["a"]
         assert found == {"t": [9, 2, 3, 4], "u": [5, 6], "v": [0], "site": "a"}
         assert list(found) == ["t", "u", "v", "site"]
 
-    def test_different_chunks_of_one_array(self, place, pair):
+    def test_different_chunks_of_one_array(self, storage, pair):
         first, second = pair
         write(first, "a", 0, 7, 8)
         write(second, "a", 3, 9)
-        assert land(place, first, second)["a"]["t"] == [7, 8, 3, 9]
+        assert land(storage, first, second)["a"]["t"] == [7, 8, 3, 9]
 
-    def test_different_attributes_of_one_dataset(self, place, pair):
+    def test_different_attributes_of_one_dataset(self, storage, pair):
         first, second = pair
         first.open_dataset("a").set_attribute("one", 1)
         first.open_dataset("a").delete_attribute("site")
         second.open_dataset("a").set_attribute("two", 2)
-        assert land(place, first, second)["a"] == {"t": [1, 2, 3, 4], "one": 1, "two": 2}
+        assert land(storage, first, second)["a"] == {"t": [1, 2, 3, 4], "one": 1, "two": 2}
 
-    def test_the_same_attribute_with_the_same_value(self, place, pair):
+    def test_the_same_attribute_with_the_same_value(self, storage, pair):
         first, second = pair
         for store in pair:
             store.open_dataset("a").set_attribute("k", 1.5)
-        assert land(place, first, second)["a"]["k"] == 1.5
+        assert land(storage, first, second)["a"]["k"] == 1.5
 
-    def test_deletions(self, place, pair):
+    def test_deletions(self, storage, pair):
         first, second = pair
         first.delete_dataset("a")
         second.delete_dataset("a")
         second.delete_dataset("b")
-        assert land(place, first, second) == {}
+        assert land(storage, first, second) == {}
 
-    def test_a_name_that_was_deleted_there_and_is_used_here(self, place, pair):
+    def test_a_name_that_was_deleted_there_and_is_used_here(self, storage, pair):
         first, second = pair
         first.delete_dataset("a")
         second.delete_dataset("a")
         add(second, "a", cells=(5,))
-        assert land(place, first, second)["a"] == {"t": [5]}
+        assert land(storage, first, second)["a"] == {"t": [5]}
 
-    def test_an_array_that_both_delete(self, place, pair):
+    def test_an_array_that_both_delete(self, storage, pair):
         first, second = pair
         for store in pair:
             store.open_dataset("a").delete_array("t")
-        assert land(place, first, second)["a"] == {"site": "a"}
+        assert land(storage, first, second)["a"] == {"site": "a"}
 
-    def test_writes_beside_a_compaction(self, place, pair):
+    def test_writes_beside_a_compaction(self, storage, pair):
         first, second = pair
         add(first, "c")
         first.flush()
@@ -163,20 +163,20 @@ class TestBothLand:
         add(second, "d", cells=(3, 3))
         first.delete_dataset("c")
         first.compact()
-        found = land(place, first, second)
+        found = land(storage, first, second)
         assert (found["a"]["t"], found["d"]["t"], "c" in found) == ([1, 9, 3, 4], [3, 3], False)
 
-    def test_writes_beside_flushes_that_join_segments(self, place, pair):
+    def test_writes_beside_flushes_that_join_segments(self, storage, pair):
         first, second = pair
         write(second, "b", 0, 5)
         for at in range(12):
             add(first, f"n{at}", cells=(at, at))
             first.flush()
-        found = land(place, first, second)
+        found = land(storage, first, second)
         assert (found["b"]["t"], found["n11"]["t"]) == ([5, 2, 3, 4], [11, 11])
         assert len(first._session.catalog.segments["t"]) < 12
 
-    def test_a_joined_segment_never_covers_newer_chunks(self, place, pair):
+    def test_a_joined_segment_never_covers_newer_chunks(self, storage, pair):
         first, second = pair
         for at in range(3):
             add(first, f"n{at}")
@@ -184,38 +184,38 @@ class TestBothLand:
         second.refresh()
         write(first, "a", 0, 77)
         add(second, "m")  # this flush joins the segments that hold `a` as it was
-        assert land(place, first, second)["a"]["t"] == [77, 2, 3, 4]
+        assert land(storage, first, second)["a"]["t"] == [77, 2, 3, 4]
 
-    def test_a_segment_that_is_written_while_a_compaction_looks_is_written_anew(self, place, pair):
+    def test_a_segment_that_is_written_while_a_compaction_looks_is_written_anew(self, storage, pair):
         first, second = pair
         add(second, "late", cells=(6, 7))
-        create = place.create
+        create = storage.create
 
         def compact_first(key, data):
             if key.startswith("commits/") and not done:
-                done.append(place.list("arrays"))
+                done.append(storage.list("arrays"))
                 first.compact(keep_versions=1, keep_days=0)
             return create(key, data)
 
         done = []
-        place.create = compact_first
+        storage.create = compact_first
         second.flush()
-        del place.create
+        del storage.create
         assert len(done) == 1
-        assert not set(place.list("arrays")) & (
+        assert not set(storage.list("arrays")) & (
             set(done[0]) - {ref.key for ref in first._session.catalog.segments["t"]}
         )
-        assert contents(second) == contents(Atlas.open(place))
+        assert contents(second) == contents(Atlas.open(storage))
         assert contents(second)["late"] == {"t": [6, 7]}
 
 
 class TestRollbackBesideCompaction:
-    def test_a_dataset_that_a_rollback_brings_back_keeps_its_cells(self, place, pair):
+    def test_a_dataset_that_a_rollback_brings_back_keeps_its_cells(self, storage, pair):
         first, second = pair
         first.delete_dataset("a")
         first.flush()
         second.refresh()
-        create = place.create
+        create = storage.create
 
         def roll_back_first(key, data):
             if key.startswith("commits/") and not done:
@@ -224,23 +224,23 @@ class TestRollbackBesideCompaction:
             return create(key, data)
 
         done = []
-        place.create = roll_back_first
+        storage.create = roll_back_first
         first.compact()
-        del place.create
+        del storage.create
         assert done
         first.refresh()
-        for store in (first, Atlas.open(place)):
+        for store in (first, Atlas.open(storage)):
             assert contents(store)["a"] == {"t": [1, 2, 3, 4], "site": "a"}
         first.compact(keep_versions=1, keep_days=0)
-        assert contents(Atlas.open(place))["a"] == {"t": [1, 2, 3, 4], "site": "a"}
+        assert contents(Atlas.open(storage))["a"] == {"t": [1, 2, 3, 4], "site": "a"}
 
 
 class TestCollisions:
-    """The loser is told what collided, nothing of its flush is stored, and it has everything it had."""
+    """The error names the conflict, nothing of the flush is stored, and the handle keeps its pending changes."""
 
-    def collide(self, place, first, second, *collisions):
+    def collide(self, storage, first, second, *collisions):
         first.flush()
-        before, shown, version = {key: place.read(key) for key in place.list()}, contents(second), second.version
+        before, shown, version = {key: storage.read(key) for key in storage.list()}, contents(second), second.version
         with pytest.raises(ConflictError, match=r"refresh\(\)") as caught:
             second.flush()
         assert caught.value.collisions == collisions
@@ -248,108 +248,108 @@ class TestCollisions:
         for dataset, array in collisions:
             assert repr(dataset) in str(caught.value)
             assert array is None or repr(array) in str(caught.value)
-        assert {key: place.read(key) for key in place.list()} == before
+        assert {key: storage.read(key) for key in storage.list()} == before
         assert (contents(second), second.version) == (shown, version)
 
-    def settle(self, place, second):
+    def settle(self, storage, second):
         """Retry after a refresh, as the error says."""
         second.refresh()
         shown = contents(second)
         second.flush()
-        assert contents(Atlas.open(place)) == contents(second) == shown
+        assert contents(Atlas.open(storage)) == contents(second) == shown
         return shown
 
-    def test_a_name(self, place, pair):
+    def test_a_name(self, storage, pair):
         add(pair[0], "new", cells=(1,))
         add(pair[1], "new", cells=(2, 2))
-        self.collide(place, *pair, ("new", None))
-        assert self.settle(place, pair[1])["new"] == {"t": [2, 2]}
-        assert contents(Atlas.open(place, version=2))["new"] == {"t": [1]}
+        self.collide(storage, *pair, ("new", None))
+        assert self.settle(storage, pair[1])["new"] == {"t": [2, 2]}
+        assert contents(Atlas.open(storage, version=2))["new"] == {"t": [1]}
 
-    def test_a_chunk(self, place, pair):
+    def test_a_chunk(self, storage, pair):
         write(pair[0], "a", 0, 7)
         write(pair[1], "a", 1, 8)
-        self.collide(place, *pair, ("a", "t"))
+        self.collide(storage, *pair, ("a", "t"))
         # The other's cells of that chunk are kept, for they were not written here.
-        assert self.settle(place, pair[1])["a"]["t"] == [7, 8, 3, 4]
+        assert self.settle(storage, pair[1])["a"]["t"] == [7, 8, 3, 4]
 
-    def test_cells_of_a_chunk(self, place, pair):
+    def test_cells_of_a_chunk(self, storage, pair):
         write(pair[0], "a", 0, 7, 7)
         write(pair[1], "a", 1, 8)
         write(pair[1], "b", 3, 6)
-        self.collide(place, *pair, ("a", "t"))
-        found = self.settle(place, pair[1])
+        self.collide(storage, *pair, ("a", "t"))
+        found = self.settle(storage, pair[1])
         assert (found["a"]["t"], found["b"]["t"]) == ([7, 8, 3, 4], [1, 2, 3, 6])
 
-    def test_a_chunk_that_was_written_whole_in_the_end(self, place, pair):
+    def test_a_chunk_that_was_written_whole_in_the_end(self, storage, pair):
         write(pair[0], "a", 0, 7, 7)
         for cells in ((1, 8), (0, 9)):
             write(pair[1], "a", *cells)
         write(pair[1], "a", 0, 5, 6)
         write(pair[1], "a", 1, 4)
-        self.collide(place, *pair, ("a", "t"))
-        assert self.settle(place, pair[1])["a"]["t"] == [5, 4, 3, 4]
+        self.collide(storage, *pair, ("a", "t"))
+        assert self.settle(storage, pair[1])["a"]["t"] == [5, 4, 3, 4]
 
-    def test_a_chunk_whose_pending_cells_are_encoded(self, place, pair):
+    def test_a_chunk_whose_pending_cells_are_encoded(self, storage, pair):
         write(pair[0], "a", 0, 7, 7)
         write(pair[1], "a", 1, 8)
         pair[1]._session.writes.by_array["t"].encode()
         write(pair[1], "b", 1, 8)
-        self.collide(place, *pair, ("a", "t"))
-        assert self.settle(place, pair[1])["a"]["t"] == [7, 8, 3, 4]
+        self.collide(storage, *pair, ("a", "t"))
+        assert self.settle(storage, pair[1])["a"]["t"] == [7, 8, 3, 4]
 
-    def test_texts_of_a_chunk(self, place):
-        first = Atlas.create(place)
+    def test_strings_of_a_chunk(self, storage):
+        first = Atlas.create(storage)
         view = first.create_dataset("d")
         view.define_array("s", "string", ["x"], [3])
         view.write_array("s", [0], np.array(["a", "b", "c"], object))
         first.flush()
-        second = Atlas.open(place)
+        second = Atlas.open(storage)
         for at, store in enumerate((first, second)):
             store.open_dataset("d").write_array("s", [at], np.array(["é" * (at + 1)], object))
-        self.collide(place, first, second, ("d", "s"))
-        assert self.settle(place, second)["d"]["s"] == ["é", "éé", "c"]
+        self.collide(storage, first, second, ("d", "s"))
+        assert self.settle(storage, second)["d"]["s"] == ["é", "éé", "c"]
 
-    def test_an_attribute(self, place, pair):
+    def test_an_attribute(self, storage, pair):
         for at, store in enumerate(pair):
             store.open_dataset("a").set_attribute("k", [1, True][at])
-        self.collide(place, *pair, ("a", None))
-        assert self.settle(place, pair[1])["a"]["k"] is True
+        self.collide(storage, *pair, ("a", None))
+        assert self.settle(storage, pair[1])["a"]["k"] is True
 
-    def test_a_declaration(self, place, pair):
+    def test_a_declaration(self, storage, pair):
         for at, store in enumerate(pair):
             store.open_dataset("a").define_array("u", "int16", ["x"], [at + 1])
             write(store, "a", 0, *range(at + 1), array="u")
-        self.collide(place, *pair, ("a", "u"))
-        assert self.settle(place, pair[1])["a"]["u"] == [0, 1]
+        self.collide(storage, *pair, ("a", "u"))
+        assert self.settle(storage, pair[1])["a"]["u"] == [0, 1]
 
-    def test_equal_declarations_hold_other_cells(self, place, pair):
+    def test_equal_declarations_hold_other_cells(self, storage, pair):
         for at, store in enumerate(pair):
             store.open_dataset("a").define_array("u", "int16", ["x"], [4], [2])
             write(store, "a", 2 * at, at + 5, array="u")
-        self.collide(place, *pair, ("a", "u"))
-        assert self.settle(place, pair[1])["a"]["u"] == [0, 0, 6, 0]
+        self.collide(storage, *pair, ("a", "u"))
+        assert self.settle(storage, pair[1])["a"]["u"] == [0, 0, 6, 0]
 
-    def test_a_dataset_that_was_changed_there_and_deleted_here(self, place, pair):
+    def test_a_dataset_that_was_changed_there_and_deleted_here(self, storage, pair):
         pair[0].open_dataset("a").set_attribute("k", 1)
         pair[1].delete_dataset("a")
-        self.collide(place, *pair, ("a", None))
-        assert list(self.settle(place, pair[1])) == ["b"]
+        self.collide(storage, *pair, ("a", None))
+        assert list(self.settle(storage, pair[1])) == ["b"]
 
-    def test_a_dataset_that_was_written_there_and_deleted_here(self, place, pair):
+    def test_a_dataset_that_was_written_there_and_deleted_here(self, storage, pair):
         write(pair[0], "a", 0, 7)
         pair[1].delete_dataset("a")
-        self.collide(place, *pair, ("a", "t"))
-        assert list(self.settle(place, pair[1])) == ["b"]
+        self.collide(storage, *pair, ("a", "t"))
+        assert list(self.settle(storage, pair[1])) == ["b"]
 
-    def test_an_array_that_was_written_there_and_deleted_here(self, place, pair):
+    def test_an_array_that_was_written_there_and_deleted_here(self, storage, pair):
         write(pair[0], "a", 0, 7)
         pair[1].open_dataset("a").delete_array("t")
-        self.collide(place, *pair, ("a", "t"))
-        assert self.settle(place, pair[1])["a"] == {"site": "a"}
+        self.collide(storage, *pair, ("a", "t"))
+        assert self.settle(storage, pair[1])["a"] == {"site": "a"}
 
     @pytest.mark.parametrize("change", ["write", "attribute", "define"])
-    def test_a_dataset_that_is_gone(self, place, pair, change):
+    def test_a_dataset_that_is_gone(self, storage, pair, change):
         pair[0].delete_dataset("a")
         view = pair[1].open_dataset("a")
         if change == "write":
@@ -358,45 +358,45 @@ class TestCollisions:
             view.set_attribute("k", 1)
         else:
             view.define_array("u", "int16", ["x"], [1])
-        self.collide(place, *pair, ("a", None))
+        self.collide(storage, *pair, ("a", None))
         with pytest.raises(ConflictError, match="delete that here too") as caught:
             pair[1].refresh()
         assert caught.value.collisions == (("a", None),)
         assert pair[1].version == 1
         pair[1].delete_dataset("a")
-        assert list(self.settle(place, pair[1])) == ["b"]
+        assert list(self.settle(storage, pair[1])) == ["b"]
 
-    def test_an_array_that_is_gone_or_another(self, place, pair):
+    def test_an_array_that_is_gone_or_another(self, storage, pair):
         pair[0].open_dataset("a").delete_array("t")
         pair[0].open_dataset("a").define_array("t", "int16", ["x"], [4], [2], fill_value=-1)
         write(pair[1], "a", 0, 9)
-        self.collide(place, *pair, ("a", "t"))
+        self.collide(storage, *pair, ("a", "t"))
         with pytest.raises(ConflictError, match="written here"):
             pair[1].refresh()
         pair[1].open_dataset("a").delete_array("t")
-        assert self.settle(place, pair[1])["a"] == {"site": "a"}
+        assert self.settle(storage, pair[1])["a"] == {"site": "a"}
 
-    def test_an_array_that_came_and_went_there_leaves_no_cells(self, place, pair):
+    def test_an_array_that_came_and_went_there_leaves_no_cells(self, storage, pair):
         pair[0].open_dataset("a").define_array("u", "int16", ["x"], [4], [2])
         write(pair[0], "a", 0, 1, 2, 3, 4, array="u")
         pair[0].flush()
         pair[0].open_dataset("a").delete_array("u")
         pair[1].open_dataset("a").define_array("u", "int16", ["x"], [4], [2])
         write(pair[1], "a", 0, 9, array="u")
-        assert land(place, *pair)["a"]["u"] == [9, 0, 0, 0]
+        assert land(storage, *pair)["a"]["u"] == [9, 0, 0, 0]
 
-    def test_a_rollback(self, place, pair):
+    def test_a_rollback(self, storage, pair):
         add(pair[0], "c")
         pair[0].flush()
         pair[1].refresh()
         write(pair[1], "a", 0, 9)
         add(pair[1], "d")
         pair[0].rollback(1)
-        self.collide(place, *pair, ("a", "t"))
-        found = self.settle(place, pair[1])
+        self.collide(storage, *pair, ("a", "t"))
+        found = self.settle(storage, pair[1])
         assert (list(found), found["a"]["t"]) == (["a", "b", "d"], [9, 2, 3, 4])
 
-    def test_many_are_counted(self, place, pair):
+    def test_many_are_counted(self, storage, pair):
         for store in pair:
             for at in range(8):
                 add(store, f"n{at}")
@@ -408,7 +408,7 @@ class TestCollisions:
 
 
 class TestIsolation:
-    def test_a_handle_shows_one_version_until_it_moves(self, place, pair):
+    def test_a_handle_shows_one_version_until_it_moves(self, storage, pair):
         first, second = pair
         before = contents(second)
         write(first, "a", 0, 9)
@@ -421,21 +421,21 @@ class TestIsolation:
         assert contents(second) == contents(first)
         assert second.refresh() == first.version
 
-    def test_a_handle_reads_on_beside_compactions_that_keep_its_version(self, place, pair):
+    def test_a_handle_reads_on_beside_compactions_that_keep_its_version(self, storage, pair):
         first, _ = pair
         versions = {}
         for at in range(6):
             write(first, "a", 0, at)
             first.flush()
-            versions[first.version] = Atlas.open(place)
+            versions[first.version] = Atlas.open(storage)
         first.compact(keep_versions=4, keep_days=0)
         kept = {version: store for version, store in versions.items() if version > first.version - 4}
         assert len(kept) == 3
         for version, store in kept.items():
             assert contents(store)["a"]["t"] == [version - 2, 2, 3, 4]
-            assert contents(Atlas.open(place, version=version)) == contents(store)
+            assert contents(Atlas.open(storage, version=version)) == contents(store)
 
-    def test_pending_changes_are_seen_through_a_refresh(self, place, pair):
+    def test_pending_changes_are_seen_through_a_refresh(self, storage, pair):
         first, second = pair
         add(second, "mine", cells=(4, 5))
         second.open_dataset("a").set_attribute("k", 1)
@@ -448,7 +448,7 @@ class TestIsolation:
         assert (contents(second)["mine"]["t"], contents(second)["b"]["t"]) == ([4, 5], [1, 2, 3, 6])
         add(second, "more")
         second.flush()
-        assert list(contents(Atlas.open(place))) == ["b", "theirs", "mine", "more"]
+        assert list(contents(Atlas.open(storage))) == ["b", "theirs", "mine", "more"]
 
 
 class TestBesideCompactions:
@@ -475,7 +475,7 @@ class TestBesideCompactions:
     def compacting(self, store):
         return lambda: store.compact(keep_versions=1, keep_days=0)
 
-    def test_a_flush_that_cannot_tell_what_was_written_collides_and_lands_the_next_time(self, place, pair, interrupt):
+    def test_a_flush_that_cannot_tell_what_was_written_collides_and_lands_the_next_time(self, storage, pair, interrupt):
         first, second = pair
         write(first, "a", 0, 7)
         first.flush()
@@ -488,13 +488,13 @@ class TestBesideCompactions:
         second.refresh()
         second.flush()
         assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([7, 2, 3, 4], [8, 2, 3, 4])
-        assert contents(Atlas.open(place)) == contents(second)
+        assert contents(Atlas.open(storage)) == contents(second)
 
     @pytest.mark.parametrize(
         ("module", "where"),
         [(partial_chunk_merge, "load_chunk_index"), (partial_chunk_merge, "read_boxes"), (tip.Tip, "written_chunks")],
     )
-    def test_a_refresh_moves_on_to_what_is_there(self, place, pair, interrupt, module, where):
+    def test_a_refresh_moves_to_the_latest_version(self, storage, pair, interrupt, module, where):
         first, second = pair
         write(first, "a", 0, 7)
         first.flush()
@@ -505,9 +505,9 @@ class TestBesideCompactions:
         assert done
         assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([7, 8, 3, 4], [1, 9, 3, 4])
         second.flush()
-        assert contents(Atlas.open(place)) == contents(second)
+        assert contents(Atlas.open(storage)) == contents(second)
 
-    def test_a_compaction_begins_anew(self, place, pair, interrupt):
+    def test_a_compaction_begins_anew(self, storage, pair, interrupt):
         first, second = pair
         for at in range(3):
             write(first, "a", 0, at)
@@ -516,10 +516,10 @@ class TestBesideCompactions:
         done = interrupt(session, "compact_array", self.compacting(first))
         second.compact(keep_versions=1, keep_days=0)
         assert done
-        assert contents(second) == contents(Atlas.open(place)) == expected
-        assert second.version == Atlas.open(place).version
+        assert contents(second) == contents(Atlas.open(storage)) == expected
+        assert second.version == Atlas.open(storage).version
 
-    def test_a_compaction_begins_anew_that_another_one_overtakes_in_the_end(self, place, pair, monkeypatch):
+    def test_a_compaction_begins_anew_that_another_one_overtakes_in_the_end(self, storage, pair, monkeypatch):
         first, second = pair
         for at in range(6):
             write(first, "a", 0, at)
@@ -537,31 +537,31 @@ class TestBesideCompactions:
         second.compact(keep_versions=3, keep_days=0)
         assert len(opened) > 2
         monkeypatch.undo()
-        assert contents(second) == contents(Atlas.open(place)) == expected
-        assert second.version == Atlas.open(place).version
+        assert contents(second) == contents(Atlas.open(storage)) == expected
+        assert second.version == Atlas.open(storage).version
 
-    def test_a_rollback_says_that_the_version_is_not_kept(self, place, interrupt, monkeypatch):
+    def test_a_rollback_says_that_the_version_is_not_kept(self, storage, interrupt, monkeypatch):
         monkeypatch.setattr(limits, "DEFAULT", Limits(page_rows=1))
-        first = Atlas.create(place)
+        first = Atlas.create(storage)
         for name in "abc":
             add(first, name)
         first.flush()
         for name in "abc":  # so that the compaction writes all pages anew
             first.open_dataset(name).set_attribute("k", 1)
         first.flush()
-        second = Atlas.open(place)
+        second = Atlas.open(storage)
         done = interrupt(session, "named_files", self.compacting(first))
         with pytest.raises(VersionNotFoundError, match="no version 1"):
             second.rollback(1)
         assert done
-        assert list(contents(Atlas.open(place))) == ["a", "b", "c"]
+        assert list(contents(Atlas.open(storage))) == ["a", "b", "c"]
 
-    def test_damage_is_still_told(self, place, pair):
+    def test_damage_is_still_reported(self, storage, pair):
         first, second = pair
         write(first, "a", 0, 7)
         first.flush()
         known = second._session.catalog.segments["t"]
-        place.delete([ref.key for ref in first._session.catalog.segments["t"] if ref not in known])
+        storage.delete([ref.key for ref in first._session.catalog.segments["t"] if ref not in known])
         write(second, "a", 3, 8)
         for call in (second.flush, second.refresh, second.compact):
             with pytest.raises(CorruptStoreError, match="missing"):
@@ -569,7 +569,7 @@ class TestBesideCompactions:
 
 
 class TestCost:
-    """A flush that is beaten reads no more than it must, or it would be beaten again while it reads."""
+    """A flush that is overtaken reads no more than it must, or it would be overtaken again while it reads."""
 
     @pytest.fixture
     def read(self, monkeypatch):
@@ -583,64 +583,64 @@ class TestCost:
         monkeypatch.setattr(tip, "load_segment", noting)
         return found
 
-    def test_new_datasets_need_nothing_of_what_others_wrote(self, place, pair, read):
+    def test_new_datasets_need_nothing_of_what_others_wrote(self, storage, pair, read):
         first, second = pair
         write(first, "a", 0, 7)
         add(second, "new", cells=(5, 6))
         second.open_dataset("b").set_attribute("k", 1)
-        found = land(place, first, second)
+        found = land(storage, first, second)
         assert (found["new"], found["b"]["k"], found["a"]["t"]) == ({"t": [5, 6]}, 1, [7, 2, 3, 4])
         assert not read
 
-    def test_a_compaction_that_is_beaten_time_and_again_reads_each_commit_once(self, place, pair):
+    def test_a_compaction_that_is_overtaken_repeatedly_reads_each_commit_once(self, storage, pair):
         first, second = pair
         for at in range(40):
             write(first, "a", 0, at)
             first.flush()
-        create, beaten, reads, original = place.create, [], [], place.read
+        create, rivals, reads, original = storage.create, [], [], storage.read
 
         def beat_first(key, data):
-            if key.startswith("commits/") and len(beaten) < 6:
-                beaten.append(key)
-                place.create = create
-                first.open_dataset("b").set_attribute("k", len(beaten))
+            if key.startswith("commits/") and len(rivals) < 6:
+                rivals.append(key)
+                storage.create = create
+                first.open_dataset("b").set_attribute("k", len(rivals))
                 first.flush()
-                place.create = beat_first
+                storage.create = beat_first
             return create(key, data)
 
         def counted(key):
             reads.append(key)
             return original(key)
 
-        place.create, place.read = beat_first, counted
+        storage.create, storage.read = beat_first, counted
         second.compact()
-        place.create, place.read = create, original
-        assert len(beaten) == 6
+        storage.create, storage.read = create, original
+        assert len(rivals) == 6
         assert sum(key.startswith("commits/") for key in reads) < 3 * 47
-        assert contents(second) == contents(Atlas.open(place))
+        assert contents(second) == contents(Atlas.open(storage))
         assert contents(second)["a"]["t"] == [39, 2, 3, 4]
 
-    def test_a_flush_that_is_beaten_time_and_again_reads_each_segment_once(self, place, pair, read):
+    def test_a_flush_that_is_overtaken_repeatedly_reads_each_segment_once(self, storage, pair, read):
         first, second = pair
         write(second, "b", 0, 8)
-        create, beaten = place.create, []
+        create, rivals = storage.create, []
 
         def beat_first(key, data):
-            if key.startswith("commits/") and len(beaten) < 6:
-                beaten.append(key)
-                place.create = create
-                write(first, "a", 0, len(beaten))
+            if key.startswith("commits/") and len(rivals) < 6:
+                rivals.append(key)
+                storage.create = create
+                write(first, "a", 0, len(rivals))
                 first.flush()
-                place.create = beat_first
+                storage.create = beat_first
             return create(key, data)
 
-        place.create = beat_first
+        storage.create = beat_first
         second.flush()
-        place.create = create
-        assert len(beaten) == 6
+        storage.create = create
+        assert len(rivals) == 6
         assert len(read) == len(set(read)) == 6
         assert (contents(second)["a"]["t"], contents(second)["b"]["t"]) == ([6, 2, 3, 4], [8, 2, 3, 4])
-        assert contents(Atlas.open(place)) == contents(second)
+        assert contents(Atlas.open(storage)) == contents(second)
 
 
 class TestNumbersThatWereFreed:
@@ -649,68 +649,68 @@ class TestNumbersThatWereFreed:
     LATE = "commits/00000000000000000002.json"
 
     @pytest.fixture
-    def crossed(self, place, pair):
-        """A handle on a store in which a late commit has the place of version 2, and one at version 1.
+    def crossed(self, storage, pair):
+        """A handle on a store in which a late commit has the number of version 2, and one at version 1.
 
         The checkpoint is of version 1 too, as another late writer may leave it.
         """
         first, second = pair
-        begun = Atlas.open(place)
+        begun = Atlas.open(storage)
         begun._session.committer.writer.checkpoint(begun._session.catalog, force=True)
-        checkpoint = place.read("atlas.json")
+        checkpoint = storage.read("atlas.json")
         write(first, "a", 0, 7)
         first.delete_dataset("b")
         first.flush()
         first.compact(keep_versions=1, keep_days=0)
         add(first, "d")
         first.flush()
-        assert place.list("commits") == [f"commits/{version:020d}.json" for version in (3, 4)]
+        assert storage.list("commits") == [f"commits/{version:020d}.json" for version in (3, 4)]
         add(second, "late")
-        delete = place.delete
-        place.delete = lambda keys: delete([key for key in keys if key != self.LATE])
+        delete = storage.delete
+        storage.delete = lambda keys: delete([key for key in keys if key != self.LATE])
         second.flush()
-        place.delete = delete
-        assert contents(second) == contents(Atlas.open(place))
-        assert place.list("commits")[0] == self.LATE
-        place.replace("atlas.json", checkpoint)
+        storage.delete = delete
+        assert contents(second) == contents(Atlas.open(storage))
+        assert storage.list("commits")[0] == self.LATE
+        storage.replace("atlas.json", checkpoint)
         return second, begun
 
-    def test_a_handle_that_is_refreshed_does_not_see_it(self, place, crossed):
+    def test_a_handle_that_is_refreshed_does_not_see_it(self, storage, crossed):
         store, begun = crossed
         assert begun.refresh() == store.version
         assert contents(begun) == contents(store)
 
-    def test_a_flush_lands_on_top_of_what_is_kept(self, place, crossed):
+    def test_a_flush_lands_on_top_of_what_is_kept(self, storage, crossed):
         store, begun = crossed
         add(begun, "new")
         begun.flush()
         store.refresh()
-        assert contents(begun) == contents(store) == contents(Atlas.open(place))
+        assert contents(begun) == contents(store) == contents(Atlas.open(storage))
         assert list(contents(store)) == ["a", "d", "late", "new"]
 
-    def test_a_store_that_is_opened_does_not_show_it(self, place, crossed):
+    def test_a_store_that_is_opened_does_not_show_it(self, storage, crossed):
         store, _ = crossed
-        assert contents(Atlas.open(place)) == contents(store)
+        assert contents(Atlas.open(storage)) == contents(store)
 
     @pytest.mark.parametrize("version", [1, 2])
-    def test_it_is_no_version_that_can_be_opened(self, place, crossed, version):
+    def test_it_is_no_version_that_can_be_opened(self, storage, crossed, version):
         with pytest.raises(VersionNotFoundError, match=f"no version {version}: it keeps versions 3 to 5"):
-            Atlas.open(place, version=version)
+            Atlas.open(storage, version=version)
 
-    def test_versions_that_are_kept_are_opened(self, place, crossed):
-        assert [Atlas.open(place, version=version).list_datasets() for version in (3, 4, 5)] == [
+    def test_versions_that_are_kept_are_opened(self, storage, crossed):
+        assert [Atlas.open(storage, version=version).list_datasets() for version in (3, 4, 5)] == [
             ["a"], ["a", "d"], ["a", "d", "late"],
         ]  # fmt: skip
 
-    def test_a_compaction_does_not_go_by_it(self, place, pair, monkeypatch):
+    def test_a_compaction_does_not_go_by_it(self, storage, pair, monkeypatch):
         first, second = pair
         for at in range(6):
             write(first, "a", 0, at)
             first.flush()
         original, read = gc.CommitLog.commits, []
 
-        def overtaken(journal, begin, last):
-            commits = original(journal, begin, last)
+        def overtaken(log, begin, last):
+            commits = original(log, begin, last)
             read.append(begin)
             if len(read) == 1:
                 first.compact(keep_versions=4, keep_days=0)
@@ -721,19 +721,19 @@ class TestNumbersThatWereFreed:
         monkeypatch.undo()
         assert read[:2] == [1, 1]  # of the two compactions
         assert min(read[2:]) > 1
-        found = [Atlas.open(place, version=version.version) for version in second.history()]
+        found = [Atlas.open(storage, version=version.version) for version in second.history()]
         assert len(found) >= 4
         assert {contents(store)["a"]["t"][0] for store in found} <= {3, 4, 5}
 
-    def test_a_history_does_not_list_it(self, place, pair, monkeypatch):
+    def test_a_history_does_not_list_it(self, storage, pair, monkeypatch):
         first, second = pair
         write(first, "a", 0, 7)
         first.flush()
         second.refresh()
         original, read = CommitLog.commits, []
 
-        def overtaken(journal, begin, last):
-            commits = original(journal, begin, last)
+        def overtaken(log, begin, last):
+            commits = original(log, begin, last)
             read.append(begin)
             if len(read) == 1:
                 first.compact(keep_versions=1, keep_days=0)
@@ -743,8 +743,8 @@ class TestNumbersThatWereFreed:
         with pytest.raises(StaleHandleError):
             second.history()
 
-    def test_a_reader_by_the_specification_does_not_see_it(self, place, crossed):
+    def test_a_reader_by_the_specification_does_not_see_it(self, storage, crossed):
         store, _ = crossed
-        catalog = read_catalog(place.read)
+        catalog = read_catalog(storage.read)
         assert catalog.version == store.version
         assert [dataset.name for dataset in catalog.datasets.values()] == store.list_datasets()

@@ -38,76 +38,76 @@ def write(store, name, value):
     view.write_array("t", [0], np.full(3, value, "i4") + np.arange(3, dtype="i4"))
 
 
-def contents(place):
-    store = Atlas.open(place)
+def contents(storage):
+    store = Atlas.open(storage)
     return {name: store.open_dataset(name).read_array("t").tolist() for name in store.list_datasets()}
 
 
 @pytest.fixture
-def place():
+def storage():
     return Shaky()
 
 
 @pytest.fixture
-def store(place):
-    store = Atlas.create(place)
+def store(storage):
+    store = Atlas.create(storage)
     write(store, "first", 10)
     store.flush()
     return store
 
 
-def test_a_commit_that_landed_counts(place, store):
+def test_a_commit_whose_answer_is_lost_succeeds(storage, store):
     write(store, "second", 20)
-    place.lands = True
+    storage.lands = True
     store.flush()
-    assert contents(place) == {"first": [10, 11, 12], "second": [20, 21, 22]}
-    assert len(place.list("arrays")) == 2
+    assert contents(storage) == {"first": [10, 11, 12], "second": [20, 21, 22]}
+    assert len(storage.list("arrays")) == 2
 
 
-def test_a_commit_that_did_not_land_leaves_nothing_and_can_be_tried_again(place, store):
+def test_a_commit_that_failed_leaves_no_files_and_can_be_repeated(storage, store):
     write(store, "second", 20)
-    place.lands = False
-    before = place.list("")
+    storage.lands = False
+    before = storage.list("")
     with pytest.raises(StorageError, match="connection was lost"):
         store.flush()
-    assert place.list("") == before
+    assert storage.list("") == before
     store.flush()
-    assert contents(place) == {"first": [10, 11, 12], "second": [20, 21, 22]}
+    assert contents(storage) == {"first": [10, 11, 12], "second": [20, 21, 22]}
 
 
 @pytest.mark.parametrize("lands", [True, False])
 @pytest.mark.parametrize("more", [True, False])
-def test_a_commit_that_nobody_can_tell_of_is_settled_by_the_next_flush(place, store, lands, more):
+def test_a_commit_of_unknown_outcome_is_resolved_by_the_next_flush(storage, store, lands, more):
     write(store, "second", 20)
     store.delete_dataset("first")
-    place.lands, place.silent = lands, True
+    storage.lands, storage.silent = lands, True
     with pytest.raises(StorageError, match="connection was lost"):
         store.flush()
     with pytest.raises(StorageError):
         store.flush()
-    place.silent = False
+    storage.silent = False
     if more:
         write(store, "third", 30)
         store.open_dataset("second").write_array("t", [0], np.array([5], "i4"))
     store.flush()
     expected = {"second": [5, 21, 22], "third": [30, 31, 32]} if more else {"second": [20, 21, 22]}
-    assert contents(place) == expected
+    assert contents(storage) == expected
     assert {name: store.open_dataset(name).read_array("t").tolist() for name in store.list_datasets()} == expected
     store.compact(keep_versions=1, keep_days=0)
-    assert contents(place) == expected
+    assert contents(storage) == expected
 
 
-def test_the_loser_of_a_race_keeps_its_data_and_leaves_no_files(place, store):
-    other = Atlas.open(place)
+def test_the_loser_of_a_race_keeps_its_data_and_leaves_no_files(storage, store):
+    other = Atlas.open(storage)
     write(store, "second", 20)
     write(other, "third", 30)
     store.flush()
-    before = place.list("")
+    before = storage.list("")
     try:
         other.flush()
     except ConflictError:
-        assert place.list("") == before
+        assert storage.list("") == before
         assert other.open_dataset("third").read_array("t").tolist() == [30, 31, 32]
-        assert contents(place) == {"first": [10, 11, 12], "second": [20, 21, 22]}
+        assert contents(storage) == {"first": [10, 11, 12], "second": [20, 21, 22]}
     else:
-        assert contents(place) == {"first": [10, 11, 12], "second": [20, 21, 22], "third": [30, 31, 32]}
+        assert contents(storage) == {"first": [10, 11, 12], "second": [20, 21, 22], "third": [30, 31, 32]}

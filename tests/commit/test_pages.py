@@ -31,20 +31,20 @@ def contents(store):
 @pytest.mark.parametrize("small", [0, 1 << 30], ids=["checkpoints lag", "checkpoints follow"])
 def test_small_flushes_between_large_ones_are_kept(sizes, small, monkeypatch):
     monkeypatch.setattr(limits, "DEFAULT", Limits(small_checkpoint=small))
-    place = MemoryStorage()
-    store = Atlas.create(place)
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     number = 0
     for size in sizes:
         fill(store, range(number, number + size))
         number += size
         expected = {f"d{n}": n for n in range(number)}
-        assert contents(store) == contents(Atlas.open(place)) == expected
-        assert list(contents(Atlas.open(place))) == list(expected)
+        assert contents(store) == contents(Atlas.open(storage)) == expected
+        assert list(contents(Atlas.open(storage))) == list(expected)
 
 
-def test_deletions_and_changes_of_paged_and_lone_rows():
-    place = MemoryStorage()
-    store = Atlas.create(place)
+def test_deletions_and_changes_of_rows_inside_and_outside_of_pages():
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     fill(store, range(6))
     fill(store, range(6, 8))
     store.delete_dataset("d2")
@@ -56,70 +56,70 @@ def test_deletions_and_changes_of_paged_and_lone_rows():
     store.delete_dataset("d7")
     store.flush()
     expected = {"d0": 0, "d1": 1, "d3": -3, "d4": 4, "d5": 5} | {f"d{n}": n for n in range(8, 14)}
-    assert contents(store) == contents(Atlas.open(place)) == expected
+    assert contents(store) == contents(Atlas.open(storage)) == expected
 
 
 def test_deleting_everything_leaves_no_pages():
-    place = MemoryStorage()
-    store = Atlas.create(place)
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     fill(store, range(9))
     for name in store.list_datasets():
         store.delete_dataset(name)
     store.flush()
     store.compact(keep_versions=1, keep_days=0)
-    assert contents(Atlas.open(place)) == {}
-    assert place.list("pages") == []
+    assert contents(Atlas.open(storage)) == {}
+    assert storage.list("pages") == []
     fill(store, range(9))
-    assert list(contents(Atlas.open(place))) == [f"d{n}" for n in range(9)]
+    assert list(contents(Atlas.open(storage))) == [f"d{n}" for n in range(9)]
 
 
-def test_a_rollback_to_lone_rows_before_a_page_can_be_read():
-    place = MemoryStorage()
-    store = Atlas.create(place)
+def test_a_rollback_to_unpaged_rows_before_a_page_can_be_read():
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     fill(store, range(2))
     fill(store, range(2, 8))
     expected, version = contents(store), store.version
     store.delete_dataset("d5")
     store.flush()
     store.rollback(version)
-    assert contents(store) == contents(Atlas.open(place)) == expected
+    assert contents(store) == contents(Atlas.open(storage)) == expected
 
 
-def test_a_version_that_is_kept_and_has_lone_rows_before_a_page_can_be_read():
-    place = MemoryStorage()
-    store = Atlas.create(place)
+def test_a_kept_version_with_unpaged_rows_before_a_page_can_be_read():
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     fill(store, range(2))
     fill(store, range(2, 8))
     expected, version = contents(store), store.version
     fill(store, [8])
     store.compact(keep_versions=2, keep_days=0)
-    assert contents(Atlas.open(place, version=version)) == expected
-    assert contents(Atlas.open(place)) == expected | {"d8": 8}
+    assert contents(Atlas.open(storage, version=version)) == expected
+    assert contents(Atlas.open(storage)) == expected | {"d8": 8}
 
 
-def test_a_store_that_was_cut_off_while_it_replaced_one_of_another_encoding_is_compacted(monkeypatch):
-    place = MemoryStorage()
-    store = Atlas.create(place)
+def test_an_interrupted_replacement_of_a_store_of_another_encoding_is_compacted(monkeypatch):
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     fill(store, range(2))
     with monkeypatch.context() as patches:
         patches.setattr(CommitWriter, "checkpoint", lambda self, catalog, force=False: False)
-        Atlas.create(place, overwrite=True, meta_format="msgpack")
-    store = Atlas.open(place)
+        Atlas.create(storage, overwrite=True, meta_format="msgpack")
+    store = Atlas.open(storage)
     assert [version.version for version in store.history()] == [2]
     fill(store, range(3))
     assert [version.version for version in store.history()] == [2, 3]
     store.compact(keep_versions=2, keep_days=0)
-    assert contents(store) == contents(Atlas.open(place)) == {"d0": 0, "d1": 1, "d2": 2}
+    assert contents(store) == contents(Atlas.open(storage)) == {"d0": 0, "d1": 1, "d2": 2}
 
 
-def test_a_flush_lands_although_another_writer_has_sealed_its_pages_anew():
-    place = MemoryStorage()
-    store = Atlas.create(place)
+def test_a_flush_succeeds_although_another_writer_has_rewritten_its_pages():
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     for first in (0, 3, 6):
         fill(store, range(first, first + 3))
     store.open_dataset("d0").define_array("t", "int8", ["x"], [2])
     store.compact()  # by which the datasets lie in a page that no commit names
-    other = Atlas.open(place)
+    other = Atlas.open(storage)
     for number in range(1, 9):
         store.open_dataset(f"d{number}").set_attribute("number", -number)
     store.flush()
@@ -127,5 +127,5 @@ def test_a_flush_lands_although_another_writer_has_sealed_its_pages_anew():
     other.open_dataset("d0").write_array("t", [0], np.array([1, 2], np.int8))
     other.flush()
     expected = {"d0": 0} | {f"d{number}": -number for number in range(1, 9)}
-    assert contents(other) == contents(Atlas.open(place)) == expected
-    assert Atlas.open(place).open_dataset("d0").read_array("t").tolist() == [1, 2]
+    assert contents(other) == contents(Atlas.open(storage)) == expected
+    assert Atlas.open(storage).open_dataset("d0").read_array("t").tolist() == [1, 2]

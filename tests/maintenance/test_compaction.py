@@ -13,7 +13,7 @@ from atlas.storage import MemoryStorage
 
 
 @pytest.fixture
-def place():
+def storage():
     return MemoryStorage()
 
 
@@ -41,98 +41,98 @@ def values(store):
     return {name: {array: pair[0] for array, pair in arrays.items()} for name, arrays in contents(store).items()}
 
 
-def segments(place):
-    return [key for key in place.list("arrays") if key.startswith("arrays/t/")]
+def segments(storage):
+    return [key for key in storage.list("arrays") if key.startswith("arrays/t/")]
 
 
-def test_many_segments_become_one_with_the_same_contents(place):
-    store = Atlas.create(place)
+def test_many_segments_become_one_with_the_same_contents(storage):
+    store = Atlas.create(storage)
     for at in range(5):
         fill(store, [f"d{at}", f"e{at}"], seed=at)
     store.open_dataset("d1").write_array("t", [2], np.array([7, 8], "f4"))
     store.flush()
     before = contents(store)
-    assert len(segments(place)) >= 6
+    assert len(segments(storage)) >= 6
     store.compact(keep_versions=1, keep_days=0)
-    assert len(segments(place)) == 1
-    assert contents(store) == contents(Atlas.open(place)) == before
+    assert len(segments(storage)) == 1
+    assert contents(store) == contents(Atlas.open(storage)) == before
 
 
-def test_dead_data_goes(place):
-    store = Atlas.create(place)
+def test_dead_data_goes(storage):
+    store = Atlas.create(storage)
     fill(store, ["kept", "gone"], size=20_000)
     kept = contents(store)["kept"]
     store.delete_dataset("gone")
     store.open_dataset("kept").delete_array("s")
     store.flush()
-    before = sum(map(place.size, segments(place)))
+    before = sum(map(storage.size, segments(storage)))
     store.compact(keep_versions=1, keep_days=0)
-    assert sum(map(place.size, segments(place))) < 0.6 * before
-    assert contents(Atlas.open(place)) == {"kept": {"t": kept["t"]}}
-    assert [key for key in place.list("arrays") if key.startswith("arrays/s/")] == []
+    assert sum(map(storage.size, segments(storage))) < 0.6 * before
+    assert contents(Atlas.open(storage)) == {"kept": {"t": kept["t"]}}
+    assert [key for key in storage.list("arrays") if key.startswith("arrays/s/")] == []
 
 
-def test_an_array_declared_anew_does_not_show_the_old_one_after_compaction(place):
-    store = Atlas.create(place)
+def test_an_array_declared_anew_does_not_show_the_old_one_after_compaction(storage):
+    store = Atlas.create(storage)
     fill(store, ["a"])
     store.open_dataset("a").delete_array("t")
     store.open_dataset("a").define_array("t", "float32", ["x"], [10], [5], -1.0)
     store.flush()
     store.compact(keep_versions=1, keep_days=0)
-    assert Atlas.open(place).open_dataset("a").read_array("t").tolist() == [-1.0] * 10
-    assert Atlas.open(place).open_dataset("a").array_stats("t") is None
+    assert Atlas.open(storage).open_dataset("a").read_array("t").tolist() == [-1.0] * 10
+    assert Atlas.open(storage).open_dataset("a").array_stats("t") is None
 
 
-def test_a_store_that_is_compact_is_left_alone(place):
-    store = Atlas.create(place)
+def test_a_store_that_is_compact_is_left_alone(storage):
+    store = Atlas.create(storage)
     fill(store, ["a", "b"])
     store.compact(keep_versions=1, keep_days=0)
-    keys, version = place.list("arrays"), store._session.catalog.version
+    keys, version = storage.list("arrays"), store._session.catalog.version
     store.compact(keep_versions=1, keep_days=0)
-    assert (place.list("arrays"), store._session.catalog.version) == (keys, version)
+    assert (storage.list("arrays"), store._session.catalog.version) == (keys, version)
 
 
-def test_pending_data_is_flushed_first(place):
-    store = Atlas.create(place)
+def test_pending_data_is_flushed_first(storage):
+    store = Atlas.create(storage)
     fill(store, ["a"])
     store.create_dataset("b").define_array("t", "float32", ["x"], [1])
     store.open_dataset("b").write_array("t", [0], np.array([3], "f4"))
     store.compact(keep_versions=1, keep_days=0)
-    assert Atlas.open(place).open_dataset("b").read_array("t").tolist() == [3]
+    assert Atlas.open(storage).open_dataset("b").read_array("t").tolist() == [3]
 
 
-def test_a_damaged_block_stops_a_compaction_and_nothing_is_dropped(place):
-    store = Atlas.create(place, codec="none")
+def test_a_damaged_block_stops_a_compaction_and_nothing_is_dropped(storage):
+    store = Atlas.create(storage, codec="none")
     fill(store, ["a"])
     fill(store, ["b"], seed=1)
-    key = segments(place)[0]
-    data = bytearray(place.read(key))
+    key = segments(storage)[0]
+    data = bytearray(storage.read(key))
     data[16] ^= 1
-    place.replace(key, bytes(data))
-    before = place.list("")
+    storage.replace(key, bytes(data))
+    before = storage.list("")
     with pytest.raises(CorruptStoreError, match=r"dataset 'a'|dataset 'b'"):
-        Atlas.open(place).compact(keep_versions=1, keep_days=0)
-    assert place.list("") == before
+        Atlas.open(storage).compact(keep_versions=1, keep_days=0)
+    assert storage.list("") == before
 
 
 @pytest.mark.parametrize("limit", [1, 64, 1 << 24])
-def test_batches_of_any_size_give_the_same_store(place, limit):
-    store = Atlas.create(place, limits=Limits(copied_bytes=limit, waiting_bytes=limit))
+def test_batches_of_any_size_give_the_same_store(storage, limit):
+    store = Atlas.create(storage, limits=Limits(copied_bytes=limit, waiting_bytes=limit))
     for at in range(3):
         fill(store, [f"d{at}{n}" for n in range(5)], seed=at, size=7)
     before = contents(store)
     store.compact(keep_versions=1, keep_days=0)
-    assert contents(Atlas.open(place)) == before
+    assert contents(Atlas.open(storage)) == before
 
 
-def test_files_that_nothing_names_are_removed(place):
-    store = Atlas.create(place)
+def test_files_that_nothing_names_are_removed(storage):
+    store = Atlas.create(storage)
     fill(store, ["a"])
-    place.write("arrays/t/orphan.seg", [b"x"])
-    place.write("pages/orphan", [b"x"])
+    storage.write("arrays/t/orphan.seg", [b"x"])
+    storage.write("pages/orphan", [b"x"])
     store.compact(keep_versions=1, keep_days=0)
-    assert not any("orphan" in key for key in place.list(""))
-    assert len(place.list("commits")) <= 1
+    assert not any("orphan" in key for key in storage.list(""))
+    assert len(storage.list("commits")) <= 1
 
 
 def named(store):
@@ -140,8 +140,8 @@ def named(store):
     return [ref.key for ref in store._session.catalog.segments["t"]]
 
 
-def test_flushes_join_small_segments(place):
-    store = Atlas.create(place)
+def test_flushes_join_small_segments(storage):
+    store = Atlas.create(storage)
     for at in range(40):
         fill(store, [f"d{at}"], seed=at)
         if at % 7 == 3:
@@ -157,34 +157,34 @@ def test_flushes_join_small_segments(place):
         assert len(named(store)) <= 8
         assert values(store) == expected
     expected = contents(store)
-    assert contents(Atlas.open(place)) == expected
+    assert contents(Atlas.open(storage)) == expected
     store.compact(keep_versions=1, keep_days=0)
-    assert contents(Atlas.open(place)) == expected
+    assert contents(Atlas.open(storage)) == expected
 
 
-def test_an_open_handle_reads_on_while_flushes_join_segments(place):
-    store = Atlas.create(place)
+def test_an_open_handle_reads_on_while_flushes_join_segments(storage):
+    store = Atlas.create(storage)
     for at in range(4):
         fill(store, [f"d{at}"], seed=at)
-    reader = Atlas.open(place)
+    reader = Atlas.open(storage)
     keys = set(named(store))
     for at in range(4, 9):
         fill(store, [f"d{at}"], seed=at)
     assert not keys & set(named(store))
-    assert keys <= set(segments(place))
+    assert keys <= set(segments(storage))
     assert contents(reader) == {name: rest for name, rest in contents(store).items() if name < "d4"}
 
 
-def test_a_damaged_small_segment_fails_no_flush(place):
-    store = Atlas.create(place)
+def test_a_damaged_small_segment_fails_no_flush(storage):
+    store = Atlas.create(storage)
     for at in range(4):
         fill(store, [f"d{at}"], seed=at)
     key = named(store)[1]
-    damaged = bytearray(place.read(key))
+    damaged = bytearray(storage.read(key))
     damaged[len(HEADER) + 3] ^= 1
-    place.delete([key])
-    place.write(key, [bytes(damaged)])
-    fresh = Atlas.open(place)
+    storage.delete([key])
+    storage.write(key, [bytes(damaged)])
+    fresh = Atlas.open(storage)
     fill(fresh, ["d4"], seed=4)
     assert len(named(fresh)) == 5
     assert fresh.open_dataset("d4").read_array("t").shape == (10,)
@@ -192,23 +192,23 @@ def test_a_damaged_small_segment_fails_no_flush(place):
         fresh.open_dataset("d1").read_array("t")
 
 
-def test_a_flush_that_fails_leaves_no_joined_segment(place, monkeypatch):
-    store = Atlas.create(place)
+def test_a_flush_that_fails_leaves_no_joined_segment(storage, monkeypatch):
+    store = Atlas.create(storage)
     for at in range(4):
         fill(store, [f"d{at}"], seed=at)
-    before = place.list("")
-    monkeypatch.setattr(place, "create", Mock(side_effect=StorageError("no room")))
+    before = storage.list("")
+    monkeypatch.setattr(storage, "create", Mock(side_effect=StorageError("no room")))
     with pytest.raises(StorageError):
         fill(store, ["d4"], seed=4)
     monkeypatch.undo()
-    assert place.list("") == before
+    assert storage.list("") == before
     store.flush()
     assert len(named(store)) == 2
-    assert sorted(contents(Atlas.open(place))) == [f"d{at}" for at in range(5)]
+    assert sorted(contents(Atlas.open(storage))) == [f"d{at}" for at in range(5)]
 
 
-def test_chunks_of_an_earlier_declaration_are_not_copied(place):
-    store = Atlas.create(place)
+def test_chunks_of_an_earlier_declaration_are_not_copied(storage):
+    store = Atlas.create(storage)
     fill(store, ["a", "b"])
     view = store.open_dataset("a")
     view.delete_array("t")
@@ -216,6 +216,6 @@ def test_chunks_of_an_earlier_declaration_are_not_copied(place):
     view.write_array("t", [0], np.full(5, 7, "f4"))
     store.flush()
     store.compact(keep_versions=1, keep_days=0)
-    for handle in (store, Atlas.open(place)):
+    for handle in (store, Atlas.open(storage)):
         assert handle.open_dataset("a").read_array("t").tolist() == [7] * 5 + [-1] * 5
     assert sum(ref.footer.chunks for ref in store._session.catalog.segments["t"]) == 3

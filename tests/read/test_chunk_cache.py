@@ -84,7 +84,7 @@ def test_chunks_are_decoded_again_only_after_a_change(store, monkeypatch):
     assert [(n, found[0, 0, 0]) for n, found in (reads() for _ in range(3))] == [(1, 9), (9, 9), (0, 9)]
 
 
-def test_times_are_kept_and_texts_are_not(store):
+def test_times_are_cached_and_strings_are_not(store):
     for _ in range(3):
         assert store.open_dataset("d").read_array("t", [1], [4]).tolist() == [1, 2, 3, 4]
         assert store.open_dataset("d").read_array("s", [1], [4]).tolist() == list("bcde")

@@ -21,8 +21,8 @@ WORDS = np.array(["x", "é", "long " * 20, ""], object)
 
 
 def make(codec="zstd", kind="bitshuffle"):
-    place = MemoryStorage()
-    store = Atlas.create(place, codec=codec, filter=kind)
+    storage = MemoryStorage()
+    store = Atlas.create(storage, codec=codec, filter=kind)
     for name, data in DATA.items():
         view = store.create_dataset(name)
         view.define_array("t", "float32", ["x"], [40], [15])
@@ -30,17 +30,17 @@ def make(codec="zstd", kind="bitshuffle"):
         view.define_array("s", "string", ["x"], [4])
         view.write_array("s", [0], WORDS)
     store.flush()
-    return place
+    return storage
 
 
-def key_of(place, array):
-    (key,) = [key for key in place.list("arrays") if key.startswith(f"arrays/{array}/")]
+def key_of(storage, array):
+    (key,) = [key for key in storage.list("arrays") if key.startswith(f"arrays/{array}/")]
     return key
 
 
-def read_all(place):
+def read_all(storage):
     """Every array read by every way there is; values that differ from what was written fail the test."""
-    store = Atlas.open(place)
+    store = Atlas.open(storage)
     for name, data in DATA.items():
         np.testing.assert_array_equal(store.open_dataset(name).read_array("t"), data)
         assert store.open_dataset(name).read_array("s").tolist() == WORDS.tolist()
@@ -55,36 +55,36 @@ def read_all(place):
 @pytest.mark.parametrize("array", ["t", "s"])
 @pytest.mark.parametrize("codec", ["zstd", "lz4", "none"])
 def test_no_damaged_byte_of_a_segment_gives_other_values(codec, array):
-    place = make(codec)
-    read_all(place)
-    key = key_of(place, array)
-    data = place.read(key)
+    storage = make(codec)
+    read_all(storage)
+    key = key_of(storage, array)
+    data = storage.read(key)
     found = []
     for at in range(0, len(data), 5):
-        place.replace(key, data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :])
+        storage.replace(key, data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :])
         try:
-            read_all(place)
+            read_all(storage)
         except CorruptStoreError as error:
             found.append((error.key, error.array or array))
     assert set(found) == {(key, array)}
     for stop in (0, 10, len(data) // 2, len(data) - 65):
-        place.replace(key, data[:stop])
+        storage.replace(key, data[:stop])
         with pytest.raises(CorruptStoreError):
-            read_all(place)
+            read_all(storage)
 
 
-def forge(place, array, change):
+def forge(storage, array, change):
     """Put other tables into a segment, with right checksums, and make the checkpoint name it."""
-    store = Atlas.open(place)
+    store = Atlas.open(storage)
     session = store._session
     (ref,) = session.catalog.segments[array]
-    data = place.read(ref.key)
+    data = storage.read(ref.key)
     end = ref.footer.index_offset
     blocks, rows = decode_index(data[end : end + ref.footer.index_length], ref.footer)
     stored = bytearray(data[:end])
     blocks, rows = change(stored, blocks, rows) or (blocks, rows)
     tail, footer = encode_tail(blocks, rows, len(stored))
-    place.replace(ref.key, bytes(stored) + tail)
+    storage.replace(ref.key, bytes(stored) + tail)
     session.catalog.segments[array] = [SegmentRef(array, ref.key, len(stored) + len(tail), footer)]
     assert session.committer.writer.checkpoint(session.catalog, force=True)
 
@@ -129,56 +129,56 @@ def with_column(name, value, *, table):
         ("rows", "offset", 2**62),
     ],
 )
-def test_tables_that_lie_with_right_checksums_are_found_out(array, table, name, value):
-    place = make()
-    forge(place, array, with_column(name, value, table=table))
+def test_wrong_tables_with_right_checksums_are_found(array, table, name, value):
+    storage = make()
+    forge(storage, array, with_column(name, value, table=table))
     with pytest.raises(CorruptStoreError):
-        read_all(place)
+        read_all(storage)
 
 
 @pytest.mark.parametrize("array", ["t", "s"])
-def test_blocks_of_noise_with_right_checksums_are_found_out_or_read_as_noise(array):
-    place = make()
+def test_blocks_of_noise_with_right_checksums_are_found_or_read_as_noise(array):
+    storage = make()
     noise = np.random.default_rng(0)
 
     def change(stored, blocks, rows):
         stored[16:] = noise.bytes(len(stored) - 16)
         return resign(stored, blocks), rows
 
-    forge(place, array, change)
+    forge(storage, array, change)
     with pytest.raises(CorruptStoreError):
-        read_all(place)
+        read_all(storage)
 
 
-def test_lengths_of_text_that_leave_their_block_are_found_out():
-    place = make("none")
+def test_string_lengths_that_exceed_their_block_are_found():
+    storage = make("none")
 
     def change(stored, blocks, rows):
         stored[16:20] = b"\xff\xff\xff\x7f"
         return resign(stored, blocks), rows
 
-    forge(place, "s", change)
+    forge(storage, "s", change)
     with pytest.raises(CorruptStoreError):
-        read_all(place)
+        read_all(storage)
 
 
 @pytest.mark.parametrize("position", [4, 2**32, 2**63, 2**64 - 2])
-def test_statistics_of_text_that_name_no_cell_are_found_out(position):
-    place = make()
-    forge(place, "s", with_column("maximum", position, table="rows"))
-    store = Atlas.open(place)
+def test_string_statistics_that_name_no_cell_are_found(position):
+    storage = make()
+    forge(storage, "s", with_column("maximum", position, table="rows"))
+    store = Atlas.open(storage)
     with pytest.raises(CorruptStoreError):
         store.open_dataset("a").array_stats("s")
 
 
 def test_a_chunk_outside_the_grid_is_not_shown():
-    place = make()
+    storage = make()
 
     def change(stored, blocks, rows):
         return blocks, ChunkRows(**(rows.columns() | {"chunk": rows.chunk + 1000}))
 
-    forge(place, "t", change)
-    view = Atlas.open(place).open_dataset("a")
+    forge(storage, "t", change)
+    view = Atlas.open(storage).open_dataset("a")
     try:
         values, found = view.read_array("t"), view.array_stats("t")
     except CorruptStoreError:
@@ -187,10 +187,10 @@ def test_a_chunk_outside_the_grid_is_not_shown():
     assert found is None or 0 <= found["null_count"] <= 40
 
 
-def test_a_cut_chunk_whose_blocks_are_missing_is_found_out():
-    place = MemoryStorage()
+def test_a_cut_chunk_whose_blocks_are_missing_is_found():
+    storage = MemoryStorage()
     data = np.random.default_rng(0).random(200_000)
-    with Atlas.create(place) as store:
+    with Atlas.create(storage) as store:
         view = store.create_dataset("a")
         view.define_array("t", "float64", ["x"], [200_000])
         view.write_array("t", [0], data)
@@ -198,8 +198,8 @@ def test_a_cut_chunk_whose_blocks_are_missing_is_found_out():
     def change(stored, blocks, rows):
         return blocks.take(slice(0, 3)), rows
 
-    forge(place, "t", change)
-    view = Atlas.open(place).open_dataset("a")
+    forge(storage, "t", change)
+    view = Atlas.open(storage).open_dataset("a")
     for start, count in ((0, 200_000), (199_000, 10), (90_000, 20_000)):
         with pytest.raises(CorruptStoreError) as caught:
             view.read_array("t", [start], [count])
@@ -207,9 +207,9 @@ def test_a_cut_chunk_whose_blocks_are_missing_is_found_out():
 
 
 def test_a_missing_segment_is_damage_and_never_fill():
-    place = make()
-    place.delete([key_of(place, "t")])
-    store = Atlas.open(place)
+    storage = make()
+    storage.delete([key_of(storage, "t")])
+    store = Atlas.open(storage)
     for read in (
         lambda: store.open_dataset("a").read_array("t"),
         lambda: store.read_array_across("t", ["a"]),

@@ -22,8 +22,8 @@ class Source:
         self.blocks = BlockRows(np.arange(blocks) * step, whole, whole, small, small, small + 1, sums)
         self.asked = []
 
-    def read_into(self, offset, length, out, place):
-        for begin, count, at in zip(offset.tolist(), length.tolist(), place.tolist(), strict=True):
+    def read_into(self, offset, length, out, target):
+        for begin, count, at in zip(offset.tolist(), length.tolist(), target.tolist(), strict=True):
             self.asked.append((begin, count))
             out[at : at + count] = np.arange(begin, begin + count) % 251
 
@@ -50,7 +50,7 @@ def one_thread(monkeypatch):
 
 
 @pytest.mark.parametrize(("gap", "reads"), [(0, 20), (899, 20), (900, 1), (1 << 20, 1)])
-def test_gaps_are_read_along_as_the_source_says(gap, reads):
+def test_gaps_are_read_through_as_the_source_says(gap, reads):
     source = Source(gap, 20, 100, 1000)
     load_all(source)
     assert len(source.asked) == reads

@@ -9,7 +9,7 @@ from atlas import Atlas
 
 
 @pytest.mark.parametrize("cells", [131_073, 200_000, 500_000])
-def test_a_lone_read_of_a_chunk_cut_over_blocks_returns_what_was_written(tmp_path, cells):
+def test_a_single_read_of_a_chunk_cut_over_blocks_returns_what_was_written(tmp_path, cells):
     data = np.arange(cells, dtype=np.float32)
     with Atlas.create(tmp_path / "store") as store:
         view = store.create_dataset("a")

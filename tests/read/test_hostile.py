@@ -1,4 +1,4 @@
-"""Stores that lie with right checksums: what they declare is refused before it costs memory or time."""
+"""Stores with wrong contents under right checksums: what they declare is refused before it costs memory or time."""
 
 from __future__ import annotations
 
@@ -35,52 +35,52 @@ from tests.reliability.hostile.segments import Segment, named_anew
 PETA = 10**15
 
 
-def make(*, texts=("a", "b", "c"), **options):
-    """A store of the dataset "d" with an array of numbers, in two chunks, and one of texts; its checkpoint has all."""
-    place = MemoryStorage()
-    store = Atlas.create(place, **options)
+def make(*, strings=("a", "b", "c"), **options):
+    """A store of the dataset "d" with an array of numbers, in two chunks, and one of strings; all in its checkpoint."""
+    storage = MemoryStorage()
+    store = Atlas.create(storage, **options)
     view = store.create_dataset("d")
     view.define_array("n", "int32", ["x"], [6], [4])
     view.write_array("n", [0], np.arange(6, dtype="i4"))
-    view.define_array("s", "string", ["x"], [len(texts)])
-    view.write_array("s", [0], np.array(texts, object))
+    view.define_array("s", "string", ["x"], [len(strings)])
+    view.write_array("s", [0], np.array(strings, object))
     view.set_attribute("k", 1)
     store.flush()
     store.compact(keep_versions=1, keep_days=0)
-    return place
+    return storage
 
 
-def lie(place, change):
+def forge(storage, change):
     """Change the fields of the checkpoint."""
-    (key,) = [key for key in place.list() if key.startswith("atlas.")]
-    tree = documents.decode(key, place.read(key))
+    (key,) = [key for key in storage.list() if key.startswith("atlas.")]
+    tree = documents.decode(key, storage.read(key))
     change(tree)
-    place.replace(key, documents.encode(key, tree))
-    return place
+    storage.replace(key, documents.encode(key, tree))
+    return storage
 
 
-def declare(place, dtype, **fields):
+def declare(storage, dtype, **fields):
     """Change the schema of the array of that dtype."""
 
     def change(tree):
         (schema,) = [schema for schema in tree["rows"]["schema_table"] if schema["dtype"] == dtype]
         schema.update(fields)
 
-    return lie(place, change)
+    return forge(storage, change)
 
 
-def lie_in_segment(place, array, change):
+def forge_segment(storage, array, change):
     """Change the columns of a segment."""
-    (key,) = [key for key in place.list("arrays") if key.startswith(f"arrays/{array}/")]
-    segment = Segment.parse(place.read(key))
+    (key,) = [key for key in storage.list("arrays") if key.startswith(f"arrays/{array}/")]
+    segment = Segment.parse(storage.read(key))
     change(segment)
     data, says = segment.close(segment.index(Random(0)))
-    place.replace(key, data)
-    (name,) = [name for name in place.list() if name.startswith("atlas.")]
+    storage.replace(key, data)
+    (name,) = [name for name in storage.list() if name.startswith("atlas.")]
     files = {}
-    named_anew(files, {name: documents.decode(name, place.read(name))}, key, says)
-    place.replace(name, files[name])
-    return place
+    named_anew(files, {name: documents.decode(name, storage.read(name))}, key, says)
+    storage.replace(name, files[name])
+    return storage
 
 
 # Sizes that are declared
@@ -110,12 +110,12 @@ def test_an_array_of_petabytes_is_refused_before_memory_is_taken(read, chunk):
 
 
 def test_a_small_box_of_an_array_of_petabytes_is_read():
-    place = MemoryStorage()
-    with Atlas.create(place) as store:
+    storage = MemoryStorage()
+    with Atlas.create(storage) as store:
         view = store.create_dataset("d")
         view.define_array("n", "int32", ["x"], [PETA], [1000], fill_value=-1)
         view.write_array("n", [PETA // 2], np.arange(3, dtype="i4"))
-    view = Atlas.open(place).open_dataset("d")
+    view = Atlas.open(storage).open_dataset("d")
     assert view.read_array("n", [PETA // 2 - 1], [5]).tolist() == [-1, 0, 1, 2, -1]
     assert view.array_stats("n")["max"] == 2
 
@@ -163,7 +163,7 @@ def test_memory_within_the_limit_of_the_process_counts():
     assert done.stdout.split() == ["True", "True"]
 
 
-def test_memory_that_is_gone_when_it_is_taken_is_told_as_too_large(monkeypatch):
+def test_memory_that_is_gone_when_it_is_allocated_is_reported_as_too_large(monkeypatch):
     monkeypatch.setattr(atlas.runtime.memory, "available_memory", lambda: 2**62)
     with pytest.raises(TooLargeError, match="cannot be had"):
         new_bytes(2**60)
@@ -180,9 +180,9 @@ def test_an_index_of_more_rows_than_memory_holds_is_refused(monkeypatch):
         decode_index(index, footer)
 
 
-def test_chunks_of_text_that_claim_more_cells_than_their_block_has_bytes_are_damage():
-    place = declare(make(), "string", shape=[2**40], chunk_shape=[2**40])
-    view = Atlas.open(place).open_dataset("d")
+def test_string_chunks_that_claim_more_cells_than_their_block_has_bytes_are_damage():
+    storage = declare(make(), "string", shape=[2**40], chunk_shape=[2**40])
+    view = Atlas.open(storage).open_dataset("d")
     with pytest.raises(CorruptStoreError) as caught:
         view.read_array("s", [7], [1])
     assert (caught.value.dataset, caught.value.array) == ("d", "s")
@@ -199,20 +199,20 @@ def test_chunks_of_strings_whose_lengths_exceed_64_bits_are_found_by_verificatio
 
 def test_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
     """A column of it touches all of them."""
-    place = declare(make(), "int32", shape=[2**30, 2**30], chunk_shape=[2**30, 2**30], dims=["y", "x"])
-    view = Atlas.open(place).open_dataset("d")
+    storage = declare(make(), "int32", shape=[2**30, 2**30], chunk_shape=[2**30, 2**30], dims=["y", "x"])
+    view = Atlas.open(storage).open_dataset("d")
     with pytest.raises(CorruptStoreError, match="blocks are missing") as caught:
         view.read_array("n", [0, 0], [2**20, 1])
     assert (caught.value.dataset, caught.value.array) == ("d", "n")
 
 
 def test_blocks_of_another_segment_are_not_taken_for_those_of_a_chunk():
-    place = declare(make(codec="none"), "int32", shape=[2**16], chunk_shape=[2**16])
-    with Atlas.open(place) as store:
+    storage = declare(make(codec="none"), "int32", shape=[2**16], chunk_shape=[2**16])
+    with Atlas.open(storage) as store:
         view = store.create_dataset("e")
         view.define_array("n", "int32", ["x"], [2**18])
         view.write_array("n", [0], np.arange(2**18, dtype="i4"))
-    store = Atlas.open(place)
+    store = Atlas.open(storage)
     assert len(store._session.view.chunk_index("n").sources) == 2
     assert store.open_dataset("e").read_array("n")[-1] == 2**18 - 1
     with pytest.raises(CorruptStoreError, match="blocks are missing") as caught:
@@ -227,19 +227,19 @@ def test_arrays_of_more_axes_than_numpy_has_are_refused(axes):
     ones = [1] * axes
     with pytest.raises(InvalidValueError, match="63 axes"):
         view.define_array("n", "int8", [f"d{at}" for at in range(axes)], ones)
-    place = declare(make(), "int32", shape=ones, chunk_shape=ones, dims=[f"d{at}" for at in range(axes)])
+    storage = declare(make(), "int32", shape=ones, chunk_shape=ones, dims=[f"d{at}" for at in range(axes)])
     with pytest.raises(CorruptStoreError, match="63 axes"):
-        Atlas.open(place)
+        Atlas.open(storage)
 
 
 def test_an_array_of_63_axes_is_kept():
-    place = MemoryStorage()
+    storage = MemoryStorage()
     ones = [1] * 63
-    with Atlas.create(place) as store:
+    with Atlas.create(storage) as store:
         view = store.create_dataset("d")
         view.define_array("n", "int8", [f"d{at}" for at in range(63)], ones)
         view.write_array("n", [0] * 63, np.full(ones, 7, "i1"))
-    store = Atlas.open(place)
+    store = Atlas.open(storage)
     assert store.read_array_across_stacked("n", ["d"]).shape == (1, *ones)
     assert store.open_dataset("d").read_array("n").item() == 7
 
@@ -261,21 +261,21 @@ def test_an_empty_array_whose_other_axes_numpy_cannot_have_is_refused():
 
 def test_blocks_that_overlap_are_refused():
     """Else a file of a megabyte could hold a million blocks of a megabyte, and take hours to read."""
-    place = make(codec="none")
+    storage = make(codec="none")
 
     def change(segment):
         for name, values in segment.columns.items():
             if name.startswith("block_"):
                 segment.columns[name] = np.concatenate([values, values])
 
-    lie_in_segment(place, "n", change)
+    forge_segment(storage, "n", change)
     with pytest.raises(CorruptStoreError, match="more bytes together"):
-        Atlas.open(place).open_dataset("d").read_array("n")
+        Atlas.open(storage).open_dataset("d").read_array("n")
 
 
 def test_rows_outside_of_the_grid_are_of_no_chunk(recwarn):
     """They are not shown, not counted and not compacted."""
-    place = make()
+    storage = make()
 
     def change(segment):
         for name, values in segment.columns.items():
@@ -284,12 +284,12 @@ def test_rows_outside_of_the_grid_are_of_no_chunk(recwarn):
                 segment.columns[name] = np.concatenate([values, last])
 
     for array in ("n", "s"):
-        lie_in_segment(place, array, change)
-    store = Atlas.open(place)
+        forge_segment(storage, array, change)
+    store = Atlas.open(storage)
     view = store.open_dataset("d")
     assert view.array_stats("s")["max"] == "c"
     store.compact()
-    for opened in (store, Atlas.open(place)):
+    for opened in (store, Atlas.open(storage)):
         view = opened.open_dataset("d")
         assert view.read_array("n").tolist() == list(range(6))
         assert view.read_array("s").tolist() == ["a", "b", "c"]
@@ -297,10 +297,10 @@ def test_rows_outside_of_the_grid_are_of_no_chunk(recwarn):
 
 
 def test_rows_of_an_array_without_cells_are_of_no_chunk():
-    place = declare(make(), "string", shape=[0])
+    storage = declare(make(), "string", shape=[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        store = Atlas.open(place)
+        store = Atlas.open(storage)
         view = store.open_dataset("d")
         assert view.read_array("s").tolist() == []
         found = view.array_stats("s")
@@ -317,10 +317,10 @@ def test_many_small_chunks_are_batched_in_time_that_grows_with_their_number():
     assert all(at.tolist() == [chunk] for chunk, at in batches[:100])
 
 
-def test_chunks_of_text_that_share_a_place_are_damage():
+def test_string_chunks_that_overlap_are_damage():
     """Else a small block could hold any number of large chunks, and reading a cell of each would take for ever."""
-    place = MemoryStorage()
-    store = Atlas.create(place)
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     names = [f"d{at}" for at in range(200)]
     for view in store.create_datasets(names):
         view.define_array("s", "string", ["x"], [1000], [500])
@@ -332,8 +332,8 @@ def test_chunks_of_text_that_share_a_place_are_damage():
         segment.columns["block"][:] = 0
         segment.columns["offset"][:] = 0
 
-    lie_in_segment(place, "s", change)
-    store = Atlas.open(place)
+    forge_segment(storage, "s", change)
+    store = Atlas.open(storage)
     with pytest.raises(CorruptStoreError) as caught:
         store.read_array_across("s", names, [0], [1])
     assert caught.value.array == "s"
@@ -343,18 +343,18 @@ def test_chunks_of_text_that_share_a_place_are_damage():
         segment.columns["dataset"][:] = 0
         segment.columns["chunk"][:] = np.arange(segment.chunks)
 
-    lie_in_segment(place, "s", change_stats)
-    declare(place, "string", shape=[400 * 500])
+    forge_segment(storage, "s", change_stats)
+    declare(storage, "string", shape=[400 * 500])
     with pytest.raises(CorruptStoreError, match="exceed it"):
-        Atlas.open(place).open_dataset("d0").array_stats("s")
+        Atlas.open(storage).open_dataset("d0").array_stats("s")
 
 
 def test_datasets_that_are_named_more_than_once_are_read_as_often():
-    place = make(texts=("", "", "b"))
+    storage = make(strings=("", "", "b"))
     names = ["d"] * 5000
-    found = Atlas.open(place).read_array_across_stacked("s", names)
+    found = Atlas.open(storage).read_array_across_stacked("s", names)
     assert found.tolist() == [["", "", "b"]] * 5000
-    assert Atlas.open(place).read_array_across_stacked("s", names, [2], [1]).tolist() == [["b"]] * 5000
+    assert Atlas.open(storage).read_array_across_stacked("s", names, [2], [1]).tolist() == [["b"]] * 5000
 
 
 def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_others():
@@ -386,14 +386,14 @@ def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_
     assert counted.asked <= 4
 
 
-def test_statistics_of_many_texts_in_one_large_block_decode_it_once(monkeypatch):
-    place = MemoryStorage()
-    store = Atlas.create(place)
+def test_statistics_of_many_strings_in_one_large_block_decode_it_once(monkeypatch):
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     view = store.create_dataset("d")
     view.define_array("s", "string", ["x"], [20], [1])
     view.write_array("s", [0], np.array([f"{at:02d}" + "x" * 3000 for at in range(20)], object))
     store.flush()
-    view = Atlas.open(place).open_dataset("d")
+    view = Atlas.open(storage).open_dataset("d")
     decoded = []
     decode = atlas.kernels.decode_block
     monkeypatch.setattr(atlas.kernels, "decode_block", lambda *given: decoded.append(given) or decode(*given))
@@ -409,14 +409,14 @@ def test_a_segment_that_is_named_twice_is_refused():
         tree["segments"] = tree["segments"] * 2
 
     with pytest.raises(CorruptStoreError, match="named twice"):
-        Atlas.open(lie(make(), change))
+        Atlas.open(forge(make(), change))
 
 
 def test_a_page_that_is_named_twice_is_refused_before_it_is_read():
     page = {"key": "pages/none.json.zst", "rows": 3, "first": 5, "last": 7}
     for pages in ([page, page], [page | {"first": 8}]):
         with pytest.raises(CorruptStoreError, match="do not ascend"):
-            Atlas.open(lie(make(), lambda tree, pages=pages: tree.update(pages=pages, next_id=100)))
+            Atlas.open(forge(make(), lambda tree, pages=pages: tree.update(pages=pages, next_id=100)))
 
 
 # Hashes
@@ -466,7 +466,7 @@ def test_an_attribute_of_two_billion_empty_rows_is_refused():
     assert view.exact_attributes()["k"].shape == (3, 0)
 
 
-def test_memory_that_runs_out_beside_a_result_is_told_as_too_large(monkeypatch):
+def test_memory_that_runs_out_beside_a_result_is_reported_as_too_large(monkeypatch):
     def fail(*given):
         raise MemoryError
 
@@ -508,26 +508,26 @@ DEEP = Raw(b"[" * 1000 + b"]" * 1000, b"\x91" * 1000 + b"\x90")
     "field", ["next_id", "version", "deleted", "pages", "rows", "dropped", "segments", "codec", "store"]
 )
 def test_fields_nested_a_thousand_deep_are_damage(field, meta_format):
-    place = lie(make(meta_format=meta_format), lambda tree: tree.update({field: DEEP}))
+    storage = forge(make(meta_format=meta_format), lambda tree: tree.update({field: DEEP}))
     with pytest.raises(CorruptStoreError):
-        Atlas.open(place)
+        Atlas.open(storage)
 
 
 @pytest.mark.parametrize("meta_format", ["json", "msgpack"])
 @pytest.mark.parametrize("table", ["names", "ids", "schema_table", "layout_table", "keyset_table", "attribute_table"])
 def test_entries_nested_a_thousand_deep_are_damage(table, meta_format):
-    place = lie(make(meta_format=meta_format), lambda tree: tree["rows"].update({table: [DEEP]}))
+    storage = forge(make(meta_format=meta_format), lambda tree: tree["rows"].update({table: [DEEP]}))
     with pytest.raises(CorruptStoreError):
-        Atlas.open(place)
+        Atlas.open(storage)
 
 
 @pytest.mark.parametrize("meta_format", ["json", "msgpack"])
 @pytest.mark.parametrize("depth", [65, 300, 480, 1000])
 def test_an_attribute_nested_deep_is_refused_where_it_is_read_or_written(meta_format, depth):
     deep = Raw(b'{"$":"list","v":[' * depth + b"]}" * depth, b"\x82\xa1$\xa4list\xa1v\x91" * depth + b"\x90")
-    place = lie(make(meta_format=meta_format), lambda tree: tree["rows"].update({"value_table": [deep]}))
+    storage = forge(make(meta_format=meta_format), lambda tree: tree["rows"].update({"value_table": [deep]}))
     try:
-        store = Atlas.open(place)
+        store = Atlas.open(storage)
     except CorruptStoreError:  # more than a document of that encoding may nest
         return
     view = store.open_dataset("d")
@@ -543,27 +543,27 @@ def test_an_attribute_nested_deep_is_refused_where_it_is_read_or_written(meta_fo
 
 @pytest.mark.parametrize("bits", ["7ff0000000000001", "fff4000000000000"])
 def test_fills_that_numpy_warns_of_are_read(bits):
-    place = MemoryStorage()
-    with Atlas.create(place) as store:
+    storage = MemoryStorage()
+    with Atlas.create(storage) as store:
         store.create_dataset("d").define_array("f", "float32", ["x"], [2], fill_value=1.0)
-    (key,) = place.list("commits")
-    tree = documents.decode(key, place.read(key))
+    (key,) = storage.list("commits")
+    tree = documents.decode(key, storage.read(key))
     tree["rows"]["schema_table"][0]["fill"] = {"float64": bits}
-    place.replace(key, documents.encode(key, tree))
+    storage.replace(key, documents.encode(key, tree))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not np.isfinite(Atlas.open(place).open_dataset("d").read_array("f")).any()
+        assert not np.isfinite(Atlas.open(storage).open_dataset("d").read_array("f")).any()
 
 
 @pytest.mark.parametrize("dtype", ["string", "float64"])
 def test_a_box_of_an_array_without_axes_is_an_array(dtype):
-    place = MemoryStorage()
-    with Atlas.create(place) as store:
+    storage = MemoryStorage()
+    with Atlas.create(storage) as store:
         view = store.create_dataset("d")
         for name in ("a", "b"):
             view.define_array(name, dtype, [], [])
             view.write_array(name, [], np.array("text", object) if dtype == "string" else np.array(1.5))
-    view = Atlas.open(place).open_dataset("d")
+    view = Atlas.open(storage).open_dataset("d")
     for _ in range(2):  # the second time from a block that is kept
         for box in (view.read_array("a"), view.read_array("a", [], []), view.read_array("a", [])):
             assert isinstance(box, np.ndarray)
@@ -605,20 +605,20 @@ def test_verifying_a_chunk_that_claims_2_to_the_45_blocks_is_damage():
     session.catalog.layout_table[int(session.catalog.layouts[row])] = (entry,)
     session.catalog._layout_table._dicts.clear()
     assert session.committer.writer.checkpoint(session.catalog, force=True)
-    told = [found.what for found in store.verify().damage if (found.dataset, found.array) == ("d", "t")]
-    assert told == ["its cells do not lie in its blocks"]
+    reported = [found.what for found in store.verify().damage if (found.dataset, found.array) == ("d", "t")]
+    assert reported == ["its cells do not lie in its blocks"]
 
 
-def test_a_checkpoint_that_claims_version_2_to_the_60_is_told_in_no_time():
-    place = MemoryStorage()
-    store = Atlas.create(place)
+def test_a_checkpoint_that_claims_version_2_to_the_60_is_refused_at_once():
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     store.create_dataset("d")
     store.flush()
     store.compact()
     encoding = store._session.log.config.encoding
-    document = encoding.decode(place.read("atlas.json"))
-    place.replace("atlas.json", encoding.encode(document | {"version": 2**60}))
-    opened = Atlas.open(place)
+    document = encoding.decode(storage.read("atlas.json"))
+    storage.replace("atlas.json", encoding.encode(document | {"version": 2**60}))
+    opened = Atlas.open(storage)
     with pytest.raises(CorruptStoreError, match="is missing"):
         opened.history()
     report = opened.verify()

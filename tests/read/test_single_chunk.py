@@ -10,32 +10,32 @@ from atlas.errors import CorruptStoreError
 from atlas.read.block_cache import BlockCache
 from atlas.storage import MemoryStorage
 
-TEXTS = {"a": ["", "x", "å∫ç", "fill"], "b": ["ship", "buoy", "🌊", ""], "c": ["fill"] * 4}
+STRINGS = {"a": ["", "x", "å∫ç", "fill"], "b": ["ship", "buoy", "🌊", ""], "c": ["fill"] * 4}
 
 
 @pytest.fixture
 def store():
     store = atlas.Atlas.create(MemoryStorage())
-    for at, (name, texts) in enumerate(TEXTS.items()):
+    for at, (name, strings) in enumerate(STRINGS.items()):
         dataset = store.create_dataset(name)
         dataset.define_array("t", "string", ["y", "x"], [2, 2], fill_value="fill")
-        dataset.write_array("t", [0, 0], np.array(texts, object).reshape(2, 2))
+        dataset.write_array("t", [0, 0], np.array(strings, object).reshape(2, 2))
         dataset.define_array("n", "int16", ["x"], [3])
         dataset.write_array("n", [0], np.arange(3, dtype=np.int16) + at)
     store.flush()
     return store
 
 
-def test_texts_are_read_from_the_block_that_was_decoded_once(store, monkeypatch):
-    for name in TEXTS:
+def test_strings_are_read_from_the_block_that_was_decoded_once(store, monkeypatch):
+    for name in STRINGS:
         store.open_dataset(name).read_array("t")
     loads = []
     monkeypatch.setattr(BlockCache, "put", lambda *args: loads.append(args))
-    for name, texts in TEXTS.items():
+    for name, strings in STRINGS.items():
         found = store.open_dataset(name).read_array("t")
-        assert found.tolist() == [texts[:2], texts[2:]]
+        assert found.tolist() == [strings[:2], strings[2:]]
         found[0, 0] = "mine"
-        assert store.open_dataset(name).read_array("t", [0, 0], [2, 1]).tolist() == [[texts[0]], [texts[2]]]
+        assert store.open_dataset(name).read_array("t", [0, 0], [2, 1]).tolist() == [[strings[0]], [strings[2]]]
     assert loads == []
 
 

@@ -22,8 +22,8 @@ DTYPES = {
 
 
 def statistics(dtype, cells, fill=None, chunk=4, start=0, shape=None):
-    place = MemoryStorage()
-    store = Atlas.create(place)
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
     view = store.create_dataset("d")
     view.define_array("a", dtype, ["x"], [shape or len(cells)], [chunk], fill)
     kind = {"string": object, "timestamp_nanoseconds": "i8"}.get(dtype, dtype)
@@ -31,7 +31,7 @@ def statistics(dtype, cells, fill=None, chunk=4, start=0, shape=None):
     assert view.array_stats("a") is None
     store.flush()
     found = view.array_stats("a")
-    assert repr(found) == repr(Atlas.open(place).open_dataset("d").array_stats("a"))
+    assert repr(found) == repr(Atlas.open(storage).open_dataset("d").array_stats("a"))
     return found
 
 
