@@ -115,7 +115,7 @@ def find_write_conflicts(datasets: Datasets, writes: PendingWrites, tip: Tip, fo
     # New datasets belong to this handle alone: a handle that only adds datasets reads no segments of other writers.
     mine = {array: set(map(tuple, own.T.tolist())) for array, own in keys.items() if own.size}
     if tip.comparable is None:
-        why = "what was written there since cannot be told any more"
+        why = "what was written there since is no longer known"
         for array in mine:
             found.add_ids(np.unique(keys[array][0]).tolist(), array, why)
         for array, owners in removed.items():

@@ -30,7 +30,7 @@ def objects(handle):
 
 @pytest.fixture(params=[*MANNERS, "folder"])
 def location(request, tmp_path, monkeypatch):
-    """A location, and the storage there without the step."""
+    """A location whose storage lacks atomic put-if-absent, and a function that returns what it holds."""
     if request.param != "folder":
         handle = Naive(request.param)
         return handle, lambda: objects(handle.store)

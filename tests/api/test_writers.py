@@ -481,7 +481,7 @@ class TestBesideCompactions:
         first.flush()
         write(second, "b", 0, 8)
         done = interrupt(tip, "load_segment", self.compacting(first))
-        with pytest.raises(ConflictError, match="cannot be told any more") as caught:
+        with pytest.raises(ConflictError, match="is no longer known") as caught:
             second.flush()
         assert done
         assert caught.value.collisions == (("b", "t"),)
