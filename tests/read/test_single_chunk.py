@@ -69,7 +69,7 @@ def test_an_array_that_has_moved_is_read_where_it_is_now(store):
         assert store.open_dataset("b").read_array("n").tolist() == [value] * 3
         store.flush()
         assert store.open_dataset("b").read_array("n").tolist() == [value] * 3
-        assert store.open_dataset("b").read_array("t").tolist() == [TEXTS["b"][:2], TEXTS["b"][2:]]
+        assert store.open_dataset("b").read_array("t").tolist() == [STRINGS["b"][:2], STRINGS["b"][2:]]
 
 
 def test_an_array_that_was_declared_again_is_not_the_earlier_one(store):
