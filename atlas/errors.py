@@ -130,7 +130,9 @@ class UnsupportedFormatError(AtlasError, RuntimeError):
     """The store is in a format that this release does not read."""
 
 
-class TooLargeError(AtlasError, MemoryError):
+# MemoryError first: it allocates instances in its own way, and tblib, which dask.distributed pickles errors with, calls
+# `__new__` of the first base.
+class TooLargeError(MemoryError, AtlasError):
     """A request, or the size that a file declares, exceeds the available memory. The store is unchanged."""
 
     def __init__(self, message: str, *, asked: int | None = None, available: int | None = None) -> None:
