@@ -135,6 +135,38 @@ def test_a_repeated_create_of_a_store_recognises_its_first_request(places, injec
     assert Atlas.open(plain).open_dataset("d1").read_array("t").tolist() == [1] * 4
 
 
+@pytest.mark.parametrize("damage", ["short", "flip"])
+def test_a_compaction_that_reads_its_own_link_damaged_starts_over(places, injector, damage):
+    faulty, plain = places
+    store = Atlas.create(faulty)
+    fill(store)
+    store.flush()
+    store.delete_dataset("d1")
+    fill(store, 2)
+    store.flush()
+    version, original, linked = store.version, injector.run, []
+
+    def run(kind, what, effect, error):
+        link = "bases/" in what and what.endswith(f"{0:020d}.json")
+        if link and kind == "change":
+            linked.append(what)
+        elif link and linked and not injector.met:
+            injector.arm({0: damage})
+        return original(kind, what, effect, error)
+
+    injector.run = run
+    store.compact(keep_versions=1, keep_days=0)
+    del injector.run
+    assert [met.rpartition(" ")[2] for met in injector.met] == [damage]
+    # Once for what was dropped, and once more for what the first try had tombstoned and not removed yet.
+    assert store.version == version + 2
+    for reader in (store, Atlas.open(plain)):
+        assert reader.list_datasets() == ["d2"]
+        assert reader.open_dataset("d2").read_array("t").tolist() == [2] * 4
+    assert store.compact(keep_versions=1, keep_days=0) == 0
+    assert store.version == version + 2
+
+
 def test_a_page_that_could_not_be_synced_does_not_fail_later_flushes(tmp_path, monkeypatch):
     """A checkpoint wrote pages, their wait failed, and every commit after it waited for them in vain."""
     store = Atlas.create(LocalStorage(tmp_path / "s"), limits=Limits(page_rows=0))

@@ -351,10 +351,14 @@ class _Case:
 
     def judge(self, version: int, left: Counter[str], usual: int, usually_left: Counter[str]) -> None:
         """Compare with what comes of the scenario where nothing fails: its version, and what is left by folder."""
-        if not usual <= version <= usual + self.failures:
+        # A compaction that reads a damaged link starts over, as if another process had compacted, and raises nothing.
+        met = self.world.injector.met
+        damaged = sum(fault.endswith(("short", "flip")) for fault in met)
+        retries = max(self.failures, min(self.failures + damaged, len(met)))
+        if not usual <= version <= usual + retries:
             self._fail(f"is at version {version} after {self.failures} failures, for {usual} without any")
         # Links between bases stay, one for every compaction that was tried; all else is reclaimed.
-        more = left - usually_left - Counter(bases=self.failures)
+        more = left - usually_left - Counter(bases=retries)
         if more:
             self._fail(f"leaves more than where nothing fails: {dict(more)}")
 
