@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from atlas.format.attributes import AttributeKey
     from atlas.format.schema import ArraySchema
-    from atlas.store import Atlas
+    from atlas.session import Session
 
 __all__ = ["DatasetView"]
 
@@ -29,11 +29,11 @@ class DatasetView:
     call raises `DatasetNotFoundError` (KeyError) once the dataset is deleted.
     """
 
-    __slots__ = ("_name", "_session", "_store")
+    __slots__ = ("_name", "_session")
 
-    def __init__(self, store: Atlas, name: str) -> None:
-        self._store = store
-        self._session = store._session  # noqa: SLF001 - a view is a part of its store
+    def __init__(self, session: Session, name: str) -> None:
+        """Use `Atlas.create_dataset` or `Atlas.open_dataset`."""
+        self._session = session
         self._name = name
 
     @property
@@ -45,7 +45,7 @@ class DatasetView:
         return f'<DatasetView name="{self._name}" arrays={len(self.list_arrays())}>'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DatasetView, (self._store, self._name)
+        return DatasetView, (self._session, self._name)
 
     # Arrays
 
@@ -75,7 +75,7 @@ class DatasetView:
         (TypeError) and `OutOfRangeError` (OverflowError) for a fill value of the wrong kind or out of range,
         `UnsupportedDtypeError` (NotImplementedError) for dtypes that cannot be stored, such as bool.
         """
-        schema = self._store._schema(dtype, dims, shape, chunk_shape, fill_value)  # noqa: SLF001
+        schema = self._session.schemas.make(dtype, dims, shape, chunk_shape, fill_value)
         self._session.writer.define_array(self._name, name, schema)
 
     def write_array(self, name: str, start: Sequence[int], data: NDArray[Any]) -> None:

@@ -12,6 +12,7 @@ Every call takes the locks that it needs.
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.chunk_index import load_chunk_index
+from atlas.catalog.schema_cache import SchemaCache
 from atlas.catalog.view import StoreView
 from atlas.commit.commit_log import CommitLog
 from atlas.commit.committer import Committer, NewSegment, SegmentReplacement
@@ -40,7 +42,7 @@ from atlas.maintenance.tiering import segments_to_join
 from atlas.read.reader import Reader
 from atlas.read.snapshot import take_snapshot
 from atlas.runtime.forks import renew_in_children
-from atlas.runtime.locks import HandleLocks
+from atlas.runtime.locks import ForkSafeLock, HandleLocks
 from atlas.storage.keys import unique_name
 from atlas.write.pending import PendingWrites
 from atlas.write.writer import Writer
@@ -56,8 +58,10 @@ if TYPE_CHECKING:
     from atlas.commit.history import Version
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
+    from atlas.runtime.limits import Limits
+    from atlas.storage import Storage
 
-__all__ = ["Session"]
+__all__ = ["Session", "reopen"]
 
 _logger = logging.getLogger(__name__)
 
@@ -78,6 +82,8 @@ class Session:
         """Every change in memory."""
         self.committer = Committer(self.view, self.writes, log)
         """Versions of the store."""
+        self.schemas = SchemaCache()
+        """Schemas of arrays that were declared through the handle."""
         self._handle_name = unique_name()
         renew_in_children(self)
 
@@ -86,6 +92,11 @@ class Session:
         self.locks.renew()
         before, after = self.view.datasets.renew_generation()
         self.writes.renew_generation(before, after)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.pending:
+            raise InvalidValueError("a store with unflushed changes cannot be pickled: call flush() first")
+        return reopen, (self.view.storage, self.catalog.version, self.log.limits)
 
     @property
     def log(self) -> CommitLog:
@@ -321,3 +332,23 @@ class Session:
         for ref in self.committer.write_segments(segments):
             replacements[ref.array].after.append(ref)
         return replacements
+
+
+_reopened: dict[tuple[str, int, bool, Limits], Session] = {}
+_reopened_lock = ForkSafeLock()
+
+
+def reopen(storage: Storage, version: int, limits: Limits) -> Session:
+    """Return the session of this process for a pickled one; `StaleHandleError` where its version is no longer kept."""
+    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer, limits)
+    with _reopened_lock:
+        session = _reopened.get(key)
+        # A session that shows another version by now, or has pending changes, is not what was pickled.
+        if session is None or session.pending or session.catalog.version != version:
+            try:
+                session = _reopened[key] = Session(*CommitLog.open(storage, version, limits))
+            except VersionNotFoundError as error:
+                raise StaleHandleError(
+                    f"a pickled handle cannot be opened: {error}; open the store again with Atlas.open"
+                ) from error
+        return session

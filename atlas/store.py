@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +10,13 @@ import atlas.xarray
 from atlas.commit.commit_log import CommitLog
 from atlas.commit.creation import create_store
 from atlas.dataset import DatasetView
-from atlas.errors import InvalidTypeError, InvalidValueError, StaleHandleError, VersionNotFoundError
+from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
-from atlas.format.schema import make_schema
 from atlas.maintenance.description import describe
 from atlas.runtime import limits as runtime_limits
-from atlas.runtime.locks import ForkSafeLock
 from atlas.session import Session
 from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
@@ -33,10 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.commit.history import Version
-    from atlas.format.schema import ArraySchema
     from atlas.maintenance.description import StoreDescription
     from atlas.runtime.limits import Limits
-    from atlas.storage import Storage
     from atlas.verification import VerifyReport
 
 __all__ = ["Atlas", "verify"]
@@ -74,7 +69,6 @@ class Atlas:
     def __init__(self, session: Session) -> None:
         """Use `Atlas.create` or `Atlas.open`."""
         self._session = session
-        self._schemas: dict[tuple[object, ...], ArraySchema] = {}
 
     # Opening
 
@@ -151,9 +145,7 @@ class Atlas:
         return cls(Session(*CommitLog.open(storage, wanted, limits or runtime_limits.DEFAULT)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._session.pending:
-            raise InvalidValueError("a store with unflushed changes cannot be pickled: call flush() first")
-        return _reopen, (self._session.view.storage, self._session.catalog.version, self._session.log.limits)
+        return Atlas, (self._session,)
 
     def __repr__(self) -> str:
         return f"<Atlas datasets={self._session.view.count()}>"
@@ -177,7 +169,7 @@ class Atlas:
         Raises `DatasetExistsError` (FileExistsError) or `InvalidNameError` (ValueError).
         """
         self._session.writer.create_dataset(name)
-        return DatasetView(self, name)
+        return DatasetView(self._session, name)
 
     def create_datasets(self, names: Sequence[str]) -> list[DatasetView]:
         """Create many datasets, all of them or none. See `create_dataset` for the errors.
@@ -188,12 +180,12 @@ class Atlas:
         """
         wanted = check_names("names", names)
         self._session.writer.create_datasets(wanted)
-        return [DatasetView(self, name) for name in wanted]
+        return [DatasetView(self._session, name) for name in wanted]
 
     def open_dataset(self, name: str) -> DatasetView:
         """Return an existing dataset. Raises `DatasetNotFoundError` (KeyError)."""
         self._session.view.entries(name)
-        return DatasetView(self, name)
+        return DatasetView(self._session, name)
 
     def delete_dataset(self, name: str) -> None:
         """Remove a dataset, on disk at the next `flush`. Raises `DatasetNotFoundError` (KeyError)."""
@@ -333,7 +325,7 @@ class Atlas:
                 "np.stack makes one of a list of arrays"
             )
         names = [f"dim_{axis}" for axis in range(data.ndim - 1)] if dims is None else dims
-        schema = self._schema(data.dtype, names, data.shape[1:], chunk_shape, fill_value)
+        schema = self._session.schemas.make(data.dtype, names, data.shape[1:], chunk_shape, fill_value)
         self._session.writer.write_stacked(array, wanted, data, schema)
 
     # Durability and versions
@@ -443,38 +435,11 @@ class Atlas:
             known.log.storage, known, repair=repair, target=target, progress=progress, limits=known.log.limits
         )
 
-    # For the xarray layer and views
+    # For the xarray layer
 
     def discard_dataset(self, name: str) -> None:
         """Drop a dataset that this handle created and has not flushed, with its pending writes."""
         self._session.writer.discard_dataset(name)
-
-    def _schema(
-        self,
-        dtype: Any,
-        dims: Sequence[str],
-        shape: Sequence[int],
-        chunk_shape: Sequence[int] | None,
-        fill_value: Any,
-    ) -> ArraySchema:
-        """Return the schema of a declaration. Remembers what it has checked: programs repeat it thousands of times."""
-        key: tuple[object, ...] | None = None
-        try:
-            chunk = None if chunk_shape is None else tuple(chunk_shape)
-            key = (
-                dtype, tuple(dims), tuple(shape), chunk, type(dims), type(fill_value), repr(fill_value),
-                *map(type, shape), *map(type, chunk or ()),
-            )  # fmt: skip
-            known = self._schemas.get(key)
-        except TypeError:
-            known = None
-        if known is None:
-            known = make_schema(dtype, dims, shape, chunk_shape, fill_value)
-            if key is not None:
-                if len(self._schemas) >= 1024:
-                    self._schemas.clear()
-                self._schemas[key] = known
-        return known
 
 
 def verify(source: Any, *, repair: bool = False, export: Any = None, progress: Any = None) -> VerifyReport:
@@ -492,23 +457,3 @@ def verify(source: Any, *, repair: bool = False, export: Any = None, progress: A
     target = None if export is None else open_storage(export, create=True)
     limits = runtime_limits.DEFAULT
     return verify_storage(open_storage(source), repair=repair, target=target, progress=progress, limits=limits)
-
-
-_reopened: dict[tuple[str, int, bool, Limits], Atlas] = {}
-_reopened_lock = ForkSafeLock()
-
-
-def _reopen(storage: Storage, version: int, limits: Limits) -> Atlas:
-    """Return the handle of this process for a pickled one; `StaleHandleError` where its version is no longer kept."""
-    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer, limits)
-    with _reopened_lock:
-        store = _reopened.get(key)
-        # A handle that shows another version by now, or has pending changes, is not what was pickled.
-        if store is None or store._session.pending or store.version != version:  # noqa: SLF001 - a handle of this class
-            try:
-                store = _reopened[key] = Atlas(Session(*CommitLog.open(storage, version, limits)))
-            except VersionNotFoundError as error:
-                raise StaleHandleError(
-                    f"a pickled handle cannot be opened: {error}; open the store again with Atlas.open"
-                ) from error
-        return store

@@ -7,6 +7,7 @@
                     one of them, `declarations` the arrays that were declared
 - `view`            what an open store shows: all of this, under one lock
 - `selection`       the datasets that a read names
+- `schema_cache`    schemas of declarations that were checked before
 - `id_shift`        ids that a commit raised
 - `sorted_search`   where values lie in a sorted column
 - `chunk_index`     where each chunk of an array lies, over all segments

@@ -81,7 +81,8 @@ class StoreView:
         """Number of changes of what a read may return."""
         self.moves = 0
         """Number of times that files may have gone."""
-        self._indexes: dict[str, ChunkIndex] = {}
+        self.indexes: dict[str, ChunkIndex] = {}
+        """The chunk indexes that were read, by array name: see `chunk_index`."""
 
     @property
     def catalog(self) -> Catalog:
@@ -133,11 +134,11 @@ class StoreView:
         Raises `CorruptStoreError`, and `StaleHandleError` where the version shown is no longer kept.
         """
         with self.locks.state:
-            index = self._indexes.get(array)
+            index = self.indexes.get(array)
             if index is None:
                 refs = self.catalog.segments.get(array, [])
                 with self.stale_check():
-                    index = self._indexes[array] = load_chunk_index(self.storage, refs)
+                    index = self.indexes[array] = load_chunk_index(self.storage, refs)
             return index
 
     def stale_check(self) -> _StaleCheck:
@@ -166,19 +167,19 @@ class StoreView:
     def _extend_indexes(self, changes: Changes) -> None:
         dropped = set(changes.dropped)
         if dropped:
-            self._indexes = {
+            self.indexes = {
                 array: index
-                for array, index in self._indexes.items()
+                for array, index in self.indexes.items()
                 if dropped.isdisjoint(source.name for source in index.sources)
             }
         for ref in changes.segments:
-            if ref.array in self._indexes:
+            if ref.array in self.indexes:
                 try:
-                    self._indexes[ref.array] = self._indexes[ref.array].added(*load_segment(self.storage, ref))
+                    self.indexes[ref.array] = self.indexes[ref.array].added(*load_segment(self.storage, ref))
                 except AtlasError:  # the commit stands; the next read of the array raises the error
-                    del self._indexes[ref.array]
+                    del self.indexes[ref.array]
 
     def forget_indexes(self) -> None:
         """Forget all chunk indexes: the files that they lead to are about to go."""
-        self._indexes = {}
+        self.indexes = {}
         self.moves += 1

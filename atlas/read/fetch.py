@@ -99,7 +99,7 @@ def _plan(index: ChunkIndex, block: NDArray[np.int64], limits: Limits) -> tuple[
     threads, gap, sizes = thread_count(), index.coalesce_gap, (limits.batch_bytes, limits.thread_bytes)
     planned = kernels.plan_read_batches(block, index.blocks, threads, gap, *sizes)
     batches = planned[1]
-    if int(batches[kernels.BATCH_SIZE, :-1].max(initial=0)) > limits.buffer_bytes:
+    if max(batches[kernels.BATCH_SIZE, :-1].tolist(), default=0) > limits.buffer_bytes:
         # Small blocks far apart: thousands of them make a batch, and the gaps between them would exceed its buffer.
         gap = min(gap, limits.buffer_bytes // int(np.diff(batches[kernels.BATCH_BLOCK]).max()))
         planned = kernels.plan_read_batches(block, index.blocks, threads, gap, *sizes)

@@ -10,7 +10,7 @@ from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     import numpy as np
@@ -27,8 +27,9 @@ __all__ = ["ReadSnapshot", "StagedCells", "take_snapshot"]
 class StagedCells(Protocol):
     """Cells that are written and not flushed, as reads see them."""
 
-    def __contains__(self, array: str) -> bool:
-        """Return whether something is staged of an array name."""
+    @property
+    def by_array(self) -> Mapping[str, object]:
+        """What is staged, by array name."""
 
     def encoded_index(self, array: str) -> ChunkIndex | None:
         """Return the index of the encoded chunks of an array name, None where there are none."""
@@ -84,7 +85,7 @@ def take_snapshot(view: StoreView, staged: StagedCells, array: str, ids: NDArray
     next_id = view.catalog.next_id
     new = view.datasets.pending and int(ids.min(initial=next_id)) >= next_id
     indexes = () if new else (view.chunk_index(array),)
-    if array not in staged:
+    if array not in staged.by_array:
         return ReadSnapshot(array, view.change, indexes, None, view)
     encoded = staged.encoded_index(array)
     return ReadSnapshot(array, view.change, indexes if encoded is None else (encoded, *indexes), staged, view)

@@ -61,24 +61,18 @@ class _Pool:
         results: list[_R | None] = [None] * len(items)
         errors: list[tuple[int, BaseException]] = []
         upcoming = iter(range(len(items)))
-        running = 0
-        ended = threading.Condition()
+        lock = threading.Lock()
 
         def work() -> None:
-            nonlocal running
             while True:
-                with ended:
+                with lock:
                     at = next(upcoming, None)
-                    if at is None or errors:
-                        return
-                    running += 1
+                if at is None or errors:
+                    return
                 try:
                     results[at] = task(items[at])
                 except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
                     errors.append((at, error))
-                with ended:
-                    running -= 1
-                    ended.notify()
 
         helpers: list[Future[None]] = []
         # When the interpreter exits or the system gives no more threads, the caller runs what is left.
@@ -86,12 +80,11 @@ class _Pool:
             executor = self._get(size)
             helpers.extend(executor.submit(work) for _ in range(min(threads, len(items)) - 1))
         work()
-        # Helpers that have not begun are not waited for: nothing is left for them, and they would never begin where a
-        # thread of the pool itself made the call.
         for helper in helpers:
-            helper.cancel()
-        with ended:
-            ended.wait_for(lambda: not running)
+            # A helper that has not begun has nothing left to do. Where a thread of the pool made the call, it would
+            # never begin.
+            if not helper.cancel():
+                helper.result()
         if errors:
             raise min(errors, key=lambda entry: entry[0])[1]
         return results  # type: ignore[return-value]

@@ -47,10 +47,6 @@ class PendingWrites:
         """Return whether anything is pending."""
         return bool(self.by_array)
 
-    def __contains__(self, array: str) -> bool:
-        """Return whether something is pending of an array name."""
-        return array in self.by_array
-
     def new_staging(self, array: str) -> Staging:
         """Return an empty staging for an array name, which does not belong to what is pending."""
         config = self._config()
