@@ -29,11 +29,12 @@ class DatasetView:
     call raises `DatasetNotFoundError` (KeyError) once the dataset is deleted.
     """
 
-    __slots__ = ("_name", "_session")
+    __slots__ = ("_name", "_reader", "_session")
 
     def __init__(self, session: Session, name: str) -> None:
         """Use `Atlas.create_dataset` or `Atlas.open_dataset`."""
         self._session = session
+        self._reader = session.reader
         self._name = name
 
     @property
@@ -109,7 +110,7 @@ class DatasetView:
         >>> dataset.read_array("depth", shape=[1, 3])
         array([[nan,  1., nan]], dtype=float32)
         """
-        return self._session.reader.read_array(self._name, name, start, shape)
+        return self._reader.read_array(self._name, name, start, shape)
 
     def read_arrays(
         self, names: Sequence[str], start: Sequence[int] | None = None, shape: Sequence[int] | None = None

@@ -43,6 +43,8 @@ class Reader:
 
     def __init__(self, view: StoreView, staged: StagedCells) -> None:
         self._view = view
+        self._locks = view.locks
+        self._datasets = view.datasets
         self._staged = staged
         self._blocks = BlockCache(view.limits.cache_bytes)
         self._single_chunks = SingleChunks(self._blocks)
@@ -55,9 +57,8 @@ class Reader:
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any] | None:
         """Return a box of one array, None where the dataset lacks the array. See `DatasetView.read_array`."""
-        view = self._view
-        with view.locks.state:
-            state = view.datasets.state(dataset)
+        with self._locks.state:
+            state = self._datasets.state(dataset)
             entry = state.arrays.get(array)
             if entry is None:
                 return None
@@ -66,12 +67,12 @@ class Reader:
             return _box_of(single, entry.schema, start, shape)
 
         def read() -> NDArray[Any] | None:
-            with view.locks.state:
-                state = view.datasets.state(dataset)
+            with self._locks.state:
+                state = self._datasets.state(dataset)
                 entry = state.arrays.get(array)
                 if entry is None:
                     return None
-                snapshot = take_snapshot(view, self._staged, array, np.array([state.identity]))
+                snapshot = take_snapshot(self._view, self._staged, array, np.array([state.identity]))
                 if snapshot.staged is not None:
                     return self._read_one(snapshot, state.identity, entry, start, shape)
             return self._read_one(snapshot, state.identity, entry, start, shape)
