@@ -30,8 +30,10 @@ def copy_bytes(out: U8, at: Int, data: U8, begin: Int, size: Int) -> None:
 def copy_rows(out: U8, at: Int, out_step: Int, data: U8, begin: Int, step: Int, rows: Int, size: Int) -> None:
     """Copy `rows` rows of `size` bytes, `step` bytes apart in `data` and `out_step` apart in `out`."""
     # One cell a row is the usual case of a slice along the last axis: all its bytes are loaded before the first is
-    # stored, which LLVM turns into one move.
-    if size == 4:
+    # stored, which LLVM turns into one move. Rows without gaps are the usual case of small chunks wanted whole.
+    if step == size and out_step == size:
+        copy_bytes(out, at, data, begin, rows * size)
+    elif size == 4:
         for row in range(rows):
             target, source = np.uint64(at + row * out_step), np.uint64(begin + row * step)
             a, b, c, d = data[source], data[source + _1], data[source + _2], data[source + _3]

@@ -23,3 +23,13 @@ def test_copy_rows():
             want[1 + row * size : 1 + (row + 1) * size] = data[5 + row * 2111 : 5 + row * 2111 + size]
         copy_rows(out, 1, size, data, 5, 2111, 4, size)
         assert (out == want).all()
+
+
+def test_rows_without_gaps_are_one_run():
+    data = np.random.default_rng(0).integers(1, 256, 9000, np.uint8)
+    for size in (0, 1, 2, 4, 8, 9, 2100):
+        out = np.zeros(9000, np.uint8)
+        copy_rows(out, 1, size, data, 5, size, 4, size)
+        assert (out[1 : 1 + 4 * size] == data[5 : 5 + 4 * size]).all()
+        assert not out[:1].any()
+        assert not out[1 + 4 * size :].any()
