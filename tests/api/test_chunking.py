@@ -76,6 +76,7 @@ def test_a_chunk_of_several_blocks(store, place, dtype, codec):
         assert identical(view.read_array("t", start, size), np.ascontiguousarray(cells[ModelArray.box(start, size)]))
 
 
+@pytest.mark.bulky
 def test_cut_chunks_are_read_across_and_overwritten(store, place):
     cells = {name: make_cells("float64", (300, 401), seed) for seed, name in enumerate("abc")}
     for name, values in cells.items():

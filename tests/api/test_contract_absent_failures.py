@@ -291,6 +291,7 @@ def test_15_times_and_durations_of_every_unit_come_back(store, unit):
 # 16: test_threads.py
 
 
+@pytest.mark.bulky
 def test_16_no_temporary_file_stays(store, place):
     rng = np.random.default_rng(0)
     put(store.create_dataset("d"), "t", rng.normal(size=2_000_000), "float64", (100_000,))

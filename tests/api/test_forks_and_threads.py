@@ -209,6 +209,7 @@ def texts(store, name, array):
     return store.open_dataset(name).read_array(array).tolist()
 
 
+@pytest.mark.bulky
 @forks
 @pytest.mark.parametrize("spilled", [False, True])
 def test_what_was_pending_in_both_is_committed_once_and_conflicts_once(location, spilled):

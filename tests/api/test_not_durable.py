@@ -82,6 +82,7 @@ def test_a_durable_handle_waits_also_while_it_spills(tmp_path, waits):
     assert "fsync" in waits
 
 
+@pytest.mark.bulky
 def test_no_file_is_kept_open_to_be_waited_for(tmp_path, monkeypatch):
     kept, original = [], os.dup
     monkeypatch.setattr(os, "dup", lambda descriptor: kept.append(descriptor) or original(descriptor))
@@ -91,6 +92,7 @@ def test_no_file_is_kept_open_to_be_waited_for(tmp_path, monkeypatch):
     assert kept
 
 
+@pytest.mark.bulky
 def test_what_an_opened_handle_does_is_not_waited_for_either(tmp_path, waits):
     atlas.Atlas.create(tmp_path / "s")
     assert waits

@@ -92,6 +92,7 @@ def test_one_dataset_is_created_by_one_thread_only(store):
         assert sum(pool.map(create, range(6))) == 1
 
 
+@pytest.mark.bulky
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_reads_and_writes_its_own():
     out = run_python(
