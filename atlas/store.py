@@ -16,7 +16,7 @@ from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
 from atlas.maintenance.description import describe
-from atlas.runtime import limits as runtime_limits
+from atlas.runtime.limits import limits_or_default
 from atlas.session import Session
 from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
@@ -104,10 +104,9 @@ class Atlas:
             _choice("filter", filter, {"auto": "auto"} | {name: name for name in FILTERS}),
             parse_encoding(meta_format, meta_compression),
         )
+        sizes = limits_or_default(limits)
         storage = open_storage(source, create=True, durable=durable, single_writer=single_writer)
-        return cls(
-            Session(*create_store(storage, config, overwrite=overwrite, limits=limits or runtime_limits.DEFAULT))
-        )
+        return cls(Session(*create_store(storage, config, overwrite=overwrite, limits=sizes)))
 
     @classmethod
     def open(
@@ -140,9 +139,9 @@ class Atlas:
         >>> atlas.Atlas.open(path, version=0)
         <Atlas datasets=0>
         """
-        wanted = None if version is None else _version_number(version)
+        wanted, sizes = None if version is None else _version_number(version), limits_or_default(limits)
         storage = open_storage(source, durable=durable, single_writer=single_writer)
-        return cls(Session(*CommitLog.open(storage, wanted, limits or runtime_limits.DEFAULT)))
+        return cls(Session(*CommitLog.open(storage, wanted, sizes)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Atlas, (self._session,)
@@ -455,5 +454,5 @@ def verify(source: Any, *, repair: bool = False, export: Any = None, progress: A
     `export` has one. A file that cannot be read is reported as damage.
     """
     target = None if export is None else open_storage(export, create=True)
-    limits = runtime_limits.DEFAULT
+    limits = limits_or_default(None)
     return verify_storage(open_storage(source), repair=repair, target=target, progress=progress, limits=limits)

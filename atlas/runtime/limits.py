@@ -5,14 +5,25 @@ Tests use small ones, so that a handful of cells makes pages, shared blocks, cut
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-__all__ = ["DEFAULT", "Limits"]
+from atlas.errors import InvalidTypeError, InvalidValueError
+
+__all__ = ["DEFAULT", "Limits", "limits_or_default"]
+
+_LEAST = {
+    "cut_into": 16, "joined_at_once": 2, "shared_block": 1, "partial_bytes": 1, "task_bytes": 1, "copied_bytes": 1
+}  # fmt: skip
+"""Least values where 0 would not do: a cell takes up to 16 bytes, joining takes two segments, and others divide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes in bytes, unless the name says rows, chunks or commits."""
+    """Sizes in bytes, unless the name says rows, chunks or commits.
+
+    Each is an integer of at least 0. Raises `InvalidTypeError` (TypeError) for a size that is no integer and
+    `InvalidValueError` (ValueError) for one that is too small or that makes chunks too large for a block.
+    """
 
     # Blocks
     own_block: int = 64 << 10
@@ -20,7 +31,7 @@ class Limits:
     shared_block: int = 128 << 10
     """Smaller chunks that begin in the same range of this many bytes share a block."""
     cut_over: int = 128 << 10
-    """A chunk of more bytes is cut into blocks. Set by the format: handles of other values cannot read the store."""
+    """A chunk of more bytes is cut into blocks. Set by the format, so that a store refuses any other value."""
     cut_into: int = 64 << 10
     """Bytes of these blocks. Set by the format, like `cut_over`."""
 
@@ -82,6 +93,38 @@ class Limits:
     waiting_bytes: int = 32 << 20
     """Chunks, and encoded blocks, that wait in a compaction before they are encoded, and spilled."""
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise InvalidTypeError(f"{field.name} is {value!r}; pass an integer, such as {field.default!r}")
+            least = _LEAST.get(field.name, 0)
+            if value < least:
+                raise InvalidValueError(f"{field.name} is {value}; pass at least {least}, such as {field.default!r}")
+        if self.own_block > self.cut_over:
+            raise InvalidValueError(
+                f"own_block is {self.own_block}; pass at most cut_over, {self.cut_over}, beyond which a chunk is cut"
+            )
+
 
 DEFAULT = Limits()
 """What a handle takes where it is given none."""
+
+
+def limits_or_default(limits: Limits | None) -> Limits:
+    """Return `limits`, or the default for None.
+
+    Raises `InvalidTypeError` for anything else and `InvalidValueError` for blocks that the format does not have.
+    """
+    if limits is None:
+        return DEFAULT
+    if not isinstance(limits, Limits):
+        raise InvalidTypeError(
+            f"limits is {limits!r}; pass an atlas.runtime.limits.Limits, such as Limits(cache_bytes=1 << 20), or None"
+        )
+    if (limits.cut_over, limits.cut_into) != (DEFAULT.cut_over, DEFAULT.cut_into):
+        raise InvalidValueError(
+            f"cut_over and cut_into are {limits.cut_over} and {limits.cut_into}; the format sets them to"
+            f" {DEFAULT.cut_over} and {DEFAULT.cut_into}: leave them out"
+        )
+    return limits
