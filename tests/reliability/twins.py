@@ -6,11 +6,12 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from atlas.errors import ConflictError
 from atlas.maintenance.gc import named_files
 from tests.model import Model, ModelArray, ModelDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -151,7 +152,7 @@ class Twin:
             self.named = {**self.named, message: self.model.flushed}
         with self.step("flush"):
             if self.store is not None:
-                self.store.flush(message)
+                _repeat_if_undecided(self.store, lambda store: store.flush(message))
 
     def compact(self, **options: Any) -> None:
         """Commit and reclaim."""
@@ -160,7 +161,7 @@ class Twin:
             self.named = {}
         with self.step("compact"):
             if self.store is not None:
-                self.store.compact(**options)
+                _repeat_if_undecided(self.store, lambda store: store.compact(**options))
 
     def go_back(self, message: str) -> None:
         """Roll back to what the flush with a message has stored."""
@@ -194,3 +195,17 @@ def unneeded(store: Atlas, place: Path) -> list[str]:
     files = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
     left = [key for key in files if key not in needed and not (key.startswith("commits/") and key >= oldest)]
     return sorted(key for key in left if not key.startswith("bases/"))
+
+
+def _repeat_if_undecided(store: Atlas, commit: Callable[[Atlas], object]) -> None:
+    """Commit, and once more after a refresh where a compaction has removed what would tell whether there is a conflict.
+
+    Any other conflict is a failure, and so is one after the refresh.
+    """
+    try:
+        commit(store)
+    except ConflictError as error:
+        if "is no longer known" not in str(error):
+            raise
+        store.refresh()
+        commit(store)
