@@ -11,7 +11,14 @@ from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.runtime.limits import DEFAULT, Limits
 
 SET_BY_THE_FORMAT = ("cut_over", "cut_into")
-LEAST = {"joined_at_once": 2, "shared_block": 1, "partial_bytes": 1, "task_bytes": 1, "copied_bytes": 1}
+LEAST = {
+    "joined_at_once": 2,
+    "shared_block": 1,
+    "partial_bytes": 1,
+    "task_bytes": 1,
+    "copied_bytes": 1,
+    "batch_bytes": 1,
+}
 
 
 @pytest.mark.parametrize("value", ["8", 2.0, None, True])
