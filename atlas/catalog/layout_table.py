@@ -63,7 +63,7 @@ class LayoutTable:
         """Return the entries of `array` in all layouts."""
         index = self._indexes.get(array)
         if index is None or len(index.entry) < len(self.layouts):
-            # A reader may be using the index that is there, and another thread may be extending it too: extend a copy.
+            # Readers may use the present index, and another thread may extend it at the same time: extend a copy.
             index = ArrayIndex(array) if index is None else index.copy()
             index.extend(self.layouts[len(index.entry) :])
             self._indexes[array] = index

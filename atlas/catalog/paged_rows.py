@@ -43,12 +43,12 @@ class PagedRows:
 
     @property
     def unpaged(self) -> NDArray[np.int64]:
-        """Ids of rows that lie in no page, deleted ones included, ascending."""
+        """Ids of rows in no page, deleted ones included, ascending."""
         return np.array(self._unpaged, np.int64)
 
     def contains(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return for each id whether it lies in a page."""
-        # Rows of a small flush between two large ones lie between the pages of these, in none.
+        """Return for each id whether a page has its row."""
+        # The ids of a small flush between two large ones are between the ranges of their pages.
         last = np.array([page.last for page in self.pages] or [-1], np.int64)
         at = self._page_before(ids)
         return (at >= 0) & (ids <= last[at])

@@ -25,7 +25,7 @@ __all__ = ["cut_pieces", "has_cut_chunks", "wanted_blocks"]
 
 
 def has_cut_chunks(region: Region, itemsize: int, limits: Limits = DEFAULT) -> bool:
-    """Return whether any chunk of `region` lies in several blocks where its cells have `itemsize` bytes."""
+    """Return whether any chunk of `region`, of cells of `itemsize` bytes, was cut into several blocks."""
     return len(region.cells) > 0 and int(region.cells.max()) * itemsize > limits.cut_over
 
 

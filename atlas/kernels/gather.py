@@ -253,7 +253,7 @@ def _unshuffle_piece(
     if first >= stop:
         return True
     raw, filter_, itemsize = table[BLOCK_RAW, row], table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
-    # Where the chunk's first cell lies in the block, or would lie.
+    # Offset of the chunk's first cell in the block; negative where an earlier block holds it.
     base = pieces[PIECE_OFFSET, piece] - begin * cell
     length = plane_length(raw, filter_, itemsize)
     copy_stored_planes(

@@ -63,8 +63,8 @@ class ReadSnapshot:
     ) -> NDArray[Any]:
         """Return one box of the arrays of N datasets that have one schema, in its memory dtype: (N, *count).
 
-        `ids` and `generations` (N,) name the arrays. The box lies in the array: the caller has checked it. Raises what
-        `read_boxes` raises, and `StaleHandleError` where the version is no longer kept.
+        `ids` and `generations` (N,) name the arrays. The caller must have checked that the array contains the box.
+        Raises what `read_boxes` raises, and `StaleHandleError` where the version is no longer kept.
         """
         targets = Targets(self.array, schema, ids, generations, self.view.datasets.name_of)
         region = plan_region(schema, start, count)

@@ -15,7 +15,7 @@ _LEAST = {
     "cut_into": 16, "joined_at_once": 2, "shared_block": 1, "partial_bytes": 1, "task_bytes": 1, "copied_bytes": 1,
     "batch_bytes": 1
 }  # fmt: skip
-"""Least values where 0 would not do: a cell takes up to 16 bytes, joining takes two segments, and others divide."""
+"""Least values where 0 would not do: a cell takes up to 16 bytes, joining takes two segments, the rest are divisors."""
 
 
 @dataclass(frozen=True, slots=True)

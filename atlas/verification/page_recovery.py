@@ -57,7 +57,7 @@ def without_pages(changes: Changes, pages: Sequence[PageRef]) -> Changes:
 
 
 def _in_pages(ids: NDArray[np.int64], pages: Sequence[PageRef]) -> NDArray[np.bool_]:
-    """Return for each id whether it lies in the range of ids of one of `pages`."""
+    """Return for each id whether the range of ids of one of `pages` includes it."""
     inside = np.zeros(len(ids), bool)
     for page in pages:
         inside |= (ids >= page.first) & (ids <= page.last)

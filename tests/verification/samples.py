@@ -19,7 +19,7 @@ WORDS = np.array(["x", "é", "long " * 20, ""], object)
 
 
 def build(storage, **options):
-    """Three datasets that differ, written in two flushes; `b` lacks an array, `t` of `a` lies in both segments."""
+    """Three datasets that differ, written in two flushes; `b` lacks an array, both segments hold `t` of `a`."""
     rng = np.random.default_rng(7)
     with Atlas.create(storage, **options) as store:
         for name in "abc":

@@ -42,7 +42,7 @@ def expected_of(storage, ref, at):
             return inside or {(None, ref.array, None)}
     store = Atlas.open(storage)
     with_array = [name for name in store.list_datasets() if ref.array in store.open_dataset(name).list_arrays()]
-    # `t` of `a` lies in both segments, and no dataset wholly in the newer one: either index concerns all of them.
+    # Both segments hold `t` of `a`, and the newer one holds no dataset alone: either index concerns all of them.
     return {(name, ref.array, None) for name in with_array}
 
 
