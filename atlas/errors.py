@@ -15,12 +15,14 @@ __all__ = [
     "CorruptStoreError",
     "DatasetExistsError",
     "DatasetNotFoundError",
+    "InvalidIndexError",
     "InvalidNameError",
     "InvalidTypeError",
     "InvalidValueError",
     "MissingAttributeError",
     "MissingExtraError",
     "OutOfRangeError",
+    "ReadOnlyError",
     "StaleHandleError",
     "StorageError",
     "StoreExistsError",
@@ -42,6 +44,10 @@ class InvalidValueError(AtlasError, ValueError):
 
 class InvalidNameError(InvalidValueError):
     """A dataset, array, dimension or attribute name that cannot be stored."""
+
+
+class InvalidIndexError(AtlasError, IndexError):
+    """An index that NumPy would refuse too: out of bounds, of too many axes, or of a type that is no index."""
 
 
 class InvalidTypeError(AtlasError, TypeError):
@@ -101,6 +107,10 @@ class StoreNotFoundError(AtlasError, FileNotFoundError):
 
 class StorageError(AtlasError, OSError):
     """The storage failed: disk full, no permission, network. `errno` and `filename` are set where known."""
+
+
+class ReadOnlyError(AtlasError, PermissionError):
+    """A change through a handle that was opened with mode "r"."""
 
 
 class ConditionalPutError(StorageError):

@@ -16,13 +16,23 @@ from atlas.kernels import Geometry
 from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from atlas.format.schema import ArraySchema
 
-__all__ = ["Region", "box_slices", "check_region", "chunk_box", "chunk_cells", "plan_region"]
+__all__ = [
+    "Intervals",
+    "Region",
+    "box_slices",
+    "check_plan",
+    "check_region",
+    "chunk_box",
+    "chunk_cells",
+    "join_intervals",
+    "plan_region",
+]
 
 _LARGEST = 2**63 - 1
 
@@ -123,35 +133,76 @@ def _plan(
 def _build(
     shape: tuple[int, ...], chunk_shape: tuple[int, ...], start: tuple[int, ...], count: tuple[int, ...]
 ) -> Region:
-    ndim = len(shape)
     if 0 in count:
-        geometry = Geometry(np.zeros((4, 0, ndim), np.int64), np.array(count, np.int64))
+        geometry = Geometry(np.zeros((4, 0, len(shape)), np.int64), np.array(count, np.int64))
         return Region(geometry, np.zeros(0, np.int64), np.zeros(0, np.int64), whole=True)
     spans = [(s + k - 1) // c - s // c + 1 for c, s, k in zip(chunk_shape, start, count, strict=True)]
-    # What is planned here and found by it later: a grid of 2**60 chunks is declared in a line.
-    check_room(
-        math.prod(spans) * 8 * (5 * ndim + 12),
-        f"a plan to read {math.prod(spans)} chunks of an array of shape {list(shape)} in chunks {list(chunk_shape)}",
-        "read a smaller box",
-    )
-    axes = []
-    for n, c, s, k in zip(shape, chunk_shape, start, count, strict=True):
+    check_plan(math.prod(spans), shape, chunk_shape)
+    factors = []
+    for axis, (n, c, s, k) in enumerate(zip(shape, chunk_shape, start, count, strict=True)):
         index = np.arange(s // c, (s + k - 1) // c + 1, dtype=np.int64)
         extent = np.minimum(c, n - index * c)
         first = np.maximum(s - index * c, 0)
         stop = np.minimum(s + k - index * c, extent)
-        axes.append((index, extent, first, stop - first, index * c + first - s))
-    grid = [-(-n // c) for n, c in zip(shape, chunk_shape, strict=True)]
-    lengths = [len(axis[0]) for axis in axes]
+        intervals = Intervals(index, first, stop - first, index * c + first - s)
+        factors.append({axis: intervals})
+    return join_intervals(shape, chunk_shape, factors, count)
+
+
+def check_plan(chunks: int, shape: tuple[int, ...], chunk_shape: tuple[int, ...]) -> None:
+    """Raise `TooLargeError` where a region of so many chunks exceeds the available memory.
+
+    What is planned here and found by it later counts: a grid of 2**60 chunks is declared in a line.
+    """
+    check_room(
+        chunks * 8 * (5 * len(shape) + 12),
+        f"a plan to read {chunks} chunks of an array of shape {list(shape)} in chunks {list(chunk_shape)}",
+        "read a smaller box",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """What a region takes of chunks along one axis: (chunks,) each."""
+
+    index: NDArray[np.int64]
+    """Position of the chunk along the axis of the grid."""
+    first: NDArray[np.int64]
+    """First cell within the chunk."""
+    part: NDArray[np.int64]
+    """Number of cells."""
+    target: NDArray[np.int64]
+    """Where the first one lies in the box."""
+
+
+def join_intervals(
+    shape: tuple[int, ...],
+    chunk_shape: tuple[int, ...],
+    factors: Sequence[Mapping[int, Intervals]],
+    box: tuple[int, ...],
+) -> Region:
+    """Return the region of all combinations of one interval of each factor, whose cells lie in `box`.
+
+    Each factor holds the intervals of one axis, or those of several axes that belong together one by one. Together the
+    factors name every axis once.
+    """
+    ndim = len(shape)
+    lengths = [len(next(iter(factor.values())).index) for factor in factors]
     chunks = math.prod(lengths)
     columns = np.zeros((5, chunks, ndim), np.int64)
-    linear = np.zeros(chunks, np.int64)
-    for i, axis in enumerate(axes):
+    for i, factor in enumerate(factors):
         outer, inner = math.prod(lengths[:i]), math.prod(lengths[i + 1 :])
-        for j, values in enumerate(axis):
-            columns[j, :, i] = np.tile(np.repeat(values, inner), outer)
-        linear = linear * grid[i] + columns[0, :, i]
-    geometry = Geometry(columns[1:], np.array(count, np.int64))
+        for axis, intervals in factor.items():
+            extent = np.minimum(chunk_shape[axis], shape[axis] - intervals.index * chunk_shape[axis])
+            for j, values in enumerate((intervals.index, extent, intervals.first, intervals.part, intervals.target)):
+                columns[j, :, axis] = np.tile(np.repeat(values, inner), outer)
+    linear = np.zeros(chunks, np.int64)
+    for axis, (n, c) in enumerate(zip(shape, chunk_shape, strict=True)):
+        linear = linear * -(-n // c) + columns[0, :, axis]
+    if (linear[1:] < linear[:-1]).any():
+        order = np.argsort(linear, kind="stable")
+        linear, columns = linear[order], columns[:, order]
+    geometry = Geometry(columns[1:], np.array(box, np.int64))
     return Region(geometry, linear, geometry.extent.prod(axis=1), whole=bool((geometry.extent == geometry.part).all()))
 
 

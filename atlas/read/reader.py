@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from atlas.chunking.indexing import divide_index, parse_index, plan_index
 from atlas.chunking.regions import box_slices, check_region, chunk_box, plan_region
 from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
+from atlas.read.allocation import allocate_result
 from atlas.read.block_cache import BlockCache
 from atlas.read.bulk_read import read_across, read_stacked
 from atlas.read.chunk_cache import ChunkCache
@@ -29,9 +31,12 @@ if TYPE_CHECKING:
 
     from atlas.catalog.selection import ArraySelection
     from atlas.catalog.view import StoreView
+    from atlas.chunking.indexing import CellIndex
+    from atlas.chunking.regions import Region
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
     from atlas.read.snapshot import ReadSnapshot, StagedCells
+    from atlas.read.statistics import ArrayStatistics
 
 __all__ = ["Reader"]
 
@@ -94,7 +99,12 @@ class Reader:
             single = self._find_single_chunk(snapshot.array, identity, entry) if current else None
         if single is not None:
             return _box_of(single, schema, start, shape)
-        corner, count = check_region(schema.shape, start, shape)
+        box = check_region(schema.shape, start, shape)
+        return self._read_region(snapshot, identity, entry, plan_region(schema, *box))
+
+    def _read_region(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region) -> NDArray[Any]:
+        """Return the box of a region of one array as the snapshot has it."""
+        schema = entry.schema
         ids, generations = np.array([identity]), np.array([entry.generation])
 
         def load(chunk: int) -> NDArray[Any]:
@@ -102,11 +112,56 @@ class Reader:
             return snapshot.read(schema, ids, generations, first, extent).reshape(extent)
 
         if snapshot.staged is None:
-            region = plan_region(schema, corner, count)
             out = self._chunks.read((f"{snapshot.array}@{snapshot.change}", identity), schema, region, load)
             if out is not None:
                 return out
-        return snapshot.read(schema, ids, generations, corner, count).reshape(count)
+        out = snapshot.read_region(schema, ids, generations, region)
+        return out.reshape(out.shape[1:])
+
+    def read_index(self, dataset: str, array: str, key: object) -> Any:
+        """Return what the NumPy index `key` takes of one array: an array, or a scalar. See `ArrayView`."""
+        with self._locks.state:
+            state = self._datasets.state(dataset)
+            entry = state.array(array)
+            single = self._find_single_chunk(array, state.identity, entry)
+        index = parse_index(key, entry.schema)
+        if single is not None:
+            return index.take(single)
+
+        def read() -> Any:
+            with self._locks.state:
+                state = self._datasets.state(dataset)
+                now, identity = state.array(array), state.identity
+                snapshot = take_snapshot(self._view, self._staged, array, np.array([identity]))
+                current = index if now.schema == entry.schema else parse_index(key, now.schema)
+                if snapshot.staged is not None:
+                    return self._read_index(snapshot, identity, now, current)
+            return self._read_index(snapshot, identity, now, current)
+
+        return self._repeat_if_moved(read)
+
+    def _read_index(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, index: CellIndex) -> Any:
+        """Return what an index takes of one array as the snapshot has it, as new cells."""
+        schema = entry.schema
+        if 0 in index.shape:
+            return np.empty(index.shape, schema.memory_dtype)
+        parts = list(divide_index(index, schema, self._view.limits.index_bytes // schema.memory_dtype.itemsize))
+        if len(parts) == 1:
+            cells = self._read_part(snapshot, identity, entry, index)
+        else:
+            cells = allocate_result(index.shape, schema.memory_dtype, snapshot.array)
+            for part, into in parts:
+                cells[into] = self._read_part(snapshot, identity, entry, part)
+        return cells[()] if index.scalar else np.require(cells, requirements="C")
+
+    def _read_part(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, index: CellIndex) -> NDArray[Any]:
+        """Return what an index takes, at least one cell, through one box; it may share memory with that."""
+        if index.box is not None:
+            region, within = plan_region(entry.schema, *index.box), index.in_box
+        else:
+            region, within = plan_index(index, entry.schema)
+        cells: NDArray[Any] = self._read_region(snapshot, identity, entry, region)[within]
+        return cells
 
     def _find_single_chunk(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
         """Return a whole array of one small chunk, which must not be written to; None for any other array.
@@ -184,7 +239,7 @@ class Reader:
 
     # Statistics
 
-    def array_stats(self, dataset: str, array: str) -> dict[str, Any] | None:
+    def array_stats(self, dataset: str, array: str) -> ArrayStatistics | None:
         """Return the statistics of an array as of the last flush. See `DatasetView.array_stats`."""
         view = self._view
         with view.locks.state:

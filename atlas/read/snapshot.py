@@ -66,8 +66,16 @@ class ReadSnapshot:
         `ids` and `generations` (N,) name the arrays. The caller must have checked that the array contains the box.
         Raises what `read_boxes` raises, and `StaleHandleError` where the version is no longer kept.
         """
+        return self.read_region(schema, ids, generations, plan_region(schema, start, count))
+
+    def read_region(
+        self, schema: ArraySchema, ids: NDArray[np.int64], generations: NDArray[np.int64], region: Region
+    ) -> NDArray[Any]:
+        """Return the box of one region of the arrays of N datasets that have one schema: (N, *box). See `read`.
+
+        Cells of the box that belong to no chunk of the region are not set.
+        """
         targets = Targets(self.array, schema, ids, generations, self.view.datasets.name_of)
-        region = plan_region(schema, start, count)
         with self.view.stale_check():
             out = read_boxes(self.indexes, targets, region, self.view.limits)
         if self.staged is not None:

@@ -6,7 +6,7 @@ look-up here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -26,10 +26,23 @@ if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
 
-__all__ = ["Statistics"]
+__all__ = ["ArrayStatistics", "Statistics"]
 
 _FEW_CHUNKS, _FEW_CELLS = 8, 1 << 16
 """Of so few it takes less time to read them than to look first whether their blocks can hold them."""
+
+
+class ArrayStatistics(TypedDict):
+    """Statistics of one array, see `DatasetView.array_stats`."""
+
+    row_count: int
+    """Number of cells: the product of the shape."""
+    null_count: int
+    """Number of cells that equal the fill value or were never written."""
+    min: int | float | str | None
+    """Smallest cell that is neither null nor NaN, times as int nanoseconds; None where there is none."""
+    max: int | float | str | None
+    """Largest such cell."""
 
 
 class Statistics:
@@ -55,9 +68,7 @@ class Statistics:
     def _sorted(self, column: NDArray[Any]) -> NDArray[Any]:
         return column if self._order is None else column[self._order]
 
-    def find(
-        self, identity: int, generation: int, schema: ArraySchema, cache: BlockCache
-    ) -> dict[str, int | float | str | None] | None:
+    def find(self, identity: int, generation: int, schema: ArraySchema, cache: BlockCache) -> ArrayStatistics | None:
         """Return row_count, null_count, min and max of an array, None where it was never written.
 
         The extremes of strings are read from their blocks, through `cache`. Raises `CorruptStoreError` where such a

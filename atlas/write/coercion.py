@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.errors import InvalidTypeError
+from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 from atlas.format.attributes import recover_text
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from atlas.format.schema import ArraySchema
 
-__all__ = ["coerce_cells", "coerce_strings"]
+__all__ = ["broadcast_cells", "cast_cells", "coerce_cells", "coerce_strings"]
 
 
 def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
@@ -71,6 +71,89 @@ def _unmasked(data: np.ma.MaskedArray[Any, Any], schema: ArraySchema, array: str
         else schema.fill
     )
     return np.asarray(data.filled(fill))
+
+
+def cast_cells(value: object, schema: ArraySchema, array: str) -> NDArray[Any]:
+    """Return what is assigned to cells of `schema` with its stored dtype.
+
+    Unlike `coerce_cells` it takes Python values and lists, other sizes of a number and other units of a time: floats
+    are rounded as NumPy rounds them, and everything else is exact.
+
+    Raises `InvalidTypeError` for values of another kind, such as floats for an integer array, and `OutOfRangeError` for
+    a number or time that the dtype cannot hold.
+    """
+    datatype = schema.datatype
+    if not isinstance(value, np.ndarray | np.generic):
+        try:
+            value = np.asarray(value, object if datatype.cell is None else None)
+        except ValueError as error:  # a ragged list
+            raise InvalidValueError(f"what is assigned to array {array!r} is no array: {error}") from error
+    data = np.asanyarray(value)
+    if isinstance(data, np.ma.MaskedArray):
+        data = _unmasked(data, schema, array)
+    kind, cell = data.dtype.kind, datatype.cell
+    if cell is not None and datatype.kind in {"int", "uint"} and kind in "iu":
+        return _narrow_integers(data, cell, array)
+    if cell is not None and datatype.kind == "float" and kind in "fiu":
+        return _narrow_floats(data, cell, array)
+    if datatype.kind == "timestamp" and kind == "M":
+        return _nanoseconds(data, array)
+    return coerce_cells(data, schema, array)
+
+
+def _narrow_integers(data: NDArray[Any], cell: np.dtype[Any], array: str) -> NDArray[Any]:
+    if data.size and not np.can_cast(data.dtype, cell):
+        limits = np.iinfo(cell)
+        for extreme in (int(data.min()), int(data.max())):
+            if not limits.min <= extreme <= limits.max:
+                raise OutOfRangeError(
+                    f"{extreme} does not fit in array {array!r} of dtype {cell.name}, which holds {limits.min} to "
+                    f"{limits.max}"
+                )
+    return data.astype(cell, copy=False)
+
+
+def _narrow_floats(data: NDArray[Any], cell: np.dtype[Any], array: str) -> NDArray[Any]:
+    with np.errstate(over="ignore", invalid="ignore"):  # NumPy warns of signalling NaN
+        cells: NDArray[Any] = data.astype(cell, copy=False)
+    if not np.can_cast(data.dtype, cell):
+        overflow = np.isinf(cells) & np.isfinite(data)
+        if overflow.any():
+            raise OutOfRangeError(f"{data[overflow].flat[0]} is too large for array {array!r} of dtype {cell.name}")
+    return cells
+
+
+def _nanoseconds(data: NDArray[Any], array: str) -> NDArray[Any]:
+    unit = np.datetime_data(data.dtype)
+    if unit == ("ns", 1):
+        return _ticks(data)
+    try:
+        times = data.astype("<M8[ns]")
+        exact = unit[0] != "generic" and bool(np.array_equal(times.astype(data.dtype), data, equal_nan=True))
+    except OverflowError:  # NumPy 2.5 and later; earlier versions wrap around, which the comparison finds
+        exact = False
+    if not exact and not np.isnat(data).all():
+        raise OutOfRangeError(
+            f"times of dtype {data.dtype} do not fit in array {array!r}, which holds whole nanoseconds from 1677-09-21 "
+            "to 2262-04-11"
+        )
+    return data.astype("<M8[ns]").view("<i8")
+
+
+def broadcast_cells(cells: NDArray[Any], shape: tuple[int, ...], array: str) -> NDArray[Any]:
+    """Return `cells` broadcast to `shape`, as NumPy does when it assigns: leading axes of length 1 may be too many.
+
+    Raises `InvalidValueError` where that cannot be.
+    """
+    own = cells.shape
+    while len(own) > len(shape) and own[0] == 1:
+        own = own[1:]
+    try:
+        return np.broadcast_to(cells.reshape(own), shape)
+    except ValueError:
+        raise InvalidValueError(
+            f"could not broadcast what is assigned to array {array!r} from shape {cells.shape} into shape {shape}"
+        ) from None
 
 
 def coerce_strings(data: NDArray[Any]) -> NDArray[Any]:

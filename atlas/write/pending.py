@@ -82,14 +82,17 @@ class PendingWrites:
         read_chunk: Callable[[int], NDArray[Any]],
         *,
         shared: bool,
+        taken: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Stage `cells`, which cover `region` of one array.
+        """Stage `cells`, which cover `region` of one array: those that `taken`, of their shape, holds True for.
 
         `read_chunk` returns the present cells of the chunk in a row of the region, for chunks that are covered in part.
         For a `shared` array, which other handles may write to, the cells that were written are noted.
         """
-        staging, cut = self._staging(entry.name), divide_chunks(cells, region, self._limits)
-        for chunk, pending in cut_chunks(cells, entry, region, cut, read_chunk, shared=shared, limits=self._limits):
+        staging, cut = self._staging(entry.name), divide_chunks(cells, region, self._limits, taken=taken)
+        for chunk, pending in cut_chunks(
+            cells, entry, region, cut, read_chunk, taken=taken, shared=shared, limits=self._limits
+        ):
             self._put(staging, dataset, chunk, pending)
         staging.put_runs(chunk_runs(cells, entry, dataset, region, cut.at_once, self._limits), self._bound_memory)
 

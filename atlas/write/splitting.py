@@ -56,9 +56,13 @@ class Cut(NamedTuple):
     """Covered only in part."""
 
 
-def divide_chunks(cells: NDArray[Any], region: Region, limits: Limits = DEFAULT) -> Cut:
-    """Return what becomes of the chunks of `region`, which `cells` covers."""
+def divide_chunks(
+    cells: NDArray[Any], region: Region, limits: Limits = DEFAULT, *, taken: NDArray[np.bool_] | None = None
+) -> Cut:
+    """Return what becomes of the chunks of `region`, which `cells` covers, or has the cells of that are `taken`."""
     none, rows = np.empty(0, np.int64), np.arange(len(region.chunk))
+    if taken is not None:
+        return Cut(none, none, rows)
     covered = np.ones(len(rows), bool)
     if not region.whole:
         covered = (region.geometry.extent == region.geometry.part).all(axis=1)
@@ -90,24 +94,27 @@ def cut_chunks(
     cut: Cut,
     present: Callable[[int], NDArray[Any]],
     *,
+    taken: NDArray[np.bool_] | None = None,
     shared: bool = False,
     limits: Limits = DEFAULT,
 ) -> Iterator[tuple[int, PendingChunk]]:
     """Yield grid position and cells of the chunks of `region` that are not encoded at once; nothing is borrowed.
 
-    `present` returns the cells that the chunk of a row has now, which are written to. Of a `shared` array, which other
-    handles may write to as well, it is kept which cells of a chunk were written.
+    `present` returns the cells that the chunk of a row has now, which are written to: where `taken` is True, or all of
+    the box without it. Of a `shared` array, which other handles may write to as well, it is kept which cells of a chunk
+    were written.
     """
     nbytes = region.cells[cut.part] * cells.dtype.itemsize
     for some in (cut.part[batch] for batch in slices_by_bytes(nbytes, limits.partial_bytes)):
         # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
         for k, own in [(k, present(k)) for k in some.tolist()]:
-            extent = region.geometry.extent[k]
-            own.reshape(extent)[region.in_chunk(k)] = cells[_source(region, k)]
+            extent, source = region.geometry.extent[k], _source(region, k)
+            here = True if taken is None else taken[source]
+            np.copyto(own.reshape(extent)[_within(region, k)], cells[source], where=here)
             written = None
             if shared:
                 written = np.zeros(extent, bool)
-                written[region.in_chunk(k)] = True
+                written[region.in_chunk(k)] = here
                 written = written.reshape(-1)
             yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own, written)
     for k in cut.whole.tolist():
@@ -118,6 +125,11 @@ def cut_chunks(
 def _source(region: Region, k: int) -> tuple[Any, ...]:
     """Return the index of the chunk of row `k` in what is written; an array without axes stays an array."""
     return *region.in_box(k), ...
+
+
+def _within(region: Region, k: int) -> tuple[Any, ...]:
+    """Return the index of the box in the chunk of row `k`, likewise."""
+    return *region.in_chunk(k), ...
 
 
 def _gathered(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> NDArray[Any]:

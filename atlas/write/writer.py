@@ -5,11 +5,13 @@ Every call takes the handle's locks. A call that raises has changed nothing.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.chunking.regions import Region, check_region, chunk_box, plan_region
+from atlas.chunking.indexing import parse_index, plan_index
+from atlas.chunking.regions import check_region, chunk_box, plan_region
 from atlas.errors import (
     ArrayExistsError,
     DatasetExistsError,
@@ -21,7 +23,8 @@ from atlas.errors import (
 )
 from atlas.format.attributes import flatten_key
 from atlas.format.names import check_name
-from atlas.write.coercion import coerce_cells
+from atlas.runtime.memory import check_room
+from atlas.write.coercion import broadcast_cells, cast_cells, coerce_cells
 from atlas.write.splitting import one_chunk
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.dataset_state import DatasetState
     from atlas.catalog.view import StoreView
+    from atlas.chunking.regions import Region
     from atlas.format.attributes import AttributeKey
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
@@ -91,14 +95,14 @@ class Writer:
             state = self._view.datasets.edit(dataset)
             state.attributes[_same_key(state, key)] = value
 
-    def delete_attribute(self, dataset: str, key: str) -> None:
+    def delete_attribute(self, dataset: str, key: AttributeKey) -> None:
         """Remove an attribute."""
         datasets = self._view.datasets
         with self._view.locks.changing:
             state = datasets.state(dataset)
             found = _same_key(state, key)
             if found not in state.attributes:
-                raise MissingAttributeError(f"dataset {dataset!r} has no attribute {key!r}")
+                raise MissingAttributeError(f"dataset {dataset!r} has no attribute {flatten_key(key)!r}")
             del datasets.edit(dataset).attributes[found]
 
     # Arrays
@@ -140,10 +144,43 @@ class Writer:
                 self._pending.put(array, state.identity, 0, whole)
             view.changed()
 
+    def write_index(self, dataset: str, array: str, key: object, value: object) -> None:
+        """Write `value`, broadcast as NumPy does, to the cells that the NumPy index `key` takes. See `ArrayView`."""
+        view = self._view
+        with view.locks.changing:
+            state = view.datasets.state(dataset)
+            entry = state.array(array)
+            index = parse_index(key, entry.schema)
+            cells = broadcast_cells(cast_cells(value, entry.schema, array), index.shape, array)
+            if 0 in index.shape:
+                return
+            if index.box is not None:
+                start, count = index.box
+                data = _empty_box(count, cells.dtype, array)
+                data[index.in_box] = cells
+                self._write_region(state, entry, start, data)
+            else:
+                region, within = plan_index(index, entry.schema)
+                data = _empty_box(tuple(region.geometry.box.tolist()), cells.dtype, array)
+                taken = np.zeros(data.shape, np.bool_)
+                data[within], taken[within] = cells, True
+                self._put_region(state, entry, region, data, taken)
+            view.changed()
+
     def _write_region(self, state: DatasetState, entry: ArrayEntry, start: Sequence[int], cells: NDArray[Any]) -> None:
-        region: Region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
-        if cells.size == 0:
-            return
+        region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
+        if cells.size:
+            self._put_region(state, entry, region, cells)
+
+    def _put_region(
+        self,
+        state: DatasetState,
+        entry: ArrayEntry,
+        region: Region,
+        cells: NDArray[Any],
+        taken: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Stage the cells of a box, (*box), where `taken`, (*box), says so; all where it is None."""
         cell = entry.schema.datatype.cell
 
         def read_chunk(row: int) -> NDArray[Any]:
@@ -153,7 +190,7 @@ class Writer:
 
         # An array that no other handle can write to needs no note of which cells were written here.
         shared = not state.new and entry.generation != self._view.datasets.generation
-        self._pending.put_region(entry, state.identity, region, cells, read_chunk, shared=shared)
+        self._pending.put_region(entry, state.identity, region, cells, read_chunk, shared=shared, taken=taken)
 
     def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
         """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""
@@ -175,6 +212,13 @@ class Writer:
                     every = len(rows) == len(names)
                     self._pending.put_stack(entry, selection.ids[rows], cells if every else cells[rows])
             view.changed()
+
+
+def _empty_box(shape: tuple[int, ...], dtype: np.dtype[Any], array: str) -> NDArray[Any]:
+    """Return a box to assign to, or raise `TooLargeError`."""
+    what = f"what is assigned to array {array!r}, of shape {list(shape)},"
+    check_room(math.prod(shape) * (dtype.itemsize + 1), what, "assign fewer cells at a time")
+    return np.empty(shape, dtype)
 
 
 def _same_key(state: DatasetState, key: AttributeKey) -> AttributeKey:
