@@ -3,7 +3,7 @@
 The rooms, from the top down; each imports only from rows below its own:
 
 - `cli`               the command line
-- `store`, `dataset`  `Atlas` and `DatasetView`: what users hold
+- `store`, `dataset`, `array`, `attributes`   `Atlas`, `DatasetView`, `ArrayView` and `Attributes`: what users hold
 - `xarray`            xarray and dask
 - `verification`      reads everything, names what is damaged
 - `session`           one open store, composed of the rooms below
@@ -21,9 +21,15 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from atlas.dataset import DatasetView
+from atlas import errors
+from atlas.array import ArrayView
+from atlas.attributes import Attributes
+from atlas.dataset import ArrayMeta, DatasetView
 from atlas.errors import AtlasError
+from atlas.read.statistics import ArrayStatistics
+from atlas.runtime.limits import Limits
 from atlas.runtime.tracing import init_tracing
+from atlas.storage import StoreSource
 from atlas.store import Atlas, verify
 
 try:
@@ -31,4 +37,18 @@ try:
 except metadata.PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["Atlas", "AtlasError", "DatasetView", "__version__", "init_tracing", "verify"]
+__all__ = [
+    "ArrayMeta",
+    "ArrayStatistics",
+    "ArrayView",
+    "Atlas",
+    "AtlasError",
+    "Attributes",
+    "DatasetView",
+    "Limits",
+    "StoreSource",
+    "__version__",
+    "errors",
+    "init_tracing",
+    "verify",
+]

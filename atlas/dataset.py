@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
-from atlas.errors import CorruptStoreError
-from atlas.format.attributes import coerce_attribute, decode_value, encode_value, flatten_key, plain_value
+from atlas.array import ArrayView
+from atlas.attributes import Attributes
+from atlas.format.attributes import coerce_attribute, encode_value, flatten_key, plain_value
 from atlas.format.names import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     import numpy as np
@@ -17,16 +18,34 @@ if TYPE_CHECKING:
 
     from atlas.format.attributes import AttributeKey
     from atlas.format.schema import ArraySchema
+    from atlas.read.statistics import ArrayStatistics
     from atlas.session import Session
 
-__all__ = ["DatasetView"]
+__all__ = ["ArrayMeta", "DatasetView", "exact_attributes"]
+
+
+class ArrayMeta(TypedDict):
+    """Metadata of one array, see `DatasetView.array_meta`."""
+
+    dtype: str
+    """Name of the dtype."""
+    shape: list[int]
+    """Length of each axis, in cells."""
+    chunk_shape: list[int]
+    """Length of a chunk along each axis, in cells."""
+    dimension_names: list[str]
+    """Name of each axis."""
 
 
 class DatasetView:
-    """One dataset of a store: named arrays and attributes.
+    """One dataset of a store: a mapping from names to arrays, with attributes.
+
+    `view["depth"]` is an array, `"depth" in view` tells whether there is one, `len(view)` counts them, `list(view)`
+    gives their names in the order they were declared, and `del view["depth"]` deletes one. A view is always true.
 
     A view holds no data. All views of one handle share its state: each sees at once what another has written. Every
-    call raises `DatasetNotFoundError` (KeyError) once the dataset is deleted.
+    call raises `DatasetNotFoundError` (KeyError) once the dataset is deleted, and every change `ReadOnlyError`
+    (PermissionError) where the store was opened with mode "r".
     """
 
     __slots__ = ("_name", "_reader", "_session")
@@ -48,6 +67,42 @@ class DatasetView:
     def __reduce__(self) -> tuple[Any, ...]:
         return DatasetView, (self._session, self._name)
 
+    # As a mapping of array names
+
+    def __getitem__(self, array: str) -> ArrayView:
+        """Return one array, to read and write in part. Raises `ArrayNotFoundError` (KeyError).
+
+        Examples
+        --------
+        >>> dataset = atlas.Atlas.create(path).create_dataset("monday")
+        >>> dataset.define_array("depth", "int16", ["x"], [4], fill_value=-1)
+        >>> dataset["depth"][1:3]
+        array([-1, -1], dtype=int16)
+
+        """
+        self._session.view.array(self._name, array)
+        return ArrayView(self._session, self._name, array)
+
+    def __contains__(self, array: object) -> bool:
+        return isinstance(array, str) and array in self._session.view.entries(self._name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.list_arrays())
+
+    def __len__(self) -> int:
+        return len(self._session.view.entries(self._name))
+
+    def __bool__(self) -> bool:
+        """Return True: a handle is there, whatever its dataset holds."""
+        return True
+
+    def __delitem__(self, array: str) -> None:
+        """Delete an array, as `delete_array` does. Raises `ArrayNotFoundError` (KeyError)."""
+        self.delete_array(array)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.list_arrays()
+
     # Arrays
 
     def list_arrays(self) -> list[str]:
@@ -61,72 +116,156 @@ class DatasetView:
         dims: Sequence[str],
         shape: Sequence[int],
         chunk_shape: Sequence[int] | None = None,
-        fill_value: Any = None,
+        fill_value: float | str | np.generic | None = None,
     ) -> None:
         """Declare a new array, in memory until `Atlas.flush`.
 
-        `dtype` is a name such as "float32", "string" or "timestamp_nanoseconds" (any case), or a NumPy dtype or scalar
-        type. `dims`, `shape` and `chunk_shape` have one entry for each axis; an axis has 0 to 2**63-1 cells.
-        `chunk_shape` defaults to `shape`: one chunk. Cells that are never written read as `fill_value`, else as 0, ""
-        or 1970-01-01, and cells equal to it count as nulls in `array_stats`. It is a scalar of the array's kind: int
-        for integers, int or float for floats, str for strings, int nanoseconds or datetime64 for timestamps.
+        Parameters
+        ----------
+        name : str
+            Name of the array.
+        dtype : str, numpy.dtype or NumPy scalar type
+            A name such as "float32", "string" or "timestamp_nanoseconds" (any case), or NumPy's dtype.
+        dims : sequence of str
+            Name of each axis.
+        shape : sequence of int
+            Length of each axis, 0 to 2**63-1 cells.
+        chunk_shape : sequence of int, optional
+            Length of a chunk along each axis, in cells; `shape` without it: one chunk.
+        fill_value : int, float, str or numpy.datetime64, optional
+            What cells read as that are never written, and what counts as null in `array_stats`: a scalar of the array's
+            kind, for timestamps datetime64 or int nanoseconds. Without it such cells read as 0, "" or 1970-01-01.
 
-        Raises `ArrayExistsError` (FileExistsError) where the dataset has the array, `InvalidNameError` and
-        `InvalidValueError` (ValueError) for names, dtype names and shapes that break a rule, `InvalidTypeError`
-        (TypeError) and `OutOfRangeError` (OverflowError) for a fill value of the wrong kind or out of range,
-        `UnsupportedDtypeError` (NotImplementedError) for dtypes that cannot be stored, such as bool.
+        Raises
+        ------
+        ArrayExistsError
+            (FileExistsError) where the dataset has the array.
+        InvalidNameError, InvalidValueError
+            (ValueError) for names, dtype names and shapes that break a rule.
+        InvalidTypeError, OutOfRangeError
+            (TypeError, OverflowError) for a fill value of the wrong kind or out of range.
+        UnsupportedDtypeError
+            (NotImplementedError) for dtypes that cannot be stored, such as bool.
+
         """
         schema = self._session.schemas.make(dtype, dims, shape, chunk_shape, fill_value)
         self._session.writer.define_array(self._name, name, schema)
 
     def write_array(self, name: str, start: Sequence[int], data: NDArray[Any]) -> None:
-        """Write `data` to the box of its shape at `start`, in memory until `Atlas.flush`.
+        """Write to a box, in memory until `Atlas.flush`. See `ArrayView.__setitem__` for NumPy's indices.
 
-        `data` has the array's dtype, in any byte order and memory layout: datetime64[ns] or int64 for timestamps;
-        object (str or bytes), S or U for strings. `data` is copied.
+        Parameters
+        ----------
+        name : str
+            Name of the array.
+        start : sequence of int
+            First corner of the box, in cells.
+        data : numpy.ndarray
+            The cells, copied; their shape is that of the box. Of the array's dtype, in any byte order and memory
+            layout: datetime64[ns] or int64 for timestamps; object (str or bytes), S or U for strings.
 
-        Raises `ArrayNotFoundError` (KeyError), `InvalidTypeError` (TypeError) for data of another dtype,
-        `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it, and
-        `OutOfRangeError` (OverflowError) for negative indices.
+        Raises
+        ------
+        ArrayNotFoundError
+            (KeyError) where the dataset lacks the array.
+        InvalidTypeError
+            (TypeError) for data of another dtype.
+        InvalidValueError
+            (ValueError) where the box has another rank than the array or leaves it.
+        OutOfRangeError
+            (OverflowError) for negative positions.
+
         """
         self._session.writer.write_array(self._name, name, start, data)
 
     def read_array(
         self, name: str, start: Sequence[int] | None = None, shape: Sequence[int] | None = None
-    ) -> NDArray[Any] | None:
-        """Return the box of `shape` at `start`, both in cells, as a new, writable, C-contiguous array.
+    ) -> NDArray[Any] | Any:  # "or Any" and not "or None": few programs ask for an array that is not there
+        """Return a box of an array as a new, writable, C-contiguous array. Pending writes are included.
 
-        `start` alone reads to the end, `shape` alone from the origin, neither the whole array. Pending writes are
-        included. Timestamps are datetime64[ns], strings objects of str; cells that were never written have the fill
-        value. None where the dataset has no such array.
+        Parameters
+        ----------
+        name : str
+            Name of the array.
+        start : sequence of int, optional
+            First corner of the box, in cells; the origin without it.
+        shape : sequence of int, optional
+            Shape of the box, in cells; to the end of the array without it.
 
-        Raises `InvalidValueError` (ValueError) where the box has another rank than the array or leaves it,
-        `OutOfRangeError` (OverflowError) for negative numbers, `TooLargeError` (MemoryError) for a box that exceeds the
-        available memory, and `CorruptStoreError` (RuntimeError) for damaged or missing data.
+        Returns
+        -------
+        numpy.ndarray or None
+            Timestamps are datetime64[ns], strings objects of str; cells that were never written have the fill value.
+            None where the dataset has no such array.
 
+        Raises
+        ------
+        InvalidValueError
+            (ValueError) where the box has another rank than the array or leaves it.
+        OutOfRangeError
+            (OverflowError) for negative numbers.
+        TooLargeError
+            (MemoryError) for a box that exceeds the available memory.
+        CorruptStoreError
+            (RuntimeError) for damaged or missing data.
+
+        Examples
+        --------
         >>> dataset = atlas.Atlas.create(path).create_dataset("monday")
         >>> dataset.define_array("depth", "float32", ["y", "x"], [2, 3], fill_value=float("nan"))
         >>> dataset.write_array("depth", [0, 1], np.ones((2, 1), np.float32))
         >>> dataset.read_array("depth", shape=[1, 3])
         array([[nan,  1., nan]], dtype=float32)
+
         """
         return self._reader.read_array(self._name, name, start, shape)
 
     def read_arrays(
         self, names: Sequence[str], start: Sequence[int] | None = None, shape: Sequence[int] | None = None
     ) -> dict[str, NDArray[Any] | None]:
-        """Return the same box of several arrays by name, None for those that the dataset lacks. See `read_array`."""
+        """Return the same box of several arrays by name, None for those that the dataset lacks.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the arrays.
+        start, shape : sequence of int, optional
+            First corner and shape of the box, in cells. See `read_array`, also for errors.
+
+        """
         return {name: self.read_array(name, start, shape) for name in check_names("names", names)}
 
     def delete_array(self, name: str) -> None:
         """Delete an array and those attributes that can only be its own, in memory until `Atlas.flush`.
 
-        Raises `ArrayNotFoundError` (KeyError).
+        Parameters
+        ----------
+        name : str
+            Name of the array.
+
+        Raises
+        ------
+        ArrayNotFoundError
+            (KeyError) where the dataset lacks the array.
+
         """
         self._session.writer.delete_array(self._name, name)
 
-    def array_meta(self, array: str) -> dict[str, Any] | None:
-        """Return `{"dtype", "shape", "chunk_shape", "dimension_names"}` of an array, None where there is none."""
+    def array_meta(self, array: str) -> ArrayMeta | Any:  # as of `read_array`
+        """Return dtype, shape, chunk shape and dimension names of an array.
+
+        Parameters
+        ----------
+        array : str
+            Name of the array.
+
+        Returns
+        -------
+        dict or None
+            `{"dtype": str, "shape": list, "chunk_shape": list, "dimension_names": list}`, lengths in cells; None where
+            the dataset has no such array. `view[array]` has the same as attributes.
+
+        """
         schema = self._find(array)
         if schema is None:
             return None
@@ -138,18 +277,40 @@ class DatasetView:
         }
 
     def array_fill_value(self, array: str) -> int | float | str | None:
-        """Return the fill value as declared, None where there is none or no such array. Timestamps: int nanoseconds."""
+        """Return the fill value as declared, None where there is none or no such array.
+
+        Parameters
+        ----------
+        array : str
+            Name of the array.
+
+        Returns
+        -------
+        int, float, str or None
+            Timestamps as int nanoseconds since 1970.
+
+        """
         schema = self._find(array)
         return None if schema is None else schema.fill
 
-    def array_stats(self, array: str) -> dict[str, Any] | None:
-        """Return `{"row_count", "null_count", "min", "max"}` as of the last flush.
+    def array_stats(self, array: str) -> ArrayStatistics | Any:  # as of `read_array`
+        """Return statistics of an array as of the last flush. Reads no numbers, and strings only for their extremes.
 
-        `row_count` is the product of the shape. `null_count` counts the cells that equal the fill value (NaN equals
-        NaN) and those of chunks that were never written. `min` and `max` leave out nulls and NaN; they are int, float
-        or str (timestamps: int nanoseconds), None where no cell is left. None before the first flush, for a missing
-        array and for one that was never written.
+        Parameters
+        ----------
+        array : str
+            Name of the array.
 
+        Returns
+        -------
+        ArrayStatistics or None
+            A dict. `row_count` is the product of the shape. `null_count` counts the cells that equal the fill value
+            (NaN equals NaN) and those of chunks that were never written. `min` and `max` leave out nulls and NaN; they
+            are int, float or str (timestamps: int nanoseconds), None where no cell is left. None before the first
+            flush, for a missing array and for one that was never written.
+
+        Examples
+        --------
         >>> store = atlas.Atlas.create(path)
         >>> dataset = store.create_dataset("monday")
         >>> dataset.define_array("depth", "int32", ["x"], [4], fill_value=-1)
@@ -157,6 +318,7 @@ class DatasetView:
         >>> store.flush()
         >>> dataset.array_stats("depth")
         {'row_count': 4, 'null_count': 2, 'min': 3, 'max': 7}
+
         """
         return self._session.reader.array_stats(self._name, array)
 
@@ -166,59 +328,83 @@ class DatasetView:
 
     # Attributes
 
-    def set_attribute(self, key: str, value: Any, dtype: str | np.dtype[Any] | type | None = None) -> None:
-        """Set an attribute to a bool, int, float, str or datetime64, in memory until `Atlas.flush`.
+    def set_attribute(
+        self,
+        key: str,
+        value: bool | float | str | np.generic,
+        dtype: str | np.dtype[Any] | type[np.generic] | None = None,
+    ) -> None:
+        """Set an attribute, in memory until `Atlas.flush`.
 
-        The kind follows the value. `dtype` ("int8" … "uint64", "float32", "float64", "bool", "string",
-        "timestamp_nanoseconds") narrows it: integers are checked against its range, float32 rounds.
+        Parameters
+        ----------
+        key : str
+            Its name; "array.name" for an attribute of an array. `attrs` takes lists, arrays and None too.
+        value : bool, int, float, str or numpy.datetime64
+            Its value; NumPy scalars count as these.
+        dtype : str, numpy.dtype or NumPy scalar type, optional
+            "int8" … "uint64", "float32", "float64", "bool", "string" or "timestamp_nanoseconds": integers are checked
+            against its range, float32 rounds. The kind of the value without it.
 
-        Raises `InvalidValueError` (ValueError) for other kinds of values and unknown dtypes, `InvalidTypeError`
-        (TypeError) for a key that is not a str or a value that does not fit `dtype`, `OutOfRangeError` (OverflowError)
-        for integers out of range.
+        Raises
+        ------
+        InvalidValueError
+            (ValueError) for other kinds of values and unknown dtypes.
+        InvalidTypeError
+            (TypeError) for a key that is not a str or a value that does not fit `dtype`.
+        OutOfRangeError
+            (OverflowError) for integers out of range.
 
+        Examples
+        --------
         >>> dataset = atlas.Atlas.create(path).create_dataset("monday")
         >>> dataset.set_attribute("station", "KNMI")
         >>> dataset.set_attribute("opened", np.datetime64("1970-01-01T00:00:01"))
         >>> dataset.attributes()
         {'station': 'KNMI', 'opened': 1000000000}
+
         """
         self._session.writer.set_attribute(self._name, key, encode_value(coerce_attribute(value, dtype)))
 
     def get_attribute(self, key: str) -> bool | int | float | str | None:
-        """Return an attribute, timestamps as int nanoseconds; None where the dataset lacks it."""
-        attributes = self._session.view.attributes(self._name)
-        if key in attributes:
-            return plain_value(self._decoded(key, attributes[key]))
-        return self.attributes().get(key)
+        """Return an attribute, timestamps as int nanoseconds; None where the dataset lacks it.
+
+        Parameters
+        ----------
+        key : str
+            Its name; "array.name" for an attribute of an array.
+
+        """
+        absent = object()
+        found = self._session.view.attribute(self._name, key, absent)
+        return self.attributes().get(key) if found is absent else plain_value(found)
 
     def attributes(self) -> dict[str, bool | int | float | str]:
         """Return all attributes in the order they were set; those of variables as "variable.attribute"."""
-        return {flatten_key(key): plain_value(value) for key, value in self.exact_attributes().items()}
+        return {flatten_key(key): plain_value(value) for key, value in exact_attributes(self).items()}
 
     def delete_attribute(self, key: str) -> None:
-        """Delete an attribute, in memory until `Atlas.flush`. Raises `MissingAttributeError` (KeyError)."""
+        """Delete an attribute, in memory until `Atlas.flush`.
+
+        Parameters
+        ----------
+        key : str
+            Its name; "array.name" for an attribute of an array.
+
+        Raises
+        ------
+        MissingAttributeError
+            (KeyError) where the dataset lacks it.
+
+        """
         self._session.writer.delete_attribute(self._name, key)
 
-    def exact_attributes(self) -> dict[AttributeKey, object]:
-        """Return all attributes with their exact values and keys (see `atlas.format.attributes`)."""
-        return {key: self._decoded(key, value) for key, value in self._session.view.attributes(self._name).items()}
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes of the dataset itself, without those of its arrays: a mapping that writes through."""
+        return Attributes(self._session, self._name)
 
-    def _decoded(self, key: AttributeKey, value: Any) -> object:
-        try:
-            return decode_value(value)
-        except ValueError as error:
-            raise CorruptStoreError(
-                f"attribute {flatten_key(key)!r} of dataset {self._name!r} is damaged: {error}; set it again, or "
-                "restore the store from a copy",
-                dataset=self._name,
-            ) from error
 
-    def set_exact_attribute(self, key: AttributeKey, value: object) -> None:
-        """Set an attribute of any value that `atlas.format.attributes.encode_value` takes."""
-        self._session.writer.set_attribute(self._name, key, encode_value(value))
-
-    # For lazy arrays
-
-    def token(self, array: str) -> str:
-        """Return a string that changes whenever the result of `read_array` may change."""
-        return self._session.token(self._name, array)
+def exact_attributes(view: DatasetView) -> dict[AttributeKey, object]:
+    """Return all attributes of a dataset with their exact keys and values (see `atlas.format.attributes`)."""
+    return view._session.view.exact_attributes(view.name)  # noqa: SLF001 - of this module

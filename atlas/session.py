@@ -69,8 +69,8 @@ _logger = logging.getLogger(__name__)
 class Session:
     """An open store."""
 
-    def __init__(self, log: CommitLog, catalog: Catalog) -> None:
-        self.locks = HandleLocks()
+    def __init__(self, log: CommitLog, catalog: Catalog, *, read_only: bool = False) -> None:
+        self.locks = HandleLocks(read_only=read_only)
         """Guard everything here."""
         self.view = StoreView(log.storage, catalog, self.locks, log.limits, log.has_moved_past)
         """What the handle shows."""
@@ -96,7 +96,7 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.pending:
             raise InvalidValueError("a store with unflushed changes cannot be pickled: call flush() first")
-        return reopen, (self.view.storage, self.catalog.version, self.log.limits)
+        return reopen, (self.view.storage, self.catalog.version, self.log.limits, self.locks.read_only)
 
     @property
     def log(self) -> CommitLog:
@@ -227,9 +227,10 @@ class Session:
     def rollback(self, version: int, message: str | None = None) -> int:
         """Commit a version that holds what an earlier one held, and return its number.
 
-        Raises `VersionNotFoundError`, `InvalidValueError` where something is pending, and `ConflictError` where
-        another writer has committed since the version shown.
+        Raises `VersionNotFoundError`, `InvalidValueError` where something is pending, `ConflictError` where another
+        writer has committed since the version shown, and `ReadOnlyError`.
         """
+        self.locks.check_writable()
         with self.locks.building.closed(), self.locks.writing:
             self.committer.resolve()
             if self.pending:
@@ -286,8 +287,9 @@ class Session:
     def compact(self, keep_versions: int, keep_days: float) -> int:
         """Flush, rewrite what is spread over many segments or beside dead data, and remove what no kept version needs.
 
-        Returns the bytes reclaimed.
+        Returns the bytes reclaimed. Raises `ReadOnlyError`.
         """
+        self.locks.check_writable()
         collector = Collector(keep_versions, keep_days)
         with self.locks.building.closed(), self.locks.writing:
             self.flush()
@@ -334,19 +336,19 @@ class Session:
         return replacements
 
 
-_reopened: dict[tuple[str, int, bool, Limits], Session] = {}
+_reopened: dict[tuple[str, int, bool, Limits, bool], Session] = {}
 _reopened_lock = ForkSafeLock()
 
 
-def reopen(storage: Storage, version: int, limits: Limits) -> Session:
+def reopen(storage: Storage, version: int, limits: Limits, read_only: bool) -> Session:
     """Return the session of this process for a pickled one; `StaleHandleError` where its version is no longer kept."""
-    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer, limits)
+    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer, limits, read_only)
     with _reopened_lock:
         session = _reopened.get(key)
         # A session that shows another version by now, or has pending changes, is not what was pickled.
         if session is None or session.pending or session.catalog.version != version:
             try:
-                session = _reopened[key] = Session(*CommitLog.open(storage, version, limits))
+                session = _reopened[key] = Session(*CommitLog.open(storage, version, limits), read_only=read_only)
             except VersionNotFoundError as error:
                 raise StaleHandleError(
                     f"a pickled handle cannot be opened: {error}; open the store again with Atlas.open"

@@ -22,19 +22,25 @@ from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, Literal, Self
 
     import xarray as xr
     from numpy.typing import NDArray
 
     from atlas.commit.history import Version
+    from atlas.format.block_types import Codec, Filter
+    from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.maintenance.description import StoreDescription
     from atlas.runtime.limits import Limits
-    from atlas.verification import VerifyReport
+    from atlas.storage import StoreSource
+    from atlas.verification import Progress, VerifyReport
 
 __all__ = ["Atlas", "verify"]
+
+_MODES = {"r": True, "r+": False}
+"""Whether a handle of that mode refuses changes."""
 
 
 def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
@@ -45,6 +51,12 @@ def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
     if value.lower() not in choices:
         raise InvalidValueError(f"unknown {what} {value!r}; {remedy}")
     return choices[value.lower()]
+
+
+def _is_read_only(mode: object) -> bool:
+    if isinstance(mode, str) and mode in _MODES:
+        return _MODES[mode]
+    raise InvalidValueError(f'mode is "r+" to read and write or "r" to read, not {mode!r}; Atlas.create makes a store')
 
 
 def _version_number(version: object) -> int:
@@ -59,45 +71,95 @@ def _check_message(message: object) -> None:
 
 
 class Atlas:
-    """A store of datasets that look alike.
+    """A store of datasets that look alike: a mapping from names to datasets.
+
+    `store["monday"]` is a dataset, `"monday" in store` tells whether there is one, `len(store)` counts them,
+    `list(store)` gives their names in the order they were created, and `del store["monday"]` removes one. A handle is
+    always true, however many datasets its store has.
 
     Writes are kept in memory until `flush`, which commits everything that is pending, or fails and changes nothing on
     disk. As a context manager a store is flushed on every exit. Many threads may use one handle. It pickles as location
     and version, and the process that loads it opens the store at that version, each version only once.
+
+    Examples
+    --------
+    >>> with atlas.Atlas.create(path) as store:
+    ...     monday = store.create_dataset("monday")
+    ...     monday.define_array("depth", "float32", ["x"], [3], fill_value=float("nan"))
+    ...     monday["depth"][:2] = [1.5, 2.5]
+    >>> store = atlas.Atlas.open(path, mode="r")
+    >>> list(store), len(store), "tuesday" in store
+    (['monday'], 1, False)
+    >>> store["monday"]["depth"][::-1]
+    array([nan, 2.5, 1.5], dtype=float32)
+
     """
 
-    def __init__(self, session: Session) -> None:
+    if TYPE_CHECKING:
+        _session: Session
+
+    def __init__(self, *_: object, **__: object) -> None:
         """Use `Atlas.create` or `Atlas.open`."""
-        self._session = session
+        raise InvalidTypeError(
+            "Atlas.open(path) opens a store, and Atlas.create(path) makes one; Atlas(...) does neither"
+        )
 
     # Opening
 
     @classmethod
     def create(
         cls,
-        source: Any,
-        codec: str = "zstd",
-        meta_format: str = "json",
-        meta_compression: str = "none",
+        source: StoreSource,
+        codec: Codec = "zstd",
+        meta_format: MetaFormat = "json",
+        meta_compression: MetaCompression = "none",
         *,
         overwrite: bool = False,
-        filter: str = "auto",  # noqa: A002 - the field's term
+        filter: Filter = "auto",  # noqa: A002 - the field's term
         durable: bool = True,
         single_writer: bool = False,
         limits: Limits | None = None,
-    ) -> Atlas:
-        """Create an empty store at `source`, a path (`~` is expanded) or an obstore handle.
+    ) -> Self:
+        """Create an empty store.
 
-        `codec` is "zstd", "lz4" or "none" ("uncompressed"); `meta_format` "json" or "msgpack" ("mp");
-        `meta_compression` like `codec`. `filter` is "auto", which chooses for each array and flush by trial, or
-        "none", "byteshuffle" or "bitshuffle". Names are case-insensitive. `overwrite=True` replaces an
-        existing store and all its data. `durable=False` is for stores that you can lose: see `open`.
-        `single_writer=True` asserts that no other process writes to the store; needed only where the storage lacks
-        atomic put-if-absent. `limits` are the sizes of buffers, caches and documents, None for the defaults.
+        Parameters
+        ----------
+        source : str, os.PathLike or obstore handle
+            Where: a folder (`~` is expanded; missing folders are made), or a bucket behind a handle such as
+            `obstore.store.S3Store`.
+        codec : {"zstd", "lz4", "none", "uncompressed"}, default "zstd"
+            How cells are compressed. All names here are the same in upper and lower case.
+        meta_format : {"json", "msgpack", "mp"}, default "json"
+            How documents with names, schemas and attributes are written.
+        meta_compression : {"none", "uncompressed", "zstd", "lz4"}, default "none"
+            How documents are compressed.
+        overwrite : bool, default False
+            Replace an existing store and all its data.
+        filter : {"auto", "none", "byteshuffle", "bitshuffle"}, default "auto"
+            How bytes are ordered before compression; "auto" chooses for each array and flush by trial.
+        durable : bool, default True
+            False is for stores that you can lose: see `open`.
+        single_writer : bool, default False
+            Assert that no other process writes to the store; needed only where the storage lacks atomic put-if-absent.
+        limits : atlas.Limits, optional
+            Sizes of buffers, caches and documents; None for the defaults.
 
-        Raises `StoreExistsError` (FileExistsError), `InvalidValueError` (ValueError) for an unknown name,
-        `InvalidTypeError` (TypeError) for an option of the wrong type, `StorageError` (OSError) where the storage
-        cannot be written to, and `ConditionalPutError`, a `StorageError`, where it lacks atomic put-if-absent.
+        Returns
+        -------
+        Atlas
+            A handle that reads and writes.
+
+        Raises
+        ------
+        StoreExistsError
+            (FileExistsError) where there is a store already.
+        InvalidValueError
+            (ValueError) for an unknown name.
+        InvalidTypeError
+            (TypeError) for an option of the wrong type.
+        StorageError
+            (OSError) where the storage cannot be written to; `ConditionalPutError` where it lacks atomic put-if-absent.
+
         """
         config = StoreConfig(
             _choice("codec", codec, {name: name for name in CODECS} | {"uncompressed": "none"}),
@@ -106,48 +168,78 @@ class Atlas:
         )
         sizes = limits_or_default(limits)
         storage = open_storage(source, create=True, durable=durable, single_writer=single_writer)
-        return cls(Session(*create_store(storage, config, overwrite=overwrite, limits=sizes)))
+        return cls._of(Session(*create_store(storage, config, overwrite=overwrite, limits=sizes)))
 
     @classmethod
     def open(
         cls,
-        source: Any,
+        source: StoreSource,
         version: int | None = None,
         *,
+        mode: Literal["r+", "r"] = "r+",
         durable: bool = True,
         single_writer: bool = False,
         limits: Limits | None = None,
-    ) -> Atlas:
-        """Open the store at `source`, a path (`~` is expanded) or an obstore handle, as it was last flushed.
+    ) -> Self:
+        """Open a store as it was last flushed.
 
-        `version` opens an earlier version, one that `history` lists. See `create` for `single_writer`, which
-        reading never needs, and `limits`.
+        Parameters
+        ----------
+        source : str, os.PathLike or obstore handle
+            Where the store is, see `create`.
+        version : int, optional
+            An earlier version to open, one that `history` lists; the latest without it.
+        mode : {"r+", "r"}, default "r+"
+            "r+" reads and writes. "r" reads: every change raises `ReadOnlyError`.
+        durable : bool, default True
+            With False this handle never waits for the disk. Flushes stay atomic, and a process that is killed loses
+            nothing that was flushed; but a power cut or a crash of the system may lose or damage the last flushes, or
+            leave a store that cannot be opened. The option belongs to the handle, not to the store, is pickled with it,
+            and has no effect on object stores. Checksums are written and checked all the same.
+        single_writer : bool, default False
+            See `create`; reading never needs it.
+        limits : atlas.Limits, optional
+            Sizes of buffers and caches; None for the defaults.
 
-        With `durable=False` this handle never waits for the disk. Flushes stay atomic, and a process that is killed
-        loses nothing that was flushed; but a power cut or a crash of the system may lose or damage the last flushes, or
-        leave a store that cannot be opened. The option belongs to the handle, not to the store, is pickled with it, and
-        has no effect on object stores. Checksums are written and checked all the same.
+        Raises
+        ------
+        StoreNotFoundError
+            (FileNotFoundError) where there is no store.
+        VersionNotFoundError
+            (KeyError) for a version that does not exist or is no longer kept.
+        UnsupportedFormatError
+            (RuntimeError) for a store of a later format or of another package.
+        CorruptStoreError
+            (RuntimeError) where its metadata is damaged.
+        InvalidValueError
+            (ValueError) for another mode, or for a URL as text.
 
-        Raises `StoreNotFoundError` (FileNotFoundError), `VersionNotFoundError` (KeyError) for a version that does not
-        exist or is no longer kept, `UnsupportedFormatError` (RuntimeError) for a store of a later format or of another
-        package, `CorruptStoreError` (RuntimeError) where its metadata is damaged.
-
+        Examples
+        --------
         >>> with atlas.Atlas.create(path) as store:
         ...     _ = store.create_dataset("monday")
         >>> atlas.Atlas.open(path)
         <Atlas datasets=1>
         >>> atlas.Atlas.open(path, version=0)
         <Atlas datasets=0>
+
         """
         wanted, sizes = None if version is None else _version_number(version), limits_or_default(limits)
+        read_only = _is_read_only(mode)
         storage = open_storage(source, durable=durable, single_writer=single_writer)
-        return cls(Session(*CommitLog.open(storage, wanted, sizes)))
+        return cls._of(Session(*CommitLog.open(storage, wanted, sizes), read_only=read_only))
+
+    @classmethod
+    def _of(cls, session: Session) -> Self:
+        store = cls.__new__(cls)
+        store._session = session  # noqa: SLF001 - of this class
+        return store
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Atlas, (self._session,)
+        return type(self)._of, (self._session,)  # noqa: SLF001 - of this class
 
     def __repr__(self) -> str:
-        return f"<Atlas datasets={self._session.view.count()}>"
+        return f"<Atlas datasets={len(self)}>"
 
     def __enter__(self) -> Self:
         return self
@@ -158,36 +250,103 @@ class Atlas:
         """Flush, on every exit."""
         self.close()
 
+    # As a mapping of names
+
+    def __getitem__(self, name: str) -> DatasetView:
+        """Return a dataset, as `open_dataset` does. Raises `DatasetNotFoundError` (KeyError)."""
+        return self.open_dataset(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._session.view.exists(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.list_datasets())
+
+    def __len__(self) -> int:
+        return self._session.view.count()
+
+    def __bool__(self) -> bool:
+        """Return True, for an empty store too: programs test whether they have a handle."""
+        return True
+
+    def __delitem__(self, name: str) -> None:
+        """Remove a dataset, as `delete_dataset` does. Raises `DatasetNotFoundError` (KeyError)."""
+        self.delete_dataset(name)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.list_datasets()
+
     # Datasets
 
     def create_dataset(self, name: str) -> DatasetView:
         """Create a dataset, in memory until `flush`.
 
-        A name is any non-empty string without `/` that does not begin with `_` and is not `.` or `..`.
+        Parameters
+        ----------
+        name : str
+            Any non-empty text without `/` that does not begin with `_` and is not `.` or `..`.
 
-        Raises `DatasetExistsError` (FileExistsError) or `InvalidNameError` (ValueError).
+        Raises
+        ------
+        DatasetExistsError
+            (FileExistsError) where the store has a dataset of that name.
+        InvalidNameError
+            (ValueError) for a name that cannot be stored.
+
         """
         self._session.writer.create_dataset(name)
         return DatasetView(self._session, name)
 
     def create_datasets(self, names: Sequence[str]) -> list[DatasetView]:
-        """Create many datasets, all of them or none. See `create_dataset` for the errors.
+        """Create many datasets, all of them or none.
 
+        Parameters
+        ----------
+        names : sequence of str
+            Their names. See `create_dataset` for rules and errors.
+
+        Examples
+        --------
         >>> store = atlas.Atlas.create(path)
         >>> store.create_datasets(["monday", "tuesday"])
         [<DatasetView name="monday" arrays=0>, <DatasetView name="tuesday" arrays=0>]
+
         """
         wanted = check_names("names", names)
         self._session.writer.create_datasets(wanted)
         return [DatasetView(self._session, name) for name in wanted]
 
     def open_dataset(self, name: str) -> DatasetView:
-        """Return an existing dataset. Raises `DatasetNotFoundError` (KeyError)."""
+        """Return an existing dataset.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            (KeyError) where the store has none of that name.
+
+        """
         self._session.view.entries(name)
         return DatasetView(self._session, name)
 
     def delete_dataset(self, name: str) -> None:
-        """Remove a dataset, on disk at the next `flush`. Raises `DatasetNotFoundError` (KeyError)."""
+        """Remove a dataset, on disk at the next `flush`.
+
+        Parameters
+        ----------
+        name : str
+            Its name. Earlier versions keep the dataset, and its space, until `compact` removes them.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            (KeyError) where the store has none of that name.
+
+        """
         self._session.writer.delete_dataset(name)
 
     def list_datasets(self) -> list[str]:
@@ -199,52 +358,104 @@ class Atlas:
         return self._session.view.array_names()
 
     def dataset_exists(self, name: str) -> bool:
-        """Return whether the store has a dataset of that name."""
+        """Return whether the store has a dataset of that name.
+
+        Parameters
+        ----------
+        name : str
+            The name.
+
+        """
         return self._session.view.exists(name)
 
     def describe(self) -> StoreDescription:
         """Return what the store holds, without pending changes, and the bytes that each array takes; reads no cells.
 
+        Examples
+        --------
         >>> atlas.Atlas.create(path).describe().codec
         'zstd'
+
         """
         return describe(self._session.view, self._session.log)
 
     # xarray
 
     def add_xr_dataset(self, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
-        """Append an xarray dataset as the new dataset `name`, all of it or nothing; does not flush.
+        """Append an xarray dataset as a new dataset, all of it or nothing; does not flush.
 
         Each coordinate and data variable becomes an array. Dask-backed variables are written block by block and chunked
-        alike on disk; `chunks` maps variable names to another chunk shape.
+        alike on disk.
 
-        Raises `DatasetExistsError` (FileExistsError), `UnsupportedDtypeError` (NotImplementedError) naming the
-        variable, and what `DatasetView.define_array` raises.
+        Parameters
+        ----------
+        ds : xarray.Dataset
+            The dataset.
+        name : str
+            Name of the new dataset. See `create_dataset`.
+        chunks : mapping of str to sequence of int, optional
+            Chunk shapes, in cells, of variables that are not to be chunked like their dask array, or as one chunk.
+
+        Raises
+        ------
+        DatasetExistsError
+            (FileExistsError) where the store has a dataset of that name.
+        UnsupportedDtypeError
+            (NotImplementedError) for a dtype that is not stored; names the variable and what to convert it to.
+        InvalidValueError, InvalidTypeError, OutOfRangeError
+            What `DatasetView.define_array` raises.
+
         """
-        with self._session.locks.building.passing():
-            atlas.xarray.add(self, ds, name, chunks=chunks)
+        atlas.xarray.add(self, self._session, ds, name, chunks=chunks)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.
 
-        Raises `DatasetNotFoundError` (KeyError).
+        Parameters
+        ----------
+        name : str
+            Name of the dataset.
 
+        Raises
+        ------
+        DatasetNotFoundError
+            (KeyError) where the store has none of that name.
+        InvalidValueError
+            (ValueError) where two arrays give one dimension different lengths.
+
+        Examples
+        --------
         >>> store = atlas.Atlas.create(path)
         >>> store.add_xr_dataset(xr.Dataset({"t": ("x", [1.0, 2.0], {"units": "K"})}), "monday")
         >>> store.to_xarray("monday")["t"].units
         'K'
+
         """
-        return atlas.xarray.to_xarray(self.open_dataset(name))
+        return atlas.xarray.to_xarray(self.open_dataset(name), self._session)
 
     def to_xarray_many(self, names: Sequence[str], concat_dim: str = "dataset", parallel: bool = True) -> xr.Dataset:
-        """Stack many datasets along the new dimension `concat_dim`, whose coordinate is the names; eager.
+        """Stack many datasets along a new dimension, whose coordinate is the names; eager.
 
-        Coordinates and attributes are the first dataset's. `parallel=False` reads with one variable at a time.
+        Coordinates and attributes are the first dataset's.
 
-        Raises `InvalidValueError` (ValueError) for no names or shapes that differ, `DatasetNotFoundError` or
-        `ArrayNotFoundError` (KeyError) where a dataset or one of its variables is missing.
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the datasets.
+        concat_dim : str, default "dataset"
+            Name of the new dimension.
+        parallel : bool, default True
+            Read several variables at a time.
+
+        Raises
+        ------
+        InvalidValueError
+            (ValueError) for no names, or shapes or kinds of dtype that differ.
+        DatasetNotFoundError, ArrayNotFoundError
+            (KeyError) where a dataset or one of its variables is missing.
+
         """
-        return atlas.xarray.to_xarray_many(self, names, concat_dim=concat_dim, parallel=parallel)
+        return atlas.xarray.to_xarray_many(self, self._session, names, concat_dim=concat_dim, parallel=parallel)
 
     # Bulk reads
 
@@ -255,17 +466,36 @@ class Atlas:
         start: Sequence[int] | None = None,
         shape: Sequence[int] | None = None,
     ) -> list[NDArray[Any] | None]:
-        """Return the same box of one array from many datasets, None where a dataset or its array is missing.
+        """Return the same box of one array from many datasets, whose shapes may differ.
 
-        Shapes may differ between datasets. See `DatasetView.read_array` for `start` and `shape`.
+        Parameters
+        ----------
+        array : str
+            Name of the array.
+        dataset_names : sequence of str
+            Names of the datasets.
+        start, shape : sequence of int, optional
+            First corner and shape of the box, in cells. See `DatasetView.read_array`.
 
-        Raises `ArrayNotFoundError` (KeyError) where no dataset of the store has the array, `InvalidValueError`
-        (ValueError) for no names or a box that leaves one of the arrays.
+        Returns
+        -------
+        list of numpy.ndarray or None
+            One for each dataset, None where the dataset or its array is missing.
 
+        Raises
+        ------
+        ArrayNotFoundError
+            (KeyError) where no dataset of the store has the array.
+        InvalidValueError
+            (ValueError) for no names, or a box that leaves one of the arrays.
+
+        Examples
+        --------
         >>> store = atlas.Atlas.create(path)
         >>> store.create_dataset("monday").define_array("depth", "int16", ["x"], [2], fill_value=-1)
         >>> store.read_array_across("depth", ["monday", "sunday"])
         [array([-1, -1], dtype=int16), None]
+
         """
         return self._session.reader.read_across(array, dataset_names, start, shape)
 
@@ -276,11 +506,31 @@ class Atlas:
         start: Sequence[int] | None = None,
         shape: Sequence[int] | None = None,
     ) -> NDArray[Any]:
-        """Return the same box of one array from N datasets as one array of shape (N, *box).
+        """Return the same box of one array from N datasets as one array.
 
-        Raises `DatasetNotFoundError` or `ArrayNotFoundError` (KeyError), `InvalidValueError` (ValueError) for no names,
-        a box that leaves the arrays, or arrays of different shape or dtype.
+        Parameters
+        ----------
+        array : str
+            Name of the array.
+        dataset_names : sequence of str
+            Names of the N datasets.
+        start, shape : sequence of int, optional
+            First corner and shape of the box, in cells. See `DatasetView.read_array`.
 
+        Returns
+        -------
+        numpy.ndarray
+            Of shape (N, *box) and the dtype of the arrays.
+
+        Raises
+        ------
+        DatasetNotFoundError, ArrayNotFoundError
+            (KeyError) where a dataset or its array is missing.
+        InvalidValueError
+            (ValueError) for no names, a box that leaves the arrays, or arrays of different shape or dtype.
+
+        Examples
+        --------
         >>> with atlas.Atlas.create(path) as store:
         ...     for day in ("monday", "tuesday"):
         ...         dataset = store.create_dataset(day)
@@ -289,6 +539,7 @@ class Atlas:
         >>> store.read_array_across_stacked("depth", ["monday", "tuesday"], start=[1], shape=[2])
         array([[1, 2],
                [1, 2]], dtype=int16)
+
         """
         return self._session.reader.read_stacked(array, dataset_names, start, shape)
 
@@ -299,22 +550,45 @@ class Atlas:
         data: NDArray[Any],
         dims: Sequence[str] | None = None,
         chunk_shape: Sequence[int] | None = None,
-        fill_value: Any = None,
+        fill_value: float | str | np.generic | None = None,
     ) -> None:
-        """Define one array in N datasets and write `data`, of shape (N, *shape), to them: the twin of the stacked read.
+        """Define one array in N datasets and write to them: the twin of the stacked read, all of it or nothing.
 
-        The datasets must exist and lack the array. Its dtype is that of `data`; `dims` defaults to "dim_0", "dim_1", …;
-        see `DatasetView.define_array` for the others. Writes all or nothing.
+        Parameters
+        ----------
+        array : str
+            Name of the array.
+        dataset_names : sequence of str
+            Names of the N datasets, which exist and lack the array.
+        data : numpy.ndarray
+            Of shape (N, *shape): a row for each dataset. Its dtype becomes the array's.
+        dims : sequence of str, optional
+            Names of the axes of a row; "dim_0", "dim_1", … without it.
+        chunk_shape : sequence of int, optional
+            Shape of a chunk, in cells; the whole row without it.
+        fill_value : scalar, optional
+            See `DatasetView.define_array`.
 
-        Raises `DatasetNotFoundError` (KeyError), `ArrayExistsError` (FileExistsError), `InvalidValueError` (ValueError)
-        where `data` does not have one row for each name, and what `DatasetView.define_array` raises.
+        Raises
+        ------
+        DatasetNotFoundError
+            (KeyError) where a dataset is missing.
+        ArrayExistsError
+            (FileExistsError) where one has the array.
+        InvalidValueError
+            (ValueError) for a name given twice, or `data` without one row for each name.
+        InvalidTypeError, OutOfRangeError, UnsupportedDtypeError
+            What `DatasetView.define_array` raises.
 
+        Examples
+        --------
         >>> store = atlas.Atlas.create(path)
         >>> names = [f"station{at}" for at in range(1000)]
         >>> _ = store.create_datasets(names)
         >>> store.write_array_across_stacked("temperature", names, np.zeros((1000, 24), np.float32), dims=["hour"])
         >>> store.read_array_across_stacked("temperature", names[:2]).shape
         (2, 24)
+
         """
         wanted = check_names("dataset_names", dataset_names)
         if not isinstance(data, np.ndarray) or data.ndim == 0 or len(data) != len(wanted):
@@ -332,12 +606,24 @@ class Atlas:
     def flush(self, message: str | None = None) -> None:
         """Commit everything that is pending: one segment for each array name and one commit, however many datasets.
 
-        The new version includes what other writers have committed since, and this handle then shows it. `message` is
-        kept with it, for `history`.
+        The new version includes what other writers have committed since, and this handle then shows it. Where nothing
+        is pending, nothing happens.
 
-        Raises `StorageError` (OSError), or `ConflictError` (RuntimeError) where another writer has changed the same
-        chunk, array, attribute or name since this handle's version: the store is then unchanged, and what is pending is
-        kept.
+        Parameters
+        ----------
+        message : str, optional
+            Kept with the version, for `history`.
+
+        Raises
+        ------
+        StorageError
+            (OSError) where the storage fails.
+        ConflictError
+            (RuntimeError) where another writer has changed the same chunk, array, attribute or name since this handle's
+            version.
+
+        After any error the store is unchanged, and what is pending is kept.
+
         """
         _check_message(message)
         self._session.flush(message)
@@ -364,44 +650,75 @@ class Atlas:
         What is pending stays pending, on top of that version: where another writer has changed the same, the next
         `flush` replaces their change, of chunks only the cells that were written here.
 
-        Raises `ConflictError` (RuntimeError) where what is pending changes a dataset or array that another writer has
-        deleted: the handle is then unchanged.
+        Raises
+        ------
+        ConflictError
+            (RuntimeError) where what is pending changes a dataset or array that another writer has deleted: the handle
+            is then unchanged.
 
+        Examples
+        --------
         >>> store, other = atlas.Atlas.create(path), atlas.Atlas.open(path)
         >>> _ = other.create_dataset("monday")
         >>> other.flush()
-        >>> store.dataset_exists("monday"), store.refresh(), store.dataset_exists("monday")
+        >>> "monday" in store, store.refresh(), "monday" in store
         (False, 1, True)
+
         """
         return self._session.refresh()
 
     def history(self) -> list[Version]:
         """Return the versions that are kept up to the one shown, oldest first: when and how each was made.
 
-        Raises `CorruptStoreError` (RuntimeError) where a commit is damaged or missing, `StaleHandleError`
-        (RuntimeError) where the version shown is no longer kept.
+        Raises
+        ------
+        CorruptStoreError
+            (RuntimeError) where a commit is damaged or missing.
+        StaleHandleError
+            (RuntimeError) where the version shown is no longer kept.
 
+        Examples
+        --------
         >>> store = atlas.Atlas.create(path)
         >>> _ = store.create_dataset("monday")
         >>> store.flush(message="the first day")
         >>> [(version.version, version.action, version.created, version.message) for version in store.history()]
         [(0, 'create', 0, None), (1, 'flush', 1, 'the first day')]
+
         """
         return self._session.history()
 
     def rollback(self, version: int, message: str | None = None) -> int:
-        """Commit a new version that holds what `version` held, and return its number. History is kept.
+        """Commit a new version that holds what an earlier one held, and return its number. History is kept.
 
-        Raises `VersionNotFoundError` (KeyError) where it is not kept, `InvalidValueError` (ValueError) where changes
-        are pending, `ConflictError` (RuntimeError) where another writer has committed since the version shown.
+        Parameters
+        ----------
+        version : int
+            Number of the earlier version, one that `history` lists.
+        message : str, optional
+            Kept with the new version; "to version N" without it.
 
+        Raises
+        ------
+        VersionNotFoundError
+            (KeyError) where the earlier version is not kept.
+        InvalidValueError
+            (ValueError) where changes are pending.
+        ConflictError
+            (RuntimeError) where another writer has committed since the version shown.
+        ReadOnlyError
+            (PermissionError) where the store was opened with mode "r".
+
+        Examples
+        --------
         >>> store = atlas.Atlas.create(path)
         >>> _ = store.create_dataset("monday")
         >>> store.flush()
         >>> store.rollback(0)
         2
-        >>> store.list_datasets()
+        >>> list(store)
         []
+
         """
         _check_message(message)
         return self._session.rollback(_version_number(version), message)
@@ -409,24 +726,59 @@ class Atlas:
     def compact(self, keep_versions: int = 1, keep_days: float = 1.0) -> int:
         """Flush, rewrite the live chunks of each array name as one segment, and remove unneeded files.
 
-        Kept are the last `keep_versions` versions, and those that were the latest at some moment of the last
-        `keep_days` days, so that handles opened since stay readable. `compact(keep_days=0)` keeps only the latest and
-        frees all space at once; a handle that shows an earlier one then raises `StaleHandleError`. Other writers may
-        write meanwhile, and lose nothing.
+        `compact(keep_days=0)` keeps only the latest version and frees all space at once; a handle that shows an earlier
+        one then raises `StaleHandleError`. Other writers may write meanwhile, and lose nothing.
 
-        Returns the bytes reclaimed. Raises what `flush` raises, `InvalidTypeError` (TypeError) and `InvalidValueError`
-        (ValueError) for numbers of the wrong type or out of range.
+        Parameters
+        ----------
+        keep_versions : int, default 1
+            Number of the latest versions to keep.
+        keep_days : float, default 1.0
+            Keep also the versions that were the latest at some moment of so many last days, so that handles opened
+            since stay readable.
+
+        Returns
+        -------
+        int
+            Bytes reclaimed.
+
+        Raises
+        ------
+        InvalidTypeError, InvalidValueError
+            (TypeError, ValueError) for numbers of the wrong type or out of range.
+        ReadOnlyError
+            (PermissionError) where the store was opened with mode "r".
+        StorageError, ConflictError
+            What `flush` raises.
+
         """
         return self._session.compact(keep_versions, keep_days)
 
-    def verify(self, *, repair: bool = False, export: Any = None, progress: Any = None) -> VerifyReport:
+    def verify(
+        self, *, repair: bool = False, export: StoreSource | None = None, progress: Progress = None
+    ) -> VerifyReport:
         """Read the whole version that this handle shows and report all damage; pending changes are left out.
 
-        See `atlas.verify`, which does the same for a store that cannot be opened.
+        Parameters
+        ----------
+        repair, export, progress
+            See `atlas.verify`, which does the same for a store that cannot be opened.
 
+        Raises
+        ------
+        StoreExistsError
+            (FileExistsError) where `export` has a store.
+        ReadOnlyError
+            (PermissionError) where `repair` is True and the store was opened with mode "r".
+
+        Examples
+        --------
         >>> atlas.Atlas.create(path).verify().ok
         True
+
         """
+        if repair:
+            self._session.locks.check_writable()
         target = None if export is None else open_storage(export, create=True)
         with self._session.locks.state:
             known = KnownVersion.of(self._session.catalog, self._session.log)
@@ -434,24 +786,33 @@ class Atlas:
             known.log.storage, known, repair=repair, target=target, progress=progress, limits=known.log.limits
         )
 
-    # For the xarray layer
 
-    def discard_dataset(self, name: str) -> None:
-        """Drop a dataset that this handle created and has not flushed, with its pending writes."""
-        self._session.writer.discard_dataset(name)
-
-
-def verify(source: Any, *, repair: bool = False, export: Any = None, progress: Any = None) -> VerifyReport:
-    """Read everything of the store at `source` and report all damage by file, array, dataset and chunk.
+def verify(
+    source: StoreSource, *, repair: bool = False, export: StoreSource | None = None, progress: Progress = None
+) -> VerifyReport:
+    """Read everything of a store and report all damage by file, array, dataset and chunk.
 
     Checks every document, index and block against its checksum, decodes every chunk and recomputes its statistics. The
-    store may be too damaged to open. Only `repair=True` changes it: it rewrites a missing or damaged checkpoint where
-    the commits hold all of its contents. `export`, a path or obstore handle without a store, gets a new store with
-    everything that is whole; the report names what is left out. `progress` is a function of (done, total) bytes, or
-    True for a bar on stderr.
+    store may be too damaged to open. A file that cannot be read is reported as damage.
 
-    Raises `StoreNotFoundError` (FileNotFoundError) where there is no store, `StoreExistsError` (FileExistsError) where
-    `export` has one. A file that cannot be read is reported as damage.
+    Parameters
+    ----------
+    source : str, os.PathLike or obstore handle
+        Where the store is, see `Atlas.create`.
+    repair : bool, default False
+        Rewrite a missing or damaged checkpoint where the commits hold all of its contents. Without it nothing changes.
+    export : str, os.PathLike or obstore handle, optional
+        A place without a store, which gets a new one with everything that is whole; the report names what is left out.
+    progress : callable or bool, optional
+        A function of (done, total) in bytes, or True for a bar on stderr.
+
+    Raises
+    ------
+    StoreNotFoundError
+        (FileNotFoundError) where there is no store.
+    StoreExistsError
+        (FileExistsError) where `export` has one.
+
     """
     target = None if export is None else open_storage(export, create=True)
     limits = limits_or_default(None)

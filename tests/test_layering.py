@@ -20,8 +20,8 @@ DOORS = {
     "dask": {"atlas/xarray"},
 }
 """The one room that may import each package."""
-MAX_LINES = 460
-"""Lines of the longest file that `atlas` may have."""
+MAX_LINES = 420
+"""Lines of the longest file that `atlas` may have, without its docstrings."""
 
 
 def type_only(tree: ast.Module) -> set[ast.AST]:
@@ -84,7 +84,17 @@ def test_importing_atlas_imports_no_optional_package():
     assert done.stdout.strip() == "[]"
 
 
+def count_lines(source: str) -> int:
+    """Lines without those of docstrings."""
+    texts = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    return len(source.splitlines()) - sum(node.end_lineno - node.lineno + 1 for node in texts)
+
+
 def test_no_file_is_longer_than_may_be():
-    counts = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    counts = {str(path.relative_to(ROOT)): count_lines(path.read_text()) for path in MODULES}
     long = {path: lines for path, lines in counts.items() if lines > MAX_LINES}
     assert long == {}, f"more than {MAX_LINES} lines: split each in two by what it does"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -37,6 +39,23 @@ assert june.attrs == {"month": 5} and june["t"].attrs == {"units": "C"}
         [sys.executable, "pasted.py"], cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ}
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_the_page_on_arrays_runs_as_pasted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "arrays.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    for statement in ast.parse(block).body:
+        line = block.splitlines()[statement.lineno - 1]
+        if isinstance(statement, ast.Expr) and "  # " in line:
+            code, _, said = line.partition("  # ")
+            value = eval(code, names)
+            said = said.rpartition("shape ")[2] if ": shape" in said else said
+            shown = value.shape if isinstance(value, np.ndarray) else value
+            np.testing.assert_equal(shown, eval(said, {"np": np, "dtype": np.dtype}))
+        else:
+            exec(compile(ast.Module([statement], []), "arrays.md", "exec"), names)
 
 
 def test_one_line_runs_the_demo_and_another_the_tests():

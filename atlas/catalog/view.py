@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from atlas.catalog.chunk_index import load_chunk_index, load_segment
 from atlas.catalog.datasets import Datasets
 from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
+from atlas.format.attributes import decode_value, flatten_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,10 +122,37 @@ class StoreView:
         with self.locks.state:
             return self.datasets.state(dataset).arrays.get(array)
 
+    def array(self, dataset: str, array: str) -> ArrayEntry:
+        """Return an array of a dataset, or raise `DatasetNotFoundError` or `ArrayNotFoundError`."""
+        with self.locks.state:
+            return self.datasets.state(dataset).array(array)
+
     def attributes(self, dataset: str) -> dict[AttributeKey, Any]:
         """Return the encoded attributes of a dataset in their order, or raise `DatasetNotFoundError`."""
         with self.locks.state:
             return dict(self.datasets.state(dataset).attributes)
+
+    def exact_attributes(self, dataset: str) -> dict[AttributeKey, object]:
+        """Return the attributes of a dataset with their exact keys and values (see `atlas.format.attributes`).
+
+        Raises `DatasetNotFoundError`, and `CorruptStoreError` where a value cannot be decoded.
+        """
+        return {key: self._decode(dataset, key, value) for key, value in self.attributes(dataset).items()}
+
+    def attribute(self, dataset: str, key: AttributeKey, default: object = None) -> object:
+        """Return the exact value of an attribute by its exact key, `default` where the dataset lacks it."""
+        found = self.attributes(dataset)
+        return self._decode(dataset, key, found[key]) if key in found else default
+
+    def _decode(self, dataset: str, key: AttributeKey, value: Any) -> object:
+        try:
+            return decode_value(value)
+        except ValueError as error:
+            raise CorruptStoreError(
+                f"attribute {flatten_key(key)!r} of dataset {dataset!r} is damaged: {error}; set it again, or restore "
+                "the store from a copy",
+                dataset=dataset,
+            ) from error
 
     # Chunks
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atlas.cli.ingest import Outcome
+    from atlas.format.block_types import Codec, Filter
 
 __all__ = ["main"]
 
@@ -120,8 +121,8 @@ _store = click.argument("store", metavar="STORE", callback=_check_folder)
 def create(
     folder: Path,
     store: str,
-    codec: str,
-    filter: str,  # noqa: A002 - the option's name
+    codec: Codec,
+    filter: Filter,  # noqa: A002 - the option's name
     separator: str,
     chunks: dict[str, int],
     drop: tuple[str, ...],

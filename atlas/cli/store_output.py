@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.cli.formatting import count_text, size_text, table_lines, value_text, wrapped, wrapped_under
+from atlas.dataset import exact_attributes
 from atlas.format.dtypes import DATATYPES
 from atlas.xarray.attribute_owners import assign_attributes
 from atlas.xarray.time_encoding import decode_times, decoded_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-    from atlas import Atlas, DatasetView
+    from atlas import ArrayMeta, Atlas, DatasetView
 
 __all__ = ["history_lines", "info_lines", "ls_lines", "show_lines"]
 
@@ -34,13 +34,13 @@ def ls_lines(store: Atlas, pattern: str | None, *, long: bool) -> Iterator[str]:
     for name in names:
         view = store.open_dataset(name)
         metas = [meta for array in view.list_arrays() if (meta := view.array_meta(array)) is not None]
-        attributes = assign_attributes(view.exact_attributes(), view.list_arrays())
+        attributes = assign_attributes(exact_attributes(view), view.list_arrays())
         shown = len(attributes.dataset) + sum(map(len, attributes.variables.values()))
         rows.append((name, str(len(metas)), str(shown), size_text(sum(map(_raw_size, metas)))))
     yield from table_lines(("dataset", "arrays", "attributes", "size"), rows)
 
 
-def _raw_size(meta: dict[str, Any]) -> int:
+def _raw_size(meta: ArrayMeta) -> int:
     return int(math.prod(meta["shape"])) * DATATYPES[meta["dtype"]].itemsize
 
 
@@ -108,7 +108,7 @@ def show_lines(view: DatasetView) -> Iterator[str]:
     """Yield a dataset in the style of ncdump: dimensions, variables, attributes, statistics."""
     names = view.list_arrays()
     metas = {name: meta for name in names if (meta := view.array_meta(name)) is not None}
-    attributes = assign_attributes(view.exact_attributes(), names)
+    attributes = assign_attributes(exact_attributes(view), names)
     yield f"dataset {view.name} {{"
     lengths: dict[str, set[int]] = {}
     for meta in metas.values():
@@ -134,9 +134,7 @@ def show_lines(view: DatasetView) -> Iterator[str]:
     yield "}"
 
 
-def _storage_text(
-    view: DatasetView, name: str, meta: dict[str, Any], coords: list[str] | None, xarray_dtype: object
-) -> str:
+def _storage_text(view: DatasetView, name: str, meta: ArrayMeta, coords: list[str] | None, xarray_dtype: object) -> str:
     dims, shape, chunk = meta["dimension_names"], meta["shape"], meta["chunk_shape"]
     parts = ["one chunk" if chunk == shape else f"chunks of {tuple(chunk)}"]
     fill = view.array_fill_value(name)
@@ -149,7 +147,7 @@ def _storage_text(
     return ", ".join(parts)
 
 
-def _decoded(name: str, value: object, meta: dict[str, Any], xarray_dtype: object) -> object:
+def _decoded(name: str, value: object, meta: ArrayMeta, xarray_dtype: object) -> object:
     """Return a stored cell as a user reads it: dates and durations instead of integers."""
     if value is None:
         return None
@@ -161,7 +159,7 @@ def _decoded(name: str, value: object, meta: dict[str, Any], xarray_dtype: objec
     return np.float32(value) if meta["dtype"] == "float32" and isinstance(value, float) else value
 
 
-def _statistics_row(view: DatasetView, name: str, meta: dict[str, Any], xarray_dtype: object) -> tuple[str, ...]:
+def _statistics_row(view: DatasetView, name: str, meta: ArrayMeta, xarray_dtype: object) -> tuple[str, ...]:
     stats = view.array_stats(name)
     if stats is None:
         return (name, f"{math.prod(meta['shape']):,}", "all", "-", "-")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-__all__ = ["CODECS", "FILTERS"]
+__all__ = ["CODECS", "FILTERS", "Codec", "Filter"]
 
 CODECS: Final = {"none": 0, "zstd": 1, "lz4": 2}
 """How blocks are compressed."""
 FILTERS: Final = {"none": 0, "byteshuffle": 1, "bitshuffle": 2}
 """How bytes are ordered before that."""
+
+Codec: TypeAlias = Literal["zstd", "lz4", "none", "uncompressed"]
+"""What users name a codec by; "uncompressed" is "none"."""
+Filter: TypeAlias = Literal["auto", "none", "byteshuffle", "bitshuffle"]
+"""What users name a filter by; "auto" chooses one of the others for each array and flush."""

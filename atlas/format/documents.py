@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import lz4.frame
 import orjson
@@ -23,7 +23,12 @@ from atlas.errors import CorruptStoreError, InvalidTypeError, InvalidValueError
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["CHECKPOINT_NAMES", "Encoding", "parse_encoding", "sealed"]
+__all__ = ["CHECKPOINT_NAMES", "Encoding", "MetaCompression", "MetaFormat", "parse_encoding", "sealed"]
+
+MetaFormat: TypeAlias = Literal["json", "msgpack", "mp"]
+"""What users name the format of documents by; "mp" is "msgpack"."""
+MetaCompression: TypeAlias = Literal["none", "uncompressed", "zstd", "lz4"]
+"""What users name the compression of documents by; "uncompressed" is "none"."""
 
 _FORMATS = {"json": "json", "msgpack": "msgpack", "mp": "msgpack"}
 _COMPRESSIONS = {"none": "", "uncompressed": "", "zstd": ".zst", "lz4": ".lz4"}

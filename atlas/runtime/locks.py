@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from atlas.errors import ReadOnlyError
 from atlas.runtime.forks import renew_in_children
 
 if TYPE_CHECKING:
@@ -70,10 +71,27 @@ class _Both:
         self._first.release()
 
 
-class HandleLocks:
-    """The locks of one open store. Take several in the order `building`, `writing`, `state`."""
+class _Refused:
+    """Stands for the lock that changes of a read-only handle would hold."""
 
-    def __init__(self) -> None:
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        raise ReadOnlyError('this handle was opened with mode="r", to read; open the store with mode="r+" to change it')
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class HandleLocks:
+    """The locks of one open store. Take several in the order `building`, `writing`, `state`.
+
+    Those of a `read_only` handle refuse every change: `changing` raises `ReadOnlyError`.
+    """
+
+    def __init__(self, *, read_only: bool = False) -> None:
+        self.read_only = read_only
+        """Whether the handle refuses changes."""
         self.building = Gate()
         """Passed by calls that build a dataset in many steps, so that no flush commits half of one."""
         self.renew()
@@ -84,8 +102,14 @@ class HandleLocks:
         """Held by a call that changes the handle, and by a flush from beginning to end."""
         self.state = threading.RLock()
         """Guards the view of the store. Held for as long as memory takes, never for a disk."""
-        self.changing = _Both(self.writing, self.state)
+        self.changing: _Both | _Refused = _Refused() if self.read_only else _Both(self.writing, self.state)
         """Both: held while the handle is changed in memory."""
+
+    def check_writable(self) -> None:
+        """Raise `ReadOnlyError` where the handle refuses changes."""
+        if self.read_only:
+            with self.changing:
+                pass
 
 
 class ForkSafeLock:

@@ -16,12 +16,21 @@ _LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "erro
 
 
 def init_tracing(filter: str | None = None) -> None:  # noqa: A002 - the published name
-    """Log to stderr what the package does.
+    """Log to stderr what the package does. Calling it again changes the levels.
 
-    `filter` is a level ("trace", "debug", "info", "warn", "error", "off"), or several directives `logger=level` joined
-    by commas, such as "info,atlas.commit=debug"; "info" where None. Calling it again changes the levels.
+    Parameters
+    ----------
+    filter : str, optional
+        A level ("trace", "debug", "info", "warn", "error", "off"), or several directives `logger=level` joined by
+        commas, such as "info,atlas.commit=debug"; "info" without it.
 
-    Raises `InvalidValueError` (ValueError) for an unknown level, `InvalidTypeError` for a filter that is no str.
+    Raises
+    ------
+    InvalidValueError
+        (ValueError) for an unknown level.
+    InvalidTypeError
+        (TypeError) for a filter that is no str.
+
     """
     if filter is not None and not isinstance(filter, str):
         raise InvalidTypeError(f"filter is a str, not {type(filter).__name__} {filter!r}")

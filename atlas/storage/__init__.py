@@ -15,14 +15,20 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from atlas.errors import InvalidTypeError, InvalidValueError, MissingExtraError
 from atlas.storage.base import Part, Storage
 from atlas.storage.local import LocalStorage
 from atlas.storage.memory import MemoryStorage
 
-__all__ = ["LocalStorage", "MemoryStorage", "Part", "Storage", "open_storage"]
+if TYPE_CHECKING:
+    from atlas.storage.obstore_handle import ObstoreHandle
+
+__all__ = ["LocalStorage", "MemoryStorage", "Part", "Storage", "StoreSource", "open_storage"]
+
+StoreSource: TypeAlias = "str | os.PathLike[str] | ObstoreHandle | Storage"
+"""Where a store is: a folder, a bucket behind an obstore handle or a wrapper around one, or a storage."""
 
 # `pathlib` makes one slash of two, so a URL that went through a Path is known by its scheme.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(?:s3a?|gs|gcs|az|azure|abfss?|adl|https?|file|memory):/")

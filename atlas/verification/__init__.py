@@ -14,7 +14,8 @@ Never repairs data, and never raises for damage.
 
 from __future__ import annotations
 
+from atlas.verification.progress import Progress
 from atlas.verification.report import VerifyReport
 from atlas.verification.verifier import KnownVersion, verify_storage
 
-__all__ = ["KnownVersion", "VerifyReport", "verify_storage"]
+__all__ = ["KnownVersion", "Progress", "VerifyReport", "verify_storage"]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from atlas.errors import InvalidTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["showing_progress"]
+__all__ = ["Progress", "showing_progress"]
+
+Progress: TypeAlias = "Callable[[int, int], object] | bool | None"
+"""A function of (done, total) in bytes, True for a bar on stderr, False or None for neither."""
 
 
 @contextmanager
-def showing_progress(progress: object, what: str) -> Iterator[Callable[[int, int], object] | None]:
+def showing_progress(progress: Progress, what: str) -> Iterator[Callable[[int, int], object] | None]:
     """Yield the function of (done, total) bytes to call: `progress` itself, or for True one that moves a bar.
 
     `what` is shown before the bar, which appears in a terminal only and is removed at the end. None and False yield

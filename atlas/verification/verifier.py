@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from atlas.storage import Storage
+    from atlas.verification.progress import Progress
 
 __all__ = ["KnownVersion", "verify_storage"]
 
@@ -68,7 +69,7 @@ def verify_storage(
     *,
     repair: bool,
     target: Storage | None,
-    progress: object,
+    progress: Progress,
     limits: Limits = DEFAULT,
 ) -> VerifyReport:
     """Verify the version `known`, by default the latest of the store, which need not open.

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from atlas.format.attributes import AttributeKey
 
-__all__ = ["COORDS_KEY", "DTYPE_KEY", "FILL_KEY", "OwnedAttributes", "assign_attributes", "check_attributes"]
+__all__ = [
+    "COORDS_KEY",
+    "DTYPE_KEY",
+    "FILL_KEY",
+    "OwnedAttributes",
+    "assign_attributes",
+    "check_attributes",
+    "find_key",
+]
 
 COORDS_KEY: Final = "_pyatlas_coords"
 """Dataset attribute: the names of the coordinates, as a JSON list."""
@@ -81,6 +89,21 @@ def assign_attributes(attributes: Mapping[AttributeKey, object], arrays: Collect
         else:
             out.variables[owner][own_key] = _displayed(key, value)
     return OwnedAttributes(out.dataset, out.variables, coords, out.dtypes)
+
+
+def find_key(
+    attributes: Collection[AttributeKey], arrays: Collection[str], array: str | None, name: str
+) -> AttributeKey:
+    """Return the exact key of the attribute `name` of an array, or of the dataset where `array` is None.
+
+    That is the one it has among `attributes`, or the one to set it by. `arrays` are the names of the dataset's arrays.
+    """
+    names = set(arrays)
+    lengths = sorted({len(name) for name in names}, reverse=True)
+    for key in attributes:
+        if flatten_key(key) != COORDS_KEY and _find_owner(key, names, lengths) == (array, name):
+            return key
+    return (name,) if array is None else (array, name)
 
 
 def _find_owner(key: AttributeKey, names: Collection[str], lengths: Sequence[int]) -> tuple[str | None, str]:

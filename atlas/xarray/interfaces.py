@@ -1,4 +1,7 @@
-"""The calls that this package makes on a store and on a dataset, so that it need not import either. Types only."""
+"""The public calls that cells go through, so that users can watch a stream of them. Types only.
+
+Everything else this package asks the session.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from atlas.format.attributes import AttributeKey
-
 __all__ = ["DatasetInterface", "StoreInterface"]
 
 
@@ -21,9 +22,6 @@ class DatasetInterface(Protocol):
     @property
     def name(self) -> str:
         """Name of the dataset."""
-
-    def list_arrays(self) -> list[str]:
-        """Names of the arrays, in the order they were defined."""
 
     def define_array(
         self,
@@ -44,21 +42,6 @@ class DatasetInterface(Protocol):
     ) -> NDArray[Any] | None:
         """Read a box, or the whole array; None where the dataset lacks the array."""
 
-    def array_meta(self, array: str) -> dict[str, Any] | None:
-        """`dtype`, `shape`, `chunk_shape` and `dimension_names`; None where the dataset lacks the array."""
-
-    def array_fill_value(self, array: str) -> Any:
-        """The fill value as a Python scalar, None where none was declared."""
-
-    def exact_attributes(self) -> dict[AttributeKey, object]:
-        """Attributes with exact keys and values, in order."""
-
-    def set_exact_attribute(self, key: AttributeKey, value: object) -> None:
-        """Set an attribute by its exact key."""
-
-    def token(self, array: str) -> str:
-        """Text that changes whenever what `read_array` returns may change: store, version, dataset, array, schema."""
-
 
 class StoreInterface(Protocol):
     """An open store (`atlas.Atlas`)."""
@@ -68,9 +51,6 @@ class StoreInterface(Protocol):
 
     def open_dataset(self, name: str) -> DatasetInterface:
         """Open a dataset; KeyError where the store has none of that name."""
-
-    def discard_dataset(self, name: str) -> None:
-        """Drop a dataset that this handle created and has not flushed, with all its pending data."""
 
     def read_array_across_stacked(self, array: str, dataset_names: Sequence[str]) -> NDArray[Any]:
         """One array of N datasets as one array of shape (N, *shape)."""

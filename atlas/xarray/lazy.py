@@ -107,13 +107,14 @@ def lazy_array(
     shape: Sequence[int],
     chunk_shape: Sequence[int],
     *,
+    token: str,
     dtype: np.dtype[Any],
     xarray_dtype: str | None = None,
 ) -> da.Array:
     """The array `array` of `view`, of at least one axis, as a dask array.
 
-    `dtype` is the dtype of its cells after decoding. The name of the dask array depends only on the stored data, so
-    that dask shares equal reads.
+    `token` changes whenever what a read of the array returns may change. `dtype` is the dtype of its cells after
+    decoding. The name of the dask array depends only on the stored data, so that dask shares equal reads.
     """
     # An empty axis counts as one chunk: dask has a chunk there for each chunk of the other axes.
     along = [max(-(-length // max(chunk, 1)), 1) for length, chunk in zip(shape, chunk_shape, strict=True)]
@@ -123,7 +124,7 @@ def lazy_array(
         f"a dask array of {blocks} chunks, which array {array!r} of dataset {view.name!r} declares,",
         "read boxes of it with read_array",
     )
-    name = f"atlas-{tokenize(view.token(array), tuple(shape), tuple(chunk_shape), xarray_dtype)}"
+    name = f"atlas-{tokenize(token, tuple(shape), tuple(chunk_shape), xarray_dtype)}"
     chunks = grid_chunks(shape, chunk_shape)
     axes = tuple(range(len(chunks)))
     boxes = _ChunkBoxes(tuple(shape), tuple(chunk_shape), tuple(map(len, chunks)))

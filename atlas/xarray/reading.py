@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from atlas.errors import ArrayNotFoundError, InvalidTypeError, InvalidValueError
-from atlas.format.dtypes import parse_dtype
+from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.runtime.threads import run_io
 from atlas.xarray.attribute_owners import DTYPE_KEY, FILL_KEY, assign_attributes
 from atlas.xarray.lazy import lazy_array, read_decoded
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from atlas.session import Session
     from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
 __all__ = ["to_xarray", "to_xarray_many"]
@@ -63,24 +63,37 @@ class _StoredArray:
         return self.dims == (self.name,)
 
 
-def to_xarray(view: DatasetInterface) -> xr.Dataset:
-    """The dataset as an `xr.Dataset`; raises `InvalidValueError` where arrays differ in the length of a dimension."""
+def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
+    """The dataset `view` of the store as an `xr.Dataset`.
+
+    Raises `InvalidValueError` where arrays differ in the length of a dimension.
+    """
 
     def variable(array: _StoredArray) -> xr.Variable:
         if array.chunk_shape == array.shape or array.indexed:
             data: Any = read_decoded(view, array.name, array.xarray_dtype)
         else:
             data = lazy_array(
-                view, array.name, array.shape, array.chunk_shape, dtype=array.dtype, xarray_dtype=array.xarray_dtype
+                view,
+                array.name,
+                array.shape,
+                array.chunk_shape,
+                token=session.token(view.name, array.name),
+                dtype=array.dtype,
+                xarray_dtype=array.xarray_dtype,
             )
         return xr.Variable(array.dims, data, array.attrs)
 
-    arrays, attrs = _read_metadata(view)
+    arrays, attrs = _read_metadata(session, view.name)
     return _assemble(view.name, arrays, attrs, variable)
 
 
 def to_xarray_many(
-    store: StoreInterface, names: Iterable[str], concat_dim: str = "dataset", parallel: bool = True
+    store: StoreInterface,
+    session: Session,
+    names: Iterable[str],
+    concat_dim: str = "dataset",
+    parallel: bool = True,
 ) -> xr.Dataset:
     """Many datasets stacked along the new dimension `concat_dim`, whose coordinate is their names; all in memory.
 
@@ -100,7 +113,7 @@ def to_xarray_many(
     if not labels:
         raise InvalidValueError("names is empty; to_xarray_many needs at least one dataset name")
     first = store.open_dataset(labels[0])
-    arrays, attrs = _read_metadata(first)
+    arrays, attrs = _read_metadata(session, labels[0])
     if any(concat_dim == array.name or concat_dim in array.dims for array in arrays):
         raise InvalidValueError(
             f"concat_dim {concat_dim!r} is an array or a dimension of dataset {labels[0]!r} already; choose another"
@@ -108,7 +121,7 @@ def to_xarray_many(
 
     for array in arrays:
         if array.xarray_dtype is not None and not array.coordinate:
-            _check_stackable(store, array, labels)
+            _check_stackable(session, array, labels)
 
     def variable(array: _StoredArray) -> xr.Variable:
         if array.coordinate:
@@ -126,50 +139,39 @@ def to_xarray_many(
     return stacked.assign_coords({concat_dim: labels})
 
 
-def _read_metadata(view: DatasetInterface) -> tuple[list[_StoredArray], dict[str, Any]]:
-    names = view.list_arrays()
-    attributes = assign_attributes(view.exact_attributes(), names)
+def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], dict[str, Any]]:
+    entries = session.view.entries(dataset)
+    attributes = assign_attributes(session.view.exact_attributes(dataset), entries)
     arrays = []
-    for name in names:
-        meta = _array_meta(view, name)
-        dims = tuple(meta["dimension_names"])
+    for name, entry in entries.items():
+        schema = entry.schema
         attrs = attributes.variables[name]
-        fill = view.array_fill_value(name)
-        if fill is not None:
+        if schema.fill is not None:
             attrs.pop(FILL_KEY, None)
-            attrs[FILL_KEY] = fill
+            attrs[FILL_KEY] = schema.fill
         xarray_dtype = attributes.dtypes.get(name)
-        decoded = decoded_dtype(xarray_dtype, meta["dtype"])
-        coordinate = dims == (name,) or (attributes.coords is not None and name in attributes.coords)
+        decoded = decoded_dtype(xarray_dtype, schema.datatype.name)
         arrays.append(
             _StoredArray(
                 name,
-                dims,
-                tuple(meta["shape"]),
-                tuple(meta["chunk_shape"]),
-                dtype=decoded or parse_dtype(meta["dtype"]).memory,
+                schema.dims,
+                schema.shape,
+                schema.chunk_shape,
+                dtype=decoded or schema.memory_dtype,
                 xarray_dtype=str(xarray_dtype) if decoded else None,
                 attrs=attrs,
-                coordinate=coordinate,
+                coordinate=schema.dims == (name,) or name in (attributes.coords or ()),
             )
         )
     return arrays, attributes.dataset
 
 
-def _array_meta(view: DatasetInterface, name: str) -> dict[str, Any]:
-    meta = view.array_meta(name)
-    if meta is None:
-        raise ArrayNotFoundError(f"dataset {view.name!r} has no array {name!r}; it has {view.list_arrays()}")
-    return meta
-
-
-def _check_stackable(store: StoreInterface, array: _StoredArray, labels: list[str]) -> None:
+def _check_stackable(session: Session, array: _StoredArray, labels: list[str]) -> None:
     """Refuse to read the integers of one dataset as the dates or durations of another."""
     for label in labels[1:]:
-        view = store.open_dataset(label)
-        meta = _array_meta(view, array.name)
-        xarray_dtype = view.exact_attributes().get((array.name, DTYPE_KEY))
-        dtype = decoded_dtype(xarray_dtype, meta["dtype"]) or parse_dtype(meta["dtype"]).memory
+        schema = session.view.array(label, array.name).schema
+        xarray_dtype = session.view.attribute(label, (array.name, DTYPE_KEY))
+        dtype = decoded_dtype(xarray_dtype, schema.datatype.name) or schema.memory_dtype
         if dtype.kind != array.dtype.kind or (dtype.kind == "O" and xarray_dtype != array.xarray_dtype):
             raise InvalidValueError(
                 f"array {array.name!r} is {array.xarray_dtype} in dataset {labels[0]!r} and {xarray_dtype or dtype} in "

@@ -21,6 +21,7 @@ from dask.optimization import cull
 from xarray.indexes import PandasMultiIndex
 
 from atlas.errors import AtlasError, InvalidTypeError, InvalidValueError, UnsupportedDtypeError
+from atlas.format.attributes import encode_value
 from atlas.format.dtypes import SUPPORTED, parse_dtype
 from atlas.format.names import check_name
 from atlas.format.schema import make_schema
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
+    from atlas.session import Session
     from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
 __all__ = ["add"]
@@ -68,8 +70,14 @@ class _ArrayPlan:
     """Whether the cells are a dask array, which is written block by block."""
 
 
-def add(store: StoreInterface, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
-    """Create the dataset `name` from `ds`; `chunks` maps names of variables to stored chunk shapes.
+def add(
+    store: StoreInterface,
+    session: Session,
+    ds: xr.Dataset,
+    name: str,
+    chunks: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Create the dataset `name` of `store` from `ds`; `chunks` maps names of variables to stored chunk shapes.
 
     Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError), naming the
     variable, for dtypes that are not stored and for a MultiIndex; `InvalidTypeError` for cells, fill values and names
@@ -86,24 +94,25 @@ def add(store: StoreInterface, ds: xr.Dataset, name: str, chunks: Mapping[str, S
             "keep the chunks of dask"
         )
     plans, attributes = _plan(ds, chunks or {})
-    view = store.create_dataset(name)
-    try:
-        for plan in plans:
-            view.define_array(
-                plan.name,
-                dtype=plan.dtype,
-                dims=list(plan.dims),
-                shape=list(plan.variable.shape),
-                chunk_shape=None if plan.chunk_shape is None else list(plan.chunk_shape),
-                fill_value=plan.fill,
-            )
-        for plan in plans:
-            _write(view, plan)
-        for key, value in attributes.items():
-            view.set_exact_attribute(key, value)
-    except BaseException:
-        store.discard_dataset(name)
-        raise
+    with session.locks.building.passing():
+        view = store.create_dataset(name)
+        try:
+            for plan in plans:
+                view.define_array(
+                    plan.name,
+                    dtype=plan.dtype,
+                    dims=list(plan.dims),
+                    shape=list(plan.variable.shape),
+                    chunk_shape=None if plan.chunk_shape is None else list(plan.chunk_shape),
+                    fill_value=plan.fill,
+                )
+            for plan in plans:
+                _write(view, plan)
+            for key, value in attributes.items():
+                session.writer.set_attribute(name, key, encode_value(value))
+        except BaseException:
+            session.writer.discard_dataset(name)
+            raise
 
 
 def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:

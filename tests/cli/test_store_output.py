@@ -7,6 +7,7 @@ import xarray as xr
 from atlas import Atlas, __version__
 from atlas.cli import main
 from atlas.cli.formatting import size_text, table_lines, value_text
+from tests.exact import set_exact_attribute
 
 
 def test_version(run):
@@ -74,7 +75,7 @@ def test_show_of_odd_datasets(run, tmp_path):
         view.define_array("other", "int8", ["x"], [5])
         view.write_array("other", [0], np.arange(5, dtype=np.int8))
         view.set_attribute("note", "two\nlines, " + "and many words " * 10)
-        view.set_exact_attribute("values", np.arange(100, dtype=np.float32) / 10)
+        set_exact_attribute(view, "values", np.arange(100, dtype=np.float32) / 10)
         view.set_attribute("on", value=True)
         store.create_dataset("empty")
     out = run("show", tmp_path / "s", "odd").stdout

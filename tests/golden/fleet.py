@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atlas.dataset import exact_attributes
 from atlas.format.attributes import Timestamp
+from tests.exact import set_exact_attribute
 from tests.independent_reader import CELLS, Time, read_store
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ class Fleet:
     def attribute(self, dataset: str, key: Any, value: Any) -> None:
         self.datasets[dataset].attributes[key] = value
         if self.store:
-            self._view(dataset).set_exact_attribute(key, value)
+            set_exact_attribute(self._view(dataset), key, value)
 
     def flush(self) -> None:
         if self.store:
@@ -150,8 +152,8 @@ class Fleet:
         for name, model in self.datasets.items():
             view = store.open_dataset(name)
             assert view.list_arrays() == list(model.arrays)
-            assert_same(view.exact_attributes(), model.attributes)
-            assert list(view.exact_attributes()) == list(model.attributes)
+            assert_same(exact_attributes(view), model.attributes)
+            assert list(exact_attributes(view)) == list(model.attributes)
             for array, expected in model.arrays.items():
                 meta = view.array_meta(array)
                 assert meta == {

@@ -16,6 +16,7 @@ import xxhash
 import atlas.kernels
 import atlas.runtime.memory
 from atlas import Atlas
+from atlas.dataset import exact_attributes
 from atlas.errors import AtlasError, CorruptStoreError, InvalidValueError, TooLargeError
 from atlas.format.attributes import decode_value
 from atlas.format.dataset_columns import ArrayEntry
@@ -28,6 +29,7 @@ from atlas.read.statistics import Statistics
 from atlas.storage import MemoryStorage
 from atlas.xarray.attribute_owners import DTYPE_KEY, assign_attributes
 from atlas.xarray.time_encoding import decoded_dtype
+from tests.exact import set_exact_attribute
 from tests.reliability.hostile import documents
 from tests.reliability.hostile.documents import Raw
 from tests.reliability.hostile.segments import Segment, named_anew
@@ -444,10 +446,10 @@ def test_entries_do_not_have_one_hash_by_choice_of_their_generations():
 def test_long_integers_as_keys_of_an_attribute_are_few():
     view = Atlas.create(MemoryStorage()).create_dataset("d")
     keys = [(2**61 - 1) * number << 70 for number in range(1, 66)]
-    view.set_exact_attribute("k", dict.fromkeys(keys[:64], 1))
-    assert view.exact_attributes()["k"] == dict.fromkeys(keys[:64], 1)
+    set_exact_attribute(view, "k", dict.fromkeys(keys[:64], 1))
+    assert exact_attributes(view)["k"] == dict.fromkeys(keys[:64], 1)
     with pytest.raises(InvalidValueError, match="64 keys of more than 64 bits"):
-        view.set_exact_attribute("k", dict.fromkeys(keys, 1))
+        set_exact_attribute(view, "k", dict.fromkeys(keys, 1))
     encoded = {"$": "dict", "v": [[{"$": "int", "v": f"{key:x}"}, 1] for key in keys]}
     with pytest.raises(InvalidValueError, match="64 bits"):
         decode_value(encoded)
@@ -461,9 +463,9 @@ def test_an_attribute_of_two_billion_empty_rows_is_refused():
         decode_value({"$": "text", "s": [2**31, 0], "v": []})
     view = Atlas.create(MemoryStorage()).create_dataset("d")
     with pytest.raises(InvalidValueError, match="65536 rows"):
-        view.set_exact_attribute("k", np.zeros((2**31, 0)))
-    view.set_exact_attribute("k", np.zeros((3, 0)))
-    assert view.exact_attributes()["k"].shape == (3, 0)
+        set_exact_attribute(view, "k", np.zeros((2**31, 0)))
+    set_exact_attribute(view, "k", np.zeros((3, 0)))
+    assert exact_attributes(view)["k"].shape == (3, 0)
 
 
 def test_memory_that_runs_out_beside_a_result_is_reported_as_too_large(monkeypatch):
@@ -579,7 +581,7 @@ def test_a_unit_of_nothing_is_not_given_to_numpy(marker):
     view.define_array("t", kind, ["x"], [2])
     view.write_array("t", [0], np.array([5, 7], np.int64))
     assert decoded_dtype(marker, kind) is None
-    view.set_exact_attribute(("t", DTYPE_KEY), marker)
+    set_exact_attribute(view, ("t", DTYPE_KEY), marker)
     store.flush()
     assert store.to_xarray("d")["t"].shape == (2,)
 

@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 
 from atlas import Atlas
+from atlas.dataset import exact_attributes
 from atlas.errors import StorageError
 from atlas.format.documents import CHECKPOINT_NAMES
 from atlas.runtime import limits
@@ -44,7 +45,7 @@ def contents(store):
     found = {}
     for name in store.list_datasets():
         view = store.open_dataset(name)
-        found[name, None] = view.exact_attributes(), view.list_arrays()
+        found[name, None] = exact_attributes(view), view.list_arrays()
         for array in view.list_arrays():
             found[name, array] = view.read_array(array).tolist(), view.array_stats(array), view.array_meta(array)
     return repr(found), found

@@ -12,6 +12,7 @@ import numpy as np
 import xxhash
 
 from atlas import Atlas
+from atlas.dataset import exact_attributes
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _ask_all(
         if view is None:
             continue
         ask(f"attributes {name}", view.attributes)
-        ask(f"exact {name}", view.exact_attributes)
+        ask(f"exact {name}", partial(exact_attributes, view))
         for array in ask(f"arrays {name}", view.list_arrays) or []:
             where = f"{name}/{array}"
             meta = ask(f"meta {where}", partial(view.array_meta, array))
