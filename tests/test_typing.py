@@ -26,8 +26,9 @@ def means(source: StoreSource) -> Iterator[float]:
 
 
 def warmest(view: DatasetView) -> float | None:
-    stats = view.array_stats("temperature")
-    return None if stats is None or stats["max"] is None else float(stats["max"])
+    stats = view["temperature"].stats
+    highest = None if stats is None else stats["max"]
+    return None if highest is None else float(highest)
 
 
 def largest(array: ArrayView) -> ArrayStatistics | None:
