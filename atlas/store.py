@@ -381,7 +381,9 @@ class Atlas:
 
     # xarray
 
-    def add_xr_dataset(self, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
+    def add_xr_dataset(
+        self, ds: xr.Dataset, name: str, chunks: Mapping[str, int | Sequence[int]] | None = None
+    ) -> None:
         """Append an xarray dataset as a new dataset, all of it or nothing; does not flush.
 
         Each coordinate and data variable becomes an array. Dask-backed variables are written block by block and chunked
@@ -393,8 +395,9 @@ class Atlas:
             The dataset.
         name : str
             Name of the new dataset. See `create_dataset`.
-        chunks : mapping of str to sequence of int, optional
-            Chunk shapes, in cells, of variables that are not to be chunked like their dask array, or as one chunk.
+        chunks : mapping of str to int or sequence of int, optional
+            Lengths of chunks by dimension, such as `{"time": 24}`, and chunk shapes by variable, such as `{"t": [24,
+            50]}`, which come first; in cells. Other variables are chunked like their dask array, or are one chunk.
 
         Raises
         ------
@@ -403,7 +406,7 @@ class Atlas:
         UnsupportedDtypeError
             (NotImplementedError) for a dtype that is not stored; names the variable and what to convert it to.
         InvalidValueError, InvalidTypeError, OutOfRangeError
-            What `DatasetView.define_array` raises.
+            What `DatasetView.define_array` raises; and for a block that is not as dask declared it.
 
         """
         atlas.xarray.add(self, self._session, ds, name, chunks=chunks)

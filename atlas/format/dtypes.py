@@ -14,7 +14,9 @@ from atlas.format.attribute_codec import recover_text
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DATATYPES", "EXTREME_DTYPES", "SUPPORTED", "DataType", "Fill", "check_fill", "parse_dtype"]
+    from numpy.typing import NDArray
+
+__all__ = ["DATATYPES", "EXTREME_DTYPES", "SUPPORTED", "DataType", "Fill", "check_fill", "exact_times", "parse_dtype"]
 
 type_names = (
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
@@ -165,3 +167,20 @@ def _nanoseconds(value: np.datetime64) -> int:
             f"fill_value {value} is no whole nanosecond from 1677-09-21 to 2262-04-11, which is what 64 bits hold"
         )
     return int(ns.astype(np.int64))
+
+
+def exact_times(times: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """Return datetime64 or timedelta64 cells in the unit of `dtype`; None where a cell does not keep its value."""
+    if np.datetime_data(times.dtype)[0] == "generic":  # a number without a unit; not-a-time has every unit
+        return times.astype(dtype) if np.isnat(times).all() else None
+    try:
+        found = times.astype(dtype)
+        back = found.astype(times.dtype)
+    except OverflowError:  # NumPy 2.5 and later; earlier versions wrap around, which the comparison finds
+        return None
+    return found if np.array_equal(_as_integers(back), _as_integers(times)) else None
+
+
+def _as_integers(times: NDArray[Any]) -> NDArray[np.int64]:
+    # Comparing times of two units would convert them once more and overflow; NaT would differ from itself.
+    return np.asarray(times, dtype=times.dtype.newbyteorder("=")).view(np.int64)

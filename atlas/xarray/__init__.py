@@ -1,6 +1,8 @@
 """xarray, dask and NetCDF files on top of the store. The only package that imports them; never imports `atlas.store`.
 
 - `writing`: an `xr.Dataset` becomes a dataset of the store, one dask block at a time.
+- `chunk_shapes`: the chunk shape of each variable.
+- `dask_blocks`: the blocks of a dask array, checked against what dask declared.
 - `reading`: a dataset of the store becomes an `xr.Dataset`; many datasets become one, stacked.
 - `lazy`: one stored array as a dask array; a single graph layer, whatever the number of chunks.
 - `netcdf`: opens NetCDF files as `xr.Dataset`s.

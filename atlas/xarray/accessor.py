@@ -23,7 +23,7 @@ class AtlasAccessor:
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
 
-    def write(self, store: StoreInterface, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
+    def write(self, store: StoreInterface, name: str, chunks: Mapping[str, int | Sequence[int]] | None = None) -> None:
         """Add the dataset to `store`, an open `Atlas`, as `name`; the same as `store.add_xr_dataset`.
 
         Raises `InvalidTypeError` where `store` is not an open store, for example a path.

@@ -42,6 +42,9 @@ class DatasetInterface(Protocol):
     ) -> NDArray[Any] | None:
         """Read a box, or the whole array; None where the dataset lacks the array."""
 
+    def array_meta(self, array: str) -> Mapping[str, Any] | None:
+        """`dtype`, `shape`, `chunk_shape` and `dimension_names`; None where the dataset lacks the array."""
+
 
 class StoreInterface(Protocol):
     """An open store (`atlas.Atlas`)."""
@@ -55,5 +58,7 @@ class StoreInterface(Protocol):
     def read_array_across_stacked(self, array: str, dataset_names: Sequence[str]) -> NDArray[Any]:
         """One array of N datasets as one array of shape (N, *shape)."""
 
-    def add_xr_dataset(self, ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]] | None = None) -> None:
+    def add_xr_dataset(
+        self, ds: xr.Dataset, name: str, chunks: Mapping[str, int | Sequence[int]] | None = None
+    ) -> None:
         """Add an xarray dataset as `name`."""

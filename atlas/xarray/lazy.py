@@ -17,12 +17,12 @@ from dask.base import tokenize
 from dask.blockwise import BlockwiseDep, blockwise
 from dask.highlevelgraph import HighLevelGraph
 
-from atlas.errors import ArrayNotFoundError
+from atlas.errors import ArrayNotFoundError, StaleHandleError
 from atlas.runtime.memory import check_room
 from atlas.xarray.time_encoding import decode_times
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -64,13 +64,26 @@ class _ReadChunk:
     """The dataset."""
     array: str
     """Name of the array."""
+    meta: Mapping[str, Any] | None
+    """What `array_meta` returned when the lazy array was made."""
     xarray_dtype: str | None
     """Recorded dtype of times (see `time_encoding`), None for cells as stored."""
 
     def __call__(self, box: tuple[tuple[int, int], ...]) -> NDArray[Any]:
-        """Read the chunk in `box`."""
+        """Read the chunk in `box`. Raises `StaleHandleError` where the array is not the one declared then."""
         start, shape = [start for start, _ in box], [length for _, length in box]
-        return read_decoded(self.view, self.array, self.xarray_dtype, start, shape)
+        self._check()
+        cells = read_decoded(self.view, self.array, self.xarray_dtype, start, shape)
+        self._check()  # another thread may have declared it anew meanwhile
+        return cells
+
+    def _check(self) -> None:
+        now = self.view.array_meta(self.array)
+        if now is not None and now != self.meta:
+            raise StaleHandleError(
+                f"array {self.array!r} of dataset {self.view.name!r} was declared anew after it was opened lazily: it "
+                f"was {self.meta} and is {now}; call to_xarray again"
+            )
 
 
 def read_decoded(
@@ -128,7 +141,7 @@ def lazy_array(
     chunks = grid_chunks(shape, chunk_shape)
     axes = tuple(range(len(chunks)))
     boxes = _ChunkBoxes(tuple(shape), tuple(chunk_shape), tuple(map(len, chunks)))
-    read = _ReadChunk(view, array, xarray_dtype)
+    read = _ReadChunk(view, array, view.array_meta(array), xarray_dtype)
     layer = blockwise(read, name, axes, boxes, axes, numblocks={})  # type: ignore[no-untyped-call]
     graph = HighLevelGraph.from_collections(name, layer)
     meta = np.empty((0,) * len(chunks), dtype)

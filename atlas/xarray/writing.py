@@ -8,42 +8,38 @@ changes the source.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import accumulate, product
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from dask.base import get_scheduler, optimize
-from dask.optimization import cull
 from xarray.indexes import PandasMultiIndex
 
-from atlas.errors import AtlasError, InvalidTypeError, InvalidValueError, UnsupportedDtypeError
+from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
 from atlas.format.attributes import encode_value
 from atlas.format.dtypes import SUPPORTED, parse_dtype
 from atlas.format.names import check_name
 from atlas.format.schema import make_schema
 from atlas.xarray.attribute_owners import COORDS_KEY, DTYPE_KEY, FILL_KEY, check_attributes
 from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
+from atlas.xarray.chunk_shapes import check_chunks, chunk_shape
+from atlas.xarray.dask_blocks import dask_blocks
 from atlas.xarray.strings import check_strings
 from atlas.xarray.time_encoding import dtype_to_record, encode_times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    import dask.array as da
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
     from atlas.session import Session
+    from atlas.xarray.chunk_shapes import Chunks
+    from atlas.xarray.dask_blocks import Part
     from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
 __all__ = ["add"]
-
-_Part: TypeAlias = "tuple[list[int], Callable[[], NDArray[Any]]]"
-"""The start of a box of a variable, and a function that loads its cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +71,9 @@ def add(
     session: Session,
     ds: xr.Dataset,
     name: str,
-    chunks: Mapping[str, Sequence[int]] | None = None,
+    chunks: Chunks | None = None,
 ) -> None:
-    """Create the dataset `name` of `store` from `ds`; `chunks` maps names of variables to stored chunk shapes.
+    """Create the dataset `name` of `store` from `ds`; for `chunks` see `chunk_shapes`.
 
     Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError), naming the
     variable, for dtypes that are not stored and for a MultiIndex; `InvalidTypeError` for cells, fill values and names
@@ -88,12 +84,7 @@ def add(
         raise InvalidTypeError(
             f"ds is an xarray.Dataset, not {type(ds).__name__}; convert it, for example with to_dataset()"
         )
-    if not isinstance(chunks, Mapping | None):
-        raise InvalidTypeError(
-            f"chunks maps variables to chunk shapes, such as {{'t': [24, 50]}}, and is {chunks!r}; leave it out to "
-            "keep the chunks of dask"
-        )
-    plans, attributes = _plan(ds, chunks or {})
+    plans, attributes = _plan(ds, check_chunks(ds, chunks))
     with session.locks.building.passing():
         view = store.create_dataset(name)
         try:
@@ -115,7 +106,7 @@ def add(
             raise
 
 
-def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
+def _plan(ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
     names = [*ds.coords, *ds.data_vars]
     plans = [_plan_variable(ds, check_name("array", name), chunks) for name in names]
     attributes: dict[AttributeKey, object] = {
@@ -127,7 +118,7 @@ def _plan(ds: xr.Dataset, chunks: Mapping[str, Sequence[int]]) -> tuple[list[_Ar
     return plans, attributes
 
 
-def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]]) -> _ArrayPlan:
+def _plan_variable(ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
     variable = ds.variables[name]
     owner = f"variable {name!r}"
     if isinstance(ds.xindexes.get(name), PandasMultiIndex):
@@ -138,10 +129,8 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]
     try:
         xarray_dtype = _xarray_dtype(variable)
         dtype = "int64" if xarray_dtype and variable.dtype == object else _stored_dtype(variable.dtype)
-        # `chunks` only of dask arrays: for an array in memory it takes xarray 0.1 ms to return None.
-        dask_chunks = None if variable.__dask_graph__() is None else variable.chunks
-        chunk_shape = chunks[name] if name in chunks else _dask_chunk_shape(dask_chunks)
-        schema = make_schema(dtype, variable.dims, variable.shape, chunk_shape, fill)  # type: ignore[arg-type]
+        chosen = chunk_shape(name, variable, chunks, indexed=name in ds.xindexes)
+        schema = make_schema(dtype, variable.dims, variable.shape, chosen, fill)  # type: ignore[arg-type]
     except UnsupportedDtypeError as error:
         raise UnsupportedDtypeError(f"{owner}: {error}{_remedy(name, variable.dtype)}") from error
     except AtlasError as error:
@@ -151,11 +140,11 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Mapping[str, Sequence[int]
         variable,
         dtype=dtype,
         dims=schema.dims,
-        chunk_shape=None if chunk_shape is None else schema.chunk_shape,
+        chunk_shape=None if chosen is None else schema.chunk_shape,
         fill=fill,
         attributes=attributes,
         xarray_dtype=xarray_dtype,
-        dask_backed=dask_chunks is not None,
+        dask_backed=variable.__dask_graph__() is not None,
     )
 
 
@@ -206,17 +195,8 @@ def _fill_value(name: str, value: object, dtype: Any) -> object:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _dask_chunk_shape(chunks: tuple[tuple[int, ...], ...] | None) -> tuple[int, ...] | None:
-    """The largest chunk length along each axis: chunks of dask may differ in length, stored chunks may not."""
-    if chunks is None:
-        return None
-    if np.isnan(sum(map(sum, chunks))):
-        raise InvalidValueError("the dask array has chunks of unknown size; call its compute_chunk_sizes() first")
-    return tuple(map(max, chunks))
-
-
 def _write(view: DatasetInterface, plan: _ArrayPlan) -> None:
-    parts = _dask_blocks(plan.variable.data) if plan.dask_backed else _whole(plan.variable)
+    parts = dask_blocks(plan.name, plan.variable.data) if plan.dask_backed else _whole(plan.variable)
     for start, load in parts:
         # Loaded within the call, so that no variable keeps a block alive while the next one is computed.
         view.write_array(plan.name, start=start, data=_encode_cells(plan, load()))
@@ -233,7 +213,7 @@ def _encode_cells(plan: _ArrayPlan, cells: NDArray[Any]) -> NDArray[Any]:
     return cells
 
 
-def _whole(variable: xr.Variable) -> Iterator[_Part]:
+def _whole(variable: xr.Variable) -> Iterator[Part]:
     if variable.size:
         yield [0] * variable.ndim, partial(_load, variable)
 
@@ -241,21 +221,3 @@ def _whole(variable: xr.Variable) -> Iterator[_Part]:
 def _load(variable: xr.Variable) -> NDArray[Any]:
     data = variable.data
     return data if type(data) is np.ndarray else variable.to_numpy()
-
-
-def _dask_blocks(data: da.Array) -> Iterator[_Part]:
-    """The blocks that are not empty, in C order."""
-    # Optimised and flattened once: `data.blocks[i]` would walk the whole graph again for every block.
-    (optimized,) = optimize(data)  # type: ignore[no-untyped-call]
-    graph = dict(optimized.__dask_graph__())
-    get = get_scheduler(collections=[optimized])  # type: ignore[no-untyped-call]
-
-    def load(key: tuple[object, ...]) -> NDArray[Any]:
-        needed, _ = cull(graph, [key])  # type: ignore[no-untyped-call]
-        (block,) = get(needed, [key])
-        return np.asanyarray(block)  # masked blocks stay masked: the store fills or refuses them
-
-    starts = [tuple(accumulate(lengths, initial=0)) for lengths in data.chunks]
-    for index in product(*map(range, data.numblocks)):
-        if all(lengths[i] for i, lengths in zip(index, data.chunks, strict=True)):
-            yield [axis[i] for i, axis in zip(index, starts, strict=True)], partial(load, (optimized.name, *index))

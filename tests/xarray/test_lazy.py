@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from atlas.errors import ArrayNotFoundError
+from atlas import Atlas
+from atlas.errors import ArrayNotFoundError, StaleHandleError
 from atlas.xarray.lazy import grid_chunks, lazy_array
 
 
@@ -20,6 +21,9 @@ class Ones:
 
     def __init__(self):
         self.calls = []
+
+    def array_meta(self, array):
+        return None
 
     def read_array(self, name, start=None, shape=None):
         self.calls.append((start, shape))
@@ -140,3 +144,32 @@ def test_an_array_deleted_meanwhile_is_an_error(store, reads):
     store.open_dataset("a").delete_array("t")
     with pytest.raises(ArrayNotFoundError, match="'t'"):
         ds.t.compute()
+
+
+REDECLARED = {
+    "another dtype": ("int32", ["x", "y"], [250, 4], [100, 4]),
+    "another axis order": ("float32", ["y", "x"], [250, 4], [100, 4]),
+    "another shape": ("float32", ["x", "y"], [300, 4], [100, 4]),
+    "fewer cells": ("float32", ["x", "y"], [10, 4], [10, 4]),
+    "fewer axes": ("float32", ["x"], [250], [100]),
+}
+
+
+@pytest.mark.parametrize("how", REDECLARED)
+@pytest.mark.parametrize("by", ["this handle", "another"])
+def test_an_array_that_was_declared_anew_is_an_error_and_never_other_cells(store, reads, how, by):
+    _, ds, _ = reads
+    writer = store if by == "this handle" else Atlas.open(store.describe().location)
+    writer["a"].delete_array("t")
+    writer["a"].define_array("t", *REDECLARED[how])
+    writer["a"]["t"][...] = 1
+    writer.flush()
+    store.refresh()
+    with pytest.raises(StaleHandleError, match=r"'t'.*'a'.*to_xarray again"):
+        ds.t.compute()
+
+
+def test_cells_that_were_written_since_are_read_as_long_as_the_declaration_stays(store, reads):
+    _, ds, _ = reads
+    store["a"]["t"][0] = -1
+    assert (ds.t[0].compute() == -1).all()

@@ -369,9 +369,31 @@ def test_dask_chunks_of_unknown_size_are_refused_with_a_remedy(store):
         store.add_xr_dataset(ds, "a")
 
 
-def test_one_chunks_mapping_serves_datasets_that_lack_some_of_its_variables(store):
-    store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), X)}), "a", chunks={"t": [1, 2], "salinity": [7]})
-    assert store.open_dataset("a").array_meta("t")["chunk_shape"] == [1, 2]
+@pytest.mark.parametrize("chunks", [{"salinity": [7]}, {"time": 3}, {"t": [1, 2], "z": 1}, {1: 2}])
+def test_chunks_of_what_the_dataset_lacks_are_refused_and_name_what_it_has(store, chunks):
+    with pytest.raises(InvalidValueError, match=r"dimensions.*\['y', 'x'\].*variables.*\['t'\]"):
+        store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), X)}), "a", chunks=chunks)
+    assert list(store) == []
+
+
+def test_chunks_by_dimension_hold_for_every_variable_that_has_it(store):
+    ds = xr.Dataset(
+        {"t": (("time", "x"), np.zeros((100, 4))), "u": ("time", np.zeros(100)), "s": ("x", np.zeros(4))},
+        coords={"time": np.arange(100), "label": ("time", np.arange(100))},
+    )
+    store.add_xr_dataset(ds, "a", chunks={"time": 10})
+    assert {name: store["a"][name].chunks for name in store["a"]} == {
+        "t": (10, 4), "u": (10,), "s": (4,), "time": (100,), "label": (10,)
+    }  # fmt: skip
+    store.add_xr_dataset(ds.chunk({"time": 7, "x": 2}), "b", chunks={"time": 1000, "t": [50, 1]})
+    assert store["b"]["t"].chunks == (50, 1)
+    assert store["b"]["u"].chunks == (100,)
+    assert store["b"]["s"].chunks == (2,)
+    store.add_xr_dataset(ds.isel(time=slice(0)), "c", chunks={"time": 10})
+    xr.testing.assert_identical(store.to_xarray("c").compute(), ds.isel(time=slice(0)))
+    with pytest.raises(InvalidValueError, match="'time'"):
+        store.add_xr_dataset(ds, "d", chunks={"time": 0})
+    xr.testing.assert_identical(store.to_xarray("a").compute(), ds)
 
 
 @pytest.mark.parametrize(
