@@ -8,6 +8,7 @@ from atlas.array import ArrayView
 from atlas.attributes import Attributes
 from atlas.format.attributes import coerce_attribute, encode_value, flatten_key, plain_value
 from atlas.format.names import check_names
+from atlas.xarray.attribute_owners import HIDDEN_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -381,7 +382,11 @@ class DatasetView:
 
     def attributes(self) -> dict[str, bool | int | float | str]:
         """Return all attributes in the order they were set; those of variables as "variable.attribute"."""
-        return {flatten_key(key): plain_value(value) for key, value in exact_attributes(self).items()}
+        return {
+            flatten_key(key): plain_value(value)
+            for key, value in exact_attributes(self).items()
+            if isinstance(key, str) or key[-1] not in HIDDEN_KEYS
+        }
 
     def delete_attribute(self, key: str) -> None:
         """Delete an attribute, in memory until `Atlas.flush`.

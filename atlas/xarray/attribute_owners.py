@@ -25,6 +25,8 @@ __all__ = [
     "COORDS_KEY",
     "DTYPE_KEY",
     "FILL_KEY",
+    "HIDDEN_KEYS",
+    "INDEXES_KEY",
     "OwnedAttributes",
     "assign_attributes",
     "check_attributes",
@@ -33,10 +35,15 @@ __all__ = [
 
 COORDS_KEY: Final = "_pyatlas_coords"
 """Dataset attribute: the names of the coordinates, as a JSON list."""
+INDEXES_KEY: Final = "_atlas_indexes"
+"""Dataset attribute: the names of the coordinates that have an index, as a JSON list; hidden from users. Stored where
+they are not just those named like their only dimension."""
 DTYPE_KEY: Final = "_atlas_dtype"
 """Variable attribute: the dtype that times, durations or dates had in xarray; hidden from users."""
 FILL_KEY: Final = "_FillValue"
 """Variable attribute of CF that becomes the fill value of the array."""
+HIDDEN_KEYS: Final = (INDEXES_KEY, DTYPE_KEY)
+"""What `DatasetView.attributes` does not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class OwnedAttributes:
     """Attributes of each array, by array name."""
     coords: list[str] | None
     """Names of the arrays that are coordinates; None where no valid list is stored."""
+    indexes: list[str] | None
+    """Names of the coordinates that have an index, likewise."""
     dtypes: dict[str, object]
     """The `DTYPE_KEY` attribute of each array that has one, as stored and not validated."""
 
@@ -62,7 +71,7 @@ def check_attributes(owner: str, attrs: Mapping[Any, Any]) -> dict[str, object]:
     checked: dict[str, object] = {}
     for key, value in attrs.items():
         text = recover_text(str(key))
-        if text in (COORDS_KEY, DTYPE_KEY):
+        if text in (COORDS_KEY, *HIDDEN_KEYS):
             raise InvalidNameError(f"{owner}: the attribute name {text!r} is reserved; rename the attribute")
         try:
             checked[text] = decode_value(encode_value(value))
@@ -75,11 +84,11 @@ def assign_attributes(attributes: Mapping[AttributeKey, object], arrays: Collect
     """Assign the exact attributes of a dataset to their owners; `arrays` are the names of its arrays."""
     names = set(arrays)
     lengths = sorted({len(name) for name in names}, reverse=True)
-    out = OwnedAttributes({}, {name: {} for name in arrays}, None, {})
-    coords = None
+    out = OwnedAttributes({}, {name: {} for name in arrays}, None, None, {})
+    lists: dict[str, list[str] | None] = {}
     for key, value in attributes.items():
-        if flatten_key(key) == COORDS_KEY:
-            coords = _parse_coords(value, names)
+        if flatten_key(key) in (COORDS_KEY, INDEXES_KEY):
+            lists[flatten_key(key)] = _parse_names(value, names)
             continue
         owner, own_key = _find_owner(key, names, lengths)
         if owner is None:
@@ -88,7 +97,7 @@ def assign_attributes(attributes: Mapping[AttributeKey, object], arrays: Collect
             out.dtypes[owner] = value
         else:
             out.variables[owner][own_key] = _displayed(key, value)
-    return OwnedAttributes(out.dataset, out.variables, coords, out.dtypes)
+    return OwnedAttributes(out.dataset, out.variables, lists.get(COORDS_KEY), lists.get(INDEXES_KEY), out.dtypes)
 
 
 def find_key(
@@ -101,7 +110,7 @@ def find_key(
     names = set(arrays)
     lengths = sorted({len(name) for name in names}, reverse=True)
     for key in attributes:
-        if flatten_key(key) != COORDS_KEY and _find_owner(key, names, lengths) == (array, name):
+        if flatten_key(key) not in (COORDS_KEY, INDEXES_KEY) and _find_owner(key, names, lengths) == (array, name):
             return key
     return (name,) if array is None else (array, name)
 
@@ -133,7 +142,7 @@ def _displayed(key: AttributeKey, value: object) -> object:
     return copy.deepcopy(value)
 
 
-def _parse_coords(value: object, names: Collection[str]) -> list[str] | None:
+def _parse_names(value: object, names: Collection[str]) -> list[str] | None:
     try:
         listed = json.loads(value) if isinstance(value, str) else None
     except (ValueError, RecursionError):

@@ -56,11 +56,8 @@ class _StoredArray:
     """Attributes, `_FillValue` last."""
     coordinate: bool
     """Whether the variable is a coordinate."""
-
-    @property
-    def indexed(self) -> bool:
-        """Whether xarray loads the variable as an index."""
-        return self.dims == (self.name,)
+    indexed: bool
+    """Whether the coordinate has an index, which xarray keeps in memory."""
 
 
 def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
@@ -161,6 +158,7 @@ def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], 
                 xarray_dtype=str(xarray_dtype) if decoded else None,
                 attrs=attrs,
                 coordinate=schema.dims == (name,) or name in (attributes.coords or ()),
+                indexed=schema.dims == (name,) if attributes.indexes is None else name in attributes.indexes,
             )
         )
     return arrays, attributes.dataset
@@ -192,13 +190,20 @@ def _assemble(
     name: str, arrays: list[_StoredArray], attrs: dict[str, Any], variable: Callable[[_StoredArray], xr.Variable]
 ) -> xr.Dataset:
     variables = {array.name: variable(array) for array in arrays}
+    coords: Any = {array.name: variables[array.name] for array in arrays if array.coordinate}
+    # xarray makes the usual indexes by itself, in less time.
+    usual = all(array.indexed == (array.dims == (array.name,)) for array in arrays if array.coordinate)
     try:
-        return xr.Dataset(
+        ds = xr.Dataset(
             data_vars={array.name: variables[array.name] for array in arrays if not array.coordinate},
-            coords={array.name: variables[array.name] for array in arrays if array.coordinate},
+            coords=coords if usual else xr.Coordinates(coords, indexes={}),
             attrs=attrs,
         )
+        for array in () if usual else arrays:
+            if array.coordinate and array.indexed:
+                ds = ds.set_xindex(array.name)
     except ValueError as error:
         raise InvalidValueError(
             f"the arrays of dataset {name!r} do not fit in one xr.Dataset: {error}; read them with read_array"
         ) from error
+    return ds

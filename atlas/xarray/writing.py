@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from xarray.indexes import PandasMultiIndex
+from xarray.indexes import PandasIndex, PandasMultiIndex
 
 from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
 from atlas.format.attributes import encode_value
 from atlas.format.dtypes import SUPPORTED, parse_dtype
 from atlas.format.names import check_name
 from atlas.format.schema import make_schema
-from atlas.xarray.attribute_owners import COORDS_KEY, DTYPE_KEY, FILL_KEY, check_attributes
+from atlas.xarray.attribute_owners import COORDS_KEY, DTYPE_KEY, FILL_KEY, INDEXES_KEY, check_attributes
 from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
 from atlas.xarray.chunk_shapes import check_chunks, chunk_shape
 from atlas.xarray.dask_blocks import dask_blocks
@@ -107,6 +107,7 @@ def add(
 
 
 def _plan(ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
+    indexed = _indexed(ds)
     names = [*ds.coords, *ds.data_vars]
     plans = [_plan_variable(ds, check_name("array", name), chunks) for name in names]
     attributes: dict[AttributeKey, object] = {
@@ -114,15 +115,31 @@ def _plan(ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[Attrib
     }
     attributes |= {(plan.name, DTYPE_KEY): plan.xarray_dtype for plan in plans if plan.xarray_dtype is not None}
     attributes |= {(key,): value for key, value in check_attributes("dataset", ds.attrs).items()}
+    if set(indexed) != {name for name in ds.coords if ds.variables[name].dims == (name,)}:
+        attributes[INDEXES_KEY,] = json.dumps(indexed)
     attributes[COORDS_KEY] = json.dumps(list(ds.coords))
     return plans, attributes
+
+
+def _indexed(ds: xr.Dataset) -> list[Any]:
+    """Return the names of the coordinates that have an index. Raises `UnsupportedDtypeError` for one that is lost."""
+    names: list[Any] = []
+    for index, variables in ds.xindexes.group_by_index():
+        if type(index) is not PandasIndex:
+            remedy = f"ds.drop_indexes({list(variables)!r})"
+            if isinstance(index, PandasMultiIndex):
+                remedy = f"ds.reset_index({index.dim!r})"
+            listed = ", ".join(map(repr, variables))
+            raise UnsupportedDtypeError(
+                f"the index of {listed} is a {type(index).__name__}, which is not stored; use {remedy} first"
+            )
+        names += variables
+    return names
 
 
 def _plan_variable(ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
     variable = ds.variables[name]
     owner = f"variable {name!r}"
-    if isinstance(ds.xindexes.get(name), PandasMultiIndex):
-        raise UnsupportedDtypeError(f"{owner} belongs to a MultiIndex, which is not stored; use ds.reset_index() first")
     attrs = dict(variable.attrs)
     fill = _fill_value(name, attrs.pop(FILL_KEY, None), variable.dtype)
     attributes = check_attributes(owner, attrs)

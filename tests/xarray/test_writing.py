@@ -164,13 +164,6 @@ def test_chunks_must_map_variables_to_shapes(store, chunks):
     assert store.list_datasets() == []
 
 
-def test_a_multiindex_is_refused_with_a_remedy(store):
-    ds = xr.Dataset({"t": (("x", "y"), X)}, coords={"x": [1, 2], "y": [1, 2, 3]}).stack(z=("x", "y"))
-    with pytest.raises(UnsupportedDtypeError, match="reset_index"):
-        store.add_xr_dataset(ds, "a")
-    store.add_xr_dataset(ds.reset_index("z"), "a")
-
-
 @pytest.mark.parametrize(("cell", "kind"), [(None, "NoneType|float"), (np.nan, "float"), (4, "int")])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_cells_that_are_not_strings_are_refused(store, cell, kind, lazy):
