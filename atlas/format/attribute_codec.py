@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_DEPTH", "Timestamp", "check_int64", "decode_value", "encode_value", "recover_text"]
+__all__ = ["MAX_DEPTH", "Timestamp", "check_int64", "decode_text", "decode_value", "encode_value", "recover_text"]
 
 MAX_DEPTH: Final = 64
 """Most lists, tuples and dicts within each other; far below the limit of Python's own stack."""
@@ -71,21 +71,36 @@ def check_int64(number: int) -> int:
 
 
 def recover_text(text: str) -> str:
-    r"""Return text without surrogates: escaped bytes (`\udc80` to `\udcff`) as UTF-8 where they decode, else U+FFFD."""
+    r"""Return text whose escaped bytes (`\udc80` to `\udcff`) are UTF-8 as what they stand for.
+
+    Raises `InvalidValueError` for bytes and surrogates that are no UTF-8, which cannot be stored.
+    """
     if not _SURROGATE.search(text):
         return text
     try:
-        raw = text.encode("utf-8", "surrogateescape")
+        return text.encode("utf-8", "surrogateescape").decode()
     except UnicodeEncodeError:  # a lone surrogate that stands for no byte
-        raw = text.encode("utf-8", "surrogatepass")
-    return raw.decode("utf-8", "replace")
+        remedy = "text.encode('utf-8', 'replace').decode()"
+    except UnicodeDecodeError:
+        remedy = "text.encode('utf-8', 'surrogateescape').decode('latin-1')"
+    raise InvalidValueError(f"text {text!r} is no UTF-8; convert it by its own encoding, for example with {remedy}")
+
+
+def decode_text(data: bytes) -> str:
+    """Return the text of UTF-8 bytes. Raises `InvalidValueError` for others, which cannot be stored as text."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise InvalidValueError(
+            f"bytes {data!r} are no UTF-8; decode them by their own encoding, for example with data.decode('latin-1')"
+        ) from None
 
 
 def encode_value(value: object) -> object:
     """Return an exact value as JSON and MessagePack hold it.
 
-    Surrogates in text are replaced (see `recover_text`). Raises `InvalidValueError`, which names the type, for an
-    unsupported value and `OutOfRangeError` for an integer outside int64 (within lists and dicts: of over 4096 bits).
+    Raises `InvalidValueError` for a value of an unsupported type, which it names, and for text that is no UTF-8 (see
+    `recover_text`), and `OutOfRangeError` for an integer outside int64 (within lists and dicts: of over 4096 bits).
     """
     if isinstance(value, int) and not isinstance(value, np.generic):
         check_int64(int(value))

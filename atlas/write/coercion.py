@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
-from atlas.format.attributes import recover_text
+from atlas.format.attributes import decode_text, recover_text
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,7 +25,8 @@ def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
     Any memory layout and byte order is taken; timestamps as datetime64[ns] or int64, strings as object (str or
     bytes), S, U or StringDType.
 
-    Raises `InvalidTypeError` for another dtype, for what is no NumPy array, and for masked cells without a fill value.
+    Raises `InvalidTypeError` for another dtype, for what is no NumPy array, and for masked cells without a fill value;
+    `InvalidValueError` for strings that are no UTF-8.
     """
     if isinstance(data, np.generic):
         data = np.asarray(data)
@@ -38,7 +39,10 @@ def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
     datatype = schema.datatype
     if datatype.cell is None:
         if data.dtype.kind in "OSUT":
-            return coerce_strings(data)
+            try:
+                return coerce_strings(data)
+            except InvalidValueError as error:
+                raise InvalidValueError(f"array {array!r}: {error}") from error
     elif data.dtype == datatype.cell:
         return data
     elif data.dtype.newbyteorder("<") in {datatype.cell, datatype.memory}:
@@ -159,9 +163,9 @@ def broadcast_cells(cells: NDArray[Any], shape: tuple[int, ...], array: str) -> 
 def coerce_strings(data: NDArray[Any]) -> NDArray[Any]:
     """Return string data as a C-contiguous object array of str.
 
-    bytes are decoded as UTF-8; surrogate escapes are recovered where they decode, else replaced.
+    bytes are decoded as UTF-8, surrogate escapes too.
 
-    Raises `InvalidTypeError` for a cell that is neither str nor bytes.
+    Raises `InvalidTypeError` for a cell that is neither str nor bytes, `InvalidValueError` for one that is no UTF-8.
     """
     cells: list[Any] = data.ravel().tolist()
     out = np.empty(data.size, object)
@@ -174,5 +178,5 @@ def _text(cell: object) -> str:
         text = str.__str__(cell)  # of a subclass too, whatever it prints as
         return text if text.isascii() else recover_text(text)
     if isinstance(cell, bytes):
-        return cell.decode("utf-8", "replace")
+        return decode_text(cell)
     raise InvalidTypeError(f"a string array takes str and bytes, not {type(cell).__name__} {cell!r}")

@@ -70,7 +70,14 @@ def check_attributes(owner: str, attrs: Mapping[Any, Any]) -> dict[str, object]:
     """
     checked: dict[str, object] = {}
     for key, value in attrs.items():
-        text = recover_text(str(key))
+        try:
+            text = recover_text(str(key))
+        except AtlasError as error:
+            raise InvalidNameError(f"{owner}, name of an attribute: {error}") from error
+        if text in checked:
+            raise InvalidNameError(
+                f"{owner}: two attribute names become {text!r}, as names are text; rename one of them"
+            )
         if text in (COORDS_KEY, *HIDDEN_KEYS):
             raise InvalidNameError(f"{owner}: the attribute name {text!r} is reserved; rename the attribute")
         try:

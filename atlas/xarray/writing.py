@@ -17,7 +17,7 @@ import xarray as xr
 from xarray.indexes import PandasIndex, PandasMultiIndex
 
 from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
-from atlas.format.attributes import encode_value
+from atlas.format.attributes import decode_text, encode_value
 from atlas.format.dtypes import SUPPORTED, parse_dtype
 from atlas.format.names import check_name
 from atlas.format.schema import make_schema
@@ -209,7 +209,7 @@ def _fill_value(name: str, value: object, dtype: Any) -> object:
         value = value.reshape(-1)[0]
     if isinstance(value, np.timedelta64) and dtype.kind == "m":
         return int(encode_times(name, np.asarray(value)))
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return decode_text(value) if isinstance(value, bytes) else value
 
 
 def _write(view: DatasetInterface, plan: _ArrayPlan) -> None:

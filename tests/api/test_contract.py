@@ -306,16 +306,18 @@ def test_indices_of_any_sequence_of_integers(store, index):
     assert view.read_array("t", index, index).tolist() == [9]
 
 
-def test_surrogate_escapes_are_recovered_or_replaced(store, place):
+def test_surrogate_escapes_are_recovered_or_refused(store, place):
     view = store.create_dataset("d")
-    put(view, "t", np.array(["\udcc3\udcbc", "a\udcff", "\ud800"], object), "string")
+    put(view, "t", np.array(["\udcc3\udcbc", "b"], object), "string")
     view.set_attribute("k", "\udcc3\udcbc")
+    for text in ("a\udcff", "\ud800", b"caf\xe9"):
+        with pytest.raises(ValueError, match="no UTF-8"):
+            view.write_array("t", [1], np.array([text], object))
+    with pytest.raises(ValueError, match="no UTF-8"):
+        view.set_attribute("k", "a\udcff")
     store.flush()
     view = Atlas.open(place).open_dataset("d")
-    found = view.read_array("t").tolist()
-    assert found[0] == "ü"
-    assert found[1] == "a\ufffd"
-    found[2].encode()
+    assert view.read_array("t").tolist() == ["ü", "b"]
     assert view.get_attribute("k") == "ü"
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import enum
 import json
 import math
+import re
 import struct
 from typing import Any
 
@@ -343,8 +344,6 @@ def test_hostile_nesting_is_refused_before_the_stack_ends() -> None:
     [
         ("plain ü", "plain ü"),
         ("ü\udcc3\udca9", "üé"),
-        ("caf\udce9", "caf\ufffd"),
-        ("\ud800x", "\ufffd\ufffd\ufffdx"),
     ],
 )
 def test_escaped_bytes_are_recovered(escaped: str, recovered: str) -> None:
@@ -353,6 +352,15 @@ def test_escaped_bytes_are_recovered(escaped: str, recovered: str) -> None:
     assert coerce_attribute(escaped) == recovered
     assert through(np.array([escaped])).tolist() == [recovered]  # type: ignore[attr-defined]
     assert through(np.array([escaped], object)).tolist() == [recovered]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "\ud800x", "\udcc3", "a\udfff"])
+def test_text_that_is_no_utf8_is_refused_and_the_advice_works(text: str) -> None:
+    for use in (recover_text, through, lambda value: through([value])):
+        with pytest.raises(InvalidValueError, match="no UTF-8") as caught:
+            use(text)
+        converted = eval(re.search(r"with (text\..*)$", str(caught.value))[1], {"text": text})
+        assert through(converted) == converted
 
 
 @pytest.mark.parametrize(

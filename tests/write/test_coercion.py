@@ -5,7 +5,7 @@ import enum
 import numpy as np
 import pytest
 
-from atlas.errors import InvalidTypeError
+from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.dtypes import DATATYPES
 from atlas.format.schema import make_schema
 from atlas.write.coercion import coerce_cells, coerce_strings
@@ -110,11 +110,14 @@ def test_subclasses_of_text_become_text():
     assert type(coerce_strings(np.array([np.str_("a")], object))[0]) is str
 
 
-def test_bytes_and_surrogates_that_are_no_text_are_replaced():
-    out = coerce_strings(np.array([b"\xff", "\udcc3\udca9", "\udcff", "\ud800"], object))
-    assert out[:3].tolist() == ["\ufffd", "é", "\ufffd"]
-    for cell in out:
-        cell.encode()
+def test_escaped_bytes_are_recovered():
+    assert coerce_strings(np.array([b"\xc3\xa9", "\udcc3\udca9"], object)).tolist() == ["é", "é"]
+
+
+@pytest.mark.parametrize("cell", [b"\xff", "a\udcff", "b\ud800"])
+def test_bytes_and_surrogates_that_are_no_text_are_refused(cell):
+    with pytest.raises(InvalidValueError, match=r"no UTF-8.*for example with"):
+        coerce_strings(np.array(["a", cell], object))
 
 
 def test_bytes_cells_of_numpy_are_text():

@@ -477,3 +477,23 @@ def test_blocks_that_turn_out_masked_are_filled_or_refused(store):
     with pytest.raises(InvalidTypeError, match="masked"):
         store.add_xr_dataset(xr.Dataset({"t": ("x", data)}), "b")
     assert store.list_datasets() == ["a"]
+
+
+def test_text_that_is_no_utf8_is_refused_by_name_and_nothing_is_stored(store):
+    bad = b"caf\xe9".decode("utf-8", "surrogateescape")
+    for ds, words in (
+        (xr.Dataset({"t": ("x", [bad, "b"])}), "'t'"),
+        (xr.Dataset({"t": ("x", np.array([b"caf\xe9"]))}), "'t'"),
+        (xr.Dataset({"t": ("x", [1])}, attrs={"inst": bad}), "'inst'"),
+        (xr.Dataset({"t": ("x", [1], {bad: 1})}), "'t', name of an attribute"),
+        (xr.Dataset({"t": ("x", [1], {"_FillValue": b"\xff"})}), "no UTF-8"),
+    ):
+        with pytest.raises(InvalidValueError, match=words):
+            store.add_xr_dataset(ds, "a")
+        assert list(store) == []
+
+
+def test_two_attribute_names_that_would_become_one_are_refused(store):
+    with pytest.raises(InvalidValueError, match="two attribute names become '3'"):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", [1], {"3": 1, 3: 2})}), "a")
+    assert list(store) == []
