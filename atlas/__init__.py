@@ -13,7 +13,7 @@ The rooms, from the top down; each imports only from rows below its own:
 - `catalog`           datasets, schemas and attributes in memory; the chunk index
 - `chunking`          the grid and regions of chunks
 - `kernels`, `format`, `storage`   compiled loops; bytes <-> values; bytes by key
-- `runtime`           memory, threads, forks, the log
+- `runtime`           memory, threads, forks, the log, what is installed
 - `errors`            every error
 """
 
@@ -23,6 +23,7 @@ from importlib import metadata
 
 from atlas.dataset import DatasetView
 from atlas.errors import AtlasError
+from atlas.runtime.installation import warn_of_namesake
 from atlas.runtime.tracing import init_tracing
 from atlas.store import Atlas, verify
 
@@ -30,5 +31,6 @@ try:
     __version__ = metadata.version("atlas-store")
 except metadata.PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
+warn_of_namesake()
 
 __all__ = ["Atlas", "AtlasError", "DatasetView", "__version__", "init_tracing", "verify"]
