@@ -19,6 +19,7 @@ from atlas.cli.ingest import SUFFIXES, ReadOptions, find_files, ingest
 from atlas.cli.store_output import history_lines, info_lines, ls_lines, show_lines
 from atlas.cli.verify_output import report_json, report_lines
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
+from atlas.runtime.installation import install_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -318,7 +319,14 @@ def verify_(store: str, export: str | None, *, repair: bool, quiet: bool, as_jso
         raise click.exceptions.Exit(1)
 
 
-@main.command()
+class _Demo(click.Command):
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - of click
+        """Write the command that installs the extra; a backslash before each line break lets it be pasted."""
+        command = install_line("demo", "iris-sample-data", "matplotlib", "netCDF4").replace(" '", " \\\n    '")
+        formatter.write(f"\n  To install what it needs:\n\n  {command}\n")
+
+
+@main.command(cls=_Demo)
 @click.option(
     "--to",
     "folder",
@@ -328,9 +336,6 @@ def verify_(store: str, export: str | None, *, repair: bool, quiet: bool, as_jso
 def demo(folder: Path | None) -> None:
     """Build a store of real NetCDF files and plot from it.
 
-    Uses the files of the package iris-sample-data, and plots three months of sea surface temperature. To install what
-    it needs:
-
-    pip install "atlas-store[demo]"
+    Uses the files of the package iris-sample-data, and plots three months of sea surface temperature.
     """
     run_demo(folder)

@@ -16,7 +16,8 @@ from atlas import Atlas
 from atlas.cli.formatting import count_text, size_text
 from atlas.cli.ingest import ReadOptions, find_files, ingest
 from atlas.cli.store_output import ls_lines, show_lines
-from atlas.errors import AtlasError, MissingExtraError, StorageError, StoreExistsError
+from atlas.errors import AtlasError, StorageError, StoreExistsError
+from atlas.runtime.installation import missing_extra
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,9 +34,7 @@ def _import_optional(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(
-            f'the demo needs {module}, which is not installed: pip install "atlas-store[demo]"', name=module
-        ) from error
+        raise missing_extra("demo", f"the demo needs {module.partition('.')[0]}", module) from error
 
 
 def run_demo(folder: Path | None) -> None:
