@@ -74,7 +74,7 @@ def run_demo(folder: Path | None) -> None:
 
     store = Atlas.open(path)
     _step(f"atlas ls --long {path}")
-    for line in ls_lines(store, None, long=True):
+    for line in ls_lines(store, store.list_datasets(), long=True):
         click.echo(line)
 
     months = [name for name in store.list_datasets() if "nemo_1m" in name]
