@@ -18,6 +18,7 @@ from atlas.cli.formatting import count_text, size_text
 from atlas.cli.ingest import SUFFIXES, ReadOptions, find_files, ingest
 from atlas.cli.store_output import history_lines, info_lines, ls_lines, show_lines
 from atlas.cli.verify_output import report_json, report_lines
+from atlas.cli.warmup import warm_up
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
 
 if TYPE_CHECKING:
@@ -333,3 +334,14 @@ def demo(folder: Path | None) -> None:
     pip install "atlas-store[demo]"
     """
     run_demo(folder)
+
+
+@main.command()
+def warmup() -> None:
+    """Compile all kernels and keep them on disk.
+
+    A first read otherwise waits some seconds for the compiler. Run it when a machine or a container image is set up, as
+    a user who may write to the folder of the package or to NUMBA_CACHE_DIR. Kernels that are kept already are loaded.
+    The exit code is 1 if what was compiled cannot be kept.
+    """
+    click.echo(warm_up())
