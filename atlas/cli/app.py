@@ -20,6 +20,7 @@ from atlas.cli.ingest import SUFFIXES, ReadOptions, find_files, ingest
 from atlas.cli.maintenance_output import compact_line, expiry, held_after_compact_lines, held_after_rm_lines
 from atlas.cli.store_output import by_size, history_lines, info_lines, ls_lines, matching_names, show_lines
 from atlas.cli.verify_output import report_json, report_lines
+from atlas.cli.warmup import warm_up
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
 from atlas.runtime.installation import install_line
 
@@ -419,3 +420,14 @@ def demo(folder: Path | None) -> None:
     Uses the files of the package iris-sample-data, and plots three months of sea surface temperature.
     """
     run_demo(folder)
+
+
+@main.command()
+def warmup() -> None:
+    """Compile all kernels and keep them on disk.
+
+    A first read otherwise waits some seconds for the compiler. Run it when a machine or a container image is set up, as
+    a user who may write to the folder of the package or to NUMBA_CACHE_DIR. Kernels that are kept already are loaded.
+    The exit code is 1 if what was compiled cannot be kept.
+    """
+    click.echo(warm_up())

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from atlas.kernels.blocks import decode_block, decode_blocks
 from atlas.kernels.codec import new_bytes, stored_buffer
+from atlas.kernels.compiler import JIT
 from atlas.kernels.encoding import choose_filter, encode_blocks
 from atlas.kernels.gather import gather_boxes
+from atlas.kernels.jit import KernelCounts, count_kernels
 from atlas.kernels.layouts import (
     BLOCK_OFFSET,
     BLOCK_RAW,
@@ -50,6 +52,7 @@ __all__ = [
     "BLOCK_RAW",
     "BLOCK_SOURCE",
     "BLOCK_STORED",
+    "JIT",
     "NATIVE_CODECS",
     "PIECE_BEGIN",
     "PIECE_BLOCK",
@@ -67,9 +70,11 @@ __all__ = [
     "Found",
     "Geometry",
     "Index",
+    "KernelCounts",
     "box_indices",
     "choose_filter",
     "chunk_statistics",
+    "count_kernels",
     "decode_block",
     "decode_blocks",
     "encode_blocks",

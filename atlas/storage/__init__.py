@@ -45,8 +45,9 @@ def open_storage(source: object, *, create: bool = False, durable: bool = True, 
     `single_writer` asserts a single writer; needed only where the location has no atomic put-if-absent. A `Storage`
     keeps the values it was made with.
 
-    Raises `InvalidValueError` for the text of a URL, `InvalidTypeError` for anything else, `MissingExtraError`
-    for a handle where obstore is not installed, `StorageError` where the folder cannot be made.
+    Raises `InvalidValueError` for the text of a URL or a `~` without a home folder, `InvalidTypeError` for anything
+    else, `MissingExtraError` for a handle where obstore is not installed, `StorageError` where the folder cannot be
+    made.
     """
     if isinstance(source, Storage):
         return source
