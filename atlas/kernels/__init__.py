@@ -2,7 +2,8 @@
 
 Exports the doors: ordinary functions that check and cast their arguments, call a kernel that holds no GIL, and turn
 its status into `BlockError` (damaged stored bytes) or ValueError (a wrong request). Imports NumPy, Numba and the codec
-packages alone. `jit` compiles and caches kernels, `symbols` finds the C functions of zstd, LZ4 and XXH3.
+packages alone. `jit` compiles and caches kernels, `cache_folders` finds where, `symbols` the C functions of zstd, LZ4
+and XXH3.
 """
 
 from __future__ import annotations
