@@ -124,6 +124,7 @@ def _protect(folder):
         path.chmod(0o555 if path.is_dir() else 0o444)
 
 
+@pytest.mark.slow
 def test_a_warmed_image_compiles_nothing_writes_nothing_and_says_nothing(warmed):
     for user in (NOBODY, UNKNOWN):
         done = run(warmed, "-c", textwrap.dedent(READ), *(warmed / name for name in STORES), user=user)
@@ -131,6 +132,7 @@ def test_a_warmed_image_compiles_nothing_writes_nothing_and_says_nothing(warmed)
         assert done.stdout == "0 True True []\n"
 
 
+@pytest.mark.slow
 def test_commands_and_xarray_work_in_a_warmed_image(warmed):
     done = run(warmed, "-m", "atlas", "ls", warmed / "history", user=UNKNOWN)
     assert (done.stdout.split(), done.stderr, done.returncode) == (["kept", "reborn", "last"], "", 0)
@@ -145,6 +147,7 @@ def test_commands_and_xarray_work_in_a_warmed_image(warmed):
     assert (done.stdout, done.stderr) == ("276.0 0\n", "")
 
 
+@pytest.mark.slow
 def test_an_image_that_was_never_warmed_works_and_says_what_to_do(image):
     with tempfile.TemporaryDirectory(prefix="atlas-image-") as name:
         folder = Path(name)
@@ -164,6 +167,8 @@ def test_the_recipe_copies_what_exists_and_warms_before_it_changes_the_user():
     steps = [line.split() for line in recipe.splitlines()]
     copied = {name for step in steps if step[0] == "COPY" for name in step[1:-1]}
     assert all((PAGE.parents[1] / name).exists() for name in copied)
-    project = tomllib.loads((PAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert copied == {"pyproject.toml", "atlas", project["readme"], *project["license-files"]}
+    pyproject = tomllib.loads((PAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    fragments = pyproject["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["fragments"]
+    needed = {fragment["path"] for fragment in fragments} | set(pyproject["project"]["license-files"])
+    assert copied == {"pyproject.toml", "atlas", *needed}
     assert steps.index(["RUN", "atlas", "warmup"]) < [step[0] for step in steps].index("USER")

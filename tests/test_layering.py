@@ -20,7 +20,7 @@ DOORS = {
     "dask": {"atlas/xarray"},
 }
 """The one room that may import each package."""
-MAX_LINES = 420
+MAX_LINES = 430
 """Lines of the longest file that `atlas` may have, without its docstrings."""
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 import numpy as np
 
 from atlas import Atlas, verify
 from atlas.cli.formatting import count_text
-from atlas.format.block_types import CODECS, FILTERS
+from atlas.format.block_types import Codec, Filter
 from atlas.format.dtypes import DATATYPES
 from atlas.kernels import JIT, count_kernels
 from atlas.storage import MemoryStorage
@@ -42,7 +42,7 @@ def warm_up() -> str:
     if not JIT:
         raise click.ClickException("NUMBA_DISABLE_JIT is set, so kernels run as plain Python; unset it to compile them")
     begun = time.perf_counter()
-    for at, (codec, filter_) in enumerate(product(CODECS, [*FILTERS, "auto"])):
+    for at, (codec, filter_) in enumerate(product(get_args(Codec), get_args(Filter))):
         _use_store(codec, filter_, _SHAPES[at % len(_SHAPES)])
         counts = count_kernels()
         if not counts.all_kept:
@@ -59,7 +59,7 @@ def _cells(dtype: DataType, shape: tuple[int, ...]) -> NDArray[Any]:
     return numbers.astype("U" if dtype.kind == "string" else dtype.memory)
 
 
-def _use_store(codec: str, filter_: str, shape: tuple[int, ...]) -> None:
+def _use_store(codec: Codec, filter_: Filter, shape: tuple[int, ...]) -> None:
     """Write, read, verify and compact a store of arrays of every dtype."""
     storage = MemoryStorage()
     store = Atlas.create(storage, codec, filter=filter_)

@@ -75,6 +75,7 @@ def warm(tmp_path_factory):
     return folder, compiled
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_second_time_all_are_loaded(warm):
     folder, kernels = warm
@@ -83,6 +84,7 @@ def test_a_second_time_all_are_loaded(warm):
     assert len(kept) == kernels > 10
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_golden_stores_need_no_other_kernels(warm):
     folder, kernels = warm
@@ -101,6 +103,7 @@ def test_no_test_of_the_library_needs_other_kernels(tmp_path, codecs):
     assert out.split("\n")[-2].split() == ["0", str(kernels)]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_what_cannot_be_kept_is_one_line_and_a_failure(tmp_path):
     (tmp_path / "file").write_text("a file where a folder should be")

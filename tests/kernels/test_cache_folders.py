@@ -173,6 +173,7 @@ def test_files_that_may_not_be_read_are_passed_by(monkeypatch, folders):
     assert used(triple()) == (0, 1, folders[1])
 
 
+@pytest.mark.slow
 @needs_our_cache
 def test_code_for_another_processor_is_kept_beside(tmp_path):
     code = """
