@@ -13,7 +13,7 @@ The rooms, from the top down; each imports only from rows below its own:
 - `catalog`           datasets, schemas and attributes in memory; the chunk index
 - `chunking`          the grid and regions of chunks
 - `kernels`, `format`, `storage`   compiled loops; bytes <-> values; bytes by key
-- `runtime`           memory, threads, forks, the log
+- `runtime`           memory, threads, forks, the log, what is installed
 - `errors`            every error
 """
 
@@ -27,6 +27,7 @@ from atlas.attributes import Attributes
 from atlas.dataset import ArrayMeta, DatasetView
 from atlas.errors import AtlasError
 from atlas.read.statistics import ArrayStatistics
+from atlas.runtime.installation import warn_of_namesake
 from atlas.runtime.limits import Limits
 from atlas.runtime.tracing import init_tracing
 from atlas.storage import StoreSource
@@ -36,6 +37,7 @@ try:
     __version__ = metadata.version("atlas-store")
 except metadata.PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
+warn_of_namesake()
 
 __all__ = [
     "ArrayMeta",

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 
 from atlas import Atlas
+from tests.distributions import built_metadata
 from tests.servers import azure_endpoint, s3_endpoint
 
-__all__ = ["azure_endpoint", "s3_endpoint"]
+__all__ = ["azure_endpoint", "built_metadata", "s3_endpoint"]
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
 settings.register_profile(

@@ -20,7 +20,7 @@ DOORS = {
     "dask": {"atlas/xarray"},
 }
 """The one room that may import each package."""
-MAX_LINES = 420
+MAX_LINES = 430
 """Lines of the longest file that `atlas` may have, without its docstrings."""
 
 
@@ -71,7 +71,7 @@ def test_a_package_has_one_door(package):
 @pytest.mark.parametrize("folder", ["format", "chunking", "kernels"])
 def test_lower_rooms_touch_no_files_and_no_network(folder):
     banned = {"tempfile", "shutil", "socket", "urllib", "http", "io"}
-    allowed = {"atlas/kernels/compiler.py": {"tempfile"}}  # it looks for a folder to keep compiled kernels in
+    allowed = {"atlas/kernels/cache_folders.py": {"tempfile"}}  # it looks for a folder to keep compiled kernels in
     for path in (ROOT / "atlas" / folder).rglob("*.py"):
         key = str(path.relative_to(ROOT))
         assert not imported(path) & banned - allowed.get(key, set()), key

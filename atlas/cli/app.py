@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 import atlas.xarray
 from atlas import Atlas, __version__, verify
 from atlas.cli.demo import run_demo
 from atlas.cli.formatting import count_text, size_text
 from atlas.cli.ingest import SUFFIXES, ReadOptions, find_files, ingest
-from atlas.cli.store_output import history_lines, info_lines, ls_lines, show_lines
+from atlas.cli.maintenance_output import compact_line, expiry, held_after_compact_lines, held_after_rm_lines
+from atlas.cli.store_output import by_size, history_lines, info_lines, ls_lines, matching_names, show_lines
 from atlas.cli.verify_output import report_json, report_lines
+from atlas.cli.warmup import warm_up
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
+from atlas.runtime.installation import install_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from atlas.format.block_types import Codec, Filter
 
 __all__ = ["main"]
+
+_TERMINAL_LINES = 50
+"""Datasets, arrays or versions that a terminal shows without --limit; other outputs show all."""
 
 
 class _Commands(click.Group):
@@ -57,6 +64,17 @@ def _print(lines: Iterable[str]) -> None:
         click.echo(line)
 
 
+def _note(lines: Iterable[str]) -> None:
+    """Print to stderr what is not part of the result."""
+    for line in lines:
+        click.echo(line, err=True)
+
+
+def _note_cut(hidden: int, what: str) -> None:
+    if hidden:
+        _note([f"… {what}; --limit 0 shows all"])
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="atlas", message="%(prog)s %(version)s")
 def main() -> None:
@@ -84,7 +102,19 @@ def _check_folder(_: click.Context, __: click.Parameter, value: str | None) -> s
     return value
 
 
+def _default_limit(_: click.Context, __: click.Parameter, value: int | None) -> int:
+    """Return how many entries to show; 0 for all."""
+    return value if value is not None else _TERMINAL_LINES if sys.stdout.isatty() else 0
+
+
 _store = click.argument("store", metavar="STORE", callback=_check_folder)
+_limit = click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    callback=_default_limit,
+    help=f"Show at most N; 0 shows all. Default: {_TERMINAL_LINES} in a terminal, else all.",
+)
 
 
 @main.command()
@@ -157,8 +187,20 @@ def create(
         raise click.ClickException(
             f"a store already exists at {store}; add to it with --append, or replace it with --overwrite"
         ) from error
+    if append:
+        _warn_of_kept_encoding(target)
     outcome = ingest(target, folder, files, ReadOptions(separator, chunks, drop, raw=raw))
     _report(outcome, len(files), target, time.perf_counter() - begun)
+
+
+def _warn_of_kept_encoding(store: Atlas) -> None:
+    """Warn about a codec or filter that was asked for and is not that of the store, which keeps its own."""
+    found = store.describe()
+    context = click.get_current_context()
+    for option, kept in (("codec", found.codec), ("filter", found.filter)):
+        given = context.get_parameter_source(option) is not ParameterSource.DEFAULT
+        if given and context.params[option] != kept:
+            _note([f"Warning: --{option} {context.params[option]} had no effect: the store has {option} {kept}"])
 
 
 def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
@@ -166,10 +208,12 @@ def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
         click.echo("interrupted while the store was written; nothing was stored. Run the command again", err=True)
         raise click.exceptions.Exit(130)
     found = store.describe()
-    click.echo(
-        f"stored {count_text(outcome.stored, 'dataset')} in {seconds:.1f} s; the store now has {found.datasets:,}: "
-        f"{size_text(found.raw)} of arrays in {size_text(found.stored)} on disk"
-    )
+    sizes = f"{size_text(found.raw)} of arrays in {size_text(found.stored)} on disk"
+    if outcome.present == files:
+        click.echo(f"nothing new to store; the store has {count_text(found.datasets, 'dataset')}: {sizes}")
+        return
+    stored = f"stored {count_text(outcome.stored, 'dataset')} in {seconds:.1f} s"
+    click.echo(f"{stored}; the store now has {found.datasets:,}: {sizes}")
     left = files - outcome.stored - outcome.present - outcome.failed
     if outcome.interrupted:
         click.echo(f"interrupted with {count_text(left, 'file')} left; add the rest with --append", err=True)
@@ -184,12 +228,23 @@ def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
 @click.option(
     "--long", "-l", is_flag=True, help="Also show the number of arrays and attributes, and the uncompressed size."
 )
-def list_(store: str, pattern: str | None, *, long: bool) -> None:
+@_limit
+def list_(store: str, pattern: str | None, limit: int, *, long: bool) -> None:
     """List the datasets of STORE in order of creation.
 
     With PATTERN, a shell pattern such as 'NEMO*', list only the datasets whose name matches.
     """
-    _print(ls_lines(Atlas.open(store), pattern, long=long))
+    target = Atlas.open(store)
+    names = target.list_datasets()
+    found = matching_names(names, pattern)
+    shown = found[: limit or None]
+    _print(ls_lines(target, shown, long=long))
+    hidden = len(found) - len(shown)
+    _note_cut(hidden, f"and {hidden:,} more")
+    if not names:
+        _note(["the store has no datasets"])
+    elif not found:
+        _note([f"no dataset matches {pattern!r}; the store has {count_text(len(names), 'dataset')}"])
 
 
 @main.command()
@@ -205,12 +260,19 @@ def show(store: str, name: str) -> None:
 
 @main.command()
 @_store
-def info(store: str) -> None:
+@_limit
+def info(store: str, limit: int) -> None:
     """Show a summary of STORE and the size of each array.
 
     An array here is one array name over all datasets. "files" counts its segment files, "raw" is its uncompressed size.
+    Arrays that take most bytes on disk come first; --limit leaves out the smallest.
     """
-    _print(info_lines(Atlas.open(store)))
+    found = Atlas.open(store).describe()
+    arrays = by_size(found)
+    shown = arrays[: limit or None]
+    _print(info_lines(found, shown))
+    rest = arrays[len(shown) :]
+    _note_cut(len(rest), f"and {len(rest):,} more, with {size_text(sum(array.stored for array in rest))} on disk")
 
 
 @main.command()
@@ -233,19 +295,31 @@ def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
     for name in wanted:
         target.delete_dataset(name)
     target.flush()
-    if compact:
-        target.compact(keep_days=0)
     click.echo(f"removed {count_text(len(wanted), 'dataset')}; {len(target.list_datasets()):,} left")
+    if compact:
+        _compact(store, target, 1, 0)
+        return
+    try:
+        held = target.describe().held
+    except AtlasError:
+        held = None  # the datasets are removed, even if the store is damaged elsewhere
+    _note(held_after_rm_lines(store, held))
 
 
 @main.command()
 @_store
-def history(store: str) -> None:
+@_limit
+def history(store: str, limit: int) -> None:
     """List the versions that STORE keeps, oldest first.
 
-    Shows when each version was committed, by which operation, and what changed.
+    Shows when each version was committed, by which operation, and what changed. --limit leaves out the oldest,
+    and of each version the names of arrays after the eighth.
     """
-    _print(history_lines(Atlas.open(store)))
+    versions = Atlas.open(store).history()
+    shown = versions[-limit:]
+    hidden = len(versions) - len(shown)
+    _note_cut(hidden, count_text(hidden, "earlier version"))
+    _print(history_lines(shown, all_arrays=not limit))
 
 
 @main.command()
@@ -268,11 +342,16 @@ def compact(store: str, keep_versions: int, keep_days: float) -> None:
     that are not kept, and the files that no kept version needs. --keep-days 0 keeps only the latest version, and frees
     the most space.
     """
-    target = Atlas.open(store)
-    reclaimed = target.compact(keep_versions, keep_days)
-    first, last = target.history()[0].version, target.version
-    kept = f"version {last} is" if first == last else f"versions {first} to {last} are"
-    click.echo(f"reclaimed {size_text(reclaimed)}; {kept} kept")
+    _compact(store, Atlas.open(store), keep_versions, keep_days)
+
+
+def _compact(store: str, target: Atlas, keep_versions: int, keep_days: float) -> None:
+    before = target.describe()
+    removed = target.compact(keep_versions, keep_days)
+    after, versions = target.describe(), target.history()
+    click.echo(compact_line(removed, before, after, versions[0].version))
+    until = expiry(versions, keep_versions, keep_days)
+    _note(held_after_compact_lines(store, after.held, versions, until))
 
 
 @main.command()
@@ -286,10 +365,13 @@ def rollback(store: str, version: int, message: str | None) -> None:
     between are kept.
     """
     target = Atlas.open(store)
+    unchanged = version == target.version
     made = target.rollback(version, message)
     click.echo(
         f"version {made} has the contents of version {version}: {count_text(len(target.list_datasets()), 'dataset')}"
     )
+    if unchanged:
+        _note([f"nothing changed: version {version} was the latest"])
 
 
 @main.command("verify")
@@ -313,12 +395,19 @@ def verify_(store: str, export: str | None, *, repair: bool, quiet: bool, as_jso
     if as_json:
         click.echo(report_json(report))
     elif not (quiet and report.ok):
-        _print(report_lines(report))
+        _print(report_lines(report, repair=repair))
     if not report.ok:
         raise click.exceptions.Exit(1)
 
 
-@main.command()
+class _Demo(click.Command):
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - of click
+        """Write the command that installs the extra; a backslash before each line break lets it be pasted."""
+        command = install_line("demo", "iris-sample-data", "matplotlib", "netCDF4").replace(" '", " \\\n    '")
+        formatter.write(f"\n  To install what it needs:\n\n  {command}\n")
+
+
+@main.command(cls=_Demo)
 @click.option(
     "--to",
     "folder",
@@ -328,9 +417,17 @@ def verify_(store: str, export: str | None, *, repair: bool, quiet: bool, as_jso
 def demo(folder: Path | None) -> None:
     """Build a store of real NetCDF files and plot from it.
 
-    Uses the files of the package iris-sample-data, and plots three months of sea surface temperature. To install what
-    it needs:
-
-    pip install "atlas-store[demo]"
+    Uses the files of the package iris-sample-data, and plots three months of sea surface temperature.
     """
     run_demo(folder)
+
+
+@main.command()
+def warmup() -> None:
+    """Compile all kernels and keep them on disk.
+
+    A first read otherwise waits some seconds for the compiler. Run it when a machine or a container image is set up, as
+    a user who may write to the folder of the package or to NUMBA_CACHE_DIR. Kernels that are kept already are loaded.
+    The exit code is 1 if what was compiled cannot be kept.
+    """
+    click.echo(warm_up())

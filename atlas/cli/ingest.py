@@ -79,7 +79,7 @@ def ingest(store: Atlas, folder: Path, files: Sequence[Path], options: ReadOptio
 
     Raises what `Atlas.flush` raises, and `StorageError` where the storage of the store fails.
     """
-    initial = store.describe()
+    initial = store.version
     before = set(store.list_datasets())
     names = {path: dataset_name(folder, path, options.separator) for path in files}
     clashes = _name_clashes(folder, names)
@@ -105,7 +105,7 @@ def ingest(store: Atlas, folder: Path, files: Sequence[Path], options: ReadOptio
         store.flush()
     except KeyboardInterrupt:
         # The commit may have been made before the interrupt arrived.
-        lost = Atlas.open(initial.location).describe().version == initial.version
+        lost = Atlas.open(store.describe().location).version == initial
     if present:
         _print_message(f"{count_text(present, 'file')} skipped: already in the store")
     if not interrupted and not lost:

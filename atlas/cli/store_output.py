@@ -15,18 +15,25 @@ from atlas.xarray.attribute_owners import assign_attributes
 from atlas.xarray.time_encoding import decode_times, decoded_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from atlas import ArrayMeta, Atlas, DatasetView
+    from atlas.commit.history import Version
+    from atlas.maintenance.description import ArrayDescription, StoreDescription
 
-__all__ = ["history_lines", "info_lines", "ls_lines", "show_lines"]
+__all__ = ["by_size", "history_lines", "info_lines", "ls_lines", "matching_names", "show_lines"]
 
 _MAX_TEXT = 24
+_MAX_ARRAYS = 8
 
 
-def ls_lines(store: Atlas, pattern: str | None, *, long: bool) -> Iterator[str]:
-    """Yield the names of datasets that match the shell pattern; with `long`, a table."""
-    names = [name for name in store.list_datasets() if pattern is None or fnmatchcase(name, pattern)]
+def matching_names(names: Sequence[str], pattern: str | None) -> Sequence[str]:
+    """Return the names that match the shell pattern; all of them if it is None."""
+    return names if pattern is None else [name for name in names if fnmatchcase(name, pattern)]
+
+
+def ls_lines(store: Atlas, names: Sequence[str], *, long: bool) -> Iterator[str]:
+    """Yield the names of these datasets; with `long`, a table."""
     if not long:
         yield from names
         return
@@ -44,9 +51,13 @@ def _raw_size(meta: ArrayMeta) -> int:
     return int(math.prod(meta["shape"])) * DATATYPES[meta["dtype"]].itemsize
 
 
-def info_lines(store: Atlas) -> Iterator[str]:
-    """Yield a summary of the store, and a table of its arrays."""
-    found = store.describe()
+def by_size(found: StoreDescription) -> list[ArrayDescription]:
+    """Return the arrays, those that take most bytes on disk first."""
+    return sorted(found.arrays, key=lambda array: (-array.stored, array.name))
+
+
+def info_lines(found: StoreDescription, arrays: Sequence[ArrayDescription]) -> Iterator[str]:
+    """Yield a summary of the store, and a table of these of its arrays."""
     segments = sum(array.segments for array in found.arrays)
     facts = {
         "store": found.location,
@@ -60,7 +71,7 @@ def info_lines(store: Atlas) -> Iterator[str]:
     }
     for name, fact in facts.items():
         yield wrapped(f"{name:<10}", fact, 0)
-    if not found.arrays:
+    if not arrays:
         return
     yield ""
     rows = [
@@ -73,7 +84,7 @@ def info_lines(store: Atlas) -> Iterator[str]:
             size_text(array.stored),
             f"{array.raw / array.stored:.1f}" if array.stored else "-",
         )
-        for array in sorted(found.arrays, key=lambda array: (-array.stored, array.name))
+        for array in arrays
     ]
     rows.append(("(metadata)", "", "", "", "", size_text(found.metadata), ""))
     yield from table_lines(("array", "dtype", "datasets", "files", "raw", "on disk", "ratio"), rows)
@@ -89,16 +100,18 @@ def _ratio(raw: int, stored: int) -> str:
     return f", ratio {raw / stored:.1f}" if raw and stored else ""
 
 
-def history_lines(store: Atlas) -> Iterator[str]:
-    """Yield the kept versions, oldest first."""
-    versions = store.history()
+def history_lines(versions: Sequence[Version], *, all_arrays: bool) -> Iterator[str]:
+    """Yield a table of these versions, with some or all names of the arrays that each wrote to."""
     widest = max(len("version"), *(len(str(version.version)) for version in versions))
     yield f"{'version':>{widest}}  {'time (UTC)':<19}  {'made by':<8}  changes"
     for version in versions:
         counts = ((version.created, "new"), (version.changed, "changed"), (version.deleted, "deleted"))
         datasets = ", ".join(f"{count:,} {what}" for count, what in counts if count)
         parts = [f"datasets: {datasets}"] if datasets else []
-        parts += [f"arrays: {', '.join(version.arrays)}"] if version.arrays else []
+        arrays = list(version.arrays)
+        if len(arrays) > _MAX_ARRAYS and not all_arrays:
+            arrays[_MAX_ARRAYS:] = [f"… and {len(arrays) - _MAX_ARRAYS:,} more (--limit 0 shows all)"]
+        parts += [f"arrays: {', '.join(arrays)}"] if arrays else []
         parts += [value_text(version.message)] if version.message is not None else []
         head = f"{version.version:>{widest}}  {version.time:%Y-%m-%d %H:%M:%S}  {version.action:<8}  "
         yield wrapped_under(head, "; ".join(parts))

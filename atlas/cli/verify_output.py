@@ -22,8 +22,8 @@ def report_json(report: VerifyReport) -> str:
     return json.dumps({"ok": report.ok} | asdict(report), ensure_ascii=False, indent=2)
 
 
-def report_lines(report: VerifyReport) -> Iterator[str]:
-    """Yield the summary, all damage, and what was repaired and exported."""
+def report_lines(report: VerifyReport, *, repair: bool) -> Iterator[str]:
+    """Yield the summary, all damage, and what was repaired and exported; `repair` is whether that was asked for."""
     version = str(report.version) if report.version >= 0 else "none can be opened"
     facts = {
         "store": report.store,
@@ -39,6 +39,9 @@ def report_lines(report: VerifyReport) -> Iterator[str]:
     yield from _damage_lines(report)
     for what in report.repaired:
         yield wrapped("repaired  ", what, 0)
+    if repair and not report.repaired:
+        why = "nothing to repair" if report.ok else "nothing; only a damaged checkpoint can be rewritten"
+        yield wrapped("repaired  ", why, 0)
     if report.exported is not None:
         missing = f", without {count_text(len(report.left_out), 'array')}:" if report.left_out else ", nothing left out"
         yield wrapped("exported  ", f"undamaged data to {report.exported}{missing}", 0)

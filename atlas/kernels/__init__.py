@@ -2,15 +2,18 @@
 
 Exports the doors: ordinary functions that check and cast their arguments, call a kernel that holds no GIL, and turn
 its status into `BlockError` (damaged stored bytes) or ValueError (a wrong request). Imports NumPy, Numba and the codec
-packages alone. `jit` compiles and caches kernels, `symbols` finds the C functions of zstd, LZ4 and XXH3.
+packages alone. `jit` compiles and caches kernels, `cache_folders` finds where, `symbols` the C functions of zstd, LZ4
+and XXH3.
 """
 
 from __future__ import annotations
 
 from atlas.kernels.blocks import decode_block, decode_blocks
 from atlas.kernels.codec import new_bytes, stored_buffer
+from atlas.kernels.compiler import JIT
 from atlas.kernels.encoding import choose_filter, encode_blocks
 from atlas.kernels.gather import gather_boxes
+from atlas.kernels.jit import KernelCounts, count_kernels
 from atlas.kernels.layouts import (
     BLOCK_OFFSET,
     BLOCK_RAW,
@@ -50,6 +53,7 @@ __all__ = [
     "BLOCK_RAW",
     "BLOCK_SOURCE",
     "BLOCK_STORED",
+    "JIT",
     "NATIVE_CODECS",
     "PIECE_BEGIN",
     "PIECE_BLOCK",
@@ -67,9 +71,11 @@ __all__ = [
     "Found",
     "Geometry",
     "Index",
+    "KernelCounts",
     "box_indices",
     "choose_filter",
     "chunk_statistics",
+    "count_kernels",
     "decode_block",
     "decode_blocks",
     "encode_blocks",

@@ -9,6 +9,7 @@ calls. How other functions are cached is not touched.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 import numba
 import numpy as np
 
-from atlas.kernels.compiler import HERE, INTERNALS, JIT, cache_folder
+from atlas.kernels.cache_folders import HERE, all_kept, warn_unkept, writable_folder
+from atlas.kernels.compiler import INTERNALS, JIT
 from atlas.kernels.symbols import NATIVE_CODECS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ONE", "ZERO", "Int", "inner", "kernel"]
+__all__ = ["ONE", "ZERO", "Int", "KernelCounts", "count_kernels", "inner", "kernel"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,13 +51,46 @@ def source_stamp() -> str:
     return digest.hexdigest()
 
 
+_KERNELS: list[Any] = []
+"""All of them, but under NUMBA_DISABLE_JIT."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCounts:
+    """What became of the kernels that this process called; each counts once for each tuple of argument types."""
+
+    compiled: int
+    """How many were compiled."""
+    loaded: int
+    """How many were loaded."""
+    folders: tuple[str, ...]
+    """Where those loaded lie, and those compiled that could be kept."""
+    all_kept: bool
+    """Whether all that were compiled could be kept; the log says why not."""
+
+
+def count_kernels() -> KernelCounts:
+    """Count what was compiled and loaded since this process began."""
+    stats = [(kernel.compiled if INTERNALS is not None else kernel).stats for kernel in _KERNELS]
+    used = [each for each in stats if each.cache_misses or each.cache_hits]
+    return KernelCounts(
+        sum(each.cache_misses.total() for each in used),
+        sum(each.cache_hits.total() for each in used),
+        tuple(sorted({str(each.cache_path) for each in used if each.cache_path is not None})),
+        all_kept(),
+    )
+
+
 def _compile_plainly(function: Callable[..., object]) -> Any:
     """Compile with nothing but Numba's documented options.
 
     Numba's cache looks only at the file a function stands in, and names its own by the function: that gets the stamp.
     """
     function.__qualname__ += f"_{source_stamp()[:24]}"
-    decorate: Any = numba.njit(nogil=True, error_model="numpy", cache=cache_folder() is not None)
+    kept = writable_folder() is not None  # Numba loads from no other
+    if not kept:
+        warn_unkept()
+    decorate: Any = numba.njit(nogil=True, error_model="numpy", cache=kept)
     return decorate(function)
 
 
@@ -66,9 +101,11 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """
     compiled: Any = function
     if INTERNALS is not None:
-        compiled = INTERNALS.Kernel(function, cache_folder, source_stamp)
+        compiled = INTERNALS.Kernel(function, source_stamp)
+        _KERNELS.append(compiled)
     elif JIT:
         compiled = _compile_plainly(function)
+        _KERNELS.append(compiled)
     return compiled  # type: ignore[no-any-return]  # a callable all the same
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
+import sys
 from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import llvmlite.binding as llvm
 import numba
 from numba import types
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
+from numba.core.caching import IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+from numba.core.compiler import Compiler, CompileResult
+
+from atlas.kernels.cache_folders import folders_to_load_from, warn_unkept, writable_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +32,8 @@ LOWEST, NEWEST = (0, 60), (0, 68)
 """The first and the last minor version of Numba with which all of this was run."""
 
 _USED: tuple[tuple[Any, tuple[str, ...]], ...] = (
-    (FunctionCache, ("_load_overload", "_guard_against_spurious_io_errors")),
-    (IndexDataCacheFile, ("_load_index", "_save_index", "_save_data")),
+    (IndexDataCacheFile, ("load", "_load_index", "_save_index", "_save_data")),
+    (CompileResult, ("_reduce", "_rebuild")),
     (JITCodeLibrary, ("_finalize_dynamic_globals", "_verify_declare_only_symbols", "_ensure_finalized")),
     (JITCodeLibrary, ("_optimize_final_module", "_finalize_final_module", "get_pointer_to_function")),
     (Compiler, ("define_pipelines",)),
@@ -45,28 +49,7 @@ for _owner, _names in _USED:
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 
 _njit: Any = numba.njit
-
-
-class _KernelLocator:
-    """Tells Numba where the compiled code of one kernel lies and how fresh it is (Numba's locator protocol)."""
-
-    def __init__(self, function: Callable[..., object], file: str, folder: Path, stamp: str) -> None:
-        self._py_file = file  # read by Numba when it words a warning
-        self._function = function
-        self._folder = folder
-        self._stamp = stamp
-
-    def ensure_cache_path(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-
-    def get_cache_path(self) -> str:
-        return str(self._folder)
-
-    def get_source_stamp(self) -> str:
-        return self._stamp
-
-    def get_disambiguator(self) -> str:
-        return str(self._function.__code__.co_firstlineno)
+_logger = logging.getLogger(__name__)
 
 
 class _KernelCacheFile(IndexDataCacheFile):
@@ -77,7 +60,10 @@ class _KernelCacheFile(IndexDataCacheFile):
     """
 
     def save(self, key: object, data: object) -> None:
-        overloads: dict[object, str] = self._load_index()  # type: ignore[no-untyped-call]  # Numba has few types
+        try:
+            overloads: dict[object, str] = self._load_index()  # type: ignore[no-untyped-call]  # Numba has few types
+        except Exception:  # noqa: BLE001  # damaged, as a power cut may leave it
+            overloads = {}
         digest = hashlib.sha256(repr((self._source_stamp, key)).encode()).hexdigest()[:24]
         name = self._data_name_pattern.replace("{number:d}", digest)
         self._save_data(name, data)  # type: ignore[no-untyped-call]
@@ -85,23 +71,29 @@ class _KernelCacheFile(IndexDataCacheFile):
         self._save_index(overloads)  # type: ignore[no-untyped-call]
 
 
-class _KernelCache(FunctionCache):
-    """Numba's cache on disk, in a folder and with a stamp of our own."""
+class _KernelCache:
+    """Stands for Numba's cache of a function, with folders and a stamp of our own. Its failures reach no caller."""
 
-    def __init__(self, function: Callable[..., object], folder: Path, stamp: str) -> None:
-        class Locator(_KernelLocator):
-            @classmethod
-            def from_function(cls, function: Callable[..., object], file: str) -> _KernelLocator:
-                return cls(function, file, folder, stamp)
+    def __init__(self, function: Callable[..., object], stamp: str) -> None:
+        code = function.__code__
+        self._code = hashlib.sha256(code.co_code).hexdigest()
+        version = f"{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
+        module = Path(code.co_filename).stem
+        name = f"{module}.{function.__qualname__}-{code.co_firstlineno}.py{version}"
+        self._name = name.replace("<", "").replace(">", "")
+        self._stamp = stamp
+        self._used: Path | None = None
 
-        class Impl(CompileResultCacheImpl):
-            _locator_classes: Any = (Locator,)
+    @property
+    def cache_path(self) -> Path | None:
+        """The folder that code was loaded from or saved to."""
+        return self._used
 
-        self._impl_class = Impl
-        super().__init__(function)  # type: ignore[no-untyped-call]
-        self._cache_file = _KernelCacheFile(  # type: ignore[no-untyped-call]
-            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
-        )
+    def _key(self, signature: object, codegen: Any) -> object:
+        return signature, codegen.magic_tuple(), self._code  # the tuple names the processor
+
+    def _file(self, folder: Path) -> _KernelCacheFile:
+        return _KernelCacheFile(str(folder), self._name, self._stamp)  # type: ignore[no-untyped-call]
 
     def load_overload(self, signature: object, context: Any) -> Any:
         """Load compiled code; None where there is none.
@@ -109,8 +101,32 @@ class _KernelCache(FunctionCache):
         Numba would load all that it knows of types and functions first, which takes most of the time of a first read.
         Only compiling needs that, and does it by itself; compiled kernels call nothing of Numba's.
         """
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(signature, context)  # type: ignore[no-untyped-call]
+        key = self._key(signature, context.codegen())
+        for folder in folders_to_load_from():
+            try:
+                data = self._file(folder).load(key)  # type: ignore[no-untyped-call]
+                if data is not None:
+                    found = CompileResult._rebuild(context, *data)  # type: ignore[no-untyped-call]  # noqa: SLF001
+                    self._used = folder
+                    return found
+            except Exception as error:  # noqa: BLE001  # not ours to read, or damaged: unpickling raises what it likes
+                _logger.debug("cannot load %s from %s: %r", self._name, folder, error)
+        return None
+
+    def save_overload(self, signature: object, result: Any) -> None:
+        """Save compiled code, or log that it cannot be saved."""
+        assert not result.library.has_dynamic_globals, "a kernel holds an address of this process"
+        folder = writable_folder()
+        if folder is None:
+            warn_unkept()
+            return
+        key = self._key(signature, result.codegen)
+        try:
+            self._file(folder).save(key, result._reduce())  # noqa: SLF001
+        except OSError as error:
+            warn_unkept(error)
+        else:
+            self._used = folder
 
 
 class _NowhereSet:
@@ -178,24 +194,19 @@ class InnerKernel:
 class Kernel(InnerKernel):
     """The same, and compiled by itself for Python, where Python calls it.
 
-    Compiled code is kept in the folder that `folder` returns, unless that is None, with the stamp of `stamp`.
+    Compiled code is kept on disk with the stamp of `stamp`.
     """
 
-    def __init__(
-        self, function: Callable[..., object], folder: Callable[[], Path | None], stamp: Callable[[], str]
-    ) -> None:
+    def __init__(self, function: Callable[..., object], stamp: Callable[[], str]) -> None:
         super().__init__(function)
-        self._folder = folder
         self._stamp = stamp
 
     @cached_property
     def compiled(self) -> Any:
         """Numba's dispatcher."""
         compiled = _njit(**_OPTIONS)(self._function)
-        folder = self._folder()
-        if folder is not None:
-            # The dispatcher's cache is the one place where Numba lets a single function have a cache of its own.
-            compiled._cache = _KernelCache(self._function, folder, self._stamp())  # noqa: SLF001
+        # The dispatcher's cache is the one place where Numba lets a single function have a cache of its own.
+        compiled._cache = _KernelCache(self._function, self._stamp())  # noqa: SLF001
         return compiled
 
     def __call__(self, *arguments: object) -> object:
@@ -217,7 +228,7 @@ def external_function(name: str, result: Any, *arguments: Any) -> Any:
 _PROBE = "atlas_kernels_probe"
 
 
-def check(folder: Callable[[], Path | None]) -> None:
+def check() -> None:
     """Compile a small kernel that uses all of the above, or load it, and compare what it returns.
 
     Raises:
@@ -231,7 +242,14 @@ def check(folder: Callable[[], Path | None]) -> None:
     is_initialized = external_function(_PROBE, types.int32)
     twice = InnerKernel(lambda number: 2 * number)
     stamp = f"{numba.__version__} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
-    probe = Kernel(lambda number: twice(number) + is_initialized(), folder, lambda: stamp)
-    if probe(20) != 41:
+
+    def function(number: int) -> int:
+        return twice(number) + is_initialized()  # type: ignore[no-any-return]
+
+    probe, again = Kernel(function, lambda: stamp), Kernel(function, lambda: stamp)
+    if probe(20) != 41 or again(20) != 41:
         message = "a kernel returns another number than it should"
+        raise RuntimeError(message)
+    if probe.compiled.stats.cache_path is not None and not again.compiled.stats.cache_hits:
+        message = "a kernel that was kept is not loaded"
         raise RuntimeError(message)

@@ -9,6 +9,7 @@ import numpy as np
 
 from atlas.commit.documents import size_or_none
 from atlas.format.segment import FORMAT_VERSION
+from atlas.maintenance.held import dead_size, unnamed_sizes
 
 if TYPE_CHECKING:
     from atlas.catalog.view import StoreView
@@ -59,6 +60,13 @@ class StoreDescription:
     """Its arrays by name, sorted; array names of deleted datasets are among them as long as they have segments."""
     metadata: int
     """Bytes of its documents and pages."""
+    on_disk: int
+    """Bytes of all segments, documents and pages, those that only other versions name included."""
+    held: int
+    """Bytes of segments and pages that only other versions need: what `compact(keep_days=0)` frees, documents aside.
+
+    Exact after a compaction; else estimated, as a block may hold live and deleted chunks.
+    """
 
     @property
     def raw(self) -> int:
@@ -67,7 +75,7 @@ class StoreDescription:
 
     @property
     def stored(self) -> int:
-        """Bytes of all segments, documents and pages."""
+        """Bytes of the segments of this version, and of all documents and pages."""
         return sum(array.stored for array in self.arrays) + self.metadata
 
 
@@ -97,6 +105,10 @@ def describe(view: StoreView, log: CommitLog) -> StoreDescription:
                 raw = sum(int(source.blocks.raw.sum()) for source in view.chunk_index(name).sources)
             stored = sum(ref.size for ref in refs)
             described.append(ArrayDescription(name, tuple(sorted(dtypes)), datasets, cells, raw, len(refs), stored))
+        metadata = _metadata_size(log)
+        unnamed = unnamed_sizes(view)
+        segments = sum(array.stored for array in described)
+        segments += sum(size for key, size in unnamed.items() if key.startswith("arrays/"))
         return StoreDescription(
             log.storage.describe,
             FORMAT_VERSION,
@@ -106,7 +118,9 @@ def describe(view: StoreView, log: CommitLog) -> StoreDescription:
             log.config.encoding.checkpoint,
             len(catalog),
             tuple(described),
-            _metadata_size(log),
+            metadata,
+            segments + metadata,
+            sum(unnamed.values()) + dead_size(view),
         )
 
 

@@ -1,4 +1,4 @@
-"""The process that the package runs in: its memory, threads, forks and log. Every room may use it.
+"""The process that the package runs in: its memory, threads, forks, log and environment. Every room may use it.
 
 - `memory`   how much memory is available; refuses what exceeds it
 - `threads`  the package's threads, for work and for waits
@@ -6,6 +6,7 @@
 - `locks`    locks that are free again in a forked child
 - `limits`   the sizes of buffers, caches, blocks and documents, in one frozen value
 - `tracing`  the log on stderr
+- `installation`  the line that installs an extra; another package of the same import name
 
 Imports only `errors`. Knows nothing of stores, arrays or keys.
 """

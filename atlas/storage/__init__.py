@@ -17,7 +17,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from atlas.errors import InvalidTypeError, InvalidValueError, MissingExtraError
+from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.runtime.installation import missing_extra
 from atlas.storage.base import Part, Storage
 from atlas.storage.local import LocalStorage
 from atlas.storage.memory import MemoryStorage
@@ -44,8 +45,9 @@ def open_storage(source: object, *, create: bool = False, durable: bool = True, 
     `single_writer` asserts a single writer; needed only where the location has no atomic put-if-absent. A `Storage`
     keeps the values it was made with.
 
-    Raises `InvalidValueError` for the text of a URL, `InvalidTypeError` for anything else, `MissingExtraError`
-    for a handle where obstore is not installed, `StorageError` where the folder cannot be made.
+    Raises `InvalidValueError` for the text of a URL or a `~` without a home folder, `InvalidTypeError` for anything
+    else, `MissingExtraError` for a handle where obstore is not installed, `StorageError` where the folder cannot be
+    made.
     """
     if isinstance(source, Storage):
         return source
@@ -80,9 +82,7 @@ def _open_objects(handle: Any, *, create: bool, single_writer: bool) -> Storage:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "obstore":
             raise
-        raise MissingExtraError(
-            'object stores need obstore, which is not installed: pip install "atlas-store[cloud]"', name="obstore"
-        ) from error
+        raise missing_extra("cloud", "object stores need obstore", "obstore") from error
     storage = ObjectStorage(handle, single_writer=single_writer)
     if create:
         storage.check_writable()

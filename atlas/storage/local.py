@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from atlas.errors import AtlasError, ConditionalPutError, StorageError
+from atlas.errors import AtlasError, ConditionalPutError, InvalidValueError, StorageError
 from atlas.runtime.memory import check_room
 from atlas.storage.base import Keys, Part, Storage
 from atlas.storage.descriptors import DescriptorCache, read_at
@@ -53,9 +53,10 @@ _NAMES_OF_OPEN_FILES = sys.platform == "linux"
 class LocalStorage(Storage):
     """The files under one folder, which the first write makes if it is missing.
 
-    `path` may begin with `~`. `durable=False` skips every sync: writes are still atomic for other processes, also if
-    this one is killed, but a power cut may lose the last objects, or their bytes and not their names. `descriptors`
-    files stay open for reading. Pickles as its path, `durable` and `single_writer`.
+    `path` may begin with `~`, and is refused where that stands for no home folder. `durable=False` skips every sync:
+    writes are still atomic for other processes, also if this one is killed, but a power cut may lose the last objects,
+    or their bytes and not their names. `descriptors` files stay open for reading. Pickles as its path, `durable` and
+    `single_writer`.
 
     `create` needs a file system with hard links, or Linux and one whose renames can refuse to overwrite, as FAT's can.
     """
@@ -72,7 +73,14 @@ class LocalStorage(Storage):
         descriptors: int = 64,
         single_writer: bool = False,
     ) -> None:
-        self._root = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        expanded = os.path.expanduser(os.fspath(path))
+        if expanded.startswith("~"):  # left as it is where the user database knows neither the user nor a home folder
+            raise InvalidValueError(
+                f"{expanded!r} begins with ~ for the home folder of a user, and there is none: set HOME, or pass an "
+                "absolute path"
+            )
+        with _storage_errors(expanded):  # the working folder may be gone
+            self._root = os.path.abspath(expanded)
         self._durable = durable
         self._limit = descriptors
         self.single_writer = single_writer

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from atlas.errors import InvalidTypeError, MissingExtraError, OutOfRangeError
+from atlas.errors import InvalidTypeError, OutOfRangeError
+from atlas.runtime.installation import missing_extra
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -76,10 +77,7 @@ def _cftime(array: str) -> ModuleType:
     try:
         return importlib.import_module("cftime")
     except ImportError as error:
-        raise MissingExtraError(
-            f"array {array!r} holds dates that need cftime, which is not installed: pip install 'atlas-store[netcdf]'",
-            name="cftime",
-        ) from error
+        raise missing_extra("netcdf", f"array {array!r} holds dates that need cftime", "cftime") from error
 
 
 def _options(xarray_dtype: str) -> dict[str, Any]:

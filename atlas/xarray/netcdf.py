@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import dask
 import xarray as xr
 
-from atlas.errors import InvalidValueError, MissingExtraError
+from atlas.errors import InvalidValueError
+from atlas.runtime.installation import missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,9 +32,7 @@ _CHUNK_BYTES = 64 << 20
 def check_netcdf() -> None:
     """Raise `MissingExtraError` where netCDF4 is not installed."""
     if importlib.util.find_spec("netCDF4") is None:
-        raise MissingExtraError(
-            'NetCDF files need netCDF4, which is not installed: pip install "atlas-store[netcdf]"', name="netCDF4"
-        )
+        raise missing_extra("netcdf", "NetCDF files need netCDF4", "netCDF4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,4 +230,4 @@ def test_a_handle_without_obstore_says_what_to_install():
         """
     )
     assert out.count("pip install") == 2
-    assert "atlas-store[cloud]" in out
+    assert "the extra 'cloud' of atlas-store" in out

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,13 +9,16 @@ from click.testing import CliRunner, Result
 
 from atlas.cli import main
 
+SEPARATE = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+"""What click before 8.2 needs to capture stderr by itself; later versions always do."""
+
 
 @pytest.fixture
 def run():
     """Run a command line and return its result; `code` is the exit code that is expected."""
 
     def call(*args: object, code: int = 0) -> Result:
-        result = CliRunner().invoke(main, [str(arg) for arg in args])
+        result = CliRunner(**SEPARATE).invoke(main, [str(arg) for arg in args])
         shown = (result.exit_code, result.stdout, result.stderr, result.exception)
         assert result.exit_code == code, shown
         assert result.exception is None or isinstance(result.exception, SystemExit), shown

@@ -120,6 +120,20 @@ def test_append_skips_existing_datasets_and_counts_them(run, store, folder):
     assert "stored 1 dataset in" in result.stdout
 
 
+def test_append_with_nothing_new_says_so(run, store, folder):
+    result = run("create", folder, store, "--append")
+    assert result.stdout.startswith("nothing new to store; the store has 3 datasets: ")
+    assert result.stderr == "3 files skipped: already in the store\n"
+    assert Atlas.open(store).version == 1
+
+
+def test_append_keeps_the_encoding_and_warns_of_another(run, store, folder):
+    result = run("create", folder, store, "--append", "--codec", "lz4", "--filter", "auto")
+    assert result.stderr.splitlines()[0] == "Warning: --codec lz4 had no effect: the store has codec zstd"
+    assert result.stderr.count("Warning") == 1
+    assert Atlas.open(store).describe().codec == "zstd"
+
+
 def test_files_with_groups_are_refused(run, folder, tmp_path):
     month(1).to_netcdf(folder / "groups.nc")
     month(2).to_netcdf(folder / "groups.nc", mode="a", group="g1")
@@ -257,7 +271,7 @@ def test_a_store_that_fails_ends_it_in_one_line(run, folder, tmp_path, monkeypat
 def test_without_netcdf4_the_extra_is_named_and_no_file_is_blamed(run, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = run("create", folder, tmp_path / "s", code=1)
-    assert "atlas-store[netcdf]" in result.stderr
+    assert "the extra 'netcdf' of atlas-store" in result.stderr
     assert "jan.nc" not in result.stderr
     assert not (tmp_path / "s").exists()
     with pytest.raises(MissingExtraError):

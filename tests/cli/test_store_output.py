@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -28,7 +30,52 @@ def test_help_names_every_command(run):
 def test_ls_lists_names_in_order_of_creation(run, store):
     assert run("ls", store).stdout == "deep.er.mar.2024\ndeep.feb\njan\n"
     assert run("ls", store, "deep*").stdout == "deep.er.mar.2024\ndeep.feb\n"
-    assert run("ls", store, "nothing*").stdout == ""
+    assert run("ls", store).stderr == run("ls", store, "deep*").stderr == ""
+
+
+def test_ls_says_why_it_lists_nothing(run, store, tmp_path):
+    for options in ((), ("--limit", 1)):
+        result = run("ls", store, "nothing*", *options)
+        assert (result.stdout, result.stderr) == ("", "no dataset matches 'nothing*'; the store has 3 datasets\n")
+    Atlas.create(tmp_path / "empty").close()
+    for pattern in ((), ("x*",)):
+        result = run("ls", tmp_path / "empty", *pattern)
+        assert (result.stdout, result.stderr) == ("", "the store has no datasets\n")
+
+
+def test_a_limit_keeps_the_first_datasets_and_counts_the_others(run, store):
+    result = run("ls", store, "--limit", 1)
+    assert (result.stdout, result.stderr) == ("deep.er.mar.2024\n", "… and 2 more; --limit 0 shows all\n")
+    result = run("ls", store, "deep*", "--limit", 1, "--long")
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["dataset", "deep.er.mar.2024"]
+    assert result.stderr == "… and 1 more; --limit 0 shows all\n"
+    for limit in (0, 3, 4):
+        result = run("ls", store, "--limit", limit)
+        assert (len(result.stdout.splitlines()), result.stderr) == (3, "")
+    assert "--limit" in run("ls", store, "--limit=-1", code=2).stderr
+
+
+def test_a_limit_reads_no_more_datasets_than_it_shows(run, store, monkeypatch):
+    opened = []
+    open_dataset = Atlas.open_dataset
+    monkeypatch.setattr(Atlas, "open_dataset", lambda self, name: opened.append(name) or open_dataset(self, name))
+    run("ls", store, "--long", "--limit", 2)
+    assert opened == ["deep.er.mar.2024", "deep.feb"]
+
+
+def test_a_limit_keeps_the_arrays_that_take_most_space(run, store):
+    whole = run("info", store).stdout.splitlines()
+    result = run("info", store, "--limit", 2)
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == [line.split()[0] for line in (*whole[-5:-3], whole[-1])]
+    rest = [
+        array
+        for array in Atlas.open(store).describe().arrays
+        if array.name not in {lines[-3].split()[0], lines[-2].split()[0]}
+    ]
+    stored = size_text(sum(array.stored for array in rest))
+    assert (len(rest), result.stderr) == (2, f"… and 2 more, with {stored} on disk; --limit 0 shows all\n")
+    assert run("info", store, "--limit", 0).output == "\n".join([*whole, ""])
 
 
 def test_ls_long_is_aligned(run, store):
@@ -135,10 +182,41 @@ def test_rm_removes_all_the_names_or_none(run, store):
     assert Atlas.open(store).list_datasets() == ["deep.er.mar.2024"]
 
 
+def test_rm_says_what_earlier_versions_hold_and_its_command_frees_it(run, store, tmp_path):
+    spaced = store.rename(tmp_path / "two words")
+    stderr = run("rm", spaced, "jan").stderr
+    held = size_text(Atlas.open(spaced).describe().held)
+    head, command = stderr.splitlines()
+    assert head == f"earlier versions still hold about {held}; to give them up and free the space:"
+    program, *args = shlex.split(command)
+    assert (program, args) == ("atlas", ["compact", str(spaced), "--keep-days", "0"])
+    run(*args)
+    assert Atlas.open(spaced).describe().held == 0
+
+
+def test_rm_says_nothing_of_space_where_none_is_held(run, tmp_path):
+    with Atlas.create(tmp_path / "s") as target:
+        target.create_dataset("a")
+    result = run("rm", tmp_path / "s", "a")
+    assert (result.stdout, result.stderr) == ("removed 1 dataset; 0 left\n", "")
+
+
+def test_rm_of_a_store_that_is_damaged_elsewhere(run, store):
+    (path,) = store.glob("arrays/station/*")
+    path.write_bytes(b"x" * path.stat().st_size)
+    result = run("rm", store, "jan")
+    assert result.stdout == "removed 1 dataset; 2 left\n"
+    assert result.stderr.startswith("earlier versions still hold their data; to give them up")
+
+
 def test_rm_compact_frees_the_space(run, store):
-    before = sum(path.stat().st_size for path in store.glob("arrays/*/*"))
-    run("rm", store, "jan", "deep.feb", "deep.er.mar.2024", "--compact")
-    assert sum(path.stat().st_size for path in store.glob("arrays/*/*")) < before
+    before = Atlas.open(store).describe().on_disk
+    result = run("rm", store, "jan", "deep.feb", "deep.er.mar.2024", "--compact")
+    freed = before - Atlas.open(store).describe().on_disk
+    assert result.stdout.startswith("removed 3 datasets; 0 left\nreclaimed ")
+    assert freed > 0
+    assert result.stdout.endswith("4 segments became 0; version 3 is kept\n")
+    assert result.stderr == ""
     assert "arrays    0 names in 0 segments" in run("info", store).stdout
 
 

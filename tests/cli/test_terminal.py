@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from atlas import Atlas
+
 COMMAND = [sys.executable, "-c", "from atlas.cli import main; main(prog_name='atlas')"]
 
 
@@ -44,6 +46,22 @@ def test_messages_do_not_break_the_progress_bar(folder, tmp_path):
     lines = out.replace("\r\n", "\n").replace("\r", "\n").splitlines()
     assert any(line.startswith(f"not stored: {folder / 'broken.nc'}: ") for line in lines)
     assert lines[-1] == "Error: 1 of 4 files not stored; the reasons are above"
+
+
+def test_a_terminal_shows_the_first_datasets_and_the_last_versions(tmp_path):
+    with Atlas.create(tmp_path / "s") as target:
+        for number in range(60):
+            target.create_dataset(f"d{number:02d}")
+            target.flush()
+    names = [f"d{number:02d}" for number in range(60)]
+    code, out = in_terminal("ls", str(tmp_path / "s"))
+    assert (code, out.splitlines()) == (0, [*names[:50], "… and 10 more; --limit 0 shows all"])
+    assert in_terminal("ls", str(tmp_path / "s"), "--limit", "0")[1].splitlines() == names
+    lines = in_terminal("history", str(tmp_path / "s"))[1].splitlines()
+    assert lines[0] == "… 11 earlier versions; --limit 0 shows all"
+    assert [line.split()[0] for line in lines[2:]] == [str(version) for version in range(11, 61)]
+    piped = subprocess.run([*COMMAND, "ls", tmp_path / "s"], capture_output=True, text=True, check=False)
+    assert (piped.stdout.splitlines(), piped.stderr) == (names, "")
 
 
 def test_the_installed_script(folder, tmp_path):

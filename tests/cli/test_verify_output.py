@@ -61,6 +61,16 @@ def test_a_lost_checkpoint_is_repaired(run, store):
     run("verify", store)
 
 
+def test_repair_says_that_it_repaired_nothing(run, store):
+    assert run("verify", store, "--repair").stdout.endswith("repaired  nothing to repair\n")
+    assert run("verify", store, "--repair", "--quiet").output == ""
+    assert json.loads(run("verify", store, "--repair", "--json").stdout)["repaired"] == []
+    damage(store, "arrays/t/*.seg", 20)
+    result = run("verify", store, "--repair", code=1)
+    assert result.stdout.endswith("repaired  nothing; only a damaged checkpoint can be rewritten\n")
+    assert "repaired" not in run("verify", store, code=1).stdout
+
+
 def test_undamaged_data_is_exported_and_the_rest_is_listed(run, store, tmp_path):
     damage(store, "arrays/t/*.seg", 20)
     result = run("verify", store, "--export", tmp_path / "rescued", code=1)

@@ -51,3 +51,64 @@ def test_arrays_of_deleted_datasets_are_shown_while_they_take_space(tmp_path):
     assert gone.stored > 0
     store.compact(keep_versions=1, keep_days=0)
     assert describe(store._session.view, store._session.log).arrays == ()
+
+
+def filled(path, names):
+    """A store with one flush, in which every dataset has an array of noise and a text."""
+    noise = np.random.default_rng(1)
+    store = Atlas.create(path, codec="none", filter="none")
+    for name in names:
+        view = store.create_dataset(name)
+        view.define_array("t", "float64", ["x"], [4000], chunk_shape=[1000])
+        view.write_array("t", [0], noise.random(4000))
+        view.define_array("name", "string", [], [])
+        view.write_array("name", [], np.array(name, object))
+    store.flush()
+    return store
+
+
+def test_all_files_are_counted_and_nothing_is_held_at_first(tmp_path):
+    found = filled(tmp_path / "s", "abc").describe()
+    assert (found.on_disk, found.held) == (sum(files_in(tmp_path / "s").values()), 0)
+    assert found.on_disk == found.stored
+
+
+def test_what_is_held_is_about_what_a_compaction_frees(tmp_path):
+    store = filled(tmp_path / "s", "abcd")
+    store.delete_dataset("b")
+    store.open_dataset("c").delete_array("t")
+    store.flush()
+    found = store.describe()
+    assert 64_000 <= found.held < 66_000
+    store.compact(keep_days=0)
+    assert abs(found.on_disk - store.describe().on_disk - found.held) < 2000
+    assert store.describe().held == 0
+
+
+def test_chunks_written_again_are_held(tmp_path):
+    store = filled(tmp_path / "s", "ab")
+    store.open_dataset("a").write_array("t", [0], np.random.default_rng(2).random(4000))
+    store.flush()
+    assert 32_000 <= store.describe().held < 34_000
+
+
+def test_after_a_compaction_the_files_of_earlier_versions_are_held(tmp_path):
+    store = filled(tmp_path / "s", "abc")
+    store.delete_dataset("a")
+    store.compact()
+    found, on_disk = store.describe(), files_in(tmp_path / "s")
+    assert found.on_disk == sum(on_disk.values())
+    older = {key: size for key, size in on_disk.items() if key.startswith("arrays/")}
+    assert found.held == sum(older.values()) - sum(array.stored for array in found.arrays)
+    assert found.stored == found.on_disk - found.held
+
+
+def test_a_damaged_index_leaves_an_estimate(tmp_path):
+    store = filled(tmp_path / "s", "abcd")
+    store.delete_dataset("b")
+    store.flush()
+    (path,) = (tmp_path / "s").glob("arrays/t/*")
+    stored = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-50] + bytes(50))
+    found = Atlas.open(tmp_path / "s").describe()
+    assert stored / 5 < found.held < stored / 3

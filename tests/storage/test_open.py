@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -42,6 +43,28 @@ def test_home_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     open_storage("~/s", create=True)
     assert (tmp_path / "s").is_dir()
+
+
+@pytest.mark.parametrize("path", ["~", "~/s", "~nobody-of-this-name/s"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_home_that_is_nowhere_is_refused(tmp_path, monkeypatch, path, kind):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    for create in (False, True):
+        with pytest.raises(ValueError, match="home folder") as caught:
+            open_storage(kind(path), create=create)
+        assert isinstance(caught.value, AtlasError)
+    assert list(tmp_path.iterdir()) == []
+    assert open_storage("./~s", create=True).path == tmp_path / "~s"
+
+
+def test_a_working_folder_that_is_gone_is_a_storage_error(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(StorageError):
+        open_storage("s")
 
 
 @pytest.mark.parametrize(
@@ -96,5 +119,5 @@ def test_a_handle_without_obstore_names_the_extra(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "atlas.storage.objects")
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "atlas-store\[cloud\]"'):
+    with pytest.raises(MissingExtraError, match=r"pip install .*obstore"):
         open_storage(handle)

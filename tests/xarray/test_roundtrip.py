@@ -23,7 +23,9 @@ FILES = sorted(Path(iris_sample_data.path).rglob("*.nc")) + [
 
 def bytes_as_text(ds):
     """The dataset with bytes as the str they are stored as."""
-    return ds.assign({name: array.str.decode("utf-8") for name, array in ds.items() if array.dtype.kind == "S"})
+    texts = {name: array for name, array in ds.items() if array.dtype.kind == "S"}
+    # xarray before 2025.7 drops the attributes when it decodes.
+    return ds.assign({name: array.str.decode("utf-8").assign_attrs(array.attrs) for name, array in texts.items()})
 
 
 @pytest.mark.bulky
