@@ -218,9 +218,7 @@ def cell_statistics(
     schema: ArraySchema, values: NDArray[Any], start: NDArray[np.int64], count: NDArray[np.int64]
 ) -> ChunkStatistics:
     """Return the statistics of N runs of `values`: of `count` (N,) cells each, from the cell `start` (N,) on."""
-    return kernels.chunk_statistics(
-        values, start, count, schema.fill, missing_minimum=schema.datatype.kind == "timestamp"
-    )
+    return kernels.chunk_statistics(values, start, count, schema.fill, missing_minimum=schema.datatype.has_nat)
 
 
 def check_strings(strings: list[str], fill: str | None, stated: tuple[int, int, int]) -> bool:

@@ -106,12 +106,12 @@ def forge(storage, array, change):
 def test_statistics_of_every_dtype_are_computed_alike(dtype):
     storage = MemoryStorage()
     with Atlas.create(storage) as store:
-        fills = {"string": "a", "timestamp_nanoseconds": -(2**63)}
+        fills = {"string": "a", "bool": True}
         for number in range(6):
             view = store.create_dataset(f"d{number}")
             cells = make_cells(dtype, (37, 5), number)
             put(view, "plain", cells, dtype, (10, 5))
-            fill = fills.get(dtype, float("nan") if dtype.startswith("float") else 1)
+            fill = fills.get(dtype, {"f": float("nan"), "M": -(2**63), "m": -(2**63)}.get(cells.dtype.kind, 1))
             put(view, "filled", cells, dtype, (9, 4), fill_value=fill)
             put(view, "same", np.broadcast_to(cells[:1, :1], (4, 4)), dtype, (3, 3), fill_value=fill)
             put(view, "scalar", cells[0, 0].reshape(()) if dtype != "string" else np.array("é", object), dtype)
