@@ -40,6 +40,7 @@ LATER_CELLS = {"bool": "|b1", "float16": "<f2"} | {
     for kind, units in (("datetime64", ("s", "ms", "us")), ("timedelta64", ("s", "ms", "us", "ns")))
     for unit in units
 }
+FEATURES = {f"dtype:{name}" for name in LATER_CELLS}
 CELLS |= LATER_CELLS
 """The dtype of cells in memory; times are integers."""
 
@@ -81,6 +82,10 @@ def read_document(data: bytes, name: str, kind: str) -> dict[str, Any]:
     document = json.loads(data) if is_json else msgpack.unpackb(data, strict_map_key=False)
     need(document["atlas"] == kind, f"{name} is not a {kind}")
     need(document["format"] == 1, f"format version {document['format']}")
+    unknown = set(document.get("features", [])) - FEATURES
+    need(not unknown, f"features {unknown}")
+    used = {schema["dtype"] for schema in document.get("rows", {}).get("schema_table", [])}
+    need({f"dtype:{name}" for name in used & {*LATER_CELLS}} <= {*document.get("features", [])}, "a missing feature")
     return document
 
 
