@@ -126,16 +126,17 @@ class DatasetView:
         name : str
             Name of the array.
         dtype : str, numpy.dtype or NumPy scalar type
-            A name such as "float32", "string" or "timestamp_nanoseconds" (any case), or NumPy's dtype.
+            A name such as "float32", "bool", "string", "datetime64[s]" or "timestamp_nanoseconds" (any case), or
+            NumPy's dtype.
         dims : sequence of str
             Name of each axis.
         shape : sequence of int
             Length of each axis, 0 to 2**63-1 cells.
         chunk_shape : sequence of int, optional
             Length of a chunk along each axis, in cells; `shape` without it: one chunk.
-        fill_value : int, float, str or numpy.datetime64, optional
+        fill_value : bool, int, float, str, numpy.datetime64 or numpy.timedelta64, optional
             What cells read as that are never written, and what counts as null in `array_stats`: a scalar of the array's
-            kind, for timestamps datetime64 or int nanoseconds. Without it such cells read as 0, "" or 1970-01-01.
+            kind, for times also an int of their unit. Without it such cells read as False, 0, "" or 1970-01-01.
 
         Raises
         ------
@@ -146,7 +147,7 @@ class DatasetView:
         InvalidTypeError, OutOfRangeError
             (TypeError, OverflowError) for a fill value of the wrong kind or out of range.
         UnsupportedDtypeError
-            (NotImplementedError) for dtypes that cannot be stored, such as bool.
+            (NotImplementedError) for dtypes that cannot be stored, such as complex numbers.
 
         """
         schema = self._session.schemas.make(dtype, dims, shape, chunk_shape, fill_value)
@@ -163,7 +164,7 @@ class DatasetView:
             First corner of the box, in cells.
         data : numpy.ndarray
             The cells, copied; their shape is that of the box. Of the array's dtype, in any byte order and memory
-            layout: datetime64[ns] or int64 for timestamps; object (str or bytes), S or U for strings.
+            layout; for times also int64; for strings object (str or bytes), S or U.
 
         Raises
         ------
@@ -196,8 +197,8 @@ class DatasetView:
         Returns
         -------
         numpy.ndarray or None
-            Timestamps are datetime64[ns], strings objects of str; cells that were never written have the fill value.
-            None where the dataset has no such array.
+            Times are datetime64 or timedelta64 of their unit, strings objects of str; cells that were never written
+            have the fill value. None where the dataset has no such array.
 
         Raises
         ------
@@ -277,7 +278,7 @@ class DatasetView:
             "dimension_names": list(schema.dims),
         }
 
-    def array_fill_value(self, array: str) -> int | float | str | None:
+    def array_fill_value(self, array: str) -> bool | int | float | str | None:
         """Return the fill value as declared, None where there is none or no such array.
 
         Parameters
@@ -287,8 +288,8 @@ class DatasetView:
 
         Returns
         -------
-        int, float, str or None
-            Timestamps as int nanoseconds since 1970.
+        bool, int, float, str or None
+            Times as int of their unit, since 1970.
 
         """
         schema = self._find(array)
@@ -307,7 +308,7 @@ class DatasetView:
         ArrayStatistics or None
             A dict. `row_count` is the product of the shape. `null_count` counts the cells that equal the fill value
             (NaN equals NaN) and those of chunks that were never written. `min` and `max` leave out nulls and NaN; they
-            are int, float or str (timestamps: int nanoseconds), None where no cell is left. None before the first
+            are bool, int, float or str (times: int of their unit), None where no cell is left. None before the first
             flush, for a missing array and for one that was never written.
 
         Examples

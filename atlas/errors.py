@@ -59,7 +59,7 @@ class OutOfRangeError(AtlasError, OverflowError):
 
 
 class UnsupportedDtypeError(AtlasError, NotImplementedError):
-    """A dtype that cannot be stored, such as bool."""
+    """A dtype that cannot be stored, such as complex numbers."""
 
 
 class _LookupError(AtlasError, KeyError):

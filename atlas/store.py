@@ -208,7 +208,8 @@ class Atlas:
         VersionNotFoundError
             (KeyError) for a version that does not exist or is no longer kept.
         UnsupportedFormatError
-            (RuntimeError) for a store of a later format or of another package.
+            (RuntimeError) for a store of a later format or of another package, or that needs a feature of a later
+            release.
         CorruptStoreError
             (RuntimeError) where its metadata is damaged.
         InvalidValueError

@@ -44,10 +44,10 @@ def main() -> None:
 
         # A dataset is stored whole or not at all.
         try:
-            store.add_xr_dataset(make_month(1).assign(land=("lat", np.ones(8, bool))), "with_bools")
+            store.add_xr_dataset(make_month(1).assign(wave=("lat", np.ones(8, complex))), "with_waves")
         except NotImplementedError as error:
             print("refused:", error)
-        print("with_bools was stored:", store.dataset_exists("with_bools"))
+        print("with_waves was stored:", store.dataset_exists("with_waves"))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,14 @@ CELLS = {f"{kind}{bits}": f"<{kind[0]}{bits // 8}" for kind in ("int", "uint") f
     "float64": "<f8",
     "timestamp_nanoseconds": "<i8",
 }
+LATER_CELLS = {"bool": "|b1", "float16": "<f2"} | {
+    f"{kind}[{unit}]": "<i8"
+    for kind, units in (("datetime64", ("s", "ms", "us")), ("timedelta64", ("s", "ms", "us", "ns")))
+    for unit in units
+}
+FEATURES = {f"dtype:{name}" for name in LATER_CELLS}
+CELLS |= LATER_CELLS
+"""The dtype of cells in memory; times are integers."""
 
 
 class FormatError(Exception):
@@ -74,6 +82,10 @@ def read_document(data: bytes, name: str, kind: str) -> dict[str, Any]:
     document = json.loads(data) if is_json else msgpack.unpackb(data, strict_map_key=False)
     need(document["atlas"] == kind, f"{name} is not a {kind}")
     need(document["format"] == 1, f"format version {document['format']}")
+    unknown = set(document.get("features", [])) - FEATURES
+    need(not unknown, f"features {unknown}")
+    used = {schema["dtype"] for schema in document.get("rows", {}).get("schema_table", [])}
+    need({f"dtype:{name}" for name in used & {*LATER_CELLS}} <= {*document.get("features", [])}, "a missing feature")
     return document
 
 
@@ -410,7 +422,7 @@ def read_segment(read: Read, reference: dict[str, Any]) -> Segment:
 class Array:
     schema: dict[str, Any]
     values: np.ndarray
-    """Of the stored dtype; timestamps are int64, strings objects."""
+    """Of the dtype in memory; times are int64, strings objects."""
     statistics: dict[str, Any] | None
 
 
@@ -437,6 +449,8 @@ def grid_of(schema: dict[str, Any]) -> list[tuple[int, tuple[slice, ...]]]:
 def read_fixed(segment: Segment, row: int, dtype: str, count: int) -> np.ndarray:
     block, offset = segment.columns["block"][row], segment.columns["offset"][row]
     width = np.dtype(dtype).itemsize
+    if dtype == "|b1":
+        return read_fixed(segment, row, "|u1", count) != 0
     if block < 0:
         return np.frombuffer(struct.pack("<Q", offset)[:width] * count, dtype)
     nbytes = count * width
@@ -486,10 +500,12 @@ def read_array(segments: list[Segment], identity: int, schema: dict[str, Any], g
             if low is None:
                 continue
         else:
-            code = {"f": "d", "u": "Q"}.get(np.dtype(dtype).kind, "q")
+            code = {"f": "d", "u": "Q", "b": "Q"}.get(np.dtype(dtype).kind, "q")
             low, high = struct.unpack(f"<2{code}", struct.pack("<2Q", *ends))
             if low > high:
                 continue
+            if dtype == "|b1":
+                low, high = bool(low), bool(high)
         lows.append(low)
         highs.append(high)
     if not written:

@@ -13,7 +13,9 @@ import numpy as np
 MEMORY = {
     name: np.dtype(name)
     for name in (
-        "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+        "float64", "datetime64[s]", "datetime64[ms]", "datetime64[us]", "timedelta64[s]", "timedelta64[ms]",
+        "timedelta64[us]", "timedelta64[ns]",
     )
 } | {"timestamp_nanoseconds": np.dtype("M8[ns]"), "string": np.dtype(object)}  # fmt: skip
 """What a read of each stored dtype returns."""
@@ -25,8 +27,8 @@ def blank(dtype: str, shape: tuple[int, ...], fill: Any) -> np.ndarray:
         out = np.empty(shape, object)
         out[...] = "" if fill is None else fill
         return out
-    if dtype == "timestamp_nanoseconds":
-        return np.full(shape, 0 if fill is None else fill, np.int64).view("M8[ns]")
+    if MEMORY[dtype].kind in "mM":
+        return np.full(shape, 0 if fill is None else fill, np.int64).view(MEMORY[dtype])
     return np.full(shape, 0 if fill is None else fill, MEMORY[dtype])
 
 
@@ -98,7 +100,7 @@ class ModelArray:
             if self.written[position]:
                 corner = tuple(p * c for p, c in zip(position, self.chunk_shape, strict=True))
                 chunk = self.cells[self.box(corner, self.chunk_shape)]
-                values += (chunk.view(np.int64) if self.dtype == "timestamp_nanoseconds" else chunk).ravel().tolist()
+                values += (chunk.view(np.int64) if MEMORY[self.dtype].kind in "mM" else chunk).ravel().tolist()
         fill = self.fill
         if fill is not None and self.dtype.startswith("float"):
             fill = MEMORY[self.dtype].type(fill).item()
@@ -106,7 +108,7 @@ class ModelArray:
         null_count = math.prod(self.shape) - len(valid)
         if self.dtype.startswith("float"):
             valid = [v for v in valid if v == v]
-        if self.dtype == "timestamp_nanoseconds":
+        if MEMORY[self.dtype].kind in "mM":
             valid = [v for v in valid if v != np.iinfo(np.int64).min]
         return {
             "row_count": math.prod(self.shape),

@@ -12,7 +12,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "examples"
 SAYS = {
     "01_basics.py": ["'null_count': 32, 'min': 12.0, 'max': 12.0", "refused: the region start=[7, 0]"],
-    "02_xarray.py": ["2024-12    18.35", "refused: variable 'land'", "with_bools was stored: False"],
+    "02_xarray.py": ["2024-12    18.35", "refused: variable 'wave'", "with_waves was stored: False"],
     "03_dask_streaming.py": ["chunksize=(10, 250, 400)", "daily means (250,)", "chunks set by the caller (20, 50, 50)"],
     "05_versions_and_writers.py": ["conflict in (('monday', 'level'),)", "[ 1.  9. 10.  1.]", "in version 8"],
     "04_bulk_reads.py": ["5000 datasets in 4 files", "(5000, 1) in ", "dtype=float32), None]"],

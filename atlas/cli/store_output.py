@@ -167,9 +167,10 @@ def _decoded(name: str, value: object, meta: ArrayMeta, xarray_dtype: object) ->
     if decoded_dtype(xarray_dtype, meta["dtype"]) is not None and isinstance(value, int):
         cells = np.array([value], np.int64).view(DATATYPES[meta["dtype"]].memory)
         return decode_times(name, cells, str(xarray_dtype))[0]
-    if meta["dtype"] == "timestamp_nanoseconds" and isinstance(value, int):
-        return np.datetime64(value, "ns")
-    return np.float32(value) if meta["dtype"] == "float32" and isinstance(value, float) else value
+    memory = DATATYPES[meta["dtype"]].memory
+    if memory.kind in "mM" and isinstance(value, int):
+        return np.array([value]).view(memory)[0]
+    return memory.type(value) if memory.kind == "f" and isinstance(value, float) else value
 
 
 def _statistics_row(view: DatasetView, name: str, meta: ArrayMeta, xarray_dtype: object) -> tuple[str, ...]:

@@ -337,7 +337,8 @@ class CommitLog:
         """
 
         def read(document: dict[str, Any]) -> tuple[Commit, StoreConfig | None]:
-            commit = Commit(header_from_json(document), changes_from_json("commit", document), len(data))
+            changes = changes_from_json("commit", document)  # first, as it refuses what this release does not know
+            commit = Commit(header_from_json(document), changes, len(data))
             return commit, config_from_json(document) if commit.header.action == "create" else None
 
         document, found = decode_document(key, data, self.config.encoding, read)

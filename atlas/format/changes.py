@@ -24,6 +24,7 @@ from atlas.format.dataset_columns import (
     rows_from_json,
     rows_to_json,
 )
+from atlas.format.features import check_features, features_of
 from atlas.format.names import check_name
 from atlas.format.segment import FORMAT_VERSION, Footer, SegmentRef, check_footer
 
@@ -149,9 +150,9 @@ def _segments_from_json(documents: Iterable[object]) -> tuple[SegmentRef, ...]:
 
 
 def check_format(document: dict[str, Any], kind: str) -> None:
-    """Raise unless a document is of the kind ("commit", "checkpoint", "page", "link") and of the version read here.
+    """Raise unless a document is of the kind ("commit", "checkpoint", "page", "link") and can be read here.
 
-    Raises `UnsupportedFormatError` for a later version, else `CorruptStoreError`.
+    Raises `UnsupportedFormatError` for a later version and an unknown feature, else `CorruptStoreError`.
     """
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -161,6 +162,7 @@ def check_format(document: dict[str, Any], kind: str) -> None:
         )
     if document.get("atlas") != kind or version != FORMAT_VERSION:
         raise CorruptStoreError(f"it is not a {kind} of format version {FORMAT_VERSION}")
+    check_features(document)
 
 
 def changes_to_json(kind: str, changes: Changes, **extra: object) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def changes_to_json(kind: str, changes: Changes, **extra: object) -> dict[str, A
     document["next_id"] = changes.next_id
     document["pages"] = [{"key": p.key, "rows": p.rows, "first": p.first, "last": p.last} for p in changes.pages]
     document["deleted"] = changes.deleted.tolist()
-    document["rows"] = rows_to_json(changes.rows)
+    document |= _rows_fields(changes.rows)
     document["dropped"] = list(changes.dropped)
     document["segments"] = [_segment_to_json(segment) for segment in changes.segments]
     if kind == "checkpoint":
@@ -182,6 +184,12 @@ def changes_to_json(kind: str, changes: Changes, **extra: object) -> dict[str, A
     if changes.tombstoned:
         document["tombstoned"] = list(changes.tombstoned)
     return document
+
+
+def _rows_fields(rows: RowBatch) -> dict[str, Any]:
+    document = rows_to_json(rows)
+    features = features_of(schema["dtype"] for schema in document["schema_table"])
+    return ({"features": features} if features else {}) | {"rows": document}
 
 
 def _page_refs(documents: Iterable[object]) -> tuple[PageRef, ...]:
@@ -247,7 +255,7 @@ def _writers(document: dict[str, Any]) -> tuple[tuple[int, str], ...]:
 
 def page_to_json(rows: RowBatch) -> dict[str, Any]:
     """Return the document of a page."""
-    return {"atlas": "page", "format": FORMAT_VERSION, "rows": rows_to_json(rows)}
+    return {"atlas": "page", "format": FORMAT_VERSION} | _rows_fields(rows)
 
 
 def page_from_json(document: dict[str, Any], page: PageRef) -> RowBatch:

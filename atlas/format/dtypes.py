@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DATATYPES", "EXTREME_DTYPES", "SUPPORTED", "DataType", "Fill", "check_fill", "exact_times", "parse_dtype"]
+__all__ = [
+    "AMBIGUOUS",
+    "DATATYPES",
+    "EXTREME_DTYPES",
+    "SUPPORTED",
+    "DataType",
+    "Fill",
+    "check_fill",
+    "exact_times",
+    "parse_dtype",
+    "time_range",
+]
 
-type_names = (
-    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
-)  # fmt: skip
-
-Fill = int | float | str
-"""A fill value as Python keeps it: int for integers and timestamps (nanoseconds), float, or str."""
+Fill = bool | int | float | str
+"""A fill value as Python keeps it: bool, int for integers and times (in their unit), float, or str."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +40,36 @@ class DataType:
     name: str
     """Canonical name, as written on disk and returned by `array_meta`."""
     memory: np.dtype[Any]
-    """The dtype that reads return: little-endian; datetime64[ns] for timestamps, object (of str) for strings."""
+    """The dtype that reads return: little-endian; datetime64 or timedelta64 for times, object (of str) for strings."""
     cell: np.dtype[Any] | None
-    """The dtype of a stored cell: int64 for timestamps, None for strings, which have no fixed length."""
+    """The dtype of a stored cell: int64 for times, uint8 for bool, None for strings, which have no fixed length."""
     kind: str
-    """"int", "uint", "float", "timestamp" or "string"."""
+    """"bool", "int", "uint", "float", "timestamp", "duration" or "string"."""
 
     @property
     def itemsize(self) -> int:
         """Bytes of a stored cell; 1 for strings, whose chunks are runs of bytes."""
         return 1 if self.cell is None else self.cell.itemsize
+
+    @property
+    def has_nat(self) -> bool:
+        """Whether the smallest int64 stands for not-a-time."""
+        return self.kind in {"timestamp", "duration"}
+
+    def in_memory(self, cells: NDArray[Any]) -> NDArray[Any]:
+        """Return decoded cells in the dtype that reads return, without a copy."""
+        if self.kind == "bool":
+            # A forged file may hold any byte, and NumPy is undefined for a bool of one that is neither 0 nor 1.
+            truth: NDArray[Any] = np.not_equal(cells, 0, out=cells.view(np.bool_))
+            return truth
+        return cells.view(self.memory)
+
+
+_NUMBERS = (
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
+)  # fmt: skip
+_UNITS = ("s", "ms", "us", "ns")
+"""Units of times that are stored as they are: those of xarray and pandas."""
 
 
 def _numeric(name: str) -> DataType:
@@ -51,25 +78,41 @@ def _numeric(name: str) -> DataType:
     return DataType(name, dtype, dtype, kind)
 
 
-DATATYPES: dict[str, DataType] = {name: _numeric(name) for name in type_names} | {
-    "timestamp_nanoseconds": DataType("timestamp_nanoseconds", np.dtype("<M8[ns]"), np.dtype("<i8"), "timestamp"),
+def _time(name: str, dtype: str) -> DataType:
+    memory = np.dtype(dtype).newbyteorder("<")
+    return DataType(name, memory, np.dtype("<i8"), {"M": "timestamp", "m": "duration"}[memory.kind])
+
+
+DATATYPES: dict[str, DataType] = {
+    "bool": DataType("bool", np.dtype(np.bool_), np.dtype(np.uint8), "bool"),
+    **{name: _numeric(name) for name in _NUMBERS},
+    **{f"datetime64[{unit}]": _time(f"datetime64[{unit}]", f"M8[{unit}]") for unit in _UNITS if unit != "ns"},
+    "timestamp_nanoseconds": _time("timestamp_nanoseconds", "M8[ns]"),
+    **{f"timedelta64[{unit}]": _time(f"timedelta64[{unit}]", f"m8[{unit}]") for unit in _UNITS},
     "string": DataType("string", np.dtype(object), None, "string"),
 }
 SUPPORTED = ", ".join(DATATYPES)
 EXTREME_DTYPES = {
-    "float": np.dtype("<f8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8"), "timestamp": np.dtype("<i8"),
+    "float": np.dtype("<f8"), "bool": np.dtype("<u8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8"),
+    "timestamp": np.dtype("<i8"), "duration": np.dtype("<i8"),
 }  # fmt: skip
 """What the 64 bits of the minimum and maximum in a chunk's statistics are, by `DataType.kind`; strings have none."""
 
+_BY_MEMORY = {datatype.memory: datatype for datatype in DATATYPES.values() if datatype.cell is not None}
 _ALIASES = {name: name for name in DATATYPES} | {
     "str": "string",
     "timestamp_ns": "timestamp_nanoseconds",
     "datetime64[ns]": "timestamp_nanoseconds",
-} | {f"{kind[0]}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
+} | {f"{kind[0]}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (16, 32, 64)} | {
     "f32": "float32",
     "f64": "float64",
 }  # fmt: skip
-_RESERVED = ("bool", "binary", "list", "fixed_size_list")
+_RESERVED = ("binary", "list", "fixed_size_list")
+AMBIGUOUS = {
+    "i8": 'dtype "i8" is eight bytes to NumPy and eight bits to atlas-python: write "int64" or "int8"',
+    "u8": 'dtype "u8" is eight bytes to NumPy and eight bits to atlas-python: write "uint64" or "uint8"',
+}
+"""Names of dtypes that are refused, each with what to write instead."""
 
 
 def _unsupported(dtype: object) -> UnsupportedDtypeError:
@@ -88,6 +131,8 @@ def parse_dtype(dtype: object) -> DataType:
         text = dtype.strip().lower()
         if text in _ALIASES:
             return DATATYPES[_ALIASES[text]]
+        if text in AMBIGUOUS:
+            raise InvalidValueError(AMBIGUOUS[text])
         if text.startswith(_RESERVED):
             raise _unsupported(dtype)
         try:
@@ -105,44 +150,45 @@ def parse_dtype(dtype: object) -> DataType:
 
 
 def _from_numpy(dtype: np.dtype[Any]) -> DataType:
-    if dtype.kind in "iuf" and dtype.name in DATATYPES:
-        return DATATYPES[dtype.name]
-    if dtype.kind == "M" and np.datetime_data(dtype) == ("ns", 1):
-        return DATATYPES["timestamp_nanoseconds"]
     if dtype.kind in "OSUT":
         return DATATYPES["string"]
-    raise _unsupported(dtype)
+    found = _BY_MEMORY.get(dtype.newbyteorder("<"))
+    if found is None:
+        raise _unsupported(dtype)
+    return found
 
 
 def check_fill(datatype: DataType, fill: object) -> Fill | None:
     """Return a fill value as a Python scalar, None for no fill value.
 
-    Integers take an int (no bool, no float), floats an int or float, strings a str, timestamps an int of
-    nanoseconds or a datetime64; NumPy scalars of these kinds are accepted too.
+    Bools take a bool, integers an int (no bool, no float), floats an int or float, strings a str, times an int of their
+    unit or a datetime64 or timedelta64; NumPy scalars of these kinds are accepted too.
 
     Raises `InvalidTypeError` for another kind and `OutOfRangeError` for a number that the dtype cannot hold.
     """
     if fill is None:
         return None
     kind = datatype.kind
-    if kind == "timestamp" and isinstance(fill, np.datetime64):
-        return _nanoseconds(fill)
+    if isinstance(fill, np.datetime64 | np.timedelta64) and datatype.memory.kind == fill.dtype.kind:
+        return _ticks(datatype, fill)
     value = (
         fill.item() if isinstance(fill, np.generic) and not isinstance(fill, np.datetime64 | np.timedelta64) else fill
     )
     if kind == "string" and isinstance(value, str):
         return recover_text(value)
+    if kind == "bool" and isinstance(value, bool):
+        return value
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:
             raise OutOfRangeError(f"fill_value {value!r} is too large for {datatype.name}") from None
-        if datatype.name == "float32" and math.isfinite(number):
+        if math.isfinite(number):
             with np.errstate(over="ignore"):
-                if np.isinf(np.float32(number)):
-                    raise OutOfRangeError(f"fill_value {value!r} is too large for float32")
+                if np.isinf(np.float64(number).astype(datatype.memory)):
+                    raise OutOfRangeError(f"fill_value {value!r} is too large for {datatype.name}")
         return number
-    if kind in {"int", "uint", "timestamp"} and isinstance(value, int) and not isinstance(value, bool):
+    if kind in {"int", "uint", "timestamp", "duration"} and isinstance(value, int) and not isinstance(value, bool):
         assert datatype.cell is not None
         limits = np.iinfo(datatype.cell)
         if not limits.min <= value <= limits.max:
@@ -150,23 +196,18 @@ def check_fill(datatype: DataType, fill: object) -> Fill | None:
                 f"fill_value {value} is outside {datatype.name}, which holds {limits.min} to {limits.max}"
             )
         return value
-    takes = {"int": "an int", "uint": "an int", "float": "an int or a float", "string": "a str"}.get(
-        kind, "an int of nanoseconds or a datetime64"
+    times = f"an int or a NumPy time of unit {np.datetime_data(datatype.memory)[0]}" if datatype.has_nat else ""
+    takes = {"bool": "a bool", "int": "an int", "uint": "an int", "float": "an int or a float", "string": "a str"}
+    raise InvalidTypeError(
+        f"fill_value of a {datatype.name} array is {takes.get(kind, times)}, not {type(fill).__name__} {fill!r}"
     )
-    raise InvalidTypeError(f"fill_value of a {datatype.name} array is {takes}, not {type(fill).__name__} {fill!r}")
 
 
-def _nanoseconds(value: np.datetime64) -> int:
-    try:
-        ns = value.astype("M8[ns]")
-        exact = bool(np.isnat(value) or ns.astype(value.dtype) == value)
-    except OverflowError:  # NumPy 2.5 and later; earlier versions wrap around, which the comparison finds
-        exact = False
-    if not exact:
-        raise OutOfRangeError(
-            f"fill_value {value} is no whole nanosecond from 1677-09-21 to 2262-04-11, which is what 64 bits hold"
-        )
-    return int(ns.astype(np.int64))
+def _ticks(datatype: DataType, value: np.datetime64 | np.timedelta64) -> int:
+    times = exact_times(np.array(value), datatype.memory)
+    if times is None:
+        raise OutOfRangeError(f"fill_value {value} does not fit {datatype.name}; {time_range(datatype.memory)}")
+    return int(times.view(np.int64))
 
 
 def exact_times(times: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
@@ -184,3 +225,14 @@ def exact_times(times: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | Non
 def _as_integers(times: NDArray[Any]) -> NDArray[np.int64]:
     # Comparing times of two units would convert them once more and overflow; NaT would differ from itself.
     return np.asarray(times, dtype=times.dtype.newbyteorder("=")).view(np.int64)
+
+
+def time_range(dtype: np.dtype[Any]) -> str:
+    """Return what 64 bits hold of the unit of `dtype`, for messages."""
+    unit = np.datetime_data(dtype)[0]
+    if dtype.kind == "m":
+        return f"it holds whole {unit}"
+    # The first whole day of nanoseconds: NumPy wraps around where it rounds down to the day before.
+    first = -(2**63) + (86_400 * 10**9 if unit == "ns" else 1)
+    ends = np.array([first, 2**63 - 1]).view(f"M8[{unit}]").astype("M8[D]" if unit == "ns" else "M8[Y]")
+    return f"it holds whole {unit} from {ends[0]} to {ends[1]}"

@@ -138,8 +138,6 @@ def make_schema(
 
     Raises `InvalidValueError`, `InvalidTypeError`, `OutOfRangeError` or `UnsupportedDtypeError`, as that method says.
     """
-    if isinstance(dtype, str) and dtype.strip().lower() == "bool" and fill_value is not None:
-        _refuse_bool_fill(fill_value)
     datatype = parse_dtype(dtype)
     names = _dimension_names(dims)
     extent = _axis_tuple("shape", shape)
@@ -157,11 +155,6 @@ def make_schema(
     if math.prod(n or 1 for n in extent) * datatype.itemsize > _LARGEST:
         raise InvalidValueError(f"shape {list(extent)} of {datatype.name} has more than 2**63-1 bytes")
     return ArraySchema(datatype, names, extent, chunk, check_fill(datatype, fill_value))
-
-
-def _refuse_bool_fill(fill_value: object) -> None:
-    if not isinstance(fill_value, bool | np.bool_):
-        raise InvalidTypeError(f"fill_value of a bool array is a bool, not {type(fill_value).__name__} {fill_value!r}")
 
 
 def schema_to_json(schema: ArraySchema) -> dict[str, object]:

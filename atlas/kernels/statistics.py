@@ -1,6 +1,6 @@
 """Counts, bounds and constancy of runs of cells. No text, no dates: a timestamp is an int64 here.
 
-Refuses other dtypes than integers and floats of 4 or 8 bytes, and runs outside the values.
+Refuses other dtypes than integers and floats of up to 8 bytes, and runs outside the values.
 
 Cells are compared as integers of their width: floats keep their order under a change of bits, which LLVM turns into
 vector instructions where comparisons of floats, with their NaN, would stay one by one.
@@ -131,7 +131,7 @@ def chunk_statistics(
 ) -> ChunkStatistics:
     """Statistics of each run `values[start:start + count]`.
 
-    `values` is 1-D, C-contiguous, of an integer or float dtype of 1 to 8 bytes (floats 4 or 8); `start` and `count`
+    `values` is 1-D, C-contiguous, of an integer or float dtype of 1 to 8 bytes; `start` and `count`
     are int64. Cells equal to `fill` (NaN equals NaN, -0.0 equals 0.0) are nulls and left out of the bounds, as is NaN
     and, with `missing_minimum`, the smallest int64 (not-a-time).
 
@@ -141,12 +141,7 @@ def chunk_statistics(
 
     """
     dtype = values.dtype
-    if (
-        values.ndim != 1
-        or not values.flags.c_contiguous
-        or dtype.kind not in "iuf"
-        or dtype in (np.float16, np.longdouble)
-    ):
+    if values.ndim != 1 or not values.flags.c_contiguous or dtype.kind not in "iuf" or dtype == np.longdouble:
         message = f"statistics need a contiguous 1-D array of integers or floats, not {dtype} of rank {values.ndim}"
         raise ValueError(message)
     start, count = as_column(start), as_column(count)

@@ -51,7 +51,7 @@ def read_boxes(
     dtype = schema.datatype.cell or np.dtype(object)
     out = allocate_result((len(targets.ids), *box), dtype, targets.array)
     if out.size == 0:
-        return out.view(schema.memory_dtype)
+        return schema.datatype.in_memory(out)
     # The rows of chunks that are found take memory too: those of a million datasets would exceed the result.
     step = max(1, limits.lookup_chunks // len(region.chunk))
     try:
@@ -64,7 +64,7 @@ def read_boxes(
             f"reading array {targets.array!r} takes more memory than there is: {error}; read a smaller box, or fewer "
             "datasets at a time"
         ) from error
-    return out.view(schema.memory_dtype)
+    return schema.datatype.in_memory(out)
 
 
 def _read_targets(

@@ -113,7 +113,9 @@ def _cells_at(raw: NDArray[np.uint8], offset: int, schema: ArraySchema) -> NDArr
         return chunk_strings(raw, offset, schema.size).reshape(schema.shape)
     if offset + schema.size * schema.datatype.itemsize > len(raw):
         return None
-    return np.ndarray(schema.shape, schema.datatype.memory, raw, offset)
+    cells: NDArray[Any] = np.ndarray(schema.shape, schema.datatype.cell, raw, offset)
+    # The cells of bools are changed where they are.
+    return schema.datatype.in_memory(cells.copy() if schema.datatype.kind == "bool" else cells)
 
 
 def _locate(index: ChunkIndex, targets: Targets) -> _Location | None:

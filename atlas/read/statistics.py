@@ -39,9 +39,9 @@ class ArrayStatistics(TypedDict):
     """Number of cells: the product of the shape."""
     null_count: int
     """Number of cells that equal the fill value or were never written."""
-    min: int | float | str | None
-    """Smallest cell that is neither null nor NaN, times as int nanoseconds; None where there is none."""
-    max: int | float | str | None
+    min: bool | int | float | str | None
+    """Smallest cell that is neither null nor NaN, times as int of their unit; None where there is none."""
+    max: bool | int | float | str | None
     """Largest such cell."""
 
 
@@ -84,13 +84,15 @@ class Statistics:
         if self._stop.item(at) - self._begin.item(at) < schema.chunks:
             # Cells of chunks that were never written read as the fill value, and count as nulls like it.
             nulls += schema.size - int(chunk_cells(schema, self.index.rows.chunk[self._rows(at)]).sum())
-        low: int | float | str | None
-        high: int | float | str | None
+        low: bool | int | float | str | None
+        high: bool | int | float | str | None
         if schema.datatype.cell is None:
             low, high = self._string_extremes(self._rows(at), schema, cache)
         else:
             lows, highs, valid = self._extremes_as(EXTREME_DTYPES[schema.datatype.kind])
             low, high = (lows.item(at), highs.item(at)) if valid.item(at) else (None, None)
+            if schema.datatype.kind == "bool" and valid.item(at):
+                low, high = bool(low), bool(high)
         return {"row_count": schema.size, "null_count": nulls, "min": low, "max": high}
 
     def _rows(self, at: int) -> NDArray[np.int64]:

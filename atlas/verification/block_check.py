@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from atlas.kernels import ChunkStatistics
     from atlas.verification.chunk_pieces import Pieces
 
-__all__ = ["WRONG_STATISTICS", "BlockCheck", "cell_statistics", "check_strings"]
+__all__ = ["ODD_BOOL", "WRONG_STATISTICS", "BlockCheck", "cell_statistics", "check_strings", "holds_odd_bools"]
 
 _BATCH = 4 << 20
 """Stored or decoded bytes of a batch, whichever are more."""
@@ -44,6 +44,7 @@ _REASONS = {
     "offset": "it decodes to more bytes than it may",
 }
 WRONG_STATISTICS = "its statistics are not those of its cells"
+ODD_BOOL = "it holds a byte that is neither 0 nor 1, which is no bool"
 
 
 @dataclass(slots=True)
@@ -151,6 +152,7 @@ class BlockCheck:
         values = raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype)
         found = cell_statistics(kind, values, offset // dtype.itemsize, cells)
         self.nulls[pieces], self.low[pieces], self.high[pieces] = found.nulls, found.minimum, found.maximum
+        self.bad_pieces.update(dict.fromkeys(pieces[holds_odd_bools(kind, found)].tolist(), ODD_BOOL))
 
     def _check_strings(
         self,
@@ -218,9 +220,12 @@ def cell_statistics(
     schema: ArraySchema, values: NDArray[Any], start: NDArray[np.int64], count: NDArray[np.int64]
 ) -> ChunkStatistics:
     """Return the statistics of N runs of `values`: of `count` (N,) cells each, from the cell `start` (N,) on."""
-    return kernels.chunk_statistics(
-        values, start, count, schema.fill, missing_minimum=schema.datatype.kind == "timestamp"
-    )
+    return kernels.chunk_statistics(values, start, count, schema.fill, missing_minimum=schema.datatype.has_nat)
+
+
+def holds_odd_bools(schema: ArraySchema, found: ChunkStatistics) -> NDArray[np.bool_]:
+    """Return which of N runs of cells hold bytes other than 0 and 1 in an array of bools (N,)."""
+    return (found.maximum > 1) & (schema.datatype.kind == "bool")
 
 
 def check_strings(strings: list[str], fill: str | None, stated: tuple[int, int, int]) -> bool:

@@ -17,7 +17,14 @@ from atlas.chunking.regions import chunk_cells
 from atlas.format.dtypes import EXTREME_DTYPES
 from atlas.format.strings import LENGTH_BYTES
 from atlas.runtime.threads import run_all, thread_count
-from atlas.verification.block_check import WRONG_STATISTICS, BlockCheck, cell_statistics, check_strings
+from atlas.verification.block_check import (
+    ODD_BOOL,
+    WRONG_STATISTICS,
+    BlockCheck,
+    cell_statistics,
+    check_strings,
+    holds_odd_bools,
+)
 from atlas.verification.chunk_pieces import StoredChunks, plan_pieces
 
 if TYPE_CHECKING:
@@ -162,6 +169,7 @@ class ChunkCheck:
             differs = found.nulls * self._cells[mine] != rows.nulls[mine]
             differs |= (found.minimum != rows.minimum[mine]) | (found.maximum != rows.maximum[mine])
             self._faults.update(dict.fromkeys(mine[differs].tolist(), WRONG_STATISTICS))
+            self._faults.update(dict.fromkeys(mine[holds_odd_bools(kind, found)].tolist(), ODD_BOOL))
 
     def _check_constant_strings(self, at: NDArray[np.int64]) -> None:
         """Compare the statistics of the constant string chunks in the rows `at`, whose cells are all the fill value."""

@@ -173,7 +173,7 @@ class DocumentCheck:
         """Return the commit of `version`, None where it or one of its pages is damaged or missing."""
 
         def read(document: dict[str, Any]) -> CommitDocument:
-            head, changes = header_from_json(document), changes_from_json("commit", document)
+            changes, head = changes_from_json("commit", document), header_from_json(document)
             identity = str(document.get("store"))
             if changes.version != version:
                 raise CorruptStoreError(f"it makes version {changes.version}, not {version}")

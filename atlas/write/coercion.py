@@ -8,6 +8,7 @@ import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 from atlas.format.attributes import decode_text, recover_text
+from atlas.format.dtypes import exact_times, time_range
 
 if TYPE_CHECKING:
     from typing import Any
@@ -22,8 +23,8 @@ __all__ = ["broadcast_cells", "cast_cells", "coerce_cells", "coerce_strings"]
 def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
     """Return `data` with the stored dtype of `schema`, without a copy where it has it already.
 
-    Any memory layout and byte order is taken; timestamps as datetime64[ns] or int64, strings as object (str or
-    bytes), S, U or StringDType.
+    Any memory layout and byte order is taken; times also as int64 of their unit, strings as object (str or bytes), S, U
+    or StringDType.
 
     Raises `InvalidTypeError` for another dtype, for what is no NumPy array, and for masked cells without a fill value;
     `InvalidValueError` for strings that are no UTF-8.
@@ -43,22 +44,17 @@ def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
                 return coerce_strings(data)
             except InvalidValueError as error:
                 raise InvalidValueError(f"array {array!r}: {error}") from error
-    elif data.dtype == datatype.cell:
+    elif data.dtype == datatype.cell and datatype.kind != "bool":
         return data
-    elif data.dtype.newbyteorder("<") in {datatype.cell, datatype.memory}:
-        return (
-            data.astype(data.dtype.newbyteorder("<"), copy=False).view(datatype.cell)
-            if data.dtype.kind != "M"
-            else _ticks(data)
-        )
+    elif data.dtype == datatype.memory:
+        cells = data.view(datatype.cell)
+        # Memory that was viewed as bools may hold any byte; stored bools are 0 or 1.
+        return cells if datatype.kind != "bool" or cells.max(initial=0) <= 1 else (cells != 0).view(datatype.cell)
+    elif data.dtype.newbyteorder("<") in ({datatype.memory, datatype.cell} if datatype.has_nat else {datatype.memory}):
+        return data.astype(data.dtype.newbyteorder("<")).view(datatype.cell)
     raise InvalidTypeError(
         f"array {array!r} is of dtype {datatype.name}, and data of dtype {data.dtype} does not fit; use .astype"
     )
-
-
-def _ticks(data: NDArray[Any]) -> NDArray[Any]:
-    native = data.astype("<M8[ns]", copy=False)
-    return native.view("<i8")
 
 
 def _unmasked(data: np.ma.MaskedArray[Any, Any], schema: ArraySchema, array: str) -> NDArray[Any]:
@@ -69,11 +65,9 @@ def _unmasked(data: np.ma.MaskedArray[Any, Any], schema: ArraySchema, array: str
             f"data for array {array!r} has masked cells, and the array has no fill_value to store for them; "
             "define it with one, or pass data.filled(value)"
         )
-    fill = (
-        np.datetime64(int(schema.fill), "ns")
-        if schema.datatype.kind == "timestamp" and data.dtype.kind == "M"
-        else schema.fill
-    )
+    fill: Any = schema.fill
+    if data.dtype.kind in "mM" and schema.datatype.has_nat:
+        fill = np.array(fill).view(schema.datatype.memory)[()]
     return np.asarray(data.filled(fill))
 
 
@@ -100,8 +94,8 @@ def cast_cells(value: object, schema: ArraySchema, array: str) -> NDArray[Any]:
         return _narrow_integers(data, cell, array)
     if cell is not None and datatype.kind == "float" and kind in "fiu":
         return _narrow_floats(data, cell, array)
-    if datatype.kind == "timestamp" and kind == "M":
-        return _nanoseconds(data, array)
+    if kind in "mM" and kind == datatype.memory.kind:
+        return _ticks(data, datatype.memory, array)
     return coerce_cells(data, schema, array)
 
 
@@ -127,21 +121,13 @@ def _narrow_floats(data: NDArray[Any], cell: np.dtype[Any], array: str) -> NDArr
     return cells
 
 
-def _nanoseconds(data: NDArray[Any], array: str) -> NDArray[Any]:
-    unit = np.datetime_data(data.dtype)
-    if unit == ("ns", 1):
-        return _ticks(data)
-    try:
-        times = data.astype("<M8[ns]")
-        exact = unit[0] != "generic" and bool(np.array_equal(times.astype(data.dtype), data, equal_nan=True))
-    except OverflowError:  # NumPy 2.5 and later; earlier versions wrap around, which the comparison finds
-        exact = False
-    if not exact and not np.isnat(data).all():
+def _ticks(data: NDArray[Any], dtype: np.dtype[Any], array: str) -> NDArray[Any]:
+    times = exact_times(data, dtype)
+    if times is None:
         raise OutOfRangeError(
-            f"times of dtype {data.dtype} do not fit in array {array!r}, which holds whole nanoseconds from 1677-09-21 "
-            "to 2262-04-11"
+            f"times of dtype {data.dtype} do not fit in array {array!r} of dtype {dtype.name}; {time_range(dtype)}"
         )
-    return data.astype("<M8[ns]").view("<i8")
+    return times.view("<i8")
 
 
 def broadcast_cells(cells: NDArray[Any], shape: tuple[int, ...], array: str) -> NDArray[Any]:

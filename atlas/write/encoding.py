@@ -148,9 +148,7 @@ def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compr
 def _statistics(
     schema: ArraySchema, values: NDArray[Any], start: NDArray[np.int64], count: NDArray[np.int64]
 ) -> kernels.ChunkStatistics:
-    return kernels.chunk_statistics(
-        values, start, count, schema.fill, missing_minimum=schema.datatype.kind == "timestamp"
-    )
+    return kernels.chunk_statistics(values, start, count, schema.fill, missing_minimum=schema.datatype.has_nat)
 
 
 def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:

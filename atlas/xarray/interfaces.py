@@ -55,6 +55,9 @@ class StoreInterface(Protocol):
     def open_dataset(self, name: str) -> DatasetInterface:
         """Open a dataset; KeyError where the store has none of that name."""
 
+    def read_array_across(self, array: str, dataset_names: Sequence[str]) -> list[NDArray[Any] | None]:
+        """One array of each of N datasets; None where a dataset lacks it."""
+
     def read_array_across_stacked(self, array: str, dataset_names: Sequence[str]) -> NDArray[Any]:
         """One array of N datasets as one array of shape (N, *shape)."""
 

@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.format.dtypes import exact_times
 from atlas.runtime.threads import run_io
 from atlas.xarray.attribute_owners import DTYPE_KEY, FILL_KEY, assign_attributes
 from atlas.xarray.lazy import lazy_array, read_decoded
@@ -22,9 +24,9 @@ from atlas.xarray.time_encoding import decode_times, decoded_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
+    from atlas.format.schema import ArraySchema
     from atlas.session import Session
     from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
@@ -116,15 +118,17 @@ def to_xarray_many(
             f"concat_dim {concat_dim!r} is an array or a dimension of dataset {labels[0]!r} already; choose another"
         )
 
-    for array in arrays:
-        if array.xarray_dtype is not None and not array.coordinate:
-            _check_stackable(session, array, labels)
+    recorded = {
+        array.name: _stackable_dtypes(session, array, labels)
+        for array in arrays
+        if array.xarray_dtype is not None and not array.coordinate
+    }
 
     def variable(array: _StoredArray) -> xr.Variable:
         if array.coordinate:
             return xr.Variable(array.dims, read_decoded(first, array.name, array.xarray_dtype), array.attrs)
-        cells = store.read_array_across_stacked(array.name, labels)
-        return xr.Variable((concat_dim, *array.dims), _decode_if_exact(array, cells), array.attrs)
+        cells = _stacked_cells(store, session, array, labels, recorded.get(array.name, []))
+        return xr.Variable((concat_dim, *array.dims), cells, array.attrs)
 
     # One read uses all cores by itself; threads only overlap the Python code between large reads.
     large = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays) * len(labels) >= _PARALLEL_BYTES
@@ -143,11 +147,11 @@ def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], 
     for name, entry in entries.items():
         schema = entry.schema
         attrs = attributes.variables[name]
-        if schema.fill is not None:
-            attrs.pop(FILL_KEY, None)
-            attrs[FILL_KEY] = schema.fill
         xarray_dtype = attributes.dtypes.get(name)
         decoded = decoded_dtype(xarray_dtype, schema.datatype.name)
+        if schema.fill is not None:
+            attrs.pop(FILL_KEY, None)
+            attrs[FILL_KEY] = _fill_attribute(schema, decoded)
         arrays.append(
             _StoredArray(
                 name,
@@ -164,26 +168,89 @@ def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], 
     return arrays, attributes.dataset
 
 
-def _check_stackable(session: Session, array: _StoredArray, labels: list[str]) -> None:
-    """Refuse to read the integers of one dataset as the dates or durations of another."""
-    for label in labels[1:]:
-        schema = session.view.array(label, array.name).schema
+def _fill_attribute(schema: ArraySchema, decoded: np.dtype[Any] | None) -> Any:
+    """Return the fill value as xarray has it: of times a NumPy time in the unit of the variable, where that is exact.
+
+    `decoded` is the dtype of the variable where one is recorded.
+    """
+    dtype = schema.memory_dtype if decoded is None else decoded
+    if dtype.kind not in "mM":
+        return schema.fill
+    stored = np.array(schema.fill, np.int64).view(schema.memory_dtype if schema.datatype.has_nat else "m8[ns]")
+    exact = exact_times(stored, dtype)
+    return (stored if exact is None else exact)[()]
+
+
+def _stackable_dtypes(session: Session, array: _StoredArray, labels: list[str]) -> list[tuple[str, str | None]]:
+    """Return the stored and the recorded dtype of the array in each dataset.
+
+    Raises `InvalidValueError` where the integers of one dataset would be read as the dates or durations of another.
+    """
+    found = []
+    for label in labels:
+        datatype = session.view.array(label, array.name).schema.datatype
         xarray_dtype = session.view.attribute(label, (array.name, DTYPE_KEY))
-        dtype = decoded_dtype(xarray_dtype, schema.datatype.name) or schema.memory_dtype
+        decoded = decoded_dtype(xarray_dtype, datatype.name)
+        dtype = datatype.memory if decoded is None else decoded
         if dtype.kind != array.dtype.kind or (dtype.kind == "O" and xarray_dtype != array.xarray_dtype):
             raise InvalidValueError(
-                f"array {array.name!r} is {array.xarray_dtype} in dataset {labels[0]!r} and {xarray_dtype or dtype} in "
-                f"dataset {label!r}, which do not stack; stack datasets of one dtype and calendar"
+                f"array {array.name!r} is {array.xarray_dtype or array.dtype} in dataset {labels[0]!r} and "
+                f"{xarray_dtype or dtype} in dataset {label!r}, which do not stack; stack datasets of one dtype and "
+                "calendar"
             )
+        found.append((datatype.name, None if decoded is None else str(xarray_dtype)))
+    return found
 
 
-def _decode_if_exact(array: _StoredArray, cells: NDArray[Any]) -> NDArray[Any]:
-    if array.xarray_dtype is None:
-        return cells
+def _stacked_cells(
+    store: StoreInterface,
+    session: Session,
+    array: _StoredArray,
+    labels: list[str],
+    dtypes: list[tuple[str, str | None]],
+) -> NDArray[Any]:
+    """Return the array of every dataset, stacked. `dtypes` is what `_stackable_dtypes` returns, empty if not asked."""
+    if len(set(dtypes)) < 2:
+        try:
+            cells = store.read_array_across_stacked(array.name, labels)
+            return cells if array.xarray_dtype is None else decode_times(array.name, cells, array.xarray_dtype)
+        except InvalidValueError:
+            if dtypes or array.dtype.kind not in "mM":
+                raise
+            # Asked only now: a bulk read costs less than a look at each of many datasets.
+            dtypes = _stackable_dtypes(session, array, labels)
+    return _stack_times(store, array, labels, [xarray_dtype for _, xarray_dtype in dtypes])
+
+
+def _stack_times(
+    store: StoreInterface, array: _StoredArray, labels: list[str], xarray_dtypes: list[str | None]
+) -> NDArray[Any]:
+    """Return times of several units as one array, in a unit that keeps them all.
+
+    Raises `InvalidValueError` where there is no such unit, or shapes differ.
+    """
+    parts = []
+    for label, stored, xarray_dtype in zip(
+        labels, store.read_array_across(array.name, labels), xarray_dtypes, strict=True
+    ):
+        if stored is None or stored.shape != array.shape:
+            raise InvalidValueError(
+                f"stacked arrays have one shape, but array {array.name!r} has {array.shape} in dataset {labels[0]!r} "
+                f"and {None if stored is None else stored.shape} in dataset {label!r}; leave one of them out"
+            )
+        parts.append(stored if xarray_dtype is None else decode_times(array.name, stored, xarray_dtype))
+    units = sorted({part.dtype.name for part in parts})
     try:
-        return decode_times(array.name, cells, array.xarray_dtype)
-    except InvalidValueError:  # later datasets may hold finer times than the first: nanoseconds fit them all
-        return cells.view(f"{array.dtype.kind}8[ns]")
+        dtype = np.result_type(*units)
+        exact = [exact_times(part, dtype) for part in parts]
+    except TypeError:  # months and days have no unit in common
+        exact = [None]
+    if any(part is None for part in exact):
+        raise InvalidValueError(
+            f"array {array.name!r} holds times of {' and '.join(units)}, which no unit keeps in 64 bits; stack "
+            "datasets of one unit"
+        )
+    return np.stack([part for part in exact if part is not None])
 
 
 def _assemble(

@@ -1,8 +1,8 @@
-"""Times and durations of any unit to int64 nanoseconds and back: exact, or an error. Pure.
+"""Times and durations of units that are not stored to nanoseconds and back: exact, or an error. Pure.
 
-Where the stored dtype does not tell what a variable was in xarray, its xarray dtype is recorded as text: for
-datetime64 in a unit other than ns, for timedelta64, and for dates of cftime (see `cftime_dates`). Decoding takes that
-text as `xarray_dtype`.
+Units from seconds to nanoseconds are stored as they are. Where the stored dtype does not tell what a variable was in
+xarray, its xarray dtype is recorded as text: for other units, such as days, and for dates of cftime (see
+`cftime_dates`). Decoding takes that text as `xarray_dtype`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.errors import InvalidValueError, OutOfRangeError
+from atlas.format.dtypes import exact_times
 from atlas.xarray.cftime_dates import decode_dates, is_cftime_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["decode_times", "decoded_dtype", "dtype_to_record", "encode_times"]
+__all__ = ["decode_times", "decoded_dtype", "dtype_to_record", "encode_times", "is_stored_time"]
 
 # Excludes multiples of zero, such as [0ns]: NumPy accepts them and crashes the process when it converts them.
 _TIME_DTYPE = re.compile(r"(?:datetime64|timedelta64)\[(?:[1-9]\d{0,8})?(?:W|D|h|m|s|ms|us|ns|ps|fs|as|Y|M)\]")
@@ -26,9 +27,12 @@ _TIME_DTYPE = re.compile(r"(?:datetime64|timedelta64)\[(?:[1-9]\d{0,8})?(?:W|D|h
 
 def dtype_to_record(dtype: np.dtype[Any]) -> str | None:
     """The text that records `dtype`; None where the stored dtype alone restores it."""
-    if dtype.kind == "m" or (dtype.kind == "M" and np.datetime_data(dtype) != ("ns", 1)):
-        return dtype.name
-    return None
+    return dtype.name if dtype.kind in "mM" and not is_stored_time(dtype) else None
+
+
+def is_stored_time(dtype: np.dtype[Any]) -> bool:
+    """Whether `dtype` is one of times that the store has."""
+    return dtype.kind in "mM" and np.datetime_data(dtype) in {("s", 1), ("ms", 1), ("us", 1), ("ns", 1)}
 
 
 def decoded_dtype(xarray_dtype: object, stored: str) -> np.dtype[Any] | None:
@@ -45,18 +49,19 @@ def decoded_dtype(xarray_dtype: object, stored: str) -> np.dtype[Any] | None:
         dtype = np.dtype(xarray_dtype) if _TIME_DTYPE.fullmatch(xarray_dtype) else None
     except (TypeError, ValueError):
         return None
-    if dtype is None or stored != ("int64" if dtype.kind == "m" else "timestamp_nanoseconds"):
+    if dtype is None:
         return None
-    return dtype
+    # Before durations had a dtype of their own they were stored as int64 nanoseconds.
+    return dtype if stored in {"m": ("timedelta64[ns]", "int64"), "M": ("timestamp_nanoseconds",)}[dtype.kind] else None
 
 
 def encode_times(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
-    """Cells of datetime64 as datetime64[ns], of timedelta64 as int64 nanoseconds; NaT stays, as -2**63.
+    """Cells of datetime64 or timedelta64 in nanoseconds; NaT stays.
 
     Raises `OutOfRangeError` where 64 bits of nanoseconds do not reach, `InvalidValueError` for fractions of one.
     """
     dtype = np.dtype(f"{cells.dtype.kind}8[ns]")
-    ns = _exact(cells, dtype)
+    ns = exact_times(cells, dtype)
     if ns is None:
         cell = _first_inexact(cells, dtype)
         if np.datetime_data(cells.dtype)[0] in ("ps", "fs", "as"):
@@ -67,9 +72,9 @@ def encode_times(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
         since = " from 1970" if dtype.kind == "M" else ""
         raise OutOfRangeError(
             f"variable {variable!r}: {cell} is beyond nanoseconds in 64 bits, which reach 292 years either way{since}; "
-            f"set such cells to NaT, or use ds[{variable!r}].astype('int64') to store plain numbers"
+            f"set such cells to NaT, or store seconds: ds[{variable!r}].astype('{dtype.kind}8[s]')"
         )
-    return ns.view(np.int64) if cells.dtype.kind == "m" else ns
+    return ns
 
 
 def decode_times(array: str, cells: NDArray[Any], xarray_dtype: str) -> NDArray[Any]:
@@ -80,8 +85,7 @@ def decode_times(array: str, cells: NDArray[Any], xarray_dtype: str) -> NDArray[
     if is_cftime_dtype(xarray_dtype):
         return decode_dates(array, cells, xarray_dtype)
     dtype = np.dtype(xarray_dtype)
-    ns = cells.view(f"{dtype.kind}8[ns]")
-    times = _exact(ns, dtype)
+    times = exact_times(cells.view(f"{dtype.kind}8[ns]"), dtype)
     if times is None:
         raise InvalidValueError(
             f"array {array!r} holds nanoseconds that its xarray dtype {dtype} cannot represent; "
@@ -90,26 +94,10 @@ def decode_times(array: str, cells: NDArray[Any], xarray_dtype: str) -> NDArray[
     return times
 
 
-def _exact(cells: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-    """`cells` in the unit of `dtype`; None where a cell does not come back from it unchanged."""
-    try:
-        times = cells.astype(dtype)
-        back = times.astype(cells.dtype)
-    except OverflowError:  # NumPy 2.5 and later; earlier versions wrap around, which the comparison finds
-        return None
-    return times if np.array_equal(_as_integers(back), _as_integers(cells)) else None
-
-
 def _first_inexact(cells: NDArray[Any], dtype: np.dtype[Any]) -> Any:
     """The first of `cells` that `dtype` does not keep; by bisection, since NumPy does not say which one overflows."""
     flat = cells.reshape(-1)
     while flat.size > 1:
         half = flat.size // 2
-        flat = flat[:half] if _exact(flat[:half], dtype) is None else flat[half:]
+        flat = flat[:half] if exact_times(flat[:half], dtype) is None else flat[half:]
     return flat[0]
-
-
-def _as_integers(cells: NDArray[Any]) -> NDArray[np.int64]:
-    # Comparing times of two units would convert them once more and overflow; NaT would differ from itself.
-    native = np.asarray(cells, dtype=cells.dtype.newbyteorder("="))
-    return native.view(np.int64)

@@ -26,7 +26,7 @@ from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
 from atlas.xarray.chunk_shapes import check_chunks, chunk_shape
 from atlas.xarray.dask_blocks import dask_blocks
 from atlas.xarray.strings import check_strings
-from atlas.xarray.time_encoding import dtype_to_record, encode_times
+from atlas.xarray.time_encoding import dtype_to_record, encode_times, is_stored_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +141,7 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
     variable = ds.variables[name]
     owner = f"variable {name!r}"
     attrs = dict(variable.attrs)
-    fill = _fill_value(name, attrs.pop(FILL_KEY, None), variable.dtype)
+    fill = _fill_value(attrs.pop(FILL_KEY, None))
     attributes = check_attributes(owner, attrs)
     try:
         xarray_dtype = _xarray_dtype(variable)
@@ -183,10 +183,8 @@ def _stored_dtype(dtype: Any) -> str:
     if dtype.names is not None:
         fields = ", ".join(dtype.names[:3]) + (f" and {len(dtype.names) - 3} more" if len(dtype.names) > 3 else "")
         raise UnsupportedDtypeError(f"compound dtypes are not stored; make a variable of each field: {fields}")
-    if dtype.kind == "M":
-        return "timestamp_nanoseconds"
-    if dtype.kind == "m":
-        return "int64"
+    if dtype.kind in "mM" and not is_stored_time(dtype):
+        return "timestamp_nanoseconds" if dtype.kind == "M" else "timedelta64[ns]"
     return parse_dtype(dtype).name
 
 
@@ -195,20 +193,16 @@ def _remedy(name: str, dtype: Any) -> str:
     if dtype.kind == "c":
         return f"; use ds[{name!r}].real and ds[{name!r}].imag, a variable each"
     numpy = isinstance(dtype, np.dtype)
-    replacement = {"b": "uint8", "f": ("float32" if dtype.itemsize < 4 else "float64") if numpy else "float64"}.get(
-        dtype.kind
-    )
+    replacement = {"f": "float64"}.get(dtype.kind)
     if not numpy:
-        # Integers of pandas may have missing cells, which float64 keeps as NaN.
-        replacement = {"O": "str", "i": "float64", "u": "float64"}.get(dtype.kind, replacement)
+        # Integers and bools of pandas may have missing cells, which floats keep as NaN.
+        replacement = {"O": "str", "i": "float64", "u": "float64", "b": "float32"}.get(dtype.kind, replacement)
     return f"; use ds[{name!r}].astype({replacement!r})" if replacement else ""
 
 
-def _fill_value(name: str, value: object, dtype: Any) -> object:
+def _fill_value(value: object) -> object:
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
-    if isinstance(value, np.timedelta64) and dtype.kind == "m":
-        return int(encode_times(name, np.asarray(value)))
     return decode_text(value) if isinstance(value, bytes) else value
 
 
@@ -220,7 +214,7 @@ def _write(view: DatasetInterface, plan: _ArrayPlan) -> None:
 
 
 def _encode_cells(plan: _ArrayPlan, cells: NDArray[Any]) -> NDArray[Any]:
-    if cells.dtype.kind in "mM":
+    if cells.dtype.kind in "mM" and not is_stored_time(cells.dtype):
         return encode_times(plan.name, cells)
     if plan.dtype == "string":
         check_strings(plan.name, cells)

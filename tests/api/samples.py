@@ -21,8 +21,10 @@ def make_cells(dtype, shape, seed=0):
         out = np.empty(count, object)
         out[:] = [["", "a", "zürich", "日本語", "x" * 40, str(i)][int(rng.integers(6))] for i in range(count)]
         return out.reshape(shape)
-    if dtype == "timestamp_nanoseconds":
-        return rng.integers(-(2**62), 2**62, count).reshape(shape).view("M8[ns]")
+    if memory.kind in "mM":
+        return rng.integers(-(2**62), 2**62, count).reshape(shape).view(memory)
+    if memory.kind == "b":
+        return rng.integers(0, 2, count).reshape(shape).astype(bool)
     if memory.kind == "f":
         cells = rng.normal(size=count).astype(memory)
         cells[:: max(count // 5, 1)] = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0][seed % 6]

@@ -15,11 +15,16 @@ from atlas.errors import ArrayNotFoundError, InvalidIndexError, InvalidTypeError
 from atlas.storage import MemoryStorage
 from tests.indices import indices, shapes, taken
 
-DTYPES = ["int8", "uint64", "float32", "float64", "timestamp_nanoseconds", "string"]
+DTYPES = [
+    "bool", "int8", "uint64", "float16", "float32", "float64", "datetime64[s]", "datetime64[ms]", "datetime64[us]",
+    "timestamp_nanoseconds", "timedelta64[s]", "timedelta64[ms]", "timedelta64[us]", "timedelta64[ns]", "string",
+]  # fmt: skip
 
 
 def cells_of(dtype, shape):
     cells = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    if dtype == "bool":
+        return np.asarray(cells % 3 == 0)
     if dtype == "string":
         return cells.astype("U").astype(object)
     return cells.astype({"timestamp_nanoseconds": "M8[ns]"}.get(dtype, dtype))
@@ -181,8 +186,24 @@ VALUES = {
         np.array(["2000-01-01", "NaT", "1999-12-31"], "M8[ns]"),
     ),
     "one date": ("timestamp_nanoseconds", np.datetime64("2000-01-01T00"), [np.datetime64("2000-01-01", "ns")] * 3),
-    "not a time": ("timestamp_nanoseconds", np.datetime64("NaT"), [np.datetime64("NaT", "ns")] * 3),
+    "not a time": ("timestamp_nanoseconds", np.datetime64("NaT", "D"), [np.datetime64("NaT", "ns")] * 3),
     "nanoseconds": ("timestamp_nanoseconds", 5, [np.datetime64(5, "ns")] * 3),
+    "seconds of days": (
+        "datetime64[s]",
+        np.array(["9999-12-31", "NaT", "0001-01-01"], "M8[D]"),
+        np.array(["9999-12-31", "NaT", "0001-01-01"], "M8[s]"),
+    ),
+    "whole milliseconds": ("datetime64[ms]", np.datetime64(5_000_000, "ns"), [np.datetime64(5, "ms")] * 3),
+    "a duration": ("timedelta64[us]", np.timedelta64(-3, "h"), [np.timedelta64(-3, "h")] * 3),
+    "durations of a list": (
+        "timedelta64[s]",
+        [np.timedelta64(1, "m"), np.timedelta64("NaT", "s"), np.timedelta64(0, "h")],
+        np.array([60, "NaT", 0], "m8[s]"),
+    ),
+    "ticks of a duration": ("timedelta64[s]", [1, -2, 3], [np.timedelta64(n, "s") for n in (1, -2, 3)]),
+    "one truth": ("bool", True, [True] * 3),
+    "truths": ("bool", [True, False, True], [True, False, True]),
+    "halves": ("float16", [0.1, 1e-9, -np.inf], np.float16([0.1, 0, -np.inf])),
     "text": ("string", "ü", ["ü"] * 3),
     "texts": ("string", ["a", b"b", "c"], ["a", "b", "c"]),
     "fixed-width text": ("string", np.array(["a", "bc", ""]), ["a", "bc", ""]),
@@ -213,7 +234,14 @@ WRONG = {
     "numbers for text": ("string", [1, 2, 3], InvalidTypeError, "str and bytes"),
     "None": ("float64", None, InvalidTypeError, "object"),
     "dates beyond": ("timestamp_nanoseconds", np.datetime64("9999-01-01"), OutOfRangeError, "2262"),
-    "finer than nanoseconds": ("timestamp_nanoseconds", np.datetime64(1, "ps"), OutOfRangeError, "whole nanoseconds"),
+    "finer than nanoseconds": ("timestamp_nanoseconds", np.datetime64(1, "ps"), OutOfRangeError, "holds whole ns"),
+    "finer than seconds": ("datetime64[s]", np.datetime64(1, "ms"), OutOfRangeError, "holds whole s from"),
+    "finer than the duration": ("timedelta64[ms]", np.timedelta64(1, "us"), OutOfRangeError, "holds whole ms"),
+    "a duration for a date": ("datetime64[s]", np.timedelta64(1, "s"), InvalidTypeError, "does not fit"),
+    "a date for a duration": ("timedelta64[s]", np.datetime64(1, "s"), InvalidTypeError, "does not fit"),
+    "a number for truth": ("bool", 1, InvalidTypeError, "int64 does not fit"),
+    "bytes for truth": ("bool", np.array([1, 0, 1], "u1"), InvalidTypeError, "uint8 does not fit"),
+    "too large a half": ("float16", [1, 65520.0, 2], OutOfRangeError, "65520.0 is too large"),
     "another shape": ("int8", [1, 2], InvalidValueError, r"from shape \(2,\) into shape \(3,\)"),
     "a ragged list": ("int8", [[1], [1, 2]], InvalidValueError, "no array"),
     "masked without a fill": ("int8", np.ma.masked_all(3, "i1"), InvalidTypeError, "fill_value"),

@@ -145,16 +145,23 @@ def test_names_that_differ_by_case_or_composition_are_different(store, place):
     ("given", "stored"),
     [
         ("INT8", "int8"),
-        ("i8", "int8"),
         ("i16", "int16"),
         ("i32", "int32"),
         ("I64", "int64"),
-        ("u8", "uint8"),
         ("u16", "uint16"),
         ("u32", "uint32"),
         ("u64", "uint64"),
         ("f32", "float32"),
         ("F64", "float64"),
+        ("i1", "int8"),
+        ("i4", "int32"),
+        ("f8", "float64"),
+        (np.dtype("i8"), "int64"),
+        ("Bool", "bool"),
+        (bool, "bool"),
+        ("f2", "float16"),
+        ("datetime64[S]", "datetime64[s]"),
+        ("m8[ns]", "timedelta64[ns]"),
         ("str", "string"),
         ("String", "string"),
         ("timestamp_ns", "timestamp_nanoseconds"),
@@ -243,11 +250,32 @@ def test_fill_values_of_another_kind_are_refused(store, dtype, fill, kind):
     assert view.list_arrays() == []
 
 
-def test_bool_arrays_are_not_implemented_with_a_bool_fill_too(store):
+def test_bool_arrays_with_and_without_a_fill(store, place):
     view = store.create_dataset("d")
-    for fill in (None, True):
-        with pytest.raises(NotImplementedError):
-            view.define_array("t", "bool", ["x"], [3], fill_value=fill)
+    for name, fill in (("none", None), ("yes", True), ("no", np.False_)):
+        view.define_array(name, "bool", ["x"], [3], [2], fill_value=fill)
+        view.write_array(name, [1], np.array([True]))
+    store.flush()
+    view = Atlas.open(place).open_dataset("d")
+    assert [view.array_fill_value(name) for name in ("none", "yes", "no")] == [None, True, False]
+    assert [view.read_array(name).tolist() for name in ("none", "yes", "no")] == [
+        [False, True, False],
+        [True, True, True],
+        [False, True, False],
+    ]
+    assert view.array_stats("none") == {"row_count": 3, "null_count": 1, "min": False, "max": True}
+    assert view.array_stats("yes") == {"row_count": 3, "null_count": 3, "min": None, "max": None}
+    assert view.array_stats("no") == {"row_count": 3, "null_count": 2, "min": True, "max": True}
+    assert type(view.array_stats("no")["min"]) is bool
+
+
+@pytest.mark.parametrize(("name", "hint"), [("i8", '"int64" or "int8"'), ("U8", '"uint64" or "uint8"')])
+def test_names_that_two_packages_read_differently_are_refused(store, name, hint):
+    view = store.create_dataset("d")
+    with pytest.raises(ValueError, match=hint) as info:
+        view.define_array("t", name, ["x"], [3])
+    assert isinstance(info.value, AtlasError)
+    assert view.list_arrays() == []
 
 
 # Reading and writing

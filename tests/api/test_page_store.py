@@ -177,13 +177,15 @@ def test_text_is_variable_length_and_reads_return_str(store, cells):
         store.flush()
 
 
-def test_bool_is_an_attribute_type_and_no_array_dtype(store, place):
+def test_bool_is_an_attribute_type_and_an_array_dtype(store, place):
     view = store.create_dataset("d")
     view.set_attribute("k", True)
+    view.define_array("t", "bool", ["x"], [2])
+    view.write_array("t", [1], np.array([True]))
     store.flush()
-    assert Atlas.open(place).open_dataset("d").get_attribute("k") is True
-    with pytest.raises(NotImplementedError):
-        view.define_array("t", "bool", ["x"], [1])
+    again = Atlas.open(place).open_dataset("d")
+    assert again.get_attribute("k") is True
+    assert again.read_array("t").tolist() == [False, True]
 
 
 @pytest.mark.parametrize("dtype", ["binary", "list[int8]", "fixed_size_list[int8,3]"])

@@ -70,19 +70,21 @@ def test_a_large_variable_is_read_and_stored_in_chunks(run, tmp_path, monkeypatc
 def test_bad_files_are_reported_skipped_and_counted(run, folder, tmp_path):
     (folder / "broken.nc").write_bytes(b"not NetCDF at all")
     (folder / "_hidden.nc").write_bytes((folder / "jan.nc").read_bytes())
-    xr.Dataset({"ok": ("x", np.arange(3.0)), "flag": ("x", np.array([True, False, True]))}).to_netcdf(
-        folder / "bools.nc"
-    )
+    with netCDF4.Dataset(folder / "compound.nc", "w") as file:
+        file.createDimension("x", 3)
+        file.createVariable("ok", "f8", ("x",))[:] = np.arange(3.0)
+        pair = np.dtype([("u", "f4"), ("v", "f4")])
+        file.createVariable("wind", file.createCompoundType(pair, "pair"), ("x",))[:] = np.zeros(3, pair)
     result = run("create", folder, tmp_path / "s", code=1)
     assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024", "deep.feb", "jan"]
     lines = result.stderr.splitlines()
     assert len(lines) == 4
     assert "_hidden.nc" in lines[0]
     assert "does not begin with" in lines[0]
-    assert "bools.nc" in lines[1]
-    assert "'flag'" in lines[1]
-    assert "bool" in lines[1]
-    assert "broken.nc" in lines[2]
+    assert "broken.nc" in lines[1]
+    assert "compound.nc" in lines[2]
+    assert "'wind'" in lines[2]
+    assert "a variable of each field: u, v" in lines[2]
     assert lines[3] == "Error: 3 of 6 files not stored; the reasons are above"
     assert "stored 3 datasets" in result.stdout
 

@@ -140,12 +140,19 @@ def test_show_decodes_dates_and_durations(run, tmp_path):
     time = xr.date_range("2000-02-28", periods=3, calendar="360_day", use_cftime=True)
     ds = xr.Dataset({"wait": ("time", np.array([1, 2, 3], "m8[D]"))}, coords={"time": time})
     with Atlas.create(tmp_path / "s") as store:
-        store.add_xr_dataset(ds.assign(day=("time", np.array(["2000-01-01"] * 3, "M8[s]"))), "a")
+        late = xr.Variable("time", np.array(["9999-01-01", "NaT", "0001-01-01"], "M8[s]"), {"_FillValue": 60})
+        ds = ds.assign(day=("time", np.array(["2000-01-01"] * 3, "M8[s]")), late=late)
+        store.add_xr_dataset(ds.assign(flag=("time", [True, False, True]), half=("time", np.ones(3, "f2") / 10)), "a")
     out = run("show", tmp_path / "s", "a").stdout
     rows = {line.split()[0]: line.split() for line in out[out.index("statistics:") :].splitlines()}
     assert rows["time"][3:] == ["2000-02-28", "2000-02-30"]
     assert rows["wait"][3:] == ["86400", "seconds", "259200", "seconds"]
     assert rows["day"][3:] == ["2000-01-01", "2000-01-01"]
+    assert rows["late"][1:] == ["3", "0", "0001-01-01", "9999-01-01"]
+    assert rows["flag"][3:] == ["false", "true"]
+    assert rows["half"][3:] == ["0.0999756", "0.0999756"]
+    assert "  bool flag(time)\n" in out
+    assert "  datetime64[s] late(time)\n      // one chunk, fill 1970-01-01T00:01:00\n" in out
     assert "cftime[360_day,1] in xarray" in out
 
 

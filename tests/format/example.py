@@ -30,6 +30,7 @@ def example_store() -> MemoryStorage:
         view = store.create_dataset("p1")
         view.define_array("temp", "int16", ["depth"], [3], [2], fill_value=-9)
         view.write_array("temp", [0], np.array([258, -1, -9], "i2"))
+        view.define_array("good", "bool", ["depth"], [3])
         view.set_attribute("site", "Ålesund")
         store.flush()
     return storage

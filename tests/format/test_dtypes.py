@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import math
+import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError, UnsupportedDtypeError
-from atlas.format.dtypes import DATATYPES, check_fill, parse_dtype
+from atlas.format.dtypes import DATATYPES, check_fill, exact_times, parse_dtype
 
-NUMBERS = [name for name in DATATYPES if name not in {"string", "timestamp_nanoseconds"}]
+NUMBERS = [name for name, datatype in DATATYPES.items() if datatype.kind in {"int", "uint", "float"}]
+TIMES = {name: datatype.memory for name, datatype in DATATYPES.items() if datatype.has_nat}
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -24,8 +29,8 @@ def test_a_number_dtype_by_every_spelling(name):
         dtype.str,
         dtype.newbyteorder(">").str,
     ]
-    short = f"{name[0]}{dtype.itemsize * 8}"
-    assert {parse_dtype(spelling).name for spelling in [*spellings, short]} == {name}
+    short = [] if name in {"int8", "uint8", "float16"} else [f"{name[0]}{dtype.itemsize * 8}"]
+    assert {parse_dtype(spelling).name for spelling in [*spellings, *short]} == {name}
     assert parse_dtype(name).memory == parse_dtype(name).cell == dtype.newbyteorder("<")
 
 
@@ -38,6 +43,44 @@ def test_timestamps(dtype):
     assert (datatype.memory, datatype.cell) == (np.dtype("<M8[ns]"), np.dtype("<i8"))
 
 
+@pytest.mark.parametrize("name", TIMES)
+def test_times_by_every_spelling(name):
+    dtype = TIMES[name]
+    spellings = [
+        name,
+        name.upper(),
+        f" {name} ",
+        dtype,
+        dtype.newbyteorder(">"),
+        dtype.str,
+        dtype.newbyteorder(">").str,
+    ]
+    assert {parse_dtype(spelling).name for spelling in [*spellings, dtype.name, dtype.name.upper()]} == {name}
+    assert (parse_dtype(name).memory, parse_dtype(name).cell) == (dtype, np.dtype("<i8"))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "Bool", bool, np.bool_, "?", "b1", "|b1", np.dtype(bool)])
+def test_bools(dtype):
+    datatype = parse_dtype(dtype)
+    assert datatype is DATATYPES["bool"]
+    assert (datatype.memory, datatype.cell, datatype.itemsize) == (np.dtype(bool), np.dtype("u1"), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("i4", "int32"), ("f8", "float64"), ("f2", "float16"), ("u2", "uint16"), ("i1", "int8")]
+)
+def test_short_names_that_are_numpys(text, name):
+    assert parse_dtype(text).name == name
+
+
+@pytest.mark.parametrize(("text", "names"), [("i8", ("int64", "int8")), (" U8 ", ("uint64", "uint8"))])
+def test_short_names_of_two_meanings_are_refused_with_both(text, names):
+    with pytest.raises(InvalidValueError, match=rf'eight bits to atlas-python: write "{names[0]}" or "{names[1]}"'):
+        parse_dtype(text)
+    assert parse_dtype(np.dtype(text.strip().lower())).name == names[0]
+    assert parse_dtype(f"<{text.strip().lower()}").name == names[0]
+
+
 @pytest.mark.parametrize("dtype", ["string", "str", str, object, "O", "U", "<U5", "S3", np.dtypes.StringDType(), bytes])
 def test_strings(dtype):
     assert parse_dtype(dtype) is DATATYPES["string"]
@@ -47,14 +90,15 @@ def test_strings(dtype):
 @pytest.mark.parametrize(
     "dtype",
     [
-        "bool",
-        bool,
-        "float16",
-        "f2",
         "complex64",
-        "M8[s]",
-        "m8[ns]",
+        complex,
+        "M8[D]",
+        "m8[h]",
+        "M8[25s]",
+        "datetime64",
+        "M8[ps]",
         "V3",
+        np.dtype([("a", "i4")]),
         "binary",
         "list<int8>",
         "fixed_size_list",
@@ -62,7 +106,7 @@ def test_strings(dtype):
     ],
 )
 def test_dtypes_that_are_not_stored(dtype):
-    with pytest.raises(UnsupportedDtypeError, match="dtypes supported are int8, "):
+    with pytest.raises(UnsupportedDtypeError, match="dtypes supported are bool, int8, "):
         parse_dtype(dtype)
 
 
@@ -94,10 +138,10 @@ def test_fills_of_integers(name):
             check_fill(datatype, other)
 
 
-@pytest.mark.parametrize("name", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["float16", "float32", "float64"])
 def test_fills_of_floats(name):
     datatype = parse_dtype(name)
-    for value in (0, -0.0, 1.5, math.inf, -math.inf, np.float32(0.5), np.int8(3), 10**20):
+    for value in (0, -0.0, 1.5, math.inf, -math.inf, np.float32(0.5), np.float16(7), np.int8(3), 65504):
         found = check_fill(datatype, value)
         assert type(found) is float
         assert found == value
@@ -108,9 +152,21 @@ def test_fills_of_floats(name):
             check_fill(datatype, other)
     with pytest.raises(OutOfRangeError):
         check_fill(datatype, 10**400)
-    if name == "float32":
-        with pytest.raises(OutOfRangeError, match="too large for float32"):
-            check_fill(datatype, 1e39)
+    too_large = {"float16": 65520, "float32": 1e39}.get(name)
+    if too_large is not None:
+        with pytest.raises(OutOfRangeError, match=f"too large for {name}"):
+            check_fill(datatype, too_large)
+
+
+def test_fills_of_bools():
+    datatype = parse_dtype("bool")
+    for value in (True, False, np.True_, np.False_):
+        found = check_fill(datatype, value)
+        assert type(found) is bool
+        assert found == value
+    for other in (0, 1, np.uint8(1), 1.0, "True", [True]):
+        with pytest.raises(InvalidTypeError, match="fill_value of a bool array is a bool"):
+            check_fill(datatype, other)
 
 
 def test_fills_of_strings():
@@ -135,11 +191,59 @@ def test_fills_of_timestamps():
         with pytest.raises(OutOfRangeError, match=f"fill_value {value} "):
             check_fill(datatype, value)
     for value in (np.datetime64(1, "ps"), np.datetime64(-(2**63) + 1, "as")):
-        with pytest.raises(OutOfRangeError, match="no whole nanosecond"):
+        with pytest.raises(OutOfRangeError, match="it holds whole ns from 1677-09-22 to 2262-04-11"):
             check_fill(datatype, value)
     for other in (1.0, True, "2020-01-01", np.timedelta64(1, "ns")):
         with pytest.raises(InvalidTypeError):
             check_fill(datatype, other)
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_fills_of_times(name):
+    datatype, kind = parse_dtype(name), TIMES[name].type
+    unit = np.datetime_data(TIMES[name])[0]
+    for value in (5, np.int32(5), kind(5, unit)):
+        found = check_fill(datatype, value)
+        assert (type(found), found) == (int, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy 2.5 and later warn of times without a unit
+        nat, bare = kind("NaT"), [np.timedelta64(5)] if kind is np.timedelta64 else []
+    for value in (nat, kind("NaT", "D"), kind("NaT", unit), -(2**63)):
+        assert check_fill(datatype, value) == -(2**63)
+    assert check_fill(datatype, kind(2, "h")) == 7200 * 10 ** (3 * ["s", "ms", "us", "ns"].index(unit))
+    for value in (2**63, kind(2**62, "W"), kind(1, "as"), *bare):
+        with pytest.raises(OutOfRangeError, match=r"fill_value .*(it holds whole|which holds)"):
+            check_fill(datatype, value)
+    other = np.timedelta64 if kind is np.datetime64 else np.datetime64
+    for value in (other(5, unit), 1.0, True, "2020-01-01"):
+        with pytest.raises(InvalidTypeError, match=f"an int or a NumPy time of unit {unit}"):
+            check_fill(datatype, value)
+
+
+@pytest.mark.parametrize("kind", "Mm")
+@given(st.data())
+def test_times_change_their_unit_exactly_or_not_at_all(kind, data):
+    per = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+    one, two = data.draw(st.sampled_from([*per])), data.draw(st.sampled_from([*per]))
+    ticks = data.draw(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3).map((10**9).__mul__), max_size=4))
+    order = data.draw(st.sampled_from("<>"))
+    cells = np.array(ticks, "i8").view(f"{kind}8[{one}]").astype(f"{order}{kind}8[{one}]")
+    exact = [Fraction(tick * per[one], per[two]) if tick != -(2**63) else tick for tick in ticks]
+    found = exact_times(cells, np.dtype(f"{kind}8[{two}]"))
+    if all(value == int(value) and -(2**63) <= value < 2**63 for value in exact) and not any(
+        value == -(2**63) and tick != -(2**63) for value, tick in zip(exact, ticks, strict=True)
+    ):
+        assert found.dtype == f"{kind}8[{two}]"
+        assert found.view("i8").tolist() == [int(value) for value in exact]
+    else:
+        assert found is None
+
+
+def test_any_byte_reads_as_a_bool():
+    cells = np.array([0, 1, 2, 255], np.uint8)
+    found = parse_dtype("bool").in_memory(cells)
+    assert (found.dtype, found.view("u1").tolist()) == (np.dtype(bool), [0, 1, 1, 1])
+    assert np.shares_memory(found, cells)
 
 
 @pytest.mark.parametrize("name", DATATYPES)

@@ -127,11 +127,29 @@ def test_shapes_may_be_numpy_integers_and_huge():
     assert make_schema("int8", ["x", "y"], [2**63 - 1, 0]).size == 0
 
 
-def test_a_bool_array_is_refused_by_its_fill_first():
-    with pytest.raises(InvalidTypeError):
-        make_schema("bool", [], [], fill_value=1)
-    with pytest.raises(NotImplementedError):
-        make_schema("bool", [], [], fill_value=True)
+@pytest.mark.parametrize(
+    ("dtype", "fill", "document", "bits"),
+    [
+        ("bool", True, True, b"\1"),
+        ("bool", False, False, b"\0"),
+        ("float16", 0.1, {"float64": "3fb999999999999a"}, np.float16(0.1).tobytes()),
+        ("float16", -0.0, {"float64": "8000000000000000"}, b"\0\x80"),
+        ("datetime64[s]", np.datetime64("9999-01-01"), 253_370_764_800, (253_370_764_800).to_bytes(8, "little")),
+        ("timedelta64[ms]", np.timedelta64("NaT", "s"), -(2**63), bytes(7) + b"\x80"),
+    ],
+)
+def test_fills_of_bools_halves_and_times_in_documents(dtype, fill, document, bits):
+    schema = make_schema(dtype, ["x"], [3], [2], fill)
+    assert schema.fill_bits == bits
+    assert schema_to_json(schema)["fill"] == document
+    assert type(schema_to_json(schema)["fill"]) is type(document)
+    assert schema_from_json(schema_to_json(schema)) == schema
+
+
+@pytest.mark.parametrize("fill", [0, 1, 2, "true", {"float64": "3ff0000000000000"}])
+def test_the_fill_of_a_bool_is_a_bool(fill):
+    with pytest.raises(CorruptStoreError):
+        schema_from_json({"dtype": "bool", "dims": ["x"], "shape": [3], "chunk_shape": [2], "fill": fill})
 
 
 @pytest.mark.parametrize("value", [0, 5, 2**63 - 1, np.int8(5), np.uint64(2**63 - 1)])

@@ -28,7 +28,7 @@ class ArrayModel:
     chunk_shape: list[int]
     fill: Any
     values: np.ndarray = field(init=False)
-    """Stored cells: int64 for timestamps, objects for strings."""
+    """Cells as read, but int64 for times; objects for strings."""
     covered: np.ndarray = field(init=False)
     """Cells of chunks that were written to."""
 
@@ -39,7 +39,7 @@ class ArrayModel:
         self.covered = np.zeros(self.shape, bool)
 
     def write(self, start, data):
-        data = data.view("i8") if data.dtype.kind == "M" else data
+        data = data.view("i8") if data.dtype.kind in "mM" else data
         region = tuple(slice(s, s + n) for s, n in zip(start, data.shape, strict=True))
         self.values[region] = data if data.ndim else data[()]
         if data.size:
@@ -52,7 +52,7 @@ class ArrayModel:
         cells = self.values[self.covered].tolist()
         kept = [cell for cell in cells if not (self.fill is not None and same(cell, self.fill_cell()))]
         nulls = self.values.size - len(kept)
-        if self.dtype == "timestamp_nanoseconds":
+        if is_time(self.dtype):
             kept = [cell for cell in kept if cell != -(2**63)]
         # NaN does not equal itself; -0.0 counts as 0.0.
         kept = [cell + 0.0 if isinstance(cell, float) else cell for cell in kept if cell == cell]
@@ -61,6 +61,10 @@ class ArrayModel:
 
     def fill_cell(self):
         return self.fill if self.dtype == "string" else np.array(self.fill).astype(CELLS[self.dtype]).item()
+
+
+def is_time(dtype):
+    return dtype.startswith(("time", "datetime"))
 
 
 def same(one, other):
@@ -164,8 +168,8 @@ class Fleet:
                 }
                 assert_same(view.array_fill_value(array), expected.fill)
                 values = view.read_array(array)
-                if expected.dtype == "timestamp_nanoseconds":
-                    assert values.dtype == np.dtype("M8[ns]")
+                if is_time(expected.dtype):
+                    assert values.dtype == {"timestamp_nanoseconds": "M8[ns]"}.get(expected.dtype, expected.dtype)
                     values = values.view("i8")
                 assert_same(values, expected.values)
                 assert_same(view.array_stats(array), expected.statistics())
@@ -179,7 +183,7 @@ class Fleet:
                 if model is None:
                     assert found is None
                 else:
-                    assert_same(found.view("i8") if found.dtype.kind == "M" else found, model.values)
+                    assert_same(found.view("i8") if found.dtype.kind in "mM" else found, model.values)
 
     def check_reader(self, source: Any) -> None:
         """Assert that the independent reader finds in `source` what the model holds."""

@@ -61,6 +61,46 @@ def dtypes(fleet: Fleet) -> None:
     fleet.flush()
 
 
+LATER_TIMES = (
+    "datetime64[s]",
+    "datetime64[ms]",
+    "datetime64[us]",
+    *(f"timedelta64[{u}]" for u in ("s", "ms", "us", "ns")),
+)
+
+
+def later_dtypes(fleet: Fleet) -> None:
+    """The dtypes that came after the first twelve: each is a feature of the documents that declare it."""
+    fleet.create("filled")
+    fleet.create("bare")
+    truth = np.array([True, False, False, False, True, True, True, False])
+    for name, fill in (("yes", True), ("no", False), ("truth", None)):
+        dataset = "bare" if fill is None else "filled"
+        fleet.define(dataset, name, "bool", [9], [3], fill=fill)
+        fleet.write(dataset, name, [0], truth)
+    halves = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.5, -65504.0, 6e-8], "f2")
+    for name, fill in (("half", None), ("half nan", np.nan), ("half zero", -0.0), ("half tenth", 0.1)):
+        dataset = "bare" if fill is None else "filled"
+        fleet.define(dataset, name, "float16", [10], [4], fill=fill)
+        fleet.write(dataset, name, [0], halves)
+    for at, name in enumerate(LATER_TIMES):
+        ticks = np.array([0, NAT, 1, -1, NAT + 1, 2**63 - 1, 253_402_300_799 + at], "i8")
+        fleet.define("filled", name, name, [9], [3], fill=(1, NAT)[at % 2])
+        fleet.define("bare", name, name, [2, 3], [1, 2])
+        fleet.write("filled", name, [1], ticks.view(np.dtype(name)))
+        fleet.write("bare", name, [0, 0], ticks[1:].reshape(2, 3))
+    fleet.flush()
+    for at in range(6):
+        fleet.create(f"day {at}")
+        fleet.define(f"day {at}", "flag", "bool", [40])
+        fleet.write(f"day {at}", "flag", [0], np.arange(40) % (at + 2) == 0)
+        fleet.define(f"day {at}", "since", "timedelta64[s]", [40])
+        fleet.write(f"day {at}", "since", [0], (np.arange(40) * 60).astype("m8[s]"))
+    fleet.create("first dtypes only")
+    fleet.define("first dtypes only", "n", "int8", [2])
+    fleet.flush()
+
+
 def shapes(fleet: Fleet) -> None:
     fleet.create("points")
     for at, (name, dtype, fill) in enumerate(
@@ -300,6 +340,8 @@ def attributes(fleet: Fleet) -> None:
 
 GOLDEN = {
     "dtypes": Golden(dtypes),
+    "later-dtypes": Golden(later_dtypes, {"filter": "bitshuffle"}, page_rows=4),
+    "later-dtypes-msgpack": Golden(later_dtypes, {"codec": "lz4", "meta_format": "msgpack"}),
     "shapes": Golden(shapes),
     "history": Golden(history, {"codec": "lz4", "meta_format": "msgpack"}),
     "versions": Golden(versions, {"meta_compression": "zstd"}),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from atlas.kernels import chunk_statistics
 from tests import reference
 
-DTYPES = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"]
+DTYPES = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
 
 
 def wide(dtype):
@@ -33,7 +33,8 @@ def check(values, runs, fill=None, **more):
 
 def edges(dtype):
     if np.dtype(dtype).kind == "f":
-        return np.array([0.0, -0.0, 1.5, -1.5, np.nan, np.inf, -np.inf, 1e-40, np.finfo(dtype).max, -np.nan], dtype)
+        least = np.finfo(dtype).smallest_subnormal
+        return np.array([0.0, -0.0, 1.5, -1.5, np.nan, np.inf, -np.inf, least, np.finfo(dtype).max, -np.nan], dtype)
     limits = np.iinfo(dtype)
     return np.array([0, 1, limits.min, limits.max, limits.max - 1, 5], dtype)
 
@@ -92,7 +93,13 @@ def test_runs_outside(start, count):
 
 
 def test_unsupported_values():
-    for values in (np.zeros(3, np.float16), np.zeros((2, 2)), np.zeros(4)[::2], np.zeros(3, np.complex64)):
+    for values in (
+        np.zeros(3, np.longdouble),
+        np.zeros(3, bool),
+        np.zeros((2, 2)),
+        np.zeros(4)[::2],
+        np.zeros(3, np.complex64),
+    ):
         with pytest.raises(ValueError):
             chunk_statistics(values, np.array([0]), np.array([1]))
     with pytest.raises(OverflowError):

@@ -8,17 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas import Atlas
+from atlas.format.dtypes import DATATYPES
 from atlas.storage import MemoryStorage
 
 DTYPES = {
+    "bool": st.booleans(),
     "int8": st.integers(-128, 127),
     "uint64": st.integers(0, 2**64 - 1),
     "int64": st.integers(-(2**63), 2**63 - 1),
+    "float16": st.floats(width=16),
     "float32": st.floats(width=32),
     "float64": st.floats(),
-    "timestamp_nanoseconds": st.integers(-(2**63), 2**63 - 1),
     "string": st.text(max_size=3),
-}
+} | {name: st.integers(-(2**63), 2**63 - 1) for name, datatype in DATATYPES.items() if datatype.has_nat}
 
 
 def statistics(dtype, cells, fill=None, chunk=4, start=0, shape=None):
@@ -26,7 +28,7 @@ def statistics(dtype, cells, fill=None, chunk=4, start=0, shape=None):
     store = Atlas.create(storage)
     view = store.create_dataset("d")
     view.define_array("a", dtype, ["x"], [shape or len(cells)], [chunk], fill)
-    kind = {"string": object, "timestamp_nanoseconds": "i8"}.get(dtype, dtype)
+    kind = object if dtype == "string" else "i8" if DATATYPES[dtype].has_nat else dtype
     view.write_array("a", [start], np.array(cells, kind))
     assert view.array_stats("a") is None
     store.flush()
@@ -40,12 +42,12 @@ def statistics(dtype, cells, fill=None, chunk=4, start=0, shape=None):
 def test_statistics_are_those_of_brute_force(dtype, data):
     cells = data.draw(st.lists(DTYPES[dtype], min_size=1, max_size=9))
     fill = data.draw(st.none() | st.sampled_from(cells) | DTYPES[dtype])
-    if dtype == "float32" and fill is not None:
+    if dtype in {"float16", "float32"} and fill is not None:
         fill = float(fill)
     found = statistics(dtype, cells, fill)
     null = [fill is not None and (cell == fill or (cell != cell and fill != fill)) for cell in cells]
     kept = [cell for cell, is_null in zip(cells, null, strict=True) if not is_null and cell == cell]
-    if dtype == "timestamp_nanoseconds":
+    if DATATYPES[dtype].has_nat:
         kept = [cell for cell in kept if cell != -(2**63)]
     assert found == {
         "row_count": len(cells),

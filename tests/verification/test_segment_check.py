@@ -106,12 +106,12 @@ def forge(storage, array, change):
 def test_statistics_of_every_dtype_are_computed_alike(dtype):
     storage = MemoryStorage()
     with Atlas.create(storage) as store:
-        fills = {"string": "a", "timestamp_nanoseconds": -(2**63)}
+        fills = {"string": "a", "bool": True}
         for number in range(6):
             view = store.create_dataset(f"d{number}")
             cells = make_cells(dtype, (37, 5), number)
             put(view, "plain", cells, dtype, (10, 5))
-            fill = fills.get(dtype, float("nan") if dtype.startswith("float") else 1)
+            fill = fills.get(dtype, {"f": float("nan"), "M": -(2**63), "m": -(2**63)}.get(cells.dtype.kind, 1))
             put(view, "filled", cells, dtype, (9, 4), fill_value=fill)
             put(view, "same", np.broadcast_to(cells[:1, :1], (4, 4)), dtype, (3, 3), fill_value=fill)
             put(view, "scalar", cells[0, 0].reshape(()) if dtype != "string" else np.array("é", object), dtype)
@@ -268,6 +268,67 @@ def test_bytes_that_are_no_strings_are_found(cells, what):
     (damage,) = atlas.verify(storage).damage
     assert what in damage.what
     assert (damage.dataset, damage.array, damage.chunk) == ("a", "s", (0,))
+
+
+@pytest.mark.parametrize("fill", [None, True, False])
+@pytest.mark.parametrize("byte", [2, 255])
+@pytest.mark.parametrize("size", [5, 200_000], ids=["shared block", "cut chunk"])
+def test_bytes_that_are_no_bools_are_damage_and_read_as_true(size, byte, fill):
+    storage = MemoryStorage()
+    cells = np.arange(size) % 3 == 0
+    with Atlas.create(storage, codec="none") as store:
+        put(store.create_dataset("a"), "t", cells, "bool", (size,), fill)
+    forged = [1, 3, size - 1]  # a False, a True, and the last cell
+
+    def change(stored, blocks, rows):
+        for at in forged:
+            stored[len(HEADER) + at] = byte
+        nulls = 0 if fill is None else np.count_nonzero(np.delete(cells, forged) == fill)
+        low = {None: 0, True: 0, False: 1}[fill]
+        for name, value in (("nulls", nulls), ("minimum", low), ("maximum", byte)):
+            blocks, rows = with_column(name, value, table="rows")(stored, blocks, rows)
+        return resign(stored, blocks), rows
+
+    forge(storage, "t", change)
+    (damage,) = atlas.verify(storage).damage
+    assert damage.what == "it holds a byte that is neither 0 nor 1, which is no bool"
+    assert (damage.dataset, damage.array, damage.chunk) == ("a", "t", (0,))
+    cells[forged] = True
+    store = Atlas.open(storage)
+    for found in (
+        store["a"]["t"][...],
+        store["a"].read_array("t", [0], [size]),
+        store.read_array_across_stacked("t", ["a", "a"])[1],
+        store.read_array_across("t", ["a"])[0],
+    ):
+        assert found.dtype == bool
+        assert found.view("u1").tolist() == cells.astype("u1").tolist()
+    assert store["a"].array_stats("t")["max"] is True
+    for _ in range(3):  # from the file, and from caches
+        assert store["a"].read_array("t", [1], [3]).view("u1").tolist() == [1, 0, 1]
+    # A partial write reads the chunk, and writes bools.
+    store["a"]["t"][0] = False
+    store.flush()
+    assert atlas.verify(storage).ok
+    cells[0] = False
+    assert Atlas.open(storage)["a"]["t"][...].tolist() == cells.tolist()
+
+
+def test_a_constant_chunk_that_is_no_bool_is_damage():
+    storage = MemoryStorage()
+    with Atlas.create(storage) as store:
+        put(store.create_dataset("a"), "t", np.ones(6, bool), "bool", (3,))
+    assert atlas.verify(storage).ok
+
+    def change(stored, blocks, rows):
+        for name, value in (("offset", [1, 2]), ("minimum", [1, 2]), ("maximum", [1, 2])):
+            blocks, rows = with_column(name, value, table="rows")(stored, blocks, rows)
+        return blocks, rows
+
+    forge(storage, "t", change)
+    (damage,) = atlas.verify(storage).damage
+    assert (damage.chunk, damage.what) == ((1,), "it holds a byte that is neither 0 nor 1, which is no bool")
+    assert Atlas.open(storage)["a"]["t"][...].view("u1").tolist() == [1] * 6
 
 
 def test_damage_of_what_nothing_needs_is_reported_and_concerns_nothing():

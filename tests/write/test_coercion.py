@@ -35,12 +35,38 @@ def test_timestamps_are_dates_or_ticks(data):
     assert (found.dtype, found.tolist()) == (np.dtype("<i8"), [1, 2])
 
 
+@pytest.mark.parametrize("name", [name for name, datatype in DATATYPES.items() if datatype.has_nat])
+def test_times_are_those_of_their_unit_or_ticks(name):
+    memory = DATATYPES[name].memory
+    ticks = np.array([1, -(2**63), 2**63 - 1])
+    for data in (ticks, ticks.view(memory)):
+        for order in "<>":
+            found = coerce_cells(data.astype(data.dtype.newbyteorder(order)), schema(name), "t")
+            assert (found.dtype, found.tolist()) == (np.dtype("<i8"), ticks.tolist())
+
+
+def test_bools_are_bytes_without_a_copy():
+    data = np.array([True, False, True])
+    found = coerce_cells(data, schema("bool"), "t")
+    assert (found.dtype, found.tolist()) == (np.dtype("u1"), [1, 0, 1])
+    assert np.shares_memory(found, data)
+    odd = np.array([0, 2, 255], "u1").view(bool)
+    assert coerce_cells(odd, schema("bool"), "t").tolist() == [0, 1, 1]
+    assert coerce_cells(np.empty((0, 3), bool), schema("bool"), "t").shape == (0, 3)
+    masked = np.ma.MaskedArray(data, [True, False, False])
+    assert coerce_cells(masked, schema("bool", False), "t").tolist() == [0, 0, 1]
+    with pytest.raises(InvalidTypeError, match="no fill_value"):
+        coerce_cells(masked, schema("bool"), "t")
+
+
 @pytest.mark.parametrize("name", DATATYPES)
 def test_data_of_other_dtypes_is_refused(name):
-    others = [np.zeros(2, other) for other in ("?", "f2", "c8", "M8[s]", "m8[ns]", "V2", "i1", "u2", "f4", "O", "U3")]
+    others = [
+        np.zeros(2, other) for other in ("?", "f2", "c8", "M8[s]", "m8[ns]", "V2", "i1", "u1", "u2", "f4", "O", "U3")
+    ]
     taken = DATATYPES[name]
     for data in others:
-        if data.dtype == taken.cell or (taken.cell is None and data.dtype.kind in "OU"):
+        if data.dtype == taken.memory or (taken.cell is None and data.dtype.kind in "OU"):
             continue
         with pytest.raises(InvalidTypeError, match="does not fit"):
             coerce_cells(data, schema(name), "t")
@@ -71,6 +97,8 @@ def test_masked_dates_and_text_become_the_fill():
     ticks = np.ma.MaskedArray(np.array([1, 2]), [True, False])
     for data in (dates, ticks):
         assert coerce_cells(data, schema("timestamp_nanoseconds", 7), "t").tolist() == [7, 2]
+    durations = np.ma.MaskedArray(np.array([1, 2], "m8[s]"), [True, False])
+    assert coerce_cells(durations, schema("timedelta64[s]", -(2**63)), "t").tolist() == [-(2**63), 2]
     text = np.ma.MaskedArray(np.array(["a", "b"], object), [True, False])
     assert coerce_cells(text, schema("string", "?"), "t").tolist() == ["?", "b"]
 

@@ -35,6 +35,9 @@ def test_small_chunks_share_a_block_and_constants_take_none():
         ("uint64", 2**64 - 1, 2**64 - 1),
         ("int8", -1, 0xFF),
         ("timestamp_nanoseconds", -(2**63), 2**63),
+        ("timedelta64[s]", -1, 2**64 - 1),
+        ("float16", -0.0, 0x8000),
+        ("bool", True, 1),
     ],
 )
 def test_a_constant_keeps_its_bits(dtype, value, bits):

@@ -206,7 +206,45 @@ def test_the_fill_value_is_last(store, view):
 
 
 @pytest.mark.parametrize(
-    "recorded", ["datetime64[s]", "timedelta64[fortnight]", "int8", 5, "timedelta64[999999999999s]"]
+    ("dtype", "recorded", "fill", "shown"),
+    [
+        ("M8[s]", None, 5, np.datetime64(5, "s")),
+        ("M8[ns]", None, 5, np.datetime64(5, "ns")),
+        ("m8[ms]", None, -(2**63), np.timedelta64("NaT", "ms")),
+        ("M8[ns]", "datetime64[D]", 86_400 * 10**9, np.datetime64(1, "D")),
+        ("M8[ns]", "datetime64[D]", 5, np.datetime64(5, "ns")),
+        ("m8[ns]", "timedelta64[h]", -(2**63), np.timedelta64("NaT", "h")),
+        ("i8", "timedelta64[s]", 5 * 10**9, np.timedelta64(5, "s")),
+        ("i8", None, 5, 5),
+    ],
+    ids=str,
+)
+def test_the_fill_value_of_times_is_a_time(store, dtype, recorded, fill, shown):
+    view = store.create_dataset("a")
+    define(view, "t", ["x"], np.zeros(3, dtype), fill_value=fill)
+    view.set_attribute("t.units", "C")
+    if recorded:
+        set_exact_attribute(view, ("t", "_atlas_dtype"), recorded)
+    attrs = store.to_xarray("a").t.attrs
+    assert list(attrs) == ["units", "_FillValue"]
+    found = attrs["_FillValue"]
+    assert (type(found), np.asarray(found).dtype) == (type(shown), np.asarray(shown).dtype)
+    assert np.asarray(found).tobytes() == np.asarray(shown).tobytes()
+    assert view.array_fill_value("t") == fill
+
+
+def test_durations_of_earlier_stores_come_back(store):
+    view = store.create_dataset("a")
+    define(view, "t", ["x"], np.array([5 * 10**9, -(2**63), -(10**9)]), [2])
+    set_exact_attribute(view, ("t", "_atlas_dtype"), "timedelta64[s]")
+    expected = xr.Dataset({"t": ("x", np.array([5, "NaT", -1], "m8[s]"))})
+    xr.testing.assert_identical(store.to_xarray("a").compute(), expected)
+    store.add_xr_dataset(expected, "b")
+    assert store.to_xarray_many(["a", "b"]).t.values.tolist() == [expected.t.values.tolist()] * 2
+
+
+@pytest.mark.parametrize(
+    "recorded", ["datetime64[D]", "timedelta64[fortnight]", "int8", 5, "timedelta64[999999999999s]"]
 )
 def test_a_recorded_dtype_that_does_not_fit_is_ignored(store, view, recorded):
     set_exact_attribute(view, ("q", "_atlas_dtype"), recorded)
@@ -214,8 +252,9 @@ def test_a_recorded_dtype_that_does_not_fit_is_ignored(store, view, recorded):
 
 
 def test_finer_times_written_later_are_an_error_not_a_loss(store):
-    store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([1], "M8[s]"))}), "a")
-    store.open_dataset("a").write_array("t", start=[0], data=np.array([1], "M8[ns]"))
+    view = store.create_dataset("a")
+    define(view, "t", ["x"], np.array([1], "M8[ns]"))
+    set_exact_attribute(view, ("t", "_atlas_dtype"), "datetime64[D]")
     with pytest.raises(InvalidValueError, match="'t'"):
         store.to_xarray("a")
 
@@ -307,18 +346,31 @@ class TestMany:
             store.to_xarray_many(["d0", "less"], parallel=parallel)
         assert "s" not in store.to_xarray_many(["less", "d0"], parallel=parallel)
 
-    def test_finer_times_of_later_datasets_are_kept_as_nanoseconds(self, store):
-        for name, unit in (("coarse", "s"), ("fine", "ms")):
+    def test_times_of_several_units_stack_in_the_finest(self, store):
+        for name, unit in (("coarse", "s"), ("fine", "ms"), ("last", "s")):
             ds = xr.Dataset({"t": ("x", np.array([1], f"M8[{unit}]")), "d": ("x", np.array([1], f"m8[{unit}]"))})
             store.add_xr_dataset(ds, name)
-        many = store.to_xarray_many(["coarse", "fine"])
-        assert many.t.dtype == "M8[ns]"
-        assert many.d.dtype == "m8[ns]"
-        assert many.t.values.ravel().astype(int).tolist() == [10**9, 10**6]
-        assert many.d.values.ravel().astype(int).tolist() == [10**9, 10**6]
+        many = store.to_xarray_many(["coarse", "fine", "last"])
+        assert (many.t.dtype, many.d.dtype) == (np.dtype("M8[ms]"), np.dtype("m8[ms]"))
+        assert many.t.values.view("i8").tolist() == many.d.values.view("i8").tolist() == [[1000], [1], [1000]]
+        assert store.to_xarray_many(["coarse", "last"]).t.dtype == "M8[s]"
+
+    def test_times_that_no_unit_keeps_do_not_stack(self, store):
+        for name, time in (("far", np.datetime64("9999-01-01", "s")), ("fine", np.datetime64(1, "ns"))):
+            store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([time]))}), name)
+        with pytest.raises(InvalidValueError, match=r"'t' holds times of datetime64\[ns\] and datetime64\[s\]"):
+            store.to_xarray_many(["far", "fine"])
+
+    def test_times_of_several_units_and_shapes_do_not_stack(self, store):
+        for name, cells in (("a", np.zeros(2, "M8[s]")), ("b", np.zeros(3, "M8[ns]"))):
+            store.add_xr_dataset(xr.Dataset({"t": ("x", cells)}), name)
+        with pytest.raises(InvalidValueError, match=r"one shape, but array 't' has \(2,\) in dataset 'a' and \(3,\)"):
+            store.to_xarray_many(["a", "b"])
 
     def test_durations_do_not_stack_with_integers(self, store):
         for name, dtype in (("durations", "m8[s]"), ("integers", "i8")):
             store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([1], dtype))}), name)
         with pytest.raises(InvalidValueError, match=r"'t'.*'integers'"):
             store.to_xarray_many(["durations", "integers"])
+        with pytest.raises(InvalidValueError, match=r"'t'.*'durations'"):
+            store.to_xarray_many(["integers", "durations"])

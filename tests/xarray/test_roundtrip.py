@@ -70,7 +70,9 @@ ATTRIBUTES = st.dictionaries(
 def variables(draw):
     dims = draw(st.lists(st.sampled_from(sorted(DIMS)), unique=True, max_size=3))
     shape = tuple(DIMS[dim] for dim in dims)
-    dtype = draw(st.sampled_from(["i1", "u8", "f4", ">f8", "M8[ns]", "M8[s]", "m8[ms]", "O", "U3"]))
+    dtype = draw(
+        st.sampled_from(["?", "i1", "u8", "f2", "f4", ">f8", "M8[ns]", "M8[s]", "m8[ms]", "m8[ns]", "O", "U3"])
+    )
     if dtype == "O":
         cells = draw(hnp.arrays(object, shape, elements=TEXT))
     elif dtype[1:].startswith("8["):

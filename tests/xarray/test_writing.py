@@ -83,40 +83,7 @@ def test_an_index_of_pandas_strings_is_a_string_array(store):
     assert store.to_xarray("a").station.values.tolist() == ["a", "b"]
 
 
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_times_keep_their_unit(store, unit):
-    ds = xr.Dataset({"t": ("x", np.array(["2020-01-01", "NaT", "1677-09-22"], f"M8[{unit}]"))})
-    store.add_xr_dataset(ds, "a")
-    view = store.open_dataset("a")
-    assert view.array_meta("t")["dtype"] == "timestamp_nanoseconds"
-    assert view.read_array("t").dtype == "M8[ns]"
-    back = store.to_xarray("a")
-    assert back.t.dtype == f"M8[{unit}]"
-    assert back.t.attrs == {}
-    xr.testing.assert_identical(back, ds)
-
-
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-@pytest.mark.parametrize("chunks", [None, {"t": [2]}])
-def test_durations_are_int64_nanoseconds_and_come_back(store, unit, chunks):
-    ds = xr.Dataset({"t": ("x", np.array([1, "NaT", -5], f"m8[{unit}]"))})
-    store.add_xr_dataset(ds, "a", chunks=chunks)
-    assert store.open_dataset("a").array_meta("t")["dtype"] == "int64"
-    back = store.to_xarray("a")
-    assert back.t.dtype == f"m8[{unit}]"
-    xr.testing.assert_identical(back, ds)
-
-
-def test_times_beyond_nanoseconds_are_refused_by_name(store):
-    ds = xr.Dataset({"when": ("x", np.array(["2020-01-01", "9999-01-01"], "M8[s]"))})
-    with pytest.raises(OutOfRangeError, match=r"'when': 9999.*ds\['when'\]\.astype\('int64'\) to store plain"):
-        store.add_xr_dataset(ds, "a")
-    assert store.list_datasets() == []
-    store.add_xr_dataset(ds.assign(when=ds["when"].astype("int64")), "a")
-    assert store.open_dataset("a").read_array("when").tolist() == [1_577_836_800, 253_370_764_800]
-
-
-@pytest.mark.parametrize("cells", [np.array([True]), np.array([1], "f2"), np.array([1], "c8")], ids=str)
+@pytest.mark.parametrize("cells", [np.array([1], "c8"), np.array([1], "c16"), np.array([1], "g")], ids=str)
 def test_other_dtypes_are_refused_naming_variable_and_supported(store, cells):
     with pytest.raises(UnsupportedDtypeError, match=r"'bad'.*float32.*timestamp_nanoseconds"):
         store.add_xr_dataset(xr.Dataset({"good": 1, "bad": ("x", cells)}), "a")
@@ -132,10 +99,10 @@ def test_pandas_extension_arrays_are_refused(store):
 @pytest.mark.parametrize(
     ("cells", "stored"),
     [
-        (np.array([True]), "uint8"),
-        (np.array([1.5], "f2"), "float32"),
+        (np.array([1.5], "g"), "float64"),
         (pd.array([1, None], dtype="Int64"), "float64"),
-        (pd.array([True], dtype="boolean"), "uint8"),
+        (pd.array([1.5, None], dtype="Float32"), "float64"),
+        (pd.array([True, None], dtype="boolean"), "float32"),
         (pd.Categorical(["a", "b"]), "str"),
     ],
 )
@@ -226,59 +193,6 @@ def test_a_name_that_is_taken_stays_as_it_was(store):
     with pytest.raises(DatasetExistsError):
         store.add_xr_dataset(xr.Dataset({"t": ("x", [3])}), "a")
     assert store.to_xarray("a").t.values.tolist() == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("dtype", "fill", "stored"),
-    [
-        ("f4", 9, 9.0),
-        ("f4", np.float64(9), 9.0),
-        ("f4", np.array([9.0], "f4"), 9.0),
-        ("f4", np.array(9.0, ">f4"), 9.0),
-        ("i2", np.int16(9), 9),
-        ("i2", np.array([9], "i2"), 9),
-        ("U1", "b", "b"),
-        ("U1", b"b", "b"),
-        ("M8[ns]", 5, 5),
-        ("M8[s]", np.datetime64(5, "s"), 5_000_000_000),
-        ("m8[s]", np.timedelta64(5, "s"), 5_000_000_000),
-        ("f4", None, None),
-    ],
-    ids=str,
-)
-def test_fill_values_are_consumed(store, dtype, fill, stored):
-    attrs = {"_FillValue": fill, "units": "m"}
-    ds = xr.Dataset({"t": ("x", np.array([1, 9]).astype(dtype), attrs)})
-    store.add_xr_dataset(ds, "a")
-    view = store.open_dataset("a")
-    assert view.array_fill_value("t") == stored
-    assert "t._FillValue" not in view.attributes()
-    assert list(ds.t.attrs) == ["_FillValue", "units"]
-    back = store.to_xarray("a").t.attrs
-    assert list(back) == (["units"] if stored is None else ["units", "_FillValue"])
-    assert back.get("_FillValue") == stored
-
-
-@pytest.mark.parametrize(
-    ("dtype", "fill", "error"),
-    [
-        ("f4", "a", InvalidTypeError),
-        ("f4", np.array([1.0, 2.0]), InvalidTypeError),
-        ("f4", [9.0], InvalidTypeError),
-        ("i2", 9.0, InvalidTypeError),
-        ("i2", True, InvalidTypeError),
-        ("i2", 99999, OutOfRangeError),
-        ("U1", 5, InvalidTypeError),
-        ("M8[s]", np.datetime64("9999-01-01", "s"), OutOfRangeError),
-        ("m8[s]", np.timedelta64(2**62, "s"), OutOfRangeError),
-        ("m8[s]", np.timedelta64(1, "ps"), InvalidValueError),
-    ],
-)
-def test_fill_values_of_the_wrong_kind_are_refused_by_name(store, dtype, fill, error):
-    ds = xr.Dataset({"t": ("x", np.array([1, 9]).astype(dtype), {"_FillValue": fill})})
-    with pytest.raises(error, match="'t'"):
-        store.add_xr_dataset(ds, "a")
-    assert store.list_datasets() == []
 
 
 def test_a_dask_variable_is_one_write_a_block_in_order(store, calls):
@@ -464,7 +378,7 @@ def test_unflushed_names_collide_only_within_the_store(store):
 
 def test_every_refusal_is_of_the_family(store):
     with pytest.raises(AtlasError):
-        store.add_xr_dataset(xr.Dataset({"t": ("x", [True])}), "a")
+        store.add_xr_dataset(xr.Dataset({"t": ("x", [1j])}), "a")
 
 
 def test_blocks_that_turn_out_masked_are_filled_or_refused(store):

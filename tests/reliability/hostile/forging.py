@@ -120,7 +120,9 @@ def forge_schema(sound: Sound, random: Random) -> Mutant:
                 schema.pop("fill", None)
             case 4:
                 fill = value_of_any_kind(random, [None])
-                schema["fill"] = random.choice([0, 1, "", "x" * 1000, {"float64": "7ff8000000000000"}, fill])
+                schema["fill"] = random.choice(
+                    [0, 1, True, False, -(2**63), "", "x" * 1000, {"float64": "7ff8000000000000"}, fill]
+                )
             case _:
                 schema["chunk_shape"] = [random.choice([1, 2, 7, 2**40, 2**62, 2**63 - 1]) for _ in schema["shape"]]
     return _written(sound, key, tree, "schemas forged", f"{schema!r:.300}")

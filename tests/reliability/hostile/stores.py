@@ -108,13 +108,18 @@ def _times(fleet: Fleet) -> None:
     for name in ("a", "b", "c"):
         fleet.create(name)
         fleet.define(name, "time", "timestamp_nanoseconds", [4], dims=["time"])
-        fleet.write(name, "time", [0], np.array([0, 10**9, 2 * 10**9, 86_400 * 10**9]).view("M8[ns]"))
+        fleet.write(name, "time", [0], np.array([0, 1, 2, 24]).astype("M8[h]").astype("M8[ns]"))
         fleet.define(name, "v", "float64", [4, 3], [2, 3], fill=np.nan, dims=["time", "x"])
         fleet.write(name, "v", [0, 0], np.arange(12.0).reshape(4, 3))
-        fleet.define(name, "d", "int64", [4], dims=["time"])
-        fleet.write(name, "d", [0], np.arange(4) * 10**9)
-        fleet.attribute(name, ("time", "_atlas_dtype"), "datetime64[s]")
-        fleet.attribute(name, ("d", "_atlas_dtype"), "timedelta64[s]")
+        fleet.define(name, "d", "timedelta64[ns]", [4], dims=["time"])
+        fleet.write(name, "d", [0], np.arange(4) * 3_600 * 10**9)
+        fleet.define(name, "old", "int64", [4], dims=["time"])
+        fleet.write(name, "old", [0], np.arange(4) * 10**9)
+        fleet.define(name, "since", f"datetime64[{'ms' if name == 'b' else 's'}]", [4], [3], fill=5, dims=["time"])
+        fleet.write(name, "since", [0], np.arange(4))
+        fleet.attribute(name, ("time", "_atlas_dtype"), "datetime64[h]")
+        fleet.attribute(name, ("d", "_atlas_dtype"), "timedelta64[h]")
+        fleet.attribute(name, ("old", "_atlas_dtype"), "timedelta64[s]")
         fleet.attribute(name, "_pyatlas_coords", '["time"]')
         fleet.attribute(name, "v.units", "K")
         fleet.attribute(name, "listed", 'json:[1, {"a": 2}]')
@@ -138,6 +143,8 @@ def _golden(name: str, **options: Any) -> _Recipe:
 STORES = {
     "dtypes": _golden("dtypes"),
     "dtypes-msgpack": _golden("dtypes", meta_format="msgpack", codec="lz4", filter="byteshuffle"),
+    "later-dtypes": _golden("later-dtypes"),
+    "later-dtypes-msgpack": _golden("later-dtypes", meta_format="msgpack", codec="lz4", filter="byteshuffle"),
     "shapes": _golden("shapes"),
     "history": _golden("history"),
     "history-lz4": _golden("history", meta_compression="lz4", codec="none"),

@@ -1,0 +1,150 @@
+"""Adding an xarray dataset: bools, halves and times as they are stored, and fill values."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from atlas.errors import InvalidTypeError, OutOfRangeError
+
+
+@pytest.mark.parametrize(
+    "dtype", ["?", "f2", *(f"{kind}8[{unit}]" for kind in "Mm" for unit in ("s", "ms", "us", "ns"))]
+)
+@pytest.mark.parametrize("chunks", [None, {"t": [2]}])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_bools_halves_and_times_are_stored_as_they_are(store, dtype, chunks, lazy):
+    cells = np.array([1, 0, -5, 3], "i8").astype(dtype)
+    if cells.dtype.kind in "mM":
+        cells[1] = "NaT"
+    ds = xr.Dataset({"t": ("x", da.from_array(cells, chunks=3) if lazy else cells)}, {"s": ((), cells[2])})
+    store.add_xr_dataset(ds, "a", chunks=chunks)
+    view = store.open_dataset("a")
+    stored = "timestamp_nanoseconds" if dtype == "M8[ns]" else np.dtype(dtype).name
+    assert view.array_meta("t")["dtype"] == stored
+    assert view.array_meta("t")["chunk_shape"] == ([2] if chunks else [3] if lazy else [4])
+    assert list(view.attributes()) == ["_pyatlas_coords"]
+    assert view.read_array("t").dtype == dtype
+    back = store.to_xarray("a")
+    assert back.t.dtype == dtype
+    assert back.t.attrs == {}
+    xr.testing.assert_identical(back.compute(), ds.compute())
+
+
+def test_times_are_kept_over_all_64_bits(store):
+    ends = np.array([-(2**63) + 1, 2**63 - 1, -(2**63)])
+    ds = xr.Dataset({"year": ("x", np.array(["2020-01-01", "9999-12-31T23:59:59", "0001-01-01"], "M8[s]"))})
+    ds = ds.assign({unit: ("x", ends.view(f"m8[{unit}]")) for unit in ("s", "ms", "us", "ns")})
+    store.add_xr_dataset(ds, "a")
+    store.flush()
+    xr.testing.assert_identical(store.to_xarray("a"), ds)
+    assert store.open_dataset("a").array_stats("year") == {
+        "row_count": 3,
+        "null_count": 0,
+        "min": -62_135_596_800,
+        "max": 253_402_300_799,
+    }
+
+
+def odd_unit(cells):
+    """A dataset with cells of a unit that xarray itself would convert: it comes in a dask array."""
+    return xr.Dataset({"when": xr.Variable("x", da.from_array(cells, chunks=2))})
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [("M8[h]", "timestamp_nanoseconds"), ("m8[D]", "timedelta64[ns]")])
+def test_times_of_other_units_are_nanoseconds_with_the_unit_recorded(store, dtype, stored):
+    cells = np.array([1, -5, 3, 0]).astype(dtype)
+    cells[3] = "NaT"
+    ds = odd_unit(cells)
+    if ds.when.dtype != dtype:
+        pytest.skip("this xarray converts the unit in a dask array too")
+    store.add_xr_dataset(ds, "a")
+    view = store.open_dataset("a")
+    assert view.array_meta("when")["dtype"] == stored
+    np.testing.assert_array_equal(view.read_array("when"), cells)
+    np.testing.assert_array_equal(store.to_xarray("a").when.data.compute(), cells)
+
+
+def test_times_of_other_units_beyond_nanoseconds_are_refused_with_a_remedy(store):
+    ds = odd_unit(np.array(["2020-01-01", "9999-01-01"], "M8[D]"))
+    if ds.when.dtype != "M8[D]":
+        pytest.skip("this xarray converts the unit in a dask array too")
+    with pytest.raises(OutOfRangeError, match=r"'when': 9999.*ds\['when'\]\.astype\('M8\[s\]'\)"):
+        store.add_xr_dataset(ds, "a")
+    assert store.list_datasets() == []
+    store.add_xr_dataset(ds.assign(when=ds["when"].astype("M8[s]")), "a")
+    assert store.open_dataset("a").read_array("when").astype(str).tolist() == [
+        "2020-01-01T00:00:00",
+        "9999-01-01T00:00:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "stored"),
+    [
+        ("f4", 9, 9.0),
+        ("f4", np.float64(9), 9.0),
+        ("f4", np.array([9.0], "f4"), 9.0),
+        ("f4", np.array(9.0, ">f4"), 9.0),
+        ("i2", np.int16(9), 9),
+        ("i2", np.array([9], "i2"), 9),
+        ("U1", "b", "b"),
+        ("U1", b"b", "b"),
+        ("M8[ns]", 5, 5),
+        ("M8[s]", np.datetime64(5, "s"), 5),
+        ("M8[ms]", np.datetime64(5, "s"), 5000),
+        ("M8[ms]", np.datetime64("NaT", "D"), -(2**63)),
+        ("m8[s]", np.timedelta64(5, "s"), 5),
+        ("m8[us]", np.timedelta64("NaT", "ns"), -(2**63)),
+        ("m8[us]", 5, 5),
+        ("?", True, True),
+        ("?", np.bool_(0), False),
+        ("f2", 9, 9.0),
+        ("f4", None, None),
+    ],
+    ids=str,
+)
+def test_fill_values_are_consumed(store, dtype, fill, stored):
+    attrs = {"_FillValue": fill, "units": "m"}
+    ds = xr.Dataset({"t": ("x", np.array([1, 9]).astype(dtype), attrs)})
+    store.add_xr_dataset(ds, "a")
+    view = store.open_dataset("a")
+    assert view.array_fill_value("t") == stored
+    assert "t._FillValue" not in view.attributes()
+    assert list(ds.t.attrs) == ["_FillValue", "units"]
+    back = store.to_xarray("a").t.attrs
+    assert list(back) == (["units"] if stored is None else ["units", "_FillValue"])
+    given = back.get("_FillValue")
+    if ds.t.dtype.kind in "mM":
+        assert given.dtype == ds.t.dtype
+        given = int(given.view("i8"))
+    assert given == stored
+    assert type(given) is type(stored)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "error"),
+    [
+        ("f4", "a", InvalidTypeError),
+        ("f4", np.array([1.0, 2.0]), InvalidTypeError),
+        ("f4", [9.0], InvalidTypeError),
+        ("i2", 9.0, InvalidTypeError),
+        ("i2", True, InvalidTypeError),
+        ("i2", 99999, OutOfRangeError),
+        ("U1", 5, InvalidTypeError),
+        ("M8[ns]", np.datetime64("9999-01-01", "s"), OutOfRangeError),
+        ("M8[s]", np.datetime64(10**15, "Y"), OutOfRangeError),
+        ("m8[ms]", np.timedelta64(2**62, "s"), OutOfRangeError),
+        ("m8[s]", np.timedelta64(1, "ps"), OutOfRangeError),
+        ("m8[s]", np.datetime64(1, "s"), InvalidTypeError),
+        ("?", 1, InvalidTypeError),
+        ("f2", 1e6, OutOfRangeError),
+    ],
+)
+def test_fill_values_of_the_wrong_kind_are_refused_by_name(store, dtype, fill, error):
+    ds = xr.Dataset({"t": ("x", np.array([1, 9]).astype(dtype), {"_FillValue": fill})})
+    with pytest.raises(error, match="'t'"):
+        store.add_xr_dataset(ds, "a")
+    assert store.list_datasets() == []
