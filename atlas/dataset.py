@@ -8,7 +8,7 @@ from atlas.array import ArrayView
 from atlas.attributes import Attributes
 from atlas.format.attributes import coerce_attribute, encode_value, flatten_key, plain_value
 from atlas.format.names import check_names
-from atlas.xarray.attribute_owners import HIDDEN_KEYS
+from atlas.xarray.attribute_owners import FILL_KEY, HIDDEN_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -386,7 +386,7 @@ class DatasetView:
         return {
             flatten_key(key): plain_value(value)
             for key, value in exact_attributes(self).items()
-            if isinstance(key, str) or key[-1] not in HIDDEN_KEYS
+            if isinstance(key, str) or key[-1] not in (*HIDDEN_KEYS, FILL_KEY)
         }
 
     def delete_attribute(self, key: str) -> None:

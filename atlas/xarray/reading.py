@@ -149,7 +149,9 @@ def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], 
         attrs = attributes.variables[name]
         xarray_dtype = attributes.dtypes.get(name)
         decoded = decoded_dtype(xarray_dtype, schema.datatype.name)
-        if schema.fill is not None:
+        if FILL_KEY in attrs and (schema.fill is None or isinstance(attrs[FILL_KEY], np.ndarray)):
+            attrs[FILL_KEY] = attrs.pop(FILL_KEY)
+        elif schema.fill is not None:
             attrs.pop(FILL_KEY, None)
             attrs[FILL_KEY] = _fill_attribute(schema, decoded)
         arrays.append(

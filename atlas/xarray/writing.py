@@ -141,8 +141,11 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
     variable = ds.variables[name]
     owner = f"variable {name!r}"
     attrs = dict(variable.attrs)
-    fill = _fill_value(attrs.pop(FILL_KEY, None))
+    fill = attrs.pop(FILL_KEY, None)
     attributes = check_attributes(owner, attrs)
+    if isinstance(fill, np.ndarray) or (fill is None and FILL_KEY in variable.attrs):
+        attributes |= check_attributes(owner, {FILL_KEY: fill})  # comes back as it was, and not as a scalar
+    fill = _fill_value(fill)
     try:
         xarray_dtype = _xarray_dtype(variable)
         dtype = "int64" if xarray_dtype and variable.dtype == object else _stored_dtype(variable.dtype)
