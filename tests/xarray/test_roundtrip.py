@@ -10,8 +10,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from xarray.testing import strategies
 
-from atlas import Atlas
+from atlas import Atlas, AtlasError
+from atlas.storage import MemoryStorage
 
 pytest.importorskip("netCDF4")
 iris_sample_data = pytest.importorskip("iris_sample_data")
@@ -122,3 +124,28 @@ def test_any_dataset_comes_back_identical(path, ds):
                 if variable.dtype.kind not in "UO":
                     assert back[name].dtype == variable.dtype.newbyteorder("=")
         store.delete_dataset("a")
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from("abc"),
+        strategies.variables(dims=strategies.dimension_sizes(max_dims=2, max_side=3), attrs=strategies.simple_attrs),
+        max_size=2,
+    ),
+    strategies.simple_attrs,
+)
+def test_what_xarray_itself_generates_comes_back_identical_or_is_refused_whole(named, attrs):
+    try:
+        ds = xr.Dataset(named, attrs=attrs)
+    except ValueError:  # two lengths of one dimension
+        return
+    store = Atlas.create(MemoryStorage())
+    try:
+        store.add_xr_dataset(ds, "a")
+    except AtlasError:
+        assert list(store) == []
+        return
+    back = store.to_xarray("a").compute()
+    xr.testing.assert_identical(back, ds)
+    assert {name: back[name].dtype for name in ds.variables} == {name: ds[name].dtype for name in ds.variables}
