@@ -70,7 +70,7 @@ class Attributes(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         found = self._found()
-        if name not in found:
+        if not isinstance(name, str) or name not in found:
             raise self._missing(name)
         return found[name]
 
@@ -82,7 +82,7 @@ class Attributes(MutableMapping[str, Any]):
         self._session.writer.set_attribute(self._dataset, self._key(own), encode_value(exact))
 
     def __delitem__(self, name: str) -> None:
-        if name not in self._found():
+        if not isinstance(name, str) or name not in self._found():
             raise self._missing(name)
         self._session.writer.delete_attribute(self._dataset, self._key(name))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.column_builder import build_rows
-from atlas.errors import ArrayNotFoundError
+from atlas.errors import ArrayNotFoundError, InvalidTypeError
 
 if TYPE_CHECKING:
     from typing import Any
@@ -45,9 +45,17 @@ class DatasetState:
             self.arrays, self.shared = dict(self.arrays), False
         return self.arrays
 
+    def find(self, name: str) -> ArrayEntry | None:
+        """Return one of its arrays, None where there is none of that name. Raises `InvalidTypeError` for no str."""
+        if not isinstance(name, str):
+            raise InvalidTypeError(
+                f"an array name is a str, not {type(name).__name__} {name!r}; list_arrays() returns the names"
+            )
+        return self.arrays.get(name)
+
     def array(self, name: str) -> ArrayEntry:
-        """Return one of its arrays, or raise `ArrayNotFoundError`."""
-        entry = self.arrays.get(name)
+        """Return one of its arrays, or raise `ArrayNotFoundError`; `InvalidTypeError` for no str."""
+        entry = self.find(name)
         if entry is None:
             raise ArrayNotFoundError(
                 f"dataset {self.name!r} has no array {name!r}; it has {', '.join(map(repr, self.arrays)) or 'none'}"

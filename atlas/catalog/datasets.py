@@ -70,8 +70,8 @@ class Datasets:
         return None if name in self.deleted else self.catalog.row_by_name.get(name)
 
     def exists(self, name: str) -> bool:
-        """Return whether there is a dataset of a name."""
-        return name in self.edited or self._row(name) is not None
+        """Return whether there is a dataset of a name; there is none of what is no str."""
+        return isinstance(name, str) and (name in self.edited or self._row(name) is not None)
 
     def state(self, name: str) -> DatasetState:
         """Return a dataset. The caller must not change it: `edit` returns one to change.
@@ -141,8 +141,10 @@ class Datasets:
     def arrays(self, array: str, names: object) -> ArraySelection:
         """Look up one array in the datasets that the sequence `names` names; some of them may not exist.
 
-        Raises `InvalidTypeError` where `names` is not a sequence of str.
+        Raises `InvalidTypeError` where `names` is not a sequence of str, or `array` no str.
         """
+        if not isinstance(array, str):
+            raise InvalidTypeError(f"an array name is a str, not {type(array).__name__} {array!r}")
         return self._select(names).arrays(self.catalog.index_of(array))
 
     def _select(self, names: object) -> DatasetSelection:

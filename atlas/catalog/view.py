@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from atlas.catalog.chunk_index import load_chunk_index, load_segment
 from atlas.catalog.datasets import Datasets
 from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
-from atlas.format.attributes import decode_value, flatten_key
+from atlas.format.attributes import check_key, decode_value, flatten_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +120,7 @@ class StoreView:
     def entry(self, dataset: str, array: str) -> ArrayEntry | None:
         """Return an array of a dataset, None where it has none of that name, or raise `DatasetNotFoundError`."""
         with self.locks.state:
-            return self.datasets.state(dataset).arrays.get(array)
+            return self.datasets.state(dataset).find(array)
 
     def array(self, dataset: str, array: str) -> ArrayEntry:
         """Return an array of a dataset, or raise `DatasetNotFoundError` or `ArrayNotFoundError`."""
@@ -141,6 +141,7 @@ class StoreView:
 
     def attribute(self, dataset: str, key: AttributeKey, default: object = None) -> object:
         """Return the exact value of an attribute by its exact key, `default` where the dataset lacks it."""
+        check_key(key)
         found = self.attributes(dataset)
         return self._decode(dataset, key, found[key]) if key in found else default
 

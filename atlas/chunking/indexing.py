@@ -82,7 +82,7 @@ def parse_index(key: object, schema: ArraySchema) -> CellIndex:
         # An array of this shape that takes one byte: NumPy checks the index and finds the shape of the result.
         probe: Any = np.ndarray(shape, np.bool_, b"\0", 0, (0,) * len(shape))
         found = probe[key]
-    except IndexError as error:
+    except (IndexError, TypeError, OverflowError) as error:  # Overflow: a position beyond 64 bits
         raise InvalidIndexError(f"{error}; the array has shape {shape}") from error
     except MemoryError as error:
         raise TooLargeError(f"what the index takes exceeds the available memory: {error}; take fewer cells") from error

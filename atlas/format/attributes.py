@@ -31,6 +31,7 @@ __all__ = [
     "MAX_DEPTH",
     "AttributeKey",
     "Timestamp",
+    "check_key",
     "coerce_attribute",
     "decode_text",
     "decode_value",
@@ -61,6 +62,12 @@ _DTYPE_NAMES: Final[Mapping[str, str]] = {
 def flatten_key(key: AttributeKey) -> str:
     """Return the name that an attribute is shown by: `"array.key"` for one of an array, else the key."""
     return key if isinstance(key, str) else ".".join(key)
+
+
+def check_key(key: object) -> None:
+    """Raise `InvalidTypeError` for what cannot be an attribute key."""
+    if not isinstance(key, str) and not (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
+        raise InvalidTypeError(f"an attribute key is text, not {type(key).__name__} {key!r}")
 
 
 def coerce_attribute(value: object, dtype: str | np.dtype[np.generic] | type[np.generic] | None = None) -> object:

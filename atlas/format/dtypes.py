@@ -137,7 +137,7 @@ def parse_dtype(dtype: object) -> DataType:
             raise _unsupported(dtype)
         try:
             return _from_numpy(np.dtype(dtype))
-        except TypeError:
+        except (TypeError, ValueError):  # ValueError: text that is no UTF-8
             raise InvalidValueError(f"unknown dtype {dtype!r}; the dtypes supported are {SUPPORTED}") from None
     if dtype is None:
         raise InvalidTypeError(f"a dtype is needed; the dtypes supported are {SUPPORTED}")
@@ -145,7 +145,7 @@ def parse_dtype(dtype: object) -> DataType:
         return _from_numpy(np.dtype(dtype))  # type: ignore[call-overload]
     except UnsupportedDtypeError:
         raise
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: what has a dtype that is no NumPy dtype
         raise InvalidTypeError(f"{dtype!r} is not a dtype; the dtypes supported are {SUPPORTED}") from None
 
 

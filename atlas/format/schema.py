@@ -116,7 +116,10 @@ def _axis_tuple(what: str, values: Iterable[object]) -> tuple[int, ...]:
 def _dimension_names(dims: Iterable[str]) -> tuple[str, ...]:
     if isinstance(dims, str | bytes):
         raise InvalidTypeError(f"dims is a sequence of names, not the text {dims!r}; write [{dims!r}]")
-    names = tuple(dims)
+    try:
+        names = tuple(dims)
+    except TypeError:
+        raise InvalidTypeError(f"dims is a sequence of names, not {type(dims).__name__} {dims!r}") from None
     for name in names:
         if not isinstance(name, str):
             raise InvalidTypeError(f"dimension names are text, not {type(name).__name__}: {name!r}")

@@ -153,7 +153,7 @@ def _days_ago(days: float) -> dt.datetime:
     most = (now - dt.datetime.min.replace(tzinfo=dt.UTC)).days
     if not days:
         return dt.datetime.max.replace(tzinfo=dt.UTC)
-    return now - dt.timedelta(days=min(days, most) if math.isfinite(days) else most)
+    return now - dt.timedelta(days=min(most, days))  # most for infinity too
 
 
 def _version(key: str) -> float:

@@ -64,7 +64,7 @@ class Reader:
         """Return a box of one array, None where the dataset lacks the array. See `DatasetView.read_array`."""
         with self._locks.state:
             state = self._datasets.state(dataset)
-            entry = state.arrays.get(array)
+            entry = state.find(array)
             if entry is None:
                 return None
             single = self._find_single_chunk(array, state.identity, entry)
@@ -74,7 +74,7 @@ class Reader:
         def read() -> NDArray[Any] | None:
             with self._locks.state:
                 state = self._datasets.state(dataset)
-                entry = state.arrays.get(array)
+                entry = state.find(array)
                 if entry is None:
                     return None
                 snapshot = take_snapshot(self._view, self._staged, array, np.array([state.identity]))
@@ -244,7 +244,7 @@ class Reader:
         view = self._view
         with view.locks.state:
             state = view.datasets.state(dataset)
-            entry = state.arrays.get(array)
+            entry = state.find(array)
             if entry is None or state.new:
                 return None
             index = view.indexes.get(array) or view.chunk_index(array)

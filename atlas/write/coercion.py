@@ -84,6 +84,8 @@ def cast_cells(value: object, schema: ArraySchema, array: str) -> NDArray[Any]:
     if not isinstance(value, np.ndarray | np.generic):
         try:
             value = np.asarray(value, object if datatype.cell is None else None)
+        except TypeError as error:  # an object that refuses to become an array
+            raise InvalidTypeError(f"what is assigned to array {array!r} is no array: {error}") from error
         except ValueError as error:  # a ragged list
             raise InvalidValueError(f"what is assigned to array {array!r} is no array: {error}") from error
     data = np.asanyarray(value)

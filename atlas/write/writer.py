@@ -21,7 +21,7 @@ from atlas.errors import (
     InvalidValueError,
     MissingAttributeError,
 )
-from atlas.format.attributes import flatten_key
+from atlas.format.attributes import check_key, flatten_key
 from atlas.format.names import check_name
 from atlas.runtime.memory import check_room
 from atlas.write.coercion import broadcast_cells, cast_cells, coerce_cells
@@ -85,8 +85,7 @@ class Writer:
 
     def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
         """Set an attribute to an encoded value; a key that is shown alike keeps its position and scope."""
-        if not isinstance(key, str | tuple):
-            raise InvalidTypeError(f"an attribute key is text, not {type(key).__name__} {key!r}")
+        check_key(key)
         try:
             flatten_key(key).encode()
         except UnicodeEncodeError as error:
@@ -97,6 +96,7 @@ class Writer:
 
     def delete_attribute(self, dataset: str, key: AttributeKey) -> None:
         """Remove an attribute."""
+        check_key(key)
         datasets = self._view.datasets
         with self._view.locks.changing:
             state = datasets.state(dataset)

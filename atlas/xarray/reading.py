@@ -7,7 +7,6 @@ into memory, as xarray requires. Writes nothing, and reads no chunk of a lazy va
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,14 @@ import xarray as xr
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.dtypes import exact_times
+from atlas.format.names import check_names
 from atlas.runtime.threads import run_io
 from atlas.xarray.attribute_owners import DTYPE_KEY, FILL_KEY, assign_attributes
 from atlas.xarray.lazy import lazy_array, read_decoded
 from atlas.xarray.time_encoding import decode_times, decoded_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -102,13 +102,11 @@ def to_xarray_many(
     Raises `InvalidValueError` for an empty `names` or shapes that differ, and KeyError where a dataset, or an array of
     the first dataset, is missing.
     """
-    if isinstance(names, str):
-        raise InvalidTypeError(f"names is a list of dataset names, not the text {names!r}; write [{names!r}]")
-    if not isinstance(names, Iterable):
-        raise InvalidTypeError(f"names is a list of dataset names, not {names!r}; store.list_datasets() has them all")
+    labels = check_names("names", names)
     if not isinstance(concat_dim, str):
         raise InvalidTypeError(f"concat_dim is the name of the new dimension, not {concat_dim!r}; write 'dataset'")
-    labels = list(names)
+    if not isinstance(parallel, bool | np.bool_):
+        raise InvalidTypeError(f"parallel is True or False, not {type(parallel).__name__} {parallel!r}")
     if not labels:
         raise InvalidValueError("names is empty; to_xarray_many needs at least one dataset name")
     first = store.open_dataset(labels[0])
