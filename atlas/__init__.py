@@ -54,3 +54,8 @@ __all__ = [
     "init_tracing",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names, which notebooks complete."""
+    return __all__

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from atlas.attributes import Attributes
-from atlas.errors import InvalidValueError
+from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,7 +192,10 @@ class ArrayView:
         return True
 
     def __repr__(self) -> str:
-        schema = self._schema
+        try:
+            schema = self._schema
+        except (DatasetNotFoundError, ArrayNotFoundError):
+            return f'<ArrayView "{self._name}" of "{self._dataset}" (deleted)>'
         axes = ", ".join(f"{dim}: {length}" for dim, length in zip(schema.dims, schema.shape, strict=True))
         return f'<ArrayView "{self._name}" of "{self._dataset}" {schema.datatype.name} ({axes})>'
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from atlas.array import ArrayView
 from atlas.attributes import Attributes
+from atlas.errors import DatasetNotFoundError
 from atlas.format.attributes import coerce_attribute, encode_value, flatten_key, plain_value
 from atlas.format.names import check_names
 from atlas.xarray.attribute_owners import FILL_KEY, HIDDEN_KEYS
@@ -63,7 +64,10 @@ class DatasetView:
         return self._name
 
     def __repr__(self) -> str:
-        return f'<DatasetView name="{self._name}" arrays={len(self.list_arrays())}>'
+        try:
+            return f'<DatasetView name="{self._name}" arrays={len(self)}>'
+        except DatasetNotFoundError:
+            return f'<DatasetView name="{self._name}" (deleted)>'
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DatasetView, (self._session, self._name)

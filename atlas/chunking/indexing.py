@@ -117,7 +117,9 @@ def _array(entry: object) -> object:
         return entry
     cells = np.asarray(entry)
     if cells.ndim == 0 and cells.dtype == np.bool_:
-        raise InvalidIndexError(f"{entry!r} is no position along an axis; take a slice or a list of True and False")
+        raise InvalidIndexError(
+            f"{entry!r} is no position along an axis; take a slice or a mask, such as view[view[...] > 5]"
+        )
     if cells.size == 0 and not isinstance(entry, np.ndarray):
         cells = cells.astype(np.int64)  # as NumPy takes an empty list
     if cells.ndim == 0:

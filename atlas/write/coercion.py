@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.format.dtypes import DataType
     from atlas.format.schema import ArraySchema
 
 __all__ = ["broadcast_cells", "cast_cells", "coerce_cells", "coerce_strings"]
@@ -84,6 +85,7 @@ def cast_cells(value: object, schema: ArraySchema, array: str) -> NDArray[Any]:
     if not isinstance(value, np.ndarray | np.generic):
         try:
             value = np.asarray(value, object if datatype.cell is None else None)
+            value = value if value.size else value.astype(datatype.memory)  # an empty list has no dtype
         except TypeError as error:  # an object that refuses to become an array
             raise InvalidTypeError(f"what is assigned to array {array!r} is no array: {error}") from error
         except ValueError as error:  # a ragged list
@@ -98,7 +100,24 @@ def cast_cells(value: object, schema: ArraySchema, array: str) -> NDArray[Any]:
         return _narrow_floats(data, cell, array)
     if kind in "mM" and kind == datatype.memory.kind:
         return _ticks(data, datatype.memory, array)
-    return coerce_cells(data, schema, array)
+    try:
+        return coerce_cells(data, schema, array)
+    except InvalidTypeError as error:
+        if data.ndim:
+            raise
+        raise InvalidTypeError(
+            f"{data[()]!r} does not fit in array {array!r} of dtype {datatype.name}; assign {_takes(datatype)}"
+        ) from error
+
+
+def _takes(datatype: DataType) -> str:
+    """Return what a cell of a dtype may be assigned, for messages."""
+    if datatype.has_nat:
+        scalar = "datetime64" if datatype.kind == "timestamp" else "timedelta64"
+        return f"np.{scalar}(...), and np.{scalar}('NaT') for a missing one"
+    missing = ", and float('nan') for a missing one" if datatype.kind == "float" else ""
+    names = {"string": "a str", "bool": "a bool", "float": "a number"}
+    return names.get(datatype.kind, "an int") + missing
 
 
 def _narrow_integers(data: NDArray[Any], cell: np.dtype[Any], array: str) -> NDArray[Any]:

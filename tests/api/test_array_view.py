@@ -218,6 +218,23 @@ def test_a_value_is_broadcast_and_cast(store, what):
     np.testing.assert_array_equal(array[...], np.asarray(expected, array.dtype))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_empty_list_is_assigned_to_no_cells(store, dtype):
+    array = array_of(store, cells_of(dtype, (3,)), dtype, [2])
+    array[1:1] = []
+    np.testing.assert_array_equal(array[...], cells_of(dtype, (3,)))
+
+
+def test_a_deleted_array_or_dataset_can_be_shown(store):
+    array = array_of(store, np.arange(3), "int64", [2])
+    view = store["d0"]
+    del view["t"]
+    assert repr(array) == '<ArrayView "t" of "d0" (deleted)>'
+    del store["d0"]
+    assert repr(array) == '<ArrayView "t" of "d0" (deleted)>'
+    assert repr(view) == '<DatasetView name="d0" (deleted)>'
+
+
 def test_masked_cells_become_the_fill_value(store):
     array = array_of(store, np.zeros(3, "i2"), "int16", [2], -1)
     array[:] = np.ma.masked_equal(np.array([1, 2, 3], "i8"), 2)
@@ -229,17 +246,21 @@ WRONG = {
     "negative for unsigned": ("uint8", -1, OutOfRangeError, "-1 does not fit"),
     "too large a float": ("float32", [1, 1e39, 2], OutOfRangeError, "1e\\+39 is too large"),
     "floats for integers": ("int8", [0.5, 1, 2], InvalidTypeError, "float64 does not fit; use .astype"),
-    "truth for integers": ("int8", True, InvalidTypeError, "bool"),
+    "truth for integers": ("int8", True, InvalidTypeError, "True.* does not fit in array .* assign an int"),
     "text for numbers": ("int8", "a", InvalidTypeError, "does not fit"),
     "numbers for text": ("string", [1, 2, 3], InvalidTypeError, "str and bytes"),
-    "None": ("float64", None, InvalidTypeError, "object"),
+    "None": ("float64", None, InvalidTypeError, r"None does not fit .* assign a number, and float.'nan'"),
+    "one float for integers": ("int8", 2.5, InvalidTypeError, "2.5.* does not fit in array .* assign an int"),
+    "None for a time": ("timestamp_nanoseconds", None, InvalidTypeError, r"None does not fit.*np.datetime64\('NaT'\)"),
+    "text for a time": ("timestamp_nanoseconds", "2000-01-01", InvalidTypeError, r"assign np.datetime64\(\.\.\.\)"),
+    "None for text": ("string", None, InvalidTypeError, "None does not fit in array .* assign a str"),
     "dates beyond": ("timestamp_nanoseconds", np.datetime64("9999-01-01"), OutOfRangeError, "2262"),
     "finer than nanoseconds": ("timestamp_nanoseconds", np.datetime64(1, "ps"), OutOfRangeError, "holds whole ns"),
     "finer than seconds": ("datetime64[s]", np.datetime64(1, "ms"), OutOfRangeError, "holds whole s from"),
     "finer than the duration": ("timedelta64[ms]", np.timedelta64(1, "us"), OutOfRangeError, "holds whole ms"),
     "a duration for a date": ("datetime64[s]", np.timedelta64(1, "s"), InvalidTypeError, "does not fit"),
     "a date for a duration": ("timedelta64[s]", np.datetime64(1, "s"), InvalidTypeError, "does not fit"),
-    "a number for truth": ("bool", 1, InvalidTypeError, "int64 does not fit"),
+    "a number for truth": ("bool", 1, InvalidTypeError, "1.* does not fit in array .* assign a bool"),
     "bytes for truth": ("bool", np.array([1, 0, 1], "u1"), InvalidTypeError, "uint8 does not fit"),
     "too large a half": ("float16", [1, 65520.0, 2], OutOfRangeError, "65520.0 is too large"),
     "another shape": ("int8", [1, 2], InvalidValueError, r"from shape \(2,\) into shape \(3,\)"),

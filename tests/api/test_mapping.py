@@ -124,3 +124,14 @@ def test_mappings_cost_no_copy_of_names_to_count(store):
     store.create_datasets([f"d{at}" for at in range(1000)])
     assert len(store) == 1000
     assert np.all([f"d{at}" in store for at in range(1000)])
+
+
+def test_the_package_completes_public_names_alone():
+    assert dir(atlas) == sorted(atlas.__all__)
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "w"])
+def test_a_mode_given_as_the_version_is_told_apart(tmp_path, mode):
+    Atlas.create(tmp_path / "s")
+    with pytest.raises(InvalidTypeError, match=re.escape(f"write mode={mode!r}")):
+        Atlas.open(tmp_path / "s", mode)

@@ -130,7 +130,7 @@ WRONG = {
     "floats": (np.s_[[0.5]], IndexError, "integer"),
     "mask of another length": (np.s_[[True, False]], IndexError, "boolean"),
     "lists of two lengths": (np.s_[[0, 1], [0, 1, 2]], IndexError, "broadcast"),
-    "one truth value": (np.s_[True], IndexError, "list of True and False"),
+    "one truth value": (np.s_[True], IndexError, "slice or a mask"),
     "step of zero": (np.s_[::0], ValueError, "step cannot be zero"),
 }
 
