@@ -13,6 +13,7 @@ allocates in proportion to its input, whatever shapes the input claims.
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import math
 import re
 import struct
@@ -100,10 +101,8 @@ def encode_value(value: object) -> object:
     """Return an exact value as JSON and MessagePack hold it.
 
     Raises `InvalidValueError` for a value of an unsupported type, which it names, and for text that is no UTF-8 (see
-    `recover_text`), and `OutOfRangeError` for an integer outside int64 (within lists and dicts: of over 4096 bits).
+    `recover_text`), and `OutOfRangeError` for an integer of over 4096 bits.
     """
-    if isinstance(value, int) and not isinstance(value, np.generic):
-        check_int64(int(value))
     return _encode(value, 0)
 
 
@@ -124,7 +123,22 @@ def _unsupported(value: object) -> InvalidValueError:
     kind = type(value).__name__
     if isinstance(value, np.ndarray | np.generic):
         kind = f"{kind} of dtype {value.dtype}"
-    return InvalidValueError(f"unsupported attribute type: {kind}; {_SUPPORTED}")
+    return InvalidValueError(f"unsupported attribute type: {kind}; {_SUPPORTED}{_remedy(value)}")
+
+
+def _remedy(value: object) -> str:
+    """Return what to store instead of `value`, the end of an error message; empty where no rule fits."""
+    if isinstance(value, dt.timedelta):
+        return "; use np.timedelta64(value)"
+    if isinstance(value, dt.date | dt.time):
+        return "; use value.isoformat()"
+    if isinstance(value, complex | np.complexfloating):
+        return "; use [float(value.real), float(value.imag)]"
+    if isinstance(value, np.floating):  # of more than 64 bits
+        return "; use float(value)"
+    if isinstance(value, set | frozenset | range):
+        return "; use list(value)"
+    return ""
 
 
 def _deeper(depth: int) -> int:
@@ -168,7 +182,7 @@ def _encode_int(whole: int) -> object:
     if _INT64_MIN <= whole <= _INT64_MAX:
         return whole
     if whole.bit_length() > _MAX_INT_BITS:
-        raise OutOfRangeError(f"integers within an attribute have {_MAX_INT_BITS} bits at most")
+        raise OutOfRangeError(f"integers of an attribute have {_MAX_INT_BITS} bits at most")
     return {"$": "int", "v": f"{whole:x}"}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 import ormsgpack
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -237,13 +238,17 @@ def test_nesting_up_to_the_limit_is_kept() -> None:
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 2**20000], ids=["above", "below", "huge"])
-def test_bare_integers_outside_int64_are_refused(value: int) -> None:
-    with pytest.raises(OutOfRangeError):
-        encode_value(value)
+def test_integers_that_users_set_are_int64(value: int) -> None:
     with pytest.raises(OutOfRangeError):
         coerce_attribute(value)
     with pytest.raises(OutOfRangeError):
         coerce_attribute(value, "int8")
+
+
+def test_integers_of_more_than_4096_bits_are_refused() -> None:
+    for value in (2**20000, [2**4096]):
+        with pytest.raises(OutOfRangeError, match="4096 bits"):
+            encode_value(value)
 
 
 def test_an_integer_too_long_to_be_shown_is_refused_within_a_list() -> None:
@@ -529,3 +534,35 @@ def test_keys_are_shown_flat() -> None:
     assert flatten_key("a.b") == "a.b"
     assert flatten_key(("a.b",)) == "a.b"
     assert flatten_key(("a", "b")) == "a.b"
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30, 2**4095, -(2**4095)])
+def test_integers_of_more_than_64_bits_come_back(number: int) -> None:
+    assert through(number) == number
+    assert through([number]) == [number]
+
+
+REFUSED = [
+    dt.datetime(2000, 1, 2, 3),
+    dt.datetime(2000, 1, 2, tzinfo=dt.UTC),
+    dt.date(2000, 1, 2),
+    dt.time(3, 4),
+    dt.timedelta(1, 2),
+    pd.Timestamp("2000-01-02", tz="UTC"),
+    pd.Timedelta(5, "s"),
+    1 + 2j,
+    np.complex64(1),
+    np.longdouble(1.5),
+    {1},
+    frozenset("a"),
+    range(3),
+]
+
+
+@pytest.mark.parametrize("value", REFUSED, ids=lambda value: type(value).__name__)
+def test_what_is_not_stored_is_refused_with_advice_that_works(value: object) -> None:
+    for refused in (value, [value]):
+        with pytest.raises(InvalidValueError, match=f"unsupported attribute type: {type(value).__name__}") as caught:
+            encode_value(refused)
+    instead = eval(str(caught.value).rpartition("; use ")[2], {"value": value, "np": np})
+    assert through(instead) == instead
