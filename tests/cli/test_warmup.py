@@ -95,7 +95,8 @@ def test_the_golden_stores_need_no_other_kernels(warm):
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("codecs", ["", "python"])
 def test_no_test_of_the_library_needs_other_kernels(tmp_path, codecs):
     kernels, _, _ = warm_up(tmp_path, ATLAS_CODECS=codecs)
