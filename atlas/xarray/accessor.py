@@ -24,9 +24,22 @@ class AtlasAccessor:
         self._ds = ds
 
     def write(self, store: StoreInterface, name: str, chunks: Mapping[str, int | Sequence[int]] | None = None) -> None:
-        """Add the dataset to `store`, an open `Atlas`, as `name`; the same as `store.add_xr_dataset`.
+        """Add the dataset to an open store; the same as `Atlas.add_xr_dataset`, also for errors.
 
-        Raises `InvalidTypeError` where `store` is not an open store, for example a path.
+        Parameters
+        ----------
+        store : atlas.Atlas
+            The open store.
+        name : str
+            Name of the new dataset.
+        chunks : mapping of str to int or sequence of int, optional
+            Lengths of chunks by dimension and chunk shapes by variable, in cells. See `Atlas.add_xr_dataset`.
+
+        Raises
+        ------
+        InvalidTypeError
+            (TypeError) where `store` is not an open store, for example a path.
+
         """
         if not hasattr(store, "add_xr_dataset"):
             raise InvalidTypeError(

@@ -12,6 +12,7 @@ import pytest
 import atlas
 from atlas import ArrayView, Atlas, DatasetView, errors
 from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidTypeError
+from atlas.xarray import AtlasAccessor
 
 PUBLIC = [Atlas, DatasetView, ArrayView, atlas.Attributes]
 
@@ -97,6 +98,7 @@ def public_calls():
             if not name.startswith("_") and name in vars(kind):
                 yield pytest.param(call, id=f"{kind.__name__}.{name}")
     yield from (pytest.param(getattr(atlas, name), id=name) for name in ("verify", "init_tracing"))
+    yield pytest.param(AtlasAccessor.write, id="xr.Dataset.atlas.write")
 
 
 @pytest.mark.parametrize("call", list(public_calls()))
