@@ -60,7 +60,8 @@ def _is_read_only(mode: object) -> bool:
 
 
 def _version_number(version: object) -> int:
-    if isinstance(version, bool) or not isinstance(version, int | np.integer):
+    # NumPy counts timedelta64 among the integers.
+    if isinstance(version, bool | np.timedelta64) or not isinstance(version, int | np.integer):
         mode = f"; for the mode, write mode={version!r}" if isinstance(version, str) else ""
         raise InvalidTypeError(f"a version is a whole number that history() lists, not {version!r}{mode}")
     return int(version)

@@ -32,7 +32,7 @@ def check_chunks(ds: xr.Dataset, chunks: object) -> Chunks:
             f"and is {chunks!r}; leave it out to keep the chunks of dask"
         )
     for name, value in chunks.items():
-        is_length = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        is_length = _is_length(value)
         if is_length and name in ds.dims:
             if value < 1:
                 raise InvalidValueError(f"chunks has length {value} for dimension {name!r}; give it 1 or more cells")
@@ -57,15 +57,20 @@ def chunk_shape(name: str, variable: xr.Variable, chunks: Chunks, *, indexed: bo
     leave indexed coordinates whole, as they are always read whole.
     """
     given = chunks.get(name)
-    if given is not None and not isinstance(given, int | np.integer):
+    if given is not None and not _is_length(given):
         return given
     # `chunks` only of dask arrays: for an array in memory it takes xarray 0.1 ms to return None.
     declared = None if variable.__dask_graph__() is None else _largest(variable.chunks)
-    lengths = {dim: int(length) for dim in variable.dims if isinstance(length := chunks.get(dim), int | np.integer)}
+    lengths: dict[Any, Any] = {dim: chunks[dim] for dim in variable.dims if _is_length(chunks.get(dim))}
     if not lengths or indexed:
         return declared
     extents = zip(variable.dims, variable.shape, declared or variable.shape, strict=True)
-    return tuple(min(lengths[dim], max(length, 1)) if dim in lengths else chunk for dim, length, chunk in extents)
+    return tuple(min(int(lengths[dim]), max(length, 1)) if dim in lengths else chunk for dim, length, chunk in extents)
+
+
+def _is_length(value: object) -> bool:
+    # NumPy counts timedelta64 among the integers.
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
 
 
 def _largest(chunks: tuple[tuple[int, ...], ...] | None) -> tuple[int, ...] | None:

@@ -276,7 +276,18 @@ def test_dask_chunks_of_unknown_size_are_refused_with_a_remedy(store):
         store.add_xr_dataset(ds, "a")
 
 
-@pytest.mark.parametrize("chunks", [{"salinity": [7]}, {"time": 3}, {"t": [1, 2], "z": 1}, {1: 2}])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        {"salinity": [7]},
+        {"time": 3},
+        {"t": [1, 2], "z": 1},
+        {1: 2},
+        {"x": True},
+        {"x": np.timedelta64(2, "s")},
+    ],
+    ids=str,
+)
 def test_chunks_of_what_the_dataset_lacks_are_refused_and_name_what_it_has(store, chunks):
     with pytest.raises(InvalidValueError, match=r"dimensions.*\['y', 'x'\].*variables.*\['t'\]"):
         store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), X)}), "a", chunks=chunks)
