@@ -139,8 +139,10 @@ def parse_dtype(dtype: object) -> DataType:
             return _from_numpy(np.dtype(dtype))
         except (TypeError, ValueError):  # ValueError: text that is no UTF-8
             raise InvalidValueError(f"unknown dtype {dtype!r}; the dtypes supported are {SUPPORTED}") from None
-    if dtype is None:
-        raise InvalidTypeError(f"a dtype is needed; the dtypes supported are {SUPPORTED}")
+    if dtype is None or isinstance(dtype, bytes):
+        raise InvalidTypeError(
+            f"a dtype is a name or NumPy's dtype, not {dtype!r}; the dtypes supported are {SUPPORTED}"
+        )
     try:
         return _from_numpy(np.dtype(dtype))  # type: ignore[call-overload]
     except UnsupportedDtypeError:
