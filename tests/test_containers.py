@@ -62,7 +62,7 @@ XARRAY = """
 def become(user):
     """A command that runs another as a user, without a home, who may write nothing that is root's."""
     change = ["setpriv", "--clear-groups", f"--reuid={user}", f"--regid={user}"]
-    # Where Python itself lies in a folder of root's alone, as in CI, the user may read it all the same.
+    # The user gets the capability to read all files: Python may be installed in a folder that only root can read.
     reading = [*change, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     for command in (change, reading):
         with suppress(OSError):

@@ -157,8 +157,8 @@ def _slice_of(taken: range) -> slice:
 def divide_index(index: CellIndex, schema: ArraySchema, most: int) -> Iterator[tuple[CellIndex, tuple[slice, ...]]]:
     """Yield parts of `index`, each with the slices of the result that it fills.
 
-    A step leaves out most cells of the box that is read for it: the box of each part has `most` cells at most, or those
-    of a single step. An index with lists is not divided, as little else lies in its box than it takes.
+    A step skips most cells of the box that is read for it. The box of each part has `most` cells at most, or the cells
+    of one step. An index with lists is not divided: its box holds few cells that the index does not take.
     """
     axis = into = 0
     cells, widest, best = 1, 1.0, None

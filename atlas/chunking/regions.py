@@ -172,7 +172,7 @@ class Intervals:
     part: NDArray[np.int64]
     """Number of cells."""
     target: NDArray[np.int64]
-    """Where the first one lies in the box."""
+    """Position of the first cell in the box."""
 
 
 def join_intervals(

@@ -1,6 +1,6 @@
 """Where compiled kernels are kept: the folders to load them from, the one to save to, and what is said where none is.
 
-Looks for folders only. What lies in them is for `numba_internals`, or for Numba itself.
+Finds folders only. `numba_internals`, or Numba itself, reads and writes their files.
 """
 
 from __future__ import annotations
