@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "AMBIGUOUS",
     "DATATYPES",
     "EXTREME_DTYPES",
     "SUPPORTED",
@@ -25,6 +24,8 @@ __all__ = [
     "Fill",
     "check_fill",
     "exact_times",
+    "is_stored",
+    "narrow_numbers",
     "parse_dtype",
     "time_range",
 ]
@@ -108,7 +109,7 @@ _ALIASES = {name: name for name in DATATYPES} | {
     "f64": "float64",
 }  # fmt: skip
 _RESERVED = ("binary", "list", "fixed_size_list")
-AMBIGUOUS = {
+_AMBIGUOUS = {
     "i8": 'dtype "i8" is eight bytes to NumPy and eight bits to atlas-python: write "int64" or "int8"',
     "u8": 'dtype "u8" is eight bytes to NumPy and eight bits to atlas-python: write "uint64" or "uint8"',
 }
@@ -131,8 +132,8 @@ def parse_dtype(dtype: object) -> DataType:
         text = dtype.strip().lower()
         if text in _ALIASES:
             return DATATYPES[_ALIASES[text]]
-        if text in AMBIGUOUS:
-            raise InvalidValueError(AMBIGUOUS[text])
+        if text in _AMBIGUOUS:
+            raise InvalidValueError(_AMBIGUOUS[text])
         if text.startswith(_RESERVED):
             raise _unsupported(dtype)
         try:
@@ -158,6 +159,11 @@ def _from_numpy(dtype: np.dtype[Any]) -> DataType:
     if found is None:
         raise _unsupported(dtype)
     return found
+
+
+def is_stored(dtype: np.dtype[Any]) -> bool:
+    """Return whether cells of a NumPy dtype, in any byte order, are stored in that dtype."""
+    return dtype.newbyteorder("<") in _BY_MEMORY
 
 
 def check_fill(datatype: DataType, fill: object) -> Fill | None:
@@ -210,6 +216,21 @@ def _ticks(datatype: DataType, value: np.datetime64 | np.timedelta64) -> int:
     if times is None:
         raise OutOfRangeError(f"fill_value {value} does not fit {datatype.name}; {time_range(datatype.memory)}")
     return int(times.view(np.int64))
+
+
+def narrow_numbers(numbers: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return integers or floats in `dtype`, floats rounded, and which of them do not fit: None where all do.
+
+    An integer fits if it is in the range of `dtype`, a float if it does not become infinite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # NumPy warns of signalling NaN
+        cast: NDArray[Any] = numbers.astype(dtype, copy=False)
+    if np.can_cast(numbers.dtype, dtype):
+        return cast, None
+    lost: NDArray[np.bool_] = (
+        np.asarray(np.isinf(cast) & np.isfinite(numbers)) if dtype.kind == "f" else np.asarray(cast != numbers)
+    )
+    return cast, lost if lost.any() else None
 
 
 def exact_times(times: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 from atlas.format.attributes import decode_text, recover_text
-from atlas.format.dtypes import exact_times, time_range
+from atlas.format.dtypes import exact_times, narrow_numbers, time_range
 
 if TYPE_CHECKING:
     from typing import Any
@@ -94,10 +94,9 @@ def cast_cells(value: object, schema: ArraySchema, array: str) -> NDArray[Any]:
     if isinstance(data, np.ma.MaskedArray):
         data = _unmasked(data, schema, array)
     kind, cell = data.dtype.kind, datatype.cell
-    if cell is not None and datatype.kind in {"int", "uint"} and kind in "iu":
-        return _narrow_integers(data, cell, array)
-    if cell is not None and datatype.kind == "float" and kind in "fiu":
-        return _narrow_floats(data, cell, array)
+    takes = {"int": "iu", "uint": "iu", "float": "fiu"}.get(datatype.kind, "")
+    if cell is not None and kind in takes:
+        return _narrow(data, cell, array)
     if kind in "mM" and kind == datatype.memory.kind:
         return _ticks(data, datatype.memory, array)
     try:
@@ -120,26 +119,17 @@ def _takes(datatype: DataType) -> str:
     return names.get(datatype.kind, "an int") + missing
 
 
-def _narrow_integers(data: NDArray[Any], cell: np.dtype[Any], array: str) -> NDArray[Any]:
-    if data.size and not np.can_cast(data.dtype, cell):
-        limits = np.iinfo(cell)
-        for extreme in (int(data.min()), int(data.max())):
-            if not limits.min <= extreme <= limits.max:
-                raise OutOfRangeError(
-                    f"{extreme} does not fit in array {array!r} of dtype {cell.name}, which holds {limits.min} to "
-                    f"{limits.max}"
-                )
-    return data.astype(cell, copy=False)
-
-
-def _narrow_floats(data: NDArray[Any], cell: np.dtype[Any], array: str) -> NDArray[Any]:
-    with np.errstate(over="ignore", invalid="ignore"):  # NumPy warns of signalling NaN
-        cells: NDArray[Any] = data.astype(cell, copy=False)
-    if not np.can_cast(data.dtype, cell):
-        overflow = np.isinf(cells) & np.isfinite(data)
-        if overflow.any():
-            raise OutOfRangeError(f"{data[overflow].flat[0]} is too large for array {array!r} of dtype {cell.name}")
-    return cells
+def _narrow(data: NDArray[Any], cell: np.dtype[Any], array: str) -> NDArray[Any]:
+    cells, lost = narrow_numbers(data, cell)
+    if lost is None:
+        return cells
+    first = data[lost].flat[0]
+    if cell.kind == "f":
+        raise OutOfRangeError(f"{first} is too large for array {array!r} of dtype {cell.name}")
+    limits = np.iinfo(cell)
+    raise OutOfRangeError(
+        f"{first} does not fit in array {array!r} of dtype {cell.name}, which holds {limits.min} to {limits.max}"
+    )
 
 
 def _ticks(data: NDArray[Any], dtype: np.dtype[Any], array: str) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from dask.base import get_scheduler, optimize
 from dask.optimization import cull
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
-from atlas.format.dtypes import exact_times
+from atlas.format.dtypes import exact_times, narrow_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,15 +71,7 @@ def _as_declared(variable: str, index: tuple[int, ...], cells: NDArray[Any], dty
     is_time = cells.dtype.kind in "mM" or dtype.kind in "mM"
     if (is_time and cells.dtype.kind != dtype.kind) or not np.can_cast(cells.dtype, dtype, "same_kind"):
         raise InvalidTypeError(f"{said}, which does not cast to it; {remedy}")
-    cast = exact_times(cells, dtype) if is_time else _narrow(cells, dtype)
-    if cast is None:
+    cast, lost = (exact_times(cells, dtype), None) if is_time else narrow_numbers(cells, dtype)
+    if cast is None or lost is not None:
         raise OutOfRangeError(f"{said}, with cells that {dtype} cannot hold; {remedy}")
     return cast
-
-
-def _narrow(cells: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-    """Return numbers in `dtype`, floats rounded; None where one does not fit."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast: NDArray[Any] = cells.astype(dtype)
-    fits = np.array_equal(cast, cells) if dtype.kind != "f" else not (np.isinf(cast) & np.isfinite(cells)).any()
-    return cast if fits else None

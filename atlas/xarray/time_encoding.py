@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.errors import InvalidValueError, OutOfRangeError
-from atlas.format.dtypes import exact_times
+from atlas.format.dtypes import exact_times, is_stored
 from atlas.xarray.cftime_dates import decode_dates, is_cftime_dtype
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def dtype_to_record(dtype: np.dtype[Any]) -> str | None:
 
 def is_stored_time(dtype: np.dtype[Any]) -> bool:
     """Whether `dtype` is one of times that the store has."""
-    return dtype.kind in "mM" and np.datetime_data(dtype) in {("s", 1), ("ms", 1), ("us", 1), ("ns", 1)}
+    return dtype.kind in "mM" and is_stored(dtype)
 
 
 def decoded_dtype(xarray_dtype: object, stored: str) -> np.dtype[Any] | None:
