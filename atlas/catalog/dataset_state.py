@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from atlas.format.attributes import AttributeKey
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
 
-__all__ = ["DatasetState", "state_rows"]
+__all__ = ["DatasetState", "check_array_name", "state_rows"]
+
+
+def check_array_name(name: object) -> None:
+    """Raise `InvalidTypeError` for what cannot be the name of an array that is looked up."""
+    if not isinstance(name, str):
+        raise InvalidTypeError(
+            f"an array name is a str, not {type(name).__name__} {name!r}; list_arrays() returns the names"
+        )
 
 
 class DatasetState:
@@ -47,10 +55,7 @@ class DatasetState:
 
     def find(self, name: str) -> ArrayEntry | None:
         """Return one of its arrays, None where there is none of that name. Raises `InvalidTypeError` for no str."""
-        if not isinstance(name, str):
-            raise InvalidTypeError(
-                f"an array name is a str, not {type(name).__name__} {name!r}; list_arrays() returns the names"
-            )
+        check_array_name(name)
         return self.arrays.get(name)
 
     def array(self, name: str) -> ArrayEntry:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.catalog.dataset_state import DatasetState
+from atlas.catalog.dataset_state import DatasetState, check_array_name
 from atlas.catalog.declarations import Declarations
 from atlas.catalog.selection import DatasetSelection, SelectionCache
 from atlas.errors import (
@@ -143,8 +143,7 @@ class Datasets:
 
         Raises `InvalidTypeError` where `names` is not a sequence of str, or `array` no str.
         """
-        if not isinstance(array, str):
-            raise InvalidTypeError(f"an array name is a str, not {type(array).__name__} {array!r}")
+        check_array_name(array)
         return self._select(names).arrays(self.catalog.index_of(array))
 
     def _select(self, names: object) -> DatasetSelection:
