@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and fixtures that every folder may use.
+"""Hypothesis profiles, the limits of `tests/limits.py`, and fixtures that every folder may use.
 
 `ATLAS_TEST_PROFILE` selects the profile: "fast" (the default), "long" (hours of examples, and the slow and long tests
 too) or "debug" (prints every step).
@@ -13,9 +13,17 @@ from hypothesis import HealthCheck, Phase, Verbosity, settings
 
 from atlas import Atlas
 from tests.distributions import built_metadata
+from tests.limits import pytest_configure, pytest_timeout_cancel_timer, pytest_timeout_set_timer
 from tests.servers import azure_endpoint, s3_endpoint
 
-__all__ = ["azure_endpoint", "built_metadata", "s3_endpoint"]
+__all__ = [
+    "azure_endpoint",
+    "built_metadata",
+    "pytest_configure",
+    "pytest_timeout_cancel_timer",
+    "pytest_timeout_set_timer",
+    "s3_endpoint",
+]
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
 settings.register_profile(
