@@ -9,6 +9,7 @@ import textwrap
 import threading
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,19 @@ class TestMemoryStore(StorageContract):
 
     def test_two_are_two_places(self, storage):
         assert storage.token != ObjectStorage(MemoryStore()).token
+
+    @pytest.mark.timeout(30)
+    def test_threads_that_write_and_list_do_not_wait_for_each_other(self, storage):
+        def write():
+            for number in range(5000):
+                storage.replace(f"a/{number % 50}", bytes(100))
+
+        def count():
+            return max(len(storage.list("a")) for _ in range(1500))
+
+        with ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(call) for call in (write, count, write, count)]
+            assert max(done.result() or 0 for done in running) == len(storage.list("a")) == 50
 
 
 class TestLocalStore(StorageContract):
