@@ -26,7 +26,7 @@ from atlas.array import ArrayView
 from atlas.attributes import Attributes
 from atlas.dataset import ArrayMeta, DatasetView
 from atlas.errors import AtlasError
-from atlas.read.statistics import ArrayStatistics
+from atlas.read.statistics import ArrayStatistics, DetailedStatistics
 from atlas.runtime.installation import warn_of_namesake
 from atlas.runtime.limits import Limits
 from atlas.runtime.tracing import init_tracing
@@ -47,6 +47,7 @@ __all__ = [
     "AtlasError",
     "Attributes",
     "DatasetView",
+    "DetailedStatistics",
     "Limits",
     "StoreSource",
     "__version__",

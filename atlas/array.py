@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.schema import ArraySchema
-    from atlas.read.statistics import ArrayStatistics
+    from atlas.read.statistics import DetailedStatistics
     from atlas.session import Session
 
     _Axis: TypeAlias = int | np.integer[Any] | slice | EllipsisType | Sequence[int] | NDArray[Any] | None
@@ -106,8 +106,11 @@ class ArrayView:
         return np.frombuffer(schema.fill_bits, schema.datatype.cell).view(schema.memory_dtype)[0]
 
     @property
-    def stats(self) -> ArrayStatistics | None:
-        """Statistics as of the last flush. See `DatasetView.array_stats`."""
+    def stats(self) -> DetailedStatistics | None:
+        """Statistics as of the last flush: those of `DatasetView.array_stats`, and a `nan_count`.
+
+        `nan_count` is the number of cells that are NaN or not-a-time, whether they count as null or not.
+        """
         return self._session.reader.array_stats(self._dataset, self._name)
 
     @property

@@ -168,7 +168,9 @@ class DatasetView:
             First corner of the box, in cells.
         data : numpy.ndarray
             The cells, copied; their shape is that of the box. Of the array's dtype, in any byte order and memory
-            layout; for times also int64; for strings object (str or bytes), S or U.
+            layout; for times also int64; for strings and bytes also object, S, U and StringDType. Of strings, bytes are
+            UTF-8. None, NaN and what pandas has for missing text are missing: they read as None, or as the fill value
+            where one is declared. Masked cells become the fill value.
 
         Raises
         ------
@@ -282,7 +284,7 @@ class DatasetView:
             "dimension_names": list(schema.dims),
         }
 
-    def array_fill_value(self, array: str) -> bool | int | float | str | None:
+    def array_fill_value(self, array: str) -> bool | int | float | str | bytes | None:
         """Return the fill value as declared, None where there is none or no such array.
 
         Parameters
@@ -292,7 +294,7 @@ class DatasetView:
 
         Returns
         -------
-        bool, int, float, str or None
+        bool, int, float, str, bytes or None
             Times as int of their unit, since 1970.
 
         """
@@ -300,7 +302,7 @@ class DatasetView:
         return None if schema is None else schema.fill
 
     def array_stats(self, array: str) -> ArrayStatistics | Any:  # as of `read_array`
-        """Return statistics of an array as of the last flush. Reads no numbers, and strings only for their extremes.
+        """Return statistics of an array as of the last flush. Reads no cells but of texts of over 128 bytes.
 
         Parameters
         ----------
@@ -310,10 +312,11 @@ class DatasetView:
         Returns
         -------
         ArrayStatistics or None
-            A dict. `row_count` is the product of the shape. `null_count` counts the cells that equal the fill value
-            (NaN equals NaN) and those of chunks that were never written. `min` and `max` leave out nulls and NaN; they
-            are bool, int, float or str (times: int of their unit), None where no cell is left. None before the first
-            flush, for a missing array and for one that was never written.
+            A dict. `row_count` is the product of the shape. `null_count` counts the missing cells: those that equal the
+            fill value (NaN equals NaN), those of chunks that were never written, missing text and bytes, and, of a
+            variable that xarray decoded from a file with missing values, NaN and not-a-time. `min` and `max` leave out
+            nulls and NaN; they are bool, int, float, str or bytes (times: int of their unit), None where no cell is
+            left. None before the first flush, for a missing array and for one that was never written.
 
         Examples
         --------
@@ -326,7 +329,8 @@ class DatasetView:
         {'row_count': 4, 'null_count': 2, 'min': 3, 'max': 7}
 
         """
-        return self._session.reader.array_stats(self._name, array)
+        found = self._session.reader.array_stats(self._name, array)
+        return None if found is None else {key: found[key] for key in ("row_count", "null_count", "min", "max")}
 
     def _find(self, array: str) -> ArraySchema | None:
         entry = self._session.view.entry(self._name, array)

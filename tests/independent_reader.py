@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Read = Callable[[str], bytes]
     """Bytes of the file of a key; raises FileNotFoundError."""
 
-NO_CELL = 2**64 - 1
+NO_EXTREME = 2**64 - 1
 CHECKPOINTS = [f"atlas.{form}{packed}" for form in ("json", "msgpack") for packed in ("", ".zst", ".lz4")]
 CELLS = {f"{kind}{bits}": f"<{kind[0]}{bits // 8}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
     "float32": "<f4",
@@ -40,7 +40,7 @@ LATER_CELLS = {"bool": "|b1", "float16": "<f2"} | {
     for kind, units in (("datetime64", ("s", "ms", "us")), ("timedelta64", ("s", "ms", "us", "ns")))
     for unit in units
 }
-FEATURES = {f"dtype:{name}" for name in LATER_CELLS}
+FEATURES = {f"dtype:{name}" for name in LATER_CELLS} | {"dtype:bytes"}
 CELLS |= LATER_CELLS
 """The dtype of cells in memory; times are integers."""
 
@@ -338,7 +338,7 @@ def undo_filter(data: bytes, kind: int, width: int) -> bytes:
 COLUMNS = {
     "block_offset": "q", "block_stored": "q", "block_raw": "q", "block_codec": "B", "block_filter": "B",
     "block_itemsize": "B", "block_checksum": "Q", "dataset": "q", "generation": "q", "chunk": "q", "block": "q",
-    "offset": "Q", "nulls": "q", "minimum": "Q", "maximum": "Q",
+    "offset": "Q", "nulls": "q", "nans": "q", "minimum": "Q", "maximum": "Q", "text_end": "q", "text": "B",
 }  # fmt: skip
 
 
@@ -369,6 +369,8 @@ class Segment:
     columns: dict[str, list[int]]
     rows: dict[tuple[int, int], int]
     """Row of each (dataset, chunk)."""
+    texts: list[bytes]
+    """Extremes of strings that rows name by position."""
     decoded: dict[int, bytes] = field(default_factory=dict)
 
     def block(self, number: int) -> bytes:
@@ -406,13 +408,17 @@ def read_segment(read: Read, reference: dict[str, Any]) -> Segment:
         raw, dtype, encoding, count, begin, size = struct.unpack_from("<16sBB6xQQQ", index, 8 + 48 * at)
         name = raw.rstrip(b"\0").decode()
         need(COLUMNS[name] == "BqQ"[dtype], f"dtype of {name}")
-        need(count == (blocks if name.startswith("block_") else chunks), f"length of {name}")
+        if name not in {"text", "text_end"}:
+            need(count == (blocks if name.startswith("block_") else chunks), f"length of {name}")
         columns[name] = read_column(index[begin : begin + size], encoding, COLUMNS[name], count)
+    ends, data_of_texts = columns.get("text_end", []), bytes(columns.get("text", []))
+    need([0, *ends] == sorted([0, *ends]) and [0, *ends][-1] == len(data_of_texts), "texts of extremes")
+    texts = [data_of_texts[a:b] for a, b in zip([0, *ends], ends, strict=False)]
     first, by = reference.get("shift", [0, 0])
     ids = [identity + by if identity >= first else identity for identity in columns["dataset"]]
     keys = list(zip(ids, columns["chunk"], strict=True))
     need(keys == sorted(set(keys)), "order of chunk rows")
-    return Segment(lambda at, n: data[at : at + n], columns, {key: row for row, key in enumerate(keys)})
+    return Segment(lambda at, n: data[at : at + n], columns, {key: row for row, key in enumerate(keys)}, texts)
 
 
 # Section 5: arrays
@@ -430,9 +436,18 @@ def fill_cell(schema: dict[str, Any]) -> Any:
     fill = schema.get("fill")
     if schema["dtype"] == "string":
         return fill or ""
+    if schema["dtype"] == "bytes":
+        return b"" if fill is None else base64.b64decode(fill["bytes"])
     if isinstance(fill, dict):
         (fill,) = struct.unpack(">d", bytes.fromhex(fill["float64"]))
     return np.array(0 if fill is None else fill).astype(CELLS[schema["dtype"]])[()]
+
+
+def is_nan(cells: np.ndarray, dtype: str) -> np.ndarray:
+    """Which cells are NaN or not-a-time."""
+    if dtype.startswith(("time", "datetime")):
+        return cells == -(2**63)
+    return np.isnan(cells) if cells.dtype.kind == "f" else np.zeros(len(cells), bool)
 
 
 def grid_of(schema: dict[str, Any]) -> list[tuple[int, tuple[slice, ...]]]:
@@ -463,24 +478,28 @@ def read_fixed(segment: Segment, row: int, dtype: str, count: int) -> np.ndarray
     return np.frombuffer(data, dtype, count)
 
 
-def read_texts(segment: Segment, row: int, count: int, fill: str) -> np.ndarray:
+def read_texts(segment: Segment, row: int, count: int, fill: str | bytes) -> np.ndarray:
     texts = np.full(count, fill, object)
     block, offset = segment.columns["block"][row], segment.columns["offset"][row]
     if block >= 0:
         data = segment.block(block)
         at = offset + 4 * count
         for cell, length in enumerate(struct.unpack_from(f"<{count}I", data, offset)):
+            if length == 2**32 - 1:
+                texts[cell] = None
+                continue
             need(at + length <= len(data), "a text outside its block")
-            texts[cell] = data[at : at + length].decode()
+            texts[cell] = data[at : at + length].decode() if isinstance(fill, str) else data[at : at + length]
             at += length
     return texts
 
 
 def read_array(segments: list[Segment], identity: int, schema: dict[str, Any], generation: int) -> Array:
-    is_text, fill = schema["dtype"] == "string", fill_cell(schema)
+    is_text, fill = schema["dtype"] in {"string", "bytes"}, fill_cell(schema)
+    is_string = schema["dtype"] == "string"
     dtype = object if is_text else CELLS[schema["dtype"]]
     values = np.full(schema["shape"], fill, dtype)
-    written, nulls, lows, highs = 0, 0, [], []
+    written, nulls, nans, lows, highs = 0, 0, 0, [], []
     for position, region in grid_of(schema):
         newest = next((segment for segment in reversed(segments) if (identity, position) in segment.rows), None)
         if newest is None:
@@ -494,11 +513,14 @@ def read_array(segments: list[Segment], identity: int, schema: dict[str, Any], g
         values[region] = cells.reshape(shape) if shape else cells[0]
         written += count
         nulls += newest.columns["nulls"][row]
+        nans += newest.columns["nans"][row]
         ends = newest.columns["minimum"][row], newest.columns["maximum"][row]
         if is_text:
-            low, high = (cells[end] if end != NO_CELL else None for end in ends)
-            if low is None:
+            if NO_EXTREME in ends:
+                need(ends[0] == ends[1], "one extreme without the other")
                 continue
+            low, high = (cells[end - 2**63] if end >= 2**63 else newest.texts[end] for end in ends)
+            low, high = (end.decode() if isinstance(end, bytes) and is_string else end for end in (low, high))
         else:
             code = {"f": "d", "u": "Q", "b": "Q"}.get(np.dtype(dtype).kind, "q")
             low, high = struct.unpack(f"<2{code}", struct.pack("<2Q", *ends))
@@ -510,11 +532,14 @@ def read_array(segments: list[Segment], identity: int, schema: dict[str, Any], g
         highs.append(high)
     if not written:
         return Array(schema, values, None)
+    fill_is_nan = schema.get("fill") is not None and bool(is_nan(np.array([fill]), schema["dtype"])[0])
+    nans += values.size - written if fill_is_nan else 0
     statistics = {
         "row_count": values.size,
-        "null_count": values.size - written + nulls,
+        "null_count": values.size - written + nulls + (nans if schema.get("nan_is_missing") and not fill_is_nan else 0),
         "min": min(lows, default=None),
         "max": max(highs, default=None),
+        "nan_count": nans,
     }
     return Array(schema, values, statistics)
 

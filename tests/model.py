@@ -17,15 +17,20 @@ MEMORY = {
         "float64", "datetime64[s]", "datetime64[ms]", "datetime64[us]", "timedelta64[s]", "timedelta64[ms]",
         "timedelta64[us]", "timedelta64[ns]",
     )
-} | {"timestamp_nanoseconds": np.dtype("M8[ns]"), "string": np.dtype(object)}  # fmt: skip
+} | {"timestamp_nanoseconds": np.dtype("M8[ns]"), "string": np.dtype(object), "bytes": np.dtype(object)}  # fmt: skip
 """What a read of each stored dtype returns."""
+
+
+def type_of_text(dtype: str) -> type[str | bytes]:
+    """The type of the cells of strings and of bytes."""
+    return str if dtype == "string" else bytes
 
 
 def blank(dtype: str, shape: tuple[int, ...], fill: Any) -> np.ndarray:
     """The cells of an array that nobody has written to."""
-    if dtype == "string":
+    if MEMORY[dtype].kind == "O":
         out = np.empty(shape, object)
-        out[...] = "" if fill is None else fill
+        out[...] = type_of_text(dtype)() if fill is None else fill
         return out
     if MEMORY[dtype].kind in "mM":
         return np.full(shape, 0 if fill is None else fill, np.int64).view(MEMORY[dtype])
@@ -39,7 +44,9 @@ def identical(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     if a.dtype == object:
-        return a.tolist() == b.tolist() and all(type(cell) is str for cell in a.ravel().tolist())
+        cells = a.ravel().tolist(), b.ravel().tolist()
+        types = [[type(cell) for cell in part] for part in cells]
+        return cells[0] == cells[1] and types[0] == types[1] and {*types[0]} <= {str, bytes, type(None)}
     return a.tobytes() == b.tobytes()
 
 
@@ -61,6 +68,9 @@ class ModelArray:
 
     def write(self, start: tuple[int, ...], data: np.ndarray) -> None:
         """Lay `data` over the cells from `start` on, and note the chunks it touches."""
+        if MEMORY[self.dtype].kind == "O" and self.fill is not None:
+            filled = [self.fill if cell is None else cell for cell in data.ravel().tolist()]
+            data = np.array([*filled, None], object)[:-1].reshape(data.shape)
         self.cells[self.box(start, data.shape)] = data
         if data.size:
             touched = tuple(
@@ -105,6 +115,7 @@ class ModelArray:
         if fill is not None and self.dtype.startswith("float"):
             fill = MEMORY[self.dtype].type(fill).item()
         valid = [v for v in values if fill is None or not (v == fill or (v != v and fill != fill))]
+        valid = [v for v in valid if v is not None]
         null_count = math.prod(self.shape) - len(valid)
         if self.dtype.startswith("float"):
             valid = [v for v in valid if v == v]

@@ -164,21 +164,20 @@ def scatter(data: np.ndarray, geo: Geometry, out: np.ndarray, place: np.ndarray)
         chunk[inside(row, geo.first, geo.part)] = data[inside(row, geo.target, geo.part)]
 
 
-def statistics(values: np.ndarray, fill: Any, *, missing_minimum: bool = False) -> tuple[int, Any, Any, bool]:
-    """(nulls, minimum, maximum, constant) of one run; None where nothing is left."""
+def statistics(values: np.ndarray, fill: Any, *, missing_minimum: bool = False) -> tuple[int, int, Any, Any, bool]:
+    """(nulls, nans, minimum, maximum, constant) of one run; None where nothing is left."""
     kind = values.dtype.kind
     null = np.zeros(values.size, np.bool_)
     if fill is not None:
         null = np.isnan(values) if kind == "f" and np.isnan(fill) else values == values.dtype.type(fill)
-    left = ~null
-    if kind == "f":
-        left &= ~np.isnan(values)
+    nan = np.isnan(values) if kind == "f" else np.zeros(values.size, np.bool_)
     if missing_minimum:
-        left &= values != np.iinfo(values.dtype).min
+        nan |= values == np.iinfo(values.dtype).min
+    left = ~null & ~nan
     kept = values[left]
     bits = values.view(f"u{values.itemsize}")
     constant = bool((bits == bits[:1]).all())
-    return int(null.sum()), *((kept.min(), kept.max()) if kept.size else (None, None)), constant
+    return int(null.sum()), int(nan.sum()), *((kept.min(), kept.max()) if kept.size else (None, None)), constant
 
 
 def find_chunks(
@@ -197,6 +196,7 @@ def find_chunks(
     }
 
 
-def text_chunk(cells: list[str]) -> bytes:
-    encoded = [cell.encode() for cell in cells]
-    return np.array([len(cell) for cell in encoded], "<u4").tobytes() + b"".join(encoded)
+def text_chunk(cells: list[str | None]) -> bytes:
+    encoded = [None if cell is None else cell.encode() for cell in cells]
+    lengths = [0xFFFFFFFF if cell is None else len(cell) for cell in encoded]
+    return np.array(lengths, "<u4").tobytes() + b"".join([cell for cell in encoded if cell is not None])

@@ -30,7 +30,8 @@ BITS = {
     "float64": [0.0, -0.0, 1.5, -7.0, math.nan, math.inf, -math.inf, 5e-324, 1.7e308],
     "float16": [0.0, -0.0, 1.5, -7.0, math.nan, math.inf, -math.inf, 6e-8, 65504.0],
     "bool": [False, True],
-    "string": TEXTS,
+    "string": [*TEXTS, None, "y" * 200],
+    "bytes": [b"", b"a", b"\xff\0", None, b"x" * 70, b"y" * 200],
 } | {
     name: [0, 1, -1, np.iinfo(np.int64).min, np.iinfo(np.int64).max, 1_700_000_000 * 10**9]
     for name, dtype in MEMORY.items()
@@ -141,7 +142,7 @@ class Stores(RuleBasedStateMachine):
         count = math.prod(shape)
         few = data.draw(st.lists(st.sampled_from(BITS[dtype]), min_size=1, max_size=4), label="cells")
         chosen = [few[i] for i in np.random.default_rng(count).integers(0, len(few), count)]
-        if dtype == "string":
+        if MEMORY[dtype].kind == "O":
             out = np.empty(count, object)
             out[:] = chosen
             return out.reshape(shape)

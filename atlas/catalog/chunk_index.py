@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.format.strings import TextTable
     from atlas.storage import Storage
 
 __all__ = ["ChunkIndex", "SegmentSource", "Source", "load_segment", "merge_rows"]
@@ -33,6 +34,10 @@ class Source(Protocol):
     @property
     def blocks(self) -> BlockRows:
         """Its block table."""
+
+    @property
+    def texts(self) -> TextTable:
+        """The extremes of its string chunks that rows name by position."""
 
     @property
     def name(self) -> str:
@@ -58,6 +63,8 @@ class SegmentSource:
     """The segment, as its commit names it."""
     blocks: BlockRows
     """Its block table."""
+    texts: TextTable
+    """The extremes of its string chunks."""
 
     @property
     def name(self) -> str:
@@ -145,7 +152,7 @@ _LARGEST = 2**63 - 1
 EMPTY = np.empty(0, np.int64)
 _BYTES, _BITS = np.empty(0, np.uint8), np.empty(0, np.uint64)
 NO_BLOCKS = BlockRows(EMPTY, EMPTY, EMPTY, _BYTES, _BYTES, _BYTES, _BITS)
-NO_ROWS = ChunkRows(EMPTY, EMPTY, EMPTY, EMPTY, _BITS, EMPTY, _BITS, _BITS)
+NO_ROWS = ChunkRows(EMPTY, EMPTY, EMPTY, EMPTY, _BITS, EMPTY, EMPTY, _BITS, _BITS)
 
 
 def merge_rows(parts: Sequence[ChunkRows], origins: Sequence[NDArray[np.int64]]) -> tuple[ChunkRows, NDArray[np.int64]]:
@@ -174,7 +181,7 @@ def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, Chun
     """
     try:
         index = storage.read_range(ref.key, ref.footer.index_offset, ref.footer.index_length)
-        blocks, rows = decode_index(index, ref.footer)
+        blocks, rows, texts = decode_index(index, ref.footer)
     except (FileNotFoundError, CorruptStoreError) as error:
         reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
         raise CorruptStoreError(
@@ -182,7 +189,7 @@ def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, Chun
             key=ref.key,
             array=ref.array,
         ) from error
-    return SegmentSource(storage, ref, blocks), _shifted(rows, ref)
+    return SegmentSource(storage, ref, blocks, texts), _shifted(rows, ref)
 
 
 def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:

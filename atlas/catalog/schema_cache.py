@@ -30,20 +30,22 @@ class SchemaCache:
         shape: Sequence[int],
         chunk_shape: Sequence[int] | None,
         fill_value: Any,
+        *,
+        nan_is_missing: bool = False,
     ) -> ArraySchema:
         """Return the schema of a declaration. See `make_schema` for the errors."""
         key: tuple[object, ...] | None = None
         try:
             chunk = None if chunk_shape is None else tuple(chunk_shape)
             key = (
-                dtype, tuple(dims), tuple(shape), chunk, type(dims), type(fill_value), repr(fill_value),
+                dtype, tuple(dims), tuple(shape), chunk, type(dims), type(fill_value), repr(fill_value), nan_is_missing,
                 *map(type, shape), *map(type, chunk or ()),
             )  # fmt: skip
             known = self._known.get(key)
         except TypeError:  # an argument that cannot be hashed or iterated: `make_schema` names it
             known = None
         if known is None:
-            known = make_schema(dtype, dims, shape, chunk_shape, fill_value)
+            known = make_schema(dtype, dims, shape, chunk_shape, fill_value, nan_is_missing=nan_is_missing)
             if key is not None:
                 if len(self._known) >= _MOST:
                     self._known.clear()

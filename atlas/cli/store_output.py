@@ -12,7 +12,7 @@ from atlas.cli.formatting import count_text, size_text, table_lines, value_text,
 from atlas.dataset import exact_attributes
 from atlas.format.dtypes import DATATYPES
 from atlas.xarray.attribute_owners import assign_attributes
-from atlas.xarray.time_encoding import decode_times, decoded_dtype
+from atlas.xarray.recorded_dtypes import decode_recorded, decoded_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -166,7 +166,7 @@ def _decoded(name: str, value: object, meta: ArrayMeta, xarray_dtype: object) ->
         return None
     if decoded_dtype(xarray_dtype, meta["dtype"]) is not None and isinstance(value, int):
         cells = np.array([value], np.int64).view(DATATYPES[meta["dtype"]].memory)
-        return decode_times(name, cells, str(xarray_dtype))[0]
+        return decode_recorded(name, cells, str(xarray_dtype))[0]
     memory = DATATYPES[meta["dtype"]].memory
     if memory.kind in "mM" and isinstance(value, int):
         return np.array([value]).view(memory)[0]

@@ -56,7 +56,7 @@ def warm_up() -> str:
 
 def _cells(dtype: DataType, shape: tuple[int, ...]) -> NDArray[Any]:
     numbers = (np.arange(np.prod(shape, dtype=int)) % 100).reshape(shape)
-    return numbers.astype("U" if dtype.kind == "string" else dtype.memory)
+    return numbers.astype({"string": "U", "bytes": "S"}.get(dtype.kind, dtype.memory))
 
 
 def _use_store(codec: Codec, filter_: Filter, shape: tuple[int, ...]) -> None:

@@ -30,8 +30,8 @@ __all__ = [
     "time_range",
 ]
 
-Fill = bool | int | float | str
-"""A fill value as Python keeps it: bool, int for integers and times (in their unit), float, or str."""
+Fill = bool | int | float | str | bytes
+"""A fill value as Python keeps it: bool, int for integers and times (in their unit), float, str, or bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,17 @@ class DataType:
     name: str
     """Canonical name, as written on disk and returned by `array_meta`."""
     memory: np.dtype[Any]
-    """The dtype that reads return: little-endian; datetime64 or timedelta64 for times, object (of str) for strings."""
+    """The dtype that reads return: little-endian; datetime64 or timedelta64 for times; object for strings and bytes, of
+    str or bytes, and None for a missing cell."""
     cell: np.dtype[Any] | None
-    """The dtype of a stored cell: int64 for times, uint8 for bool, None for strings, which have no fixed length."""
+    """The dtype of a stored cell: int64 for times, uint8 for bool, None for strings and bytes, which have no
+    fixed length."""
     kind: str
-    """"bool", "int", "uint", "float", "timestamp", "duration" or "string"."""
+    """"bool", "int", "uint", "float", "timestamp", "duration", "string" or "bytes"."""
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a stored cell; 1 for strings, whose chunks are runs of bytes."""
+        """Bytes of a stored cell; 1 for strings and bytes, whose chunks are runs of bytes."""
         return 1 if self.cell is None else self.cell.itemsize
 
     @property
@@ -91,13 +93,14 @@ DATATYPES: dict[str, DataType] = {
     "timestamp_nanoseconds": _time("timestamp_nanoseconds", "M8[ns]"),
     **{f"timedelta64[{unit}]": _time(f"timedelta64[{unit}]", f"m8[{unit}]") for unit in _UNITS},
     "string": DataType("string", np.dtype(object), None, "string"),
+    "bytes": DataType("bytes", np.dtype(object), None, "bytes"),
 }
 SUPPORTED = ", ".join(DATATYPES)
 EXTREME_DTYPES = {
     "float": np.dtype("<f8"), "bool": np.dtype("<u8"), "uint": np.dtype("<u8"), "int": np.dtype("<i8"),
     "timestamp": np.dtype("<i8"), "duration": np.dtype("<i8"),
 }  # fmt: skip
-"""What the 64 bits of the minimum and maximum in a chunk's statistics are, by `DataType.kind`; strings have none."""
+"""What the 64 bits of the minimum and maximum in a chunk's statistics are, by `DataType.kind`; text has none."""
 
 _BY_MEMORY = {datatype.memory: datatype for datatype in DATATYPES.values() if datatype.cell is not None}
 _ALIASES = {name: name for name in DATATYPES} | {
@@ -128,6 +131,8 @@ def parse_dtype(dtype: object) -> DataType:
     """
     if isinstance(dtype, DataType):
         return dtype
+    if dtype is bytes:  # NumPy's dtype of it is that of "S", which is text here
+        return DATATYPES["bytes"]
     if isinstance(dtype, str):
         text = dtype.strip().lower()
         if text in _ALIASES:
@@ -169,8 +174,8 @@ def is_stored(dtype: np.dtype[Any]) -> bool:
 def check_fill(datatype: DataType, fill: object) -> Fill | None:
     """Return a fill value as a Python scalar, None for no fill value.
 
-    Bools take a bool, integers an int (no bool, no float), floats an int or float, strings a str, times an int of their
-    unit or a datetime64 or timedelta64; NumPy scalars of these kinds are accepted too.
+    Bools take a bool, integers an int (no bool, no float), floats an int or float, strings a str, bytes bytes, times an
+    int of their unit or a datetime64 or timedelta64; NumPy scalars of these kinds are accepted too.
 
     Raises `InvalidTypeError` for another kind and `OutOfRangeError` for a number that the dtype cannot hold.
     """
@@ -184,6 +189,8 @@ def check_fill(datatype: DataType, fill: object) -> Fill | None:
     )
     if kind == "string" and isinstance(value, str):
         return recover_text(value)
+    if kind == "bytes" and isinstance(value, bytes):
+        return bytes(value)
     if kind == "bool" and isinstance(value, bool):
         return value
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
@@ -205,7 +212,8 @@ def check_fill(datatype: DataType, fill: object) -> Fill | None:
             )
         return value
     times = f"an int or a NumPy time of unit {np.datetime_data(datatype.memory)[0]}" if datatype.has_nat else ""
-    takes = {"bool": "a bool", "int": "an int", "uint": "an int", "float": "an int or a float", "string": "a str"}
+    takes = {"bool": "a bool", "int": "an int", "uint": "an int", "float": "an int or a float"}
+    takes |= {"string": "a str", "bytes": "bytes"}
     raise InvalidTypeError(
         f"fill_value of a {datatype.name} array is {takes.get(kind, times)}, not {type(fill).__name__} {fill!r}"
     )

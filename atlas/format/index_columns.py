@@ -15,12 +15,12 @@ import zstandard
 from atlas.errors import CorruptStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from numpy.typing import NDArray
 
-__all__ = ["decode_columns", "encode_columns"]
+__all__ = ["count_values", "decode_columns", "encode_columns"]
 
 _DTYPES = (np.dtype("<u1"), np.dtype("<i8"), np.dtype("<u8"))
 _PLAIN, _CONSTANT, _SEQUENCE, _PACKED, _DELTAS = range(5)
@@ -102,6 +102,22 @@ def _decode(encoding: int, payload: memoryview, dtype: np.dtype[Any], count: int
     raise CorruptStoreError(f"its encoding {encoding} is unknown")
 
 
+def _directory(index: bytes) -> Iterator[tuple[str, int, int, int, int, int]]:
+    """Yield name, dtype, encoding, number of values, and offset and length of the payload of each column."""
+    if len(index) < _COUNT.size:
+        raise CorruptStoreError(f"the index has {len(index)} bytes, less than its column count takes")
+    (number,) = _COUNT.unpack_from(index)
+    if number > (len(index) - _COUNT.size) // _ENTRY.size:
+        raise CorruptStoreError(f"the index of {len(index)} bytes declares {number} columns")
+    for raw_name, *rest in _ENTRY.iter_unpack(memoryview(index)[_COUNT.size : _COUNT.size + number * _ENTRY.size]):
+        yield raw_name.rstrip(b"\0").decode("ascii", "replace"), *rest
+
+
+def count_values(index: bytes) -> dict[str, int]:
+    """Return how many values each column of an index declares, by its name."""
+    return {name: count for name, _, _, count, _, _ in _directory(index)}
+
+
 def decode_columns(index: bytes, counts: Mapping[str, tuple[np.dtype[Any], int]]) -> dict[str, NDArray[Any]]:
     """Return the columns that `counts` names, each with its dtype and number of values.
 
@@ -109,16 +125,9 @@ def decode_columns(index: bytes, counts: Mapping[str, tuple[np.dtype[Any], int]]
     a payload outside the index or of a wrong length. The caller must have bounded the counts: a constant column of any
     length takes eight bytes.
     """
-    if len(index) < _COUNT.size:
-        raise CorruptStoreError(f"the index has {len(index)} bytes, less than its column count takes")
-    (number,) = _COUNT.unpack_from(index)
-    if number > (len(index) - _COUNT.size) // _ENTRY.size:
-        raise CorruptStoreError(f"the index of {len(index)} bytes declares {number} columns")
     columns: dict[str, NDArray[Any]] = {}
     payloads = memoryview(index)
-    directory = payloads[_COUNT.size : _COUNT.size + number * _ENTRY.size]
-    for raw_name, dtype_code, encoding, count, offset, length in _ENTRY.iter_unpack(directory):
-        name = raw_name.rstrip(b"\0").decode("ascii", "replace")
+    for name, dtype_code, encoding, count, offset, length in _directory(index):
         if name not in counts:
             continue
         expected_dtype, expected_count = counts[name]

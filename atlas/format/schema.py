@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import operator
 import struct
@@ -54,8 +55,10 @@ class ArraySchema:
     """Length of a chunk along each axis, at least 1 but on axes of length 0; may exceed the axis."""
     fill: Fill | None
     """The fill value: what unwritten cells read as, and what counts as null. None where none was declared."""
+    nan_is_missing: bool = False
+    """Whether NaN and not-a-time stand for missing cells, and count as null as well."""
     fill_bits: bytes = field(init=False)
-    """What an unwritten cell reads as: little-endian bytes, or UTF-8 for strings."""
+    """What an unwritten cell reads as: little-endian bytes, UTF-8 for strings, the bytes themselves for bytes."""
     size: int = field(init=False)
     """Number of cells."""
     grid: tuple[int, ...] = field(init=False)
@@ -68,7 +71,7 @@ class ArraySchema:
         """Derive the other fields."""
         cell = self.datatype.cell
         if cell is None:
-            bits = str(self.fill or "").encode()
+            bits = self.fill if isinstance(self.fill, bytes) else str(self.fill or "").encode()
         else:
             value = np.array(0 if self.fill is None else self.fill, np.float64 if cell.kind == "f" else cell)
             with np.errstate(all="ignore"):  # NumPy warns of signalling NaN
@@ -78,7 +81,9 @@ class ArraySchema:
         grid = tuple(-(-n // max(c, 1)) for n, c in zip(self.shape, self.chunk_shape, strict=True))
         object.__setattr__(self, "grid", grid)
         fill = np.float64(self.fill).tobytes() if isinstance(self.fill, float) else self.fill
-        key = (self.datatype.name, self.dims, self.shape, self.chunk_shape, type(self.fill), fill)
+        key = (
+            self.datatype.name, self.dims, self.shape, self.chunk_shape, type(self.fill), fill, self.nan_is_missing
+        )  # fmt: skip
         object.__setattr__(self, "key", key)
         # The hash of a text, which Python seeds. Hashes of integers are known and repeat after 2**61-1, so that a
         # forged store could hold any number of schemas with one hash.
@@ -96,6 +101,18 @@ class ArraySchema:
     def chunks(self) -> int:
         """Number of chunks of the grid."""
         return math.prod(self.grid)
+
+    @property
+    def fill_text(self) -> str | bytes:
+        """What an unwritten cell of an array of strings or bytes reads as."""
+        return self.fill_bits if self.datatype.kind == "bytes" else self.fill_bits.decode()
+
+    @property
+    def fill_is_nan(self) -> bool:
+        """Whether the fill value is NaN or not-a-time."""
+        if self.datatype.has_nat:
+            return self.fill == -(2**63)
+        return isinstance(self.fill, float) and math.isnan(self.fill)
 
     @property
     def memory_dtype(self) -> np.dtype[Any]:
@@ -136,8 +153,10 @@ def make_schema(
     shape: Sequence[int],
     chunk_shape: Sequence[int] | None = None,
     fill_value: object = None,
+    *,
+    nan_is_missing: bool = False,
 ) -> ArraySchema:
-    """Check the arguments of `DatasetView.define_array` and return the schema.
+    """Check the arguments of `DatasetView.define_array` and return the schema; for the last see `ArraySchema`.
 
     Raises `InvalidValueError`, `InvalidTypeError`, `OutOfRangeError` or `UnsupportedDtypeError`, as that method says.
     """
@@ -157,7 +176,7 @@ def make_schema(
     # Axes of length 0 count as 1: NumPy has no array of shape (0, 2**40, 2**40).
     if math.prod(n or 1 for n in extent) * datatype.itemsize > _LARGEST:
         raise InvalidValueError(f"shape {list(extent)} of {datatype.name} has more than 2**63-1 bytes")
-    return ArraySchema(datatype, names, extent, chunk, check_fill(datatype, fill_value))
+    return ArraySchema(datatype, names, extent, chunk, check_fill(datatype, fill_value), nan_is_missing)
 
 
 def schema_to_json(schema: ArraySchema) -> dict[str, object]:
@@ -169,10 +188,25 @@ def schema_to_json(schema: ArraySchema) -> dict[str, object]:
         "chunk_shape": list(schema.chunk_shape),
     }
     if schema.fill is not None:
-        # JSON has no NaN and no infinity: every float fill is written as the hexadecimal digits of its bits.
-        fill = schema.fill
-        document["fill"] = {"float64": np.float64(fill).tobytes()[::-1].hex()} if isinstance(fill, float) else fill
+        document["fill"] = _fill_to_json(schema.fill)
+    if schema.nan_is_missing:
+        document["nan_is_missing"] = True
     return document
+
+
+def _fill_to_json(fill: Fill) -> object:
+    # JSON has no NaN and no infinity: every float fill is written as the hexadecimal digits of its bits.
+    if isinstance(fill, float):
+        return {"float64": np.float64(fill).tobytes()[::-1].hex()}
+    return {"bytes": base64.b64encode(fill).decode()} if isinstance(fill, bytes) else fill
+
+
+def _fill_from_json(fill: object) -> object:
+    if not isinstance(fill, dict):
+        return fill
+    if "bytes" in fill:
+        return base64.b64decode(fill["bytes"], validate=True)
+    return struct.unpack(">d", bytes.fromhex(fill["float64"]))[0]
 
 
 def schema_from_json(document: object) -> ArraySchema:
@@ -180,13 +214,21 @@ def schema_from_json(document: object) -> ArraySchema:
     if not isinstance(document, dict):
         raise CorruptStoreError(f"an array schema is an object, not {document!r}")
     try:
-        fill = document.get("fill")
-        if isinstance(fill, dict):
-            (fill,) = struct.unpack(">d", bytes.fromhex(fill["float64"]))
+        fill = _fill_from_json(document.get("fill"))
+        nan_is_missing = document.get("nan_is_missing", False)
+        if not isinstance(nan_is_missing, bool):
+            raise CorruptStoreError(f"an array schema says {nan_is_missing!r} of missing NaN, and not true or false")
         name = document["dtype"]
         if name not in DATATYPES:
             raise CorruptStoreError(f"an array schema has the unknown dtype {name!r}")
-        schema = make_schema(name, document["dims"], document["shape"], document["chunk_shape"], fill)
+        schema = make_schema(
+            name,
+            document["dims"],
+            document["shape"],
+            document["chunk_shape"],
+            fill,
+            nan_is_missing=nan_is_missing,
+        )
     except (KeyError, ValueError, TypeError, OverflowError, struct.error) as error:
         raise CorruptStoreError(f"an array schema is not valid: {error}") from error
     return schema

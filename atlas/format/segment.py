@@ -15,7 +15,8 @@ import xxhash
 
 from atlas.errors import CorruptStoreError, UnsupportedFormatError
 from atlas.format.block_types import CODECS, FILTERS
-from atlas.format.index_columns import decode_columns, encode_columns
+from atlas.format.index_columns import count_values, decode_columns, encode_columns
+from atlas.format.strings import TextTable
 from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "FOOTER_SIZE",
     "FORMAT_VERSION",
     "HEADER",
+    "NO_TEXTS",
     "BlockRows",
     "ChunkRows",
     "Footer",
@@ -45,12 +47,13 @@ FOOTER_SIZE = _FOOTER.size + 16
 # Constant columns take almost no bytes, whatever the number of rows. An index may still not declare more than 64 rows a
 # byte, so that what a reader allocates stays in proportion to the file. The writer pads the index to keep the rule.
 _ROWS_PER_BYTE = 64
-_ROW_BYTES = 200
+_ROW_BYTES = 216
 # Most bytes that one stored byte decodes to, by codec: a zstd block of 128 KiB takes four bytes, an LZ4 length adds 255
 # a byte. A row that claims more is refused, so a reader can allocate what a row claims.
 _MOST_EXPANSION = np.array([1, 32_768, 255], np.int64)
 CONSTANT = -1
 """`block` of a chunk whose cells are all equal. `offset` holds the bits of a number; all strings are the fill."""
+NO_TEXTS = TextTable.of([])
 
 
 class _Rows:
@@ -124,9 +127,11 @@ class ChunkRows(_Rows):
     offset: NDArray[np.uint64]
     """Byte of the decoded block where the chunk begins; of a constant chunk the bits of its cells."""
     nulls: NDArray[np.int64]
-    """Cells equal to the fill value."""
+    """Cells equal to the fill value, and missing strings."""
+    nans: NDArray[np.int64]
+    """Cells that are NaN or not-a-time, equal to the fill value or not."""
     minimum: NDArray[np.uint64]
-    """Bits of the smallest value that is not null (int64, uint64 or float64); cell position for strings."""
+    """Bits of the smallest value that is not null (int64, uint64 or float64); for strings see `encode_extreme`."""
     maximum: NDArray[np.uint64]
     """Bits of the largest such value; less than `minimum` where there is no such value."""
 
@@ -177,12 +182,16 @@ _CHUNK_DTYPES = {"offset": "<u8", "minimum": "<u8", "maximum": "<u8"}
 
 _BLOCK_COLUMNS = {f.name: np.dtype(_BLOCK_DTYPES.get(f.name, "<u8")) for f in fields(BlockRows)}
 _CHUNK_COLUMNS = {f.name: np.dtype(_CHUNK_DTYPES.get(f.name, "<i8")) for f in fields(ChunkRows)}
+_TEXT_ENDS, _TEXTS = "text_end", "text"
 _PREFIXED = {name: f"block_{name}" for name in _BLOCK_COLUMNS}
 
 
-def encode_tail(blocks: BlockRows, chunks: ChunkRows, index_offset: int) -> tuple[bytes, Footer]:
+def encode_tail(blocks: BlockRows, chunks: ChunkRows, texts: TextTable, index_offset: int) -> tuple[bytes, Footer]:
     """Return the bytes that follow the blocks of a segment, which end at `index_offset`, and the footer among them."""
-    index = encode_columns({f"block_{name}": values for name, values in blocks.columns().items()} | chunks.columns())
+    columns = {f"block_{name}": values for name, values in blocks.columns().items()} | chunks.columns()
+    if len(texts):
+        columns |= {_TEXT_ENDS: texts.ends, _TEXTS: texts.data}
+    index = encode_columns(columns)
     rows = max(len(blocks), len(chunks))
     index += bytes(max(0, -(-rows // _ROWS_PER_BYTE) - len(index)))
     footer = Footer(index_offset, len(index), xxhash.xxh3_64_intdigest(index), len(chunks), len(blocks))
@@ -225,28 +234,47 @@ def check_footer(footer: Footer, size: int) -> None:
         )
 
 
-def decode_index(index: bytes, footer: Footer) -> tuple[BlockRows, ChunkRows]:
-    """Return the rows of an index. Every row lies within the file, and chunks are sorted.
+def decode_index(index: bytes, footer: Footer) -> tuple[BlockRows, ChunkRows, TextTable]:
+    """Return the rows and the texts of an index. Every row lies within the file, and chunks are sorted.
 
     Raises `CorruptStoreError` where the checksum, a length, an order or a bound does not hold.
     """
     if len(index) != footer.index_length or xxhash.xxh3_64_intdigest(index) != footer.index_checksum:
         raise CorruptStoreError("the checksum of its index does not match")
-    # An index may have 64 rows a byte, and checking a row takes some 200 bytes.
+    # An index may have 64 rows a byte, and checking a row takes some 216 bytes.
     rows = footer.blocks + footer.chunks
+    text_counts = _count_texts(index, footer)
     check_room(
-        rows * _ROW_BYTES,
+        rows * _ROW_BYTES + sum(dtype.itemsize * count for dtype, count in text_counts.values()),
         f"an index of {rows} rows",
         "the file declares them: it is damaged, or needs a larger machine",
     )
     counts = {_PREFIXED[name]: (dtype, footer.blocks) for name, dtype in _BLOCK_COLUMNS.items()}
     counts |= {name: (dtype, footer.chunks) for name, dtype in _CHUNK_COLUMNS.items()}
-    columns = decode_columns(index, counts)
+    columns = decode_columns(index, counts | text_counts)
     blocks = BlockRows(**{name: columns[prefixed] for name, prefixed in _PREFIXED.items()})
     chunks = ChunkRows(**{name: columns[name] for name in _CHUNK_COLUMNS})
     _check_blocks(blocks, footer)
     _check_chunks(chunks, footer)
-    return blocks, chunks
+    return blocks, chunks, _texts_of(columns) if text_counts else NO_TEXTS
+
+
+def _count_texts(index: bytes, footer: Footer) -> dict[str, tuple[np.dtype[Any], int]]:
+    """Return dtype and length of the columns of texts, which an index without texts lacks."""
+    declared = count_values(index)
+    if not declared.keys() & {_TEXT_ENDS, _TEXTS}:
+        return {}
+    texts, nbytes = (declared.get(name, 0) for name in (_TEXT_ENDS, _TEXTS))
+    if texts > TextTable.most_texts(footer.chunks) or nbytes > TextTable.most_bytes(texts):
+        raise CorruptStoreError(f"it has {texts} texts of {nbytes} bytes for the extremes of {footer.chunks} chunks")
+    return {_TEXT_ENDS: (np.dtype("<i8"), texts), _TEXTS: (np.dtype("<u1"), nbytes)}
+
+
+def _texts_of(columns: dict[str, NDArray[Any]]) -> TextTable:
+    ends, data = columns[_TEXT_ENDS], columns[_TEXTS]
+    if (np.diff(ends, prepend=0) < 0).any() or (ends[-1] if len(ends) else 0) != len(data):
+        raise CorruptStoreError("the texts of its extremes are out of bounds")
+    return TextTable(ends, data)
 
 
 def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
@@ -279,7 +307,9 @@ def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
 def _check_chunks(chunks: ChunkRows, footer: Footer) -> None:
     if not len(chunks):
         return
-    lowest = min(column.min() for column in (chunks.dataset, chunks.chunk, chunks.generation, chunks.nulls))
+    lowest = min(
+        column.min() for column in (chunks.dataset, chunks.chunk, chunks.generation, chunks.nulls, chunks.nans)
+    )
     if lowest < 0 or chunks.block.min() < CONSTANT or chunks.block.max() >= footer.blocks:
         raise CorruptStoreError("a row of its chunk table is out of bounds")
     most = np.uint64(2**62)

@@ -29,6 +29,8 @@ class ChunkStatistics(NamedTuple):
 
     nulls: I64
     """Cells equal to the fill."""
+    nans: I64
+    """Cells that are NaN or, where `missing_minimum` was asked for, the smallest int64; equal to the fill or not."""
     minimum: U64
     """Bits of the smallest of the others, as int64, uint64 or float64 by the kind of the dtype; above the maximum where
     there is none: the largest of that kind (infinity for floats)."""
@@ -40,60 +42,81 @@ class ChunkStatistics(NamedTuple):
 
 @kernel
 def _summarise_integers(
-    cells: NDArray[Any], start: I64, count: I64, rule: I64, nulls: I64, left: I64, low: I64, high: I64, constant: U8
+    cells: NDArray[Any],
+    start: I64,
+    count: I64,
+    rule: I64,
+    nulls: I64,
+    nans: I64,
+    left: I64,
+    low: I64,
+    high: I64,
+    constant: U8,
 ) -> None:
     """Fill the result columns for the runs `cells[start:start + count]`, signed integers that hold the bits.
 
-    `start`, `count` and the results `nulls`, `left` (neither null nor missing), `low` and `high` are int64 (runs,),
-    `constant` is uint8 (runs,). `rule`, int64 (5,), is (null mask, null value, missing mask, missing value, bits to
-    flip): a cell is null or missing where what the mask leaves of its bits is the value, and flipping makes keys whose
-    order is that of the values.
+    `start`, `count` and the results `nulls`, `nans` (missing), `left` (neither null nor missing), `low` and `high` are
+    int64 (runs,), `constant` is uint8 (runs,). `rule`, int64 (5,), is (null mask, null value, missing mask, missing
+    value, bits to flip): a cell is null or missing where what the mask leaves of its bits is the value, and flipping
+    makes keys whose order is that of the values.
     """
     null_mask, null_want, skip_mask, skip_want, flip = rule[0], rule[1], rule[2], rule[3], rule[4]
     largest, smallest = np.int64(_LARGEST), np.int64(_SMALLEST)
     for row in range(start.size):
         run = cells[start[row] : start[row] + count[row]]
-        null, out, change = np.int64(0), np.int64(0), np.int64(0)
+        null, nan, out, change = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
         lowest, highest = largest, smallest
         first = np.int64(run[0]) if run.size > 0 else np.int64(0)
         for i in range(run.size):
             bits = np.int64(run[i])
             key = bits ^ flip
             is_null = (bits & null_mask) == null_want
-            is_out = is_null | ((bits & skip_mask) == skip_want)
+            is_nan = (bits & skip_mask) == skip_want
+            is_out = is_null | is_nan
             null += np.int64(is_null)
+            nan += np.int64(is_nan)
             out += np.int64(is_out)
             change |= bits ^ first
             lowest = min(lowest, largest if is_out else key)
             highest = max(highest, smallest if is_out else key)
-        nulls[row], left[row], low[row], high[row] = null, run.size - out, lowest, highest
+        nulls[row], nans[row], left[row], low[row], high[row] = null, nan, run.size - out, lowest, highest
         constant[row] = np.uint8(change == 0)
 
 
 @kernel
 def _summarise_floats(
-    cells: NDArray[Any], start: I64, count: I64, rule: I64, nulls: I64, left: I64, low: I64, high: I64, constant: U8
+    cells: NDArray[Any],
+    start: I64,
+    count: I64,
+    rule: I64,
+    nulls: I64,
+    nans: I64,
+    left: I64,
+    low: I64,
+    high: I64,
+    constant: U8,
 ) -> None:
     """The same for floats: `rule` is (null mask, null value, NaN is null, bits of infinity, all bits but the sign)."""
     null_mask, null_want, nan_null, infinity, magnitude = rule[0], rule[1], rule[2] != 0, rule[3], rule[4]
     largest, smallest = np.int64(_LARGEST), np.int64(_SMALLEST)
     for row in range(start.size):
         run = cells[start[row] : start[row] + count[row]]
-        null, out, change = np.int64(0), np.int64(0), np.int64(0)
+        null, nan, out, change = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
         lowest, highest = largest, smallest
         first = np.int64(run[0]) if run.size > 0 else np.int64(0)
         for i in range(run.size):
             bits = np.int64(run[i])
             key = bits ^ ((bits >> np.int64(63)) & magnitude)
-            nan = (bits & magnitude) > infinity
-            is_null = ((bits & null_mask) == null_want) | (nan & nan_null)
-            is_out = is_null | nan
+            is_nan = (bits & magnitude) > infinity
+            is_null = ((bits & null_mask) == null_want) | (is_nan & nan_null)
+            is_out = is_null | is_nan
             null += np.int64(is_null)
+            nan += np.int64(is_nan)
             out += np.int64(is_out)
             change |= bits ^ first
             lowest = min(lowest, largest if is_out else key)
             highest = max(highest, smallest if is_out else key)
-        nulls[row], left[row], low[row], high[row] = null, run.size - out, lowest, highest
+        nulls[row], nans[row], left[row], low[row], high[row] = null, nan, run.size - out, lowest, highest
         constant[row] = np.uint8(change == 0)
 
 
@@ -156,20 +179,20 @@ def chunk_statistics(
         cells = cells.view()
         cells.flags.writeable = False
     mask, want, nan_null = _null_rule(dtype, fill)
-    columns = [np.empty(start.size, np.int64) for _ in range(4)]
-    nulls, left, low, high = columns
+    columns = [np.empty(start.size, np.int64) for _ in range(5)]
+    nulls, nans, left, low, high = columns
     constant = np.empty(start.size, np.uint8)
     ends: tuple[Any, Any]
     if dtype.kind == "f":
         infinity = int(np.array(np.inf, dtype).view(signed))
         rule = np.array([mask, want, nan_null, infinity, np.iinfo(signed).max])
-        _summarise_floats(cells, start, count, rule, nulls, left, low, high, constant)
+        _summarise_floats(cells, start, count, rule, nulls, nans, left, low, high, constant)
         ends = np.inf, -np.inf
     else:
         skip = (-1, int(np.iinfo(signed).min)) if missing_minimum else (0, 1)
         flip = int(np.iinfo(signed).min) if dtype.kind == "u" else 0
         rule = np.array([mask, want, *skip, flip])
-        _summarise_integers(cells, start, count, rule, nulls, left, low, high, constant)
+        _summarise_integers(cells, start, count, rule, nulls, nans, left, low, high, constant)
         limits = np.iinfo(np.uint64 if dtype.kind == "u" else np.int64)
         ends = limits.max, limits.min
-    return ChunkStatistics(nulls, _widen(low, left, dtype, ends[0]), _widen(high, left, dtype, ends[1]), constant)
+    return ChunkStatistics(nulls, nans, _widen(low, left, dtype, ends[0]), _widen(high, left, dtype, ends[1]), constant)

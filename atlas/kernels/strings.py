@@ -1,8 +1,9 @@
-"""String chunks: where each cell's UTF-8 lies, and gathering cells. Bytes are not decoded here.
+"""Chunks of text and bytes: where each cell's bytes lie, and gathering cells. Nothing is decoded here.
 
 Refuses chunks and cells that leave the bytes given.
 
-A chunk of n cells is n little-endian uint32 byte lengths, then the bytes of the cells back to back.
+A chunk of n cells is n little-endian uint32 byte lengths, then the bytes of the cells back to back. A missing cell has
+the largest length, `MISSING_LENGTH`, and no bytes.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["gather_strings", "string_offsets"]
 
+MISSING_LENGTH = 2**32 - 1
+"""The length that stands for a missing cell."""
+
 
 @kernel
-def _bound(raw: U8, offset: I64, cells: I64, out: I64, out_start: I64) -> tuple[Int, Int]:
+def _bound(raw: U8, offset: I64, cells: I64, out: I64, missing: U8, out_start: I64) -> tuple[Int, Int]:
     """`string_offsets`, whose arguments these are; a status and the chunk that it is about."""
     for row in range(offset.size):
         if cells[row] < 0 or out_start[row] < 0 or cells[row] > out.size - 1 - out_start[row]:
@@ -36,22 +40,27 @@ def _bound(raw: U8, offset: I64, cells: I64, out: I64, out_start: I64) -> tuple[
         base = out_start[row]
         out[base] = at
         for i in range(cells[row]):
-            at += np.int64(read_uint32(raw, first + 4 * i))
+            length = np.int64(read_uint32(raw, first + 4 * i))
+            gone = length == MISSING_LENGTH
+            at += np.int64(0) if gone else length
             out[base + i + 1] = at
+            missing[base + i] = np.uint8(gone)
         # Lengths only add up, and 2**31 of them stay below 2**63: checking the last end checks all.
         if at > raw.size:
             return OFFSET, row
     return OK, 0
 
 
-def string_offsets(raw: U8, offset: I64, cells: I64, out: I64, out_start: I64) -> None:
+def string_offsets(raw: U8, offset: I64, cells: I64, out: I64, missing: U8, out_start: I64) -> None:
     """Write the offsets in `raw` between which each cell's bytes lie: n + 1 of them for a chunk of n cells.
 
     `raw` is 1-D uint8. Chunk i begins at `raw[offset[i]]`, has `cells[i]` cells, and its offsets go to
-    `out[out_start[i]:]`, int64. They ascend and stay within `raw`.
+    `out[out_start[i]:]`, int64. They ascend and stay within `raw`. `missing` is uint8, as long as `out`; of the cell
+    whose bytes begin at an entry of `out`, the same entry of it becomes 1 where the cell is missing, else 0.
 
     Raises:
-        BlockError: a chunk leaves `raw` (reason "offset", `block` is the chunk's row); `out` is then of no meaning.
+        BlockError: a chunk leaves `raw` (reason "offset", `block` is the chunk's row); `out` and `missing` are then of
+            no meaning.
         ValueError: columns of different lengths, or offsets that would leave `out`.
 
     """
@@ -59,10 +68,13 @@ def string_offsets(raw: U8, offset: I64, cells: I64, out: I64, out_start: I64) -
     if not offset.size == cells.size == out_start.size or out.dtype != np.int64 or out.ndim != 1:
         message = f"{offset.size} offsets, {cells.size} counts and {out_start.size} starts do not fit together"
         raise ValueError(message)
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        message = "the offsets' array must be writable and C-contiguous"
+    if missing.dtype != np.uint8 or missing.shape != out.shape:
+        message = f"{out.size} offsets need as many uint8 of missing cells, not {missing.shape} of {missing.dtype}"
         raise ValueError(message)
-    raise_status(*_bound(as_source(raw), offset, cells, out, out_start))
+    if not all(array.flags.c_contiguous and array.flags.writeable for array in (out, missing)):
+        message = "the arrays that are written must be writable and C-contiguous"
+        raise ValueError(message)
+    raise_status(*_bound(as_source(raw), offset, cells, out, missing, out_start))
 
 
 @kernel

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.commit.documents import size_or_none
+from atlas.format.dtypes import DATATYPES
 from atlas.format.segment import FORMAT_VERSION
 from atlas.maintenance.held import dead_size, unnamed_sizes
 
@@ -100,7 +101,7 @@ def describe(view: StoreView, log: CommitLog) -> StoreDescription:
         for name in sorted(arrays.keys() | catalog.segments.keys()):
             dtypes, datasets, cells, raw = arrays.get(name, (set(), 0, 0, 0))
             refs = catalog.segments.get(name, [])
-            if "string" in dtypes and len(dtypes) == 1:
+            if dtypes and all(DATATYPES[dtype].cell is None for dtype in dtypes):
                 # Only blocks know the length of strings.
                 raw = sum(int(source.blocks.raw.sum()) for source in view.chunk_index(name).sources)
             stored = sum(ref.size for ref in refs)

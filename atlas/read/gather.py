@@ -81,8 +81,8 @@ def _read_targets(
         for index in indexes
     ]
     if sum(part.pieces.shape[1] + part.constant.shape[1] for part in found) < chunks:
-        fill = targets.schema.fill_bits
-        out[...] = fill.decode() if strings else np.frombuffer(fill, out.dtype)[0]
+        schema = targets.schema
+        out[...] = schema.fill_text if strings else np.frombuffer(schema.fill_bits, out.dtype)[0]
     for index, part in zip(indexes, found, strict=True):
         if part.constant.shape[1]:
             _fill_constant(out, part.constant, targets.schema, region)
@@ -96,7 +96,7 @@ def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: Array
     if out.dtype != object:
         kernels.fill_boxes(out, bits.view(np.uint64), chunk, target, region.geometry)
         return
-    fill = schema.fill_bits.decode()
+    fill = schema.fill_text
     for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
         cells: tuple[int | slice, ...] = (n, *region.in_box(k))
         out[cells] = fill

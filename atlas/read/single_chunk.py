@@ -110,7 +110,7 @@ def _cells_at(raw: NDArray[np.uint8], offset: int, schema: ArraySchema) -> NDArr
     None where numbers reach out of the block; raises `BlockError` where strings do.
     """
     if schema.datatype.cell is None:
-        return chunk_strings(raw, offset, schema.size).reshape(schema.shape)
+        return chunk_strings(raw, offset, schema.size, schema.datatype.kind).reshape(schema.shape)
     if offset + schema.size * schema.datatype.itemsize > len(raw):
         return None
     cells: NDArray[Any] = np.ndarray(schema.shape, schema.datatype.cell, raw, offset)

@@ -14,7 +14,7 @@ from atlas import kernels
 from atlas.chunking.regions import chunk_cells
 from atlas.errors import CorruptStoreError
 from atlas.format.dtypes import EXTREME_DTYPES
-from atlas.format.strings import NO_CELL
+from atlas.format.strings import IN_CELL, NO_EXTREME
 from atlas.read.strings import find_overflow, strings_at
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
 
-__all__ = ["ArrayStatistics", "Statistics"]
+__all__ = ["ArrayStatistics", "DetailedStatistics", "Statistics"]
 
 _FEW_CHUNKS, _FEW_CELLS = 8, 1 << 16
 """Of so few it takes less time to read them than to look first whether their blocks can hold them."""
@@ -38,11 +38,19 @@ class ArrayStatistics(TypedDict):
     row_count: int
     """Number of cells: the product of the shape."""
     null_count: int
-    """Number of cells that equal the fill value or were never written."""
-    min: bool | int | float | str | None
+    """Number of missing cells: those that equal the fill value or were never written, missing text and bytes, and NaN
+    and not-a-time where xarray made them of missing values in a file."""
+    min: bool | int | float | str | bytes | None
     """Smallest cell that is neither null nor NaN, times as int of their unit; None where there is none."""
-    max: bool | int | float | str | None
+    max: bool | int | float | str | bytes | None
     """Largest such cell."""
+
+
+class DetailedStatistics(ArrayStatistics):
+    """Statistics of one array, see `ArrayView.stats`."""
+
+    nan_count: int
+    """Number of cells that are NaN or not-a-time, whether they count as null or not."""
 
 
 class Statistics:
@@ -62,17 +70,20 @@ class Statistics:
         first = np.flatnonzero(np.concatenate([[len(dataset) > 0], apart | split]))
         self._begin, self._stop = first, np.append(first[1:], len(dataset))
         self._dataset, self._generation = dataset[first], generation[first]
-        self._nulls = np.add.reduceat(self._sorted(index.rows.nulls), first) if len(first) else first
+        self._nulls, self._nans = (
+            np.add.reduceat(self._sorted(column), first) if len(first) else first
+            for column in (index.rows.nulls, index.rows.nans)
+        )
         self._extremes: dict[np.dtype[Any], tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]] = {}
 
     def _sorted(self, column: NDArray[Any]) -> NDArray[Any]:
         return column if self._order is None else column[self._order]
 
-    def find(self, identity: int, generation: int, schema: ArraySchema, cache: BlockCache) -> ArrayStatistics | None:
-        """Return row_count, null_count, min and max of an array, None where it was never written.
+    def find(self, identity: int, generation: int, schema: ArraySchema, cache: BlockCache) -> DetailedStatistics | None:
+        """Return row_count, null_count, min, max and nan_count of an array, None where it was never written.
 
-        The extremes of strings are read from their blocks, through `cache`. Raises `CorruptStoreError` where such a
-        block is damaged.
+        Long strings that are extremes are read from their blocks, through `cache`. Raises `CorruptStoreError` where
+        such a block is damaged.
         """
         at = int(self._dataset.searchsorted(identity))
         end = len(self._dataset)
@@ -80,12 +91,16 @@ class Statistics:
             at += 1
         if at >= end or self._dataset.item(at) != identity:
             return None
-        nulls = self._nulls.item(at)
+        nulls, nans = self._nulls.item(at), self._nans.item(at)
         if self._stop.item(at) - self._begin.item(at) < schema.chunks:
             # Cells of chunks that were never written read as the fill value, and count as nulls like it.
-            nulls += schema.size - int(chunk_cells(schema, self.index.rows.chunk[self._rows(at)]).sum())
-        low: bool | int | float | str | None
-        high: bool | int | float | str | None
+            unwritten = schema.size - int(chunk_cells(schema, self.index.rows.chunk[self._rows(at)]).sum())
+            nulls += unwritten
+            nans += unwritten if schema.fill_is_nan else 0
+        if schema.nan_is_missing and not schema.fill_is_nan:
+            nulls += nans
+        low: bool | int | float | str | bytes | None
+        high: bool | int | float | str | bytes | None
         if schema.datatype.cell is None:
             low, high = self._string_extremes(self._rows(at), schema, cache)
         else:
@@ -93,7 +108,7 @@ class Statistics:
             low, high = (lows.item(at), highs.item(at)) if valid.item(at) else (None, None)
             if schema.datatype.kind == "bool" and valid.item(at):
                 low, high = bool(low), bool(high)
-        return {"row_count": schema.size, "null_count": nulls, "min": low, "max": high}
+        return {"row_count": schema.size, "null_count": nulls, "min": low, "max": high, "nan_count": nans}
 
     def _rows(self, at: int) -> NDArray[np.int64]:
         """Return the rows of the chunk index that were added up as the array number `at`, (chunks,)."""
@@ -140,11 +155,43 @@ class Statistics:
 
     def _string_extremes(
         self, at: NDArray[np.int64], schema: ArraySchema, cache: BlockCache
-    ) -> tuple[str | None, str | None]:
+    ) -> tuple[str | bytes | None, str | bytes | None]:
         """Return the smallest and the largest string of the chunks in the rows `at` (N,), None where all are null."""
-        # The statistics of a string chunk are positions of cells, so that rows of the index have a fixed width.
         rows = self.index.rows
-        lows, highs = [], []
+        if len(at) > schema.chunks:  # rows outside of the chunk grid belong to no chunk
+            at = at[rows.chunk[at] < schema.chunks]
+        texts = []
+        long = []
+        for row in at.tolist():
+            named = [rows.minimum.item(row), rows.maximum.item(row)]
+            if NO_EXTREME in named:
+                continue
+            if max(named) >= IN_CELL:
+                long.append(row)
+            else:
+                texts += [self._short_text(row, position) for position in named]
+        if long:
+            texts += self._long_texts(np.array(long), schema, cache)
+        if not texts:
+            return None, None
+        # The order of UTF-8 is that of code points.
+        low, high = min(texts), max(texts)
+        return (low, high) if schema.datatype.kind == "bytes" else (_decoded(low), _decoded(high))
+
+    def _short_text(self, row: int, position: int) -> bytes:
+        source = self.index.sources[self.index.source.item(row)]
+        if position >= len(source.texts):
+            raise CorruptStoreError(
+                f"{source.name} is damaged: statistics of a string chunk name text {position} of {len(source.texts)}; "
+                "restore the file from a copy",
+                key=source.name,
+            )
+        return source.texts[position]
+
+    def _long_texts(self, at: NDArray[np.int64], schema: ArraySchema, cache: BlockCache) -> list[bytes]:
+        """Return both extremes of each chunk in the rows `at` (N,), of which at least one stands in a cell."""
+        rows = self.index.rows
+        found = []
         held: dict[tuple[str, int], NDArray[np.uint8]] = {}
 
         def load(source: Source, block: int) -> NDArray[np.uint8]:
@@ -155,8 +202,6 @@ class Statistics:
                 held[key] = cache.load(source, block)
             return held[key]
 
-        if len(at) > schema.chunks:  # rows outside of the chunk grid belong to no chunk
-            at = at[rows.chunk[at] < schema.chunks]
         if schema.chunks == len(at) == 1:
             counts = np.array([schema.size])
         else:
@@ -164,13 +209,15 @@ class Statistics:
             if len(at) > _FEW_CHUNKS or schema.size > _FEW_CELLS:
                 at, counts = self._by_block(at, counts)
         for row, cells in zip(at.tolist(), counts.tolist(), strict=True):
-            positions = [rows.minimum.item(row), rows.maximum.item(row)]
-            if NO_CELL in positions:
-                continue
-            if rows.block.item(row) < 0:
-                low = high = schema.fill_bits.decode()
-            else:
-                low, high = strings_at(self.index, row, cells, positions, load)
-            lows.append(low)
-            highs.append(high)
-        return min(lows, default=None), max(highs, default=None)
+            for named in (rows.minimum.item(row), rows.maximum.item(row)):
+                if named < IN_CELL:
+                    found.append(self._short_text(row, named))
+                elif rows.block.item(row) < 0:
+                    found.append(schema.fill_bits)
+                else:
+                    found += strings_at(self.index, row, cells, [named - IN_CELL], load)
+        return found
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Reading string chunks. Kernels gather the bytes of cells; only the making of str objects holds the GIL.
+"""Reading chunks of text and bytes. Kernels gather the bytes of cells; only the making of objects holds the GIL.
 
 Imports no `write`; `format.strings` describes the bytes of a chunk.
 """
@@ -45,7 +45,7 @@ def read_strings(
     out: NDArray[Any],
     limits: Limits,
 ) -> None:
-    """Copy the boxes of string chunks into `out`, (N, *box) of str objects, which has a row for each of N `targets`.
+    """Copy the boxes of string chunks into `out`, (N, *box) of objects, which has a row for each of N `targets`.
 
     `pieces` (6, P) are whole chunks, ordered by block: see `kernels.PIECE_BLOCK`. Other cells are left as they are.
 
@@ -84,9 +84,11 @@ class _BoxCells:
     pieces: slice
     """The chunks of the batch, as columns of the read's pieces."""
     data: NDArray[np.uint8]
-    """UTF-8 of the cells, back to back."""
+    """The bytes of the cells, back to back."""
     offsets: NDArray[np.int64]
     """Offset in `data` of each cell and, last, the end: (cells + 1,)."""
+    missing: NDArray[np.uint8]
+    """1 for each missing cell: (cells,)."""
     counts: list[int]
     """Number of cells of each chunk."""
 
@@ -121,7 +123,7 @@ class _StringReader:
         offset = begin[block] + self._pieces[kernels.PIECE_OFFSET, columns]
         chunk = self._pieces[kernels.PIECE_CHUNK, columns]
         try:
-            bounds, starts = cell_bounds(raw, offset, self._cells[chunk], end[block])
+            bounds, missing, starts = cell_bounds(raw, offset, self._cells[chunk], end[block])
         except BlockError as error:  # its `block` is the number of the chunk
             raise self._damage(first + int(block[error.block]), error.reason) from error
         cells = [
@@ -129,7 +131,7 @@ class _StringReader:
         ]
         wanted = np.concatenate(cells)
         data, offsets = kernels.gather_strings(raw, bounds[wanted], bounds[wanted + 1])
-        return _BoxCells(columns, data, offsets, [len(indices) for indices in cells])
+        return _BoxCells(columns, data, offsets, missing[wanted], [len(indices) for indices in cells])
 
     def _decode_blocks(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
         """Return the decoded blocks of a batch back to back, and the offset where each begins and ends, (blocks,).
@@ -155,8 +157,8 @@ class _StringReader:
         return self._targets.damage(self._index.source_of(row), reason, int(self._pieces[kernels.PIECE_TARGET, piece]))
 
     def copy_cells(self, cells: _BoxCells, rows: NDArray[Any]) -> None:
-        """Decode the cells of a batch and copy them into `rows`, (N, cells of the box) of str objects."""
-        strings = decode_cells(cells.data, cells.offsets)
+        """Decode the cells of a batch and copy them into `rows`, (N, cells of the box) of objects."""
+        strings = decode_cells(cells.data, cells.offsets, cells.missing, self._targets.schema.datatype.kind)
         target, chunk = self._pieces[[kernels.PIECE_TARGET, kernels.PIECE_CHUNK], cells.pieces].tolist()
         begin = 0
         for row, number, count in zip(target, chunk, cells.counts, strict=True):
@@ -166,22 +168,24 @@ class _StringReader:
 
 def cell_bounds(
     raw: NDArray[np.uint8], offset: NDArray[np.int64], cells: NDArray[np.int64], block_end: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the bounds of the cells of N string chunks in the decoded bytes `raw`, and each chunk's first bound.
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the bounds of the cells of N string chunks, which cells are missing, and the entry of each first bound.
 
-    `offset` (N,) is each chunk's first byte in `raw`, `cells` (N,) its number of cells, `block_end` (N,) the offset
-    where its block ends. Cell k of chunk n lies between entries `starts[n] + k` and `starts[n] + k + 1` of the bounds,
-    (sum of cells + N,); `starts` is (N,).
+    Bounds are offsets in the decoded bytes `raw`. `offset` (N,) is each chunk's first byte there, `cells` (N,) its
+    number of cells, `block_end` (N,) the offset where its block ends. Cell k of chunk n lies between entries
+    `starts[n] + k` and `starts[n] + k + 1` of the bounds, (sum of cells + N,); `starts` is (N,). The second result has
+    an entry for each bound, 1 where the cell that begins there is missing.
 
     Raises `BlockError`, whose `block` is the number of the chunk, where cells reach out of their block.
     """
     starts = np.cumsum(cells + 1) - cells - 1
     bounds = np.empty(int((cells + 1).sum()), np.int64)
-    kernels.string_offsets(raw, offset, cells, bounds, starts)
+    missing = np.zeros(len(bounds), np.uint8)
+    kernels.string_offsets(raw, offset, cells, bounds, missing, starts)
     overflow = bounds[starts + cells] > block_end
     if overflow.any():
         raise BlockError(int(np.argmax(overflow)), "offset")
-    return bounds, starts
+    return bounds, missing, starts
 
 
 def find_overflow(
@@ -205,28 +209,28 @@ def find_overflow(
     return int(first[np.argmax(overflow)]) if overflow.any() else None
 
 
-def chunk_strings(raw: NDArray[np.uint8], offset: int, cells: int) -> NDArray[Any]:
-    """Return the `cells` strings, (cells,) of str objects, of the chunk that begins at `offset` of a decoded block.
+def chunk_strings(raw: NDArray[np.uint8], offset: int, cells: int, kind: str) -> NDArray[Any]:
+    """Return the `cells` cells, (cells,) of objects, of the chunk that begins at `offset` of a decoded block.
 
-    Raises `BlockError` where they reach out of the block.
+    `kind` is "string" or "bytes". Raises `BlockError` where the cells reach out of the block.
     """
-    bounds = _chunk_bounds(raw, offset, cells)
-    return decode_cells(raw[bounds[0] : bounds[-1]], bounds - bounds[0])
+    bounds, missing = _chunk_bounds(raw, offset, cells)
+    return decode_cells(raw[bounds[0] : bounds[-1]], bounds - bounds[0], missing[:-1], kind)
 
 
-def _chunk_bounds(raw: NDArray[np.uint8], offset: int, cells: int) -> NDArray[np.int64]:
-    """Return the bounds of each cell of one chunk in its decoded block `raw`, (cells + 1,)."""
+def _chunk_bounds(raw: NDArray[np.uint8], offset: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Return the bounds of each cell of one chunk in its decoded block `raw`, and which are missing, (cells + 1,)."""
     if not 0 <= offset <= len(raw) or cells > (len(raw) - offset) // LENGTH_BYTES:
         raise BlockError(0, "offset")
-    bounds = np.empty(cells + 1, np.int64)
-    kernels.string_offsets(raw, np.array([offset]), np.array([cells]), bounds, np.zeros(1, np.int64))
-    return bounds
+    bounds, missing = np.empty(cells + 1, np.int64), np.zeros(cells + 1, np.uint8)
+    kernels.string_offsets(raw, np.array([offset]), np.array([cells]), bounds, missing, np.zeros(1, np.int64))
+    return bounds, missing
 
 
 def strings_at(
     index: ChunkIndex, row: int, cells: int, positions: Sequence[int], load: Callable[[Source, int], NDArray[np.uint8]]
-) -> list[str]:
-    """Return the strings at `positions`, C-order numbers of cells, of the chunk in that row, which has `cells` cells.
+) -> list[bytes]:
+    """Return the bytes of the cells at `positions`, C-order numbers, of the chunk in that row, which has `cells` cells.
 
     `load` returns a decoded block by source and number. Raises `CorruptStoreError` where the block is damaged or the
     chunk has no such cell.
@@ -234,7 +238,7 @@ def strings_at(
     source = index.sources[index.source.item(row)]
     try:
         raw = load(source, index.rows.block.item(row))
-        bounds = _chunk_bounds(raw, index.rows.offset.item(row), cells)
+        bounds, _ = _chunk_bounds(raw, index.rows.offset.item(row), cells)
     except BlockError as error:
         raise CorruptStoreError(
             f"{source.name} is damaged ({error.reason}): a string chunk cannot be read; restore the file from a copy",
@@ -246,4 +250,4 @@ def strings_at(
             f"{cells} cells; restore the file from a copy",
             key=source.name,
         )
-    return [raw[bounds[at] : bounds[at + 1]].tobytes().decode("utf-8", "replace") for at in positions]
+    return [raw[bounds[at] : bounds[at + 1]].tobytes() for at in positions]

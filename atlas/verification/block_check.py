@@ -15,7 +15,7 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.batches import slices_by_bytes
 from atlas.errors import AtlasError
-from atlas.format.strings import NO_CELL, decode_cells, string_statistics
+from atlas.format.strings import IN_CELL, NO_EXTREME, decode_cells, string_statistics
 from atlas.kernels import BlockError
 from atlas.read.strings import cell_bounds
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.format.schema import ArraySchema
+    from atlas.format.strings import Cell, TextTable
     from atlas.kernels import ChunkStatistics
     from atlas.verification.chunk_pieces import Pieces
 
@@ -62,6 +63,8 @@ class BlockCheck:
     """A schema for each dtype and fill; `pieces.kind` counts them."""
     nulls: NDArray[np.int64] = field(init=False)
     """Cells equal to the fill, of each piece of fixed-width cells."""
+    nans: NDArray[np.int64] = field(init=False)
+    """Cells of it that are NaN or not-a-time."""
     low: NDArray[np.uint64] = field(init=False)
     """Bits of the smallest of its other cells."""
     high: NDArray[np.uint64] = field(init=False)
@@ -76,7 +79,8 @@ class BlockCheck:
     def __post_init__(self) -> None:
         """Allocate the statistics."""
         count = len(self.pieces.row)
-        self.nulls, self.low, self.high = np.zeros(count, np.int64), np.zeros(count, np.uint64), np.zeros(count, "u8")
+        self.nulls, self.nans = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.low, self.high = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
 
     def batches(self) -> list[slice]:
         """Return the batches of blocks to check, each of one source."""
@@ -151,7 +155,8 @@ class BlockCheck:
             offset = np.cumsum(nbytes) - nbytes
         values = raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype)
         found = cell_statistics(kind, values, offset // dtype.itemsize, cells)
-        self.nulls[pieces], self.low[pieces], self.high[pieces] = found.nulls, found.minimum, found.maximum
+        self.nulls[pieces], self.nans[pieces] = found.nulls, found.nans
+        self.low[pieces], self.high[pieces] = found.minimum, found.maximum
         self.bad_pieces.update(dict.fromkeys(pieces[holds_odd_bools(kind, found)].tolist(), ODD_BOOL))
 
     def _check_strings(
@@ -165,7 +170,7 @@ class BlockCheck:
         """Note what is wrong with the string chunks `pieces` (N,), at `offset` (N,) of `raw`, before `end` (N,)."""
         cells = self.pieces.cells[pieces]
         try:
-            bounds, starts = cell_bounds(raw, offset, cells, end)
+            bounds, missing, starts = cell_bounds(raw, offset, cells, end)
         except BlockError:
             if len(pieces) == 1:
                 self.bad_pieces[int(pieces[0])] = "the lengths of its strings lead out of its block"
@@ -176,17 +181,19 @@ class BlockCheck:
             return
         rows, row = self.table.rows, self.pieces.row[pieces]
         stated = zip(rows.nulls[row].tolist(), rows.minimum[row].tolist(), rows.maximum[row].tolist(), strict=True)
-        fill = None if kind.fill is None else kind.fill_bits.decode()
-        for piece, start, count, statistics in zip(
-            pieces.tolist(), starts.tolist(), cells.tolist(), stated, strict=True
+        fill = None if kind.fill is None else kind.fill_text
+        for piece, at, start, count, statistics in zip(
+            pieces.tolist(), row.tolist(), starts.tolist(), cells.tolist(), stated, strict=True
         ):
-            edges = bounds[start : start + count + 1]
+            edges, gone = bounds[start : start + count + 1], missing[start : start + count]
+            data, own = raw[edges[0] : edges[-1]], edges - edges[0]
             try:
-                strings = decode_cells(raw[edges[0] : edges[-1]], edges - edges[0], "strict").tolist()
+                strings = decode_cells(data, own, gone, kind.datatype.kind, "strict").tolist()
             except UnicodeDecodeError:
                 self.bad_pieces[piece] = "its strings are not UTF-8"
                 continue
-            if not check_strings(strings, fill, statistics):
+            texts = self.table.sources[self.table.source.item(at)].texts
+            if rows.nans.item(at) or not check_strings(strings, fill, statistics, texts):
                 self.bad_pieces[piece] = WRONG_STATISTICS
 
 
@@ -228,18 +235,28 @@ def holds_odd_bools(schema: ArraySchema, found: ChunkStatistics) -> NDArray[np.b
     return (found.maximum > 1) & (schema.datatype.kind == "bool")
 
 
-def check_strings(strings: list[str], fill: str | None, stated: tuple[int, int, int]) -> bool:
-    """Return whether `stated` has the nulls of a string chunk, and the cells that hold its smallest and largest string.
+def check_strings(
+    strings: Sequence[Cell], fill: Cell, stated: tuple[int, int, int], texts: Sequence[bytes] | TextTable
+) -> bool:
+    """Return whether `stated` has the nulls of a string chunk, and its smallest and largest string.
 
-    Any cell that holds an extreme may be named; `NO_CELL` must be where all cells are null.
+    An extreme is a position in `texts` or, from `IN_CELL` on, any cell that holds it; `NO_EXTREME` must be where all
+    cells are null.
     """
-    nulls, low, high = string_statistics(strings, fill)
+    nulls, *ends = string_statistics(strings, fill)
     if nulls != stated[0]:
         return False
-    for found, named in ((low, stated[1]), (high, stated[2])):
-        if NO_CELL in {found, named}:
-            if found != named:
+    for end, named in zip(ends, stated[1:], strict=True):
+        if NO_EXTREME in {end, named}:
+            if end != named:
                 return False
-        elif named >= len(strings) or strings[named] != strings[found]:
+        elif named >= IN_CELL:
+            if named - IN_CELL >= len(strings) or strings[named - IN_CELL] != strings[end]:
+                return False
+        elif named >= len(texts) or texts[named] != _encoded(strings[end]):
             return False
     return True
+
+
+def _encoded(cell: Cell) -> bytes | None:
+    return cell.encode() if isinstance(cell, str) else cell

@@ -15,7 +15,7 @@ from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.batches import equal_runs
 from atlas.chunking.regions import chunk_cells
 from atlas.format.dtypes import EXTREME_DTYPES
-from atlas.format.strings import LENGTH_BYTES
+from atlas.format.strings import IN_CELL, LENGTH_BYTES
 from atlas.runtime.threads import run_all, thread_count
 from atlas.verification.block_check import (
     ODD_BOOL,
@@ -144,6 +144,7 @@ class ChunkCheck:
             return
         row = pieces.row[order][heads]
         differs = np.add.reduceat(checked.nulls[order], heads) != rows.nulls[row]
+        differs |= np.add.reduceat(checked.nans[order], heads) != rows.nans[row]
         for number, kind in enumerate(self._kinds):
             mine = self._kind[row] == number
             if kind.datatype.cell is None or not mine.any():
@@ -167,6 +168,7 @@ class ChunkCheck:
             values: NDArray[Any] = rows.offset[mine].astype(f"<u{dtype.itemsize}").view(dtype)
             found = cell_statistics(kind, values, np.arange(len(mine)), np.ones(len(mine), np.int64))
             differs = found.nulls * self._cells[mine] != rows.nulls[mine]
+            differs |= found.nans * self._cells[mine] != rows.nans[mine]
             differs |= (found.minimum != rows.minimum[mine]) | (found.maximum != rows.maximum[mine])
             self._faults.update(dict.fromkeys(mine[differs].tolist(), WRONG_STATISTICS))
             self._faults.update(dict.fromkeys(mine[holds_odd_bools(kind, found)].tolist(), ODD_BOOL))
@@ -181,10 +183,17 @@ class ChunkCheck:
                 int(rows.nulls[row]),
             )
             # The cells are equal, so that one stands for all: whichever is named holds the extreme.
-            low, high = (0 if int(column[row]) < cells else int(column[row]) for column in (rows.minimum, rows.maximum))
-            value = schema.fill_bits.decode()
-            fill = None if schema.fill is None else value
-            if nulls not in {0, cells} or not check_strings([value], fill, (nulls // cells, low, high)):
+            low, high = (
+                IN_CELL if IN_CELL <= end < IN_CELL + cells else end
+                for end in (rows.minimum.item(row), rows.maximum.item(row))
+            )
+            fill = None if schema.fill is None else schema.fill_text
+            texts = self._table.sources[self._table.source.item(row)].texts
+            if (
+                nulls not in {0, cells}
+                or rows.nans.item(row)
+                or not check_strings([schema.fill_text], fill, (nulls // cells, low, high), texts)
+            ):
                 self._faults[row] = WRONG_STATISTICS
 
     # Noting damage

@@ -9,8 +9,10 @@ import numpy as np
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 from atlas.format.attributes import decode_text, recover_text
 from atlas.format.dtypes import exact_times, narrow_numbers, time_range
+from atlas.format.strings import is_missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from numpy.typing import NDArray
@@ -24,8 +26,8 @@ __all__ = ["broadcast_cells", "cast_cells", "coerce_cells", "coerce_strings"]
 def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
     """Return `data` with the stored dtype of `schema`, without a copy where it has it already.
 
-    Any memory layout and byte order is taken; times also as int64 of their unit, strings as object (str or bytes), S, U
-    or StringDType.
+    Any memory layout and byte order is taken; times also as int64 of their unit, strings and bytes as `coerce_strings`
+    says. Masked cells get the fill value, those of strings and bytes without one are missing.
 
     Raises `InvalidTypeError` for another dtype, for what is no NumPy array, and for masked cells without a fill value;
     `InvalidValueError` for strings that are no UTF-8.
@@ -37,12 +39,12 @@ def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
             f"data for array {array!r} is a numpy ndarray, not {type(data).__name__}; wrap it with np.asarray"
         )
     if isinstance(data, np.ma.MaskedArray):
-        data = _unmasked(data, schema, array)
+        return _fill_masked(data, schema, array, coerce_cells)
     datatype = schema.datatype
     if datatype.cell is None:
         if data.dtype.kind in "OSUT":
             try:
-                return coerce_strings(data)
+                return coerce_strings(data, schema)
             except InvalidValueError as error:
                 raise InvalidValueError(f"array {array!r}: {error}") from error
     elif data.dtype == datatype.cell and datatype.kind != "bool":
@@ -58,18 +60,34 @@ def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
     )
 
 
-def _unmasked(data: np.ma.MaskedArray[Any, Any], schema: ArraySchema, array: str) -> NDArray[Any]:
-    if not np.ma.is_masked(data):
-        return np.asarray(data)
+def _fill_masked(
+    data: np.ma.MaskedArray[Any, Any],
+    schema: ArraySchema,
+    array: str,
+    convert: Callable[[NDArray[Any], ArraySchema, str], NDArray[Any]],
+) -> NDArray[Any]:
+    """Return masked data as `convert` does, the fill value at masked cells.
+
+    Filled only once it is converted: in the dtype of the data the fill could be cut or wrap around.
+    """
+    plain: NDArray[Any] = np.asarray(data)
+    if plain.dtype.names is not None or not np.ma.is_masked(data):
+        return convert(plain, schema, array)
+    mask = np.ma.getmaskarray(data)
+    if schema.datatype.cell is None:
+        plain = plain.astype(object)
+        plain[mask] = None
+        return convert(plain, schema, array)
     if schema.fill is None:
         raise InvalidTypeError(
             f"data for array {array!r} has masked cells, and the array has no fill_value to store for them; "
             "define it with one, or pass data.filled(value)"
         )
-    fill: Any = schema.fill
-    if data.dtype.kind in "mM" and schema.datatype.has_nat:
-        fill = np.array(fill).view(schema.datatype.memory)[()]
-    return np.asarray(data.filled(fill))
+    plain = plain.copy()
+    plain[mask] = np.zeros((), plain.dtype)  # what a mask hides need not fit
+    cells = convert(plain, schema, array)
+    cells[mask] = np.frombuffer(schema.fill_bits, cells.dtype)[0]
+    return cells
 
 
 def cast_cells(value: object, schema: ArraySchema, array: str) -> NDArray[Any]:
@@ -92,7 +110,7 @@ def cast_cells(value: object, schema: ArraySchema, array: str) -> NDArray[Any]:
             raise InvalidValueError(f"what is assigned to array {array!r} is no array: {error}") from error
     data = np.asanyarray(value)
     if isinstance(data, np.ma.MaskedArray):
-        data = _unmasked(data, schema, array)
+        return _fill_masked(data, schema, array, cast_cells)
     kind, cell = data.dtype.kind, datatype.cell
     takes = {"int": "iu", "uint": "iu", "float": "fiu"}.get(datatype.kind, "")
     if cell is not None and kind in takes:
@@ -115,7 +133,8 @@ def _takes(datatype: DataType) -> str:
         scalar = "datetime64" if datatype.kind == "timestamp" else "timedelta64"
         return f"np.{scalar}(...), and np.{scalar}('NaT') for a missing one"
     missing = ", and float('nan') for a missing one" if datatype.kind == "float" else ""
-    names = {"string": "a str", "bool": "a bool", "float": "a number"}
+    missing = ", and None for a missing one" if datatype.cell is None else missing
+    names = {"string": "a str", "bytes": "bytes", "bool": "a bool", "float": "a number"}
     return names.get(datatype.kind, "an int") + missing
 
 
@@ -157,23 +176,40 @@ def broadcast_cells(cells: NDArray[Any], shape: tuple[int, ...], array: str) -> 
         ) from None
 
 
-def coerce_strings(data: NDArray[Any]) -> NDArray[Any]:
-    """Return string data as a C-contiguous object array of str.
+def coerce_strings(data: NDArray[Any], schema: ArraySchema) -> NDArray[Any]:
+    """Return data of dtype object, S, U or StringDType as an object array of str or of bytes, as `schema` says.
 
-    bytes are decoded as UTF-8, surrogate escapes too.
+    For strings, bytes are decoded as UTF-8, surrogate escapes too. None, NaN and what pandas has for missing cells
+    become the fill value, or None where there is none.
 
-    Raises `InvalidTypeError` for a cell that is neither str nor bytes, `InvalidValueError` for one that is no UTF-8.
+    Raises `InvalidTypeError` for a cell of another type, `InvalidValueError` for one that is no UTF-8.
     """
     cells: list[Any] = data.ravel().tolist()
     out = np.empty(data.size, object)
-    out[:] = [_text(cell) for cell in cells]
+    convert = _text if schema.datatype.kind == "string" else _bytes
+    out[:] = [convert(cell, schema.fill) for cell in cells]
     return out.reshape(data.shape)
 
 
-def _text(cell: object) -> str:
+def _text(cell: object, missing: object) -> object:
     if isinstance(cell, str):
         text = str.__str__(cell)  # of a subclass too, whatever it prints as
         return text if text.isascii() else recover_text(text)
     if isinstance(cell, bytes):
         return decode_text(cell)
-    raise InvalidTypeError(f"a string array takes str and bytes, not {type(cell).__name__} {cell!r}")
+    if is_missing(cell):
+        return missing
+    raise InvalidTypeError(
+        f"a string array takes str and bytes, and None for missing cells, not {type(cell).__name__} {cell!r}"
+    )
+
+
+def _bytes(cell: object, missing: object) -> object:
+    if isinstance(cell, bytes):
+        return bytes(cell)
+    if is_missing(cell):
+        return missing
+    remedy = "; encode text first, for example with text.encode()" if isinstance(cell, str) else ""
+    raise InvalidTypeError(
+        f"a bytes array takes bytes, and None for missing cells, not {type(cell).__name__} {cell!r}{remedy}"
+    )

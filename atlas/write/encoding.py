@@ -16,7 +16,7 @@ from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
 from atlas.chunking.packing import pack_chunks
 from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.segment import CONSTANT, BlockRows, ChunkRows
-from atlas.format.strings import encode_cells, string_statistics
+from atlas.format.strings import NO_EXTREME, encode_cells, encode_extreme, string_statistics
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all, thread_count
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from atlas.chunking.packing import Packing
     from atlas.format.schema import ArraySchema
+    from atlas.format.strings import Cell
 
 __all__ = [
     "ChunkKeys",
@@ -52,7 +53,7 @@ class PendingChunk:
     generation: int
     """Generation of its array."""
     cells: NDArray[Any]
-    """All its cells, 1-D in C order: of the stored dtype, or objects of str."""
+    """All its cells, 1-D in C order: of the stored dtype, or objects of str or bytes, None for missing ones."""
     written: NDArray[np.bool_] | None = None
     """Which cells were written while the others were read from the store; None: all, or no other handle can write."""
 
@@ -90,6 +91,8 @@ class Encoded:
     """Their table; offsets count from the beginning of `stored`."""
     rows: ChunkRows
     """One row a chunk; `block` counts within `blocks`."""
+    texts: Sequence[bytes] = ()
+    """The extremes that rows name by position: of strings and bytes only."""
 
 
 Key = tuple[int, int]
@@ -149,6 +152,12 @@ def _statistics(
     schema: ArraySchema, values: NDArray[Any], start: NDArray[np.int64], count: NDArray[np.int64]
 ) -> kernels.ChunkStatistics:
     return kernels.chunk_statistics(values, start, count, schema.fill, missing_minimum=schema.datatype.has_nat)
+
+
+def _rows_of(
+    keys: ChunkKeys, block: NDArray[np.int64], offset: NDArray[np.uint64], found: kernels.ChunkStatistics
+) -> ChunkRows:
+    return ChunkRows(*keys, block, offset, found.nulls, found.nans, found.minimum, found.maximum)
 
 
 def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
@@ -238,7 +247,7 @@ def _lay_out(
     else:
         packing = pack_chunks(count * values.dtype.itemsize, limits)
         block, offset = packing.block, packing.offset.astype(np.uint64)
-    return values, packing, ChunkRows(*keys, block, offset, found.nulls, found.minimum, found.maximum)
+    return values, packing, _rows_of(keys, block, offset, found)
 
 
 def _encode_large(item: tuple[Key, PendingChunk], compression: Compression) -> Encoded:
@@ -251,22 +260,21 @@ def _encode_large(item: tuple[Key, PendingChunk], compression: Compression) -> E
         packing = pack_chunks(np.array([values.nbytes]), compression.limits)
         start, length, block, offset = packing.start, packing.length, packing.block, packing.offset.astype(np.uint64)
     stored, blocks = _encode_blocks(values.view(np.uint8), start, length, values.dtype, compression)
-    return Encoded(stored, blocks, ChunkRows(*_keys([item]), block, offset, found.nulls, found.minimum, found.maximum))
+    return Encoded(stored, blocks, _rows_of(_keys([item]), block, offset, found))
 
 
 def _encode_strings(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
-    nulls, low, high, payloads = [], [], [], []
+    statistics, payloads, kept = [], [], []
+    texts: dict[bytes, int] = {}
     block = np.full(len(group), CONSTANT, np.int64)
     offset = np.zeros(len(group), np.uint64)
-    kept = []
     for at, (_, chunk) in enumerate(group):
-        cells: list[str] = chunk.cells.tolist()
-        fill = None if chunk.schema.fill is None else chunk.schema.fill_bits.decode()
-        null, least, most = string_statistics(cells, fill)
-        nulls.append(null)
-        low.append(least)
-        high.append(most)
-        if cells.count(chunk.schema.fill_bits.decode()) < len(cells):
+        cells: list[Cell] = chunk.cells.tolist()
+        unwritten = chunk.schema.fill_text
+        null, *ends = string_statistics(cells, None if chunk.schema.fill is None else unwritten)
+        named = [end if end == NO_EXTREME else encode_extreme(cells[end], end, texts) for end in ends]
+        statistics.append((null, *named))
+        if cells.count(unwritten) < len(cells):
             payloads.append(encode_cells(cells))
             kept.append(at)
     # Strings are never cut within a chunk: a reader finds a cell by the lengths before it.
@@ -274,5 +282,6 @@ def _encode_strings(group: Sequence[tuple[Key, PendingChunk]], compression: Comp
     block[kept], offset[kept] = packing.block, packing.offset.astype(np.uint64)
     raw = np.frombuffer(b"".join(payloads), np.uint8)
     stored, blocks = _encode_blocks(raw, packing.start, packing.length, raw.dtype, compression)
-    statistics = (np.array(nulls, np.int64), np.array(low, np.uint64), np.array(high, np.uint64))
-    return Encoded(stored, blocks, ChunkRows(*_keys(group), block, offset, *statistics))
+    nulls, low, high = (np.array(column, "u8") for column in zip(*statistics, strict=True))
+    rows = ChunkRows(*_keys(group), block, offset, nulls.view(np.int64), np.zeros(len(group), np.int64), low, high)
+    return Encoded(stored, blocks, rows, list(texts))

@@ -17,7 +17,8 @@ import xxhash
 from atlas.catalog.chunk_index import ChunkIndex, merge_rows
 from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
 from atlas.errors import StorageError
-from atlas.format.segment import HEADER, BlockRows, ChunkRows, Footer, encode_tail
+from atlas.format.segment import HEADER, NO_TEXTS, BlockRows, ChunkRows, Footer, encode_tail
+from atlas.format.strings import IN_CELL, TextTable
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all, thread_count
 from atlas.storage import LocalStorage
@@ -33,7 +34,7 @@ from atlas.write.encoding import (
 from atlas.write.spill import Spill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -55,8 +56,9 @@ class _StagedSource:
 
     coalesce_gap = LocalStorage.coalesce_gap  # blocks are spilled to a local file
 
-    def __init__(self, spill: Spill, blocks: BlockRows, name: str) -> None:
+    def __init__(self, spill: Spill, blocks: BlockRows, texts: TextTable, name: str) -> None:
         self.blocks = blocks
+        self.texts = texts
         self.name = name
         self._spill = spill
 
@@ -69,7 +71,7 @@ class _StagedSource:
 class SegmentDraft:
     """A segment about to be written: the parts of the file in order, and the tables that close it."""
 
-    def __init__(self, spill: Spill, blocks: BlockRows, rows: ChunkRows) -> None:
+    def __init__(self, spill: Spill, blocks: BlockRows, rows: ChunkRows, texts: TextTable) -> None:
         self._spill = spill
         self._source = blocks
         offset = len(HEADER) + np.cumsum(blocks.stored) - blocks.stored
@@ -78,7 +80,7 @@ class SegmentDraft:
         self.rows = rows
         """The chunk rows of the file."""
         end = len(HEADER) + int(blocks.stored.sum())
-        self._tail, self.footer = encode_tail(self.blocks, rows, end)
+        self._tail, self.footer = encode_tail(self.blocks, rows, texts, end)
         self.size = end + len(self._tail)
         """Bytes of the file."""
 
@@ -151,6 +153,8 @@ class Staging:
         self._block_count = 0
         self._first_blocks: list[NDArray[np.int64]] = []
         self._rows: list[ChunkRows] = []
+        self._is_text: list[bool] = []  # of each of `_rows`
+        self._texts: dict[bytes, int] = {}
         self._index: ChunkIndex | None = None
         self._serial = next(_serials)
 
@@ -252,18 +256,23 @@ class Staging:
     def _add(self, encoded: Encoded) -> None:
         first = self._block_count
         self._add_blocks(encoded.stored, encoded.blocks)
-        self._add_rows(encoded.rows, first)
+        rows = encoded.rows
+        if encoded.texts:
+            own = [self._texts.setdefault(text, len(self._texts)) for text in encoded.texts]
+            rows = _with_texts_at(rows, slice(None), np.array(own, np.uint64))
+        self._add_rows(rows, first, is_text=len(encoded.texts) > 0)
 
     def _add_blocks(self, stored: NDArray[np.uint8], blocks: BlockRows) -> None:
         begin = self._spill.append(stored)
         self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
         self._block_count += len(blocks)
 
-    def _add_rows(self, rows: ChunkRows, first: int) -> None:
+    def _add_rows(self, rows: ChunkRows, first: int, *, is_text: bool = False) -> None:
         """Add rows whose blocks are counted from the block `first`."""
         block = np.where(rows.block >= 0, rows.block + first, rows.block)
         self._first_blocks.append(np.unique(block[block >= 0]))
         self._rows.append(ChunkRows(**(rows.columns() | {"block": block})))
+        self._is_text.append(is_text)
         self._index = None
 
     def spill(self) -> None:
@@ -274,6 +283,7 @@ class Staging:
         """Forget everything."""
         self._spill.close()
         self._raw, self.parts, self._rows, self._blocks, self._index = {}, {}, [], [], None
+        self._is_text, self._texts = [], {}
 
     def shift(self, shift: IdShift) -> None:
         """Follow datasets whose ids were raised."""
@@ -318,9 +328,10 @@ class Staging:
         """Return the index of the encoded chunks, of each the newest; None where there are none."""
         if self._index is None and any(len(rows) for rows in self._rows):
             blocks: BlockRows = BlockRows.joined(self._blocks)
-            source = _StagedSource(self._spill, blocks, f"pending data {self._serial} of {self._name}")
-            origins = [np.zeros(len(rows), np.int64) for rows in self._rows]
-            self._index = ChunkIndex.of([(source, merge_rows(self._rows, origins)[0])])
+            origins = [np.full(len(rows), text, np.int64) for rows, text in zip(self._rows, self._is_text, strict=True)]
+            rows, texts = _with_needed_texts(*merge_rows(self._rows, origins), list(self._texts))
+            source = _StagedSource(self._spill, blocks, texts, f"pending data {self._serial} of {self._name}")
+            self._index = ChunkIndex.of([(source, rows)])
         return self._index
 
     def overlay(self, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
@@ -357,7 +368,37 @@ class Staging:
             owner = np.searchsorted(first_blocks, np.arange(len(blocks)), side="right") - 1
             alive = np.isin(first_blocks, rows.block)[owner]
             block = np.where(rows.block >= 0, (np.cumsum(alive) - 1)[rows.block], rows.block)
-        return SegmentDraft(self._spill, blocks.take(alive), ChunkRows(**(rows.columns() | {"block": block})))
+        rows = ChunkRows(**(rows.columns() | {"block": block}))
+        return SegmentDraft(self._spill, blocks.take(alive), rows, index.sources[0].texts)
+
+
+def _with_texts_at(rows: ChunkRows, text: Any, at: NDArray[np.uint64]) -> ChunkRows:
+    """Return `rows` with the extremes of those picked by `text`, which are positions, replaced by what `at` has there.
+
+    Extremes that stand in cells, and those that are none, stay as they are.
+    """
+    columns = rows.columns()
+    for name in ("minimum", "maximum"):
+        column = columns[name] = columns[name].copy()
+        ends = column[text]
+        short = ends < IN_CELL
+        ends[short] = at[ends[short].astype(np.int64)]
+        column[text] = ends
+    return ChunkRows(**columns)
+
+
+def _with_needed_texts(
+    rows: ChunkRows, is_text: NDArray[np.int64], texts: Sequence[bytes]
+) -> tuple[ChunkRows, TextTable]:
+    """Return the rows, and a table of those of `texts` that they name: not of chunks that were replaced."""
+    if not texts:
+        return rows, NO_TEXTS
+    text = is_text.astype(bool)
+    ends = np.concatenate([rows.minimum[text], rows.maximum[text]])
+    needed = np.unique(ends[ends < IN_CELL]).astype(np.int64)
+    at = np.zeros(len(texts), np.uint64)
+    at[needed] = np.arange(len(needed))
+    return _with_texts_at(rows, text, at), TextTable.of([texts[position] for position in needed.tolist()])
 
 
 def _parallel_batches(runs: Iterable[ChunkRun], limits: Limits) -> Iterator[list[ChunkRun]]:

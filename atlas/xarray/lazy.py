@@ -19,7 +19,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from atlas.errors import ArrayNotFoundError, StaleHandleError
 from atlas.runtime.memory import check_room
-from atlas.xarray.time_encoding import decode_times
+from atlas.xarray.recorded_dtypes import decode_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ class _ReadChunk:
     meta: Mapping[str, Any] | None
     """What `array_meta` returned when the lazy array was made."""
     xarray_dtype: str | None
-    """Recorded dtype of times (see `time_encoding`), None for cells as stored."""
+    """Recorded dtype (see `recorded_dtypes`), None for cells as stored."""
 
     def __call__(self, box: tuple[tuple[int, int], ...]) -> NDArray[Any]:
         """Read the chunk in `box`. Raises `StaleHandleError` where the array is not the one declared then."""
@@ -93,7 +93,7 @@ def read_decoded(
     start: list[int] | None = None,
     shape: list[int] | None = None,
 ) -> NDArray[Any]:
-    """Read a box of an array, or all of it, and decode its times where an `xarray_dtype` is recorded.
+    """Read a box of an array, or all of it, and decode it where an `xarray_dtype` is recorded.
 
     Raises `ArrayNotFoundError` where the array has been deleted since it was described.
     """
@@ -102,7 +102,7 @@ def read_decoded(
         raise ArrayNotFoundError(
             f"dataset {view.name!r} no longer has an array {array!r}: it was deleted; call to_xarray again"
         )
-    return cells if xarray_dtype is None else decode_times(array, cells, xarray_dtype)
+    return cells if xarray_dtype is None else decode_recorded(array, cells, xarray_dtype)
 
 
 def grid_chunks(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:

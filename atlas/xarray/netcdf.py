@@ -71,9 +71,9 @@ def open_netcdf(
 
     `chunks` gives chunk lengths by dimension; dimensions that the file lacks are ignored. A variable without any of
     these dimensions is one chunk, or chunks of about 64 MiB if it is larger. `drop` names variables to leave out.
-    `raw` keeps packed values, missing values and times as stored in the file; character arrays are joined to strings
-    all the same, since a cell of one byte cannot hold a character of several. Groups are ignored here:
-    `inspect_netcdf` refuses them.
+    `raw` keeps packed values, missing values and times as stored in the file; character arrays are joined all the
+    same, to text where the file says how it is encoded, else to bytes. Groups are ignored here: `inspect_netcdf`
+    refuses them.
 
     Raises what netCDF4 and xarray raise for files that they cannot read.
     """

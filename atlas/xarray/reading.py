@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from atlas.errors import InvalidTypeError, InvalidValueError
@@ -19,7 +20,8 @@ from atlas.format.names import check_names
 from atlas.runtime.threads import run_io
 from atlas.xarray.attribute_owners import DTYPE_KEY, FILL_KEY, assign_attributes
 from atlas.xarray.lazy import lazy_array, read_decoded
-from atlas.xarray.time_encoding import decode_times, decoded_dtype
+from atlas.xarray.recorded_dtypes import decode_recorded, decoded_dtype
+from atlas.xarray.strings import PANDAS_DTYPES, is_string_record, widen_strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,7 +55,7 @@ class _StoredArray:
     dtype: np.dtype[Any]
     """dtype of the variable in xarray."""
     xarray_dtype: str | None
-    """Recorded dtype of times (see `time_encoding`), None for cells as stored."""
+    """Recorded dtype (see `recorded_dtypes`), None for cells as stored."""
     attrs: dict[str, Any]
     """Attributes, `_FillValue` last."""
     coordinate: bool
@@ -81,7 +83,7 @@ def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
                 dtype=array.dtype,
                 xarray_dtype=array.xarray_dtype,
             )
-        return xr.Variable(array.dims, data, array.attrs)
+        return xr.Variable(array.dims, _as_pandas(array, data), array.attrs)
 
     arrays, attrs = _read_metadata(session, view.name)
     return _assemble(view.name, arrays, attrs, variable)
@@ -119,12 +121,13 @@ def to_xarray_many(
     recorded = {
         array.name: _stackable_dtypes(session, array, labels)
         for array in arrays
-        if array.xarray_dtype is not None and not array.coordinate
+        if array.xarray_dtype is not None and not is_string_record(array.xarray_dtype) and not array.coordinate
     }
 
     def variable(array: _StoredArray) -> xr.Variable:
         if array.coordinate:
-            return xr.Variable(array.dims, read_decoded(first, array.name, array.xarray_dtype), array.attrs)
+            data = read_decoded(first, array.name, array.xarray_dtype)
+            return xr.Variable(array.dims, _as_pandas(array, data), array.attrs)
         cells = _stacked_cells(store, session, array, labels, recorded.get(array.name, []))
         return xr.Variable((concat_dim, *array.dims), cells, array.attrs)
 
@@ -168,6 +171,18 @@ def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], 
     return arrays, attributes.dataset
 
 
+def _as_pandas(array: _StoredArray, data: Any) -> Any:
+    """Return the cells of a variable, in the text dtype of pandas where that is recorded.
+
+    Later versions of xarray make objects of it again where the variable has no index, with NA for missing cells.
+    """
+    if array.xarray_dtype not in PANDAS_DTYPES or not isinstance(data, np.ndarray) or data.ndim != 1:
+        return data
+    if not isinstance(pd.api.types.pandas_dtype(array.xarray_dtype), pd.StringDtype):  # "str" before pandas 3
+        return data
+    return (pd.Index if array.indexed else pd.array)(data, dtype=array.xarray_dtype)
+
+
 def _fill_attribute(schema: ArraySchema, decoded: np.dtype[Any] | None) -> Any:
     """Return the fill value as xarray has it: of times a NumPy time in the unit of the variable, where that is exact.
 
@@ -176,7 +191,7 @@ def _fill_attribute(schema: ArraySchema, decoded: np.dtype[Any] | None) -> Any:
     dtype = schema.memory_dtype if decoded is None else decoded
     if dtype.kind not in "mM":
         return schema.fill
-    stored = np.array(schema.fill, np.int64).view(schema.memory_dtype if schema.datatype.has_nat else "m8[ns]")
+    stored = np.array(schema.fill, np.int64).view(schema.memory_dtype)
     exact = exact_times(stored, dtype)
     return (stored if exact is None else exact)[()]
 
@@ -210,10 +225,12 @@ def _stacked_cells(
     dtypes: list[tuple[str, str | None]],
 ) -> NDArray[Any]:
     """Return the array of every dataset, stacked. `dtypes` is what `_stackable_dtypes` returns, empty if not asked."""
+    if array.xarray_dtype is not None and is_string_record(array.xarray_dtype):
+        return widen_strings(store.read_array_across_stacked(array.name, labels), array.xarray_dtype)
     if len(set(dtypes)) < 2:
         try:
             cells = store.read_array_across_stacked(array.name, labels)
-            return cells if array.xarray_dtype is None else decode_times(array.name, cells, array.xarray_dtype)
+            return cells if array.xarray_dtype is None else decode_recorded(array.name, cells, array.xarray_dtype)
         except InvalidValueError:
             if dtypes or array.dtype.kind not in "mM":
                 raise
@@ -238,7 +255,7 @@ def _stack_times(
                 f"stacked arrays have one shape, but array {array.name!r} has {array.shape} in dataset {labels[0]!r} "
                 f"and {None if stored is None else stored.shape} in dataset {label!r}; leave one of them out"
             )
-        parts.append(stored if xarray_dtype is None else decode_times(array.name, stored, xarray_dtype))
+        parts.append(stored if xarray_dtype is None else decode_recorded(array.name, stored, xarray_dtype))
     units = sorted({part.dtype.name for part in parts})
     try:
         dtype = np.result_type(*units)

@@ -1,8 +1,7 @@
 """Times and durations of units that are not stored to nanoseconds and back: exact, or an error. Pure.
 
-Units from seconds to nanoseconds are stored as they are. Where the stored dtype does not tell what a variable was in
-xarray, its xarray dtype is recorded as text: for other units, such as days, and for dates of cftime (see
-`cftime_dates`). Decoding takes that text as `xarray_dtype`.
+Units from seconds to nanoseconds are stored as they are. Of others, such as days, NumPy's name of the dtype is
+recorded.
 """
 
 from __future__ import annotations
@@ -14,18 +13,17 @@ import numpy as np
 
 from atlas.errors import InvalidValueError, OutOfRangeError
 from atlas.format.dtypes import exact_times, is_stored
-from atlas.xarray.cftime_dates import decode_dates, is_cftime_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["decode_times", "decoded_dtype", "dtype_to_record", "encode_times", "is_stored_time"]
+__all__ = ["decode_times", "encode_times", "is_stored_time", "recorded_times", "time_dtype_to_record"]
 
 # Excludes multiples of zero, such as [0ns]: NumPy accepts them and crashes the process when it converts them.
 _TIME_DTYPE = re.compile(r"(?:datetime64|timedelta64)\[(?:[1-9]\d{0,8})?(?:W|D|h|m|s|ms|us|ns|ps|fs|as|Y|M)\]")
 
 
-def dtype_to_record(dtype: np.dtype[Any]) -> str | None:
+def time_dtype_to_record(dtype: np.dtype[Any]) -> str | None:
     """The text that records `dtype`; None where the stored dtype alone restores it."""
     return dtype.name if dtype.kind in "mM" and not is_stored_time(dtype) else None
 
@@ -35,24 +33,15 @@ def is_stored_time(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "mM" and is_stored(dtype)
 
 
-def decoded_dtype(xarray_dtype: object, stored: str) -> np.dtype[Any] | None:
-    """The dtype that `decode_times` returns, or None where cells are to be read as stored.
-
-    `xarray_dtype` is the recorded value as found in the store; None is returned where it is invalid or does not fit
-    `stored`, the name of the stored dtype.
-    """
-    if not isinstance(xarray_dtype, str):
-        return None
-    if is_cftime_dtype(xarray_dtype):
-        return np.dtype(object) if stored == "int64" else None
+def recorded_times(recorded: str) -> tuple[np.dtype[Any], str] | None:
+    """Return the dtype of what `decode_times` returns, and the stored dtype; None for what is no record of times."""
     try:
-        dtype = np.dtype(xarray_dtype) if _TIME_DTYPE.fullmatch(xarray_dtype) else None
+        dtype = np.dtype(recorded) if _TIME_DTYPE.fullmatch(recorded) else None
     except (TypeError, ValueError):
         return None
     if dtype is None:
         return None
-    # Before durations had a dtype of their own they were stored as int64 nanoseconds.
-    return dtype if stored in {"m": ("timedelta64[ns]", "int64"), "M": ("timestamp_nanoseconds",)}[dtype.kind] else None
+    return dtype, {"m": "timedelta64[ns]", "M": "timestamp_nanoseconds"}[dtype.kind]
 
 
 def encode_times(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
@@ -77,14 +66,11 @@ def encode_times(variable: str, cells: NDArray[Any]) -> NDArray[Any]:
     return ns
 
 
-def decode_times(array: str, cells: NDArray[Any], xarray_dtype: str) -> NDArray[Any]:
-    """Stored cells as the xarray dtype; `decoded_dtype` must have accepted `xarray_dtype`.
+def decode_times(array: str, cells: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Stored cells in a dtype that `recorded_times` returned.
 
     Raises `InvalidValueError` where a value is finer than the recorded unit: it was then not written through xarray.
     """
-    if is_cftime_dtype(xarray_dtype):
-        return decode_dates(array, cells, xarray_dtype)
-    dtype = np.dtype(xarray_dtype)
     times = exact_times(cells.view(f"{dtype.kind}8[ns]"), dtype)
     if times is None:
         raise InvalidValueError(

@@ -20,13 +20,14 @@ from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
 from atlas.format.attributes import decode_text, encode_value
 from atlas.format.dtypes import SUPPORTED, parse_dtype
 from atlas.format.names import check_name
-from atlas.format.schema import make_schema
+from atlas.format.strings import is_missing
 from atlas.xarray.attribute_owners import COORDS_KEY, DTYPE_KEY, FILL_KEY, INDEXES_KEY, check_attributes
+from atlas.xarray.cftime_dates import STORED as STORED_DATES
 from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
 from atlas.xarray.chunk_shapes import check_chunks, chunk_shape
 from atlas.xarray.dask_blocks import dask_blocks
-from atlas.xarray.strings import check_strings
-from atlas.xarray.time_encoding import dtype_to_record, encode_times, is_stored_time
+from atlas.xarray.strings import check_strings, objects_to_record, string_dtype_to_record
+from atlas.xarray.time_encoding import encode_times, is_stored_time, time_dtype_to_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attributes import AttributeKey
+    from atlas.format.schema import ArraySchema
     from atlas.session import Session
     from atlas.xarray.chunk_shapes import Chunks
     from atlas.xarray.dask_blocks import Part
@@ -50,18 +52,12 @@ class _ArrayPlan:
     """Name of the array."""
     variable: xr.Variable
     """The source variable; its cells may not be loaded yet."""
-    dtype: str
-    """Stored dtype."""
-    dims: tuple[str, ...]
-    """Names of its dimensions."""
-    chunk_shape: tuple[int, ...] | None
-    """Shape of a stored chunk, None to store the array as one chunk."""
-    fill: object
-    """Fill value, None for none."""
+    schema: ArraySchema
+    """Its schema."""
     attributes: dict[str, object]
     """Exact attributes."""
     xarray_dtype: str | None
-    """Recorded dtype of times (see `time_encoding`), None for cells that are stored as they are."""
+    """Recorded dtype (see `recorded_dtypes`), None for cells that are stored as they are."""
     dask_backed: bool
     """Whether the cells are a dask array, which is written block by block."""
 
@@ -84,21 +80,16 @@ def add(
         raise InvalidTypeError(
             f"ds is an xarray.Dataset, not {type(ds).__name__}; convert it, for example with to_dataset()"
         )
-    plans, attributes = _plan(ds, check_chunks(ds, chunks))
+    plans, attributes = _plan(session, ds, check_chunks(ds, chunks))
     with session.locks.building.passing():
         view = store.create_dataset(name)
         try:
             for plan in plans:
-                view.define_array(
-                    plan.name,
-                    dtype=plan.dtype,
-                    dims=list(plan.dims),
-                    shape=list(plan.variable.shape),
-                    chunk_shape=None if plan.chunk_shape is None else list(plan.chunk_shape),
-                    fill_value=plan.fill,
-                )
+                session.writer.define_array(name, plan.name, plan.schema)
             for plan in plans:
-                _write(view, plan)
+                recorded = _write(view, plan)
+                if recorded is not None:
+                    attributes[plan.name, DTYPE_KEY] = recorded
             for key, value in attributes.items():
                 session.writer.set_attribute(name, key, encode_value(value))
         except BaseException:
@@ -106,14 +97,13 @@ def add(
             raise
 
 
-def _plan(ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
+def _plan(session: Session, ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
     indexed = _indexed(ds)
     names = [*ds.coords, *ds.data_vars]
-    plans = [_plan_variable(ds, check_name("array", name), chunks) for name in names]
+    plans = [_plan_variable(session, ds, check_name("array", name), chunks) for name in names]
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
     }
-    attributes |= {(plan.name, DTYPE_KEY): plan.xarray_dtype for plan in plans if plan.xarray_dtype is not None}
     attributes |= {(key,): value for key, value in check_attributes("dataset", ds.attrs).items()}
     if set(indexed) != {name for name in ds.coords if ds.variables[name].dims == (name,)}:
         attributes[INDEXES_KEY,] = json.dumps(indexed)
@@ -137,7 +127,7 @@ def _indexed(ds: xr.Dataset) -> list[Any]:
     return names
 
 
-def _plan_variable(ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
+def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
     variable = ds.variables[name]
     owner = f"variable {name!r}"
     attrs = dict(variable.attrs)
@@ -145,12 +135,17 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
     attributes = check_attributes(owner, attrs)
     if isinstance(fill, np.ndarray) or (fill is None and FILL_KEY in variable.attrs):
         attributes |= check_attributes(owner, {FILL_KEY: fill})  # comes back as it was, and not as a scalar
-    fill = _fill_value(fill)
     try:
-        xarray_dtype = _xarray_dtype(variable)
-        dtype = "int64" if xarray_dtype and variable.dtype == object else _stored_dtype(variable.dtype)
+        dtype, xarray_dtype = _dtypes(ds, name)
         chosen = chunk_shape(name, variable, chunks, indexed=name in ds.xindexes)
-        schema = make_schema(dtype, variable.dims, variable.shape, chosen, fill)  # type: ignore[arg-type]
+        schema = session.schemas.make(
+            dtype,
+            variable.dims,  # type: ignore[arg-type]
+            variable.shape,
+            chosen,
+            _fill_value(fill, dtype),
+            nan_is_missing=dtype == STORED_DATES or _had_missing_values(variable),
+        )
     except UnsupportedDtypeError as error:
         raise UnsupportedDtypeError(f"{owner}: {error}{_remedy(name, variable.dtype)}") from error
     except AtlasError as error:
@@ -158,23 +153,47 @@ def _plan_variable(ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
     return _ArrayPlan(
         name,
         variable,
-        dtype=dtype,
-        dims=schema.dims,
-        chunk_shape=None if chosen is None else schema.chunk_shape,
-        fill=fill,
+        schema,
         attributes=attributes,
         xarray_dtype=xarray_dtype,
         dask_backed=variable.__dask_graph__() is not None,
     )
 
 
-def _xarray_dtype(variable: xr.Variable) -> str | None:
-    if not isinstance(variable.dtype, np.dtype):
+def _had_missing_values(variable: xr.Variable) -> bool:
+    """Return whether xarray has made NaN or not-a-time of the missing values of a file."""
+    return any(variable.encoding.get(key) is not None for key in ("_FillValue", "missing_value"))
+
+
+def _dtypes(ds: xr.Dataset, name: str) -> tuple[str, str | None]:
+    """Return the stored dtype of a variable, and the dtype to record, None where the stored one tells it."""
+    variable, dtype = ds.variables[name], ds.variables[name].dtype
+    if not isinstance(dtype, np.dtype):
+        return _stored_dtype(dtype), string_dtype_to_record(dtype)
+    if dtype.kind != "O":
+        return _stored_dtype(dtype), time_dtype_to_record(dtype) or string_dtype_to_record(dtype)
+    first = _first_present(name, variable)
+    dates = cftime_dtype(first)
+    if dates is not None:
+        return STORED_DATES, dates
+    index = ds.xindexes.get(name)
+    return (
+        "bytes" if isinstance(first, bytes) else "string",
+        string_dtype_to_record(index.index.dtype) if isinstance(index, PandasIndex) else None,
+    )
+
+
+def _first_present(name: str, variable: xr.Variable) -> object:
+    """Return the first object that is not missing, which tells what an array of objects holds; None where all are."""
+    if not variable.size:
         return None
-    if variable.dtype != object or not variable.size:
-        return dtype_to_record(variable.dtype)
-    # Objects are strings or cftime dates: the first cell tells which. For a dask array that computes one block.
-    return cftime_dtype(variable[(0,) * variable.ndim].to_numpy()[()])
+    # Of a dask array or a file the first cell is one block, and mostly enough.
+    first: object = variable[(0,) * variable.ndim].to_numpy()[()]
+    if not is_missing(first):
+        return first
+    parts = dask_blocks(name, variable.data) if variable.__dask_graph__() is not None else _whole(variable)
+    cells = (cell for _, load in parts for cell in load().ravel().tolist())
+    return next((cell for cell in cells if not is_missing(cell)), None)
 
 
 @lru_cache(maxsize=64)
@@ -188,7 +207,7 @@ def _stored_dtype(dtype: Any) -> str:
         raise UnsupportedDtypeError(f"compound dtypes are not stored; make a variable of each field: {fields}")
     if dtype.kind in "mM" and not is_stored_time(dtype):
         return "timestamp_nanoseconds" if dtype.kind == "M" else "timedelta64[ns]"
-    return parse_dtype(dtype).name
+    return "bytes" if dtype.kind == "S" else parse_dtype(dtype).name
 
 
 def _remedy(name: str, dtype: Any) -> str:
@@ -203,24 +222,31 @@ def _remedy(name: str, dtype: Any) -> str:
     return f"; use ds[{name!r}].astype({replacement!r})" if replacement else ""
 
 
-def _fill_value(value: object) -> object:
+def _fill_value(value: object, dtype: str) -> object:
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
-    return decode_text(value) if isinstance(value, bytes) else value
+    return decode_text(value) if isinstance(value, bytes) and dtype != "bytes" else value
 
 
-def _write(view: DatasetInterface, plan: _ArrayPlan) -> None:
+def _write(view: DatasetInterface, plan: _ArrayPlan) -> str | None:
+    """Write the cells of a variable, and return the dtype to record."""
+    recorded = plan.xarray_dtype
     parts = dask_blocks(plan.name, plan.variable.data) if plan.dask_backed else _whole(plan.variable)
     for start, load in parts:
         # Loaded within the call, so that no variable keeps a block alive while the next one is computed.
-        view.write_array(plan.name, start=start, data=_encode_cells(plan, load()))
+        cells = _encode_cells(plan, load())
+        if recorded is None and plan.schema.datatype.kind == "string":
+            recorded = objects_to_record(cells)
+        view.write_array(plan.name, start=start, data=cells)
+        del cells
+    return recorded
 
 
 def _encode_cells(plan: _ArrayPlan, cells: NDArray[Any]) -> NDArray[Any]:
     if cells.dtype.kind in "mM" and not is_stored_time(cells.dtype):
         return encode_times(plan.name, cells)
-    if plan.dtype == "string":
-        check_strings(plan.name, cells)
+    if plan.schema.datatype.cell is None:
+        check_strings(plan.name, cells, plan.schema.datatype.kind, whole=not plan.dask_backed)
         return cells
     if cells.dtype == object and plan.xarray_dtype is not None:
         return encode_dates(plan.name, cells, plan.xarray_dtype)

@@ -9,17 +9,21 @@ import numpy as np
 from tests.model import MEMORY
 
 DTYPES = list(MEMORY)
-FIXED = [name for name in DTYPES if name != "string"]
+FIXED = [name for name, dtype in MEMORY.items() if dtype.kind != "O"]
 
 
 def make_cells(dtype, shape, seed=0):
-    """Varied cells of a dtype: NaN, extremes, empty and non-ASCII text among them."""
+    """Varied cells of a dtype: NaN, extremes, empty, missing and non-ASCII text among them."""
     rng = np.random.default_rng(seed)
     count = math.prod(shape)
     memory = MEMORY[dtype]
     if dtype == "string":
         out = np.empty(count, object)
-        out[:] = [["", "a", "zürich", "日本語", "x" * 40, str(i)][int(rng.integers(6))] for i in range(count)]
+        out[:] = [["", "a", "zürich", "日本語", "x" * 40, None, str(i)][int(rng.integers(7))] for i in range(count)]
+        return out.reshape(shape)
+    if dtype == "bytes":
+        out = np.empty(count, object)
+        out[:] = [[b"", b"a", b"\xff\0", b"x" * 40, None, b"%d" % i][int(rng.integers(6))] for i in range(count)]
         return out.reshape(shape)
     if memory.kind in "mM":
         return rng.integers(-(2**62), 2**62, count).reshape(shape).view(memory)

@@ -109,7 +109,7 @@ def test_a_write_of_some_cells_leaves_the_others_and_counts_as_written(store):
     array = array_of(store, np.full(6, np.nan, "f4"), "float32", [4], float("nan"))
     array[[0, 5]] = [1, 2]
     store.flush()
-    assert array.stats == {"row_count": 6, "null_count": 4, "min": 1.0, "max": 2.0}
+    assert array.stats == {"row_count": 6, "null_count": 4, "min": 1.0, "max": 2.0, "nan_count": 4}
     np.testing.assert_array_equal(array[...], np.array([1, np.nan, np.nan, np.nan, np.nan, 2], "f4"))
 
 
@@ -253,7 +253,18 @@ WRONG = {
     "one float for integers": ("int8", 2.5, InvalidTypeError, "2.5.* does not fit in array .* assign an int"),
     "None for a time": ("timestamp_nanoseconds", None, InvalidTypeError, r"None does not fit.*np.datetime64\('NaT'\)"),
     "text for a time": ("timestamp_nanoseconds", "2000-01-01", InvalidTypeError, r"assign np.datetime64\(\.\.\.\)"),
-    "None for text": ("string", None, InvalidTypeError, "None does not fit in array .* assign a str"),
+    "a number for text": (
+        "string",
+        5,
+        InvalidTypeError,
+        "5 does not fit in array .* assign a str, and None for a missing",
+    ),
+    "text for bytes": (
+        "bytes",
+        "a",
+        InvalidTypeError,
+        "'a' does not fit in array .* assign bytes, and None for a missing",
+    ),
     "dates beyond": ("timestamp_nanoseconds", np.datetime64("9999-01-01"), OutOfRangeError, "2262"),
     "finer than nanoseconds": ("timestamp_nanoseconds", np.datetime64(1, "ps"), OutOfRangeError, "holds whole ns"),
     "finer than seconds": ("datetime64[s]", np.datetime64(1, "ms"), OutOfRangeError, "holds whole s from"),

@@ -122,7 +122,7 @@ WRONG = {
     "data none": (write("t", [0, 0], None), TypeError, "NoneType"),
     "data numbers for text": (write("s", [0], np.zeros(1)), TypeError, "string"),
     "cells that are no text": (write("s", [0], np.array(["a", 3], object)), TypeError, "int 3"),
-    "cells none": (write("s", [0], np.array([None], object)), TypeError, "NoneType"),
+    "cells that are lists": (write("s", [0], np.array([["a"], None], object)[:1]), TypeError, "list"),
     "write rank": (write("t", [0], np.zeros((1, 1))), ValueError, "dimensions"),
     "write data rank": (write("t", [0, 0], np.zeros(1)), ValueError, "dimensions"),
     "write outside": (write("t", [2, 3], np.zeros((2, 1))), ValueError, r"\[3, 4\]"),

@@ -138,7 +138,7 @@ def test_a_pickled_handle_opens_at_its_version_or_not_at_all(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["int8", "string"])
 def test_a_reader_that_knows_the_index_but_not_the_block_gets_an_error_too(location, dtype):
-    cells = np.array(["b", "a"], object) if dtype == "string" else np.array([2, 1], "i1")
+    cells = np.array(["b" * 200, "a"], object) if dtype == "string" else np.array([2, 1], "i1")
     other = Atlas.create(location)
     for name in ("one", "two"):
         view = other.create_dataset(name)

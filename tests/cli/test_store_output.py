@@ -109,7 +109,7 @@ def test_show_in_the_style_of_ncdump(run, store):
         "  variable  cells  nulls         min         max\n"
         "  x             4      0           0           3\n"
         "  time          1      0  2024-01-01  2024-01-01\n"
-        "  t            12      0           2          12\n"
+        "  t            12      1           2          12\n"
         '  station       1      0   "De Bilt"   "De Bilt"\n'
         "}\n"
     )

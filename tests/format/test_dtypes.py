@@ -81,10 +81,20 @@ def test_short_names_of_two_meanings_are_refused_with_both(text, names):
     assert parse_dtype(f"<{text.strip().lower()}").name == names[0]
 
 
-@pytest.mark.parametrize("dtype", ["string", "str", str, object, "O", "U", "<U5", "S3", np.dtypes.StringDType(), bytes])
+@pytest.mark.parametrize("dtype", ["string", "str", str, object, "O", "U", "<U5", "S3", np.dtypes.StringDType()])
 def test_strings(dtype):
     assert parse_dtype(dtype) is DATATYPES["string"]
     assert (DATATYPES["string"].cell, DATATYPES["string"].itemsize) == (None, 1)
+
+
+@pytest.mark.parametrize("dtype", ["bytes", "BYTES", bytes])
+def test_bytes(dtype):
+    assert parse_dtype(dtype) is DATATYPES["bytes"]
+    assert (DATATYPES["bytes"].cell, DATATYPES["bytes"].itemsize) == (None, 1)
+    assert check_fill(DATATYPES["bytes"], np.bytes_(b"\xff")) == b"\xff"
+    for fill in ("a", 1):
+        with pytest.raises(InvalidTypeError, match="is bytes, not"):
+            check_fill(DATATYPES["bytes"], fill)
 
 
 @pytest.mark.parametrize(

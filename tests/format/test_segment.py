@@ -13,6 +13,7 @@ from atlas.format.segment import (
     CONSTANT,
     FOOTER_SIZE,
     HEADER,
+    NO_TEXTS,
     BlockRows,
     ChunkRows,
     Footer,
@@ -21,6 +22,7 @@ from atlas.format.segment import (
     decode_index,
     encode_tail,
 )
+from atlas.format.strings import TextTable
 
 END = 1000
 
@@ -49,6 +51,7 @@ def make_chunks(**columns):
         "block": [0, CONSTANT, 1],
         "offset": [8, 2**64 - 1, 0],
         "nulls": [1, 0, 0],
+        "nans": [0, 2, 0],
         "minimum": [0, 2**63, 1],
         "maximum": [5, 2**64 - 1, 1],
     }
@@ -66,15 +69,17 @@ def split(tail):
 
 
 def test_tables_come_back():
-    blocks, chunks = make_blocks(), make_chunks()
-    tail, footer = encode_tail(blocks, chunks, END)
+    blocks, chunks, texts = make_blocks(), make_chunks(), TextTable.of([b"a", b"", "é".encode()])
+    tail, footer = encode_tail(blocks, chunks, texts, END)
     index, last = split(tail)
     assert decode_footer(last, END + len(tail)) == footer
     assert (footer.index_offset, footer.index_length, footer.chunks, footer.blocks) == (END, len(index), 3, 2)
-    for found, made in zip(decode_index(index, footer), (blocks, chunks), strict=True):
+    *tables, found_texts = decode_index(index, footer)
+    for found, made in zip(tables, (blocks, chunks), strict=True):
         for name, values in made.columns().items():
             np.testing.assert_array_equal(getattr(found, name), values)
             assert getattr(found, name).dtype == values.dtype
+    assert [found_texts[at] for at in range(len(found_texts))] == [b"a", b"", "é".encode()]
 
 
 @given(st.integers(0, 40), st.integers(0, 2**32))
@@ -100,13 +105,16 @@ def test_any_tables_come_back(count, seed):
         rng.integers(-1, max(count, 0), n) if count else np.full(n, -1),
         rng.integers(0, 2**62, n, "u8"),
         rng.integers(0, 9, n),
+        rng.integers(0, 9, n),
         rng.integers(0, 2**64, n, "u8"),
         rng.integers(0, 2**64, n, "u8"),
     )
+    texts = [rng.bytes(int(length)) for length in rng.integers(0, 129, rng.integers(0, 2 * n + 1))]
     end = 16 + int(stored.sum())
-    tail, _ = encode_tail(blocks, chunks, end)
-    found = decode_index(split(tail)[0], decode_footer(split(tail)[1], end + len(tail)))
-    for mine, theirs in zip(found, (blocks, chunks), strict=True):
+    tail, _ = encode_tail(blocks, chunks, TextTable.of(texts), end)
+    *tables, found = decode_index(split(tail)[0], decode_footer(split(tail)[1], end + len(tail)))
+    assert [found[at] for at in range(len(found))] == texts
+    for mine, theirs in zip(tables, (blocks, chunks), strict=True):
         for name, values in theirs.columns().items():
             np.testing.assert_array_equal(getattr(mine, name), values)
 
@@ -114,8 +122,8 @@ def test_any_tables_come_back(count, seed):
 def test_an_index_grows_with_its_rows_so_that_a_reader_may_bound_them():
     n = 200_000
     zeros, bits = np.zeros(n, np.int64), np.zeros(n, np.uint64)
-    chunks = ChunkRows(np.arange(n), zeros, zeros, zeros - 1, bits, zeros, bits, bits)
-    tail, footer = encode_tail(make_blocks().take(slice(0)), chunks, 16)
+    chunks = ChunkRows(np.arange(n), zeros, zeros, zeros - 1, bits, zeros, zeros, bits, bits)
+    tail, footer = encode_tail(make_blocks().take(slice(0)), chunks, NO_TEXTS, 16)
     assert footer.index_length >= n // 64
     found = decode_index(split(tail)[0], decode_footer(split(tail)[1], 16 + len(tail)))[1]
     np.testing.assert_array_equal(found.dataset, np.arange(n))
@@ -126,7 +134,7 @@ def test_the_header_says_the_version():
 
 
 def test_no_damaged_byte_of_a_footer_goes_unseen():
-    tail, _ = encode_tail(make_blocks(), make_chunks(), END)
+    tail, _ = encode_tail(make_blocks(), make_chunks(), TextTable.of([b"ab", b"c"]), END)
     last = split(tail)[1]
     for at in range(FOOTER_SIZE):
         for flip in (1, 0x80, 0xFF):
@@ -148,7 +156,7 @@ def sign(head):
 
 @pytest.mark.parametrize("version", [0, 2, 2**32 - 1])
 def test_another_version_is_refused(version):
-    tail, _ = encode_tail(make_blocks(), make_chunks(), END)
+    tail, _ = encode_tail(make_blocks(), make_chunks(), TextTable.of([b"ab", b"c"]), END)
     head = bytearray(split(tail)[1][:48])
     head[40:44] = struct.pack("<I", version)
     with pytest.raises(UnsupportedFormatError, match=f"version {version}"):
@@ -172,7 +180,7 @@ def test_footers_that_do_not_fit_their_file(footer):
 
 
 def test_no_damaged_byte_of_an_index_goes_unseen():
-    tail, footer = encode_tail(make_blocks(), make_chunks(), END)
+    tail, footer = encode_tail(make_blocks(), make_chunks(), TextTable.of([b"ab", b"c"]), END)
     index = split(tail)[0]
     for at in range(0, len(index), 3):
         damaged = bytearray(index)
@@ -185,7 +193,7 @@ def test_no_damaged_byte_of_an_index_goes_unseen():
 
 
 def test_no_index_with_a_right_checksum_does_harm():
-    tail, footer = encode_tail(make_blocks(), make_chunks(), END)
+    tail, footer = encode_tail(make_blocks(), make_chunks(), TextTable.of([b"ab", b"c"]), END)
     index = split(tail)[0]
     for at in range(len(index)):
         for flip in (0x01, 0x80, 0xFF):
@@ -193,12 +201,13 @@ def test_no_index_with_a_right_checksum_does_harm():
             damaged[at] ^= flip
             forged = Footer(END, len(index), xxhash.xxh3_64_intdigest(damaged), footer.chunks, footer.blocks)
             try:
-                blocks, chunks = decode_index(bytes(damaged), forged)
+                blocks, chunks, texts = decode_index(bytes(damaged), forged)
             except CorruptStoreError:
                 continue
             assert (blocks.offset >= 16).all()
             assert (blocks.offset + blocks.stored <= END).all()
             assert (chunks.block < len(blocks)).all()
+            assert len(b"".join(texts[at] for at in range(len(texts)))) == len(texts.data)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +232,7 @@ def test_no_index_with_a_right_checksum_does_harm():
     ],
 )
 def test_blocks_out_of_bounds(columns):
-    tail, footer = encode_tail(make_blocks(**columns), make_chunks(), END)
+    tail, footer = encode_tail(make_blocks(**columns), make_chunks(), NO_TEXTS, END)
     with pytest.raises(CorruptStoreError):
         decode_index(split(tail)[0], footer)
 
@@ -238,6 +247,7 @@ def test_blocks_out_of_bounds(columns):
         {"chunk": [-1, 7, 1]},
         {"generation": [-1, 0, 0]},
         {"nulls": [-1, 0, 0]},
+        {"nans": [0, -1, 0]},
         {"block": [-2, 0, 0]},
         {"block": [2, 0, 0]},
         {"offset": [2**63, 0, 0]},
@@ -245,8 +255,27 @@ def test_blocks_out_of_bounds(columns):
     ],
 )
 def test_chunks_out_of_bounds_or_order(columns):
-    tail, footer = encode_tail(make_blocks(), make_chunks(**columns), END)
+    tail, footer = encode_tail(make_blocks(), make_chunks(**columns), NO_TEXTS, END)
     with pytest.raises(CorruptStoreError):
+        decode_index(split(tail)[0], footer)
+
+
+@pytest.mark.parametrize(
+    ("ends", "data"),
+    [
+        ([1, 0], b"a"),
+        ([-1, 1], b"a"),
+        ([1, 3], b"ab"),
+        ([1], b"ab"),
+        ([0] * 7, b""),
+        ([129], b"x" * 129),
+        ([2**63 - 1], b"a"),
+    ],
+)
+def test_texts_out_of_bounds(ends, data):
+    texts = TextTable(np.array(ends, np.int64), np.frombuffer(data, np.uint8))
+    tail, footer = encode_tail(make_blocks(), make_chunks(), texts, END)
+    with pytest.raises(CorruptStoreError, match="texts"):
         decode_index(split(tail)[0], footer)
 
 

@@ -3,43 +3,99 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.format.strings import NO_CELL, decode_cells, encode_cells, string_statistics
+from atlas.format.strings import (
+    IN_CELL,
+    MISSING_LENGTH,
+    NO_EXTREME,
+    TextTable,
+    decode_cells,
+    encode_cells,
+    encode_extreme,
+    is_missing,
+    string_statistics,
+)
 
-texts = st.lists(st.text(max_size=8), max_size=10)
+chunks = st.lists(st.none() | st.text(max_size=8), max_size=10) | st.lists(
+    st.none() | st.binary(max_size=8), max_size=10
+)
 
 
-@given(texts)
+def encoded(cell):
+    return cell.encode() if isinstance(cell, str) else cell
+
+
+def kind_of(cells):
+    return "bytes" if any(isinstance(cell, bytes) for cell in cells) else "string"
+
+
+@given(chunks)
 def test_a_chunk_is_the_lengths_then_the_bytes(cells):
-    encoded = [cell.encode() for cell in cells]
-    expected = struct.pack(f"<{len(cells)}I", *map(len, encoded)) + b"".join(encoded)
-    assert encode_cells(cells) == expected
+    parts = [encoded(cell) for cell in cells]
+    lengths = [MISSING_LENGTH if part is None else len(part) for part in parts]
+    present = b"".join([part for part in parts if part is not None])
+    assert encode_cells(cells) == struct.pack(f"<{len(cells)}I", *lengths) + present
 
 
-@given(texts)
+@given(chunks)
 def test_cells_decode_to_what_was_encoded(cells):
-    data = np.frombuffer("".join(cells).encode(), np.uint8)
-    offsets = np.cumsum([0, *(len(cell.encode()) for cell in cells)])
-    assert decode_cells(data, offsets).tolist() == decode_cells(data, offsets, "strict").tolist() == cells
+    parts = [encoded(cell) or b"" for cell in cells]
+    data, missing = np.frombuffer(b"".join(parts), np.uint8), np.array([cell is None for cell in cells], np.uint8)
+    offsets = np.cumsum([0, *map(len, parts)])
+    for errors in ("replace", "strict"):
+        assert decode_cells(data, offsets, missing, kind_of(cells), errors).tolist() == cells
 
 
-def test_bytes_that_are_not_utf8_are_replaced_or_refused():
-    data, offsets = np.frombuffer(b"ab\xff\xc3\xa9", np.uint8), np.array([0, 2, 3, 5])
-    assert decode_cells(data, offsets).tolist() == ["ab", "\ufffd", "é"]
+def test_a_cell_whose_length_would_stand_for_a_missing_one_is_refused():
+    class Long(bytes):
+        def __len__(self):
+            return MISSING_LENGTH
+
+    with pytest.raises(OverflowError):
+        encode_cells([Long()])
+
+
+def test_text_that_is_not_utf8_is_replaced_or_refused_and_bytes_are_neither():
+    data, offsets, missing = np.frombuffer(b"ab\xff\xc3\xa9", np.uint8), np.array([0, 2, 3, 5]), np.zeros(3, np.uint8)
+    assert decode_cells(data, offsets, missing).tolist() == ["ab", "\ufffd", "é"]
+    assert decode_cells(data, offsets, missing, "bytes", "strict").tolist() == [b"ab", b"\xff", b"\xc3\xa9"]
     with pytest.raises(UnicodeDecodeError):
-        decode_cells(data, offsets, "strict")
+        decode_cells(data, offsets, missing, "string", "strict")
 
 
-@given(texts, st.none() | st.sampled_from(["", "a", "é"]))
+@given(chunks, st.none() | st.sampled_from(["", "a", "é", b"", b"a"]))
 def test_statistics_name_cells(cells, fill):
-    cells = cells or [""]
     nulls, low, high = string_statistics(cells, fill)
-    kept = [cell for cell in cells if cell != fill]
+    kept = [cell for cell in cells if cell is not None and cell != fill]
     assert nulls == len(cells) - len(kept)
     if kept:
         assert (cells[low], cells[high]) == (min(kept), max(kept))
     else:
-        assert low == high == NO_CELL
+        assert low == high == NO_EXTREME
+
+
+def test_short_extremes_are_in_a_table_each_once_and_long_ones_in_their_cells():
+    table = {}
+    named = [encode_extreme(cell, 7, table) for cell in ("é", b"a" * 128, "a" * 128, "é", "é" * 65, b"b" * 129, "")]
+    assert named == [0, 1, 1, 0, IN_CELL + 7, IN_CELL + 7, 2]
+    texts = TextTable.of(list(table))
+    assert [texts[at] for at in range(len(texts))] == ["é".encode(), b"a" * 128, b""]
+    assert len(TextTable.of([])) == 0
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [None, float("nan"), np.float32("nan"), np.datetime64("NaT"), np.timedelta64("NaT"), pd.NaT, pd.NA],
+    ids=repr,
+)
+def test_what_stands_for_a_missing_cell(cell):
+    assert is_missing(cell)
+
+
+@pytest.mark.parametrize("cell", ["", b"", "nan", "None", 0, 0.0, False, np.datetime64(0, "s"), [], [None]], ids=repr)
+def test_what_does_not(cell):
+    assert not is_missing(cell)

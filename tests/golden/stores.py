@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.format.attributes import Timestamp
+from tests.independent_reader import CELLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +99,40 @@ def later_dtypes(fleet: Fleet) -> None:
         fleet.write(f"day {at}", "since", [0], (np.arange(40) * 60).astype("m8[s]"))
     fleet.create("first dtypes only")
     fleet.define("first dtypes only", "n", "int8", [2])
+    fleet.flush()
+
+
+def missing(fleet: Fleet) -> None:
+    """Missing text and bytes, NaN that stands for missing cells, and extremes that fit in an index and do not."""
+    fleet.create("filled")
+    fleet.create("bare")
+    text = np.array([None, "", "é", None, "z" * 200, "a" * 128, "a" * 129, None, None, None], object)
+    data = np.array([None, b"", b"\xff\x00", None, b"\xff" * 200, b"a\x00", b"\x00", None, None, None], object)
+    for dataset, fills in (("filled", ("gone", b"\xfe")), ("bare", (None, None))):
+        for name, cells, fill in zip(("string", "bytes"), (text, data), fills, strict=True):
+            fleet.define(dataset, name, name, [11], [3], fill=fill)
+            fleet.write(dataset, name, [0], cells)
+            fleet.define(dataset, f"all {name}", name, [2, 2], fill=fill)
+            fleet.write(dataset, f"all {name}", [0, 0], np.full((2, 2), None, object))
+    for dtype, cells in (
+        ("float32", np.array([np.nan, 1.5, -np.nan, -0.0], "f4")),
+        ("float64", np.array([np.nan, np.nan, np.nan, 9.0])),
+        ("datetime64[s]", np.array([NAT, 5, NAT, 7]).view("M8[s]")),
+    ):
+        for dataset, fill in (("filled", 9 if dtype[0] == "d" else 9.0), ("bare", None)):
+            fleet.define(dataset, dtype, dtype, [6], [2], fill=fill, nan_is_missing=True)
+            fleet.write(dataset, dtype, [0], cells)
+    for dtype, fill in (("float32", np.nan), ("timedelta64[s]", NAT)):
+        fleet.define("bare", f"{dtype} nan", dtype, [6], [2], fill=fill, nan_is_missing=True)
+        fleet.write("bare", f"{dtype} nan", [1], np.array([1, 2], CELLS[dtype]))
+    fleet.flush()
+    for at in range(5):
+        name = f"station {at}"
+        fleet.create(name)
+        fleet.define(name, "string", "string", [], fill="gone" if at == 4 else None)
+        fleet.write(name, "string", [], np.array(None if at == 2 else f"name {at % 2}", object))
+        if at == 3:
+            fleet.flush()
     fleet.flush()
 
 
@@ -342,6 +377,7 @@ GOLDEN = {
     "dtypes": Golden(dtypes),
     "later-dtypes": Golden(later_dtypes, {"filter": "bitshuffle"}, page_rows=4),
     "later-dtypes-msgpack": Golden(later_dtypes, {"codec": "lz4", "meta_format": "msgpack"}),
+    "missing": Golden(missing, {"codec": "lz4", "meta_format": "msgpack"}),
     "shapes": Golden(shapes),
     "history": Golden(history, {"codec": "lz4", "meta_format": "msgpack"}),
     "versions": Golden(versions, {"meta_compression": "zstd"}),

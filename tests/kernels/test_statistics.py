@@ -21,8 +21,9 @@ def check(values, runs, fill=None, **more):
     got = chunk_statistics(values, start, count, fill, **more)
     kind = wide(values.dtype)
     for row, (begin, size) in enumerate(runs):
-        nulls, low, high, constant = reference.statistics(values[begin : begin + size], fill, **more)
+        nulls, nans, low, high, constant = reference.statistics(values[begin : begin + size], fill, **more)
         assert got.nulls[row] == nulls
+        assert got.nans[row] == nans
         assert got.constant[row] == constant
         if low is None:
             limits = (np.inf, -np.inf) if kind is np.float64 else (np.iinfo(kind).max, np.iinfo(kind).min)

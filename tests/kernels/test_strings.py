@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import BlockError, gather_strings, string_offsets
+from atlas.format import strings as string_chunks
+from atlas.format.strings import MISSING_LENGTH
+from atlas.kernels import BlockError, gather_strings, string_offsets, strings
 from tests import reference
 
 
@@ -15,7 +17,11 @@ def as_array(raw):
     return np.frombuffer(raw, np.uint8)
 
 
-@given(st.lists(st.lists(st.text(max_size=9), max_size=8), max_size=5), st.integers(0, 3))
+def bound(raw, offset, cells, out, starts):
+    string_offsets(as_array(raw), offset, cells, out, np.empty(out.shape, np.uint8), starts)
+
+
+@given(st.lists(st.lists(st.none() | st.text(max_size=9), max_size=8), max_size=5), st.integers(0, 3))
 def test_chunks_come_back(chunks, lead):
     raw = b"#" * lead
     offset, cells, starts = [], [], []
@@ -26,13 +32,16 @@ def test_chunks_come_back(chunks, lead):
         starts.append(at)
         at += len(chunk) + 1
         raw += reference.text_chunk(chunk)
-    out = np.full(at, -1, np.int64)
-    string_offsets(as_array(raw), np.array(offset), np.array(cells), out, np.array(starts))
+    out, missing = np.full(at, -1, np.int64), np.full(at, 9, np.uint8)
+    string_offsets(as_array(raw), np.array(offset), np.array(cells), out, missing, np.array(starts))
     for chunk, start in zip(chunks, starts, strict=True):
         ends = out[start : start + len(chunk) + 1]
-        assert [raw[a:b].decode() for a, b in itertools.pairwise(ends)] == chunk
+        gone = missing[start : start + len(chunk)].tolist()
+        assert gone == [cell is None for cell in chunk]
+        found = [raw[a:b].decode() for a, b in itertools.pairwise(ends)]
+        assert found == ["" if cell is None else cell for cell in chunk]
         data, offsets = gather_strings(as_array(raw), ends[:-1][::-1], ends[1:][::-1])
-        want = [cell.encode() for cell in reversed(chunk)]
+        want = [(cell or "").encode() for cell in reversed(chunk)]
         assert data.tobytes() == b"".join(want)
         assert offsets.tolist() == np.cumsum([0, *map(len, want)]).tolist()
 
@@ -43,7 +52,7 @@ GOOD = reference.text_chunk(["ab", "", "cde"])
 @pytest.mark.parametrize("size", range(len(GOOD)))
 def test_every_truncation(size):
     with pytest.raises(BlockError) as fault:
-        string_offsets(as_array(GOOD[:size]), np.array([0]), np.array([3]), np.zeros(4, np.int64), np.array([0]))
+        bound(GOOD[:size], np.array([0]), np.array([3]), np.zeros(4, np.int64), np.array([0]))
     assert (fault.value.block, fault.value.reason) == (0, "offset")
 
 
@@ -51,32 +60,40 @@ def test_every_truncation(size):
 def test_places_that_leave_the_block(offset, cells):
     out = np.zeros(20, np.int64)
     with pytest.raises(BlockError) as fault:
-        string_offsets(as_array(GOOD), np.array([0, offset]), np.array([3, cells]), out, np.array([0, 4]))
+        bound(GOOD, np.array([0, offset]), np.array([3, cells]), out, np.array([0, 4]))
     assert (fault.value.block, fault.value.reason) == (1, "offset")
 
 
 def test_lengths_that_lie():
     for at in range(0, 12, 4):
         raw = bytearray(GOOD)
-        raw[at : at + 4] = b"\xff\xff\xff\xff"
+        raw[at : at + 4] = b"\xfe\xff\xff\xff"
         with pytest.raises(BlockError):
-            string_offsets(as_array(bytes(raw)), np.array([0]), np.array([3]), np.zeros(4, np.int64), np.array([0]))
+            bound(bytes(raw), np.array([0]), np.array([3]), np.zeros(4, np.int64), np.array([0]))
 
 
 @pytest.mark.parametrize(("cells", "start"), [(-1, 0), (3, 1), (3, -1), (2**63 - 1, 0), (3, 2**63 - 1)])
 def test_offsets_that_leave_the_result(cells, start):
     with pytest.raises(ValueError):
-        string_offsets(as_array(GOOD), np.array([0]), np.array([cells]), np.zeros(4, np.int64), np.array([start]))
+        bound(GOOD, np.array([0]), np.array([cells]), np.zeros(4, np.int64), np.array([start]))
+
+
+def test_a_missing_cell_has_no_bytes_and_the_format_says_the_same():
+    assert strings.MISSING_LENGTH == MISSING_LENGTH
+    assert string_chunks.encode_cells(["a", None, ""]) == reference.text_chunk(["a", None, ""])
 
 
 def test_bad_requests():
     one, two = np.zeros(1, np.int64), np.zeros(2, np.int64)
+    for missing in (np.zeros(8, np.uint8), np.zeros(9, np.int8), np.zeros(18, np.uint8)[::2]):
+        with pytest.raises(ValueError):
+            string_offsets(as_array(GOOD), one, one, np.zeros(9, np.int64), missing, one)
     with pytest.raises(ValueError):
-        string_offsets(as_array(GOOD), one, two, np.zeros(9, np.int64), one)
+        bound(GOOD, one, two, np.zeros(9, np.int64), one)
     with pytest.raises(ValueError):
-        string_offsets(as_array(GOOD), one, one, np.zeros(9, np.int32), one)
+        bound(GOOD, one, one, np.zeros(9, np.int32), one)
     with pytest.raises(ValueError):
-        string_offsets(as_array(GOOD), one, one, np.zeros(9, np.int64)[::2], one)
+        bound(GOOD, one, one, np.zeros(9, np.int64)[::2], one)
     with pytest.raises(ValueError):
         gather_strings(as_array(GOOD), one, two)
     for begin, end in ((-1, 2), (2, 1), (0, 18)):

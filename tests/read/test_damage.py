@@ -80,10 +80,10 @@ def forge(storage, array, change):
     (ref,) = session.catalog.segments[array]
     data = storage.read(ref.key)
     end = ref.footer.index_offset
-    blocks, rows = decode_index(data[end : end + ref.footer.index_length], ref.footer)
+    blocks, rows, texts = decode_index(data[end : end + ref.footer.index_length], ref.footer)
     stored = bytearray(data[:end])
     blocks, rows = change(stored, blocks, rows) or (blocks, rows)
-    tail, footer = encode_tail(blocks, rows, len(stored))
+    tail, footer = encode_tail(blocks, rows, texts, len(stored))
     storage.replace(ref.key, bytes(stored) + tail)
     session.catalog.segments[array] = [SegmentRef(array, ref.key, len(stored) + len(tail), footer)]
     assert session.committer.writer.checkpoint(session.catalog, force=True)
@@ -162,7 +162,7 @@ def test_string_lengths_that_exceed_their_block_are_found():
         read_all(storage)
 
 
-@pytest.mark.parametrize("position", [4, 2**32, 2**63, 2**64 - 2])
+@pytest.mark.parametrize("position", [4, 2**32, 2**63 - 1, 2**63 + 4, 2**64 - 2])
 def test_string_statistics_that_name_no_cell_are_found(position):
     storage = make()
     forge(storage, "s", with_column("maximum", position, table="rows"))

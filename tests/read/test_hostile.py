@@ -28,7 +28,7 @@ from atlas.read.block_cache import BlockCache
 from atlas.read.statistics import Statistics
 from atlas.storage import MemoryStorage
 from atlas.xarray.attribute_owners import DTYPE_KEY, assign_attributes
-from atlas.xarray.time_encoding import decoded_dtype
+from atlas.xarray.recorded_dtypes import decoded_dtype
 from tests.exact import set_exact_attribute
 from tests.reliability.hostile import documents
 from tests.reliability.hostile.documents import Raw
@@ -188,8 +188,7 @@ def test_string_chunks_that_claim_more_cells_than_their_block_has_bytes_are_dama
     with pytest.raises(CorruptStoreError) as caught:
         view.read_array("s", [7], [1])
     assert (caught.value.dataset, caught.value.array) == ("d", "s")
-    with pytest.raises(CorruptStoreError):
-        view.array_stats("s")
+    assert view.array_stats("s")["max"] == "c"  # it is in the index, and nothing is decoded
 
 
 @pytest.mark.parametrize("cells", [2**40, 2**61, 2**62, 2**63 - 1])
@@ -281,7 +280,7 @@ def test_rows_outside_of_the_grid_are_of_no_chunk(recwarn):
 
     def change(segment):
         for name, values in segment.columns.items():
-            if not name.startswith("block_"):
+            if not name.startswith(("block_", "text")):
                 last = values[-1:] + np.array([1000], values.dtype) if name == "chunk" else values[-1:]
                 segment.columns[name] = np.concatenate([values, last])
 
@@ -326,7 +325,7 @@ def test_string_chunks_that_overlap_are_damage():
     names = [f"d{at}" for at in range(200)]
     for view in store.create_datasets(names):
         view.define_array("s", "string", ["x"], [1000], [500])
-        view.write_array("s", [0], np.array([view.name] * 1000, object))
+        view.write_array("s", [0], np.array([view.name * 60] * 1000, object))
     store.flush()
     store.compact(keep_versions=1, keep_days=0)
 

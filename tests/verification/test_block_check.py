@@ -2,27 +2,37 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.format.strings import NO_CELL
+from atlas.format.strings import IN_CELL, NO_EXTREME
 from atlas.verification.block_check import check_strings
+
+A, B = 0, 1
+"""Positions of the two texts of the table."""
 
 
 @pytest.mark.parametrize(
     ("stated", "right"),
     [
-        ((1, 1, 2), True),
-        ((1, 3, 2), True),  # another cell that holds the smallest
-        ((0, 1, 2), False),
-        ((1, 2, 2), False),
-        ((1, 1, 1), False),
-        ((1, 1, 4), False),  # there is no such cell
-        ((1, NO_CELL, 2), False),
-        ((1, 1, NO_CELL), False),
+        ((1, A, B), True),
+        ((1, IN_CELL + 1, IN_CELL + 2), True),
+        ((1, IN_CELL + 3, B), True),  # another cell that holds the smallest
+        ((0, A, B), False),
+        ((1, B, B), False),
+        ((1, A, A), False),
+        ((1, A, 2), False),  # there is no such text
+        ((1, IN_CELL + 2, IN_CELL + 2), False),
+        ((1, A, IN_CELL + 4), False),  # there is no such cell
+        ((1, NO_EXTREME, B), False),
+        ((1, A, NO_EXTREME), False),
     ],
 )
-def test_the_cells_named_must_hold_the_extremes(stated, right):
-    assert check_strings(["", "a", "b", "a"], "", stated) is right
+def test_rows_must_name_the_extremes(stated, right):
+    assert check_strings(["", "a", "b", "a"], "", stated, [b"a", b"b"]) is right
+    assert check_strings([b"", b"a", b"b", b"a"], b"", stated, [b"a", b"b"]) is right
+    assert check_strings([None, "a", "b", "a"], None, stated, [b"a", b"b"]) is right
 
 
-def test_chunks_of_nulls_alone_name_no_cell():
-    assert check_strings(["", ""], "", (2, NO_CELL, NO_CELL))
-    assert not check_strings(["", ""], "", (2, 0, 0))
+@pytest.mark.parametrize(("cells", "fill"), [(["", ""], ""), ([None, None], None), ([None, ""], ""), ([b""] * 2, b"")])
+def test_chunks_of_nulls_alone_have_no_extremes(cells, fill):
+    assert check_strings(cells, fill, (2, NO_EXTREME, NO_EXTREME), [])
+    assert not check_strings(cells, fill, (2, A, A), [b""])
+    assert not check_strings(cells, fill, (2, IN_CELL, IN_CELL), [])

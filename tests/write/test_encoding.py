@@ -104,8 +104,9 @@ def test_text_that_is_all_fill_takes_no_bytes():
     assert found.rows.block.tolist() == [CONSTANT, 0, 0, 0]
     assert found.rows.offset.tolist() == [0, 0, 11, 21]
     assert found.rows.nulls.tolist() == [2, 1, 0, 0]
-    assert found.rows.minimum.tolist() == [2**64 - 1, 0, 0, 0]
-    assert found.rows.maximum.tolist() == [2**64 - 1, 0, 1, 0]
+    assert found.rows.minimum.tolist() == [2**64 - 1, 0, 1, 3]
+    assert found.rows.maximum.tolist() == [2**64 - 1, 0, 2, 3]
+    assert found.texts == [b"a", b"b", b"c", b""]
     bare = make_schema("string", ["x"], [2])
     (found,) = encode(bare, np.array(["", ""], object))
     assert (found.rows.block.tolist(), found.rows.nulls.tolist(), found.rows.minimum.tolist()) == ([CONSTANT], [0], [0])

@@ -65,10 +65,10 @@ def test_every_number_is_stored_as_it_is(store, dtype):
 
 @pytest.mark.parametrize(
     "cells",
-    [np.array(["a", "ü"], object), np.array([b"a", "ü"], object), np.array(["a", "ü"]), np.array([b"a", "ü".encode()])],
-    ids=["object", "mixed", "U", "S"],
+    [np.array(["a", "ü"], object), np.array(["a", "ü"])],
+    ids=["object", "U"],
 )
-def test_strings_of_every_kind_come_back_as_str(store, cells):
+def test_text_of_objects_and_of_numpy_comes_back_as_str(store, cells):
     store.add_xr_dataset(xr.Dataset({"t": ("x", cells), "s": ((), cells[1])}), "a")
     assert store.open_dataset("a").array_meta("t")["dtype"] == "string"
     back = store.to_xarray("a")
@@ -131,10 +131,11 @@ def test_chunks_must_map_variables_to_shapes(store, chunks):
     assert store.list_datasets() == []
 
 
-@pytest.mark.parametrize(("cell", "kind"), [(None, "NoneType|float"), (np.nan, "float"), (4, "int")])
+@pytest.mark.parametrize(("cell", "kind"), [(b"c", "bytes"), (["c"], "list"), (4, "int")])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_cells_that_are_not_strings_are_refused(store, cell, kind, lazy):
-    cells = np.array(["a", "b", cell], object)
+    cells = np.array(["a", "b", None], object)
+    cells[2] = cell
     ds = xr.Dataset({"names": ("x", da.from_array(cells, chunks=2) if lazy else cells)})
     with pytest.raises(InvalidTypeError, match=f"'names'.*({kind})"):
         store.add_xr_dataset(ds, "a")
@@ -408,7 +409,6 @@ def test_text_that_is_no_utf8_is_refused_by_name_and_nothing_is_stored(store):
     bad = b"caf\xe9".decode("utf-8", "surrogateescape")
     for ds, words in (
         (xr.Dataset({"t": ("x", [bad, "b"])}), "'t'"),
-        (xr.Dataset({"t": ("x", np.array([b"caf\xe9"]))}), "'t'"),
         (xr.Dataset({"t": ("x", [1])}, attrs={"inst": bad}), "'inst'"),
         (xr.Dataset({"t": ("x", [1], {bad: 1})}), "'t', name of an attribute"),
         (xr.Dataset({"t": ("x", [1], {"_FillValue": b"\xff"})}), "no UTF-8"),

@@ -21,10 +21,26 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "ENTRY", "FOOTER", "Segment", "named_anew"]
 
 COLUMNS = {
-    "block_offset": "i8", "block_stored": "i8", "block_raw": "i8", "block_codec": "u1", "block_filter": "u1",
-    "block_itemsize": "u1", "block_checksum": "u8", "dataset": "i8", "generation": "i8", "chunk": "i8", "block": "i8",
-    "offset": "u8", "nulls": "i8", "minimum": "u8", "maximum": "u8",
-}  # fmt: skip
+    "block_offset": "i8",
+    "block_stored": "i8",
+    "block_raw": "i8",
+    "block_codec": "u1",
+    "block_filter": "u1",
+    "block_itemsize": "u1",
+    "block_checksum": "u8",
+    "dataset": "i8",
+    "generation": "i8",
+    "chunk": "i8",
+    "block": "i8",
+    "offset": "u8",
+    "nulls": "i8",
+    "nans": "i8",
+    "minimum": "u8",
+    "maximum": "u8",
+    "text_end": "i8",
+    "text": "u1",
+}
+_OF_TEXTS = {"text_end", "text"}  # fmt: skip
 _CODES = {"u1": 0, "i8": 1, "u8": 2}
 ENTRY = struct.Struct("<16sBB6xQQQ")
 FOOTER = struct.Struct("<QQQQQII")
@@ -47,9 +63,9 @@ class Segment:
         index = data[offset : offset + length]
         columns = {}
         for at in range(struct.unpack_from("<Q", index)[0]):
-            raw, _, encoding, _, begin, size = ENTRY.unpack_from(index, 8 + ENTRY.size * at)
+            raw, _, encoding, count, begin, size = ENTRY.unpack_from(index, 8 + ENTRY.size * at)
             name = raw.rstrip(b"\0").decode()
-            count = blocks if name.startswith("block_") else chunks
+            assert name in _OF_TEXTS or count == (blocks if name.startswith("block_") else chunks)
             columns[name] = _decode_column(index[begin : begin + size], encoding, COLUMNS[name], count)
         return cls(bytearray(data[:offset]), columns)
 
@@ -61,7 +77,9 @@ class Segment:
     @property
     def chunks(self) -> int:
         """Number of chunks, by the longest of their columns."""
-        return max(len(values) for name, values in self.columns.items() if not name.startswith("block_"))
+        return max(
+            len(values) for name, values in self.columns.items() if not name.startswith("block_") | (name in _OF_TEXTS)
+        )
 
     def stored(self, block: int) -> slice:
         """Where the bytes of a block lie in `body`."""

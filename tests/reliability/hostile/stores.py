@@ -53,6 +53,8 @@ def _joined(fleet: Fleet) -> None:
         for array, dtype in (("t", "float32"), ("n", "int16"), ("w", "string")):
             fleet.define(name, array, dtype, [6], [4], fill={"t": np.nan, "n": -1, "w": None}[array])
             cells = words(6) if dtype == "string" else np.array([1, 2, 3, 4, 5, at], dtype)
+            if dtype == "string":
+                cells[at % 6] = None
             fleet.write(name, array, [0], cells)
         fleet.attribute(name, "at", at)
         fleet.attribute(name, ("t", "units"), "K")

@@ -68,7 +68,7 @@ TEXTS += [
     "|b1",
     "json:" + "[" * 3000,
 ]
-TEXTS += ["bool", "float16", "timedelta64[us]", "dtype:bool", "dtype:complex64", "filter:none"]
+TEXTS += ["bytes", "dtype:bytes", "bool", "float16", "timedelta64[us]", "dtype:bool", "dtype:complex64", "filter:none"]
 TEXTS += ["zstd", "none", "auto", "datetime64[s]", "timedelta64[0ns]", "timedelta64[999999999Y]", "cftime[noleap,0]"]
 TEXTS += ["cftime[nonsense,1]", '["a"', '["time", 1]', "AAAA", "====", "A" * 4096, "00" * 8, "7ff8000000000000"]
 LENGTHS = [0, 1, 2, 3, 5, 100, 10**4, 10**6, 10**8, 2**31, 2**32, 2**40, 2**48, 2**60, 2**63 - 1]
