@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import InvalidTypeError, MissingAttributeError
-from atlas.format.attributes import encode_value
-from atlas.xarray.attribute_owners import assign_attributes, check_attributes, find_key
+from atlas.errors import InvalidNameError, InvalidTypeError, MissingAttributeError
+from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
+from atlas.xarray.attribute_owners import assign_attributes, encode_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.session import Session
 
 __all__ = ["Attributes"]
@@ -21,9 +21,13 @@ __all__ = ["Attributes"]
 class Attributes(MutableMapping[str, Any]):
     """The attributes of one dataset or one array, by name, in the order they were set.
 
-    A mapping of str to values: bool, int, float, str, bytes, None, NumPy scalars and arrays, and lists and dicts of
-    these come back as they were set, times as int nanoseconds since 1970. Setting and deleting change the dataset in
-    memory until `Atlas.flush`. Values are copies: to change a list in place, set it again.
+    A mapping of str to values: bool, int, float, str, bytes, None, dates and durations of datetime and pandas, NumPy
+    scalars and arrays, and lists, tuples and dicts of these come back as they were set; times that
+    `DatasetView.set_attribute` took, as int nanoseconds since 1970. Setting and deleting change the dataset in memory
+    until `Atlas.flush`. Values are copies: to change a list in place, set it again.
+
+    `dataset[array].attrs[name]` is the attribute that `DatasetView.attributes` shows as "array.name". The attributes of
+    the dataset itself are all others, so that none of them can be named so.
 
     Raises `MissingAttributeError` (KeyError) for a name without an attribute, `InvalidValueError` (ValueError) for a
     value and `InvalidNameError` (ValueError) for a name that cannot be stored, `InvalidTypeError` (TypeError) for a
@@ -61,8 +65,7 @@ class Attributes(MutableMapping[str, Any]):
         return list(view.entries(self._dataset))
 
     def _key(self, name: str) -> AttributeKey:
-        arrays = self._arrays()
-        return find_key(self._session.view.attributes(self._dataset), arrays, self._array, name)
+        return (name,) if self._array is None else (self._array, name)
 
     def _missing(self, name: object) -> MissingAttributeError:
         what = f"dataset {self._dataset!r}" if self._array is None else f"array {self._array!r} of {self._dataset!r}"
@@ -78,8 +81,14 @@ class Attributes(MutableMapping[str, Any]):
         if not isinstance(name, str):
             raise InvalidTypeError(f"an attribute name is a str, not {type(name).__name__} {name!r}")
         owner = f"dataset {self._dataset!r}" if self._array is None else f"array {self._array!r}"
-        ((own, exact),) = check_attributes(owner, {name: value}).items()
-        self._session.writer.set_attribute(self._dataset, self._key(own), encode_value(exact))
+        ((own, encoded),) = encode_attributes(owner, {name: value}).items()
+        key = self._key(own)
+        array, rest = ArrayPrefixes(self._arrays()).split(flatten_key(key))
+        if array != self._array:
+            raise InvalidNameError(
+                f"{owner}: {own!r} is the attribute {rest!r} of array {array!r}; use dataset[{array!r}].attrs[{rest!r}]"
+            )
+        self._session.writer.set_attribute(self._dataset, key, encoded)
 
     def __delitem__(self, name: str) -> None:
         if not isinstance(name, str) or name not in self._found():

@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, TypedDict
 
 from atlas.array import ArrayView
 from atlas.attributes import Attributes
-from atlas.errors import DatasetNotFoundError
-from atlas.format.attributes import coerce_attribute, encode_value, flatten_key, plain_value
+from atlas.errors import DatasetNotFoundError, MissingAttributeError
+from atlas.format.attribute_keys import check_key, flatten_key
+from atlas.format.attributes import coerce_attribute, encode_value, plain_value
 from atlas.format.names import check_names
-from atlas.xarray.attribute_owners import FILL_KEY, HIDDEN_KEYS
+from atlas.xarray.attribute_owners import check_name_is_free, is_hidden
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator, Sequence
     from typing import Any
 
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.format.schema import ArraySchema
     from atlas.read.statistics import ArrayStatistics
     from atlas.session import Session
@@ -244,7 +246,7 @@ class DatasetView:
         return {name: self.read_array(name, start, shape) for name in check_names("names", names)}
 
     def delete_array(self, name: str) -> None:
-        """Delete an array and those attributes that can only be its own, in memory until `Atlas.flush`.
+        """Delete an array with its attributes, however they were set, in memory until `Atlas.flush`.
 
         Parameters
         ----------
@@ -346,10 +348,14 @@ class DatasetView:
     ) -> None:
         """Set an attribute, in memory until `Atlas.flush`.
 
+        A key that is the name of an array, a dot and more is an attribute of that array: "depth.units" is "units" in
+        `dataset["depth"].attrs` and in `to_xarray`. The array may be declared later, and of several such arrays the
+        longest name counts. There is one attribute of a key, however it was set: setting it again replaces it.
+
         Parameters
         ----------
         key : str
-            Its name; "array.name" for an attribute of an array. `attrs` takes lists, arrays and None too.
+            Its name; "array.name" for an attribute of an array. `attrs` takes lists, arrays, dates and None too.
         value : bool, int, float, str or numpy.datetime64
             Its value; NumPy scalars count as these.
         dtype : str, numpy.dtype or NumPy scalar type, optional
@@ -360,6 +366,8 @@ class DatasetView:
         ------
         InvalidValueError
             (ValueError) for other kinds of values and unknown dtypes.
+        InvalidNameError
+            (ValueError) for a key that ends with a reserved name, such as "_atlas_dtype".
         InvalidTypeError
             (TypeError) for a key that is not a str or a value that does not fit `dtype`.
         OutOfRangeError
@@ -374,10 +382,12 @@ class DatasetView:
         {'station': 'KNMI', 'opened': 1000000000}
 
         """
-        self._session.writer.set_attribute(self._name, key, encode_value(coerce_attribute(value, dtype)))
+        encoded = encode_value(coerce_attribute(value, dtype))
+        check_name_is_free(f"dataset {self._name!r}", key)
+        self._session.writer.set_attribute(self._name, key, encoded)
 
-    def get_attribute(self, key: str) -> bool | int | float | str | None:
-        """Return an attribute, timestamps as int nanoseconds; None where the dataset lacks it.
+    def get_attribute(self, key: str) -> bool | int | float | str | dt.date | dt.time | dt.timedelta | None:
+        """Return an attribute, NumPy's times as int nanoseconds; None where the dataset lacks it.
 
         Parameters
         ----------
@@ -387,14 +397,16 @@ class DatasetView:
         """
         absent = object()
         found = self._session.view.attribute(self._name, key, absent)
-        return self.attributes().get(key) if found is absent else plain_value(found)
+        return None if found is absent or is_hidden(key) else plain_value(found)
 
-    def attributes(self) -> dict[str, bool | int | float | str]:
-        """Return all attributes in the order they were set; those of variables as "variable.attribute"."""
+    def attributes(self) -> dict[str, bool | int | float | str | dt.date | dt.time | dt.timedelta]:
+        """Return all attributes in the order they were set; those of arrays as "array.attribute".
+
+        Values are shown as `get_attribute` does: dates and durations of datetime and pandas as they are, lists, arrays
+        and None as text that begins with "json:".
+        """
         return {
-            flatten_key(key): plain_value(value)
-            for key, value in exact_attributes(self).items()
-            if isinstance(key, str) or key[-1] not in (*HIDDEN_KEYS, FILL_KEY)
+            flatten_key(key): plain_value(value) for key, value in exact_attributes(self).items() if not is_hidden(key)
         }
 
     def delete_attribute(self, key: str) -> None:
@@ -411,6 +423,9 @@ class DatasetView:
             (KeyError) where the dataset lacks it.
 
         """
+        check_key(key)
+        if is_hidden(key):
+            raise MissingAttributeError(f"dataset {self._name!r} has no attribute {key!r}")
         self._session.writer.delete_attribute(self._name, key)
 
     @property

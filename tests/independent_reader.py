@@ -6,6 +6,7 @@ Slow and simple on purpose. `read_store` returns everything that a store holds; 
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import math
 import struct
@@ -19,6 +20,7 @@ import lz4.block
 import lz4.frame
 import msgpack
 import numpy as np
+import pandas as pd
 import xxhash
 import zstandard
 
@@ -124,6 +126,8 @@ def read_rows(rows: dict[str, Any]) -> list[Dataset]:
         ]
         keyset, *values = rows["attribute_table"][row]
         keys = [key if isinstance(key, str) else tuple(key) for key in rows["keyset_table"][keyset]]
+        shown = [key if isinstance(key, str) else ".".join(key) for key in keys]
+        need(len(set(shown)) == len(shown), "two attributes of one name")
         pairs = [(key, read_value(rows["value_table"][at])) for key, at in zip(keys, values, strict=True)]
         found.append(Dataset(identity, name, arrays, pairs))
     return found
@@ -138,6 +142,20 @@ class Time:
     """An attribute value with the tag `time`."""
 
     ns: int
+
+
+def read_zone(zone: list[Any]) -> dt.timezone | None:
+    return dt.timezone(dt.timedelta(microseconds=zone[0]), *zone[1:]) if zone else None
+
+
+def read_pandas(value: dict[str, Any]) -> Any:
+    cell = np.int64(value["v"]).view(value["t"])
+    if np.isnat(cell):
+        return pd.NaT
+    if value["t"].startswith("timedelta64"):
+        return pd.Timedelta(cell)
+    time, zone = pd.Timestamp(cell), read_zone(value["z"])
+    return time if zone is None else time.tz_localize("UTC").tz_convert(zone)
 
 
 def read_value(value: Any) -> Any:
@@ -159,6 +177,11 @@ def read_value(value: Any) -> Any:
         "npbytes": lambda: np.bytes_(base64.b64decode(content)),
         "array": lambda: read_cells(value["t"], content).reshape(value["s"]),
         "text": lambda: np.array(content, object).reshape(value["s"]),
+        "date": lambda: dt.date.fromisoformat(content),
+        "clock": lambda: dt.time.fromisoformat(content).replace(tzinfo=read_zone(value["z"])),
+        "datetime": lambda: dt.datetime.fromisoformat(content).replace(tzinfo=read_zone(value["z"])),
+        "duration": lambda: dt.timedelta(*content),
+        "pd": lambda: read_pandas(value),
     }
     need(tag in readers, f"tag {tag}")
     return readers[tag]()

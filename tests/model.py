@@ -136,6 +136,11 @@ class ModelDataset:
     arrays: dict[str, ModelArray] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
 
+    def delete_array(self, name: str) -> None:
+        """Drop an array with its attributes; no name of an array here begins another."""
+        del self.arrays[name]
+        self.attributes = {key: value for key, value in self.attributes.items() if not key.startswith(f"{name}.")}
+
 
 class Model:
     """A store: what a handle sees, and what was flushed last."""

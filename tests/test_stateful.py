@@ -267,7 +267,7 @@ class Stores(RuleBasedStateMachine):
     def delete_array(self, data):
         name, key, _, view = self.an_array(data)
         view.delete_array(key)
-        del self.model.datasets[name].arrays[key]
+        self.model.datasets[name].delete_array(key)
         self.model.pending = True
         with pytest.raises(KeyError):
             view.delete_array(key)
@@ -299,7 +299,7 @@ class Stores(RuleBasedStateMachine):
             self.store.flush()
             self.model.flush()
         view.delete_array(key)
-        del self.model.datasets[name].arrays[key]
+        self.model.datasets[name].delete_array(key)
         self.define(name, key, array.dtype, array.shape, array.chunk_shape, array.fill)
         if flushed:
             self.store.flush()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.catalog.layout_table import ArrayIndex
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.format.changes import PageRef
     from atlas.format.dataset_columns import ArrayEntry, Layout
     from atlas.format.segment import SegmentRef

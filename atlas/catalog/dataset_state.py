@@ -12,7 +12,7 @@ from atlas.errors import ArrayNotFoundError, InvalidTypeError
 if TYPE_CHECKING:
     from typing import Any
 
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
 
 __all__ = ["DatasetState", "check_array_name", "state_rows"]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from atlas.catalog.chunk_index import load_chunk_index, load_segment
 from atlas.catalog.datasets import Datasets
 from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
-from atlas.format.attributes import check_key, decode_value, flatten_key
+from atlas.format.attribute_keys import check_key, find_key, flatten_key
+from atlas.format.attributes import decode_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import ChunkIndex
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.runtime.limits import Limits
@@ -140,10 +141,11 @@ class StoreView:
         return {key: self._decode(dataset, key, value) for key, value in self.attributes(dataset).items()}
 
     def attribute(self, dataset: str, key: AttributeKey, default: object = None) -> object:
-        """Return the exact value of an attribute by its exact key, `default` where the dataset lacks it."""
+        """Return the exact value of the attribute that is shown like `key`, `default` where the dataset lacks it."""
         check_key(key)
-        found = self.attributes(dataset)
-        return self._decode(dataset, key, found[key]) if key in found else default
+        attributes = self.attributes(dataset)
+        found = find_key(attributes, flatten_key(key))
+        return default if found is None else self._decode(dataset, found, attributes[found])
 
     def _decode(self, dataset: str, key: AttributeKey, value: Any) -> object:
         try:

@@ -13,6 +13,7 @@ from atlas.catalog.dataset_state import DatasetState, state_rows
 from atlas.catalog.id_shift import IdShift
 from atlas.commit.conflicts import Conflicts, find_lost_arrays, find_write_conflicts
 from atlas.errors import ConflictError
+from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.datasets import Datasets
     from atlas.commit.tip import Tip
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.format.dataset_columns import RowBatch
     from atlas.write.pending import PendingWrites
 
@@ -124,13 +126,29 @@ def _merge_dataset(
     if not pending_wins:
         for name in both:
             found.add(state.name, name, "both have declared or deleted it")
-    attributes, both_set = _merge(
-        base.encoded_attributes(before), state.attributes, tip.encoded_attributes(row), _same_attributes
-    )
+    mine, theirs = _by_text(state.attributes), _by_text(tip.encoded_attributes(row))
+    attributes, both_set = _merge(_by_text(base.encoded_attributes(before)), mine, theirs, _same_attributes)
     if both_set and not pending_wins:
-        keys = ", ".join(repr(key if isinstance(key, str) else ".".join(key)) for key in both_set)
-        found.add(state.name, None, f"both have changed its attribute {keys}")
-    return DatasetState(state.identity, state.name, arrays, attributes, new=False)
+        found.add(state.name, None, f"both have changed its attribute {', '.join(map(repr, both_set))}")
+    gone = base.arrays(before).keys() - arrays.keys()
+    prefixes = ArrayPrefixes([*arrays, *gone])
+    for text in [*attributes] if gone else ():
+        array, own = prefixes.split(text)
+        if array not in gone:
+            continue
+        if array in state.arrays and text not in theirs:
+            found.add(state.name, array, f"it was deleted there and its attribute {own!r} set here")
+        elif array not in state.arrays and text not in mine:
+            if pending_wins:
+                del attributes[text]
+            else:
+                found.add(state.name, array, f"its attribute {own!r} was set there and it was deleted here")
+    return DatasetState(state.identity, state.name, arrays, dict(attributes.values()), new=False)
+
+
+def _by_text(attributes: Mapping[AttributeKey, Any]) -> dict[str, tuple[AttributeKey, Any]]:
+    """Return attributes by the text that they are shown by, which no two of a dataset may share."""
+    return {flatten_key(key): (key, value) for key, value in attributes.items()}
 
 
 def _merge(

@@ -1,19 +1,19 @@
 """The lossless codec of attribute values: exact values to values of JSON and MessagePack, and back.
 
-Exact values are bool, int, float, str, bytes, None, `Timestamp`, NumPy scalars and arrays, and lists, tuples and
-dicts of those. `decode_value` returns exactly what `encode_value` was given, down to the bits of a NaN. Bool, int,
-finite float and str are encoded as themselves, every other value as an object `{"$": tag, ...}`. A stored dict cannot
-be mistaken for a tag, because a dict is itself a tagged object.
+Exact values are bool, int, float, str, bytes, None, `Timestamp`, NumPy scalars and arrays, dates and durations of
+datetime and pandas (see `attribute_times`), and lists, tuples and dicts of those. `decode_value` returns exactly what
+`encode_value` was given, down to the bits of a NaN. Bool, int, finite float and str are encoded as themselves, every
+other value as an object `{"$": tag, ...}`. A stored dict cannot be mistaken for a tag, because a dict is itself a
+tagged object.
 
 Pure functions over Python and NumPy values, no I/O. Complex numbers, long doubles, structured, masked and mixed object
-arrays, dates of the datetime module, and nesting deeper than `MAX_DEPTH` are refused. Decoding trusts nothing and
-allocates in proportion to its input, whatever shapes the input claims.
+arrays, and nesting deeper than `MAX_DEPTH` are refused. Decoding trusts nothing and allocates in proportion to its
+input, whatever shapes the input claims.
 """
 
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import math
 import re
 import struct
@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from atlas.errors import InvalidValueError, OutOfRangeError
+from atlas.format.attribute_times import TIME_DECODERS, TIMES, encode_time
+from atlas.format.text import recover_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_DEPTH", "Timestamp", "check_int64", "decode_text", "decode_value", "encode_value", "recover_text"]
+__all__ = ["MAX_DEPTH", "Timestamp", "check_int64", "decode_value", "encode_value"]
 
 MAX_DEPTH: Final = 64
 """Most lists, tuples and dicts within each other; far below the limit of Python's own stack."""
@@ -43,14 +45,13 @@ _MOST_LONG_KEYS: Final = 64
 _MOST_ROWS: Final = 1 << 16
 """Most rows of an array without cells."""
 _SUPPORTED: Final = (
-    "supported are bool, int, float, str, bytes, None, timestamps, NumPy scalars and arrays of booleans, integers, "
-    "floats, dates, durations, bytes and text, and lists, tuples and dicts of those"
+    "supported are bool, int, float, str, bytes, None, dates and durations of datetime and pandas, NumPy scalars and "
+    "arrays of booleans, integers, floats, dates, durations, bytes and text, and lists, tuples and dicts of those"
 )
 # Nine digits at most, as NumPy keeps the count of a unit in 32 bits. Not 0: NumPy ends the process when it converts.
 _UNIT = r"(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 _SCALAR_TYPE: Final = re.compile(rf"\|b1|\|[iu]1|<[iu][248]|<f[248]|<[Mm]8{_UNIT}")
 _ARRAY_TYPE: Final = re.compile(rf"{_SCALAR_TYPE.pattern}|\|S\d{{1,9}}|<U\d{{1,9}}")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,32 +70,6 @@ def check_int64(number: int) -> int:
     if not _INT64_MIN <= number <= _INT64_MAX:
         raise OutOfRangeError("attribute integers must lie between -2**63 and 2**63-1")
     return number
-
-
-def recover_text(text: str) -> str:
-    r"""Return text whose escaped bytes (`\udc80` to `\udcff`) are UTF-8 as what they stand for.
-
-    Raises `InvalidValueError` for bytes and surrogates that are no UTF-8, which cannot be stored.
-    """
-    if not _SURROGATE.search(text):
-        return text
-    try:
-        return text.encode("utf-8", "surrogateescape").decode()
-    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
-        remedy = "text.encode('utf-8', 'replace').decode()"
-    except UnicodeDecodeError:
-        remedy = "text.encode('utf-8', 'surrogateescape').decode('latin-1')"
-    raise InvalidValueError(f"text {text!r} is no UTF-8; convert it by its own encoding, for example with {remedy}")
-
-
-def decode_text(data: bytes) -> str:
-    """Return the text of UTF-8 bytes. Raises `InvalidValueError` for others, which cannot be stored as text."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise InvalidValueError(
-            f"bytes {data!r} are no UTF-8; decode them by their own encoding, for example with data.decode('latin-1')"
-        ) from None
 
 
 def encode_value(value: object) -> object:
@@ -128,10 +103,6 @@ def _unsupported(value: object) -> InvalidValueError:
 
 def _remedy(value: object) -> str:
     """Return what to store instead of `value`, the end of an error message; empty where no rule fits."""
-    if isinstance(value, dt.timedelta):
-        return "; use np.timedelta64(value)"
-    if isinstance(value, dt.date | dt.time):
-        return "; use value.isoformat()"
     if isinstance(value, complex | np.complexfloating):
         return "; use [float(value.real), float(value.imag)]"
     if isinstance(value, np.floating):  # of more than 64 bits
@@ -154,10 +125,8 @@ def _base64(raw: bytes) -> str:
 def _encode(value: object, depth: int) -> object:
     if isinstance(value, np.ndarray | np.generic):
         return _encode_numpy(value)
-    if isinstance(value, bool):
-        return value
     if isinstance(value, int):
-        return _encode_int(int(value))
+        return value if isinstance(value, bool) else _encode_int(int(value))
     if isinstance(value, float):
         number = float(value)
         return number if math.isfinite(number) else {"$": "float", "v": struct.pack(">d", number).hex()}
@@ -175,6 +144,8 @@ def _encode(value: object, depth: int) -> object:
         return {"$": tag, "v": [_encode(item, inner) for item in value]}
     if isinstance(value, dict):
         return _encode_dict(value, _deeper(depth))
+    if isinstance(value, TIMES):
+        return encode_time(value)
     raise _unsupported(value)
 
 
@@ -385,4 +356,5 @@ _DECODERS: Final[Mapping[str, tuple[frozenset[str], Callable[[dict[str, object],
     "npbytes": (frozenset("$v"), lambda data, _: np.bytes_(_bytes_field(data))),
     "array": (frozenset("$tsv"), _decode_array),
     "text": (frozenset("$sv"), _decode_texts),
+    **TIME_DECODERS,
 }

@@ -1,48 +1,38 @@
-"""Attribute keys and values in the public interface: what users may set, and what they are shown.
+"""Attribute values in the public interface: what users may set, and what they are shown.
 
 A value has three forms. The *exact* one keeps everything (see `atlas.format.attribute_codec`, whose functions this
-module exports too), the *encoded* one is stored, and `DatasetView.get_attribute` shows the *plain* one: a bool, int,
-float or str. Pure functions over Python and NumPy values, no I/O.
+module exports too, as it does those of `text`), the *encoded* one is stored, and
+`DatasetView.get_attribute` shows the *plain* one: a bool, int, float, str, or a date or duration of datetime or pandas.
+Pure functions over Python and NumPy values, no I/O.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Final, SupportsFloat, TypeAlias
+from typing import TYPE_CHECKING, Final, SupportsFloat
 
 import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
-from atlas.format.attribute_codec import (
-    MAX_DEPTH,
-    Timestamp,
-    check_int64,
-    decode_text,
-    decode_value,
-    encode_value,
-    recover_text,
-)
+from atlas.format.attribute_codec import MAX_DEPTH, Timestamp, check_int64, decode_value, encode_value
+from atlas.format.attribute_times import TIMES
+from atlas.format.text import decode_text, recover_text
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
 
 __all__ = [
     "MAX_DEPTH",
-    "AttributeKey",
     "Timestamp",
-    "check_key",
     "coerce_attribute",
     "decode_text",
     "decode_value",
     "encode_value",
-    "flatten_key",
     "plain_value",
     "recover_text",
 ]
-
-AttributeKey: TypeAlias = str | tuple[str] | tuple[str, str]
-"""`"key"` as a user set it on a dataset; `("key",)` always a dataset's key; `("array", "key")` always an array's."""
 
 _INTEGER_RANGES: Final[Mapping[str, tuple[int, int]]] = {
     name: (int(np.iinfo(name).min), int(np.iinfo(name).max))
@@ -57,17 +47,6 @@ _DTYPE_NAMES: Final[Mapping[str, str]] = {
     "timestamp_ns": "timestamp_nanoseconds",
     "datetime64[ns]": "timestamp_nanoseconds",
 }
-
-
-def flatten_key(key: AttributeKey) -> str:
-    """Return the name that an attribute is shown by: `"array.key"` for one of an array, else the key."""
-    return key if isinstance(key, str) else ".".join(key)
-
-
-def check_key(key: object) -> None:
-    """Raise `InvalidTypeError` for what cannot be an attribute key."""
-    if not isinstance(key, str) and not (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
-        raise InvalidTypeError(f"an attribute key is text, not {type(key).__name__} {key!r}")
 
 
 def coerce_attribute(value: object, dtype: str | np.dtype[np.generic] | type[np.generic] | None = None) -> object:
@@ -106,12 +85,15 @@ def coerce_attribute(value: object, dtype: str | np.dtype[np.generic] | type[np.
     raise InvalidTypeError(f"attribute value of type {type(value).__name__} does not fit dtype {name!r}")
 
 
-def plain_value(value: object) -> bool | int | float | str:
+def plain_value(value: object) -> bool | int | float | str | dt.date | dt.time | dt.timedelta:
     """Return what `get_attribute` shows of an exact value.
 
-    NumPy scalars become Python scalars; timestamps and durations an int of nanoseconds; bytes a str (UTF-8, U+FFFD
-    where it does not decode); None, lists, tuples, dicts and arrays the str `json:` followed by their JSON.
+    NumPy scalars become Python scalars, their times and durations, and timestamps, an int of nanoseconds; bytes a str
+    (UTF-8, U+FFFD where it does not decode); None, lists, tuples, dicts and arrays the str `json:` followed by their
+    JSON. Dates and durations of datetime and pandas are shown as they are, and as their `str` in that JSON.
     """
+    if isinstance(value, TIMES):
+        return value
     shown = _jsonable(value)
     if isinstance(shown, bool | int | float | str) and not isinstance(value, np.ndarray):
         return shown
@@ -132,7 +114,8 @@ def _infer(value: object) -> object:
     if isinstance(value, int | np.integer) and not isinstance(value, np.timedelta64):
         return check_int64(int(value))
     raise InvalidValueError(
-        f"unsupported attribute type: {type(value).__name__!r}; supported are bool, int, float, str and datetime64"
+        f"unsupported attribute type: {type(value).__name__!r}; supported are bool, int, float, str and datetime64; "
+        "dataset.attrs[name] = value and dataset[array].attrs[name] = value take all that can be stored"
     )
 
 
@@ -221,6 +204,8 @@ def _jsonable(value: object) -> object:
         return _jsonable(value.item())
     if isinstance(value, Timestamp):
         return value.ns
+    if isinstance(value, TIMES):
+        return str(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, list | tuple):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import CorruptStoreError
+from atlas.format.attribute_keys import flatten_key
 from atlas.format.names import check_each, check_name
 from atlas.format.schema import ArraySchema, schema_from_json, schema_to_json
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
 
 __all__ = [
     "EMPTY_ROWS",
@@ -259,6 +260,8 @@ def _layouts_from_json(document: dict[str, Any]) -> list[Layout]:
 
 def _attributes_from_json(document: dict[str, Any]) -> AttributeTable:
     keysets = [tuple(_attribute_key(key) for key in keys) for keys in check_list(document, "keyset_table")]
+    if any(len(set(map(flatten_key, keys))) != len(keys) for keys in keysets):
+        raise CorruptStoreError("an attribute set has two keys that are shown alike")
     values = check_list(document, "value_table")
     sets = check_list(document, "attribute_table")
     for row in sets:

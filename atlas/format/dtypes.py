@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError, UnsupportedDtypeError
-from atlas.format.attribute_codec import recover_text
+from atlas.format.text import recover_text
 
 if TYPE_CHECKING:
     from typing import Any

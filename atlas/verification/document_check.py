@@ -13,7 +13,8 @@ import numpy as np
 
 from atlas.commit.commit_log import LINKS, link_key
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, UnsupportedFormatError
-from atlas.format.attributes import decode_value, flatten_key
+from atlas.format.attribute_keys import flatten_key
+from atlas.format.attributes import decode_value
 from atlas.format.bases import base_from_json, link_from_json
 from atlas.format.changes import changes_from_json, page_from_json
 from atlas.format.commit_header import header_from_json, time_from_json

@@ -12,6 +12,7 @@ import numpy as np
 from atlas.catalog.chunk_index import load_chunk_index
 from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.batches import equal_runs
+from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
 from atlas.format.dataset_columns import ArrayEntry
 from atlas.maintenance.chunk_copy import copy_chunks
 from atlas.read.fetch import Targets
@@ -77,10 +78,11 @@ def _create_datasets(
             shared[kind] = {entry.name: ArrayEntry(entry.name, entry.schema, 0) for entry in kept}
         state = target.view.datasets.edit(name)
         state.arrays, state.shared = shared[kind], True
+        prefixes = ArrayPrefixes(entry.name for entry in catalog.layout(row)) if without else None
         state.attributes = {
             key: value
             for key, value in catalog.encoded_attributes(row).items()
-            if not (isinstance(key, tuple) and len(key) == 2 and key[0] in without)
+            if prefixes is None or prefixes.split(flatten_key(key))[0] not in without
         }
         ids.append(state.identity)
         left_out += [(state.name, array) for array in without]

@@ -21,7 +21,7 @@ from atlas.errors import (
     InvalidValueError,
     MissingAttributeError,
 )
-from atlas.format.attributes import check_key, flatten_key
+from atlas.format.attribute_keys import ArrayPrefixes, check_key, find_key, flatten_key
 from atlas.format.names import check_name
 from atlas.runtime.memory import check_room
 from atlas.write.coercion import broadcast_cells, cast_cells, coerce_cells
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from atlas.catalog.dataset_state import DatasetState
     from atlas.catalog.view import StoreView
     from atlas.chunking.regions import Region
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
     from atlas.write.pending import PendingWrites
@@ -84,24 +84,27 @@ class Writer:
     # Attributes
 
     def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
-        """Set an attribute to an encoded value; a key that is shown alike keeps its position and scope."""
+        """Set an attribute to an encoded value, in the position of the one that is shown alike, if there is one."""
         check_key(key)
+        text = flatten_key(key)
         try:
-            flatten_key(key).encode()
+            text.encode()
         except UnicodeEncodeError as error:
             raise InvalidNameError(f"attribute key {key!r} holds a surrogate, which UTF-8 lacks") from error
         with self._view.locks.changing:
             state = self._view.datasets.edit(dataset)
-            state.attributes[_same_key(state, key)] = value
+            known = find_key(state.attributes, text)
+            if known not in (None, key):
+                state.attributes = {key if name == known else name: old for name, old in state.attributes.items()}
+            state.attributes[key] = value
 
     def delete_attribute(self, dataset: str, key: AttributeKey) -> None:
-        """Remove an attribute."""
+        """Remove the attribute that is shown like `key`."""
         check_key(key)
         datasets = self._view.datasets
         with self._view.locks.changing:
-            state = datasets.state(dataset)
-            found = _same_key(state, key)
-            if found not in state.attributes:
+            found = find_key(datasets.state(dataset).attributes, flatten_key(key))
+            if found is None:
                 raise MissingAttributeError(f"dataset {dataset!r} has no attribute {flatten_key(key)!r}")
             del datasets.edit(dataset).attributes[found]
 
@@ -114,17 +117,16 @@ class Writer:
             self._view.changed()
 
     def delete_array(self, dataset: str, array: str) -> None:
-        """Remove an array from a dataset, with its own attributes and what is pending of it."""
+        """Remove an array from a dataset, with its attributes and what is pending of it."""
         view = self._view
         with view.locks.changing:
             view.datasets.state(dataset).array(array)
             state = view.datasets.edit(dataset)
-            del state.own_arrays()[array]
+            prefixes = ArrayPrefixes(state.arrays)
             state.attributes = {
-                key: value
-                for key, value in state.attributes.items()
-                if not (isinstance(key, tuple) and len(key) == 2 and key[0] == array)
+                key: value for key, value in state.attributes.items() if prefixes.split(flatten_key(key))[0] != array
             }
+            del state.own_arrays()[array]
             self._pending.drop(state.identity, [array])
             view.changed()
 
@@ -219,10 +221,3 @@ def _empty_box(shape: tuple[int, ...], dtype: np.dtype[Any], array: str) -> NDAr
     what = f"what is assigned to array {array!r}, of shape {list(shape)},"
     check_room(math.prod(shape) * (dtype.itemsize + 1), what, "assign fewer cells at a time")
     return np.empty(shape, dtype)
-
-
-def _same_key(state: DatasetState, key: AttributeKey) -> AttributeKey:
-    """Return the key under which the attribute that is shown like `key` is kept, `key` itself where there is none."""
-    if key in state.attributes or isinstance(key, tuple):
-        return key
-    return next((known for known in state.attributes if flatten_key(known) == key), key)

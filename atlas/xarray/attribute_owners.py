@@ -1,9 +1,8 @@
 """Assigns each attribute of a stored dataset to the dataset or to one of its variables. Pure; reads no cells.
 
-An attribute that was written through xarray names its owner in its key, and comes back exactly. An attribute that a
-user set under a plain key, such as `temperature.units`, belongs to the array whose name the key begins with, followed
-by a dot; of several such names the longest counts. A plain attribute whose value is `json:` and a JSON list or object
-is shown as that list or dict.
+Attributes belong to arrays by the text that they are shown by (see `atlas.format.attribute_keys`), whether they were
+set through xarray, `attrs` or `DatasetView.set_attribute`. What would come back elsewhere than it was set is refused.
+An attribute of `set_attribute` whose value is `json:` and a JSON list or object is shown as that list or dict.
 """
 
 from __future__ import annotations
@@ -14,23 +13,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from atlas.errors import AtlasError, InvalidNameError
-from atlas.format.attributes import Timestamp, decode_value, encode_value, flatten_key, recover_text
+from atlas.format.attribute_keys import ArrayPrefixes, check_key, flatten_key
+from atlas.format.attributes import Timestamp, encode_value, recover_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
 
 __all__ = [
     "COORDS_KEY",
     "DTYPE_KEY",
+    "EXACT_FILL_KEY",
     "FILL_KEY",
-    "HIDDEN_KEYS",
     "INDEXES_KEY",
     "OwnedAttributes",
     "assign_attributes",
-    "check_attributes",
-    "find_key",
+    "check_name_is_free",
+    "check_owners",
+    "encode_attributes",
+    "is_hidden",
 ]
 
 COORDS_KEY: Final = "_pyatlas_coords"
@@ -42,8 +44,11 @@ DTYPE_KEY: Final = "_atlas_dtype"
 """Variable attribute: the dtype that times, durations or dates had in xarray; hidden from users."""
 FILL_KEY: Final = "_FillValue"
 """Variable attribute of CF that becomes the fill value of the array."""
-HIDDEN_KEYS: Final = (INDEXES_KEY, DTYPE_KEY)
-"""What `DatasetView.attributes` does not show."""
+EXACT_FILL_KEY: Final = "_atlas_fill"
+"""Variable attribute: the `FILL_KEY` that a variable had in xarray, where the fill value of the array would come back
+as something else; hidden from users."""
+HIDDEN_KEYS: Final = (INDEXES_KEY, DTYPE_KEY, EXACT_FILL_KEY)
+"""What `DatasetView.attributes` does not show, of the dataset or of an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,81 +65,91 @@ class OwnedAttributes:
     """Names of the coordinates that have an index, likewise."""
     dtypes: dict[str, object]
     """The `DTYPE_KEY` attribute of each array that has one, as stored and not validated."""
+    fills: dict[str, object]
+    """The `EXACT_FILL_KEY` attribute of each array that has one."""
 
 
-def check_attributes(owner: str, attrs: Mapping[Any, Any]) -> dict[str, object]:
-    """Validate attributes of xarray and return copies; `owner` names their owner in error messages.
+def is_hidden(key: AttributeKey) -> bool:
+    """Return whether an attribute is one of `HIDDEN_KEYS`, of the dataset or of an array."""
+    return flatten_key(key).rpartition(".")[2] in HIDDEN_KEYS
+
+
+def check_name_is_free(owner: str, key: AttributeKey) -> None:
+    """Raise `InvalidNameError` for an attribute name that is reserved; `owner` names its owner in the message."""
+    check_key(key)
+    if is_hidden(key):
+        raise InvalidNameError(f"{owner}: the attribute name {flatten_key(key)!r} is reserved; rename the attribute")
+
+
+def encode_attributes(owner: str, attrs: Mapping[Any, Any]) -> dict[str, object]:
+    """Validate attributes of xarray and return them encoded; `owner` names their owner in error messages.
 
     Keys that are not str are converted to str. Raises `InvalidValueError` for values and `InvalidNameError` for keys
     that cannot be stored.
     """
-    checked: dict[str, object] = {}
+    encoded: dict[str, object] = {}
     for key, value in attrs.items():
         try:
             text = recover_text(str(key))
         except AtlasError as error:
             raise InvalidNameError(f"{owner}, name of an attribute: {error}") from error
-        if text in checked:
+        if text in encoded:
             raise InvalidNameError(
                 f"{owner}: two attribute names become {text!r}, as names are text; rename one of them"
             )
-        if text in (COORDS_KEY, *HIDDEN_KEYS):
+        if text == COORDS_KEY:
             raise InvalidNameError(f"{owner}: the attribute name {text!r} is reserved; rename the attribute")
+        check_name_is_free(owner, text)
         try:
-            checked[text] = decode_value(encode_value(value))
+            encoded[text] = encode_value(value)
         except AtlasError as error:
             raise type(error)(f"{owner}, attribute {text!r}: {error}") from error
-    return checked
+    return encoded
+
+
+def check_owners(attrs: Mapping[str | None, Mapping[Any, Any]], arrays: Collection[str]) -> None:
+    """Check that attributes of xarray come back where they are.
+
+    `attrs` has the attributes of each variable, and at None those of the dataset; `arrays` are the variables' names.
+    Raises `InvalidNameError` for an attribute whose name makes it one of another array.
+    """
+    prefixes = ArrayPrefixes(arrays)
+    for owner, own in attrs.items():
+        for key in own:
+            text = recover_text(str(key))
+            array, name = prefixes.split(text if owner is None else flatten_key((owner, text)))
+            if array != owner:
+                here = "ds" if owner is None else f"ds[{owner!r}]"
+                new = text.replace(".", "_")
+                while new in own:
+                    new += "_"
+                raise InvalidNameError(
+                    f"{'dataset' if owner is None else f'variable {owner!r}'}: the attribute {text!r} would come back "
+                    f"as the attribute {name!r} of variable {array!r}, as their names are joined by a dot; rename it: "
+                    f"{here}.attrs[{new!r}] = {here}.attrs.pop({key!r})"
+                )
 
 
 def assign_attributes(attributes: Mapping[AttributeKey, object], arrays: Collection[str]) -> OwnedAttributes:
     """Assign the exact attributes of a dataset to their owners; `arrays` are the names of its arrays."""
-    names = set(arrays)
-    lengths = sorted({len(name) for name in names}, reverse=True)
-    out = OwnedAttributes({}, {name: {} for name in arrays}, None, None, {})
+    prefixes, names = ArrayPrefixes(arrays), set(arrays)
+    out = OwnedAttributes({}, {name: {} for name in arrays}, None, None, {}, {})
     lists: dict[str, list[str] | None] = {}
     for key, value in attributes.items():
-        if flatten_key(key) in (COORDS_KEY, INDEXES_KEY):
-            lists[flatten_key(key)] = _parse_names(value, names)
+        text = flatten_key(key)
+        if text in (COORDS_KEY, INDEXES_KEY):
+            lists[text] = _parse_names(value, names)
             continue
-        owner, own_key = _find_owner(key, names, lengths)
-        if owner is None:
-            out.dataset[own_key] = _displayed(key, value)
-        elif own_key == DTYPE_KEY:
+        owner, name = prefixes.split(text)
+        if owner is not None and name == DTYPE_KEY:
             out.dtypes[owner] = value
-        else:
-            out.variables[owner][own_key] = _displayed(key, value)
-    return OwnedAttributes(out.dataset, out.variables, lists.get(COORDS_KEY), lists.get(INDEXES_KEY), out.dtypes)
-
-
-def find_key(
-    attributes: Collection[AttributeKey], arrays: Collection[str], array: str | None, name: str
-) -> AttributeKey:
-    """Return the exact key of the attribute `name` of an array, or of the dataset where `array` is None.
-
-    That is the one it has among `attributes`, or the one to set it by. `arrays` are the names of the dataset's arrays.
-    """
-    names = set(arrays)
-    lengths = sorted({len(name) for name in names}, reverse=True)
-    for key in attributes:
-        if flatten_key(key) not in (COORDS_KEY, INDEXES_KEY) and _find_owner(key, names, lengths) == (array, name):
-            return key
-    return (name,) if array is None else (array, name)
-
-
-def _find_owner(key: AttributeKey, names: Collection[str], lengths: Sequence[int]) -> tuple[str | None, str]:
-    """Return the array that owns the attribute, or None for the dataset, and the key without the owner.
-
-    `lengths` are the lengths of `names`, longest first.
-    """
-    if isinstance(key, tuple):
-        # The array may have been deleted since: its attributes are then shown as the dataset's.
-        return key if len(key) == 2 and key[0] in names else (None, flatten_key(key))
-    # Loop over the lengths of names, not over the dots of the key: a key may have a million dots.
-    for end in lengths:
-        if end < len(key) and key[end] == "." and key[:end] in names:
-            return key[:end], key[end + 1 :]
-    return None, key
+        elif owner is not None and name == EXACT_FILL_KEY:
+            out.fills[owner] = value
+        elif not is_hidden(text):
+            (out.dataset if owner is None else out.variables[owner])[name] = _displayed(key, value)
+    return OwnedAttributes(
+        out.dataset, out.variables, lists.get(COORDS_KEY), lists.get(INDEXES_KEY), out.dtypes, out.fills
+    )
 
 
 def _displayed(key: AttributeKey, value: object) -> object:

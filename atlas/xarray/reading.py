@@ -19,6 +19,7 @@ from atlas.format.dtypes import exact_times
 from atlas.format.names import check_names
 from atlas.runtime.threads import run_io
 from atlas.xarray.attribute_owners import DTYPE_KEY, FILL_KEY, assign_attributes
+from atlas.xarray.fill_values import fill_attribute
 from atlas.xarray.lazy import lazy_array, read_decoded
 from atlas.xarray.recorded_dtypes import decode_recorded, decoded_dtype
 from atlas.xarray.strings import PANDAS_DTYPES, is_string_record, widen_strings
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.format.schema import ArraySchema
     from atlas.session import Session
     from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
@@ -150,11 +150,12 @@ def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], 
         attrs = attributes.variables[name]
         xarray_dtype = attributes.dtypes.get(name)
         decoded = decoded_dtype(xarray_dtype, schema.datatype.name)
-        if FILL_KEY in attrs and (schema.fill is None or isinstance(attrs[FILL_KEY], np.ndarray)):
+        if FILL_KEY in attrs:
             attrs[FILL_KEY] = attrs.pop(FILL_KEY)
+        elif name in attributes.fills:
+            attrs[FILL_KEY] = attributes.fills[name]
         elif schema.fill is not None:
-            attrs.pop(FILL_KEY, None)
-            attrs[FILL_KEY] = _fill_attribute(schema, decoded)
+            attrs[FILL_KEY] = fill_attribute(schema, decoded)
         arrays.append(
             _StoredArray(
                 name,
@@ -181,19 +182,6 @@ def _as_pandas(array: _StoredArray, data: Any) -> Any:
     if not isinstance(pd.api.types.pandas_dtype(array.xarray_dtype), pd.StringDtype):  # "str" before pandas 3
         return data
     return (pd.Index if array.indexed else pd.array)(data, dtype=array.xarray_dtype)
-
-
-def _fill_attribute(schema: ArraySchema, decoded: np.dtype[Any] | None) -> Any:
-    """Return the fill value as xarray has it: of times a NumPy time in the unit of the variable, where that is exact.
-
-    `decoded` is the dtype of the variable where one is recorded.
-    """
-    dtype = schema.memory_dtype if decoded is None else decoded
-    if dtype.kind not in "mM":
-        return schema.fill
-    stored = np.array(schema.fill, np.int64).view(schema.memory_dtype)
-    exact = exact_times(stored, dtype)
-    return (stored if exact is None else exact)[()]
 
 
 def _stackable_dtypes(session: Session, array: _StoredArray, labels: list[str]) -> list[tuple[str, str | None]]:

@@ -17,15 +17,24 @@ import xarray as xr
 from xarray.indexes import PandasIndex, PandasMultiIndex
 
 from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
-from atlas.format.attributes import decode_text, encode_value
 from atlas.format.dtypes import SUPPORTED, parse_dtype
 from atlas.format.names import check_name
 from atlas.format.strings import is_missing
-from atlas.xarray.attribute_owners import COORDS_KEY, DTYPE_KEY, FILL_KEY, INDEXES_KEY, check_attributes
+from atlas.xarray.attribute_owners import (
+    COORDS_KEY,
+    DTYPE_KEY,
+    EXACT_FILL_KEY,
+    FILL_KEY,
+    INDEXES_KEY,
+    check_owners,
+    encode_attributes,
+)
 from atlas.xarray.cftime_dates import STORED as STORED_DATES
 from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
 from atlas.xarray.chunk_shapes import check_chunks, chunk_shape
 from atlas.xarray.dask_blocks import dask_blocks
+from atlas.xarray.fill_values import fill_attribute, is_same_fill, to_fill_value
+from atlas.xarray.recorded_dtypes import decoded_dtype
 from atlas.xarray.strings import check_strings, objects_to_record, string_dtype_to_record
 from atlas.xarray.time_encoding import encode_times, is_stored_time, time_dtype_to_record
 
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.format.attributes import AttributeKey
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.format.schema import ArraySchema
     from atlas.session import Session
     from atlas.xarray.chunk_shapes import Chunks
@@ -55,7 +64,7 @@ class _ArrayPlan:
     schema: ArraySchema
     """Its schema."""
     attributes: dict[str, object]
-    """Exact attributes."""
+    """Encoded attributes."""
     xarray_dtype: str | None
     """Recorded dtype (see `recorded_dtypes`), None for cells that are stored as they are."""
     dask_backed: bool
@@ -91,7 +100,7 @@ def add(
                 if recorded is not None:
                     attributes[plan.name, DTYPE_KEY] = recorded
             for key, value in attributes.items():
-                session.writer.set_attribute(name, key, encode_value(value))
+                session.writer.set_attribute(name, key, value)
         except BaseException:
             session.writer.discard_dataset(name)
             raise
@@ -104,7 +113,8 @@ def _plan(session: Session, ds: xr.Dataset, chunks: Chunks) -> tuple[list[_Array
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
     }
-    attributes |= {(key,): value for key, value in check_attributes("dataset", ds.attrs).items()}
+    attributes |= {(key,): value for key, value in encode_attributes("dataset", ds.attrs).items()}
+    check_owners({None: ds.attrs} | {name: ds.variables[name].attrs for name in names}, names)
     if set(indexed) != {name for name in ds.coords if ds.variables[name].dims == (name,)}:
         attributes[INDEXES_KEY,] = json.dumps(indexed)
     attributes[COORDS_KEY] = json.dumps(list(ds.coords))
@@ -131,10 +141,8 @@ def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks) 
     variable = ds.variables[name]
     owner = f"variable {name!r}"
     attrs = dict(variable.attrs)
-    fill = attrs.pop(FILL_KEY, None)
-    attributes = check_attributes(owner, attrs)
-    if isinstance(fill, np.ndarray) or (fill is None and FILL_KEY in variable.attrs):
-        attributes |= check_attributes(owner, {FILL_KEY: fill})  # comes back as it was, and not as a scalar
+    exact_fill = attrs.pop(FILL_KEY, None)
+    attributes = encode_attributes(owner, attrs)
     try:
         dtype, xarray_dtype = _dtypes(ds, name)
         chosen = chunk_shape(name, variable, chunks, indexed=name in ds.xindexes)
@@ -143,13 +151,17 @@ def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks) 
             variable.dims,  # type: ignore[arg-type]
             variable.shape,
             chosen,
-            _fill_value(fill, dtype),
+            to_fill_value(exact_fill, dtype, variable.dtype.kind),
             nan_is_missing=dtype == STORED_DATES or _had_missing_values(variable),
         )
     except UnsupportedDtypeError as error:
         raise UnsupportedDtypeError(f"{owner}: {error}{_remedy(name, variable.dtype)}") from error
     except AtlasError as error:
         raise type(error)(f"{owner}: {error}") from error
+    if FILL_KEY in variable.attrs:
+        decoded = None if xarray_dtype is None else decoded_dtype(xarray_dtype, dtype)
+        if exact_fill is None or not is_same_fill(exact_fill, fill_attribute(schema, decoded)):
+            attributes[EXACT_FILL_KEY] = encode_attributes(owner, {FILL_KEY: exact_fill})[FILL_KEY]
     return _ArrayPlan(
         name,
         variable,
@@ -220,12 +232,6 @@ def _remedy(name: str, dtype: Any) -> str:
         # Integers and bools of pandas may have missing cells, which floats keep as NaN.
         replacement = {"O": "str", "i": "float64", "u": "float64", "b": "float32"}.get(dtype.kind, replacement)
     return f"; use ds[{name!r}].astype({replacement!r})" if replacement else ""
-
-
-def _fill_value(value: object, dtype: str) -> object:
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.reshape(-1)[0]
-    return decode_text(value) if isinstance(value, bytes) and dtype != "bytes" else value
 
 
 def _write(view: DatasetInterface, plan: _ArrayPlan) -> str | None:

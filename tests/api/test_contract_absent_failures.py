@@ -77,7 +77,7 @@ def test_04_array_names_with_special_characters_survive(store, place):
 
 
 def test_04_attributes_of_a_variable_whose_name_holds_a_dot(store, place):
-    ds = xr.Dataset({"a": ("x", [1], {"b.c": 1, "k": 2}), "a.b": ("x", [2], {"c": 3})}, attrs={"a.k": 4})
+    ds = xr.Dataset({"a": ("x", [1], {"b": 1, "k.c": 2}), "a.b": ("x", [2], {"c": 3})}, attrs={"b.k": 4})
     store.add_xr_dataset(ds, "d")
     store.flush()
     xr.testing.assert_identical(Atlas.open(place).to_xarray("d"), ds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -245,5 +246,11 @@ def assert_same(one: Any, other: Any) -> None:
     elif isinstance(one, float):
         assert math.copysign(1, one) == math.copysign(1, other)
         assert same(one, other)
+    elif isinstance(one, dt.date | dt.time | dt.timedelta):
+        # Equal times may differ in unit and zone.
+        told, expected = (
+            (repr(time), getattr(time, "unit", None), repr(getattr(time, "tzinfo", None))) for time in (one, other)
+        )
+        assert told == expected
     else:
         assert one == other

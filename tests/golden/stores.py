@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from atlas.format.attributes import Timestamp
 from tests.independent_reader import CELLS
@@ -373,6 +375,37 @@ def attributes(fleet: Fleet) -> None:
     fleet.flush()
 
 
+def dated(fleet: Fleet) -> None:
+    """Dates and durations of datetime and pandas as attributes."""
+    hour, named = dt.timezone(dt.timedelta(hours=1)), dt.timezone(dt.timedelta(hours=-3, minutes=-30), "NST")
+    values = [
+        dt.date(1, 1, 1),
+        dt.date(2000, 2, 29),
+        dt.time(3, 4),
+        dt.time(23, 59, 59, 999_999, tzinfo=named),
+        dt.datetime(2000, 1, 2, 3, 4, 5),
+        dt.datetime(2000, 1, 2, 3, 4, 5, 6, tzinfo=dt.UTC),
+        dt.datetime(2000, 1, 2, tzinfo=hour),
+        dt.datetime(9999, 12, 31, 23, tzinfo=named),
+        dt.timedelta(0),
+        dt.timedelta(-1, 2, 3),
+        dt.timedelta.max,
+        *(pd.Timestamp("2000-01-02T03:04:05").as_unit(unit) for unit in ("s", "ms", "us", "ns")),
+        pd.Timestamp("2000-01-02", tz="UTC").as_unit("s"),
+        pd.Timestamp("1677-09-22T00:00:00.123456789", tz=named).as_unit("ns"),
+        *(pd.Timedelta(-5, "s").as_unit(unit) for unit in ("s", "ms", "us", "ns")),
+        pd.NaT,
+    ]
+    fleet.create("d")
+    fleet.define("d", "t", "int8", [2])
+    fleet.write("d", "t", [0], np.array([1, 2], "i1"))
+    for at, value in enumerate(values):
+        fleet.attribute("d", (f"key {at}",), value)
+    fleet.attribute("d", ("t", "listed"), [values[4], (values[8],), {"a": pd.NaT}])
+    fleet.attribute("d", "plain", values[5])
+    fleet.flush()
+
+
 GOLDEN = {
     "dtypes": Golden(dtypes),
     "later-dtypes": Golden(later_dtypes, {"filter": "bitshuffle"}, page_rows=4),
@@ -383,6 +416,8 @@ GOLDEN = {
     "versions": Golden(versions, {"meta_compression": "zstd"}),
     "pages-json": Golden(pages, {"meta_compression": "none"}, page_rows=16),
     "pages-msgpack-lz4": Golden(pages, {"meta_format": "msgpack", "meta_compression": "lz4"}, page_rows=16),
+    "dated": Golden(dated),
+    "dated-msgpack": Golden(dated, {"meta_format": "msgpack"}),
     "cut": Golden(cut),
     "names": Golden(names),
     "blocks-zstd-auto": Golden(blocks),

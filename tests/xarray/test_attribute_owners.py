@@ -5,29 +5,33 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas.errors import InvalidValueError
-from atlas.format.attributes import Timestamp
-from atlas.xarray.attribute_owners import assign_attributes, check_attributes
+from atlas.errors import InvalidNameError, InvalidValueError
+from atlas.format.attributes import Timestamp, decode_value
+from atlas.xarray.attribute_owners import assign_attributes, check_owners, encode_attributes
 
 
-def test_exact_keys_name_their_owner_and_plain_keys_go_to_the_longest_name():
+def test_every_key_goes_to_the_longest_name():
     assigned = assign_attributes(
         {
             ("a.b", "c"): 1,
-            ("a", "b.c"): 2,
-            ("a.b.c",): 3,
-            "a.b.d": 4,
-            "a.d": 5,
-            "b.d": 6,
-            ("gone", "k"): 7,
+            ("a", "b"): 2,
+            ("a", "b.e"): 3,
+            ("a.k",): 4,
+            "a.b.d": 5,
+            "a.d": 6,
+            "b.d": 7,
+            ("gone", "k"): 8,
             ("a", "_atlas_dtype"): "datetime64[s]",
+            ("a", "_atlas_fill"): None,
+            ("gone", "_atlas_fill"): 9,
             "_pyatlas_coords": '["a.b", "a", 5, "gone"]',
         },
         ["a", "a.b"],
     )
-    assert assigned.variables == {"a": {"b.c": 2, "d": 5}, "a.b": {"c": 1, "d": 4}}
-    assert assigned.dataset == {"a.b.c": 3, "b.d": 6, "gone.k": 7}
+    assert assigned.variables == {"a": {"b": 2, "k": 4, "d": 6}, "a.b": {"c": 1, "e": 3, "d": 5}}
+    assert assigned.dataset == {"b.d": 7, "gone.k": 8}
     assert assigned.dtypes == {"a": "datetime64[s]"}
+    assert assigned.fills == {"a": None}
     assert assigned.coords == ["a.b", "a"]
 
 
@@ -41,15 +45,27 @@ def test_timestamps_are_shown_as_nanoseconds():
     assert assign_attributes({"k": Timestamp(5)}, []).dataset == {"k": 5}
 
 
-def test_checked_values_are_copies():
+def test_encoded_values_are_copies():
     source = {"list": [1], "array": np.arange(2)}
-    checked = check_attributes("dataset", source)
+    encoded = encode_attributes("dataset", source)
     source["list"].append(2)
     source["array"][0] = 9
-    assert checked["list"] == [1]
-    assert checked["array"].tolist() == [0, 1]
+    assert decode_value(encoded["list"]) == [1]
+    assert decode_value(encoded["array"]).tolist() == [0, 1]
 
 
 def test_errors_name_owner_and_attribute():
     with pytest.raises(InvalidValueError, match="variable 't', attribute 'k'"):
-        check_attributes("variable 't'", {"k": object()})
+        encode_attributes("variable 't'", {"k": object()})
+
+
+@pytest.mark.parametrize("key", ["_atlas_dtype", "_atlas_fill", "a._atlas_indexes", "_pyatlas_coords"])
+def test_reserved_names_are_refused(key):
+    with pytest.raises(InvalidNameError, match="reserved"):
+        encode_attributes("dataset", {key: 1})
+
+
+def test_owners_are_checked_by_the_name_in_the_dataset():
+    check_owners({None: {"a": 1, "b.c": 2}, "a": {"b": 1, "x.y": 2}, "a.b": {"c": 1}}, ["a", "a.b"])
+    with pytest.raises(InvalidNameError, match=r"ds\.attrs\['a_c_'\] = ds\.attrs\.pop\('a\.c'\)$"):
+        check_owners({None: {"a_c": 1, "a.c": 2}}, ["a"])

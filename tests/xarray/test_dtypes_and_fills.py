@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import zoneinfo
+
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
-from atlas.errors import InvalidTypeError, OutOfRangeError
+from atlas import Atlas
+from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def test_times_of_other_units_beyond_nanoseconds_are_refused_with_a_remedy(store
         ("f4", 9, 9.0),
         ("f4", np.float64(9), 9.0),
         ("f4", np.array([9.0], "f4"), 9.0),
-        ("f4", np.array(9.0, ">f4"), 9.0),
+        ("f4", np.array(9.0, "<f4"), 9.0),
         ("i2", np.int16(9), 9),
         ("i2", np.array([9], "i2"), 9),
         ("U1", "b", "b"),
@@ -117,14 +122,9 @@ def test_fill_values_are_consumed(store, dtype, fill, stored):
     back = store.to_xarray("a").t.attrs
     assert list(back) == ["units", "_FillValue"]
     given = back["_FillValue"]
-    if isinstance(fill, np.ndarray):  # see test_a_fill_value_comes_back_as_it_was_and_last
-        assert isinstance(given, np.ndarray)
-        given = given.item()
-    if ds.t.dtype.kind in "mM":
-        assert given.dtype == ds.t.dtype
-        given = int(given.view("i8"))
-    assert given == stored
-    assert type(given) is type(stored)
+    assert type(given) is type(fill)
+    assert getattr(given, "dtype", None) == getattr(fill, "dtype", None)
+    assert given == fill or (given != given and fill != fill)
 
 
 @pytest.mark.parametrize(
@@ -166,3 +166,79 @@ def test_a_fill_value_comes_back_as_it_was_and_last(store, fill):
     assert store["a"].array_fill_value("t") == (None if fill is None else -9.0)
     assert store["a"]["t"].stats["null_count"] == (0 if fill is None else 1)
     assert "t._FillValue" not in store["a"].attributes()
+
+
+HOUR = dt.timezone(dt.timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "stored"),
+    [
+        ("M8[s]", pd.Timestamp("1970-01-02").as_unit("ns"), 86_400),
+        ("M8[ns]", pd.Timestamp("1970-01-02").as_unit("s"), 86_400 * 10**9),
+        ("M8[us]", pd.Timestamp("1970-01-02T01:00+01:00"), 86_400 * 10**6),
+        ("M8[ms]", pd.NaT, -(2**63)),
+        ("m8[ms]", pd.NaT, -(2**63)),
+        ("M8[ns]", dt.datetime(1970, 1, 2), 86_400 * 10**9),
+        ("M8[s]", dt.datetime(1970, 1, 2, 1, tzinfo=HOUR), 86_400),
+        ("M8[s]", dt.date(1970, 1, 2), 86_400),
+        ("m8[s]", dt.timedelta(1), 86_400),
+        ("m8[ns]", pd.Timedelta(5, "s"), 5 * 10**9),
+        ("m8[s]", pd.Timedelta(5, "s").as_unit("us"), 5),
+    ],
+    ids=repr,
+)
+def test_a_fill_value_of_datetime_or_pandas_comes_back_as_it_was(store, place, dtype, fill, stored):
+    cells = np.array([1, stored]).view(dtype)
+    ds = xr.Dataset({"t": ("x", cells, {"_FillValue": fill, "units": "m"})})
+    store.add_xr_dataset(ds, "a", chunks={"t": [1]})
+    store.flush()
+    for view, back in ((store["a"], store.to_xarray("a")), (Atlas.open(place)["a"], Atlas.open(place).to_xarray("a"))):
+        attrs = back["t"].attrs
+        assert list(attrs) == ["units", "_FillValue"]
+        found = attrs["_FillValue"]
+        assert (type(found), repr(found)) == (type(fill), repr(fill))
+        assert getattr(found, "unit", None) == getattr(fill, "unit", None)
+        assert view.array_fill_value("t") == stored
+        assert view["t"].stats["null_count"] == 1
+        assert view.attributes() == {"t.units": "m", "_pyatlas_coords": "[]"}
+        assert dict(view["t"].attrs) == {"units": "m"}
+        np.testing.assert_array_equal(back["t"].values, cells)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "error"),
+    [
+        ("M8[s]", pd.Timestamp("1970-01-02T00:00:00.5"), OutOfRangeError),
+        ("M8[ns]", dt.datetime(1, 1, 1), OutOfRangeError),
+        ("m8[s]", dt.timedelta.max, OutOfRangeError),
+        ("m8[s]", pd.Timestamp(0), InvalidTypeError),
+        ("M8[s]", dt.timedelta(1), InvalidTypeError),
+        ("f4", pd.NaT, InvalidTypeError),
+        ("U1", dt.date(1970, 1, 2), InvalidTypeError),
+        ("M8[s]", dt.time(3), InvalidTypeError),
+        ("M8[s]", pd.Timestamp(0, tz="Europe/Paris"), InvalidValueError),
+        ("M8[s]", dt.datetime(1970, 1, 2, tzinfo=zoneinfo.ZoneInfo("Europe/Paris")), InvalidValueError),
+    ],
+    ids=repr,
+)
+def test_a_fill_value_of_datetime_or_pandas_that_does_not_fit_is_refused_by_name(store, dtype, fill, error):
+    ds = xr.Dataset({"t": ("x", np.array([1, 9]).astype(dtype), {"_FillValue": fill})})
+    with pytest.raises(error, match="'t'") as caught:
+        store.add_xr_dataset(ds, "a")
+    assert store.list_datasets() == []
+    if error is InvalidValueError:
+        ds["t"].attrs["_FillValue"] = eval(str(caught.value).rpartition("; use ")[2], {"value": fill})
+        store.add_xr_dataset(ds, "a")
+        assert store["a"].array_fill_value("t") == int(fill.timestamp())
+
+
+def test_an_attribute_named_as_the_fill_value_is_an_attribute(store):
+    store.add_xr_dataset(xr.Dataset({"t": ("x", [1.0], {"_FillValue": -9.0})}), "a")
+    view = store["a"]
+    view["t"].attrs["_FillValue"] = 5
+    assert view.attributes()["t._FillValue"] == 5
+    assert store.to_xarray("a")["t"].attrs == {"_FillValue": 5}
+    assert view.array_fill_value("t") == -9.0
+    view.delete_attribute("t._FillValue")
+    assert store.to_xarray("a")["t"].attrs == {"_FillValue": -9.0}

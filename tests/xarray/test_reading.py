@@ -112,21 +112,23 @@ def test_plain_attributes_go_to_the_longest_name(store):
 
 def test_attributes_written_through_xarray_keep_their_owner(store):
     ds = xr.Dataset(
-        {"t": ("x", [1], {"mean.units": 1, "": 2}), "t.mean": ("x", [1], {"units": 3})},
-        attrs={"t.units": 4, "t.mean.units": 5, "t.": 6},
+        {"t": ("x", [1], {"mean": 1, "": 2, "means.units": 3}), "t.mean": ("x", [1], {"units": 4})},
+        attrs={"u.units": 5, ".t": 6, "t": 7},
     )
     store.add_xr_dataset(ds, "a")
     xr.testing.assert_identical(store.to_xarray("a"), ds)
 
 
-def test_attributes_of_a_deleted_array_are_the_datasets(store):
-    store.add_xr_dataset(xr.Dataset({"t": ("x", [1], {"units": "C"}), "u": ("x", [1])}), "a")
+def test_attributes_go_with_their_array(store):
+    attrs = {"t.mean": {"units": "K"}, "t": {"units": "C", "plain": 1}}
+    store.add_xr_dataset(xr.Dataset({name: ("x", [1], own) for name, own in attrs.items()}, attrs={"u": 1}), "a")
     view = store.open_dataset("a")
-    keys_before = list(exact_attributes(view))
+    view.set_attribute("t.later", 5)
     view.delete_array("t")
-    expected = {"t.units": "C"} if ("t", "units") in exact_attributes(view) else {}
-    assert ("t", "units") in keys_before
-    assert store.to_xarray("a").attrs == expected
+    assert list(exact_attributes(view)) == [("t.mean", "units"), ("u",), "_pyatlas_coords"]
+    view.delete_array("t.mean")
+    assert list(exact_attributes(view)) == [("u",), "_pyatlas_coords"]
+    assert store.to_xarray("a").attrs == {"u": 1}
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,17 @@ def datasets(draw):
     )
 
 
+def is_shadowed(ds):
+    """Whether the name of an array and a dot begin an attribute of another owner: see test_dotted_attributes.py."""
+    texts = {(None, key) for key in ds.attrs} | {(name, key) for name in ds.variables for key in ds[name].attrs}
+    return any(
+        (key if owner is None else f"{owner}.{key}").startswith(f"{name}.")
+        for owner, key in texts
+        for name in ds.variables
+        if owner is None or (name != owner and len(name) > len(owner))
+    )
+
+
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / "store"
@@ -102,7 +113,7 @@ def path(tmp_path_factory):
 
 
 @settings(deadline=None)  # the first example may compile kernels
-@given(datasets())
+@given(datasets().filter(lambda ds: not is_shadowed(ds)))
 def test_any_dataset_comes_back_identical(path, ds):
     with Atlas.open(path) as store:
         store.add_xr_dataset(ds, "a")

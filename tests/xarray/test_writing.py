@@ -158,7 +158,9 @@ def test_names_that_are_not_strings_are_refused(store):
 
 
 @pytest.mark.parametrize(
-    "value", [pytest.param(object(), id="object"), 1j, {1, 2}, np.array([1j]), pd.Timestamp(0)], ids=str
+    "value",
+    [pytest.param(object(), id="object"), 1j, {1, 2}, np.array([1j]), pd.Timestamp(0, tz="Europe/Paris")],
+    ids=str,
 )
 def test_attributes_that_cannot_be_stored_are_refused_by_name(store, value):
     with pytest.raises(InvalidValueError, match=r"'t'.*'bad'.*unsupported"):

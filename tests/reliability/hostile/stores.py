@@ -115,13 +115,10 @@ def _times(fleet: Fleet) -> None:
         fleet.write(name, "v", [0, 0], np.arange(12.0).reshape(4, 3))
         fleet.define(name, "d", "timedelta64[ns]", [4], dims=["time"])
         fleet.write(name, "d", [0], np.arange(4) * 3_600 * 10**9)
-        fleet.define(name, "old", "int64", [4], dims=["time"])
-        fleet.write(name, "old", [0], np.arange(4) * 10**9)
         fleet.define(name, "since", f"datetime64[{'ms' if name == 'b' else 's'}]", [4], [3], fill=5, dims=["time"])
         fleet.write(name, "since", [0], np.arange(4))
         fleet.attribute(name, ("time", "_atlas_dtype"), "datetime64[h]")
         fleet.attribute(name, ("d", "_atlas_dtype"), "timedelta64[h]")
-        fleet.attribute(name, ("old", "_atlas_dtype"), "timedelta64[s]")
         fleet.attribute(name, "_pyatlas_coords", '["time"]')
         fleet.attribute(name, "v.units", "K")
         fleet.attribute(name, "listed", 'json:[1, {"a": 2}]')
@@ -164,6 +161,8 @@ STORES = {
     "blocks-lz4": _golden("blocks-lz4-bit"),
     "attributes": _golden("meta-json-none"),
     "attributes-msgpack": _golden("meta-msgpack-none"),
+    "dated": _golden("dated"),
+    "dated-msgpack": _golden("dated-msgpack"),
     "versions": _Recipe(_versions, modelled=False),
     "versions-msgpack": _Recipe(_versions, {"meta_format": "msgpack", "meta_compression": "lz4"}, modelled=False),
     "replaced": _Recipe(_replaced, modelled=False),

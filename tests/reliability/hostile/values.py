@@ -140,9 +140,8 @@ def value_of_any_kind(random: Random, pool: list[Any]) -> Any:
 
 def tagged_value(random: Random) -> dict[str, Any]:
     """Return an attribute value that may be none."""
-    tag = random.choice(
-        ["none", "float", "int", "bytes", "time", "list", "tuple", "dict", "np", "npstr", "array", "text"]
-    )
+    tags = ["none", "float", "int", "bytes", "time", "list", "tuple", "dict", "np", "npstr", "array", "text"]
+    tag = random.choice([*tags, "date", "clock", "datetime", "duration", "pd"])
     value: dict[str, Any] = {"$": tag}
     if random.random() < 0.9:
         value["v"] = random.choice([*TEXTS, 0, 2**63, [], [[0, 0]], [[[], 0]], ["a"], [{"$": tag, "v": []}] * 3])
@@ -150,6 +149,14 @@ def tagged_value(random: Random) -> dict[str, Any]:
         value["t"] = random.choice(
             ["<f8", "<i2", "<M8[999999999Y]", "<m8", "<M8[s]", "|S1", "<U1", "|b1", "|O", "<f2", 8]
         )
+    if tag in {"date", "clock", "datetime", "duration", "pd"}:
+        value["v"] = random.choice(
+            [value.get("v"), "2000-01-02", "03:04:05", "9999-12-31T23:59:59", [1, 2, 3], [10**9, 0, 0], -(2**63), 2**62]
+        )
+    if tag in {"clock", "datetime", "pd"}:
+        value["z"] = random.choice([[], [], [0], [86_400_000_000], [-86_399_999_999, "x"], [2**63], ["UTC"], None])
+    if tag == "pd":
+        value["t"] = random.choice(["datetime64[ns]", "datetime64[s]", "timedelta64[ms]", "timedelta64[0ns]", "<M8[s]"])
     if tag in {"array", "text"}:
         value["s"] = random.choice(
             [[0], [1], [2, 3], [2**31, 2**32, 0], [0, 2**63], [1] * 33, [1] * 65, [-1], [2**62], []]

@@ -1,0 +1,69 @@
+"""The keys of attributes: how each is shown, and which array it belongs to. Pure functions, no I/O.
+
+An attribute is shown by one text, its name in the dataset, and no two attributes of a dataset are shown alike. One
+whose text is the name of an array, a dot and more belongs to that array, however and whenever it was set; of several
+such arrays the longest name counts. Every other one is the dataset's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from atlas.errors import InvalidTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+__all__ = ["ArrayPrefixes", "AttributeKey", "check_key", "find_key", "flatten_key"]
+
+AttributeKey: TypeAlias = str | tuple[str] | tuple[str, str]
+"""`"key"` as a user set it on a dataset, where text that begins with `json:` may stand for a list; `("key",)` or
+`("array", "key")` for a value that is just what it is."""
+
+_MOST_DOTS: Final = 16
+"""Dots of a text up to which each may be where the name of an array ends; a forged key may have a million."""
+
+
+def flatten_key(key: AttributeKey) -> str:
+    """Return the text that an attribute is shown by: `"array.key"` for one of an array, else the key."""
+    return key if isinstance(key, str) else ".".join(key)
+
+
+def check_key(key: object) -> None:
+    """Raise `InvalidTypeError` for what cannot be an attribute key."""
+    if not isinstance(key, str) and not (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
+        raise InvalidTypeError(f"an attribute key is text, not {type(key).__name__} {key!r}")
+
+
+def find_key(attributes: Collection[AttributeKey], text: str) -> AttributeKey | None:
+    """Return the key that is shown as `text`, None where there is none."""
+    if text in attributes:
+        return text
+    if text.count(".") > _MOST_DOTS:
+        return next((key for key in attributes if flatten_key(key) == text), None)
+    if (text,) in attributes:
+        return (text,)
+    dot = text.find(".")
+    while dot >= 0:
+        if (text[:dot], text[dot + 1 :]) in attributes:
+            return text[:dot], text[dot + 1 :]
+        dot = text.find(".", dot + 1)
+    return None
+
+
+class ArrayPrefixes:
+    """The names of the arrays of a dataset, to find the owners of its attributes."""
+
+    __slots__ = ("_lengths", "_names")
+
+    def __init__(self, arrays: Iterable[str]) -> None:
+        self._names = set(arrays)
+        self._lengths = sorted({len(name) for name in self._names}, reverse=True)
+
+    def split(self, text: str) -> tuple[str | None, str]:
+        """Return the array that owns the attribute shown as `text`, None for the dataset, and its name there."""
+        # Loop over the lengths of names, not over the dots of the text: it may have a million.
+        for end in self._lengths:
+            if end < len(text) and text[end] == "." and text[:end] in self._names:
+                return text[:end], text[end + 1 :]
+        return None, text

@@ -1,0 +1,46 @@
+"""How attributes are shown, found and assigned to arrays."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.errors import InvalidTypeError
+from atlas.format.attribute_keys import ArrayPrefixes, check_key, find_key, flatten_key
+
+PARTS = st.text("a.", max_size=6)
+KEYS = PARTS | PARTS.map(lambda part: (part,)) | st.tuples(PARTS, PARTS)
+
+
+def test_keys_are_shown_flat():
+    assert flatten_key("a.b") == "a.b"
+    assert flatten_key(("a.b",)) == "a.b"
+    assert flatten_key(("a", "b")) == "a.b"
+
+
+@given(st.lists(KEYS, unique_by=flatten_key, max_size=6), PARTS)
+def test_the_key_that_is_shown_so_is_found(keys, text):
+    assert find_key(dict.fromkeys(keys), text) == next((key for key in keys if flatten_key(key) == text), None)
+    for key in keys:
+        assert find_key(dict.fromkeys(keys), flatten_key(key)) == key
+
+
+@pytest.mark.parametrize("dots", [16, 17, 10**6])
+def test_a_key_of_many_dots_is_found(dots):
+    key = ("a", "." * (dots - 1))
+    assert find_key({"b": 1, key: 2}, "a" + "." * dots) == key
+    assert find_key({"b": 1, key: 2}, "b" + "." * dots) is None
+
+
+@given(st.sets(st.text("a.", min_size=1, max_size=4)), PARTS)
+def test_the_longest_array_whose_name_and_a_dot_begin_the_text_owns_it(arrays, text):
+    owners = [name for name in arrays if text.startswith(f"{name}.")]
+    owner = max(owners, key=len, default=None)
+    assert ArrayPrefixes(arrays).split(text) == (owner, text if owner is None else text[len(owner) + 1 :])
+
+
+@pytest.mark.parametrize("key", [5, None, b"k", ("a", 1), ["a"]])
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(InvalidTypeError, match="attribute key"):
+        check_key(key)
