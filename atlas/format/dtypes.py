@@ -75,14 +75,19 @@ _UNITS = ("s", "ms", "us", "ns")
 """Units of times that are stored as they are: those of xarray and pandas."""
 
 
+def _little_endian(name: str) -> np.dtype[Any]:
+    # By its text, so that a dtype of the machine's own byte order says so: netCDF4 warns of one that says "<" instead.
+    return np.dtype(np.dtype(name).newbyteorder("<").str)
+
+
 def _numeric(name: str) -> DataType:
-    dtype = np.dtype(name).newbyteorder("<")
+    dtype = _little_endian(name)
     kind = {"i": "int", "u": "uint", "f": "float"}[dtype.kind]
     return DataType(name, dtype, dtype, kind)
 
 
 def _time(name: str, dtype: str) -> DataType:
-    memory = np.dtype(dtype).newbyteorder("<")
+    memory = _little_endian(dtype)
     return DataType(name, memory, np.dtype("<i8"), {"M": "timestamp", "m": "duration"}[memory.kind])
 
 

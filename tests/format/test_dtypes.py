@@ -59,6 +59,12 @@ def test_times_by_every_spelling(name):
     assert (parse_dtype(name).memory, parse_dtype(name).cell) == (dtype, np.dtype("<i8"))
 
 
+@pytest.mark.parametrize("name", DATATYPES)
+def test_a_dtype_has_the_text_of_its_byte_order(name):
+    memory = DATATYPES[name].memory
+    assert memory.byteorder == np.dtype(memory.str).byteorder  # not "<" where that is the order of the machine
+
+
 @pytest.mark.parametrize("dtype", ["bool", "Bool", bool, np.bool_, "?", "b1", "|b1", np.dtype(bool)])
 def test_bools(dtype):
     datatype = parse_dtype(dtype)
