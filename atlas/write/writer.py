@@ -28,7 +28,7 @@ from atlas.write.coercion import broadcast_cells, cast_cells, coerce_cells
 from atlas.write.splitting import one_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -85,18 +85,23 @@ class Writer:
 
     def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
         """Set an attribute to an encoded value, in the position of the one that is shown alike, if there is one."""
-        check_key(key)
-        text = flatten_key(key)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidNameError(f"attribute key {key!r} holds a surrogate, which UTF-8 lacks") from error
+        self.set_attributes(dataset, {key: value})
+
+    def set_attributes(self, dataset: str, values: Mapping[AttributeKey, object]) -> None:
+        """Set many attributes, all of them or none; see `set_attribute`."""
+        for key in values:
+            check_key(key)
+            try:
+                flatten_key(key).encode()
+            except UnicodeEncodeError as error:
+                raise InvalidNameError(f"attribute key {key!r} holds a surrogate, which UTF-8 lacks") from error
         with self._view.locks.changing:
             state = self._view.datasets.edit(dataset)
-            known = find_key(state.attributes, text)
-            if known not in (None, key):
-                state.attributes = {key if name == known else name: old for name, old in state.attributes.items()}
-            state.attributes[key] = value
+            for key, value in values.items():
+                known = find_key(state.attributes, flatten_key(key))
+                if known not in (None, key):
+                    state.attributes = {key if name == known else name: old for name, old in state.attributes.items()}
+                state.attributes[key] = value
 
     def delete_attribute(self, dataset: str, key: AttributeKey) -> None:
         """Remove the attribute that is shown like `key`."""

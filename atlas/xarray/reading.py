@@ -83,7 +83,9 @@ def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
                 dtype=array.dtype,
                 xarray_dtype=array.xarray_dtype,
             )
-        return xr.Variable(array.dims, _as_pandas(array, data), array.attrs)
+        # xarray converts what is given otherwise, times through pandas. Cells as stored need no conversion.
+        as_stored = array.xarray_dtype is None and array.dtype.kind != "O"
+        return xr.Variable(array.dims, _as_pandas(array, data), array.attrs, fastpath=as_stored)
 
     arrays, attrs = _read_metadata(session, view.name)
     return _assemble(view.name, arrays, attrs, variable)

@@ -99,8 +99,7 @@ def add(
                 recorded = _write(view, plan)
                 if recorded is not None:
                     attributes[plan.name, DTYPE_KEY] = recorded
-            for key, value in attributes.items():
-                session.writer.set_attribute(name, key, value)
+            session.writer.set_attributes(name, attributes)
         except BaseException:
             session.writer.discard_dataset(name)
             raise
@@ -109,7 +108,7 @@ def add(
 def _plan(session: Session, ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
     indexed = _indexed(ds)
     names = [*ds.coords, *ds.data_vars]
-    plans = [_plan_variable(session, ds, check_name("array", name), chunks) for name in names]
+    plans = [_plan_variable(session, ds, check_name("array", name), chunks, name in indexed) for name in names]
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
     }
@@ -137,7 +136,7 @@ def _indexed(ds: xr.Dataset) -> list[Any]:
     return names
 
 
-def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks) -> _ArrayPlan:
+def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks, indexed: bool) -> _ArrayPlan:
     variable = ds.variables[name]
     owner = f"variable {name!r}"
     attrs = dict(variable.attrs)
@@ -145,7 +144,7 @@ def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks) 
     attributes = encode_attributes(owner, attrs)
     try:
         dtype, xarray_dtype = _dtypes(ds, name)
-        chosen = chunk_shape(name, variable, chunks, indexed=name in ds.xindexes)
+        chosen = chunk_shape(name, variable, chunks, indexed=indexed)
         schema = session.schemas.make(
             dtype,
             variable.dims,  # type: ignore[arg-type]
