@@ -411,11 +411,18 @@ class Atlas:
         InvalidValueError, InvalidTypeError, OutOfRangeError
             What `DatasetView.define_array` raises; and for a block that is not as dask declared it.
 
+        Warns
+        -----
+        UserWarning
+            Where an `encoding` holds a value that cannot be stored, such as a codec object of zarr.
+
         """
         atlas.xarray.add(self, self._session, ds, name, chunks=chunks)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.
+
+        `encoding` is that of the dataset that was added, so that `to_netcdf` writes the same file.
 
         Parameters
         ----------
@@ -442,7 +449,7 @@ class Atlas:
     def to_xarray_many(self, names: Sequence[str], concat_dim: str = "dataset", parallel: bool = True) -> xr.Dataset:
         """Stack many datasets along a new dimension, whose coordinate is the names; eager.
 
-        Coordinates and attributes are the first dataset's.
+        Coordinates and attributes are the first dataset's; of `encoding` it has what is equal in all datasets.
 
         Parameters
         ----------

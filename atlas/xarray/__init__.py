@@ -8,6 +8,7 @@
 - `netcdf`: opens NetCDF files as `xr.Dataset`s.
 - `time_encoding`, `cftime_dates`: times, durations and dates to stored integers and back.
 - `strings`: which cells of an object array are strings.
+- `encoding_record`: `encoding` of variables and datasets to text and back.
 - `attribute_owners`: assigns each stored attribute to the dataset or to one of its variables.
 - `accessor`: `xr.Dataset.atlas`.
 - `import_hook`: registers the accessor when xarray is imported.

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "COORDS_KEY",
     "DTYPE_KEY",
+    "ENCODING_KEY",
     "EXACT_FILL_KEY",
     "FILL_KEY",
     "INDEXES_KEY",
+    "ORDER_KEY",
+    "SOURCE_KEY",
     "OwnedAttributes",
     "assign_attributes",
     "check_name_is_free",
@@ -40,6 +43,9 @@ COORDS_KEY: Final = "_pyatlas_coords"
 INDEXES_KEY: Final = "_atlas_indexes"
 """Dataset attribute: the names of the coordinates that have an index, as a JSON list; hidden from users. Stored where
 they are not just those named like their only dimension."""
+ORDER_KEY: Final = "_atlas_order"
+"""Dataset attribute: the names of all variables, as a JSON list; hidden from users. Stored where the coordinates do not
+come after the data variables."""
 DTYPE_KEY: Final = "_atlas_dtype"
 """Variable attribute: the dtype that times, durations or dates had in xarray; hidden from users."""
 FILL_KEY: Final = "_FillValue"
@@ -47,7 +53,11 @@ FILL_KEY: Final = "_FillValue"
 EXACT_FILL_KEY: Final = "_atlas_fill"
 """Variable attribute: the `FILL_KEY` that a variable had in xarray, where the fill value of the array would come back
 as something else; hidden from users."""
-HIDDEN_KEYS: Final = (INDEXES_KEY, DTYPE_KEY, EXACT_FILL_KEY)
+ENCODING_KEY: Final = "_atlas_encoding"
+"""Variable and dataset attribute: its `encoding` as text (see `encoding_record`); hidden from users."""
+SOURCE_KEY: Final = "_atlas_source"
+"""Dataset attribute: `source` in the encodings of the dataset and its variables, their file; hidden from users."""
+HIDDEN_KEYS: Final = (INDEXES_KEY, ORDER_KEY, DTYPE_KEY, EXACT_FILL_KEY, ENCODING_KEY, SOURCE_KEY)
 """What `DatasetView.attributes` does not show, of the dataset or of an array."""
 
 
@@ -63,10 +73,16 @@ class OwnedAttributes:
     """Names of the arrays that are coordinates; None where no valid list is stored."""
     indexes: list[str] | None
     """Names of the coordinates that have an index, likewise."""
+    order: list[str] | None
+    """Names of the arrays in the order of the variables in xarray, likewise."""
     dtypes: dict[str, object]
     """The `DTYPE_KEY` attribute of each array that has one, as stored and not validated."""
     fills: dict[str, object]
     """The `EXACT_FILL_KEY` attribute of each array that has one."""
+    encodings: dict[str | None, object]
+    """The `ENCODING_KEY` attribute of the dataset, under None, and of each array that has one, not validated."""
+    source: object
+    """The `SOURCE_KEY` attribute, likewise; None where there is none."""
 
 
 def is_hidden(key: AttributeKey) -> bool:
@@ -133,11 +149,12 @@ def check_owners(attrs: Mapping[str | None, Mapping[Any, Any]], arrays: Collecti
 def assign_attributes(attributes: Mapping[AttributeKey, object], arrays: Collection[str]) -> OwnedAttributes:
     """Assign the exact attributes of a dataset to their owners; `arrays` are the names of its arrays."""
     prefixes, names = ArrayPrefixes(arrays), set(arrays)
-    out = OwnedAttributes({}, {name: {} for name in arrays}, None, None, {}, {})
+    source = attributes.get((SOURCE_KEY,))
+    out = OwnedAttributes({}, {name: {} for name in arrays}, None, None, None, {}, {}, {}, source)
     lists: dict[str, list[str] | None] = {}
     for key, value in attributes.items():
         text = flatten_key(key)
-        if text in (COORDS_KEY, INDEXES_KEY):
+        if text in (COORDS_KEY, INDEXES_KEY, ORDER_KEY):
             lists[text] = _parse_names(value, names)
             continue
         owner, name = prefixes.split(text)
@@ -145,10 +162,20 @@ def assign_attributes(attributes: Mapping[AttributeKey, object], arrays: Collect
             out.dtypes[owner] = value
         elif owner is not None and name == EXACT_FILL_KEY:
             out.fills[owner] = value
+        elif name == ENCODING_KEY:
+            out.encodings[owner] = value
         elif not is_hidden(text):
             (out.dataset if owner is None else out.variables[owner])[name] = _displayed(key, value)
     return OwnedAttributes(
-        out.dataset, out.variables, lists.get(COORDS_KEY), lists.get(INDEXES_KEY), out.dtypes, out.fills
+        out.dataset,
+        out.variables,
+        lists.get(COORDS_KEY),
+        lists.get(INDEXES_KEY),
+        lists.get(ORDER_KEY),
+        out.dtypes,
+        out.fills,
+        out.encodings,
+        source,
     )
 
 
@@ -161,7 +188,8 @@ def _displayed(key: AttributeKey, value: object) -> object:
         except (ValueError, RecursionError):
             return value
         return parsed if isinstance(parsed, list | dict) else value
-    return copy.deepcopy(value)
+    # `deepcopy` takes a while to find that text needs no copy.
+    return value if isinstance(value, str) else copy.deepcopy(value)
 
 
 def _parse_names(value: object, names: Collection[str]) -> list[str] | None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.errors import CorruptStoreError, InvalidTypeError, InvalidValueError
 from atlas.format.dtypes import exact_times
 from atlas.format.names import check_names
 from atlas.runtime.threads import run_io
-from atlas.xarray.attribute_owners import DTYPE_KEY, FILL_KEY, assign_attributes
+from atlas.xarray.attribute_owners import DTYPE_KEY, ENCODING_KEY, FILL_KEY, assign_attributes
+from atlas.xarray.encoding_record import common_encoding, decode_encoding
 from atlas.xarray.fill_values import fill_attribute
 from atlas.xarray.lazy import lazy_array, read_decoded
 from atlas.xarray.recorded_dtypes import decode_recorded, decoded_dtype
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.session import Session
     from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
 __all__ = ["to_xarray", "to_xarray_many"]
+
+_Encodings: TypeAlias = "dict[str | None, dict[str, Any]]"
+"""Encodings by the variable that has them, None for the dataset."""
 
 _SIDE_BY_SIDE = 4
 """Variables that are read at once."""
@@ -87,8 +92,10 @@ def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
         as_stored = array.xarray_dtype is None and array.dtype.kind != "O"
         return xr.Variable(array.dims, _as_pandas(array, data), array.attrs, fastpath=as_stored)
 
-    arrays, attrs = _read_metadata(session, view.name)
-    return _assemble(view.name, arrays, attrs, variable)
+    arrays, attrs, encodings = _read_metadata(session, view.name)
+    ds = _assemble(view.name, arrays, attrs, variable)
+    _set_encodings(ds, encodings)
+    return ds
 
 
 def to_xarray_many(
@@ -114,7 +121,7 @@ def to_xarray_many(
     if not labels:
         raise InvalidValueError("names is empty; to_xarray_many needs at least one dataset name")
     first = store.open_dataset(labels[0])
-    arrays, attrs = _read_metadata(session, labels[0])
+    arrays, attrs, encodings = _read_metadata(session, labels[0])
     if any(concat_dim == array.name or concat_dim in array.dims for array in arrays):
         raise InvalidValueError(
             f"concat_dim {concat_dim!r} is an array or a dimension of dataset {labels[0]!r} already; choose another"
@@ -140,10 +147,13 @@ def to_xarray_many(
         stacked = _assemble(labels[0], arrays, attrs, lambda array: variables[array.name])
     else:
         stacked = _assemble(labels[0], arrays, attrs, variable)
-    return stacked.assign_coords({concat_dim: labels})
+    stacked = stacked.assign_coords({concat_dim: labels})
+    _set_encodings(stacked, _common_encodings(session, encodings, labels, set(stacked.data_vars)))
+    return stacked
 
 
-def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], dict[str, Any]]:
+def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], dict[str, Any], _Encodings]:
+    """Return the arrays of a dataset in the order of xarray, its attributes and its encodings."""
     entries = session.view.entries(dataset)
     attributes = assign_attributes(session.view.exact_attributes(dataset), entries)
     arrays = []
@@ -171,7 +181,46 @@ def _read_metadata(session: Session, dataset: str) -> tuple[list[_StoredArray], 
                 indexed=schema.dims == (name,) if attributes.indexes is None else name in attributes.indexes,
             )
         )
-    return arrays, attributes.dataset
+    order = {name: position for position, name in enumerate(attributes.order or ())}
+    arrays.sort(key=lambda array: order.get(array.name, len(order)) if order else array.coordinate)
+    try:
+        encodings = {
+            owner: decode_encoding(record, attributes.source) for owner, record in attributes.encodings.items()
+        }
+    except InvalidValueError as error:
+        raise CorruptStoreError(
+            f"an encoding of dataset {dataset!r} is damaged: {error}; restore the store from a copy, or read the cells "
+            "with read_array",
+            dataset=dataset,
+        ) from error
+    return arrays, attributes.dataset, encodings
+
+
+def _set_encodings(ds: xr.Dataset, encodings: _Encodings) -> None:
+    # At the end, as xarray copies what a variable has several times while it makes a dataset.
+    variables = ds.variables
+    for owner, encoding in encodings.items():
+        if owner is None:
+            ds.encoding = encoding
+        else:
+            variables[owner].encoding = encoding
+
+
+def _common_encodings(
+    session: Session, owners: Iterable[str | None], labels: list[str], stacked: set[Any]
+) -> _Encodings:
+    """Return what the encodings of the datasets have in common, for each of `owners`; `stacked` are arrays of all."""
+    stored = [session.view.attributes(label) for label in labels]
+    common = {}
+    for owner in owners:
+        key: AttributeKey = (ENCODING_KEY,) if owner is None else (owner, ENCODING_KEY)
+        try:
+            common[owner] = common_encoding([attributes.get(key) for attributes in stored], stacked=owner in stacked)
+        except InvalidValueError:
+            for label in labels:
+                _read_metadata(session, label)  # names the dataset
+            raise
+    return common
 
 
 def _as_pandas(array: _StoredArray, data: Any) -> Any:
@@ -276,6 +325,8 @@ def _assemble(
         for array in () if usual else arrays:
             if array.coordinate and array.indexed:
                 ds = ds.set_xindex(array.name)
+        if list(ds.variables) != list(variables):
+            ds = ds[list(variables)]
     except ValueError as error:
         raise InvalidValueError(
             f"the arrays of dataset {name!r} do not fit in one xr.Dataset: {error}; read them with read_array"

@@ -26,6 +26,7 @@ from atlas.xarray.attribute_owners import (
     EXACT_FILL_KEY,
     FILL_KEY,
     INDEXES_KEY,
+    ORDER_KEY,
     check_owners,
     encode_attributes,
 )
@@ -33,6 +34,7 @@ from atlas.xarray.cftime_dates import STORED as STORED_DATES
 from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
 from atlas.xarray.chunk_shapes import check_chunks, chunk_shape
 from atlas.xarray.dask_blocks import dask_blocks
+from atlas.xarray.encoding_record import record_encodings
 from atlas.xarray.fill_values import fill_attribute, is_same_fill, to_fill_value
 from atlas.xarray.recorded_dtypes import decoded_dtype
 from atlas.xarray.strings import check_strings, objects_to_record, string_dtype_to_record
@@ -90,6 +92,7 @@ def add(
             f"ds is an xarray.Dataset, not {type(ds).__name__}; convert it, for example with to_dataset()"
         )
     plans, attributes = _plan(session, ds, check_chunks(ds, chunks))
+    encodings = record_encodings(name, ds.encoding, {plan.name: plan.variable.encoding for plan in plans})
     with session.locks.building.passing():
         view = store.create_dataset(name)
         try:
@@ -99,7 +102,7 @@ def add(
                 recorded = _write(view, plan)
                 if recorded is not None:
                     attributes[plan.name, DTYPE_KEY] = recorded
-            session.writer.set_attributes(name, attributes)
+            session.writer.set_attributes(name, {**attributes, **encodings})
         except BaseException:
             session.writer.discard_dataset(name)
             raise
@@ -107,16 +110,19 @@ def add(
 
 def _plan(session: Session, ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
     indexed = _indexed(ds)
-    names = [*ds.coords, *ds.data_vars]
+    coords, data_vars = list(ds.coords), list(ds.data_vars)
+    names: list[Any] = coords + data_vars
     plans = [_plan_variable(session, ds, check_name("array", name), chunks, name in indexed) for name in names]
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
     }
     attributes |= {(key,): value for key, value in encode_attributes("dataset", ds.attrs).items()}
     check_owners({None: ds.attrs} | {name: ds.variables[name].attrs for name in names}, names)
-    if set(indexed) != {name for name in ds.coords if ds.variables[name].dims == (name,)}:
+    if set(indexed) != {name for name in coords if ds.variables[name].dims == (name,)}:
         attributes[INDEXES_KEY,] = json.dumps(indexed)
-    attributes[COORDS_KEY] = json.dumps(list(ds.coords))
+    if list(ds.variables) != data_vars + coords:
+        attributes[ORDER_KEY,] = json.dumps(list(ds.variables))
+    attributes[COORDS_KEY] = json.dumps(coords)
     return plans, attributes
 
 

@@ -172,7 +172,9 @@ def test_attributes_that_cannot_be_stored_are_refused_by_name(store, value):
     assert store.list_datasets() == []
 
 
-@pytest.mark.parametrize("name", ["_pyatlas_coords", "_atlas_dtype"])
+@pytest.mark.parametrize(
+    "name", ["_pyatlas_coords", "_atlas_dtype", "_atlas_encoding", "_atlas_source", "_atlas_order"]
+)
 def test_attribute_names_of_the_store_are_refused(store, name):
     with pytest.raises(InvalidNameError, match=name):
         store.add_xr_dataset(xr.Dataset(attrs={name: 1}), "a")

@@ -140,7 +140,8 @@ def forge_attributes(sound: Sound, random: Random) -> Mutant:
         if random.random() < 0.3 and any(keysets):
             keys = random.choice([keys for keys in keysets if keys])
             name = random.choice(["_pyatlas_coords", "_atlas_dtype", "_FillValue", *TEXTS])
-            keys[random.randrange(len(keys))] = random.choice([name, [name], ["t", name], ["time", "_atlas_dtype"]])
+            hidden = ["time", random.choice(["_atlas_dtype", "_atlas_encoding"])]
+            keys[random.randrange(len(keys))] = random.choice([name, [name], ["t", name], hidden])
         else:
             value = random.choice([tagged_value(random), value_of_any_kind(random, values)])
             values[random.randrange(len(values))] = value

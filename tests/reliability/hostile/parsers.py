@@ -26,6 +26,7 @@ from atlas.format.segment import FOOTER_SIZE, Footer, decode_footer, decode_inde
 from atlas.kernels import BlockError
 from atlas.read.strings import chunk_strings
 from atlas.xarray.attribute_owners import assign_attributes
+from atlas.xarray.encoding_record import decode_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,9 +81,11 @@ def values(data: bytes) -> None:
         value = decode_value(encoded)
         again = decode_value(encode_value(value))
         assert repr(again) == repr(value)
-        for key in ("k", ("a", "k"), "a.k", "_pyatlas_coords", ("a", "_atlas_dtype")):
+        for key in ("k", ("a", "k"), "a.k", "_pyatlas_coords", ("a", "_atlas_dtype"), ("a", "_atlas_encoding")):
             assign_attributes({key: value}, ["a"])
         plain_value(value)
+        if isinstance(value, str) and value.startswith("{"):
+            decode_encoding(value, "a.nc")
     except AtlasError:
         pass
 

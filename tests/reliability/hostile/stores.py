@@ -120,6 +120,10 @@ def _times(fleet: Fleet) -> None:
         fleet.attribute(name, ("time", "_atlas_dtype"), "datetime64[h]")
         fleet.attribute(name, ("d", "_atlas_dtype"), "timedelta64[h]")
         fleet.attribute(name, "_pyatlas_coords", '["time"]')
+        fleet.attribute(name, ("_atlas_source",), f"{name}.nc")
+        fleet.attribute(
+            name, ("v", "_atlas_encoding"), '{"dtype":{"$":"dtype","t":"<i2","m":{}},"source":{"$":"source"}}'
+        )
         fleet.attribute(name, "v.units", "K")
         fleet.attribute(name, "listed", 'json:[1, {"a": 2}]')
     fleet.flush()
