@@ -65,7 +65,7 @@ def encode_dates(variable: str, cells: NDArray[Any], xarray_dtype: str) -> NDArr
                 f"variable {variable!r} holds dates of {xarray_dtype}, and one cell is {type(cell).__name__} {cell!r}; "
                 "convert all cells to one calendar, for example with ds.convert_calendar('standard', use_cftime=True)"
             )
-    microseconds = np.full(flat.shape, np.timedelta64("NaT"), "m8[us]")
+    microseconds = np.full(flat.shape, np.timedelta64("NaT", "us"), "m8[us]")
     if not present.any():  # cftime takes no array without dates
         return microseconds.reshape(cells.shape)
     try:

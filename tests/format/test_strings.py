@@ -89,7 +89,7 @@ def test_short_extremes_are_in_a_table_each_once_and_long_ones_in_their_cells():
 
 @pytest.mark.parametrize(
     "cell",
-    [None, float("nan"), np.float32("nan"), np.datetime64("NaT"), np.timedelta64("NaT"), pd.NaT, pd.NA],
+    [None, float("nan"), np.float32("nan"), np.datetime64("NaT", "s"), np.timedelta64("NaT", "s"), pd.NaT, pd.NA],
     ids=repr,
 )
 def test_what_stands_for_a_missing_cell(cell):

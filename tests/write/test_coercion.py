@@ -168,7 +168,7 @@ def test_other_cells_are_refused(cell):
         coerce_strings(data, BYTES)
 
 
-MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "s")]
 
 
 @pytest.mark.parametrize("missing", MISSING, ids=repr)

@@ -83,7 +83,7 @@ def test_another_cell_is_refused_by_name(store, other):
     assert store.list_datasets() == []
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NaT, np.datetime64("NaT")], ids=repr)
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NaT, np.datetime64("NaT", "s")], ids=repr)
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("at", [[0], [1, 3], [0, 1, 2]])
 def test_missing_dates_come_back_and_are_counted(store, missing, at, lazy):
