@@ -89,7 +89,7 @@ def noise(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def texts(*cells: str) -> np.ndarray:
+def texts(*cells: str | bytes | None) -> np.ndarray:
     return np.array(cells, object)
 
 
@@ -109,7 +109,7 @@ def two_datasets(s: Script) -> None:
     for name in ("a", "b"):
         s.dataset(name, station=f"of {name}")
         s.array(name, "t", noise(1, 6), fill=-1.0)
-        s.array(name, "s", texts("one", name, ""))
+        s.array(name, "s", texts("one", None, ""))
     s.flush()
     s.from_here()
 
@@ -141,6 +141,24 @@ def overwriting(s: Script) -> None:
     s.dataset("c", number=2)
     s.attributes("a", station="moved")
     s.flush()
+
+
+@scenario(_SPILLING)
+def later_dtypes(s: Script) -> None:
+    """Dtypes that are features of their documents, missing cells, and text too long for an index."""
+    two_datasets(s)
+    s.dataset("c", number=3)
+    s.array("c", "s", texts(None, "x" * 200, "é"), chunk=(2,))
+    s.array("c", "bytes", texts(b"\xff", None, b""), fill=b"-")
+    s.array("c", "flags", np.array([True, False, True]), chunk=(2,))
+    s.array("c", "when", np.array([0, -(2**63), 253_402_300_799]).view("M8[s]"))
+    s.array("c", "half", np.array([np.nan, -0.0, 1.5], "f2"), fill=-0.0)
+    s.flush()
+    s.write("c", "s", texts("y", None), start=[1])
+    s.write("c", "bytes", texts(None, b"z" * 150), start=[0])
+    s.write("c", "flags", np.array([True]), start=[1])
+    s.flush()
+    s.compact(keep_versions=1, keep_days=0)
 
 
 @scenario(_SPILLING)

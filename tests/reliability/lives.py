@@ -69,12 +69,18 @@ def act(rng: random.Random, twin: Twin, prefix: str = "", *, alone: bool = True)
         twin.drop(rng.choice(list(datasets)))
 
 
-_FILLS = {"s": "none", "t": -1.0, "u": 0.0, "v": 7, "w": -1}
+_FILLS = {"b": None, "o": True, "s": "none", "t": -1.0, "u": 0.0, "v": 7, "w": -1}
 
 
 def _cells(rng: random.Random, array: str, length: int) -> np.ndarray:
-    """Cells of the dtype that goes with the array's name: texts, noise, constants, steps."""
+    """Cells of the dtype that goes with the array's name: bytes, flags, texts, noise, constants, steps."""
     random = np.random.default_rng(rng.randrange(2**32))
+    if array == "b":
+        return np.array(
+            [None if n % 7 == 0 else b"%d\xff" % n for n in random.integers(0, 99, length).tolist()], object
+        )
+    if array == "o":
+        return random.integers(0, 2, length).astype(bool)
     if array == "s":
         return np.array([f"{n}" * (n % 5) for n in random.integers(0, 99, length).tolist()], object)
     if array == "t":

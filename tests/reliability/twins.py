@@ -112,7 +112,9 @@ class Twin:
         self, dataset: str, array: str, cells: np.ndarray, chunk: Sequence[int] | None = None, fill: Any = None
     ) -> None:
         """Define an array with the shape and dtype of `cells` and write them."""
-        dtype = "string" if cells.dtype == object else str(cells.dtype)
+        dtype = str(cells.dtype)
+        if cells.dtype == object:
+            dtype = "bytes" if any(isinstance(cell, bytes) for cell in cells.ravel().tolist()) else "string"
         dims = tuple(f"axis{axis}" for axis in range(cells.ndim))
         chunks = cells.shape if chunk is None else tuple(chunk)
         self.model.datasets[dataset].arrays[array] = ModelArray(dtype, dims, cells.shape, chunks, fill)
