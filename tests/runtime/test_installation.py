@@ -67,7 +67,7 @@ def without_obstore():
 MISSING = {
     "obstore": ("cloud", without_obstore),
     "netCDF4": ("netcdf", atlas.xarray.check_netcdf),
-    "cftime": ("netcdf", lambda: decode_dates("t", np.array([1]), "cftime[360_day,1]")),
+    "cftime": ("netcdf", lambda: decode_dates("t", np.array([1], "m8[us]"), "cftime[360_day,1]")),
     "iris_sample_data": ("demo", lambda: run_demo(None)),
     "matplotlib": ("demo", lambda: run_demo(None)),
     "matplotlib.figure": ("demo", lambda: draw_months(Path("a.png"), [], np.zeros((1, 1, 1)), *np.zeros((2, 1, 1)))),
