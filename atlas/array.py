@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from atlas.attributes import Attributes
 from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidValueError
 
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import EllipsisType
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from atlas.format.schema import ArraySchema
@@ -100,10 +99,7 @@ class ArrayView:
 
         None where none was declared: such cells then read as False, 0, "" or 1970-01-01.
         """
-        schema = self._schema
-        if schema.fill is None or schema.datatype.cell is None:
-            return schema.fill
-        return np.frombuffer(schema.fill_bits, schema.datatype.cell).view(schema.memory_dtype)[0]
+        return self._schema.fill_cell
 
     @property
     def stats(self) -> DetailedStatistics | None:

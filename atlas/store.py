@@ -22,7 +22,7 @@ from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Literal, Self
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from atlas.runtime.limits import Limits
     from atlas.storage import StoreSource
     from atlas.verification import Progress, VerifyReport
+    from atlas.xarray.stack_options import Join, Missing
 
 __all__ = ["Atlas", "verify"]
 
@@ -446,10 +447,25 @@ class Atlas:
         """
         return atlas.xarray.to_xarray(self.open_dataset(name), self._session)
 
-    def to_xarray_many(self, names: Sequence[str], concat_dim: str = "dataset", parallel: bool = True) -> xr.Dataset:
+    def to_xarray_many(
+        self,
+        names: Sequence[str],
+        concat_dim: str = "dataset",
+        parallel: bool = True,
+        *,
+        variables: Sequence[str] | None = None,
+        join: Join | None = None,
+        tolerance: float | None = None,
+        missing: Missing = "raise",
+        combine_attrs: str | Callable[..., Any] = "drop_conflicts",
+    ) -> xr.Dataset:
         """Stack many datasets along a new dimension, whose coordinate is the names; eager.
 
-        Coordinates and attributes are the first dataset's; of `encoding` it has what is equal in all datasets.
+        No cell changes its meaning. Axes are matched by the names of their dimensions. Packed values and dates whose
+        packing, fill value or reference date differs are decoded; other units, calendars, flags and kinds of dtype
+        that differ are refused by name. A coordinate that is equal in all datasets is kept once. One that differs gets
+        the new dimension; labels of an axis then have no index until one dataset is selected. Of `encoding` the result
+        has what is equal in all datasets.
 
         Parameters
         ----------
@@ -459,16 +475,46 @@ class Atlas:
             Name of the new dimension.
         parallel : bool, default True
             Read several variables at a time.
+        variables : sequence of str, optional
+            The variables to take, with the coordinates along their axes; all without it.
+        join : {"exact", "outer", "inner", "override"}, optional
+            What to do where labels of an axis differ: refuse, align to the union or the intersection of the labels, or
+            take the first dataset's. Without it each dataset keeps its own.
+        tolerance : float, optional
+            Largest difference between numbers of coordinates that count as equal, in their unit.
+        missing : {"raise", "drop", "fill"}, default "raise"
+            What to do with a variable that some datasets lack: refuse, leave it out, or fill it with its fill value,
+            else NaN, NaT or None.
+        combine_attrs : str or callable, default "drop_conflicts"
+            What to do with other attributes that differ: "drop_conflicts", "drop", "identical", "no_conflicts",
+            "override" or a function, as of `xarray.concat`.
 
         Raises
         ------
         InvalidValueError
-            (ValueError) for no names, or shapes or kinds of dtype that differ.
+            (ValueError) for no names, for an unknown option, and for what cannot be one variable: it names the
+            variable, what differs, two datasets and what would allow it.
         DatasetNotFoundError, ArrayNotFoundError
-            (KeyError) where a dataset or one of its variables is missing.
+            (KeyError) where a dataset or a variable is missing.
+
+        Examples
+        --------
+        >>> store = atlas.Atlas.create(path)
+        >>> for name, lat in (("north", 60.0), ("south", -60.0)):
+        ...     store.add_xr_dataset(xr.Dataset({"t": ("time", [1.0, 2.0])}, {"lat": lat}), name)
+        >>> store.to_xarray_many(["north", "south"])["lat"].values
+        array([ 60., -60.])
 
         """
-        return atlas.xarray.to_xarray_many(self, self._session, names, concat_dim=concat_dim, parallel=parallel)
+        options = atlas.xarray.StackOptions(
+            concat_dim,
+            None if variables is None else tuple(check_names("variables", variables)),
+            join,
+            tolerance,
+            missing,
+            combine_attrs,
+        )
+        return atlas.xarray.to_xarray_many(self, self._session, names, options, parallel=parallel)
 
     # Bulk reads
 
@@ -519,7 +565,12 @@ class Atlas:
         start: Sequence[int] | None = None,
         shape: Sequence[int] | None = None,
     ) -> NDArray[Any]:
-        """Return the same box of one array from N datasets as one array.
+        """Return the same box of one array from N datasets as one array, of cells that mean the same.
+
+        Axes are matched by the names of their dimensions, and are in the order of the first dataset named; `start` and
+        `shape` count in that order. Nothing is decoded: arrays whose `units`, `calendar`, `scale_factor`,
+        `add_offset`, `missing_value`, `_Unsigned`, `flag_values`, `flag_masks`, `flag_meanings` or `positive` differ
+        are refused. Cells with a fill value get that of the first dataset.
 
         Parameters
         ----------
@@ -540,7 +591,9 @@ class Atlas:
         DatasetNotFoundError, ArrayNotFoundError
             (KeyError) where a dataset or its array is missing.
         InvalidValueError
-            (ValueError) for no names, a box that leaves the arrays, or arrays of different shape or dtype.
+            (ValueError) for no names, a box that leaves the arrays, or arrays of different shape, dtype, dimensions
+            or meaning, and where another fill value would change which cells are missing. `read_array_across` returns
+            such arrays apart.
 
         Examples
         --------

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.append_column import AppendColumn
+from atlas.format.attribute_keys import flatten_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -53,6 +55,69 @@ class AttributeColumn:
     def encoded(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes at `row` as encoded values."""
         return self._tables[int(self._table.values[row])].encoded(int(self._set.values[row]))
+
+    def groups(
+        self, at: NDArray[np.int64], wanted: Callable[[str], bool]
+    ) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
+        """Return the distinct encoded attributes that are `wanted` by text at the rows `at` (N,), and which each has.
+
+        Only positions in tables are compared: two of those returned may be equal.
+        """
+        found: list[dict[AttributeKey, Any]] = []
+        group_of = np.empty(len(at), np.int64)
+        for table, keys, matrix, rows in self._by_keyset(at):
+            where = [(place, key) for place, key in enumerate(keys) if wanted(flatten_key(key))]
+            columns = matrix[:, [place for place, _ in where]]
+            if (columns == columns[0]).all():
+                first, of = np.zeros(1, np.int64), np.zeros(len(columns), np.int64)
+            else:
+                _, first, of = np.unique(columns, axis=0, return_index=True, return_inverse=True)
+            group_of[rows] = len(found) + of.reshape(-1)
+            found += [
+                {
+                    key: table.values[position]
+                    for (_, key), position in zip(where, columns[at_first].tolist(), strict=True)
+                }
+                for at_first in first.tolist()
+            ]
+        return found, group_of
+
+    def by_key(self, at: NDArray[np.int64], wanted: Callable[[str], bool]) -> Iterator[tuple[AttributeKey, list[Any]]]:
+        """Yield each attribute that is `wanted` by text with its distinct encoded values, at least at one of `at` (N,).
+
+        A key may come several times, and with values that are equal.
+        """
+        for table, keys, matrix, _ in self._by_keyset(at):
+            for place, key in enumerate(keys):
+                if wanted(flatten_key(key)):
+                    column = matrix[:, place]
+                    positions = column[:1] if (column == column[0]).all() else np.unique(column)
+                    yield key, [table.values[position] for position in positions.tolist()]
+
+    def _by_keyset(
+        self, at: NDArray[np.int64]
+    ) -> Iterator[tuple[AttributeTable, tuple[AttributeKey, ...], NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield the rows `at` (N,) in groups of one list of keys: its table, the keys, positions of values, and rows.
+
+        The positions are (M, keys) for M of the N rows, whose numbers are (M,).
+        """
+        origin = self._table.values[at].astype(np.int64) << 32 | self._set.values[at]
+        if len(origin) and (origin == origin[0]).all():
+            origins, set_of = origin[:1], np.zeros(len(origin), np.int64)
+        else:
+            origins, set_of = np.unique(origin, return_inverse=True)
+        tables = origins >> 32
+        for number in np.unique(tables).tolist():
+            table, mine = self._tables[number], np.flatnonzero(tables == number)
+            sets = [table.sets[position] for position in (origins[mine] & 0xFFFFFFFF).tolist()]
+            keysets = np.array([row[0] for row in sets])
+            for keyset in np.unique(keysets).tolist():
+                some = np.flatnonzero(keysets == keyset)
+                matrix = np.array([sets[position] for position in some.tolist()], np.int64)[:, 1:]
+                place = np.full(len(origins), -1, np.int64)
+                place[mine[some]] = np.arange(len(some))
+                rows = np.flatnonzero(place[set_of] >= 0)
+                yield table, table.keysets[keyset], matrix[place[set_of[rows]]], rows
 
     def distinct(self, at: NDArray[np.int64]) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
         """Return the distinct sets at the rows `at` as encoded values, and for each row the position of its set."""

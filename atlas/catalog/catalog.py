@@ -21,7 +21,7 @@ from atlas.format.changes import Changes
 from atlas.format.dataset_columns import EMPTY_ROWS, RowBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -249,6 +249,18 @@ class Catalog:
     def arrays(self, row: int) -> dict[str, ArrayEntry]:
         """Return the arrays of the dataset at `row` by name; rows of one layout share the dictionary."""
         return self._layout_table.arrays(int(self.layouts[row]))
+
+    def attribute_groups(
+        self, rows: NDArray[np.int64], wanted: Callable[[str], bool]
+    ) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
+        """Return the distinct attributes that are `wanted` of the datasets at `rows`. See `AttributeColumn.groups`."""
+        return self._attributes.groups(rows, wanted)
+
+    def attributes_by_key(
+        self, rows: NDArray[np.int64], wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[AttributeKey, list[Any]]]:
+        """Yield the distinct values of the attributes that are `wanted`. See `AttributeColumn.by_key`."""
+        return self._attributes.by_key(rows, wanted)
 
     def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes of the dataset at `row` as encoded values."""

@@ -12,7 +12,9 @@ import numpy as np
 
 from atlas.catalog.dataset_state import DatasetState, check_array_name
 from atlas.catalog.declarations import Declarations
+from atlas.catalog.meaning import AttributeGroups, check_one_meaning
 from atlas.catalog.selection import DatasetSelection, SelectionCache
+from atlas.catalog.sorted_search import find_sorted
 from atlas.errors import (
     ArrayExistsError,
     DatasetExistsError,
@@ -20,14 +22,19 @@ from atlas.errors import (
     InvalidTypeError,
     InvalidValueError,
 )
+from atlas.format.attribute_keys import SOURCE_KEY, flatten_key
 from atlas.format.names import check_each, check_name, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
 
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.id_shift import IdShift
     from atlas.catalog.selection import ArraySelection
+    from atlas.format.attribute_keys import AttributeKey
     from atlas.format.dataset_columns import ArrayEntry, Layout, RowBatch
     from atlas.format.schema import ArraySchema
 
@@ -37,6 +44,11 @@ _NO_ARRAYS: dict[str, ArrayEntry] = {}
 """Arrays of a new dataset. Shared, so that datasets that get the same arrays go on sharing them."""
 _MOST_STATES = 4096
 """Committed datasets of which the state is kept."""
+
+
+def _may_be_of_array(text: str) -> bool:
+    """Return whether an attribute shown by that text may be of an array, or is reserved and alike in most datasets."""
+    return "." in text or (text.startswith("_") and text != SOURCE_KEY)
 
 
 class Datasets:
@@ -145,6 +157,78 @@ class Datasets:
         """
         check_array_name(array)
         return self._select(names).arrays(self.catalog.index_of(array))
+
+    def layouts(self, names: Sequence[str]) -> list[dict[str, ArrayEntry]]:
+        """Return the distinct lists of arrays of datasets, that of the first dataset first.
+
+        Raises `DatasetNotFoundError`, which names the first that does not exist.
+        """
+        selection = self._select(names)
+        for name, identity in zip(names, selection.ids.tolist(), strict=True):
+            if identity < 0:
+                self.state(name)
+        return [
+            {entry.name: entry for entry in layout} for layout in selection.distinct_layouts(self.catalog.layout_table)
+        ]
+
+    def array_attributes(self, selection: ArraySelection) -> AttributeGroups:
+        """Return the distinct attributes of arrays, and those that are reserved, over datasets that all exist.
+
+        Looked up once for a selection of datasets.
+        """
+        if "attributes" not in selection.shared:
+            rows, pending = self._rows_of(selection)
+            committed = np.flatnonzero(rows >= 0)
+            distinct, of = self.catalog.attribute_groups(rows[committed], _may_be_of_array)
+            all_of = np.empty(len(rows), np.int64)
+            all_of[committed] = of
+            for at, state in pending:
+                all_of[at] = len(distinct)
+                distinct.append({key: v for key, v in state.attributes.items() if _may_be_of_array(flatten_key(key))})
+            # Of several tables, and of what is pending, equal ones are found only by their values.
+            numbers: dict[str, int] = {}
+            number_of = np.array([numbers.setdefault(repr(found), at) for at, found in enumerate(distinct)], np.int64)
+            selection.shared["attributes"] = AttributeGroups(distinct, number_of[all_of])
+        found: AttributeGroups = selection.shared["attributes"]
+        return found
+
+    def own_attributes(self, selection: ArraySelection) -> dict[AttributeKey, list[Any]]:
+        """Return the distinct encoded values of each attribute that can be of no array, over datasets that all exist.
+
+        In the order of the first dataset. Looked up once for a selection of datasets.
+        """
+        if "own" not in selection.shared:
+            rows, pending = self._rows_of(selection)
+            found: dict[AttributeKey, list[Any]] = {
+                key: [] for key in self.state(selection.names[0]).attributes if not _may_be_of_array(flatten_key(key))
+            }
+            parts = list(self.catalog.attributes_by_key(rows[rows >= 0], lambda text: not _may_be_of_array(text)))
+            parts += [
+                (key, [value])
+                for _, state in pending
+                for key, value in state.attributes.items()
+                if not _may_be_of_array(flatten_key(key))
+            ]
+            for key, values in parts:
+                found.setdefault(key, []).extend(values)
+            selection.shared["own"] = found
+        own: dict[AttributeKey, list[Any]] = selection.shared["own"]
+        return own
+
+    def _rows_of(self, selection: ArraySelection) -> tuple[NDArray[np.int64], list[tuple[int, DatasetState]]]:
+        """Return the committed row of each dataset, -1 for those that are pending, and the states of these."""
+        rows = find_sorted(self.catalog.ids, selection.ids)
+        pending = []
+        if self.edited:
+            pending = [(at, self.edited[name]) for at, name in enumerate(selection.names) if name in self.edited]
+            rows[[at for at, _ in pending]] = -1
+        return rows, pending
+
+    def check_one_meaning(self, selection: ArraySelection) -> None:
+        """Raise `InvalidValueError` where the arrays of a selection mean different things. See `catalog.meaning`."""
+        if selection.array not in selection.shared.setdefault("alike", set()):
+            check_one_meaning(selection, self.array_attributes(selection))
+            selection.shared["alike"].add(selection.array)
 
     def _select(self, names: object) -> DatasetSelection:
         wanted = names if type(names) is list else check_names("dataset_names", names)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -57,6 +58,8 @@ class ArraySelection:
     """The datasets that have the array, by schema."""
     complete: bool
     """Whether all datasets have the array."""
+    shared: dict[str, Any]
+    """What was looked up of the datasets, for the next read of any of their arrays."""
 
 
 class DatasetSelection:
@@ -75,6 +78,17 @@ class DatasetSelection:
         self._arrays: dict[str, ArraySelection] = {}
         self._positions: NDArray[np.int64] | None = None
         self._generations: dict[int, NDArray[np.int64]] = {}
+        self._shared: dict[str, Any] = {}
+
+    def distinct_layouts(self, committed: Sequence[Layout]) -> list[Layout]:
+        """Return the distinct layouts of the datasets, which must all exist, in the order of their first dataset."""
+        if self._alike:
+            numbers = self._layouts[:1].tolist()
+        else:
+            _, first = np.unique(self._layouts, return_index=True)
+            numbers = self._layouts[np.sort(first)].tolist()
+        count = len(committed)
+        return [committed[number] if number < count else self._pending[number - count] for number in numbers]
 
     def arrays(self, committed: ArrayIndex) -> ArraySelection:
         """Return one array of the datasets. `committed` is the array's index over all committed layouts.
@@ -105,7 +119,7 @@ class DatasetSelection:
             entry = np.where(layouts < 0, -1, index.entry[layouts]) if len(index.entry) else layouts
             groups = list(self._groups(index, entry))
         complete = sum(len(group.at) for group in groups) == len(layouts)
-        return ArraySelection(index.array, self.names, self.ids, entry, index.entries, groups, complete)
+        return ArraySelection(index.array, self.names, self.ids, entry, index.entries, groups, complete, self._shared)
 
     def _all(self) -> NDArray[np.int64]:
         """Return every position. All arrays of the selection share it, and `_same`: a million positions take 8 MB."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from atlas.catalog.chunk_index import load_chunk_index, load_segment
 from atlas.catalog.datasets import Datasets
 from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from numpy.typing import NDArray
+
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.catalog.selection import ArraySelection
     from atlas.format.attribute_keys import AttributeKey
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry
@@ -132,6 +137,34 @@ class StoreView:
         """Return the encoded attributes of a dataset in their order, or raise `DatasetNotFoundError`."""
         with self.locks.state:
             return dict(self.datasets.state(dataset).attributes)
+
+    def select(self, array: str, names: Sequence[str]) -> ArraySelection:
+        """Return one array of the datasets of some names."""
+        with self.locks.state:
+            return self.datasets.arrays(array, names)
+
+    def layouts(self, names: Sequence[str]) -> list[dict[str, ArrayEntry]]:
+        """Return the distinct lists of arrays of datasets, that of the first dataset first.
+
+        Raises `DatasetNotFoundError` where one does not exist.
+        """
+        with self.locks.state:
+            return self.datasets.layouts(names)
+
+    def array_attributes(self, selection: ArraySelection) -> tuple[list[dict[AttributeKey, object]], NDArray[np.int64]]:
+        """Return the distinct exact attributes of arrays, with reserved ones, and which each dataset has, (N,)."""
+        with self.locks.state:
+            groups = self.datasets.array_attributes(selection)
+        exact: list[dict[AttributeKey, object]] = [{} for _ in groups.distinct]
+        for number, first in zip(*np.unique(groups.of, return_index=True), strict=True):
+            dataset, found = selection.names[int(first)], groups.distinct[int(number)]
+            exact[int(number)] = {key: self._decode(dataset, key, value) for key, value in found.items()}
+        return exact, groups.of
+
+    def own_attributes(self, selection: ArraySelection) -> dict[AttributeKey, list[Any]]:
+        """Return the distinct encoded values of each attribute that can be of no array. See `Datasets`."""
+        with self.locks.state:
+            return self.datasets.own_attributes(selection)
 
     def exact_attributes(self, dataset: str) -> dict[AttributeKey, object]:
         """Return the attributes of a dataset with their exact keys and values (see `atlas.format.attributes`).

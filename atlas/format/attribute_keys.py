@@ -14,7 +14,12 @@ from atlas.errors import InvalidTypeError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["ArrayPrefixes", "AttributeKey", "check_key", "find_key", "flatten_key"]
+__all__ = ["DTYPE_KEY", "SOURCE_KEY", "ArrayPrefixes", "AttributeKey", "check_key", "find_key", "flatten_key"]
+
+DTYPE_KEY: Final = "_atlas_dtype"
+"""Reserved attribute of an array: the dtype that its variable had in xarray, where the stored dtype does not tell."""
+SOURCE_KEY: Final = "_atlas_source"
+"""Reserved attribute of a dataset: the file that it came from, `source` in the encodings of xarray."""
 
 AttributeKey: TypeAlias = str | tuple[str] | tuple[str, str]
 """`"key"` as a user set it on a dataset, where text that begins with `json:` may stand for a list; `("key",)` or

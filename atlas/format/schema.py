@@ -108,6 +108,13 @@ class ArraySchema:
         return self.fill_bits if self.datatype.kind == "bytes" else self.fill_bits.decode()
 
     @property
+    def fill_cell(self) -> Any:
+        """The fill value as a scalar of the memory dtype, None where none was declared."""
+        if self.fill is None or self.datatype.cell is None:
+            return self.fill
+        return np.frombuffer(self.fill_bits, self.datatype.cell).view(self.memory_dtype)[0]
+
+    @property
     def fill_is_nan(self) -> bool:
         """Whether the fill value is NaN or not-a-time."""
         if self.datatype.has_nat:

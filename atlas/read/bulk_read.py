@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.catalog.selection import ArraySelection
+    from atlas.catalog.selection import ArraySelection, SchemaGroup
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
     from atlas.read.snapshot import ReadSnapshot
@@ -70,9 +70,60 @@ def read_stacked(
 ) -> NDArray[Any]:
     """Return the box of every array of the selection as one array, (N, *box).
 
-    Raises `DatasetNotFoundError` or `ArrayNotFoundError` where one is missing, `InvalidValueError` where the arrays
-    differ in shape or dtype or the box leaves them.
+    Axes are those of the first dataset: others are matched by their names and transposed.
+
+    Raises `InvalidValueError` where the arrays differ in dtype, in the names of their axes or in their lengths, or the
+    box leaves them. They must have been found to mean the same, see `check_complete`.
     """
+    first, *others = sorted(selection.groups, key=lambda group: int(group.at[0]))
+    axes = [_axes_of(selection, int(group.at[0]), group.schema, first.schema) for group in others]
+    corner, count = check_region(first.schema.shape, start, shape)
+    if not others:
+        return snapshot.read(first.schema, first.ids, first.generations, corner, count)
+    out = allocate_result((len(selection.names), *count), first.schema.memory_dtype, selection.array)
+    for group, order in zip((first, *others), (tuple(range(len(count))), *axes), strict=True):
+        box = [(corner[axis], count[axis]) for axis in order]
+        cells = snapshot.read(
+            group.schema, group.ids, group.generations, tuple(c for c, _ in box), tuple(n for _, n in box)
+        )
+        if group is not first:
+            cells = _with_fill_of(selection, group, first.schema, cells)
+        out[group.at] = np.moveaxis(cells, range(1, cells.ndim), [1 + axis for axis in order])
+    return out
+
+
+def _with_fill_of(
+    selection: ArraySelection, group: SchemaGroup, first: ArraySchema, cells: NDArray[Any]
+) -> NDArray[Any]:
+    """Return the cells of a group, (M, *box), with the fill value of the first array in place of the group's own.
+
+    A fill value that is NaN or not-a-time is like any other NaN, and changes nothing.
+
+    Raises `InvalidValueError` where a cell would become missing, or be missing no more.
+    """
+    schema = group.schema
+    own, other = (None if one.fill_is_nan else one.fill_cell for one in (schema, first))
+    if own == other:
+        return cells
+    is_missing = np.zeros(cells.shape, np.bool_) if own is None else np.asarray(cells == own)
+    wrong = np.zeros(cells.shape, np.bool_) if other is None else np.asarray(cells == other) & ~is_missing
+    if other is None and not first.fill_is_nan:
+        wrong |= is_missing
+    if wrong.any():
+        at = np.argwhere(wrong)[0]
+        name = selection.names[int(group.at[at[0]])]
+        raise InvalidValueError(
+            f"array {selection.array!r} has the fill value {first.fill!r} in dataset {selection.names[0]!r} and "
+            f"{schema.fill!r} in dataset {name!r}, where a cell {cells[tuple(at)]!r} would become missing, or be "
+            "missing no more; call read_array_across(), which returns a list"
+        )
+    if own is not None:
+        cells[is_missing] = first.fill_cell
+    return cells
+
+
+def check_complete(selection: ArraySelection) -> None:
+    """Raise `DatasetNotFoundError` or `ArrayNotFoundError` where a dataset or its array is missing."""
     if not selection.complete:
         missing = int(np.argmax(selection.entry < 0))
         name = selection.names[missing]
@@ -85,26 +136,30 @@ def read_stacked(
             f"dataset {name!r} has no array {selection.array!r}; leave the dataset out, or call read_array_across(), "
             "which returns None for it"
         )
-    first, *others = selection.groups
-    for group in others:
-        _check_alike(selection, int(group.at[0]), group.schema, first.schema)
-    corner, count = check_region(first.schema.shape, start, shape)
-    if not others:
-        return snapshot.read(first.schema, first.ids, first.generations, corner, count)
-    out = allocate_result((len(selection.names), *count), first.schema.memory_dtype, selection.array)
-    for group in selection.groups:
-        out[group.at] = snapshot.read(group.schema, group.ids, group.generations, corner, count)
-    return out
 
 
-def _check_alike(selection: ArraySelection, at: int, schema: ArraySchema, first: ArraySchema) -> None:
-    """Raise `InvalidValueError` where the array number `at` of the selection cannot be stacked with the first."""
-    for what, mine, other in (
-        ("shape", schema.shape, first.shape),
-        ("dtype", schema.datatype.name, first.datatype.name),
-    ):
-        if mine != other:
-            raise InvalidValueError(
-                f"stacked arrays have one {what}, but array {selection.array!r} has {mine} in dataset "
-                f"{selection.names[at]!r} and {other} in others; call read_array_across(), which returns a list"
-            )
+def _axes_of(selection: ArraySelection, at: int, schema: ArraySchema, first: ArraySchema) -> tuple[int, ...]:
+    """Return, for each axis of the array number `at` of the selection, the axis of the first array that it is.
+
+    Raises `InvalidValueError` where the two cannot be stacked.
+    """
+
+    def refuse(what: str, mine: object, other: object) -> InvalidValueError:
+        return InvalidValueError(
+            f"stacked arrays have one {what}, but array {selection.array!r} has {other} in dataset "
+            f"{selection.names[0]!r} and {mine} in dataset {selection.names[at]!r}; call read_array_across(), which "
+            "returns a list"
+        )
+
+    same = schema.dims == first.dims
+    if not same and (len(set(first.dims)) < len(first.dims) or sorted(schema.dims) != sorted(first.dims)):
+        raise refuse("set of dimensions", list(schema.dims), list(first.dims))
+    order = tuple(range(len(first.dims))) if same else tuple(first.dims.index(dim) for dim in schema.dims)
+    shape = tuple(first.shape[axis] for axis in order)
+    if schema.shape != shape:
+        # As the first array has its axes.
+        mine = tuple(schema.shape[order.index(axis)] for axis in range(len(order)))
+        raise refuse("shape", mine, first.shape)
+    if schema.datatype is not first.datatype:
+        raise refuse("dtype", schema.datatype.name, first.datatype.name)
+    return order

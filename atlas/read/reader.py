@@ -16,7 +16,7 @@ from atlas.chunking.regions import box_slices, check_region, chunk_box, plan_reg
 from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
 from atlas.read.allocation import allocate_result
 from atlas.read.block_cache import BlockCache
-from atlas.read.bulk_read import read_across, read_stacked
+from atlas.read.bulk_read import check_complete, read_across, read_stacked
 from atlas.read.chunk_cache import ChunkCache
 from atlas.read.fetch import Targets
 from atlas.read.single_chunk import SingleChunks, is_single_chunk
@@ -196,15 +196,26 @@ class Reader:
     ) -> NDArray[Any]:
         """Return the same box of one array from N datasets as one array, (N, *box)."""
 
+        def check(selection: ArraySelection) -> None:
+            check_complete(selection)
+            self._datasets.check_one_meaning(selection)
+
         def read(selection: ArraySelection, snapshot: ReadSnapshot) -> NDArray[Any]:
             return read_stacked(selection, start, shape, snapshot)
 
-        return self._read_selection(array, names, read)
+        return self._read_selection(array, names, read, check)
 
     def _read_selection(
-        self, array: str, names: Sequence[str], read: Callable[[ArraySelection, ReadSnapshot], _T]
+        self,
+        array: str,
+        names: Sequence[str],
+        read: Callable[[ArraySelection, ReadSnapshot], _T],
+        check: Callable[[ArraySelection], None] = lambda _: None,
     ) -> _T:
-        """Return what `read` returns for the selection of one array of many datasets and a snapshot of it."""
+        """Return what `read` returns for the selection of one array of many datasets and a snapshot of it.
+
+        `check` is called with the selection before, and holds the view's lock.
+        """
         view = self._view
 
         def read_now() -> _T:
@@ -216,6 +227,7 @@ class Reader:
                     raise ArrayNotFoundError(
                         f"no dataset of the store has an array {array!r}; list_arrays() returns those that exist"
                     )
+                check(selection)
                 snapshot = take_snapshot(view, self._staged, array, selection.ids[selection.entry >= 0])
                 if snapshot.staged is not None:
                     return read(selection, snapshot)

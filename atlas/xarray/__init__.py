@@ -28,11 +28,14 @@ from atlas.xarray.import_hook import on_import
 if TYPE_CHECKING:
     from atlas.xarray.accessor import AtlasAccessor
     from atlas.xarray.netcdf import check_netcdf, inspect_netcdf, open_netcdf
-    from atlas.xarray.reading import to_xarray, to_xarray_many
+    from atlas.xarray.reading import to_xarray
+    from atlas.xarray.stack_options import StackOptions
+    from atlas.xarray.stacking import to_xarray_many
     from atlas.xarray.writing import add
 
 __all__ = [
     "AtlasAccessor",
+    "StackOptions",
     "add",
     "check_netcdf",
     "inspect_netcdf",
@@ -43,12 +46,13 @@ __all__ = [
 
 _MODULES = {
     "AtlasAccessor": "accessor",
+    "StackOptions": "stack_options",
     "add": "writing",
     "check_netcdf": "netcdf",
     "inspect_netcdf": "netcdf",
     "open_netcdf": "netcdf",
     "to_xarray": "reading",
-    "to_xarray_many": "reading",
+    "to_xarray_many": "stacking",
 }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from atlas.errors import AtlasError, InvalidNameError
-from atlas.format.attribute_keys import ArrayPrefixes, check_key, flatten_key
+from atlas.format.attribute_keys import DTYPE_KEY, SOURCE_KEY, ArrayPrefixes, check_key, flatten_key
 from atlas.format.attributes import Timestamp, encode_value, recover_text
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ they are not just those named like their only dimension."""
 ORDER_KEY: Final = "_atlas_order"
 """Dataset attribute: the names of all variables, as a JSON list; hidden from users. Stored where the coordinates do not
 come after the data variables."""
-DTYPE_KEY: Final = "_atlas_dtype"
-"""Variable attribute: the dtype that times, durations or dates had in xarray; hidden from users."""
 FILL_KEY: Final = "_FillValue"
 """Variable attribute of CF that becomes the fill value of the array."""
 EXACT_FILL_KEY: Final = "_atlas_fill"
@@ -55,8 +53,6 @@ EXACT_FILL_KEY: Final = "_atlas_fill"
 as something else; hidden from users."""
 ENCODING_KEY: Final = "_atlas_encoding"
 """Variable and dataset attribute: its `encoding` as text (see `encoding_record`); hidden from users."""
-SOURCE_KEY: Final = "_atlas_source"
-"""Dataset attribute: `source` in the encodings of the dataset and its variables, their file; hidden from users."""
 HIDDEN_KEYS: Final = (INDEXES_KEY, ORDER_KEY, DTYPE_KEY, EXACT_FILL_KEY, ENCODING_KEY, SOURCE_KEY)
 """What `DatasetView.attributes` does not show, of the dataset or of an array."""
 

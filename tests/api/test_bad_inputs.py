@@ -49,7 +49,9 @@ def calls(kind):
             and name not in OUT_OF_REACH
             and (not name.startswith("_") or name in {"__getitem__", "__setitem__", "__delitem__"})
         ):
-            yield kind, name, len(inspect.signature(function).parameters) - 1
+            parameters = list(inspect.signature(function).parameters.values())[1:]
+            named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+            yield kind, name, len(parameters) - len(named), named
 
 
 CALLS = [call for kind in (Atlas, DatasetView, ArrayView, Attributes) for call in calls(kind)]
@@ -85,15 +87,16 @@ CONTENTS = contents(Atlas.open(SHARED))
 @settings(max_examples=2000)
 @given(st.sampled_from(CALLS), st.data())
 def test_a_call_with_any_arguments_returns_or_raises_an_error_of_the_family(call, data):
-    kind, name, count = call
+    kind, name, count, named = call
     store = Atlas.open(make_store() if name in {"compact", "rollback"} else SHARED)
     view = store["d"]
     owner = {Atlas: store, DatasetView: view, Attributes: view.attrs}.get(kind)
     if owner is None:
         owner = view[data.draw(st.sampled_from(["t", "s", "when"]))]
     arguments = [POOL[data.draw(st.integers(0, len(POOL) - 1))] for _ in range(count)]
+    options = {key: POOL[data.draw(st.integers(0, len(POOL) - 1))] for key in named if data.draw(st.booleans())}
     try:
-        getattr(owner, name)(*arguments)
+        getattr(owner, name)(*arguments, **options)
     except AtlasError:
         assert contents(store) == CONTENTS
 

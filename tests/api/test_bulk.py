@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
+import xarray as xr
 
 from atlas import Atlas, AtlasError
-from atlas.errors import ArrayNotFoundError, DatasetNotFoundError
+from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidValueError
 from tests.api.samples import DTYPES, make_cells, put
 from tests.model import identical
 
@@ -126,19 +129,142 @@ def test_arrays_of_other_dtype_are_not_stacked(store):
     assert store.read_array_across_stacked("t", ["a"]).dtype == np.float32
 
 
-def test_arrays_of_one_shape_stack_whatever_their_chunks_fills_and_dims(store):
+def test_arrays_of_one_shape_stack_whatever_their_chunks(store):
     cells = [make_cells("float32", (4, 5), seed) for seed in range(3)]
     put(store.create_dataset("a"), "t", cells[0], "float32")
     put(store.create_dataset("b"), "t", cells[1], "float32", (2, 2), float("nan"))
-    view = store.create_dataset("c")
-    view.define_array("t", "float32", ["other", "names"], [4, 5], [3, 5], -9.0)
-    view.write_array("t", [2, 0], cells[2][2:])
+    put(store.create_dataset("c"), "t", cells[2], "float32", (3, 5))
     for _ in range(2):
-        stacked = store.read_array_across_stacked("t", ["a", "b", "c"])
-        assert identical(stacked[:2].copy(), np.stack(cells[:2]))
-        assert (stacked[2, :2] == -9.0).all()
-        assert identical(stacked[2, 2:].copy(), cells[2][2:])
+        assert identical(store.read_array_across_stacked("t", ["a", "b", "c"]), np.stack(cells))
         store.flush()
+
+
+class TestAxes:
+    """Axes are matched by their names, in the order of the first dataset named."""
+
+    DIMS: ClassVar = {"a": ["time", "lat", "lon"], "b": ["lon", "time", "lat"], "c": ["lat", "lon", "time"]}
+    SIZES: ClassVar = {"time": 3, "lat": 3, "lon": 3}
+
+    @pytest.fixture
+    def cells(self, store):
+        found = {}
+        for seed, (name, dims) in enumerate(self.DIMS.items()):
+            cells = make_cells("float64", tuple(self.SIZES[dim] for dim in dims), seed)
+            view = store.create_dataset(name)
+            view.define_array("t", "float64", dims, cells.shape, [2] * 3)
+            view.write_array("t", [0, 0, 0], cells)
+            found[name] = xr.DataArray(cells, dims=dims)
+        return found
+
+    @pytest.mark.parametrize("names", [["a", "b", "c"], ["c", "a", "b"], ["b", "a", "b"]])
+    @pytest.mark.parametrize(("start", "shape"), [(None, None), ([0, 1, 2], None), ([1, 0, 1], [2, 3, 1])])
+    def test_arrays_are_transposed_exactly(self, store, cells, names, start, shape):
+        dims = self.DIMS[names[0]]
+        box = tuple(
+            slice(s, None if shape is None else s + n) for s, n in zip(start or [0] * 3, shape or [0] * 3, strict=True)
+        )
+        expected = np.stack([np.asarray(cells[name].transpose(*dims))[box] for name in names])
+        for _ in range(2):
+            assert identical(store.read_array_across_stacked("t", names, start, shape), expected)
+            store.flush()
+
+    def test_axes_of_other_names_are_refused_with_both_lists(self, store, cells):
+        view = store.create_dataset("d")
+        view.define_array("t", "float64", ["time", "lat", "depth"], [3, 3, 3])
+        words = r"\['time', 'lat', 'lon'\] in dataset 'a' and \['time', 'lat', 'depth'\] in dataset 'd'"
+        with pytest.raises(InvalidValueError, match=words):
+            store.read_array_across_stacked("t", ["a", "d"])
+        assert len(store.read_array_across("t", ["a", "d"])) == 2
+
+    def test_lengths_are_compared_by_name(self, store, cells):
+        view = store.create_dataset("d")
+        view.define_array("t", "float64", ["lon", "lat", "time"], [3, 3, 4])
+        with pytest.raises(
+            InvalidValueError, match=r"shape.*\(3, 3, 3\) in dataset 'a' and \(4, 3, 3\) in dataset 'd'"
+        ):
+            store.read_array_across_stacked("t", ["a", "d"])
+
+
+DECIDING = {
+    "units": ("K", "degC"),
+    "calendar": ("noleap", "360_day"),
+    "scale_factor": (0.1, 0.5),
+    "add_offset": (0, 273.15),
+    "missing_value": (-1, None),
+    "_Unsigned": ("true", None),
+    "flag_values": ([1, 2], [1, 3]),
+    "flag_meanings": ("good bad", "bad good"),
+    "positive": ("up", "down"),
+}
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("key", DECIDING)
+def test_arrays_that_mean_different_things_are_not_stacked(store, key, flushed):
+    for name, value in zip("abc", (DECIDING[key][0], *DECIDING[key]), strict=True):
+        view = store.create_dataset(name)
+        put(view, "t", np.arange(3.0), "float64")
+        view.attrs["of"] = name
+        if value is not None:
+            view["t"].attrs[key] = value
+    if flushed:
+        store.flush()
+    for names in (["a", "c"], ["c", "b"], ["a", "b", "c"]):
+        with pytest.raises(
+            InvalidValueError, match=rf"array 't' has {key} .* in dataset '{names[0]}' and .*'{names[-1]}'"
+        ):
+            store.read_array_across_stacked("t", names)
+        assert len(store.read_array_across("t", names)) == len(names)
+    assert store.read_array_across_stacked("t", ["a", "b"]).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [(1, 1.0), ([5], 5), (np.float32(0.5), 0.5), (float("nan"), np.float64("nan"))]
+)
+def test_values_that_mean_the_same_are_no_difference(store, one, two):
+    for name, value in (("a", one), ("b", two)):
+        put(store.create_dataset(name), "t", np.arange(3.0), "float64")
+        store[name]["t"].attrs["scale_factor"] = value
+    assert store.read_array_across_stacked("t", ["a", "b"]).shape == (2, 3)
+
+
+def test_what_was_found_of_datasets_is_looked_up_anew_once_they_change(store):
+    for name in "ab":
+        put(store.create_dataset(name), "t", np.arange(3.0), "float64")
+        store[name]["t"].attrs["units"] = "m"
+    store.flush()
+    assert store.read_array_across_stacked("t", ["a", "b"]).shape == (2, 3)
+    store["b"]["t"].attrs["units"] = "km"
+    with pytest.raises(InvalidValueError, match="units 'm' in dataset 'a' and 'km' in dataset 'b'"):
+        store.read_array_across_stacked("t", ["a", "b"])
+    store.flush()
+    with pytest.raises(InvalidValueError, match="'km'"):
+        store.read_array_across_stacked("t", ["a", "b"])
+    store["a"]["t"].attrs["units"] = "km"
+    assert store.read_array_across_stacked("t", ["a", "b"]).shape == (2, 3)
+
+
+def test_fill_values_become_that_of_the_first_where_no_cell_changes_its_meaning(store):
+    fills = {"nine": -9.0, "one": -1.0, "nan": float("nan"), "none": None}
+    for name, fill in fills.items():
+        view = store.create_dataset(name)
+        put(view, "t", np.array([0.0, 1.0]), "float64", None, fill)
+        view.define_array("u", "float64", ["x"], [2], None, fill)
+    read = store.read_array_across_stacked
+    for name in fills:
+        assert read("t", [name, *fills]).tolist() == [[0.0, 1.0]] * 5
+    np.testing.assert_array_equal(read("u", ["nine", "one", "nan"]), [[-9, -9], [-9, -9], [np.nan, np.nan]])
+    np.testing.assert_array_equal(read("u", ["nan", "nine", "one"]), [[np.nan, np.nan]] * 3)
+    with pytest.raises(
+        InvalidValueError, match=r"fill value None in dataset 'none' and -9.0 in dataset 'nine', where a cell"
+    ):
+        read("u", ["none", "nine"])
+    store["none"].write_array("u", [1], np.array([-9.0]))
+    with pytest.raises(
+        InvalidValueError, match=r"fill value -9.0 in dataset 'nine' and None in dataset 'none', where a cell"
+    ):
+        read("u", ["nine", "none"])
+    assert read("u", ["one", "none"]).tolist() == [[-1, -1], [0, -9]]
 
 
 @pytest.mark.parametrize("call", ["read_array_across", "read_array_across_stacked"])
@@ -178,7 +304,7 @@ def test_arrays_never_written_read_as_their_fill_across(store):
         store.create_dataset(name).define_array("t", "int16", ["x"], [4], [2], fill)
     store.open_dataset("c").write_array("t", [1], np.array([9], "i2"))
     for _ in range(2):
-        assert store.read_array_across_stacked("t", ["a", "b", "c"]).tolist() == [[3] * 4, [0] * 4, [5, 9, 5, 5]]
+        assert store.read_array_across_stacked("t", ["a", "b", "c"]).tolist() == [[3] * 4, [0] * 4, [3, 9, 3, 3]]
         store.flush()
 
 

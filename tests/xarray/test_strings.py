@@ -130,7 +130,7 @@ def test_datasets_of_other_lengths_and_dtypes_of_text_are_stacked(store):
     store.add_xr_dataset(xr.Dataset({"t": ("x", objects(["e", None]))}), "e")
     assert store.to_xarray_many(["d"]).t.dtype == text_dtype()
     assert missing(store.to_xarray_many(["d", "e"]).t.values) == [False] * 3 + [True]
-    with pytest.raises(InvalidValueError, match="dtype"):
+    with pytest.raises(InvalidValueError, match="'t' holds bytes in dataset 'a' and text in dataset 'd'"):
         store.to_xarray_many(["a", "d"])
 
 

@@ -1,0 +1,150 @@
+"""Which arrays of several datasets can be one variable, and what makes them one. Metadata only; reads no cells.
+
+Refused, by name, is what would change the meaning of a cell: other axes, another kind of cells or calendar, other
+units or flags, and what is a coordinate here and data there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.catalog.meaning import DECIDING_KEYS, comparable
+from atlas.errors import InvalidValueError
+from atlas.format.attribute_keys import DTYPE_KEY
+from atlas.xarray.attribute_owners import FILL_KEY
+from atlas.xarray.cftime_dates import is_cftime_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from atlas.xarray.reading import StoredArray
+
+__all__ = ["Part", "Plan", "plan_variable"]
+
+_PACKING = frozenset({"scale_factor", "add_offset", "missing_value", "_Unsigned"})
+"""Attributes that xarray decodes, besides the fill value and those of dates."""
+_DATES = frozenset({"units", "calendar"})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One array of those datasets of a stack in which it is alike."""
+
+    at: NDArray[np.int64]
+    """Positions of the datasets, ascending."""
+    label: str
+    """Name of the first of them."""
+    array: StoredArray
+    """Its metadata."""
+    stored: str
+    """Stored dtype."""
+    encoding: object
+    """Its encoding record (see `encoding_record`), None where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A variable of the stack, whose parts were found to mean the same, or will once they are decoded."""
+
+    name: str
+    """Name of the arrays."""
+    parts: tuple[Part, ...]
+    """By their first dataset."""
+    dims: tuple[str, ...]
+    """Names of the axes, as in the first of them."""
+    decode: bool
+    """Whether the cells of the parts mean the same only once they are decoded."""
+
+    @property
+    def first(self) -> StoredArray:
+        """The array of the first dataset that has it."""
+        return self.parts[0].array
+
+    @property
+    def labels_axis(self) -> bool:
+        """Whether it has the labels of an axis, which an index would look up."""
+        return self.first.coordinate and self.first.indexed and len(self.dims) == 1
+
+
+def plan_variable(name: str, parts: Sequence[Part], *, aligned: bool) -> Plan:
+    """Return the plan of a variable from its parts, sorted by their first dataset.
+
+    `aligned` tells whether axes of other lengths will be aligned by their labels. Raises `InvalidValueError`, which
+    names what differs and two datasets, where the parts cannot be one variable.
+    """
+    first, *others = parts
+    for part in others:
+        _check_pair(name, first, part, aligned=aligned)
+    return Plan(name, tuple(parts), first.array.dims, _must_decode(name, parts))
+
+
+def _check_pair(name: str, one: Part, two: Part, *, aligned: bool) -> None:
+    """Raise `InvalidValueError` where two parts cannot be one variable."""
+    mine, other = one.array, two.array
+    if mine.coordinate != other.coordinate:
+        kinds = {True: "a coordinate", False: "data"}
+        raise _refusal(
+            name, kinds[mine.coordinate], kinds[other.coordinate], one, two, "is", "choose others with variables="
+        )
+    if set(mine.dims) != set(other.dims) or (mine.dims != other.dims and len(set(mine.dims)) < len(mine.dims)):
+        raise _refusal(name, list(mine.dims), list(other.dims), one, two, "has the dimensions")
+    sizes = dict(zip(other.dims, other.shape, strict=True))
+    shape = other.shape if mine.dims == other.dims else tuple(sizes[dim] for dim in mine.dims)
+    if shape != mine.shape and not aligned:
+        raise _refusal(
+            name, mine.shape, shape, one, two, "has the shape", "join='outer' or 'inner' aligns labelled axes"
+        )
+    if _kind(one) != _kind(two):
+        raise _refusal(name, _kind(one), _kind(two), one, two, "holds")
+
+
+def _refusal(
+    name: str, mine: object, other: object, one: Part, two: Part, verb: str, allowed: str = ""
+) -> InvalidValueError:
+    allowed = allowed or "leave it out with variables=, or leave one of them out"
+    return InvalidValueError(
+        f"array {name!r} {verb} {mine} in dataset {one.label!r} and {other} in dataset "
+        f"{two.label!r}, which do not stack; {allowed}"
+    )
+
+
+def _must_decode(name: str, parts: Sequence[Part]) -> bool:
+    """Return whether the parts mean the same only once they are decoded, or refuse what stays different."""
+    first, *others = parts
+    decode = False
+    for part in others:
+        for key in (*DECIDING_KEYS, FILL_KEY):
+            mine, other = first.array.attrs.get(key), part.array.attrs.get(key)
+            if key == DTYPE_KEY or comparable(mine) == comparable(other):
+                continue
+            if key == FILL_KEY and {_is_no_number(mine), _is_no_number(other)} == {True}:
+                continue  # NaN is missing whether it is declared or not
+            is_date = all(" since " in str(one.array.attrs.get("units", "")) for one in (first, part))
+            if key in _PACKING or key == FILL_KEY or (key in _DATES and is_date):
+                decode = True
+            else:
+                raise _refusal(name, repr(mine), repr(other), first, part, f"has {key}")
+    return decode
+
+
+def _is_no_number(value: object) -> bool:
+    return (
+        value is None
+        or comparable(value) == ("nan",)
+        or (isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value))
+    )
+
+
+def _kind(part: Part) -> str:
+    """Return what the cells of an array are, in words: two that differ do not stack."""
+    recorded, dtype = part.array.xarray_dtype, part.array.dtype
+    if recorded is not None and is_cftime_dtype(recorded):
+        return f"dates of the calendar {recorded.removeprefix('cftime[').partition(',')[0]!r}"
+    if part.stored in ("string", "bytes"):
+        return {"string": "text", "bytes": "bytes"}[part.stored]
+    return {"b": "flags", "M": "dates", "m": "durations"}.get(dtype.kind, "numbers")

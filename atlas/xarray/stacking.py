@@ -1,0 +1,351 @@
+"""Many datasets of the store as one xarray dataset, along a new dimension; in memory.
+
+No cell changes its meaning: variables whose axes, kinds of dtype, units, packing or calendars differ are brought to one
+exactly, or refused by name. Coordinates that differ are kept for each dataset. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from atlas.catalog.meaning import comparable
+from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidTypeError, InvalidValueError
+from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
+from atlas.format.attributes import decode_value
+from atlas.format.names import check_names
+from atlas.runtime.threads import run_io
+from atlas.xarray.attribute_owners import FILL_KEY, assign_attributes
+from atlas.xarray.combining import combine_attributes, common_cells
+from atlas.xarray.encoding_record import common_encoding
+from atlas.xarray.reading import as_pandas, describe_array, set_encodings
+from atlas.xarray.recorded_dtypes import decode_recorded
+from atlas.xarray.stack_plans import Part, Plan, plan_variable
+from atlas.xarray.strings import is_string_record, widen_strings
+from atlas.xarray.unaligned_index import UnalignedIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from atlas.format.attribute_keys import AttributeKey
+    from atlas.session import Session
+    from atlas.xarray.interfaces import StoreInterface
+    from atlas.xarray.reading import Encodings
+    from atlas.xarray.stack_options import StackOptions
+
+__all__ = ["to_xarray_many"]
+
+_SIDE_BY_SIDE = 4
+"""Variables that are read at once."""
+_PARALLEL_BYTES = 8 << 20
+"""Smallest result, in bytes, whose variables are read in parallel: for less, starting threads takes longer."""
+
+
+def to_xarray_many(
+    store: StoreInterface, session: Session, names: Iterable[str], options: StackOptions, *, parallel: bool = True
+) -> xr.Dataset:
+    """Many datasets stacked along a new dimension, whose coordinate is their names. See `Atlas.to_xarray_many`."""
+    labels = check_names("names", names)
+    if not isinstance(parallel, bool | np.bool_):
+        raise InvalidTypeError(f"parallel is True or False, not {type(parallel).__name__} {parallel!r}")
+    if not labels:
+        raise InvalidValueError("names is empty; to_xarray_many needs at least one dataset name")
+    return _Stack(store, session, labels, options).read(parallel=bool(parallel))
+
+
+class _Stack:
+    """One call of `to_xarray_many`."""
+
+    def __init__(self, store: StoreInterface, session: Session, labels: list[str], options: StackOptions) -> None:
+        self._store, self._session, self._labels, self._options = store, session, labels, options
+        layouts = session.view.layouts(labels)
+        self._names = list(dict.fromkeys(name for layout in layouts for name in layout))
+        self._records: list[tuple[str, object]] = []
+        self._axes = {dim for layout in layouts for entry in layout.values() for dim in entry.schema.dims}
+        if options.concat_dim in self._names or options.concat_dim in self._axes:
+            raise InvalidValueError(
+                f"concat_dim {options.concat_dim!r} is an array or a dimension of these datasets; choose another"
+            )
+
+    def read(self, *, parallel: bool) -> xr.Dataset:
+        """Return the stack."""
+        plans = self._chosen(self._plans())
+        if self._options.join in ("outer", "inner") and self._labels_differ(plans):
+            aligned = self._align(plans)
+            self._set_encodings(aligned, plans)
+            return aligned
+        size = sum(math.prod(plan.first.shape) * plan.first.dtype.itemsize for plan in plans) * len(self._labels)
+        # One read uses all cores by itself; threads only overlap the Python code between large reads.
+        if parallel and size >= _PARALLEL_BYTES and len(plans) > 1:
+            made = list(run_io(self._variable, plans, _SIDE_BY_SIDE))
+        else:
+            made = list(map(self._variable, plans))
+        stacked = self._assemble({plan.name: variable for plan, variable in zip(plans, made, strict=True)}, plans)
+        self._set_encodings(stacked, plans)
+        return stacked
+
+    def _set_encodings(self, ds: xr.Dataset, plans: Sequence[Plan]) -> None:
+        """Set what the encodings of the datasets have in common; decoded variables have none."""
+        common: Encodings = {None: _common(self._records, stacked=False)} if self._records else {}
+        for plan in plans:
+            if not plan.decode:
+                records = [(part.label, part.encoding) for part in plan.parts]
+                common[plan.name] = _common(records, stacked=ds.variables[plan.name].ndim > len(plan.dims))
+        set_encodings(ds, {owner: encoding for owner, encoding in common.items() if encoding})
+
+    # Metadata
+
+    def _plans(self) -> list[Plan]:
+        """Return every variable, in the order of the first dataset; of those that some lack as `missing` says."""
+        if not self._names:
+            return []
+        view = self._session.view
+        exact, of = view.array_attributes(view.select(self._names[0], self._labels))
+        owned = [assign_attributes(found, self._names) for found in exact]
+        self._records = [(self._labels[int(np.argmax(of == n))], owned[n].encodings.get(None)) for n in np.unique(of)]
+        wanted = self._options.variables
+        for name in wanted or ():
+            if name not in self._names:
+                raise ArrayNotFoundError(f"variables names {name!r}, which none of the datasets has")
+        plans = []
+        for name in self._names:
+            selection = view.select(name, self._labels)
+            parts = []
+            for group in selection.groups:
+                numbers = of[group.at]
+                for number in np.unique(numbers).tolist():
+                    array, record = describe_array(name, group.schema, owned[number]), owned[number].encodings.get(name)
+                    at = group.at[numbers == number]
+                    parts.append(Part(at, self._labels[int(at[0])], array, group.schema.datatype.name, record))
+            parts.sort(key=lambda part: int(part.at[0]))
+            is_coordinate = any(part.array.coordinate for part in parts)
+            if wanted is not None and name not in wanted and not is_coordinate:
+                continue
+            if not selection.complete and not self._takes_incomplete(name, parts, selection.entry):
+                continue
+            plans.append(plan_variable(name, parts, aligned=self._options.join in ("outer", "inner")))
+        order = {name: at for at, name in enumerate(owned[int(of[0])].order or ())}
+        plans.sort(key=lambda plan: order.get(plan.name, len(order)) if order else plan.first.coordinate)
+        return plans
+
+    def _takes_incomplete(self, name: str, parts: list[Part], entry: NDArray[np.int64]) -> bool:
+        if self._options.missing == "raise":
+            lacking, having = self._labels[int(np.argmax(entry < 0))], self._labels[int(parts[0].at[0])]
+            raise ArrayNotFoundError(
+                f"dataset {lacking!r} has no array {name!r}, which dataset {having!r} has; use missing='drop' to leave "
+                "it out, missing='fill' to fill it, or variables=[...] to choose others"
+            )
+        return self._options.missing == "fill"
+
+    def _chosen(self, plans: list[Plan]) -> list[Plan]:
+        """Return the variables asked for, with the coordinates that lie along their axes."""
+        wanted = self._options.variables
+        if wanted is None:
+            return plans
+        axes = {dim for plan in plans if plan.name in wanted for dim in plan.dims}
+        return [plan for plan in plans if plan.name in wanted or axes.issuperset(plan.dims)]
+
+    # Cells
+
+    def _variable(self, plan: Plan) -> xr.Variable:
+        """Return the variable along the new dimension, or without it where it is an equal coordinate of all."""
+        attributes, parts = [], []
+        for part in plan.parts:
+            cells, attrs = self._read_part(plan, part)
+            attributes.append(attrs)
+            parts.append(
+                np.moveaxis(cells, range(1, cells.ndim), [1 + plan.dims.index(dim) for dim in part.array.dims])
+            )
+        attrs = combine_attributes(f"variable {plan.name!r}", attributes, self._options.combine_attrs)
+        cells = self._joined(plan, parts)
+        if not plan.first.coordinate:
+            return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs)
+        differs = self._differing(cells)
+        if differs is None or (self._options.join == "override" and plan.labels_axis):
+            return xr.Variable(plan.dims, as_pandas(plan.first, cells[0]), attrs)
+        if self._options.join == "exact" and plan.labels_axis:
+            raise InvalidValueError(
+                f"the labels {plan.name!r} differ between datasets {self._labels[0]!r} and {self._labels[differs]!r}, "
+                "which join='exact' refuses; use join='outer' or 'inner' to align them, 'override' to take the first "
+                "one's, or tolerance= for small differences"
+            )
+        return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs)
+
+    def _read_part(self, plan: Plan, part: Part) -> tuple[NDArray[Any], dict[str, Any]]:
+        array = part.array
+        names = self._labels if len(part.at) == len(self._labels) else [self._labels[at] for at in part.at.tolist()]
+        cells = self._store.read_array_across_stacked(plan.name, names)
+        if array.xarray_dtype is not None:
+            is_text = is_string_record(array.xarray_dtype)
+            decode = widen_strings if is_text else lambda raw, recorded: decode_recorded(plan.name, raw, recorded)
+            cells = decode(cells, array.xarray_dtype)
+        if not plan.decode:
+            return cells, array.attrs
+        raw = xr.Variable((self._options.concat_dim, *array.dims), cells, array.attrs)
+        try:
+            decoded = xr.conventions.decode_cf_variable(plan.name, raw, decode_timedelta=False)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InvalidValueError(
+                f"array {plan.name!r} of dataset {names[0]!r} has another packing or reference date than that of "
+                f"{self._labels[0]!r}, and cannot be decoded: {error}"
+            ) from error
+        return decoded.to_numpy(), dict(decoded.attrs)
+
+    def _joined(self, plan: Plan, parts: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the cells of all parts in the order of the datasets, (N, *shape)."""
+        known = sum(len(part.at) for part in plan.parts)
+        if len(parts) == 1 and known == len(self._labels):
+            return parts[0]
+        parts = common_cells(plan.name, parts)
+        out = np.empty((len(self._labels), *parts[0].shape[1:]), parts[0].dtype)
+        if known < len(self._labels):
+            out[...] = self._filler(plan, parts[0].dtype)
+        for part, cells in zip(plan.parts, parts, strict=True):
+            out[part.at] = cells
+        return out
+
+    def _filler(self, plan: Plan, dtype: np.dtype[Any]) -> Any:
+        if FILL_KEY in plan.first.attrs and not plan.decode:
+            return plan.first.attrs[FILL_KEY]
+        if dtype.kind in "mM":
+            return np.array("NaT", dtype)[()]
+        missing = {"f": np.nan, "O": None}
+        if dtype.kind not in missing:
+            raise InvalidValueError(
+                f"missing='fill' has nothing to fill variable {plan.name!r} of {dtype} with, as it has no _FillValue; "
+                "use missing='drop' or variables="
+            )
+        return missing[dtype.kind]
+
+    def _differing(self, cells: NDArray[Any]) -> int | None:
+        """Return the first dataset whose cells are not those of the first one, None where all are equal."""
+        if cells.dtype.kind in "OST":
+            rows = [row.tolist() for row in cells]
+            return next((at for at, row in enumerate(rows) if row != rows[0]), None)
+        same = cells == cells[:1]
+        if cells.dtype.kind in "fmM":
+            same |= (cells != cells) & (cells[:1] != cells[:1])  # noqa: PLR0124 - NaN and NaT
+        if self._options.tolerance is not None and cells.dtype.kind in "iuf":
+            same |= np.abs(cells - cells[:1]) <= self._options.tolerance
+        same = same.reshape(len(cells), -1).all(axis=1)
+        return None if same.all() else int(np.argmin(same))
+
+    # The dataset
+
+    def _assemble(self, variables: dict[str, xr.Variable], plans: list[Plan]) -> xr.Dataset:
+        dim = self._options.concat_dim
+        coordinates = {plan.name for plan in plans if plan.first.coordinate}
+        coords: dict[Any, Any] = {name: variables[name] for name in variables if name in coordinates}
+        coords[dim] = self._labels
+        unaligned = [plan.name for plan in plans if plan.labels_axis and variables[plan.name].ndim > 1]
+        usual = not unaligned and all(
+            plan.first.indexed == (plan.dims == (plan.name,)) for plan in plans if plan.name in coordinates
+        )
+        data = {name: variable for name, variable in variables.items() if name not in coordinates}
+        attrs = self._dataset_attributes()
+        try:
+            ds = xr.Dataset(data, coords if usual else xr.Coordinates(coords, indexes={}), attrs)
+            ds = ds if usual else ds.set_xindex(dim)
+            for plan in () if usual else plans:
+                if plan.name in unaligned:
+                    ds = ds.set_xindex(plan.name, UnalignedIndex)
+                elif plan.first.indexed and plan.name in coordinates and variables[plan.name].dims == plan.dims:
+                    ds = ds.set_xindex(plan.name)
+        except ValueError as error:
+            raise InvalidValueError(
+                f"the arrays of dataset {self._labels[0]!r} do not fit in one xr.Dataset: {error}; read them with "
+                "read_array_across_stacked"
+            ) from error
+        order = [*variables, dim]
+        return ds if list(ds.variables) == order else ds[order]
+
+    def _dataset_attributes(self) -> dict[str, Any]:
+        """Return the attributes of the datasets as one."""
+        view, how = self._session.view, self._options.combine_attrs
+        if how == "drop_conflicts":
+            return self._common_attributes()
+        labels = self._labels[:1] if how == "override" else self._labels
+        found = [assign_attributes(view.exact_attributes(label), view.entries(label)).dataset for label in labels]
+        return combine_attributes("the datasets", found, how)
+
+    def _common_attributes(self) -> dict[str, Any]:
+        """Return those that do not differ between datasets that have them."""
+        view, prefixes = self._session.view, ArrayPrefixes(self._names)
+        selection = view.select(self._names[0] if self._names else "", self._labels)
+        values: dict[AttributeKey, list[object]] = {
+            key: self._distinct(found) for key, found in view.own_attributes(selection).items()
+        }
+        for attributes in view.array_attributes(selection)[0]:
+            for key, value in attributes.items():
+                if prefixes.split(flatten_key(key))[0] is None:
+                    values.setdefault(key, []).append(value)
+        agreed = {key: found[0] for key, found in values.items() if len(set(map(comparable, found))) == 1}
+        return assign_attributes(agreed, ()).dataset
+
+    @staticmethod
+    def _distinct(encoded: list[Any]) -> list[object]:
+        """Return exact values, two at most that differ: most attributes of a fleet are equal, or differ at once."""
+        first = decode_value(encoded[0])
+        return [first, *(value for value in map(decode_value, encoded[1:2]) if comparable(value) != comparable(first))]
+
+    # Labels that differ
+
+    def _labels_differ(self, plans: Sequence[Plan]) -> bool:
+        for plan in plans:
+            if len({tuple(sorted(zip(part.array.dims, part.array.shape, strict=True))) for part in plan.parts}) > 1:
+                return True
+            if plan.labels_axis and self._variable(plan).ndim > 1:
+                return True
+        return False
+
+    def _align(self, plans: Sequence[Plan]) -> xr.Dataset:
+        """Return the datasets aligned by their labels, one by one."""
+        singles = []
+        for at, label in enumerate(self._labels):
+            own = _Stack(self._store, self._session, [label], self._options)
+            mine = [
+                Plan(
+                    plan.name,
+                    (Part(np.zeros(1, np.int64), label, part.array, part.stored, part.encoding),),
+                    plan.dims,
+                    plan.decode,
+                )
+                for plan in plans
+                for part in plan.parts
+                if at in part.at
+            ]
+            singles.append(own._assemble({plan.name: own._variable(plan) for plan in mine}, mine))
+        names = [plan.name for plan in plans if not plan.first.coordinate]
+        try:
+            aligned: xr.Dataset = xr.concat(  # type: ignore[call-overload]
+                singles,
+                self._options.concat_dim,
+                data_vars=names,
+                coords="different",
+                compat="equals",
+                join=self._options.join,
+                combine_attrs=self._options.combine_attrs,
+            )
+        except (ValueError, TypeError) as error:
+            raise InvalidValueError(f"join={self._options.join!r} cannot align these datasets: {error}") from error
+        return aligned
+
+
+def _common(records: Sequence[tuple[str, object]], *, stacked: bool) -> dict[str, Any]:
+    """Return what the encodings of several datasets, each with its name, have in common."""
+    name = records[0][0]
+    try:
+        for name, record in records:  # noqa: B007 - it is what the error names
+            common_encoding([record], stacked=stacked)
+        return common_encoding([record for _, record in records], stacked=stacked)
+    except InvalidValueError as error:
+        raise CorruptStoreError(
+            f"an encoding of dataset {name!r} is damaged: {error}; restore the store from a copy, or read the cells "
+            "with read_array_across_stacked",
+            dataset=name,
+        ) from error

@@ -1,0 +1,363 @@
+"""Many datasets as one: what comes back is what `xr.concat` gives of them, or a refusal that says what differs."""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import cftime
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas import Atlas
+from atlas.errors import ArrayNotFoundError, InvalidTypeError, InvalidValueError
+from atlas.storage import MemoryStorage
+
+
+def put(store, *datasets, names="abcdefgh"):
+    for name, ds in zip(names, datasets, strict=False):
+        store.add_xr_dataset(ds, name)
+    return list(names[: len(datasets)])
+
+
+def one(cells, attrs=None, dims="x", **coords):
+    return xr.Dataset({"t": (dims, np.asarray(cells), attrs or {})}, coords)
+
+
+@pytest.fixture(params=[False, True], ids=["pending", "flushed"])
+def settle(request, store):
+    return store.flush if request.param else lambda: None
+
+
+# Axes
+
+
+def test_axes_in_another_order_are_transposed_exactly(store, settle):
+    cells = np.arange(6.0).reshape(2, 3)
+    names = put(store, one(cells, dims=("y", "x")), one(cells.T + 10, dims=("x", "y")))
+    settle()
+    assert store.to_xarray_many(names).t.dims == ("dataset", "y", "x")
+    np.testing.assert_array_equal(store.to_xarray_many(names).t, [cells, cells + 10])
+    assert store.to_xarray_many(names[::-1]).t.dims == ("dataset", "x", "y")
+    np.testing.assert_array_equal(store.to_xarray_many(names[::-1]).t, [cells.T + 10, cells.T])
+
+
+def test_axes_of_other_names_are_refused_with_both_lists(store, settle):
+    names = put(store, one([1.0, 2.0], dims="depth"), one([3.0, 4.0], dims="time"))
+    settle()
+    with pytest.raises(
+        InvalidValueError, match=r"\['depth'\] in dataset 'a' and \['time'\] in dataset 'b'.*variables="
+    ):
+        store.to_xarray_many(names)
+    with pytest.raises(InvalidValueError, match=r"\['depth'\] in dataset 'a' and \['time'\] in dataset 'b'"):
+        store.read_array_across_stacked("t", names)
+
+
+# Kinds of cells
+
+DATE = cftime.DatetimeNoLeap(2000, 1, 1)
+KINDS = {
+    "numbers": np.array([1, 2]),
+    "durations": np.array([1, 2], "m8[s]"),
+    "dates": np.array([1, 2], "M8[s]"),
+    "flags": np.array([True, False]),
+    "text": np.array(["a", "b"], object),
+    "bytes": np.array([b"a", b"b"]),
+    "dates of the calendar 'noleap'": np.array([DATE, DATE], object),
+    "dates of the calendar '360_day'": np.array([cftime.Datetime360Day(2000, 1, 1)] * 2, object),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("other", KINDS)
+def test_kinds_that_differ_are_refused_in_any_order(store, kind, other):
+    names = put(store, one(KINDS[kind]), one(KINDS[other]))
+    if kind == other:
+        assert store.to_xarray_many(names).t.shape == (2, 2)
+        return
+    words = re.escape(f"array 't' holds {kind} in dataset 'a' and {other} in dataset 'b'")
+    with pytest.raises(InvalidValueError, match=words):
+        store.to_xarray_many(names)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "common"),
+    [(("i2", "f4"), "f4"), (("f4", "f8"), "f8"), (("i1", "i8"), "i8"), (("u1", "i1"), "i2"), (("i4", "f4"), "f8")],
+)
+def test_numbers_of_several_dtypes_get_one_that_keeps_them(store, dtypes, common):
+    names = put(store, *(one(np.array([1, 100], dtype)) for dtype in dtypes))
+    for order in (names, names[::-1]):
+        many = store.to_xarray_many(order)
+        assert many.t.dtype == common
+        assert many.t.values.tolist() == [[1, 100]] * 2
+
+
+def test_integers_that_a_float_does_not_keep_are_refused(store):
+    names = put(store, one(np.array([2**53 + 1])), one(np.array([0.5])))
+    with pytest.raises(InvalidValueError, match="integers of int64 that float64 does not keep"):
+        store.to_xarray_many(names)
+
+
+# Meaning
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    {
+        "units": ("K", "degC"),
+        "calendar": ("noleap", "360_day"),
+        "flag_values": (np.array([1, 2], "i1"), np.array([1, 3], "i1")),
+        "flag_meanings": ("good bad", "bad good"),
+        "positive": ("up", "down"),
+    }.items(),
+)
+def test_attributes_that_decide_the_meaning_are_refused_where_they_differ(store, settle, key, values):
+    names = put(store, *(one([1.0, 2.0], {key: value}) for value in (values[0], values[0], values[1])))
+    settle()
+    for order in (names, names[::-1]):
+        with pytest.raises(InvalidValueError, match=f"'t' has {key} .* in dataset '{order[0]}' and .* in dataset"):
+            store.to_xarray_many(order)
+    assert store.to_xarray_many(names[:2]).t.shape == (2, 2)
+    assert store.to_xarray_many(names, variables=[]).sizes == {"dataset": 3}
+
+
+def packed(scale=0.1, offset=0.0, fill=-9):
+    return one(np.array([10, fill], "i2"), {"scale_factor": scale, "add_offset": offset, "_FillValue": np.int16(fill)})
+
+
+@pytest.mark.parametrize("others", [{"scale": 0.5}, {"offset": 273.15}, {"fill": -1}, {"scale": 2.0, "fill": 7}])
+def test_packed_values_are_decoded_where_their_packing_differs(store, settle, others):
+    parts = packed(), packed(**others)
+    names = put(store, *parts)
+    settle()
+    for order in ([0, 1], [1, 0]):
+        many = store.to_xarray_many([names[at] for at in order])
+        want = xr.concat([xr.decode_cf(parts[at]) for at in order], "dataset")
+        np.testing.assert_array_equal(many.t, want.t)
+        assert "scale_factor" not in many.t.attrs
+    if "fill" in others and len(others) == 1:  # which takes no decoding
+        assert store.read_array_across_stacked("t", names).tolist() == [[10, -9]] * 2
+    else:
+        with pytest.raises(InvalidValueError, match=r"'t' has (scale_factor|add_offset)"):
+            store.read_array_across_stacked("t", names)
+    assert store.to_xarray_many([names[0], names[0]]).t.dtype == np.int16  # nothing to bring to one
+
+
+def test_dates_since_other_days_are_decoded(store, settle):
+    parts = [one([0, 1], {"units": f"days since {year}-01-01"}) for year in (2000, 2001)]
+    names = put(store, *parts)
+    settle()
+    many = store.to_xarray_many(names)
+    assert many.t.values.astype("M8[D]").astype(str).tolist() == [
+        ["2000-01-01", "2000-01-02"],
+        ["2001-01-01", "2001-01-02"],
+    ]
+    assert "units" not in many.t.attrs
+    other = one([0, 1], {"units": "days since 2000-01-01", "calendar": "360_day"})
+    store.add_xr_dataset(other, "other")
+    with pytest.raises((InvalidTypeError, InvalidValueError), match="'t'"):
+        store.to_xarray_many(["a", "other"])
+
+
+# Coordinates
+
+
+def profile(lat, z, **more):
+    return xr.Dataset(
+        {"t": ("z", [1.0, 2.0])}, {"lat": lat, "z": z, **more}, {"platform": f"at {lat}", "source": "ship"}
+    )
+
+
+def test_coordinates_that_differ_are_kept_for_each_dataset(store, settle):
+    names = put(store, profile(10.0, [0, 5]), profile(60.0, [0, 5]))
+    settle()
+    many = store.to_xarray_many(names)
+    assert (many.lat.dims, many.lat.values.tolist()) == (("dataset",), [10.0, 60.0])
+    assert (many.z.dims, many.sel(z=5).t.values.tolist()) == (("z",), [2.0, 2.0])
+    assert many.attrs == {"source": "ship"}
+    xr.testing.assert_identical(
+        many.drop_attrs(),
+        xr.concat([profile(10.0, [0, 5]), profile(60.0, [0, 5])], "dataset").assign_coords(dataset=names).drop_attrs(),
+    )
+
+
+class TestLabelsThatDiffer:
+    @pytest.fixture
+    def names(self, store, settle):
+        names = put(store, profile(10.0, [0, 5]), profile(60.0, [5, 200]))
+        settle()
+        return names
+
+    def test_they_are_kept_and_not_looked_up(self, store, names):
+        many = store.to_xarray_many(names)
+        assert (many.z.dims, many.z.values.tolist()) == (("dataset", "z"), [[0, 5], [5, 200]])
+        with pytest.raises(InvalidValueError, match=r"labels of 'z' differ .*\.isel\(dataset=0\).*join='outer'"):
+            many.sel(z=5)
+        assert many.isel(z=0).t.values.tolist() == [1.0, 1.0]
+        assert many.sel(dataset="b").sel(z=200).t.item() == 2.0
+        assert many.isel(dataset=[1, 0]).z.values.tolist() == [[5, 200], [0, 5]]
+        assert many.indexes["z"].equals(pickle.loads(pickle.dumps(many)).indexes["z"])
+        assert len(many.to_dataframe()) == 4
+        assert (many + many).t.values.tolist() == [[2.0, 4.0]] * 2
+        assert many.mean("dataset").t.values.tolist() == [1.0, 2.0]
+
+    @pytest.mark.parametrize("join", ["outer", "inner"])
+    def test_they_are_aligned(self, store, names, join):
+        many = store.to_xarray_many(names, join=join)
+        want = xr.concat(
+            [profile(10.0, [0, 5]), profile(60.0, [5, 200])],
+            "dataset",
+            join=join,
+            data_vars="all",
+            coords="different",
+            compat="equals",
+        )
+        xr.testing.assert_equal(many, want.assign_coords(dataset=names))
+
+    def test_they_are_refused_or_taken_from_the_first(self, store, names):
+        with pytest.raises(
+            InvalidValueError, match=r"'z' differ between datasets 'a' and 'b'.*join='outer'.*tolerance="
+        ):
+            store.to_xarray_many(names, join="exact")
+        many = store.to_xarray_many(names, join="override")
+        assert (many.z.dims, many.z.values.tolist()) == (("z",), [0, 5])
+
+    def test_axes_of_other_lengths_are_aligned_too(self, store, names):
+        longer = xr.Dataset({"t": ("z", [7.0, 8.0, 9.0])}, {"lat": 1.0, "z": [0, 5, 9]})
+        store.add_xr_dataset(longer, "c")
+        with pytest.raises(
+            InvalidValueError, match=r"shape \(2,\) in dataset 'a' and \(3,\) in dataset 'c'.*join='outer'"
+        ):
+            store.to_xarray_many(["a", "c"])
+        many = store.to_xarray_many(["a", "c"], join="outer")
+        np.testing.assert_array_equal(many.t, [[1, 2, np.nan], [7, 8, 9]])
+        assert store.to_xarray_many(["a", "c"], join="inner").t.values.tolist() == [[1, 2], [7, 8]]
+
+
+def test_small_differences_count_as_equal_within_a_tolerance(store):
+    names = put(store, profile(10.0, [0.0, 5.0]), profile(10.0 + 1e-7, [0.0, 5.0 + 1e-7]))
+    assert store.to_xarray_many(names).z.ndim == 2
+    many = store.to_xarray_many(names, tolerance=1e-6, join="exact")
+    assert (many.lat.item(), many.z.values.tolist()) == (10.0, [0.0, 5.0])
+
+
+def test_a_coordinate_here_and_data_there_is_refused(store):
+    names = put(store, one([1.0, 2.0], qc=("x", [1, 1])), xr.Dataset({"t": ("x", [1.0, 2.0]), "qc": ("x", [4, 9])}))
+    for order, kinds in ((names, "a coordinate .* and data"), (names[::-1], "data .* and a coordinate")):
+        with pytest.raises(InvalidValueError, match=f"'qc' is {kinds}.*variables="):
+            store.to_xarray_many(order)
+
+
+# Variables and attributes
+
+
+def test_variables_that_some_lack_follow_one_rule_whatever_the_order(store):
+    both = xr.Dataset({"t": ("x", [1.0, 2.0]), "n": ("x", [3, 4], {"_FillValue": -1}), "i": ("x", [5, 6])})
+    names = put(store, both, both.drop_vars("n"), both[["t"]])
+    for order in (names, names[::-1]):
+        with pytest.raises(
+            ArrayNotFoundError, match=r"no array '[ni]', which dataset .*missing='drop'.*missing='fill'.*variables="
+        ):
+            store.to_xarray_many(order)
+        assert list(store.to_xarray_many(order, missing="drop").data_vars) == ["t"]
+        assert list(store.to_xarray_many(order, variables=["t"]).data_vars) == ["t"]
+        with pytest.raises(InvalidValueError, match="nothing to fill variable 'i' of int64"):
+            store.to_xarray_many(order, missing="fill")
+    filled = store.to_xarray_many(names[1::-1], missing="fill")
+    assert filled.n.values.tolist() == [[-1, -1], [3, 4]]
+    with pytest.raises(ArrayNotFoundError, match="'nope'"):
+        store.to_xarray_many(names, variables=["nope"])
+
+
+@pytest.mark.parametrize("how", ["drop_conflicts", "drop", "identical", "no_conflicts", "override"])
+def test_other_attributes_are_combined_as_xarray_does(store, how):
+    parts = [
+        one([1.0], {"units": "K", "long_name": "a"}).assign_attrs(title="x", n=1),
+        one([2.0], {"units": "K", "long_name": "b"}).assign_attrs(title="x", m=2),
+    ]
+    names = put(store, *parts)
+    try:
+        want = xr.concat(parts, "dataset", combine_attrs=how)
+    except xr.MergeError:
+        with pytest.raises(InvalidValueError, match=f"combine_attrs='{how}'"):
+            store.to_xarray_many(names, combine_attrs=how)
+        return
+    many = store.to_xarray_many(names, combine_attrs=how)
+    assert (many.attrs, many.t.attrs) == (want.attrs, want.t.attrs)
+
+
+def test_attributes_are_combined_by_a_function(store):
+    names = put(store, *(one([1.0]).assign_attrs(n=n) for n in range(3)))
+    many = store.to_xarray_many(names, combine_attrs=lambda found, _: {"sum": sum(each.get("n", 0) for each in found)})
+    assert many.attrs == {"sum": 3}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"join": "left"}, {"missing": "ignore"}, {"tolerance": -1}, {"tolerance": "a"}, {"combine_attrs": "some"}],
+)
+def test_options_that_there_are_not_are_refused(store, option):
+    with pytest.raises(InvalidValueError, match=next(iter(option))):
+        store.to_xarray_many(put(store, one([1.0])), **option)
+
+
+# Any fleet
+
+CHOICES = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from(["i2", "i4", "f4", "f8", "M8[s]", "M8[ms]", "m8[s]"]),
+        "transposed": st.booleans(),
+        "units": st.sampled_from([None, "K", "degC"]),
+        "lat": st.sampled_from([None, 1.0, 2.0]),
+        "x": st.sampled_from([None, (0, 1), (1, 2)]),
+        "scale": st.sampled_from([None, 0.5, 2.0]),
+        "note": st.sampled_from([None, "a", "b"]),
+    }
+)
+
+
+def made(seed, dtype, transposed, units, lat, x, scale, note):
+    cells = (np.arange(6) + 10 * seed).astype(dtype).reshape(3, 2)
+    attrs = {"units": units} if units and cells.dtype.kind not in "mM" else {}
+    if scale and cells.dtype.kind in "if":
+        attrs["scale_factor"] = scale
+    coords = {key: value for key, value in (("lat", lat), ("x", None if x is None else list(x))) if value is not None}
+    ds = xr.Dataset({"t": (("y", "x"), cells, attrs)}, coords, {} if note is None else {"note": note})
+    return ds.transpose("x", "y") if transposed else ds
+
+
+@given(st.lists(CHOICES, min_size=1, max_size=4), st.booleans())
+def test_any_fleet_is_what_concat_gives_or_is_refused(choices, flushed):
+    parts = [made(seed, **choice) for seed, choice in enumerate(choices)]
+    store = Atlas.create(MemoryStorage())
+    names = put(store, *parts)
+    if flushed:
+        store.flush()
+    try:
+        many = store.to_xarray_many(names)
+    except (InvalidValueError, InvalidTypeError, ArrayNotFoundError):
+        refused = True
+    else:
+        refused = False
+    if refused:
+        assert any(len({str(choice[key]) for choice in choices}) > 1 for key in CHOICES_THAT_REFUSE)
+        return
+    units = {part.t.attrs.get("units") for part in parts}
+    assert len(units) == 1
+    scales = {part.t.attrs.get("scale_factor") for part in parts}
+    for at, part in enumerate(parts):
+        expected = part if len(scales) == 1 else xr.decode_cf(part)
+        own = many.isel(dataset=at)
+        assert own.t.dims == parts[0].t.dims
+        np.testing.assert_array_equal(own.t.transpose(*expected.t.dims), expected.t)
+        for name in ("lat", "x"):
+            if name in part.coords:
+                np.testing.assert_array_equal(own[name], part[name])
+        if "note" in many.attrs:
+            assert {each.attrs.get("note", many.attrs["note"]) for each in parts} == {many.attrs["note"]}
+
+
+CHOICES_THAT_REFUSE = ("dtype", "units", "lat", "x", "scale")
