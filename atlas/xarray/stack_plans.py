@@ -6,7 +6,7 @@ units or flags, and what is a coordinate here and data there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +64,17 @@ class Plan:
     def first(self) -> StoredArray:
         """The array of the first dataset that has it."""
         return self.parts[0].array
+
+    @property
+    def reads(self) -> tuple[Part, ...]:
+        """The parts to read apart: one for all where a stacked read makes them one, or only attributes differ."""
+        first, *others = self.parts
+        if self.decode or any(
+            (part.stored, part.array.xarray_dtype) != (first.stored, first.array.xarray_dtype) for part in others
+        ):
+            return self.parts
+        at = np.sort(np.concatenate([part.at for part in self.parts]))
+        return (replace(first, at=at),)
 
     @property
     def labels_axis(self) -> bool:

@@ -154,15 +154,10 @@ class _Stack:
 
     def _variable(self, plan: Plan) -> xr.Variable:
         """Return the variable along the new dimension, or without it where it is an equal coordinate of all."""
-        attributes, parts = [], []
-        for part in plan.parts:
-            cells, attrs = self._read_part(plan, part)
-            attributes.append(attrs)
-            parts.append(
-                np.moveaxis(cells, range(1, cells.ndim), [1 + plan.dims.index(dim) for dim in part.array.dims])
-            )
-        attrs = combine_attributes(f"variable {plan.name!r}", attributes, self._options.combine_attrs)
-        cells = self._joined(plan, parts)
+        read = [self._read_part(plan, part) for part in plan.reads]
+        found = [attrs for _, attrs in read] if plan.decode else [part.array.attrs for part in plan.parts]
+        attrs = combine_attributes(f"variable {plan.name!r}", found, self._options.combine_attrs)
+        cells = self._joined(plan, [cells for cells, _ in read])
         if not plan.first.coordinate:
             return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs)
         differs = self._differing(cells)
@@ -177,6 +172,7 @@ class _Stack:
         return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs)
 
     def _read_part(self, plan: Plan, part: Part) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return the cells of a part, its axes in the order of the plan, and its attributes."""
         array = part.array
         names = self._labels if len(part.at) == len(self._labels) else [self._labels[at] for at in part.at.tolist()]
         cells = self._store.read_array_across_stacked(plan.name, names)
@@ -184,8 +180,9 @@ class _Stack:
             is_text = is_string_record(array.xarray_dtype)
             decode = widen_strings if is_text else lambda raw, recorded: decode_recorded(plan.name, raw, recorded)
             cells = decode(cells, array.xarray_dtype)
+        axes = [1 + plan.dims.index(dim) for dim in array.dims]
         if not plan.decode:
-            return cells, array.attrs
+            return np.moveaxis(cells, range(1, cells.ndim), axes), array.attrs
         raw = xr.Variable((self._options.concat_dim, *array.dims), cells, array.attrs)
         try:
             decoded = xr.conventions.decode_cf_variable(plan.name, raw, decode_timedelta=False)
@@ -194,18 +191,18 @@ class _Stack:
                 f"array {plan.name!r} of dataset {names[0]!r} has another packing or reference date than that of "
                 f"{self._labels[0]!r}, and cannot be decoded: {error}"
             ) from error
-        return decoded.to_numpy(), dict(decoded.attrs)
+        return np.moveaxis(decoded.to_numpy(), range(1, cells.ndim), axes), dict(decoded.attrs)
 
     def _joined(self, plan: Plan, parts: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the cells of all parts in the order of the datasets, (N, *shape)."""
-        known = sum(len(part.at) for part in plan.parts)
+        known = sum(len(part.at) for part in plan.reads)
         if len(parts) == 1 and known == len(self._labels):
             return parts[0]
         parts = common_cells(plan.name, parts)
         out = np.empty((len(self._labels), *parts[0].shape[1:]), parts[0].dtype)
         if known < len(self._labels):
             out[...] = self._filler(plan, parts[0].dtype)
-        for part, cells in zip(plan.parts, parts, strict=True):
+        for part, cells in zip(plan.reads, parts, strict=True):
             out[part.at] = cells
         return out
 
@@ -289,9 +286,11 @@ class _Stack:
 
     @staticmethod
     def _distinct(encoded: list[Any]) -> list[object]:
-        """Return exact values, two at most that differ: most attributes of a fleet are equal, or differ at once."""
+        """Return the first exact value, and one that differs from it if there is any."""
         first = decode_value(encoded[0])
-        return [first, *(value for value in map(decode_value, encoded[1:2]) if comparable(value) != comparable(first))]
+        same = comparable(first)
+        other = next((value for value in map(decode_value, encoded[1:]) if comparable(value) != same), None)
+        return [first] if other is None else [first, other]
 
     # Labels that differ
 

@@ -289,6 +289,27 @@ def test_other_attributes_are_combined_as_xarray_does(store, how):
     assert (many.attrs, many.t.attrs) == (want.attrs, want.t.attrs)
 
 
+def test_an_attribute_that_differs_in_any_dataset_is_left_out(store):
+    names = put(store, *(one([1.0]).assign_attrs(n=n) for n in (1, 1.0, 2)))
+    assert store.to_xarray_many(names[:2]).attrs == {"n": 1}
+    assert store.to_xarray_many(names).attrs == {}
+    for name in names:
+        store.flush()
+        store[name].attrs["late"] = 1
+    store[names[2]].attrs["late"] = 5
+    assert store.to_xarray_many(names[:2]).attrs == {"n": 1, "late": 1}
+    assert store.to_xarray_many(names).attrs == {}
+
+
+def test_arrays_that_differ_in_other_attributes_are_read_in_one_go(store, monkeypatch):
+    names = put(store, *(one([float(n)], {"history": f"file {n}", "units": "K"}) for n in range(8)))
+    calls, read = [], Atlas.read_array_across_stacked
+    monkeypatch.setattr(Atlas, "read_array_across_stacked", lambda *args: calls.append(args) or read(*args))
+    many = store.to_xarray_many(names)
+    assert (many.t.attrs, many.t.values.ravel().tolist()) == ({"units": "K"}, list(range(8)))
+    assert len(calls) == 1
+
+
 def test_attributes_are_combined_by_a_function(store):
     names = put(store, *(one([1.0]).assign_attrs(n=n) for n in range(3)))
     many = store.to_xarray_many(names, combine_attrs=lambda found, _: {"sum": sum(each.get("n", 0) for each in found)})
