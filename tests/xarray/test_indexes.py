@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from xarray import indexes
 
 from atlas import Atlas
 from atlas.errors import UnsupportedDtypeError
@@ -62,8 +63,8 @@ def test_the_record_of_another_program_is_ignored_where_it_names_nothing(store):
 def refused():
     cells = np.ones((2, 3))
     yield "MultiIndex", xr.Dataset({"t": (("x", "y"), cells)}, {"x": [1, 2], "y": [1, 2, 3]}).stack(z=("x", "y"))
-    if hasattr(xr.indexes, "RangeIndex"):  # of later versions of xarray
-        index = xr.indexes.RangeIndex.arange(0.0, 1.0, 0.2, dim="x")
+    if hasattr(indexes, "RangeIndex"):  # of later versions of xarray
+        index = indexes.RangeIndex.arange(0.0, 1.0, 0.2, dim="x")
         yield "RangeIndex", xr.Dataset(coords=xr.Coordinates.from_xindex(index))
 
 

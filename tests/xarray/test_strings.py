@@ -53,6 +53,14 @@ def dataset(cells):
     return xr.Dataset({"t": (dims, cells), "n": ("x", [1, 2, 3])})
 
 
+def assert_same(back, ds):
+    # Earlier xarray calls no two arrays of StringDType equal, not even an array and its copy.
+    if ds.t.dtype.kind != "T" or ds.t.variable.equals(xr.Variable("x", np.array(ds.t.values.tolist(), ds.t.dtype))):
+        xr.testing.assert_identical(back, ds)
+    assert back.t.dtype == (ds.t.dtype if ds.t.dtype.kind != "U" else object)
+    assert [str(cell) for cell in back.t.values.ravel()] == [str(cell) for cell in ds.t.values.ravel()]
+
+
 def missing(values):
     return [cell is None or cell is pd.NA or cell != cell for cell in values.ravel().tolist()]
 
@@ -69,7 +77,7 @@ def test_text_and_bytes_come_back_identical(tmp_path, what, lazy):
     store.add_xr_dataset(ds, "a")
     for handle in (store, store.flush() or Atlas.open(tmp_path / "s")):
         back = handle.to_xarray("a")
-        xr.testing.assert_identical(back.compute(), ds.compute())
+        assert_same(back.compute(), ds.compute())
         kept = ds.t.dtype.kind in "ST"
         assert back.t.dtype == (ds.t.dtype if kept else object)
         assert missing(back.t.values) == missing(ds.t.values)
@@ -81,10 +89,15 @@ def test_text_and_bytes_come_back_identical(tmp_path, what, lazy):
     assert store["a"].array_meta("t")["dtype"] == ("bytes" if "bytes" in what else "string")
     assert atlas.verify(tmp_path / "s").ok
     store.compact(keep_versions=1, keep_days=0)
-    xr.testing.assert_identical(store.to_xarray("a").compute(), ds.compute())
+    assert_same(store.to_xarray("a").compute(), ds.compute())
 
 
-@pytest.mark.parametrize("dtype", ["string", "str"])
+def pandas_dtypes():
+    """Those that are of text; before pandas 3, "str" is not."""
+    return [name for name in ("string", "str") if isinstance(pd.api.types.pandas_dtype(name), pd.StringDtype)]
+
+
+@pytest.mark.parametrize("dtype", pandas_dtypes())
 def test_missing_text_of_pandas_is_missing_as_it_was(store, dtype):
     ds = xr.Dataset({"t": ("x", pd.array(["a", None, "b"], dtype))}, {"x": pd.Index(["p", "q", None], dtype=dtype)})
     store.add_xr_dataset(ds, "a")
