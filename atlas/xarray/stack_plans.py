@@ -102,6 +102,8 @@ def _check_pair(name: str, one: Part, two: Part, *, aligned: bool) -> None:
         raise _refusal(
             name, kinds[mine.coordinate], kinds[other.coordinate], one, two, "is", "choose others with variables="
         )
+    if _kind(one) != _kind(two):
+        raise _refusal(name, _kind(one), _kind(two), one, two, "holds")
     if set(mine.dims) != set(other.dims) or (mine.dims != other.dims and len(set(mine.dims)) < len(mine.dims)):
         raise _refusal(name, list(mine.dims), list(other.dims), one, two, "has the dimensions")
     sizes = dict(zip(other.dims, other.shape, strict=True))
@@ -110,8 +112,6 @@ def _check_pair(name: str, one: Part, two: Part, *, aligned: bool) -> None:
         raise _refusal(
             name, mine.shape, shape, one, two, "has the shape", "join='outer' or 'inner' aligns labelled axes"
         )
-    if _kind(one) != _kind(two):
-        raise _refusal(name, _kind(one), _kind(two), one, two, "holds")
 
 
 def _refusal(

@@ -180,7 +180,9 @@ class _Stack:
             is_text = is_string_record(array.xarray_dtype)
             decode = widen_strings if is_text else lambda raw, recorded: decode_recorded(plan.name, raw, recorded)
             cells = decode(cells, array.xarray_dtype)
-        axes = [1 + plan.dims.index(dim) for dim in array.dims]
+        # Of equal lists of dimensions a name may occur twice.
+        same = array.dims == plan.dims
+        axes = [1 + (axis if same else plan.dims.index(dim)) for axis, dim in enumerate(array.dims)]
         if not plan.decode:
             return np.moveaxis(cells, range(1, cells.ndim), axes), array.attrs
         raw = xr.Variable((self._options.concat_dim, *array.dims), cells, array.attrs)

@@ -56,6 +56,21 @@ def test_axes_of_other_names_are_refused_with_both_lists(store, settle):
         store.read_array_across_stacked("t", names)
 
 
+def test_an_axis_name_that_occurs_twice_is_no_other_order(store, settle):
+    for name in "ab":
+        view = store.create_dataset(name)
+        view.define_array("t", "int8", ["x", "x"], [2, 2])
+        view.write_array("t", [0, 0], np.array([[1, 2], [3, 4]], "i1"))
+    settle()
+    assert store.read_array_across_stacked("t", ["a", "b"]).tolist() == [[[1, 2], [3, 4]]] * 2
+    with pytest.warns(UserWarning, match="Duplicate dimension"):
+        assert store.to_xarray_many(["a", "b"]).t.values.tolist() == [[[1, 2], [3, 4]]] * 2
+    store.create_dataset("c").define_array("t", "int8", ["x", "y"], [2, 2])
+    for read in (store.to_xarray_many, lambda names: store.read_array_across_stacked("t", names)):
+        with pytest.raises(InvalidValueError, match=r"\['x', 'x'\] in dataset 'a' and \['x', 'y'\] in dataset 'c'"):
+            read(["a", "c"])
+
+
 # Kinds of cells
 
 DATE = cftime.DatetimeNoLeap(2000, 1, 1)
