@@ -17,7 +17,7 @@ import xarray as xr
 from xarray.indexes import PandasIndex, PandasMultiIndex
 
 from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
-from atlas.format.dtypes import SUPPORTED, parse_dtype
+from atlas.format.dtypes import parse_dtype
 from atlas.format.names import check_name
 from atlas.format.strings import is_missing
 from atlas.xarray.attribute_owners import (
@@ -160,7 +160,9 @@ def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks, 
             nan_is_missing=dtype == STORED_DATES or _had_missing_values(variable),
         )
     except UnsupportedDtypeError as error:
-        raise UnsupportedDtypeError(f"{owner}: {error}{_remedy(name, variable.dtype)}") from error
+        raise UnsupportedDtypeError(
+            f"{owner}: {error}{_remedy(name, variable.dtype, indexed=name in ds.xindexes)}"
+        ) from error
     except AtlasError as error:
         raise type(error)(f"{owner}: {error}") from error
     if FILL_KEY in variable.attrs:
@@ -218,25 +220,37 @@ def _stored_dtype(dtype: Any) -> str:
     if not isinstance(dtype, np.dtype):  # one of pandas
         if dtype.kind == "O" and str(dtype).startswith("str"):
             return "string"
-        raise UnsupportedDtypeError(f"arrays of dtype {dtype} are not stored; the dtypes supported are {SUPPORTED}")
+        raise UnsupportedDtypeError(f"arrays of dtype {dtype} are not stored")
     if dtype.names is not None:
-        fields = ", ".join(dtype.names[:3]) + (f" and {len(dtype.names) - 3} more" if len(dtype.names) > 3 else "")
-        raise UnsupportedDtypeError(f"compound dtypes are not stored; make a variable of each field: {fields}")
+        raise UnsupportedDtypeError("compound dtypes are not stored")
     if dtype.kind in "mM" and not is_stored_time(dtype):
         return "timestamp_nanoseconds" if dtype.kind == "M" else "timedelta64[ns]"
     return "bytes" if dtype.kind == "S" else parse_dtype(dtype).name
 
 
-def _remedy(name: str, dtype: Any) -> str:
-    """The end of an error message: how to convert a dtype that is not stored; empty where no rule fits."""
-    if dtype.kind == "c":
-        return f"; use ds[{name!r}].real and ds[{name!r}].imag, a variable each"
-    numpy = isinstance(dtype, np.dtype)
-    replacement = {"f": "float64"}.get(dtype.kind)
-    if not numpy:
+def _remedy(name: str, dtype: Any, *, indexed: bool) -> str:
+    """The end of an error message: an expression that converts a dtype that is not stored."""
+    this = f"ds[{name!r}]"
+    if not isinstance(dtype, np.dtype):
         # Integers and bools of pandas may have missing cells, which floats keep as NaN.
-        replacement = {"O": "str", "i": "float64", "u": "float64", "b": "float32"}.get(dtype.kind, replacement)
-    return f"; use ds[{name!r}].astype({replacement!r})" if replacement else ""
+        number = {"i": "float64", "u": "float64", "f": "float64", "b": "float32"}.get(dtype.kind)
+        if number is not None:
+            return f"; use {this}.astype({number!r})"
+        if dtype.kind == "M" and indexed:
+            return (
+                f"; use ds.assign_coords({{{name!r}: ds.indexes[{name!r}].tz_convert(None)}}), which are dates in UTC"
+            )
+        if dtype.kind == "M":
+            return f"; use {this}.copy(data={this}.to_index().tz_convert(None)), which are dates in UTC"
+        return f"; use {this}.astype(str).where({this}.notnull()), which is text"
+    if dtype.kind == "f":
+        return f"; use {this}.astype('float64')"
+    parts = ""
+    if dtype.kind == "c":
+        parts = f"{{{name + '_real'!r}: {this}.real, {name + '_imag'!r}: {this}.imag}}"
+    elif dtype.names is not None:
+        parts = f"{{{name + '_'!r} + field: {this}.copy(data={this}.values[field]) for field in {this}.dtype.names}}"
+    return f"; use ds.drop_vars({name!r})" + (f".assign({parts}), a variable for each part" if parts else "")
 
 
 def _write(view: DatasetInterface, plan: _ArrayPlan) -> str | None:
