@@ -107,7 +107,8 @@ class ArrayView:
 
         `nan_count` is the number of cells that are NaN or not-a-time, whether they count as null or not.
         """
-        return self._session.reader.array_stats(self._dataset, self._name)
+        found = self._session.reader.array_stats(self._dataset, self._name)
+        return None if found is None else {**found[0], "nan_count": found[1]}
 
     @property
     def attrs(self) -> Attributes:

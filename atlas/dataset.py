@@ -332,7 +332,7 @@ class DatasetView:
 
         """
         found = self._session.reader.array_stats(self._name, array)
-        return None if found is None else {key: found[key] for key in ("row_count", "null_count", "min", "max")}
+        return None if found is None else found[0]
 
     def _find(self, array: str) -> ArraySchema | None:
         entry = self._session.view.entry(self._name, array)

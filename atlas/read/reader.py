@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
     from atlas.read.snapshot import ReadSnapshot, StagedCells
-    from atlas.read.statistics import DetailedStatistics
+    from atlas.read.statistics import ArrayStatistics
 
 __all__ = ["Reader"]
 
@@ -251,8 +251,8 @@ class Reader:
 
     # Statistics
 
-    def array_stats(self, dataset: str, array: str) -> DetailedStatistics | None:
-        """Return the statistics of an array as of the last flush. See `ArrayView.stats`."""
+    def array_stats(self, dataset: str, array: str) -> tuple[ArrayStatistics, int] | None:
+        """Return the statistics of an array as of the last flush, and its `nan_count`. See `ArrayView.stats`."""
         view = self._view
         with view.locks.state:
             state = view.datasets.state(dataset)

@@ -79,8 +79,10 @@ class Statistics:
     def _sorted(self, column: NDArray[Any]) -> NDArray[Any]:
         return column if self._order is None else column[self._order]
 
-    def find(self, identity: int, generation: int, schema: ArraySchema, cache: BlockCache) -> DetailedStatistics | None:
-        """Return row_count, null_count, min, max and nan_count of an array, None where it was never written.
+    def find(
+        self, identity: int, generation: int, schema: ArraySchema, cache: BlockCache
+    ) -> tuple[ArrayStatistics, int] | None:
+        """Return the statistics of an array and its number of NaN and not-a-time, None where it was never written.
 
         Long strings that are extremes are read from their blocks, through `cache`. Raises `CorruptStoreError` where
         such a block is damaged.
@@ -108,7 +110,7 @@ class Statistics:
             low, high = (lows.item(at), highs.item(at)) if valid.item(at) else (None, None)
             if schema.datatype.kind == "bool" and valid.item(at):
                 low, high = bool(low), bool(high)
-        return {"row_count": schema.size, "null_count": nulls, "min": low, "max": high, "nan_count": nans}
+        return {"row_count": schema.size, "null_count": nulls, "min": low, "max": high}, nans
 
     def _rows(self, at: int) -> NDArray[np.int64]:
         """Return the rows of the chunk index that were added up as the array number `at`, (chunks,)."""

@@ -158,8 +158,10 @@ class _Stack:
         found = [attrs for _, attrs in read] if plan.decode else [part.array.attrs for part in plan.parts]
         attrs = combine_attributes(f"variable {plan.name!r}", found, self._options.combine_attrs)
         cells = self._joined(plan, [cells for cells, _ in read])
+        # See `to_xarray`: xarray converts what is given otherwise.
+        as_stored = not plan.decode and plan.first.xarray_dtype is None and cells.dtype.kind != "O"
         if not plan.first.coordinate:
-            return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs)
+            return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs, fastpath=as_stored)
         differs = self._differing(cells)
         if differs is None or (self._options.join == "override" and plan.labels_axis):
             return xr.Variable(plan.dims, as_pandas(plan.first, cells[0]), attrs)
