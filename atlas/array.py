@@ -80,7 +80,7 @@ class ArrayView:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Dtype of what reads return: datetime64 or timedelta64 for times, object (of str) for strings."""
+        """Dtype of what reads return: datetime64 or timedelta64 for times, object for strings and bytes."""
         return self._schema.memory_dtype
 
     @property
@@ -97,7 +97,7 @@ class ArrayView:
     def fill_value(self) -> Any:
         """What cells read as that were never written, and what counts as null: a scalar of `dtype`.
 
-        None where none was declared: such cells then read as False, 0, "" or 1970-01-01.
+        None where none was declared: such cells then read as False, 0, "", b"" or 1970-01-01.
         """
         return self._schema.fill_cell
 
@@ -154,8 +154,8 @@ class ArrayView:
             An index, see `__getitem__`. Of a cell that lists take twice, the last value counts.
         value : scalar, list or numpy.ndarray
             Broadcast to the shape of what `key` takes. Floats are rounded to the dtype of the array as NumPy rounds
-            them; integers and times must fit it exactly; strings are str or bytes. An int counts the unit of an array
-            of times.
+            them; integers and times must fit it exactly; strings are str or UTF-8, bytes are bytes, and None is a
+            missing cell of either. An int counts the unit of an array of times.
 
         Raises
         ------

@@ -132,17 +132,17 @@ class DatasetView:
         name : str
             Name of the array.
         dtype : str, numpy.dtype or NumPy scalar type
-            A name such as "float32", "bool", "string", "datetime64[s]" or "timestamp_nanoseconds" (any case), or
-            NumPy's dtype.
+            A name such as "float32", "bool", "string", "bytes", "datetime64[s]" or "timestamp_nanoseconds" (any case),
+            or NumPy's dtype; "S" and "U" of NumPy are strings.
         dims : sequence of str
             Name of each axis.
         shape : sequence of int
             Length of each axis, 0 to 2**63-1 cells.
         chunk_shape : sequence of int, optional
             Length of a chunk along each axis, in cells; `shape` without it: one chunk.
-        fill_value : bool, int, float, str, numpy.datetime64 or numpy.timedelta64, optional
+        fill_value : bool, int, float, str, bytes, numpy.datetime64 or numpy.timedelta64, optional
             What cells read as that are never written, and what counts as null in `array_stats`: a scalar of the array's
-            kind, for times also an int of their unit. Without it such cells read as False, 0, "" or 1970-01-01.
+            kind, for times also an int of their unit. Without it such cells read as False, 0, "", b"" or 1970-01-01.
 
         Raises
         ------
@@ -205,8 +205,8 @@ class DatasetView:
         Returns
         -------
         numpy.ndarray or None
-            Times are datetime64 or timedelta64 of their unit, strings objects of str; cells that were never written
-            have the fill value. None where the dataset has no such array.
+            Times are datetime64 or timedelta64 of their unit, strings and bytes objects of str or bytes, None for
+            missing cells; cells that were never written have the fill value. None where the dataset has no such array.
 
         Raises
         ------

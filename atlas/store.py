@@ -627,7 +627,7 @@ class Atlas:
         dataset_names : sequence of str
             Names of the N datasets, which exist and lack the array.
         data : numpy.ndarray
-            Of shape (N, *shape): a row for each dataset. Its dtype becomes the array's.
+            Of shape (N, *shape): a row for each dataset. Its dtype becomes the array's; objects are strings.
         dims : sequence of str, optional
             Names of the axes of a row; "dim_0", "dim_1", … without it.
         chunk_shape : sequence of int, optional
