@@ -132,13 +132,13 @@ def _pipe(path: Path, outside: Path) -> None:
 
 
 def _socket(path: Path, outside: Path) -> None:
-    # A path for a socket is short: it is bound by its name in the folder.
+    # A path for a socket is short: it is bound by a name in the folder, which no array has.
     here = os.open(".", os.O_RDONLY)
     try:
         os.chdir(path.parent)
         with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind("s")
-        Path("s").rename(path)
+            listening.bind("s:socket")
+        Path("s:socket").rename(path)
     finally:
         os.fchdir(here)
         os.close(here)
