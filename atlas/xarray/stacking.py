@@ -226,7 +226,7 @@ class _Stack:
     def _differing(self, cells: NDArray[Any]) -> int | None:
         """Return the first dataset whose cells are not those of the first one, None where all are equal."""
         if cells.dtype.kind in "OST":
-            rows = [row.tolist() for row in cells]
+            rows = cells.reshape(len(cells), -1).tolist()
             return next((at for at, row in enumerate(rows) if row != rows[0]), None)
         same = cells == cells[:1]
         if cells.dtype.kind in "fmM":

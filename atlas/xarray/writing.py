@@ -222,7 +222,8 @@ def _stored_dtype(dtype: Any) -> str:
             return "string"
         raise UnsupportedDtypeError(f"arrays of dtype {dtype} are not stored")
     if dtype.names is not None:
-        raise UnsupportedDtypeError("compound dtypes are not stored")
+        fields = ", ".join(dtype.names[:3]) + (f" and {len(dtype.names) - 3} more" if len(dtype.names) > 3 else "")
+        raise UnsupportedDtypeError(f"compound dtypes, here of {fields}, are not stored")
     if dtype.kind in "mM" and not is_stored_time(dtype):
         return "timestamp_nanoseconds" if dtype.kind == "M" else "timedelta64[ns]"
     return "bytes" if dtype.kind == "S" else parse_dtype(dtype).name

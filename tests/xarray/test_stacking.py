@@ -266,6 +266,15 @@ def test_a_coordinate_here_and_data_there_is_refused(store):
             store.to_xarray_many(order)
 
 
+@pytest.mark.parametrize("differs", [False, True])
+@pytest.mark.parametrize("what", ["text", "dates", "bytes"])
+def test_scalar_coordinates_of_objects(store, what, differs):
+    values = {"text": ["a", "b"], "dates": [DATE, cftime.DatetimeNoLeap(2001, 1, 1)], "bytes": [b"a", b"b"]}[what]
+    names = put(store, *(one([1.0], name=np.array(value, object)) for value in (values[0], values[differs])))
+    found = store.to_xarray_many(names)["name"]
+    assert found.values.tolist() == (values if differs else values[0])
+
+
 # Variables and attributes
 
 
