@@ -199,9 +199,8 @@ class Datasets:
         """
         if "own" not in selection.shared:
             rows, pending = self._rows_of(selection)
-            found: dict[AttributeKey, list[Any]] = {
-                key: [] for key in self.state(selection.names[0]).attributes if not _may_be_of_array(flatten_key(key))
-            }
+            own = [key for key in self.state(selection.names[0]).attributes if not _may_be_of_array(flatten_key(key))]
+            found: dict[str, tuple[AttributeKey, list[Any]]] = {flatten_key(key): (key, []) for key in own}
             parts = list(self.catalog.attributes_by_key(rows[rows >= 0], lambda text: not _may_be_of_array(text)))
             parts += [
                 (key, [value])
@@ -209,11 +208,11 @@ class Datasets:
                 for key, value in state.attributes.items()
                 if not _may_be_of_array(flatten_key(key))
             ]
-            for key, values in parts:
-                found.setdefault(key, []).extend(values)
-            selection.shared["own"] = found
-        own: dict[AttributeKey, list[Any]] = selection.shared["own"]
-        return own
+            for key, values in parts:  # one attribute may have been set by two calls, which keep its name differently
+                found.setdefault(flatten_key(key), (key, []))[1].extend(values)
+            selection.shared["own"] = dict(found.values())
+        shared: dict[AttributeKey, list[Any]] = selection.shared["own"]
+        return shared
 
     def _rows_of(self, selection: ArraySelection) -> tuple[NDArray[np.int64], list[tuple[int, DatasetState]]]:
         """Return the committed row of each dataset, -1 for those that are pending, and the states of these."""

@@ -16,14 +16,14 @@ from atlas.format.attribute_keys import DTYPE_KEY, flatten_key
 from atlas.format.attributes import decode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from atlas.catalog.selection import ArraySelection
     from atlas.format.attribute_keys import AttributeKey
 
-__all__ = ["DECIDING_KEYS", "AttributeGroups", "check_one_meaning", "comparable", "find_difference"]
+__all__ = ["DECIDING_KEYS", "AttributeGroups", "calendar_of", "check_one_meaning", "comparable", "find_difference"]
 
 DECIDING_KEYS: Final = (
     "units",
@@ -64,9 +64,7 @@ def comparable(value: object) -> object:
     return value if isinstance(value, str | bytes) else (type(value).__name__, repr(value))
 
 
-def find_difference(
-    selection: ArraySelection, groups: AttributeGroups, keys: Sequence[str] = DECIDING_KEYS
-) -> tuple[str, Mapping[str, object]] | None:
+def find_difference(selection: ArraySelection, groups: AttributeGroups) -> tuple[str, Mapping[str, object]] | None:
     """Return the first attribute of an array whose values decide and differ, with two datasets that differ in it.
 
     The second result has the exact value of each of the two datasets by name, None where one lacks it. None where all
@@ -75,9 +73,10 @@ def find_difference(
     if len(groups.distinct) < 2:
         return None
     by_text = [{flatten_key(key): value for key, value in found.items()} for found in groups.distinct]
-    for key in keys:
+    for key in (*DECIDING_KEYS, "_FillValue"):
         values = [_exact(attributes.get(f"{selection.array}.{key}")) for attributes in by_text]
-        kinds = [_calendar(value) if key == DTYPE_KEY else comparable(value) for value in values]
+        compare = {DTYPE_KEY: _dates_calendar, "calendar": calendar_of}.get(key, comparable)
+        kinds = [compare(value) for value in values]
         first = int(groups.of[0])
         other = next((number for number, kind in enumerate(kinds) if kind != kinds[first]), None)
         if other is not None:
@@ -86,7 +85,12 @@ def find_difference(
     return None
 
 
-def _calendar(recorded: object) -> object:
+def calendar_of(value: object) -> object:
+    """Return the calendar that an attribute `calendar` names; without one it is the standard calendar (CF, 4.4.1)."""
+    return "standard" if value is None or value == "gregorian" else comparable(value)
+
+
+def _dates_calendar(recorded: object) -> object:
     # Other recorded dtypes are of the same stored cells: times in another unit, text in another dtype.
     return recorded if isinstance(recorded, str) and recorded.startswith("cftime") else None
 

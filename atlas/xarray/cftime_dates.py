@@ -23,14 +23,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["STORED", "cftime_dtype", "decode_dates", "encode_dates", "is_cftime_dtype", "recorded_dates"]
+__all__ = [
+    "HAS_OPTIONAL_YEAR_ZERO",
+    "STORED",
+    "cftime_dtype",
+    "decode_dates",
+    "encode_dates",
+    "is_cftime_dtype",
+    "recorded_dates",
+]
 
 STORED: Final = "timedelta64[us]"
 """The stored dtype: microseconds since 1970-01-01 in the calendar of the dates."""
 _EPOCH: Final = "microseconds since 1970-01-01"
 _CFTIME_DTYPE: Final = re.compile(r"cftime\[([a-z0-9_]+),([01])\]")
 # cftime accepts `has_year_zero` for these calendars only and warns about it for the others, which all have a year zero.
-_OPTIONAL_YEAR_ZERO: Final = frozenset({"standard", "gregorian", "proleptic_gregorian", "julian"})
+HAS_OPTIONAL_YEAR_ZERO: Final = frozenset({"standard", "gregorian", "proleptic_gregorian", "julian"})
 
 
 def cftime_dtype(cell: object) -> str | None:
@@ -104,6 +112,6 @@ def _options(xarray_dtype: str) -> dict[str, Any]:
     assert match is not None
     calendar, year_zero = match.groups()
     options: dict[str, Any] = {"calendar": calendar}
-    if calendar in _OPTIONAL_YEAR_ZERO:
+    if calendar in HAS_OPTIONAL_YEAR_ZERO:
         options["has_year_zero"] = year_zero == "1"
     return options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from atlas.format.dtypes import exact_times
 from atlas.xarray.strings import widen_strings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ COMBINE_ATTRS = ("drop_conflicts", "drop", "identical", "no_conflicts", "overrid
 
 def check_combine_attrs(how: object) -> None:
     """Raise `InvalidValueError` for what is no way to combine attributes."""
-    if not callable(how) and how not in COMBINE_ATTRS:
+    if not callable(how) and not (isinstance(how, str) and how in COMBINE_ATTRS):
         raise InvalidValueError(f"combine_attrs is one of {', '.join(COMBINE_ATTRS)} or a function, not {how!r}")
 
 
@@ -36,7 +37,12 @@ def combine_attributes(
     Raises `InvalidValueError` for attributes that differ where `how` allows none.
     """
     if callable(how):
-        return dict(how(list(attributes), None))
+        made = how(list(attributes), None)
+        if not isinstance(made, Mapping) or not all(isinstance(key, str) for key in made):
+            raise InvalidTypeError(
+                f"{owner}: the function combine_attrs returned {made!r}; it returns a dict of attributes by name"
+            )
+        return dict(made)
     first, *others = attributes
     if how == "drop":
         return {}

@@ -110,7 +110,7 @@ def _read_metadata(session: Session, dataset: str) -> tuple[list[StoredArray], d
 
 def describe_array(name: str, schema: ArraySchema, attributes: OwnedAttributes) -> StoredArray:
     """Return what a variable is made from: an array with its attributes among those of its dataset."""
-    attrs = attributes.variables[name]
+    attrs = attributes.variables[name].copy()  # other arrays may be described by the same attributes
     xarray_dtype = attributes.dtypes.get(name)
     decoded = decoded_dtype(xarray_dtype, schema.datatype.name)
     if FILL_KEY in attrs:

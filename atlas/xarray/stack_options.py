@@ -48,7 +48,7 @@ class StackOptions:
             ("join", self.join, (None, "exact", "outer", "inner", "override")),
             ("missing", self.missing, ("raise", "fill", "drop")),
         ):
-            if value not in known:
+            if not isinstance(value, str | None) or value not in known:
                 raise InvalidValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
         if self.tolerance is not None and not (
             isinstance(self.tolerance, int | float | np.integer | np.floating) and self.tolerance >= 0

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.catalog.meaning import DECIDING_KEYS, comparable
+from atlas.catalog.meaning import DECIDING_KEYS, calendar_of, comparable
 from atlas.errors import InvalidValueError
 from atlas.format.attribute_keys import DTYPE_KEY
 from atlas.xarray.attribute_owners import FILL_KEY
-from atlas.xarray.cftime_dates import is_cftime_dtype
+from atlas.xarray.cftime_dates import HAS_OPTIONAL_YEAR_ZERO, is_cftime_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Part", "Plan", "plan_variable"]
 
-_PACKING = frozenset({"scale_factor", "add_offset", "missing_value", "_Unsigned"})
-"""Attributes that xarray decodes, besides the fill value and those of dates."""
-_DATES = frozenset({"units", "calendar"})
+_PACKING = frozenset({"scale_factor", "add_offset", "missing_value", "_Unsigned", FILL_KEY})
+"""Attributes of numbers that xarray decodes, besides those of dates."""
+_STANDARD = {"standard", "proleptic_gregorian"}
+"""Calendars whose dates xarray decodes to datetime64, where it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +69,15 @@ class Plan:
     @property
     def reads(self) -> tuple[Part, ...]:
         """The parts to read apart: one for all where a stacked read makes them one, or only attributes differ."""
-        first, *others = self.parts
-        if self.decode or any(
-            (part.stored, part.array.xarray_dtype) != (first.stored, first.array.xarray_dtype) for part in others
-        ):
+        if self.decode or not _is_stored_alike(self.parts):
             return self.parts
         at = np.sort(np.concatenate([part.at for part in self.parts]))
-        return (replace(first, at=at),)
+        return (replace(self.parts[0], at=at),)
 
     @property
     def labels_axis(self) -> bool:
         """Whether it has the labels of an axis, which an index would look up."""
-        return self.first.coordinate and self.first.indexed and len(self.dims) == 1
+        return self.first.coordinate and len(self.dims) == 1 and any(part.array.indexed for part in self.parts)
 
 
 def plan_variable(name: str, parts: Sequence[Part], *, aligned: bool) -> Plan:
@@ -102,6 +100,9 @@ def _check_pair(name: str, one: Part, two: Part, *, aligned: bool) -> None:
         raise _refusal(
             name, kinds[mine.coordinate], kinds[other.coordinate], one, two, "is", "choose others with variables="
         )
+    if aligned and mine.coordinate and len(mine.dims) == 1 and mine.indexed != other.indexed:
+        kinds = {True: "an index", False: "no index"}
+        raise _refusal(name, kinds[mine.indexed], kinds[other.indexed], one, two, "has", "leave out join=")
     if _kind(one) != _kind(two):
         raise _refusal(name, _kind(one), _kind(two), one, two, "holds")
     if set(mine.dims) != set(other.dims) or (mine.dims != other.dims and len(set(mine.dims)) < len(mine.dims)):
@@ -127,20 +128,28 @@ def _refusal(
 def _must_decode(name: str, parts: Sequence[Part]) -> bool:
     """Return whether the parts mean the same only once they are decoded, or refuse what stays different."""
     first, *others = parts
+    are_numbers = all(part.array.dtype.kind in "iuf" for part in parts)
     decode = False
     for part in others:
+        are_dates = are_numbers and all(" since " in str(one.array.attrs.get("units", "")) for one in (first, part))
         for key in (*DECIDING_KEYS, FILL_KEY):
             mine, other = first.array.attrs.get(key), part.array.attrs.get(key)
-            if key == DTYPE_KEY or comparable(mine) == comparable(other):
+            compare = calendar_of if key == "calendar" else comparable
+            if key == DTYPE_KEY or compare(mine) == compare(other):
                 continue
             if key == FILL_KEY and {_is_no_number(mine), _is_no_number(other)} == {True}:
                 continue  # NaN is missing whether it is declared or not
-            is_date = all(" since " in str(one.array.attrs.get("units", "")) for one in (first, part))
-            if key in _PACKING or key == FILL_KEY or (key in _DATES and is_date):
+            decodes = (key in _PACKING and are_numbers) or (key == "units" and are_dates)
+            if decodes or (key == "calendar" and are_dates and {calendar_of(mine), calendar_of(other)} == _STANDARD):
                 decode = True
-            else:
+            elif key != FILL_KEY or not _is_stored_alike(parts):  # one read gives all of them the fill of the first
                 raise _refusal(name, repr(mine), repr(other), first, part, f"has {key}")
     return decode
+
+
+def _is_stored_alike(parts: Sequence[Part]) -> bool:
+    """Return whether one stacked read can return all parts."""
+    return len({(part.stored, part.array.xarray_dtype) for part in parts}) == 1
 
 
 def _is_no_number(value: object) -> bool:
@@ -155,7 +164,9 @@ def _kind(part: Part) -> str:
     """Return what the cells of an array are, in words: two that differ do not stack."""
     recorded, dtype = part.array.xarray_dtype, part.array.dtype
     if recorded is not None and is_cftime_dtype(recorded):
-        return f"dates of the calendar {recorded.removeprefix('cftime[').partition(',')[0]!r}"
+        calendar, _, year_zero = recorded.removeprefix("cftime[").removesuffix("]").partition(",")
+        with_zero = " with a year 0" if year_zero == "1" and calendar in HAS_OPTIONAL_YEAR_ZERO else ""
+        return f"dates of the calendar {calendar!r}{with_zero}"
     if part.stored in ("string", "bytes"):
         return {"string": "text", "bytes": "bytes"}[part.stored]
     return {"b": "flags", "M": "dates", "m": "durations"}.get(dtype.kind, "numbers")

@@ -17,6 +17,7 @@ from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidTypeError
 from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
 from atlas.format.attributes import decode_value
 from atlas.format.names import check_names
+from atlas.format.strings import is_missing
 from atlas.runtime.threads import run_io
 from atlas.xarray.attribute_owners import FILL_KEY, assign_attributes
 from atlas.xarray.combining import combine_attributes, common_cells
@@ -74,8 +75,8 @@ class _Stack:
 
     def read(self, *, parallel: bool) -> xr.Dataset:
         """Return the stack."""
-        plans = self._chosen(self._plans())
-        if self._options.join in ("outer", "inner") and self._labels_differ(plans):
+        plans = self._plans()
+        if self._aligns and self._labels_differ(plans):
             aligned = self._align(plans)
             self._set_encodings(aligned, plans)
             return aligned
@@ -112,7 +113,7 @@ class _Stack:
         for name in wanted or ():
             if name not in self._names:
                 raise ArrayNotFoundError(f"variables names {name!r}, which none of the datasets has")
-        plans = []
+        found: dict[str, tuple[list[Part], NDArray[np.int64]]] = {}
         for name in self._names:
             selection = view.select(name, self._labels)
             parts = []
@@ -123,15 +124,19 @@ class _Stack:
                     at = group.at[numbers == number]
                     parts.append(Part(at, self._labels[int(at[0])], array, group.schema.datatype.name, record))
             parts.sort(key=lambda part: int(part.at[0]))
-            is_coordinate = any(part.array.coordinate for part in parts)
-            if wanted is not None and name not in wanted and not is_coordinate:
-                continue
-            if not selection.complete and not self._takes_incomplete(name, parts, selection.entry):
-                continue
-            plans.append(plan_variable(name, parts, aligned=self._options.join in ("outer", "inner")))
+            found[name] = parts, selection.entry
+        plans = []
+        for name in self._chosen({name: parts for name, (parts, _) in found.items()}):
+            parts, entry = found[name]
+            if (entry >= 0).all() or self._takes_incomplete(name, parts, entry):
+                plans.append(plan_variable(name, parts, aligned=self._aligns))
         order = {name: at for at, name in enumerate(owned[int(of[0])].order or ())}
         plans.sort(key=lambda plan: order.get(plan.name, len(order)) if order else plan.first.coordinate)
         return plans
+
+    @property
+    def _aligns(self) -> bool:
+        return self._options.join in ("outer", "inner")
 
     def _takes_incomplete(self, name: str, parts: list[Part], entry: NDArray[np.int64]) -> bool:
         if self._options.missing == "raise":
@@ -142,36 +147,49 @@ class _Stack:
             )
         return self._options.missing == "fill"
 
-    def _chosen(self, plans: list[Plan]) -> list[Plan]:
+    def _chosen(self, found: dict[str, list[Part]]) -> list[str]:
         """Return the variables asked for, with the coordinates that lie along their axes."""
         wanted = self._options.variables
         if wanted is None:
-            return plans
-        axes = {dim for plan in plans if plan.name in wanted for dim in plan.dims}
-        return [plan for plan in plans if plan.name in wanted or axes.issuperset(plan.dims)]
+            return list(found)
+        axes = {dim for name in wanted for part in found[name] for dim in part.array.dims}
+        return [
+            name
+            for name, parts in found.items()
+            if name in wanted or all(part.array.coordinate and axes.issuperset(part.array.dims) for part in parts)
+        ]
 
     # Cells
 
     def _variable(self, plan: Plan) -> xr.Variable:
         """Return the variable along the new dimension, or without it where it is an equal coordinate of all."""
         read = [self._read_part(plan, part) for part in plan.reads]
-        found = [attrs for _, attrs in read] if plan.decode else [part.array.attrs for part in plan.parts]
-        attrs = combine_attributes(f"variable {plan.name!r}", found, self._options.combine_attrs)
+        attrs = self._attributes(plan, [attrs for _, attrs in read])
         cells = self._joined(plan, [cells for cells, _ in read])
         # See `to_xarray`: xarray converts what is given otherwise.
         as_stored = not plan.decode and plan.first.xarray_dtype is None and cells.dtype.kind != "O"
         if not plan.first.coordinate:
             return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs, fastpath=as_stored)
-        differs = self._differing(cells)
+        first = int(plan.parts[0].at[0])
+        differs = self._differing(plan, cells, first)
         if differs is None or (self._options.join == "override" and plan.labels_axis):
-            return xr.Variable(plan.dims, as_pandas(plan.first, cells[0]), attrs)
+            return xr.Variable(plan.dims, as_pandas(plan.first, cells[first]), attrs)
         if self._options.join == "exact" and plan.labels_axis:
             raise InvalidValueError(
-                f"the labels {plan.name!r} differ between datasets {self._labels[0]!r} and {self._labels[differs]!r}, "
-                "which join='exact' refuses; use join='outer' or 'inner' to align them, 'override' to take the first "
-                "one's, or tolerance= for small differences"
+                f"the labels {plan.name!r} differ between datasets {self._labels[first]!r} and "
+                f"{self._labels[differs]!r}, which join='exact' refuses; use join='outer' or 'inner' to align them, "
+                "'override' to take the first one's, or tolerance= for small differences"
             )
         return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs)
+
+    def _attributes(self, plan: Plan, decoded: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the attributes of the variable as one; `decoded` are those that decoding has left of each part."""
+        found = decoded if plan.decode else [part.array.attrs for part in plan.parts]
+        attrs = combine_attributes(f"variable {plan.name!r}", found, self._options.combine_attrs)
+        if not plan.decode:  # its cells have the fill value of the first
+            attrs.pop(FILL_KEY, None)
+            attrs |= {key: value for key, value in plan.first.attrs.items() if key == FILL_KEY}
+        return attrs
 
     def _read_part(self, plan: Plan, part: Part) -> tuple[NDArray[Any], dict[str, Any]]:
         """Return the cells of a part, its axes in the order of the plan, and its attributes."""
@@ -189,13 +207,14 @@ class _Stack:
             return np.moveaxis(cells, range(1, cells.ndim), axes), array.attrs
         raw = xr.Variable((self._options.concat_dim, *array.dims), cells, array.attrs)
         try:
-            decoded = xr.conventions.decode_cf_variable(plan.name, raw, decode_timedelta=False)
-        except (ValueError, TypeError, OverflowError) as error:
+            decoded = xr.conventions.decode_cf_variable(plan.name, raw, concat_characters=False, decode_timedelta=False)
+            values = decoded.to_numpy()  # only now it is decoded
+        except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:
             raise InvalidValueError(
-                f"array {plan.name!r} of dataset {names[0]!r} has another packing or reference date than that of "
-                f"{self._labels[0]!r}, and cannot be decoded: {error}"
+                f"array {plan.name!r} has another packing or reference date in some datasets than in others, and that "
+                f"of dataset {part.label!r} cannot be decoded: {error}; leave it out with variables="
             ) from error
-        return np.moveaxis(decoded.to_numpy(), range(1, cells.ndim), axes), dict(decoded.attrs)
+        return np.moveaxis(values, range(1, cells.ndim), axes), dict(decoded.attrs)
 
     def _joined(self, plan: Plan, parts: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the cells of all parts in the order of the datasets, (N, *shape)."""
@@ -203,19 +222,31 @@ class _Stack:
         if len(parts) == 1 and known == len(self._labels):
             return parts[0]
         parts = common_cells(plan.name, parts)
-        out = np.empty((len(self._labels), *parts[0].shape[1:]), parts[0].dtype)
+        dtype = parts[0].dtype
         if known < len(self._labels):
-            out[...] = self._filler(plan, parts[0].dtype)
+            filler = self._filler(plan, dtype)
+            dtype = np.dtype(object) if dtype.kind == "S" else dtype  # a fill may be longer than all cells
+        out = np.empty((len(self._labels), *parts[0].shape[1:]), dtype)
+        if known < len(self._labels):
+            out[...] = filler
         for part, cells in zip(plan.reads, parts, strict=True):
             out[part.at] = cells
         return out
 
     def _filler(self, plan: Plan, dtype: np.dtype[Any]) -> Any:
+        """Return what a variable has in datasets that lack it."""
         if FILL_KEY in plan.first.attrs and not plan.decode:
-            return plan.first.attrs[FILL_KEY]
+            fill = plan.first.attrs[FILL_KEY]
+            try:
+                cell = np.asarray(fill, object if dtype.kind in "OST" else dtype).reshape(())[()]
+            except (ValueError, TypeError, OverflowError):
+                cell = None
+            if comparable(cell) == comparable(fill) or dtype.kind in "mM":
+                return cell
+            raise InvalidValueError(f"_FillValue {fill!r} of variable {plan.name!r} is no cell of {dtype}; set it anew")
         if dtype.kind in "mM":
             return np.array("NaT", dtype)[()]
-        missing = {"f": np.nan, "O": None}
+        missing = {"f": np.nan, "O": None, "S": None, "T": getattr(dtype, "na_object", "")}
         if dtype.kind not in missing:
             raise InvalidValueError(
                 f"missing='fill' has nothing to fill variable {plan.name!r} of {dtype} with, as it has no _FillValue; "
@@ -223,16 +254,23 @@ class _Stack:
             )
         return missing[dtype.kind]
 
-    def _differing(self, cells: NDArray[Any]) -> int | None:
-        """Return the first dataset whose cells are not those of the first one, None where all are equal."""
+    def _differing(self, plan: Plan, cells: NDArray[Any], first: int) -> int | None:
+        """Return a dataset whose cells are not those of the dataset number `first`, None where all are equal."""
         if cells.dtype.kind in "OST":
             rows = cells.reshape(len(cells), -1).tolist()
-            return next((at for at, row in enumerate(rows) if row != rows[0]), None)
-        same = cells == cells[:1]
+            rows = [[None if is_missing(cell) else cell for cell in row] for row in rows]
+            return next((at for at, row in enumerate(rows) if row != rows[first]), None)
+        base = cells[first : first + 1]
+        same = cells == base
         if cells.dtype.kind in "fmM":
-            same |= (cells != cells) & (cells[:1] != cells[:1])  # noqa: PLR0124 - NaN and NaT
+            same |= (cells != cells) & (base != base)  # noqa: PLR0124 - NaN and NaT
         if self._options.tolerance is not None and cells.dtype.kind in "iuf":
-            same |= np.abs(cells - cells[:1]) <= self._options.tolerance
+            # As unsigned integers, differences of integers do not wrap around.
+            high, low = np.maximum(cells, base), np.minimum(cells, base)
+            apart = high - low if cells.dtype.kind == "f" else high.astype("u8") - low.astype("u8")
+            scale = plan.first.attrs.get("scale_factor", 1) if not plan.decode else 1
+            unit = abs(float(scale)) if isinstance(scale, int | float | np.number) and scale else 1.0
+            same |= apart * unit <= self._options.tolerance
         same = same.reshape(len(cells), -1).all(axis=1)
         return None if same.all() else int(np.argmin(same))
 
@@ -278,14 +316,14 @@ class _Stack:
         """Return those that do not differ between datasets that have them."""
         view, prefixes = self._session.view, ArrayPrefixes(self._names)
         selection = view.select(self._names[0] if self._names else "", self._labels)
-        values: dict[AttributeKey, list[object]] = {
-            key: self._distinct(found) for key, found in view.own_attributes(selection).items()
+        values: dict[str, tuple[AttributeKey, list[object]]] = {
+            flatten_key(key): (key, self._distinct(found)) for key, found in view.own_attributes(selection).items()
         }
         for attributes in view.array_attributes(selection)[0]:
             for key, value in attributes.items():
                 if prefixes.split(flatten_key(key))[0] is None:
-                    values.setdefault(key, []).append(value)
-        agreed = {key: found[0] for key, found in values.items() if len(set(map(comparable, found))) == 1}
+                    values.setdefault(flatten_key(key), (key, []))[1].append(value)
+        agreed = {key: found[0] for key, found in values.values() if len(set(map(comparable, found))) == 1}
         return assign_attributes(agreed, ()).dataset
 
     @staticmethod
@@ -308,35 +346,53 @@ class _Stack:
 
     def _align(self, plans: Sequence[Plan]) -> xr.Dataset:
         """Return the datasets aligned by their labels, one by one."""
-        singles = []
-        for at, label in enumerate(self._labels):
-            own = _Stack(self._store, self._session, [label], self._options)
-            mine = [
-                Plan(
-                    plan.name,
-                    (Part(np.zeros(1, np.int64), label, part.array, part.stored, part.encoding),),
-                    plan.dims,
-                    plan.decode,
+        dim, count = self._options.concat_dim, len(self._labels)
+        for plan in plans:
+            if sum(len(part.at) for part in plan.parts) < count:
+                raise InvalidValueError(
+                    f"missing='fill' does not go with join={self._options.join!r} where labels differ, as some "
+                    f"datasets lack variable {plan.name!r}; use missing='drop' or variables="
                 )
-                for plan in plans
-                for part in plan.parts
-                if at in part.at
-            ]
-            singles.append(own._assemble({plan.name: own._variable(plan) for plan in mine}, mine))
-        names = [plan.name for plan in plans if not plan.first.coordinate]
+        singles: list[dict[str, xr.Variable]] = [{} for _ in self._labels]
+        attrs: dict[str, dict[str, Any]] = {}
+        for plan in plans:
+            read = [self._read_part(plan, part) for part in plan.parts]
+            attrs[plan.name] = self._attributes(plan, [found for _, found in read])
+            cells = common_cells(plan.name, [cells for cells, _ in read])
+            self._check_floats(plan, cells)
+            dims = plan.dims if plan.first.coordinate else (dim, *plan.dims)
+            for part, own in zip(plan.parts, cells, strict=True):
+                for at, row in zip(part.at.tolist(), own, strict=True):
+                    singles[at][plan.name] = xr.Variable(dims, row if plan.first.coordinate else np.asarray(row)[None])
+        coordinates = [plan.name for plan in plans if plan.first.coordinate]
         try:
             aligned: xr.Dataset = xr.concat(  # type: ignore[call-overload]
-                singles,
-                self._options.concat_dim,
-                data_vars=names,
+                [
+                    xr.Dataset(variables).set_coords(coordinates).assign_coords({dim: [label]})
+                    for label, variables in zip(self._labels, singles, strict=True)
+                ],
+                dim,
+                data_vars=[plan.name for plan in plans if not plan.first.coordinate],
                 coords="different",
                 compat="equals",
                 join=self._options.join,
-                combine_attrs=self._options.combine_attrs,
             )
         except (ValueError, TypeError) as error:
             raise InvalidValueError(f"join={self._options.join!r} cannot align these datasets: {error}") from error
-        return aligned
+        for name, combined in attrs.items():
+            aligned[name].attrs = combined
+        return aligned.assign_attrs(self._dataset_attributes())
+
+    def _check_floats(self, plan: Plan, cells: Sequence[NDArray[Any]]) -> None:
+        """Refuse integers that are lost where an outer join makes floats of them, to have NaN for what is missing."""
+        most = 2**53
+        for part in cells:
+            is_large = part.dtype.kind in "iu" and part.dtype.itemsize == 8 and not plan.labels_axis
+            if is_large and part.size and (int(part.max()) > most or int(part.min()) < -most):
+                raise InvalidValueError(
+                    f"variable {plan.name!r} holds integers beyond 2**53, of which join={self._options.join!r} would "
+                    "make floats that do not keep them; use join='exact', or leave it out with variables="
+                )
 
 
 def _common(records: Sequence[tuple[str, object]], *, stacked: bool) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from xarray.indexes import Index, PandasIndex
 
@@ -59,9 +58,15 @@ class UnalignedIndex(Index):
             return PandasIndex(left.to_numpy(), left.dims[0])
         return None
 
+    def rename(self, name_dict: Mapping[Any, Any], dims_dict: Mapping[Any, Any]) -> UnalignedIndex:
+        """Return the index under other names."""
+        dims = [dims_dict.get(dim, dim) for dim in self._variable.dims]
+        variable = type(self._variable)(dims, self._variable.data, self._variable.attrs)
+        return UnalignedIndex(variable, name_dict.get(self._name, self._name))
+
     def equals(self, other: Index, **options: Any) -> bool:  # noqa: ARG002 - as of xarray
         """Return whether both have the same labels."""
-        return isinstance(other, UnalignedIndex) and bool(np.array_equal(self.labels, other.labels))
+        return isinstance(other, UnalignedIndex) and bool(pd.DataFrame(self.labels).equals(pd.DataFrame(other.labels)))
 
     @property
     def labels(self) -> NDArray[Any]:

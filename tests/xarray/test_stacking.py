@@ -349,6 +349,185 @@ def test_options_that_there_are_not_are_refused(store, option):
         store.to_xarray_many(put(store, one([1.0])), **option)
 
 
+# What a search for wrong values has found
+
+
+def labelled(cells, labels, **coords):
+    return xr.Dataset({"v": ("x", np.asarray(cells))}, {"x": labels, **coords})
+
+
+def filled(cells, dtype, fill=None):
+    return one(np.array(cells, dtype), {} if fill is None else {"_FillValue": fill})
+
+
+def test_each_dataset_has_its_own_fill_value(store):
+    names = put(store, filled([1, -9], "i2", -9), filled([-9, -99], "i4", -99), filled([-9, -99], "i4"))
+    np.testing.assert_array_equal(store.to_xarray_many(names[:2]).t, [[1, np.nan], [-9, np.nan]])
+    np.testing.assert_array_equal(store.to_xarray_many(["c", "a"]).t, [[-9, -99], [1, np.nan]])
+
+
+@pytest.mark.parametrize("how", ["outer", "inner"])
+def test_labels_without_an_index_are_not_aligned(store, how):
+    names = put(store, labelled([1.0], [2]), labelled([5.0], [1]).drop_indexes("x"))
+    for order in (names, names[::-1]):
+        with pytest.raises(InvalidValueError, match=r"'x' has (an|no) index in dataset"):
+            store.to_xarray_many(order, join=how)
+
+
+def test_labels_that_the_first_dataset_lacks_are_taken_from_another(store):
+    names = put(store, xr.Dataset({"v": ("x", [1.0, 2.0])}), labelled([3.0, 4.0], [10.0, 20.0]))
+    assert store.to_xarray_many(names, missing="fill", join="override").x.values.tolist() == [10.0, 20.0]
+    assert store.to_xarray_many(names, missing="fill").x.dims == ("dataset", "x")
+    with pytest.raises(InvalidValueError, match=r"missing='fill' does not go with join='outer'.*'x'"):
+        store.to_xarray_many(names, missing="fill", join="outer")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "one_value", "other", "equal"),
+    [
+        ("i1", -128, 127, False),
+        ("i8", -(2**63), 0, False),
+        ("i8", -(2**63), 2**63 - 1, False),
+        ("u1", 6, 5, True),
+        ("i2", -1, 0, True),
+    ],
+)
+def test_a_tolerance_does_not_wrap_around(store, dtype, one_value, other, equal):
+    names = put(store, *(xr.Dataset({}, {"p": ("y", np.array([value], dtype))}) for value in (one_value, other)))
+    for order in (names, names[::-1]):
+        assert (store.to_xarray_many(order, tolerance=1).p.ndim == 1) == equal
+
+
+def test_a_tolerance_is_in_the_unit_of_packed_coordinates(store):
+    names = put(
+        store, *(xr.Dataset({}, {"p": ("y", np.array([cell], "i2"), {"scale_factor": 0.01})}) for cell in (100, 150))
+    )
+    assert store.to_xarray_many(names, tolerance=1).p.ndim == 1
+    assert store.to_xarray_many(names, tolerance=0.4).p.ndim == 2
+
+
+@pytest.mark.parametrize("how", ["outer", "inner"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (labelled(np.array(["5000", "2000"], "M8[s]"), [1, 2]), labelled(np.array(["2000", "2000"], "M8[ns]"), [2, 3])),
+        (labelled([2**62 + 1, 2], [1, 2]), labelled([1.5, 2.0], [2, 3])),
+        (labelled([1, 2], [2**60 + 1, 3]), labelled([1.0], [2.0**60])),
+        (labelled([2**53 + 1], [1]), labelled([2], [2])),
+        (labelled([1, 2**62 + 1], [1, 2]), labelled(np.array([2**63 + 1, 5], "u8"), [2, 3])),
+    ],
+    ids=["dates", "integers and floats", "labels", "large integers", "signed and unsigned"],
+)
+def test_alignment_keeps_every_cell_or_is_refused(store, first, second, how):
+    with pytest.raises((InvalidValueError, InvalidTypeError), match=r"'v'|'x'"):
+        store.to_xarray_many(put(store, first, second), join=how)
+
+
+def test_an_attribute_that_was_set_by_two_calls_is_one(store, settle):
+    names = put(store, one([1.0]).assign_attrs({"title": "A", "my.title": 1}), one([2.0]))
+    for key, value in (("title", "B"), ("my.title", 2)):
+        store["b"].set_attribute(key, value)
+    settle()
+    assert store.to_xarray_many(names).attrs == {}
+
+
+@pytest.mark.parametrize("dims", ["data", "coordinate"])
+def test_numbers_of_other_calendars_are_refused(store, dims):
+    def dated(calendar):
+        cells = ("x", [1.0, 2.0], {"units": "days since 2000-01-01"} | ({"calendar": calendar} if calendar else {}))
+        return xr.Dataset({"v": cells}) if dims == "data" else xr.Dataset({}, {"v": cells})
+
+    put(store, dated("noleap"), dated("360_day"), dated(None), dated("standard"), dated("proleptic_gregorian"))
+    for names in ("ab", "ba", "ac", "ca"):
+        with pytest.raises(InvalidValueError, match="'v' has calendar"):
+            store.to_xarray_many(list(names))
+    assert store.to_xarray_many(["c", "d"]).v.dtype.kind == "f"
+    assert store.to_xarray_many(["d", "e"]).v.dtype.kind == "M"
+
+
+def test_text_is_not_decoded(store):
+    cells = np.array([b"ac", b"b"])
+    names = put(store, one(cells, {"_Encoding": "utf-8", "missing_value": b"a"}), one(cells))
+    with pytest.raises(InvalidValueError, match="'t' has missing_value"):
+        store.to_xarray_many(names)
+    put(store, one(np.array([b"abc", b"b"]), {"_FillValue": b"x"}), one(np.array([b"a", b"c"])), names="cd")
+    with pytest.raises(InvalidValueError, match="'t' has _FillValue"):
+        store.to_xarray_many(["c", "d"])
+
+
+def test_dates_with_other_fill_values_get_that_of_the_first_or_are_refused(store):
+    def dates(fill, *cells, **attrs):
+        return one(np.array(cells, "M8[s]"), attrs | ({} if fill is None else {"_FillValue": np.datetime64(fill, "s")}))
+
+    names = put(store, dates("2000", "2000", "2001", q=1), dates("2002", "2002", "2003", q=2), dates(None, "2000", q=3))
+    many = store.to_xarray_many(names[:2]).t
+    assert many.attrs == {"_FillValue": np.datetime64("2000", "s")}
+    assert many.values.astype("M8[Y]").astype(str).tolist() == [["2000", "2001"], ["2000", "2003"]]
+    store.add_xr_dataset(dates(None, "2000", "2001"), "d")
+    with pytest.raises(InvalidValueError, match="become missing"):
+        store.to_xarray_many(["a", "d"])
+
+
+def test_missing_bytes_are_filled_whole(store):
+    names = put(store, one(np.array([b"a"]), {"_FillValue": b"MISSING"}), xr.Dataset())
+    assert store.to_xarray_many(names, missing="fill").t.values.tolist() == [[b"a"], [b"MISSING"]]
+
+
+@pytest.mark.parametrize("fill", [100_000, "zzz", float("nan"), 1.5])
+def test_a_fill_value_that_is_no_cell_is_refused(store, fill):
+    names = put(store, one(np.array([1], "i2")), xr.Dataset())
+    store["a"].set_attribute("t._FillValue", fill)
+    with pytest.raises(InvalidValueError, match="no cell of int16"):
+        store.to_xarray_many(names, missing="fill")
+
+
+def test_fill_values_that_were_set_as_attributes_count(store):
+    names = put(store, one(np.array([1, 2], "i2")), one(np.array([1, 2], "i2")))
+    for name, value in zip(names, (1, 2), strict=True):
+        store[name].set_attribute("t._FillValue", value)
+    np.testing.assert_array_equal(store.to_xarray_many(names).t, [[np.nan, 2], [1, np.nan]])
+    with pytest.raises(InvalidValueError, match="'t' has _FillValue 1 in dataset 'a' and 2 in dataset 'b'"):
+        store.read_array_across_stacked("t", names)
+
+
+@pytest.mark.parametrize("attrs", [{"scale_factor": "abc"}, {"add_offset": b"1"}, {"scale_factor": [1.0, 2.0]}])
+def test_packing_that_cannot_be_decoded_is_refused_by_name(store, attrs):
+    names = put(store, one(np.array([1, 2], "i2"), attrs), one(np.array([1, 2], "i2"), {"scale_factor": 1.0}))
+    with pytest.raises(InvalidValueError, match=r"that of dataset '[ab]' cannot be decoded"):
+        store.to_xarray_many(names)
+
+
+@pytest.mark.parametrize("made", [None, 5, [1], "ab", {1: 2}])
+def test_functions_that_combine_attributes_return_a_dict_of_them(store, made):
+    with pytest.raises(InvalidTypeError, match="returns a dict of attributes by name"):
+        store.to_xarray_many(put(store, one([1.0])), combine_attrs=lambda *_: made)
+
+
+def test_functions_combine_attributes_where_labels_are_aligned_too(store):
+    names = put(store, labelled([1.0], [1]), labelled([2.0], [2]))
+    assert store.to_xarray_many(names, join="outer", combine_attrs=lambda found, _: {"n": len(found)}).attrs == {"n": 2}
+
+
+def test_variables_leaves_out_what_is_a_coordinate_in_some(store):
+    names = put(store, one([1.0, 2.0], qc=("x", [1, 1])), xr.Dataset({"t": ("x", [1.0, 2.0]), "qc": ("x", [4, 9])}))
+    assert list(store.to_xarray_many(names, variables=["t"]).variables) == ["t", "dataset"]
+
+
+def test_missing_text_is_one_in_coordinates_too(store):
+    def station(*cells):
+        return xr.Dataset({}, {"s": ("x", np.array(cells, np.dtypes.StringDType(na_object=np.nan)))})
+
+    names = put(store, station("a", np.nan), station("a", np.nan), station("a", "b"))
+    assert store.to_xarray_many(names[:2]).s.dims == ("x",)
+    assert store.to_xarray_many(names).s.dims == ("dataset", "x")
+
+
+def test_labels_that_differ_keep_together_when_they_are_renamed(store):
+    many = store.to_xarray_many(put(store, labelled([1.0, 2.0], [10, 20]), labelled([3.0, 4.0], [20, np.nan])))
+    assert many.rename(dataset="d", x="z").isel(d=0).z.values.tolist() == [10, 20]
+    assert (many + many.copy(deep=True)).v.values.tolist() == [[2.0, 4.0], [6.0, 8.0]]
+
+
 # Any fleet
 
 CHOICES = st.fixed_dictionaries(
