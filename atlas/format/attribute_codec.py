@@ -109,6 +109,8 @@ def _remedy(value: object) -> str:
         return "; use float(value)"
     if isinstance(value, set | frozenset | range):
         return "; use list(value)"
+    if isinstance(value, np.ndarray) and value.dtype.kind == "T":
+        return "; use value.tolist()"
     return ""
 
 
@@ -184,7 +186,7 @@ def _encode_numpy(value: NDArray[np.generic] | np.generic) -> object:
         return {"$": "npstr", "v": recover_text(str.__str__(value))}
     if isinstance(value, np.bytes_):
         return {"$": "npbytes", "v": _base64(bytes(value))}
-    if isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, np.ma.MaskedArray) or value.dtype.kind == "T":
         raise _unsupported(value)
     if isinstance(value, np.ndarray) and _is_vast(value.shape):
         raise InvalidValueError(f"an array attribute without cells has {_MOST_ROWS} rows at most, not {value.shape}")

@@ -25,6 +25,7 @@ __all__ = [
     "check_fill",
     "exact_times",
     "is_stored",
+    "is_zero_unit",
     "narrow_numbers",
     "parse_dtype",
     "time_range",
@@ -165,15 +166,22 @@ def parse_dtype(dtype: object) -> DataType:
 def _from_numpy(dtype: np.dtype[Any]) -> DataType:
     if dtype.kind in "OSUT":
         return DATATYPES["string"]
-    found = _BY_MEMORY.get(dtype.newbyteorder("<"))
-    if found is None:
+    if not is_stored(dtype):
         raise _unsupported(dtype)
-    return found
+    return _BY_MEMORY[dtype.newbyteorder("<")]
 
 
 def is_stored(dtype: np.dtype[Any]) -> bool:
     """Return whether cells of a NumPy dtype, in any byte order, are stored in that dtype."""
-    return dtype.newbyteorder("<") in _BY_MEMORY
+    return not is_zero_unit(dtype) and dtype.newbyteorder("<") in _BY_MEMORY
+
+
+def is_zero_unit(dtype: np.dtype[Any]) -> bool:
+    """Return whether a dtype of times counts 0 of its unit, as `M8[0s]` does.
+
+    NumPy divides by that number where it compares or converts such a dtype, which ends the process.
+    """
+    return dtype.kind in "mM" and np.datetime_data(dtype)[1] == 0
 
 
 def check_fill(datatype: DataType, fill: object) -> Fill | None:
@@ -248,6 +256,8 @@ def narrow_numbers(numbers: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray
 
 def exact_times(times: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
     """Return datetime64 or timedelta64 cells in the unit of `dtype`; None where a cell does not keep its value."""
+    if is_zero_unit(times.dtype):
+        return None
     if np.datetime_data(times.dtype)[0] == "generic":  # a number without a unit; not-a-time has every unit
         return times.astype(dtype) if np.isnat(times).all() else None
     try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 from atlas.format.attributes import decode_text, recover_text
-from atlas.format.dtypes import exact_times, narrow_numbers, time_range
+from atlas.format.dtypes import exact_times, is_zero_unit, narrow_numbers, time_range
 from atlas.format.strings import is_missing
 
 if TYPE_CHECKING:
@@ -45,8 +45,10 @@ def coerce_cells(data: object, schema: ArraySchema, array: str) -> NDArray[Any]:
         if data.dtype.kind in "OSUT":
             try:
                 return coerce_strings(data, schema)
-            except InvalidValueError as error:
-                raise InvalidValueError(f"array {array!r}: {error}") from error
+            except (InvalidTypeError, InvalidValueError) as error:
+                raise type(error)(f"array {array!r}: {error}") from error
+    elif is_zero_unit(data.dtype):
+        pass
     elif data.dtype == datatype.cell and datatype.kind != "bool":
         return data
     elif data.dtype == datatype.memory:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from atlas.errors import InvalidTypeError, InvalidValueError, UnsupportedDtypeError
+from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError, UnsupportedDtypeError
 from atlas.format.strings import is_missing
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PANDAS_DTYPES",
+    "check_declared",
     "check_strings",
     "decode_strings",
     "is_string_record",
@@ -138,16 +139,32 @@ def check_strings(variable: str, cells: NDArray[Any], kind: str, *, whole: bool 
 
     `kind` is "string" or "bytes", see `DataType.kind`; `whole` tells whether `cells` are all of the variable.
     """
-    if cells.dtype.kind in "SUT":
+    if cells.dtype.kind in ("UT" if kind == "string" else "S"):
         return
     own = str if kind == "string" else bytes
     others = [cell for cell in cells.ravel().tolist() if not isinstance(cell, own) and not is_missing(cell)]
     if others:
         what = "text" if kind == "string" else "bytes"
         raise InvalidTypeError(
-            f"variable {variable!r}: an array of objects holds {what}, or None where it is missing, and one cell is "
+            f"variable {variable!r}: an array of {what} holds {what}, or None where it is missing, and one cell is "
             f"{type(others[0]).__name__}; use {_remedy(variable, cells, whole=whole)}"
         )
+
+
+def check_declared(variable: str, cells: NDArray[Any], recorded: str) -> None:
+    """Raise `OutOfRangeError` where a recorded dtype, which dask declared, cannot represent the cells of a block."""
+    found = recorded_strings(recorded)
+    assert found is not None
+    plain = cells.astype(object)
+    try:
+        decode_strings(variable, plain, found[0])
+    except InvalidValueError:
+        this = f"ds[{variable!r}]"
+        raise OutOfRangeError(
+            f"variable {variable!r}: dask declared dtype {found[0]}, and a block was computed as {cells.dtype} with "
+            f"cells that it cannot hold; use {this} = {this}.copy(data={this}.data.map_blocks(lambda cells: "
+            "cells.astype(object), dtype=object))"
+        ) from None
 
 
 def _remedy(variable: str, cells: NDArray[Any], *, whole: bool) -> str:

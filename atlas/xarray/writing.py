@@ -37,7 +37,7 @@ from atlas.xarray.dask_blocks import dask_blocks
 from atlas.xarray.encoding_record import record_encodings
 from atlas.xarray.fill_values import fill_attribute, is_same_fill, to_fill_value
 from atlas.xarray.recorded_dtypes import decoded_dtype
-from atlas.xarray.strings import check_strings, objects_to_record, string_dtype_to_record
+from atlas.xarray.strings import check_declared, check_strings, objects_to_record, string_dtype_to_record
 from atlas.xarray.time_encoding import encode_times, is_stored_time, time_dtype_to_record
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks, 
         )
     except UnsupportedDtypeError as error:
         raise UnsupportedDtypeError(
-            f"{owner}: {error}{_remedy(name, variable.dtype, indexed=name in ds.xindexes)}"
+            f"{owner}: {error}{_remedy(name, variable, indexed=name in ds.xindexes)}"
         ) from error
     except AtlasError as error:
         raise type(error)(f"{owner}: {error}") from error
@@ -229,14 +229,14 @@ def _stored_dtype(dtype: Any) -> str:
     return "bytes" if dtype.kind == "S" else parse_dtype(dtype).name
 
 
-def _remedy(name: str, dtype: Any, *, indexed: bool) -> str:
+def _remedy(name: str, variable: xr.Variable, *, indexed: bool) -> str:
     """The end of an error message: an expression that converts a dtype that is not stored."""
-    this = f"ds[{name!r}]"
+    this, dtype = f"ds[{name!r}]", variable.dtype
     if not isinstance(dtype, np.dtype):
-        # Integers and bools of pandas may have missing cells, which floats keep as NaN.
-        number = {"i": "float64", "u": "float64", "f": "float64", "b": "float32"}.get(dtype.kind)
-        if number is not None:
-            return f"; use {this}.astype({number!r})"
+        if dtype.kind in "iufb":
+            # Floats keep missing cells as NaN.
+            number = {"f": None, "b": "float32"}.get(dtype.kind, "float64") if variable.isnull().any() else None
+            return f"; use {this}.astype({number or str(dtype.numpy_dtype)!r})"
         if dtype.kind == "M" and indexed:
             return (
                 f"; use ds.assign_coords({{{name!r}: ds.indexes[{name!r}].tz_convert(None)}}), which are dates in UTC"
@@ -273,6 +273,8 @@ def _encode_cells(plan: _ArrayPlan, cells: NDArray[Any]) -> NDArray[Any]:
         return encode_times(plan.name, cells)
     if plan.schema.datatype.cell is None:
         check_strings(plan.name, cells, plan.schema.datatype.kind, whole=not plan.dask_backed)
+        if plan.xarray_dtype is not None and cells.dtype != plan.variable.dtype:
+            check_declared(plan.name, cells, plan.xarray_dtype)
         return cells
     if cells.dtype == object and plan.xarray_dtype is not None:
         return encode_dates(plan.name, cells, plan.xarray_dtype)

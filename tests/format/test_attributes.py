@@ -540,6 +540,7 @@ REFUSED = [
     {1},
     frozenset("a"),
     range(3),
+    np.array(["a", None], np.dtypes.StringDType(na_object=None)),
 ]
 
 

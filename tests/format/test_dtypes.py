@@ -111,6 +111,8 @@ def test_bytes(dtype):
         "M8[D]",
         "m8[h]",
         "M8[25s]",
+        "M8[0s]",
+        np.dtype("m8[0ns]"),
         "datetime64",
         "M8[ps]",
         "V3",
@@ -265,3 +267,12 @@ def test_any_byte_reads_as_a_bool():
 @pytest.mark.parametrize("name", DATATYPES)
 def test_no_fill(name):
     assert check_fill(parse_dtype(name), None) is None
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_times_that_count_none_of_their_unit_do_not_end_the_process(name):
+    dtype = TIMES[name]
+    none = np.zeros(2, f"{dtype.kind}8[0s]")
+    assert exact_times(none, dtype) is None
+    with pytest.raises(OutOfRangeError, match="does not fit"):
+        check_fill(parse_dtype(name), none[0])

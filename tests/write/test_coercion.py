@@ -66,7 +66,8 @@ def test_bools_are_bytes_without_a_copy():
 @pytest.mark.parametrize("name", DATATYPES)
 def test_data_of_other_dtypes_is_refused(name):
     others = [
-        np.zeros(2, other) for other in ("?", "f2", "c8", "M8[s]", "m8[ns]", "V2", "i1", "u1", "u2", "f4", "O", "U3")
+        np.zeros(2, other)
+        for other in ("?", "f2", "c8", "M8[s]", "m8[ns]", "M8[0s]", "V2", "i1", "u1", "u2", "f4", "O", "U3")
     ]
     taken = DATATYPES[name]
     for data in others:

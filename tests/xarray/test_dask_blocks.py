@@ -104,3 +104,51 @@ def test_text_of_any_width_and_masked_blocks_pass(store):
     store.add_xr_dataset(xr.Dataset({"s": ("x", text), "m": ("x", masked, {"_FillValue": -1})}), "a")
     assert store["a"]["s"][...].tolist() == list("012345")
     assert store["a"]["m"][...].tolist() == [0, 1, 2, 3, -1, 5]
+
+
+def put(*cells):
+    """A function that computes objects for a block of three."""
+    return lambda block: np.array([*cells, *map(str, block)][:3], object)
+
+
+WRONG_TEXT = {
+    "longer bytes": ("S1", lambda cells: np.where(cells == 4, b"abc", b"a"), [b"a"] * 4 + [b"abc", b"a"]),
+    "a missing cell": (np.dtypes.StringDType(), put(None), [None, "0", "1", None, "3", "4"]),
+    "missing bytes": ("S3", lambda cells: np.array([None, b"a", b"b"], object), [None, b"a", b"b"] * 2),
+}
+
+
+@pytest.mark.parametrize("how", WRONG_TEXT)
+def test_text_that_the_declared_dtype_cannot_hold_is_refused_and_the_advice_works(store, how):
+    declared, function, expected = WRONG_TEXT[how]
+    ds = xr.Dataset({"t": ("x", computed_as(function, declared))})
+    with pytest.raises(
+        OutOfRangeError, match=r"variable 't': dask declared dtype .* a block was computed as"
+    ) as caught:
+        store.add_xr_dataset(ds, "a")
+    assert list(store) == []
+    exec(re.search(r"use (ds\['t'\] = .*)$", str(caught.value))[1], {"ds": ds})
+    store.add_xr_dataset(ds, "a")
+    assert store["a"]["t"][...].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "function"),
+    [
+        (object, lambda cells: cells.astype("S2") if cells[0] else cells.astype("U2").astype(object)),
+        ("S2", lambda cells: cells.astype("U2")),
+        ("U2", lambda cells: cells.astype("S2")),
+    ],
+)
+def test_a_block_of_bytes_in_text_is_refused(store, declared, function):
+    with pytest.raises(InvalidTypeError, match=r"variable 't': an array of .* and one cell is"):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", computed_as(function, declared))}), "a")
+    assert list(store) == []
+
+
+def test_text_that_the_declared_dtype_holds_is_stored_as_declared(store):
+    ds = xr.Dataset({"t": ("x", computed_as(lambda cells: cells.astype("S1"), "S3"))})
+    store.add_xr_dataset(ds, "a")
+    back = store.to_xarray("a")["t"]
+    assert back.dtype == "S3"
+    assert back.values.tolist() == [str(cell).encode() for cell in range(6)]

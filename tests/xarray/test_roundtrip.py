@@ -30,7 +30,7 @@ FILES = sorted(Path(iris_sample_data.path).rglob("*.nc")) + [
 def test_real_files_come_back_identical(tmp_path, path, decode, chunked):
     location = tmp_path / "store"
     store = Atlas.create(location)
-    with xr.open_dataset(path, decode_cf=decode) as opened:
+    with xr.open_dataset(path, decode_cf=decode, decode_timedelta=decode) as opened:
         ds = opened.load()
     if chunked:
         ds = ds.chunk({dim: -(-length // 2) for dim, length in ds.sizes.items()})

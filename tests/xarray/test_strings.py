@@ -147,13 +147,19 @@ def test_datasets_of_other_lengths_and_dtypes_of_text_are_stacked(store):
         store.to_xarray_many(["a", "d"])
 
 
-@pytest.mark.parametrize("cells", [[b"longer", b"a"], [b"a\0", b"b"], [None, b"b"]])
-def test_a_recorded_dtype_that_cannot_hold_what_was_written_since_is_an_error(store, cells):
+@pytest.mark.parametrize(
+    ("cells", "dtype"), [([b"longer", b"a"], "S6"), ([b"a\0", b"b"], object), ([None, b"b"], object)]
+)
+def test_what_the_recorded_dtype_cannot_hold_is_read_in_a_wider_one_or_refused_where_it_is_lazy(store, cells, dtype):
     store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([b"a", b"b"]))}), "a")
-    store["a"].write_array("t", [0], objects(cells))
+    store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([b"a", b"b"]))}), "lazy", chunks={"t": [1]})
+    for name in ("a", "lazy"):
+        store[name].write_array("t", [0], objects(cells))
+    back = store.to_xarray("a").t
+    assert (back.dtype, [None if cell != cell else cell for cell in back.values.tolist()]) == (dtype, cells)
     with pytest.raises(InvalidValueError, match=r"'t' holds cells that its xarray dtype \|S1 cannot .* read_array"):
-        store.to_xarray("a")
-    assert store["a"].read_array("t").tolist() == cells
+        store.to_xarray("lazy").compute()
+    assert store["lazy"].read_array("t").tolist() == cells
 
 
 @pytest.mark.parametrize(

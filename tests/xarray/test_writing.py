@@ -102,8 +102,11 @@ def test_pandas_extension_arrays_are_refused(store):
     [
         (np.array([1.5], "g"), "float64"),
         (pd.array([1, None], dtype="Int64"), "float64"),
-        (pd.array([1.5, None], dtype="Float32"), "float64"),
+        (pd.array([1, 2**63 - 1], dtype="Int64"), "int64"),
+        (pd.array([1, 2], dtype="UInt8"), "uint8"),
+        (pd.array([1.5, None], dtype="Float32"), "float32"),
         (pd.array([True, None], dtype="boolean"), "float32"),
+        (pd.array([True, False], dtype="boolean"), "bool"),
     ],
 )
 def test_the_remedy_for_dtypes_that_are_not_stored_works(store, cells, stored):
@@ -112,7 +115,9 @@ def test_the_remedy_for_dtypes_that_are_not_stored_works(store, cells, stored):
         store.add_xr_dataset(ds, "a")
     assert str(caught.value).endswith(f"; use ds['bad'].astype('{stored}')")
     store.add_xr_dataset(ds.assign(bad=ds["bad"].astype(stored)), "a")
-    assert store.list_datasets() == ["a"]
+    back = store.to_xarray("a")["bad"]
+    assert back.dtype == stored
+    assert shown(back.values) == [None if cell is pd.NA else cell for cell in cells.tolist()]
 
 
 ADVICE = {
