@@ -123,7 +123,7 @@ class DocumentCheck:
             return None
         try:
             return read(encoding.decode(data))
-        except CorruptStoreError as error:
+        except (CorruptStoreError, RecursionError) as error:  # the message shows nested values, which may be too deep
             self.note_fault(key, str(error))
         except UnsupportedFormatError as error:
             raise UnsupportedFormatError(f"{key}: {error}") from error

@@ -52,9 +52,9 @@ def make(*, strings=("a", "b", "c"), **options):
     return storage
 
 
-def forge(storage, change):
-    """Change the fields of the checkpoint."""
-    (key,) = [key for key in storage.list() if key.startswith("atlas.")]
+def forge(storage, change, prefix="atlas."):
+    """Change the fields of the checkpoint, or of the last document of another prefix."""
+    key = max(key for key in storage.list() if key.startswith(prefix))
     tree = documents.decode(key, storage.read(key))
     change(tree)
     storage.replace(key, documents.encode(key, tree))
@@ -520,6 +520,17 @@ def test_entries_nested_a_thousand_deep_are_damage(table, meta_format):
     storage = forge(make(meta_format=meta_format), lambda tree: tree["rows"].update({table: [DEEP]}))
     with pytest.raises(CorruptStoreError):
         Atlas.open(storage)
+
+
+@pytest.mark.parametrize("meta_format", ["json", "msgpack"])
+@pytest.mark.parametrize("field", ["action", "time", "message", "store", "rows", "deleted"])
+def test_verification_reports_a_commit_nested_a_thousand_deep(field, meta_format):
+    storage = make(meta_format=meta_format)
+    store = Atlas.open(storage)
+    store["d"].set_attribute("k", 2)
+    store.flush()
+    report = atlas.verify(forge(storage, lambda tree: tree.update({field: DEEP}), "commits/"))
+    assert max(key for key in storage.list() if key.startswith("commits/")) in {found.file for found in report.damage}
 
 
 @pytest.mark.parametrize("meta_format", ["json", "msgpack"])
