@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.errors import CorruptStoreError
+from atlas.format.attribute_codec import encoded_text
 from atlas.format.dataset_columns import AttributeTable, RowBatch
 
 if TYPE_CHECKING:
@@ -32,12 +32,7 @@ class _AttributeSets:
 
     def _value(self, value: Any) -> int:
         # Python counts True, 1 and 1.0 as equal, and 0.0 and -0.0. As attributes they differ.
-        try:
-            key = (type(value), repr(value) if isinstance(value, float | dict | list) else value)
-        except RecursionError as error:
-            raise CorruptStoreError(
-                "the store is damaged: an attribute is nested too deeply; restore its documents from a copy"
-            ) from error
+        key = (type(value), encoded_text(value) if isinstance(value, float | dict | list) else value)
         index = self._value_of.setdefault(key, len(self._values))
         if index == len(self._values):
             self._values.append(value)

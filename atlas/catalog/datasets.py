@@ -22,6 +22,7 @@ from atlas.errors import (
     InvalidTypeError,
     InvalidValueError,
 )
+from atlas.format.attribute_codec import encoded_text
 from atlas.format.attribute_keys import SOURCE_KEY, flatten_key
 from atlas.format.names import check_each, check_name, check_names
 
@@ -187,7 +188,9 @@ class Datasets:
                 distinct.append({key: v for key, v in state.attributes.items() if _may_be_of_array(flatten_key(key))})
             # Of several tables, and of what is pending, equal ones are found only by their values.
             numbers: dict[str, int] = {}
-            number_of = np.array([numbers.setdefault(repr(found), at) for at, found in enumerate(distinct)], np.int64)
+            number_of = np.array(
+                [numbers.setdefault(encoded_text(found), at) for at, found in enumerate(distinct)], np.int64
+            )
             selection.shared["attributes"] = AttributeGroups(distinct, number_of[all_of])
         found: AttributeGroups = selection.shared["attributes"]
         return found

@@ -13,6 +13,7 @@ from atlas.catalog.dataset_state import DatasetState, state_rows
 from atlas.catalog.id_shift import IdShift
 from atlas.commit.conflicts import Conflicts, find_lost_arrays, find_write_conflicts
 from atlas.errors import ConflictError
+from atlas.format.attribute_codec import encoded_text
 from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def _is_unchanged(base: Catalog, tip: Catalog, identity: int, row: int) -> bool:
 
 
 def _same_attributes(one: object, other: object) -> bool:
-    """Return whether attributes are the same in value and type: True, 1 and 1.0, equal in Python, are not."""
-    return repr(one) == repr(other)
+    """Return whether attributes are the same in value and type."""
+    return encoded_text(one) == encoded_text(other)
 
 
 def _merge_dataset(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from atlas.errors import InvalidValueError, OutOfRangeError
+from atlas.errors import CorruptStoreError, InvalidValueError, OutOfRangeError
 from atlas.format.attribute_times import TIME_DECODERS, TIMES, encode_time
 from atlas.format.text import recover_text
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_DEPTH", "Timestamp", "check_int64", "decode_value", "encode_value"]
+__all__ = ["MAX_DEPTH", "Timestamp", "check_int64", "decode_value", "encode_value", "encoded_text"]
 
 MAX_DEPTH: Final = 64
 """Most lists, tuples and dicts within each other; far below the limit of Python's own stack."""
@@ -92,6 +92,20 @@ def decode_value(data: object) -> object:
         if isinstance(error, InvalidValueError):
             raise
         raise InvalidValueError(f"malformed attribute value: {error}") from error
+
+
+def encoded_text(encoded: object) -> str:
+    """Return text that encoded values, or dicts of them, share only where they are the same in value and type.
+
+    True, 1 and 1.0 are equal in Python. As attributes they differ. Raises `CorruptStoreError` for a value that is
+    nested more deeply than any that `encode_value` returns.
+    """
+    try:
+        return repr(encoded)
+    except RecursionError as error:
+        raise CorruptStoreError(
+            "the store is damaged: an attribute is nested too deeply; restore its documents from a copy"
+        ) from error
 
 
 def _unsupported(value: object) -> InvalidValueError:

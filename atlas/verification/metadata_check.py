@@ -15,6 +15,7 @@ import numpy as np
 
 from atlas.catalog.catalog import Catalog
 from atlas.errors import CorruptStoreError, StoreNotFoundError
+from atlas.format.attribute_codec import encoded_text
 from atlas.format.bases import BaseRef
 from atlas.format.changes import Changes
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
@@ -369,10 +370,14 @@ class _MetadataCheck:
         """Note a checkpoint that is not the sum of the commits, and build on the commits alone from then on."""
         if from_checkpoint is None or from_checkpoint.lost or from_base.stuck:
             return
-        if not _is_same(from_checkpoint.catalog, from_base.catalog):
-            what = f"it is not the sum of the commits up to version {from_checkpoint.catalog.version}"
-            self._documents.note_fault(key, what)
-            self._damaged_checkpoint, from_checkpoint.stuck = key, True
+        what = f"it is not the sum of the commits up to version {from_checkpoint.catalog.version}"
+        try:
+            if _is_same(from_checkpoint.catalog, from_base.catalog):
+                return
+        except CorruptStoreError as error:
+            what = str(error)
+        self._documents.note_fault(key, what)
+        self._damaged_checkpoint, from_checkpoint.stuck = key, True
 
 
 def _is_same(one: Catalog, two: Catalog) -> bool:
@@ -386,5 +391,5 @@ def _is_same(one: Catalog, two: Catalog) -> bool:
     if any(first.layout_table[a] != second.layout_table[b] for a, b in pairs):
         return False
     pairs = np.unique(np.stack([first.attributes, second.attributes]), axis=1).T.tolist()
-    # The representations are compared: 1, 1.0 and True are equal in Python.
-    return all(repr(first.attribute_table.encoded(a)) == repr(second.attribute_table.encoded(b)) for a, b in pairs)
+    encoded = ((first.attribute_table.encoded(a), second.attribute_table.encoded(b)) for a, b in pairs)
+    return all(encoded_text(mine) == encoded_text(other) for mine, other in encoded)
