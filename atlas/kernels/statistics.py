@@ -41,24 +41,13 @@ class ChunkStatistics(NamedTuple):
 
 
 @kernel
-def _summarise_integers(
-    cells: NDArray[Any],
-    start: I64,
-    count: I64,
-    rule: I64,
-    nulls: I64,
-    nans: I64,
-    left: I64,
-    low: I64,
-    high: I64,
-    constant: U8,
-) -> None:
-    """Fill the result columns for the runs `cells[start:start + count]`, signed integers that hold the bits.
+def _summarise_integers(cells: NDArray[Any], start: I64, count: I64, rule: I64, results: I64, constant: U8) -> None:
+    """Fill the results for the runs `cells[start:start + count]`, signed integers that hold the bits.
 
-    `start`, `count` and the results `nulls`, `nans` (missing), `left` (neither null nor missing), `low` and `high` are
-    int64 (runs,), `constant` is uint8 (runs,). `rule`, int64 (5,), is (null mask, null value, missing mask, missing
-    value, bits to flip): a cell is null or missing where what the mask leaves of its bits is the value, and flipping
-    makes keys whose order is that of the values.
+    `start` and `count` are int64 (runs,), `constant` is uint8 (runs,). `results`, int64 (5, runs), are the nulls, the
+    missing cells, those that are neither, and the smallest and largest key of these. `rule`, int64 (5,), is (null mask,
+    null value, missing mask, missing value, bits to flip): a cell is null or missing where what the mask leaves of its
+    bits is the value, and flipping makes keys whose order is that of the values.
     """
     null_mask, null_want, skip_mask, skip_want, flip = rule[0], rule[1], rule[2], rule[3], rule[4]
     largest, smallest = np.int64(_LARGEST), np.int64(_SMALLEST)
@@ -79,23 +68,13 @@ def _summarise_integers(
             change |= bits ^ first
             lowest = min(lowest, largest if is_out else key)
             highest = max(highest, smallest if is_out else key)
-        nulls[row], nans[row], left[row], low[row], high[row] = null, nan, run.size - out, lowest, highest
+        results[0, row], results[1, row], results[2, row] = null, nan, run.size - out
+        results[3, row], results[4, row] = lowest, highest
         constant[row] = np.uint8(change == 0)
 
 
 @kernel
-def _summarise_floats(
-    cells: NDArray[Any],
-    start: I64,
-    count: I64,
-    rule: I64,
-    nulls: I64,
-    nans: I64,
-    left: I64,
-    low: I64,
-    high: I64,
-    constant: U8,
-) -> None:
+def _summarise_floats(cells: NDArray[Any], start: I64, count: I64, rule: I64, results: I64, constant: U8) -> None:
     """The same for floats: `rule` is (null mask, null value, NaN is null, bits of infinity, all bits but the sign)."""
     null_mask, null_want, nan_null, infinity, magnitude = rule[0], rule[1], rule[2] != 0, rule[3], rule[4]
     largest, smallest = np.int64(_LARGEST), np.int64(_SMALLEST)
@@ -116,7 +95,8 @@ def _summarise_floats(
             change |= bits ^ first
             lowest = min(lowest, largest if is_out else key)
             highest = max(highest, smallest if is_out else key)
-        nulls[row], nans[row], left[row], low[row], high[row] = null, nan, run.size - out, lowest, highest
+        results[0, row], results[1, row], results[2, row] = null, nan, run.size - out
+        results[3, row], results[4, row] = lowest, highest
         constant[row] = np.uint8(change == 0)
 
 
@@ -179,20 +159,20 @@ def chunk_statistics(
         cells = cells.view()
         cells.flags.writeable = False
     mask, want, nan_null = _null_rule(dtype, fill)
-    columns = [np.empty(start.size, np.int64) for _ in range(5)]
-    nulls, nans, left, low, high = columns
+    results = np.empty((5, start.size), np.int64)
+    nulls, nans, left, low, high = results
     constant = np.empty(start.size, np.uint8)
     ends: tuple[Any, Any]
     if dtype.kind == "f":
         infinity = int(np.array(np.inf, dtype).view(signed))
         rule = np.array([mask, want, nan_null, infinity, np.iinfo(signed).max])
-        _summarise_floats(cells, start, count, rule, nulls, nans, left, low, high, constant)
+        _summarise_floats(cells, start, count, rule, results, constant)
         ends = np.inf, -np.inf
     else:
         skip = (-1, int(np.iinfo(signed).min)) if missing_minimum else (0, 1)
         flip = int(np.iinfo(signed).min) if dtype.kind == "u" else 0
         rule = np.array([mask, want, *skip, flip])
-        _summarise_integers(cells, start, count, rule, nulls, nans, left, low, high, constant)
+        _summarise_integers(cells, start, count, rule, results, constant)
         limits = np.iinfo(np.uint64 if dtype.kind == "u" else np.int64)
         ends = limits.max, limits.min
     return ChunkStatistics(nulls, nans, _widen(low, left, dtype, ends[0]), _widen(high, left, dtype, ends[1]), constant)
