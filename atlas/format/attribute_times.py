@@ -44,18 +44,16 @@ def encode_time(value: dt.date | dt.time | dt.timedelta) -> dict[str, object]:
         return {"$": "duration", "v": [value.days, value.seconds, value.microseconds]}
     if type(value) is dt.date:
         return {"$": "date", "v": value.isoformat()}
-    if type(value) is dt.time:
+    if type(value) is dt.time or type(value) is dt.datetime:
+        tag = "clock" if type(value) is dt.time else "datetime"
         zone = _encode_zone(value, "value.isoformat()")
-        return {"$": "clock", "v": value.replace(tzinfo=None).isoformat(), "z": zone}
-    if type(value) is dt.datetime:
-        zone = _encode_zone(value, "value.isoformat()")
-        return {"$": "datetime", "v": value.replace(tzinfo=None).isoformat(), "z": zone}
+        return {"$": tag, "v": value.replace(tzinfo=None).isoformat(), "z": zone}
     if not _is_pandas(value):
         parts = "[value.days, value.seconds, value.microseconds]"
         raise _unsupported(value, "", parts if isinstance(value, dt.timedelta) else "value.isoformat()")
     cell = value.to_numpy()  # type: ignore[union-attr]
     try:
-        f"{value!r} {value}"  # whoever shows the attribute needs it
+        f"{value!r} {value}"  # showing an attribute formats it so
     except (NotImplementedError, ValueError, OverflowError):
         raise _unsupported(value, " that pandas cannot show as text", "value.to_numpy()") from None
     zone = [] if isinstance(value, dt.timedelta) else _encode_zone(value, "value.tz_convert('UTC')")
@@ -142,20 +140,12 @@ def _decode_date(data: dict[str, Any], _: int) -> dt.date:
     return dt.date.fromisoformat(_text_field(data, _DATE))
 
 
-def _decode_clock(data: dict[str, Any], _: int) -> dt.time:
-    text = _text_field(data, _CLOCK)
-    clock = dt.time.fromisoformat(text)
-    if clock.isoformat() != text:
-        raise ValueError("time of day")
-    return clock.replace(tzinfo=_decode_zone(data))
-
-
-def _decode_datetime(data: dict[str, Any], _: int) -> dt.datetime:
-    text = _text_field(data, _DATETIME)
-    datetime = dt.datetime.fromisoformat(text)
-    if datetime.isoformat() != text:
-        raise ValueError("date")
-    return datetime.replace(tzinfo=_decode_zone(data))
+def _decode_zoned(data: dict[str, Any], kind: type[dt.time | dt.datetime], form: re.Pattern[str]) -> object:
+    text = _text_field(data, form)
+    found = kind.fromisoformat(text)
+    if found.isoformat() != text:
+        raise ValueError("date or time of day")
+    return found.replace(tzinfo=_decode_zone(data))
 
 
 def _decode_duration(data: dict[str, Any], _: int) -> dt.timedelta:
@@ -189,8 +179,8 @@ def _decode_pandas(data: dict[str, Any], _: int) -> Any:
 
 TIME_DECODERS: Final[Mapping[str, tuple[frozenset[str], Callable[[dict[str, Any], int], object]]]] = {
     "date": (frozenset("$v"), _decode_date),
-    "clock": (frozenset("$vz"), _decode_clock),
-    "datetime": (frozenset("$vz"), _decode_datetime),
+    "clock": (frozenset("$vz"), lambda data, _: _decode_zoned(data, dt.time, _CLOCK)),
+    "datetime": (frozenset("$vz"), lambda data, _: _decode_zoned(data, dt.datetime, _DATETIME)),
     "duration": (frozenset("$v"), _decode_duration),
     "pd": (frozenset("$tvz"), _decode_pandas),
 }
