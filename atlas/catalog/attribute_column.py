@@ -101,11 +101,7 @@ class AttributeColumn:
 
         The positions are (M, keys) for M of the N rows, whose numbers are (M,).
         """
-        origin = self._table.values[at].astype(np.int64) << 32 | self._set.values[at]
-        if len(origin) and (origin == origin[0]).all():
-            origins, set_of = origin[:1], np.zeros(len(origin), np.int64)
-        else:
-            origins, set_of = np.unique(origin, return_inverse=True)
+        origins, set_of = self._sets(at)
         tables = origins >> 32
         for number in np.unique(tables).tolist():
             table, mine = self._tables[number], np.flatnonzero(tables == number)
@@ -121,7 +117,13 @@ class AttributeColumn:
 
     def distinct(self, at: NDArray[np.int64]) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
         """Return the distinct sets at the rows `at` as encoded values, and for each row the position of its set."""
+        origins, set_of = self._sets(at)
+        return [self._tables[key >> 32].encoded(key & 0xFFFFFFFF) for key in origins.tolist()], set_of
+
+    def _sets(self, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the distinct sets at the rows `at`, as table << 32 | position in it, and which each row has."""
         # Most datasets share their attributes with others: each set is looked up once, not once a row.
         origin = self._table.values[at].astype(np.int64) << 32 | self._set.values[at]
-        origins, set_of = np.unique(origin, return_inverse=True)
-        return [self._tables[key >> 32].encoded(key & 0xFFFFFFFF) for key in origins.tolist()], set_of
+        if len(origin) and (origin == origin[0]).all():
+            return origin[:1], np.zeros(len(origin), np.int64)
+        return np.unique(origin, return_inverse=True)
