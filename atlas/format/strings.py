@@ -24,6 +24,7 @@ __all__ = [
     "NO_EXTREME",
     "Cell",
     "TextTable",
+    "cell_bytes",
     "decode_cells",
     "encode_cells",
     "encode_extreme",
@@ -114,10 +115,15 @@ def string_statistics(cells: Sequence[Cell], fill: Cell) -> tuple[int, int, int]
     return len(cells) - len(values), cells.index(min(values)), cells.index(max(values))
 
 
+def cell_bytes(cell: Cell) -> bytes | None:
+    """Return the bytes of one cell, None for a missing one."""
+    return cell.encode() if isinstance(cell, str) else cell
+
+
 def encode_extreme(cell: Cell, position: int, table: dict[bytes, int]) -> int:
     """Return how a row names an extreme, the `cell` at `position` of its chunk; short ones are added to `table`."""
-    assert cell is not None
-    data = cell.encode() if isinstance(cell, str) else cell
+    data = cell_bytes(cell)
+    assert data is not None
     if len(data) > _MOST_BYTES:
         return IN_CELL + position
     return table.setdefault(data, len(table))

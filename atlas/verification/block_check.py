@@ -15,7 +15,7 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.batches import slices_by_bytes
 from atlas.errors import AtlasError
-from atlas.format.strings import IN_CELL, NO_EXTREME, decode_cells, string_statistics
+from atlas.format.strings import IN_CELL, NO_EXTREME, cell_bytes, decode_cells, string_statistics
 from atlas.kernels import BlockError
 from atlas.read.strings import cell_bounds
 
@@ -253,10 +253,6 @@ def check_strings(
         elif named >= IN_CELL:
             if named - IN_CELL >= len(strings) or strings[named - IN_CELL] != strings[end]:
                 return False
-        elif named >= len(texts) or texts[named] != _encoded(strings[end]):
+        elif named >= len(texts) or texts[named] != cell_bytes(strings[end]):
             return False
     return True
-
-
-def _encoded(cell: Cell) -> bytes | None:
-    return cell.encode() if isinstance(cell, str) else cell
