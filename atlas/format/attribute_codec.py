@@ -24,6 +24,7 @@ import numpy as np
 
 from atlas.errors import CorruptStoreError, InvalidValueError, OutOfRangeError
 from atlas.format.attribute_times import TIME_DECODERS, TIMES, encode_time
+from atlas.format.dtypes import TIME_UNIT
 from atlas.format.text import recover_text
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ _SUPPORTED: Final = (
     "supported are bool, int, float, str, bytes, None, dates and durations of datetime and pandas, NumPy scalars and "
     "arrays of booleans, integers, floats, dates, durations, bytes and text, and lists, tuples and dicts of those"
 )
-# Nine digits at most, as NumPy keeps the count of a unit in 32 bits. Not 0: NumPy ends the process when it converts.
-_UNIT = r"(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
-_SCALAR_TYPE: Final = re.compile(rf"\|b1|\|[iu]1|<[iu][248]|<f[248]|<[Mm]8{_UNIT}")
+_SCALAR_TYPE: Final = re.compile(rf"\|b1|\|[iu]1|<[iu][248]|<f[248]|<[Mm]8(?:{TIME_UNIT})?")
 _ARRAY_TYPE: Final = re.compile(rf"{_SCALAR_TYPE.pattern}|\|S\d{{1,9}}|<U\d{{1,9}}")
 
 

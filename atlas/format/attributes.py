@@ -1,9 +1,8 @@
 """Attribute values in the public interface: what users may set, and what they are shown.
 
 A value has three forms. The *exact* one keeps everything (see `atlas.format.attribute_codec`, whose functions this
-module exports too, as it does those of `text`), the *encoded* one is stored, and
-`DatasetView.get_attribute` shows the *plain* one: a bool, int, float, str, or a date or duration of datetime or pandas.
-Pure functions over Python and NumPy values, no I/O.
+module exports too), the *encoded* one is stored, and `DatasetView.get_attribute` shows the *plain* one: a bool, int,
+float, str, or a date or duration of datetime or pandas. Pure functions over Python and NumPy values, no I/O.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 from atlas.format.attribute_codec import MAX_DEPTH, Timestamp, check_int64, decode_value, encode_value
 from atlas.format.attribute_times import TIMES
-from atlas.format.text import decode_text, recover_text
+from atlas.format.text import recover_text
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -27,11 +26,9 @@ __all__ = [
     "MAX_DEPTH",
     "Timestamp",
     "coerce_attribute",
-    "decode_text",
     "decode_value",
     "encode_value",
     "plain_value",
-    "recover_text",
 ]
 
 _INTEGER_RANGES: Final[Mapping[str, tuple[int, int]]] = {

@@ -20,6 +20,7 @@ __all__ = [
     "DATATYPES",
     "EXTREME_DTYPES",
     "SUPPORTED",
+    "TIME_UNIT",
     "DataType",
     "Fill",
     "check_fill",
@@ -72,6 +73,9 @@ class DataType:
 _NUMBERS = (
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
 )  # fmt: skip
+TIME_UNIT = r"\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]"
+"""Pattern of the unit in the name of a dtype of times. Nine digits at most: NumPy keeps the count in 32 bits. For 0 see
+`is_zero_unit`."""
 _UNITS = ("s", "ms", "us", "ns")
 """Units of times that are stored as they are: those of xarray and pandas."""
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError, OutOfRangeError
-from atlas.format.attributes import decode_text, recover_text
 from atlas.format.dtypes import exact_times, is_zero_unit, narrow_numbers, time_range
 from atlas.format.strings import is_missing
+from atlas.format.text import decode_text, recover_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from atlas.errors import AtlasError, InvalidNameError
 from atlas.format.attribute_keys import DTYPE_KEY, SOURCE_KEY, ArrayPrefixes, check_key, flatten_key
-from atlas.format.attributes import Timestamp, encode_value, recover_text
+from atlas.format.attributes import Timestamp, encode_value
+from atlas.format.text import recover_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COORDS_KEY",
-    "DTYPE_KEY",
     "ENCODING_KEY",
     "EXACT_FILL_KEY",
     "FILL_KEY",
     "INDEXES_KEY",
     "ORDER_KEY",
-    "SOURCE_KEY",
     "OwnedAttributes",
     "assign_attributes",
     "check_name_is_free",
@@ -162,17 +161,7 @@ def assign_attributes(attributes: Mapping[AttributeKey, object], arrays: Collect
             out.encodings[owner] = value
         elif not is_hidden(text):
             (out.dataset if owner is None else out.variables[owner])[name] = _displayed(key, value)
-    return OwnedAttributes(
-        out.dataset,
-        out.variables,
-        lists.get(COORDS_KEY),
-        lists.get(INDEXES_KEY),
-        lists.get(ORDER_KEY),
-        out.dtypes,
-        out.fills,
-        out.encodings,
-        source,
-    )
+    return replace(out, coords=lists.get(COORDS_KEY), indexes=lists.get(INDEXES_KEY), order=lists.get(ORDER_KEY))
 
 
 def _displayed(key: AttributeKey, value: object) -> object:

@@ -25,8 +25,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from atlas.errors import AtlasError, InvalidValueError
-from atlas.format.attributes import decode_value, encode_value, recover_text
-from atlas.xarray.attribute_owners import ENCODING_KEY, SOURCE_KEY
+from atlas.format.attribute_keys import SOURCE_KEY
+from atlas.format.attributes import decode_value, encode_value
+from atlas.format.dtypes import TIME_UNIT
+from atlas.format.text import recover_text
+from atlas.xarray.attribute_owners import ENCODING_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,10 +53,9 @@ _TYPES: Final[Mapping[str, type]] = {
     **{kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, object)},
 }
 _TYPE_NAMES: Final = {kind: name for name, kind in _TYPES.items()}
-# A multiple of zero, such as M8[0ns], ends the process when NumPy converts by it.
 _DTYPE: Final = re.compile(
     r"\|b1|\|[iu]1|[<>][iu][248]|[<>][fc](?:2|4|8|16)|\|O|\|S\d{1,9}|[<>]U\d{1,9}|T"
-    r"|[<>][mM]8\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]"
+    rf"|[<>][mM]8{TIME_UNIT}"
 )
 _SOURCE: Final = {"$": "source"}
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.format.attribute_times import numpy_time
-from atlas.format.attributes import decode_text
 from atlas.format.dtypes import exact_times
+from atlas.format.text import decode_text
 
 if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema

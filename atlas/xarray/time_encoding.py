@@ -7,20 +7,21 @@ recorded.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from atlas.errors import InvalidValueError, OutOfRangeError
-from atlas.format.dtypes import exact_times, is_stored
+from atlas.format.dtypes import TIME_UNIT, exact_times, is_stored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["decode_times", "encode_times", "is_stored_time", "recorded_times", "time_dtype_to_record"]
+__all__ = ["NANOSECONDS", "decode_times", "encode_times", "is_stored_time", "recorded_times", "time_dtype_to_record"]
 
-# Excludes multiples of zero, such as [0ns]: NumPy accepts them and crashes the process when it converts them.
-_TIME_DTYPE = re.compile(r"(?:datetime64|timedelta64)\[(?:[1-9]\d{0,8})?(?:W|D|h|m|s|ms|us|ns|ps|fs|as|Y|M)\]")
+_TIME_DTYPE = re.compile(f"(?:datetime64|timedelta64){TIME_UNIT}")
+NANOSECONDS: Final = {"M": "timestamp_nanoseconds", "m": "timedelta64[ns]"}
+"""The stored dtype of times of units that are not stored, by the kind of their dtype."""
 
 
 def time_dtype_to_record(dtype: np.dtype[Any]) -> str | None:
@@ -41,7 +42,7 @@ def recorded_times(recorded: str) -> tuple[np.dtype[Any], str] | None:
         return None
     if dtype is None:
         return None
-    return dtype, {"m": "timedelta64[ns]", "M": "timestamp_nanoseconds"}[dtype.kind]
+    return dtype, NANOSECONDS[dtype.kind]
 
 
 def encode_times(variable: str, cells: NDArray[Any]) -> NDArray[Any]:

@@ -17,12 +17,12 @@ import xarray as xr
 from xarray.indexes import PandasIndex, PandasMultiIndex
 
 from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
+from atlas.format.attribute_keys import DTYPE_KEY
 from atlas.format.dtypes import parse_dtype
 from atlas.format.names import check_name
 from atlas.format.strings import is_missing
 from atlas.xarray.attribute_owners import (
     COORDS_KEY,
-    DTYPE_KEY,
     EXACT_FILL_KEY,
     FILL_KEY,
     INDEXES_KEY,
@@ -38,7 +38,7 @@ from atlas.xarray.encoding_record import record_encodings
 from atlas.xarray.fill_values import fill_attribute, is_same_fill, to_fill_value
 from atlas.xarray.recorded_dtypes import decoded_dtype
 from atlas.xarray.strings import check_declared, check_strings, objects_to_record, string_dtype_to_record
-from atlas.xarray.time_encoding import encode_times, is_stored_time, time_dtype_to_record
+from atlas.xarray.time_encoding import NANOSECONDS, encode_times, is_stored_time, time_dtype_to_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,7 +225,7 @@ def _stored_dtype(dtype: Any) -> str:
         fields = ", ".join(dtype.names[:3]) + (f" and {len(dtype.names) - 3} more" if len(dtype.names) > 3 else "")
         raise UnsupportedDtypeError(f"compound dtypes, here of {fields}, are not stored")
     if dtype.kind in "mM" and not is_stored_time(dtype):
-        return "timestamp_nanoseconds" if dtype.kind == "M" else "timedelta64[ns]"
+        return NANOSECONDS[dtype.kind]
     return "bytes" if dtype.kind == "S" else parse_dtype(dtype).name
 
 

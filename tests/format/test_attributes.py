@@ -26,8 +26,8 @@ from atlas.format.attributes import (
     decode_value,
     encode_value,
     plain_value,
-    recover_text,
 )
+from atlas.format.text import recover_text
 
 NAN_WITH_PAYLOAD = struct.unpack(">d", bytes.fromhex("fff8000000001234"))[0]
 

@@ -18,6 +18,7 @@ import atlas.runtime.memory
 from atlas import Atlas
 from atlas.dataset import exact_attributes
 from atlas.errors import AtlasError, CorruptStoreError, InvalidValueError, TooLargeError
+from atlas.format.attribute_keys import DTYPE_KEY
 from atlas.format.attributes import decode_value
 from atlas.format.dataset_columns import ArrayEntry
 from atlas.format.schema import make_schema
@@ -27,7 +28,7 @@ from atlas.maintenance.chunk_copy import chunk_batches
 from atlas.read.block_cache import BlockCache
 from atlas.read.statistics import Statistics
 from atlas.storage import MemoryStorage
-from atlas.xarray.attribute_owners import DTYPE_KEY, assign_attributes
+from atlas.xarray.attribute_owners import assign_attributes
 from atlas.xarray.recorded_dtypes import decoded_dtype
 from tests.exact import set_exact_attribute
 from tests.reliability.hostile import documents
