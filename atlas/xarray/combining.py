@@ -10,7 +10,6 @@ import numpy as np
 from atlas.catalog.meaning import comparable
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.dtypes import exact_times
-from atlas.xarray.strings import widen_strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +81,8 @@ def common_cells(variable: str, parts: Sequence[NDArray[Any]]) -> list[NDArray[A
         return list(parts)
     kinds = {dtype.kind for dtype in dtypes}
     if kinds <= set("OST"):
-        return [np.asarray(part, object) for part in parts] if kinds != {"S"} else _widened(parts)
+        common = np.result_type(*dtypes) if kinds == {"S"} else np.dtype(object)
+        return [part.astype(common, copy=False) for part in parts]
     if kinds in ({"M"}, {"m"}):
         return _common_times(variable, parts)
     if not kinds <= set("iuf"):
@@ -95,11 +95,6 @@ def common_cells(variable: str, parts: Sequence[NDArray[Any]]) -> list[NDArray[A
                 f"variable {variable!r} holds integers of {part.dtype} that {common} does not keep; convert them first"
             )
     return cast
-
-
-def _widened(parts: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    longest = max(part.dtype.itemsize for part in parts)
-    return [widen_strings(part.astype(object), f"S{longest}") for part in parts]
 
 
 def _common_times(variable: str, parts: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -92,8 +92,10 @@ def read_decoded(
     xarray_dtype: str | None,
     start: list[int] | None = None,
     shape: list[int] | None = None,
+    *,
+    widens: bool = False,
 ) -> NDArray[Any]:
-    """Read a box of an array, or all of it, and decode it where an `xarray_dtype` is recorded.
+    """Read a box of an array, or all of it, and decode it where an `xarray_dtype` is recorded, see `decode_recorded`.
 
     Raises `ArrayNotFoundError` where the array has been deleted since it was described.
     """
@@ -102,7 +104,7 @@ def read_decoded(
         raise ArrayNotFoundError(
             f"dataset {view.name!r} no longer has an array {array!r}: it was deleted; call to_xarray again"
         )
-    return cells if xarray_dtype is None else decode_recorded(array, cells, xarray_dtype)
+    return cells if xarray_dtype is None else decode_recorded(array, cells, xarray_dtype, widens=widens)
 
 
 def grid_chunks(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:

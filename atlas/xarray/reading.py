@@ -19,12 +19,10 @@ from atlas.xarray.encoding_record import decode_encoding
 from atlas.xarray.fill_values import fill_attribute
 from atlas.xarray.lazy import lazy_array, read_decoded
 from atlas.xarray.recorded_dtypes import decoded_dtype
-from atlas.xarray.strings import PANDAS_DTYPES, is_string_record, widen_strings
+from atlas.xarray.strings import PANDAS_DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from atlas.format.schema import ArraySchema
     from atlas.session import Session
@@ -69,7 +67,7 @@ def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
 
     def variable(array: StoredArray) -> xr.Variable:
         if array.chunk_shape == array.shape or array.indexed:
-            data: Any = _load(view, array)
+            data: Any = read_decoded(view, array.name, array.xarray_dtype, widens=True)
         else:
             data = lazy_array(
                 view,
@@ -88,13 +86,6 @@ def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
     ds = _assemble(view.name, arrays, attrs, variable)
     set_encodings(ds, encodings)
     return ds
-
-
-def _load(view: DatasetInterface, array: StoredArray) -> NDArray[Any]:
-    """Return all cells of an array, decoded; text and bytes written since in a dtype that holds them too."""
-    if array.xarray_dtype is None or not is_string_record(array.xarray_dtype):
-        return read_decoded(view, array.name, array.xarray_dtype)
-    return widen_strings(read_decoded(view, array.name, None), array.xarray_dtype)
 
 
 def _read_metadata(session: Session, dataset: str) -> tuple[list[StoredArray], dict[str, Any], Encodings]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from atlas.xarray.cftime_dates import decode_dates, is_cftime_dtype, recorded_dates
-from atlas.xarray.strings import decode_strings, recorded_strings
+from atlas.xarray.strings import decode_strings, recorded_strings, widen_strings
 from atlas.xarray.time_encoding import decode_times, recorded_times
 
 if TYPE_CHECKING:
@@ -29,17 +29,19 @@ def decoded_dtype(recorded: object, stored: str) -> np.dtype[Any] | None:
     return None if found is None or found[1] != stored else found[0]
 
 
-def decode_recorded(array: str, cells: NDArray[Any], recorded: str) -> NDArray[Any]:
+def decode_recorded(array: str, cells: NDArray[Any], recorded: str, *, widens: bool = False) -> NDArray[Any]:
     """Return stored cells in the recorded dtype, which `decoded_dtype` must have accepted.
 
-    Raises `InvalidValueError` where that dtype cannot represent a cell: it was then not written through xarray.
+    Raises `InvalidValueError` where that dtype cannot represent a cell: it was then not written through xarray. Where
+    `widens`, text and bytes are instead returned in a dtype that does.
     """
     if is_cftime_dtype(recorded):
         return decode_dates(array, cells, recorded)
     found = _parse(recorded)
     assert found is not None
-    decode = decode_times if found[0].kind in "mM" else decode_strings
-    return decode(array, cells, found[0])
+    if found[0].kind in "mM":
+        return decode_times(array, cells, found[0])
+    return widen_strings(cells, found[0]) if widens else decode_strings(array, cells, found[0])
 
 
 def _parse(recorded: str) -> tuple[np.dtype[Any], str] | None:

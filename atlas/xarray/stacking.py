@@ -25,7 +25,6 @@ from atlas.xarray.encoding_record import common_encoding
 from atlas.xarray.reading import as_pandas, describe_array, set_encodings
 from atlas.xarray.recorded_dtypes import decode_recorded
 from atlas.xarray.stack_plans import Part, Plan, plan_variable
-from atlas.xarray.strings import is_string_record, widen_strings
 from atlas.xarray.unaligned_index import UnalignedIndex
 
 if TYPE_CHECKING:
@@ -76,19 +75,20 @@ class _Stack:
     def read(self, *, parallel: bool) -> xr.Dataset:
         """Return the stack."""
         plans = self._plans()
-        if self._aligns and self._labels_differ(plans):
-            aligned = self._align(plans)
-            self._set_encodings(aligned, plans)
-            return aligned
-        size = sum(math.prod(plan.first.shape) * plan.first.dtype.itemsize for plan in plans) * len(self._labels)
-        # One read uses all cores by itself; threads only overlap the Python code between large reads.
-        if parallel and size >= _PARALLEL_BYTES and len(plans) > 1:
-            made = list(run_io(self._variable, plans, _SIDE_BY_SIDE))
-        else:
-            made = list(map(self._variable, plans))
-        stacked = self._assemble({plan.name: variable for plan, variable in zip(plans, made, strict=True)}, plans)
+        labels = self._equal_labels(plans) if self._aligns else {}
+        stacked = self._align(plans) if labels is None else self._stack(plans, labels, parallel=parallel)
         self._set_encodings(stacked, plans)
         return stacked
+
+    def _stack(self, plans: Sequence[Plan], known: dict[str, xr.Variable], *, parallel: bool) -> xr.Dataset:
+        """Return the datasets as they lie, without aligning; `known` are variables that have been read."""
+        unread = [plan for plan in plans if plan.name not in known]
+        size = sum(math.prod(plan.first.shape) * plan.first.dtype.itemsize for plan in unread) * len(self._labels)
+        # One read uses all cores by itself; threads only overlap the Python code between large reads.
+        side_by_side = parallel and size >= _PARALLEL_BYTES and len(unread) > 1
+        read = run_io(self._variable, unread, _SIDE_BY_SIDE) if side_by_side else map(self._variable, unread)
+        made = known | {plan.name: variable for plan, variable in zip(unread, read, strict=True)}
+        return self._assemble({plan.name: made[plan.name] for plan in plans}, plans)
 
     def _set_encodings(self, ds: xr.Dataset, plans: Sequence[Plan]) -> None:
         """Set what the encodings of the datasets have in common; decoded variables have none."""
@@ -197,9 +197,7 @@ class _Stack:
         names = self._labels if len(part.at) == len(self._labels) else [self._labels[at] for at in part.at.tolist()]
         cells = self._store.read_array_across_stacked(plan.name, names)
         if array.xarray_dtype is not None:
-            is_text = is_string_record(array.xarray_dtype)
-            decode = widen_strings if is_text else lambda raw, recorded: decode_recorded(plan.name, raw, recorded)
-            cells = decode(cells, array.xarray_dtype)
+            cells = decode_recorded(plan.name, cells, array.xarray_dtype, widens=True)
         # Of equal lists of dimensions a name may occur twice.
         same = array.dims == plan.dims
         axes = [1 + (axis if same else plan.dims.index(dim)) for axis, dim in enumerate(array.dims)]
@@ -276,7 +274,7 @@ class _Stack:
 
     # The dataset
 
-    def _assemble(self, variables: dict[str, xr.Variable], plans: list[Plan]) -> xr.Dataset:
+    def _assemble(self, variables: dict[str, xr.Variable], plans: Sequence[Plan]) -> xr.Dataset:
         dim = self._options.concat_dim
         coordinates = {plan.name for plan in plans if plan.first.coordinate}
         coords: dict[Any, Any] = {name: variables[name] for name in variables if name in coordinates}
@@ -336,13 +334,13 @@ class _Stack:
 
     # Labels that differ
 
-    def _labels_differ(self, plans: Sequence[Plan]) -> bool:
+    def _equal_labels(self, plans: Sequence[Plan]) -> dict[str, xr.Variable] | None:
+        """Return the labels of all axes, None where they or the lengths of an axis differ between datasets."""
         for plan in plans:
             if len({tuple(sorted(zip(part.array.dims, part.array.shape, strict=True))) for part in plan.parts}) > 1:
-                return True
-            if plan.labels_axis and self._variable(plan).ndim > 1:
-                return True
-        return False
+                return None
+        labels = {plan.name: self._variable(plan) for plan in plans if plan.labels_axis}
+        return None if any(variable.ndim > 1 for variable in labels.values()) else labels
 
     def _align(self, plans: Sequence[Plan]) -> xr.Dataset:
         """Return the datasets aligned by their labels, one by one."""

@@ -24,7 +24,6 @@ __all__ = [
     "check_declared",
     "check_strings",
     "decode_strings",
-    "is_string_record",
     "objects_to_record",
     "recorded_strings",
     "string_dtype_to_record",
@@ -112,19 +111,11 @@ def decode_strings(array: str, cells: NDArray[Any], dtype: np.dtype[Any]) -> NDA
     return cells.astype(dtype)
 
 
-def is_string_record(recorded: str) -> bool:
-    """Return whether a recorded dtype is one of text or bytes."""
-    return recorded_strings(recorded) is not None
-
-
-def widen_strings(cells: NDArray[Any], recorded: str) -> NDArray[Any]:
-    """Return stored cells of several variables in the recorded dtype of one of them; as they are where it is too small.
+def widen_strings(cells: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return stored cells as `decode_strings` does; as they are where the dtype cannot hold them.
 
     Bytes take the length of the longest.
     """
-    found = recorded_strings(recorded)
-    assert found is not None
-    dtype = found[0]
     if dtype.kind == "S":
         longest = max((len(cell) for cell in cells.ravel().tolist() if cell is not None), default=0)
         dtype = np.dtype(f"S{max(longest, dtype.itemsize)}")

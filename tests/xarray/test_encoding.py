@@ -121,7 +121,7 @@ CHANGES = {
     "longer": lambda ds: xr.concat([ds, ds], "y", data_vars="all"),
     "another name": lambda ds: ds.rename(y="z", zlib_alone="other"),
     "computed": lambda ds: ds + 1,
-    "a variable of one's own": lambda ds: ds.assign(own=("x", np.arange(6.0))),
+    "a variable added after reading": lambda ds: ds.assign(own=("x", np.arange(6.0))),
     "another dtype": lambda ds: ds.astype("f8"),
     "no encoding": lambda ds: ds.drop_encoding(),
 }
