@@ -118,17 +118,25 @@ def read_rows(rows: dict[str, Any]) -> list[Dataset]:
     ids = read_integers(rows["ids"], count)
     need(all(a < b for a, b in pairwise(ids)), "ids that do not ascend")
     layouts = read_integers(rows["layouts"], count)
-    attributes = read_integers(rows["attributes"], count)
+    own = read_integers(rows["attributes"], count)
+    of_arrays = read_integers(rows["array_attributes"], count)
     found = []
-    for identity, name, layout, row in zip(ids, rows["names"], layouts, attributes, strict=True):
+    columns = zip(ids, rows["names"], layouts, own, of_arrays, strict=True)
+    for identity, name, layout, own_row, array_row in columns:
         arrays = [
             (array, rows["schema_table"][at], generation) for array, at, generation in rows["layout_table"][layout]
         ]
-        keyset, *values = rows["attribute_table"][row]
+        keyset, *own_values = rows["attribute_table"][own_row]
+        array_keyset, *array_values = rows["array_attribute_table"][array_row]
+        need(keyset == array_keyset, "attribute sets of two lists of keys")
         keys = [key if isinstance(key, str) else tuple(key) for key in rows["keyset_table"][keyset]]
         shown = [key if isinstance(key, str) else ".".join(key) for key in keys]
         need(len(set(shown)) == len(shown), "two attributes of one name")
-        pairs = [(key, read_value(rows["value_table"][at])) for key, at in zip(keys, values, strict=True)]
+        of_array = ["." in text or (text[:1] == "_" and text != "_atlas_source") for text in shown]
+        counts = [of_array.count(False), of_array.count(True)]
+        need(counts == [len(own_values), len(array_values)], "attribute values that do not fit their keys")
+        positions = [(array_values if found else own_values).pop(0) for found in of_array]
+        pairs = [(key, read_value(rows["value_table"][at])) for key, at in zip(keys, positions, strict=True)]
         found.append(Dataset(identity, name, arrays, pairs))
     return found
 
@@ -272,7 +280,7 @@ def read_base(read: Read, base: list[Any], checkpoint: dict[str, Any]) -> dict[s
     number, key = base
     if key is not None:
         return read_document(read(key), key, "checkpoint")
-    nothing = {"names": [], "ids": [], "layouts": [], "attributes": []}
+    nothing = {"names": [], "ids": [], "layouts": [], "attributes": [], "array_attributes": []}
     empty = {
         "version": number,
         "next_id": 0,

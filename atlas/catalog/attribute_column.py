@@ -1,4 +1,4 @@
-"""The attributes of each row of a catalog: a position in the attribute table of the document that the row came from.
+"""The attributes of each row of a catalog: positions in the attribute tables of the document that the row came from.
 
 Nothing is decoded or merged when a document is applied: opening a store of a million datasets keeps the tables as they
 are. No I/O.
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.append_column import AppendColumn
-from atlas.format.attribute_keys import flatten_key
+from atlas.catalog.column_builder import AttributeSets
+from atlas.format.attribute_keys import array_keys, own_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -24,19 +25,24 @@ if TYPE_CHECKING:
 
 __all__ = ["AttributeColumn"]
 
+_POSITION = 0xFFFFFFFF
+"""The part of an origin, table << 32 | position, that is the position of a set in its table."""
+
 
 class AttributeColumn:
-    """A column of attribute sets, kept as the number of a table and a position in it."""
+    """A column of attribute sets, kept as the number of a table and two positions in it."""
 
     def __init__(self) -> None:
         self._table = AppendColumn(np.empty(0, np.int32))
         self._set = AppendColumn(np.empty(0, np.int32))
+        self._array_set = AppendColumn(np.empty(0, np.int32))
         self._tables: list[AttributeTable] = []
 
     def copy(self) -> AttributeColumn:
         """Return a column that can be changed without changing this one."""
         copied = AttributeColumn()
         copied._table, copied._set = AppendColumn(self._table.values), AppendColumn(self._set.values)
+        copied._array_set = AppendColumn(self._array_set.values)
         copied._tables = self._tables.copy()
         return copied
 
@@ -44,86 +50,70 @@ class AttributeColumn:
         """Add the attributes of `rows` at the end."""
         self._table.append(np.full(len(rows), len(self._tables)))
         self._set.append(rows.attributes)
+        self._array_set.append(rows.array_attributes)
         self._tables.append(rows.attribute_table)
 
-    def replace(self, at: NDArray[np.int64], rows: RowBatch, of: NDArray[np.bool_]) -> None:
-        """Put the attributes of the rows that the mask `of` picks from `rows` at the rows `at`."""
+    def replace(self, at: NDArray[np.int64], rows: RowBatch) -> None:
+        """Put the attributes of `rows` at the rows `at`."""
         self._table = self._table.replaced(at, len(self._tables))
-        self._set = self._set.replaced(at, rows.attributes[of])
+        self._set = self._set.replaced(at, rows.attributes)
+        self._array_set = self._array_set.replaced(at, rows.array_attributes)
         self._tables.append(rows.attribute_table)
 
     def encoded(self, row: int) -> dict[AttributeKey, Any]:
-        """Return the attributes at `row` as encoded values."""
-        return self._tables[int(self._table.values[row])].encoded(int(self._set.values[row]))
+        """Return the attributes at `row` as encoded values, in the order they were set."""
+        table = self._tables[int(self._table.values[row])]
+        return table.encoded(int(self._set.values[row]), int(self._array_set.values[row]))
 
-    def groups(
-        self, at: NDArray[np.int64], wanted: Callable[[str], bool]
-    ) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
-        """Return the distinct encoded attributes that are `wanted` by text at the rows `at` (N,), and which each has.
+    def groups(self, at: NDArray[np.int64]) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
+        """Return the distinct encoded attributes that may be of arrays at the rows `at` (N,), and which each has.
 
         Only positions in tables are compared: two of those returned may be equal.
         """
-        found: list[dict[AttributeKey, Any]] = []
-        group_of = np.empty(len(at), np.int64)
-        for table, keys, matrix, rows in self._by_keyset(at):
-            where = [(place, key) for place, key in enumerate(keys) if wanted(flatten_key(key))]
-            columns = matrix[:, [place for place, _ in where]]
-            if (columns == columns[0]).all():
-                first, of = np.zeros(1, np.int64), np.zeros(len(columns), np.int64)
-            else:
-                _, first, of = np.unique(columns, axis=0, return_index=True, return_inverse=True)
-            group_of[rows] = len(found) + of.reshape(-1)
-            found += [
-                {
-                    key: table.values[position]
-                    for (_, key), position in zip(where, columns[at_first].tolist(), strict=True)
-                }
-                for at_first in first.tolist()
-            ]
+        origins, group_of = self._distinct(self._array_set, at)
+        found = []
+        for origin in origins.tolist():
+            table = self._tables[origin >> 32]
+            keys, values = table.resolve(table.array_sets[origin & _POSITION])
+            found.append(dict(zip(array_keys(keys), values, strict=True)))
         return found, group_of
 
-    def by_key(self, at: NDArray[np.int64], wanted: Callable[[str], bool]) -> Iterator[tuple[AttributeKey, list[Any]]]:
-        """Yield each attribute that is `wanted` by text with its distinct encoded values, at least at one of `at` (N,).
+    def by_key(self, at: NDArray[np.int64]) -> Iterator[tuple[AttributeKey, list[Any]]]:
+        """Yield each attribute that can be of no array with its distinct encoded values at the rows `at` (N,).
 
         A key may come several times, and with values that are equal.
         """
-        for table, keys, matrix, _ in self._by_keyset(at):
-            for place, key in enumerate(keys):
-                if wanted(flatten_key(key)):
-                    column = matrix[:, place]
-                    positions = column[:1] if (column == column[0]).all() else np.unique(column)
-                    yield key, [table.values[position] for position in positions.tolist()]
+        # The sets of arrays name the same lists of keys as the own ones, and most datasets share them.
+        origins, group_of = self._distinct(self._array_set, at)
+        keysets: dict[tuple[int, int], list[int]] = {}
+        for group, origin in enumerate(origins.tolist()):
+            number = origin >> 32
+            keysets.setdefault((number, self._tables[number].array_sets[origin & _POSITION][0]), []).append(group)
+        for (number, keyset), groups in sorted(keysets.items()):
+            table = self._tables[number]
+            keys = list(enumerate(own_keys(table.keysets[keyset]), 1))
+            if keys:
+                rows = at if len(groups) == len(origins) else at[np.isin(group_of, groups)]
+                own, _ = self._distinct(self._set, rows)
+                sets = [table.sets[position] for position in (own & _POSITION).tolist()]
+                for place, key in keys:
+                    yield key, [table.values[position] for position in sorted({row[place] for row in sets})]
 
-    def _by_keyset(
-        self, at: NDArray[np.int64]
-    ) -> Iterator[tuple[AttributeTable, tuple[AttributeKey, ...], NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield the rows `at` (N,) in groups of one list of keys: its table, the keys, positions of values, and rows.
+    def rows(self, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], AttributeTable]:
+        """Return where the rows `at` (N,) have their own attributes and the others in one table, which comes last."""
+        own, own_of = self._distinct(self._set, at)
+        others, other_of = self._distinct(self._array_set, at)
+        made = AttributeSets()
+        kept = [made.add_own(self._tables[origin >> 32], origin & _POSITION) for origin in own.tolist()]
+        kept_others = [made.add_of_arrays(self._tables[origin >> 32], origin & _POSITION) for origin in others.tolist()]
+        return np.array(kept, np.int64)[own_of], np.array(kept_others, np.int64)[other_of], made.table()
 
-        The positions are (M, keys) for M of the N rows, whose numbers are (M,).
-        """
-        origins, set_of = self._sets(at)
-        tables = origins >> 32
-        for number in np.unique(tables).tolist():
-            table, mine = self._tables[number], np.flatnonzero(tables == number)
-            sets = [table.sets[position] for position in (origins[mine] & 0xFFFFFFFF).tolist()]
-            keysets = np.array([row[0] for row in sets])
-            for keyset in np.unique(keysets).tolist():
-                some = np.flatnonzero(keysets == keyset)
-                matrix = np.array([sets[position] for position in some.tolist()], np.int64)[:, 1:]
-                place = np.full(len(origins), -1, np.int64)
-                place[mine[some]] = np.arange(len(some))
-                rows = np.flatnonzero(place[set_of] >= 0)
-                yield table, table.keysets[keyset], matrix[place[set_of[rows]]], rows
-
-    def distinct(self, at: NDArray[np.int64]) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
-        """Return the distinct sets at the rows `at` as encoded values, and for each row the position of its set."""
-        origins, set_of = self._sets(at)
-        return [self._tables[key >> 32].encoded(key & 0xFFFFFFFF) for key in origins.tolist()], set_of
-
-    def _sets(self, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the distinct sets at the rows `at`, as table << 32 | position in it, and which each row has."""
-        # Most datasets share their attributes with others: each set is looked up once, not once a row.
-        origin = self._table.values[at].astype(np.int64) << 32 | self._set.values[at]
+    def _distinct(self, column: AppendColumn, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the distinct sets of `column` at the rows `at`, as table << 32 | position, and which each has."""
+        # Most datasets share their attributes with others, or each has its own in the order of the rows.
+        origin = self._table.values[at].astype(np.int64) << 32 | column.values[at]
         if len(origin) and (origin == origin[0]).all():
             return origin[:1], np.zeros(len(origin), np.int64)
+        if (origin[1:] > origin[:-1]).all():
+            return origin, np.arange(len(origin))
         return np.unique(origin, return_inverse=True)

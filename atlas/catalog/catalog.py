@@ -12,7 +12,6 @@ import numpy as np
 
 from atlas.catalog.append_column import AppendColumn
 from atlas.catalog.attribute_column import AttributeColumn
-from atlas.catalog.column_builder import build_rows
 from atlas.catalog.layout_table import LayoutTable
 from atlas.catalog.paged_rows import PagedRows
 from atlas.catalog.sorted_search import find_sorted
@@ -21,7 +20,7 @@ from atlas.format.changes import Changes
 from atlas.format.dataset_columns import EMPTY_ROWS, RowBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -164,7 +163,7 @@ class Catalog:
                     )
             numbers = self._layout_table.add(rows.layout_table)[rows.layouts[known]]
             self._layouts = self._layouts.replaced(at, numbers)
-            self._attributes.replace(at, rows, known)
+            self._attributes.replace(at, rows.picked(known))
             self._paged.note_changed(rows.ids[known])
         new = ~known
         if new.any():
@@ -172,10 +171,8 @@ class Catalog:
                 raise CorruptStoreError(
                     f"it adds dataset id {int(rows.ids[new][0])}, which is not above every id before"
                 )
-            names = rows.names if new.all() else np.array(rows.names, object)[new].tolist()
             self._paged.note_unpaged(rows.ids[new])
-            columns = (rows.ids[new], names, rows.layouts[new], rows.attributes[new])
-            self._append(RowBatch(*columns, rows.layout_table, rows.attribute_table))
+            self._append(rows.picked(new))
 
     def _replace_segments(self, dropped: Sequence[str], added: Sequence[SegmentRef]) -> None:
         segments = {name: list(refs) for name, refs in self.segments.items()}
@@ -250,17 +247,13 @@ class Catalog:
         """Return the arrays of the dataset at `row` by name; rows of one layout share the dictionary."""
         return self._layout_table.arrays(int(self.layouts[row]))
 
-    def attribute_groups(
-        self, rows: NDArray[np.int64], wanted: Callable[[str], bool]
-    ) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
-        """Return the distinct attributes that are `wanted` of the datasets at `rows`. See `AttributeColumn.groups`."""
-        return self._attributes.groups(rows, wanted)
+    def array_attributes(self, rows: NDArray[np.int64]) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
+        """Return the distinct attributes that may be of arrays of the datasets at `rows`. See `AttributeColumn`."""
+        return self._attributes.groups(rows)
 
-    def attributes_by_key(
-        self, rows: NDArray[np.int64], wanted: Callable[[str], bool]
-    ) -> Iterator[tuple[AttributeKey, list[Any]]]:
-        """Yield the distinct values of the attributes that are `wanted`. See `AttributeColumn.by_key`."""
-        return self._attributes.by_key(rows, wanted)
+    def attributes_by_key(self, rows: NDArray[np.int64]) -> Iterator[tuple[AttributeKey, list[Any]]]:
+        """Yield the distinct values of attributes that can be of no array. See `AttributeColumn.by_key`."""
+        return self._attributes.by_key(rows)
 
     def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes of the dataset at `row` as encoded values."""
@@ -292,15 +285,10 @@ class Catalog:
         """Return the datasets at the rows `at`, ascending."""
         layout_table = self.layout_table
         layouts, layout_of = np.unique(self.layouts[at], return_inverse=True)
-        attributes, set_of = self._attributes.distinct(at)
-        return build_rows(
-            self.ids[at],
-            [self.names[row] for row in at.tolist()],
-            [layout_table[index] for index in layouts.tolist()],
-            layout_of,
-            attributes,
-            set_of,
-        )
+        own, of_arrays, table = self._attributes.rows(at)
+        names = [self.names[row] for row in at.tolist()]
+        used = [layout_table[index] for index in layouts.tolist()]
+        return RowBatch(self.ids[at], names, layout_of, own, of_arrays, used, table)
 
     def plan_pages(self, page_rows: int) -> tuple[bool, list[NDArray[np.int64]]]:
         """Return the rows of each page to write, and whether these pages replace all others.

@@ -23,7 +23,7 @@ from atlas.errors import (
     InvalidValueError,
 )
 from atlas.format.attribute_codec import encoded_text
-from atlas.format.attribute_keys import SOURCE_KEY, flatten_key
+from atlas.format.attribute_keys import array_keys, flatten_key, own_keys
 from atlas.format.names import check_each, check_name, check_names
 
 if TYPE_CHECKING:
@@ -45,11 +45,6 @@ _NO_ARRAYS: dict[str, ArrayEntry] = {}
 """Arrays of a new dataset. Shared, so that datasets that get the same arrays go on sharing them."""
 _MOST_STATES = 4096
 """Committed datasets of which the state is kept."""
-
-
-def _may_be_of_array(text: str) -> bool:
-    """Return whether an attribute shown by that text may be of an array, or is reserved and alike in most datasets."""
-    return "." in text or (text.startswith("_") and text != SOURCE_KEY)
 
 
 class Datasets:
@@ -180,12 +175,12 @@ class Datasets:
         if "attributes" not in selection.shared:
             rows, pending = self._rows_of(selection)
             committed = np.flatnonzero(rows >= 0)
-            distinct, of = self.catalog.attribute_groups(rows[committed], _may_be_of_array)
+            distinct, of = self.catalog.array_attributes(rows[committed])
             all_of = np.empty(len(rows), np.int64)
             all_of[committed] = of
             for at, state in pending:
                 all_of[at] = len(distinct)
-                distinct.append({key: v for key, v in state.attributes.items() if _may_be_of_array(flatten_key(key))})
+                distinct.append({key: state.attributes[key] for key in array_keys(state.attributes)})
             # Of several tables, and of what is pending, equal ones are found only by their values.
             numbers: dict[str, int] = {}
             number_of = np.array(
@@ -202,18 +197,12 @@ class Datasets:
         """
         if "own" not in selection.shared:
             rows, pending = self._rows_of(selection)
-            own = [key for key in self.state(selection.names[0]).attributes if not _may_be_of_array(flatten_key(key))]
-            found: dict[str, tuple[AttributeKey, list[Any]]] = {flatten_key(key): (key, []) for key in own}
-            parts = list(self.catalog.attributes_by_key(rows[rows >= 0], lambda text: not _may_be_of_array(text)))
-            parts += [
-                (key, [value])
-                for _, state in pending
-                for key, value in state.attributes.items()
-                if not _may_be_of_array(flatten_key(key))
+            parts = [
+                *((key, []) for key in own_keys(self.state(selection.names[0]).attributes)),
+                *self.catalog.attributes_by_key(rows[rows >= 0]),
+                *((key, [state.attributes[key]]) for _, state in pending for key in own_keys(state.attributes)),
             ]
-            for key, values in parts:  # one attribute may have been set by two calls, which keep its name differently
-                found.setdefault(flatten_key(key), (key, []))[1].extend(values)
-            selection.shared["own"] = dict(found.values())
+            selection.shared["own"] = dict(_by_text(parts).values())
         shared: dict[AttributeKey, list[Any]] = selection.shared["own"]
         return shared
 
@@ -405,3 +394,14 @@ class Datasets:
             self._declarations.forget_entries()
         else:
             self._declarations.renew()
+
+
+def _by_text(parts: Iterable[tuple[AttributeKey, list[Any]]]) -> dict[str, tuple[AttributeKey, list[Any]]]:
+    """Return the values of each attribute by its text, with its first key.
+
+    One attribute may have been set by two calls, which keep its name differently.
+    """
+    found: dict[str, tuple[AttributeKey, list[Any]]] = {}
+    for key, values in parts:
+        found.setdefault(flatten_key(key), (key, []))[1].extend(values)
+    return found

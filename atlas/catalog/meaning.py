@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from atlas.catalog.selection import ArraySelection
     from atlas.format.attribute_keys import AttributeKey
 
-__all__ = ["DECIDING_KEYS", "AttributeGroups", "calendar_of", "check_one_meaning", "comparable", "find_difference"]
+__all__ = [
+    "DECIDING_KEYS",
+    "AttributeGroups",
+    "calendar_of",
+    "check_one_meaning",
+    "comparable",
+    "find_difference",
+]
 
 DECIDING_KEYS: Final = (
     "units",

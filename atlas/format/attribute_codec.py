@@ -94,7 +94,7 @@ def decode_value(data: object) -> object:
 
 
 def encoded_text(encoded: object) -> str:
-    """Return text that encoded values, or dicts of them, share only where they are the same in value and type.
+    """Return text that encoded values, or several, share only where they are the same in value and type.
 
     True, 1 and 1.0 are equal in Python. As attributes they differ. Raises `CorruptStoreError` for a value that is
     nested more deeply than any that `encode_value` returns.

@@ -3,6 +3,8 @@
 An attribute is shown by one text, its name in the dataset, and no two attributes of a dataset are shown alike. One
 whose text is the name of an array, a dot and more belongs to that array, however and whenever it was set; of several
 such arrays the longest name counts. Every other one is the dataset's own.
+
+Documents do not depend on arrays: they keep apart what `may_be_of_array`, which the key alone decides.
 """
 
 from __future__ import annotations
@@ -14,7 +16,18 @@ from atlas.errors import InvalidTypeError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["DTYPE_KEY", "SOURCE_KEY", "ArrayPrefixes", "AttributeKey", "check_key", "find_key", "flatten_key"]
+__all__ = [
+    "DTYPE_KEY",
+    "SOURCE_KEY",
+    "ArrayPrefixes",
+    "AttributeKey",
+    "array_keys",
+    "check_key",
+    "find_key",
+    "flatten_key",
+    "may_be_of_array",
+    "own_keys",
+]
 
 DTYPE_KEY: Final = "_atlas_dtype"
 """Reserved attribute of an array: the dtype that its variable had in xarray, where the stored dtype does not tell."""
@@ -32,6 +45,25 @@ _MOST_DOTS: Final = 16
 def flatten_key(key: AttributeKey) -> str:
     """Return the text that an attribute is shown by: `"array.key"` for one of an array, else the key."""
     return key if isinstance(key, str) else ".".join(key)
+
+
+def may_be_of_array(key: AttributeKey) -> bool:
+    """Return whether an attribute may be of an array, or is reserved and alike in most datasets.
+
+    What this is false for is the dataset's own, whatever its arrays are.
+    """
+    text = flatten_key(key)
+    return "." in text or (text.startswith("_") and text != SOURCE_KEY)
+
+
+def own_keys(keys: Iterable[AttributeKey]) -> list[AttributeKey]:
+    """Return the keys of attributes that can be of no array, in their order."""
+    return [key for key in keys if not may_be_of_array(key)]
+
+
+def array_keys(keys: Iterable[AttributeKey]) -> list[AttributeKey]:
+    """Return the keys of attributes that may be of an array, in their order."""
+    return [key for key in keys if may_be_of_array(key)]
 
 
 def check_key(key: object) -> None:

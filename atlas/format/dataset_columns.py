@@ -7,12 +7,13 @@ A row refers to its layout, keys and values by position, so each distinct one is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.errors import CorruptStoreError
-from atlas.format.attribute_keys import flatten_key
+from atlas.format.attribute_keys import array_keys, flatten_key, may_be_of_array
 from atlas.format.names import check_each, check_name
 from atlas.format.schema import ArraySchema, schema_from_json, schema_to_json
 
@@ -64,19 +65,46 @@ Layout = tuple[ArrayEntry, ...]
 
 @dataclass(frozen=True, slots=True)
 class AttributeTable:
-    """Attributes of many datasets. Each distinct list of keys, value and set of attributes is kept once."""
+    """Attributes of many datasets. Each distinct list of keys, value and set of attributes is kept once.
+
+    A dataset has two sets of one list of keys: attributes of its own, and those that may be of an array.
+    """
 
     keysets: list[tuple[AttributeKey, ...]]
-    """Lists of keys, in the order they were set."""
+    """Lists of all keys of a dataset, in the order they were set."""
     values: list[Any]
     """Values as JSON has them (`attributes.encode_value`)."""
     sets: list[list[int]]
-    """The distinct sets: the position of a list of keys, then for each of its keys the position of the value."""
+    """The distinct sets of own attributes: the position of a list of keys, then for each of its `own_keys` the position
+    of the value."""
+    array_sets: list[list[int]]
+    """The distinct sets of the others, likewise: values for `array_keys`."""
 
-    def encoded(self, index: int) -> dict[AttributeKey, Any]:
-        """Return the set at `index` as keys and encoded values."""
-        keyset, *values = self.sets[index]
-        return {key: self.values[value] for key, value in zip(self.keysets[keyset], values, strict=True)}
+    def encoded(self, own: int, of_arrays: int) -> dict[AttributeKey, Any]:
+        """Return the sets at `own` in `sets` and at `of_arrays` in `array_sets` as all keys and encoded values."""
+        keyset, *rest = self.sets[own]
+        others, own_values = iter(self.array_sets[of_arrays][1:]), iter(rest)
+        return {key: self.values[next(others if may_be_of_array(key) else own_values)] for key in self.keysets[keyset]}
+
+    def resolve(self, found: list[int]) -> tuple[tuple[AttributeKey, ...], list[Any]]:
+        """Return the list of keys that one of the sets names, and the encoded values that the set has."""
+        return self.keysets[found[0]], [self.values[value] for value in found[1:]]
+
+    @classmethod
+    def joined(cls, first: AttributeTable, second: AttributeTable) -> AttributeTable:
+        """Return one table with the sets of both, those of `second` after those of `first`."""
+        more = len(first.keysets), len(first.values)
+        return cls(
+            first.keysets + second.keysets,
+            first.values + second.values,
+            first.sets + _moved(second.sets, *more),
+            first.array_sets + _moved(second.array_sets, *more),
+        )
+
+
+def _moved(sets: list[list[int]], keysets: int, values: int) -> list[list[int]]:
+    """Return attribute sets for tables with that many more lists of keys and values at the beginning."""
+    return [[row[0] + keysets, *(value + values for value in row[1:])] for row in sets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +119,8 @@ class RowBatch:
     """Index into `layout_table`."""
     attributes: NDArray[np.int64]
     """Index into `attribute_table.sets`."""
+    array_attributes: NDArray[np.int64]
+    """Index into `attribute_table.array_sets`."""
     layout_table: list[Layout]
     """The distinct layouts."""
     attribute_table: AttributeTable
@@ -100,26 +130,43 @@ class RowBatch:
         """Return the number of datasets."""
         return len(self.names)
 
+    def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:
+        """Return the attributes of the dataset at `row` as encoded values, in the order they were set."""
+        return self.attribute_table.encoded(int(self.attributes[row]), int(self.array_attributes[row]))
+
+    def picked(self, mask: NDArray[np.bool_]) -> RowBatch:
+        """Return the rows that the mask picks, with the same tables."""
+        if mask.all():
+            return self
+        return RowBatch(
+            self.ids[mask],
+            [name for name, picked in zip(self.names, mask.tolist(), strict=True) if picked],
+            self.layouts[mask],
+            self.attributes[mask],
+            self.array_attributes[mask],
+            self.layout_table,
+            self.attribute_table,
+        )
+
     @classmethod
     def joined(cls, first: RowBatch, second: RowBatch) -> RowBatch:
         """Return the rows of both; all ids of `first` must be below those of `second`."""
         if not len(first) or not len(second):
             return second if not len(first) else first
         one, two = first.attribute_table, second.attribute_table
-        sets = [[row[0] + len(one.keysets), *(value + len(one.values) for value in row[1:])] for row in two.sets]
         return cls(
             np.concatenate([first.ids, second.ids]),
             first.names + second.names,
             np.concatenate([first.layouts, second.layouts + len(first.layout_table)]),
             np.concatenate([first.attributes, second.attributes + len(one.sets)]),
+            np.concatenate([first.array_attributes, second.array_attributes + len(one.array_sets)]),
             first.layout_table + second.layout_table,
-            AttributeTable(one.keysets + two.keysets, one.values + two.values, one.sets + sets),
+            AttributeTable.joined(one, two),
         )
 
 
-EMPTY_ROWS = RowBatch(
-    np.empty(0, np.int64), [], np.empty(0, np.int64), np.empty(0, np.int64), [], AttributeTable([], [], [])
-)
+_NOTHING = np.empty(0, np.int64)
+EMPTY_ROWS = RowBatch(_NOTHING, [], _NOTHING, _NOTHING, _NOTHING, [], AttributeTable([], [], [], []))
 
 
 # Columns of integers
@@ -146,7 +193,7 @@ def check_int(value: object, what: str, most: int = _LARGEST) -> int:
 
 
 def _int_array(document: object, what: str) -> NDArray[np.int64]:
-    if not isinstance(document, list) or any(type(value) is not int for value in document):
+    if not isinstance(document, list) or not set(map(type, document)) <= {int}:
         raise CorruptStoreError(f"{what} is not a list of whole numbers")
     try:
         return np.array(document, np.int64)
@@ -208,11 +255,13 @@ def rows_to_json(rows: RowBatch) -> dict[str, Any]:
         "names": rows.names,
         "layouts": _ints_to_json(rows.layouts),
         "attributes": _ints_to_json(rows.attributes),
+        "array_attributes": _ints_to_json(rows.array_attributes),
         "schema_table": schema_documents,
         "layout_table": layouts,
         "keyset_table": [[key if isinstance(key, str) else list(key) for key in keys] for keys in table.keysets],
         "value_table": table.values,
         "attribute_table": table.sets,
+        "array_attribute_table": table.array_sets,
     }
 
 
@@ -258,20 +307,55 @@ def _layouts_from_json(document: dict[str, Any]) -> list[Layout]:
     return layouts
 
 
-def _attributes_from_json(document: dict[str, Any]) -> AttributeTable:
+def _sets_from_json(
+    document: dict[str, Any], name: str, key_counts: NDArray[np.int64], values: int
+) -> tuple[list[list[int]], NDArray[np.int64]]:
+    """Return a table of attribute sets and the list of keys that each names.
+
+    `key_counts` are the values that a set of each list of keys has, and `values` is the length of their table.
+    """
+    # All rows at once: a loop over a million of them would take longer than reading the document.
+    sets = check_list(document, name)
+    if not set(map(type, sets)) <= {list} or not all(sets):
+        raise CorruptStoreError(f"its field {name!r} holds something else than lists that name their keys")
+    numbers = _int_array(list(chain.from_iterable(sets)), f"an attribute set of its field {name!r}")
+    lengths = np.fromiter(map(len, sets), np.int64, len(sets))
+    first = np.cumsum(lengths) - lengths
+    keysets = numbers[first]
+    fits = (keysets >= 0) & (keysets < len(key_counts))
+    fits[fits] = lengths[fits] == key_counts[keysets[fits]] + 1
+    if not fits.all():
+        raise CorruptStoreError(f"the attribute set {sets[int(np.argmin(fits))]!r} of {name!r} does not fit its keys")
+    outside = (numbers < 0) | (numbers >= values)
+    outside[first] = False
+    if outside.any():
+        at = int(np.searchsorted(first, np.argmax(outside), side="right")) - 1
+        raise CorruptStoreError(f"the attribute set {sets[at]!r} of {name!r} names values outside its table")
+    return sets, keysets
+
+
+def _attributes_from_json(
+    document: dict[str, Any], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], AttributeTable]:
+    """Return for each of `count` datasets the position of its own attributes and of the others, and their table."""
     keysets = [tuple(_attribute_key(key) for key in keys) for keys in check_list(document, "keyset_table")]
     if any(len(set(map(flatten_key, keys))) != len(keys) for keys in keysets):
         raise CorruptStoreError("an attribute set has two keys that are shown alike")
     values = check_list(document, "value_table")
-    sets = check_list(document, "attribute_table")
-    for row in sets:
-        if not isinstance(row, list) or not row or any(type(value) is not int for value in row):
-            raise CorruptStoreError(f"an attribute set is {row!r}")
-        if not 0 <= row[0] < len(keysets) or len(row) != len(keysets[row[0]]) + 1:
-            raise CorruptStoreError(f"the attribute set {row!r} does not fit its keys")
-        if len(row) > 1 and not (min(row[1:]) >= 0 and max(row[1:]) < len(values)):
-            raise CorruptStoreError(f"the attribute set {row!r} names values outside its table")
-    return AttributeTable(keysets, values, sets)
+    all_keys = np.array([len(keys) for keys in keysets], np.int64)
+    others = np.array([len(array_keys(keys)) for keys in keysets], np.int64)
+    sets, keyset_of = _sets_from_json(document, "attribute_table", all_keys - others, len(values))
+    array_sets, array_keyset_of = _sets_from_json(document, "array_attribute_table", others, len(values))
+    own = ints_from_json(document.get("attributes"), "the column of attributes", count, len(sets))
+    what = "the column of attributes of arrays"
+    of_arrays = ints_from_json(document.get("array_attributes"), what, count, len(array_sets))
+    differ = keyset_of[own] != array_keyset_of[of_arrays]
+    if differ.any():
+        at = int(np.argmax(differ))
+        raise CorruptStoreError(
+            f"the attribute sets {sets[own[at]]!r} and {array_sets[of_arrays[at]]!r} of one dataset name different keys"
+        )
+    return own, of_arrays, AttributeTable(keysets, values, sets, array_sets)
 
 
 def rows_from_json(document: object, below_id: int) -> RowBatch:
@@ -283,12 +367,6 @@ def rows_from_json(document: object, below_id: int) -> RowBatch:
         ints_from_json(fields.get("ids"), "the column of ids", len(names), below_id), "the column of ids"
     )
     layouts = _layouts_from_json(fields)
-    table = _attributes_from_json(fields)
-    return RowBatch(
-        ids,
-        names,
-        ints_from_json(fields.get("layouts"), "the column of layouts", len(names), len(layouts)),
-        ints_from_json(fields.get("attributes"), "the column of attributes", len(names), len(table.sets)),
-        layouts,
-        table,
-    )
+    layout_of = ints_from_json(fields.get("layouts"), "the column of layouts", len(names), len(layouts))
+    own, of_arrays, table = _attributes_from_json(fields, len(names))
+    return RowBatch(ids, names, layout_of, own, of_arrays, layouts, table)

@@ -13,7 +13,7 @@ import numpy as np
 
 from atlas.commit.commit_log import LINKS, link_key
 from atlas.errors import AtlasError, CorruptStoreError, StorageError, UnsupportedFormatError
-from atlas.format.attribute_keys import flatten_key
+from atlas.format.attribute_keys import array_keys, flatten_key, own_keys
 from atlas.format.attributes import decode_value
 from atlas.format.bases import base_from_json, link_from_json
 from atlas.format.changes import changes_from_json, page_from_json
@@ -212,13 +212,18 @@ class DocumentCheck:
         bad = {at for at, value in enumerate(table.values) if not _is_decodable(value)}
         if not bad:
             return
-        for number, (keyset, *values) in enumerate(table.sets):
-            names = [name for name, value in zip(table.keysets[keyset], values, strict=True) if value in bad]
-            with_set = np.flatnonzero(rows.attributes == number).tolist() if names else []
-            for name in names:
-                for row in with_set:
-                    what = f"attribute {flatten_key(name)!r} cannot be decoded"
-                    self._findings.add(key, what, dataset=rows.names[row])
+        own = (table.sets, rows.attributes, own_keys)
+        of_arrays = (table.array_sets, rows.array_attributes, array_keys)
+        for sets, column, some_keys in (own, of_arrays):
+            for number, (keyset, *values) in enumerate(sets):
+                if bad.isdisjoint(values):
+                    continue
+                names = [n for n, value in zip(some_keys(table.keysets[keyset]), values, strict=True) if value in bad]
+                with_set = np.flatnonzero(column == number).tolist()
+                for name in names:
+                    for row in with_set:
+                        what = f"attribute {flatten_key(name)!r} cannot be decoded"
+                        self._findings.add(key, what, dataset=rows.names[row])
 
 
 def _is_decodable(value: object) -> bool:

@@ -390,6 +390,15 @@ def _is_same(one: Catalog, two: Catalog) -> bool:
     pairs = np.unique(np.stack([first.layouts, second.layouts]), axis=1).T.tolist()
     if any(first.layout_table[a] != second.layout_table[b] for a, b in pairs):
         return False
-    pairs = np.unique(np.stack([first.attributes, second.attributes]), axis=1).T.tolist()
-    encoded = ((first.attribute_table.encoded(a), second.attribute_table.encoded(b)) for a, b in pairs)
-    return all(encoded_text(mine) == encoded_text(other) for mine, other in encoded)
+    one_table, two_table = first.attribute_table, second.attribute_table
+    own = (first.attributes, one_table.sets, second.attributes, two_table.sets)
+    of_arrays = (first.array_attributes, one_table.array_sets, second.array_attributes, two_table.array_sets)
+    for mine, my_sets, others, other_sets in (own, of_arrays):
+        pairs = np.unique(np.stack([mine, others]), axis=1).T.tolist()
+        texts = (
+            (encoded_text(one_table.resolve(my_sets[a])), encoded_text(two_table.resolve(other_sets[b])))
+            for a, b in pairs
+        )
+        if any(a != b for a, b in texts):
+            return False
+    return True

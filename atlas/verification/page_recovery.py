@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.column_builder import build_rows
-from atlas.format.dataset_columns import RowBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.changes import Changes, PageRef
+    from atlas.format.dataset_columns import RowBatch
 
 __all__ = ["recover_page", "without_pages"]
 
@@ -38,21 +38,18 @@ def recover_page(page: PageRef, documents: Iterable[Changes]) -> RowBatch:
         [rows.names[row] for rows, row in entries],
         [rows.layout_table[int(rows.layouts[row])] for rows, row in entries],
         numbers,
-        [rows.attribute_table.encoded(int(rows.attributes[row])) for rows, row in entries],
+        [rows.encoded_attributes(row) for rows, row in entries],
         numbers,
     )
 
 
 def without_pages(changes: Changes, pages: Sequence[PageRef]) -> Changes:
     """Return `changes` without the datasets of `pages`."""
-    rows, kept = changes.rows, ~_in_pages(changes.rows.ids, pages)
-    names = [name for name, keep in zip(rows.names, kept.tolist(), strict=True) if keep]
+    rows = changes.rows
     return replace(
         changes,
         deleted=changes.deleted[~_in_pages(changes.deleted, pages)],
-        rows=RowBatch(
-            rows.ids[kept], names, rows.layouts[kept], rows.attributes[kept], rows.layout_table, rows.attribute_table
-        ),
+        rows=rows.picked(~_in_pages(rows.ids, pages)),
     )
 
 

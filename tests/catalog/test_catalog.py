@@ -62,16 +62,20 @@ def write_pages(catalog, pages, page_rows):
 
 def test_rows_are_built_with_everything_once():
     rows = batch(
-        (1, "a", ENTRIES[:2], {"k": 1, "l": "x"}),
-        (2, "b", ENTRIES[:2], {"k": 1, "l": "x"}),
-        (5, "c", [], {"l": "x", "k": 1}),
+        (1, "a", ENTRIES[:2], {"k": 1, "a.l": "x"}),
+        (2, "b", ENTRIES[:2], {"k": 1, "a.l": "x"}),
+        (5, "c", [], {"a.l": "x", "k": 1}),
         (6, "d", ENTRIES[1:2], {}),
+        (7, "e", [], {"k": "x", "a.l": "x"}),
     )
     assert rows.layout_table == [tuple(ENTRIES[:2]), (), (ENTRIES[1],)]
-    assert rows.layouts.tolist() == [0, 0, 1, 2]
-    assert rows.attributes.tolist() == [0, 0, 1, 2]
-    assert rows.attribute_table.keysets == [("k", "l"), ("l", "k"), ()]
+    assert rows.layouts.tolist() == [0, 0, 1, 2, 1]
+    assert rows.attributes.tolist() == [0, 0, 1, 2, 3]
+    assert rows.array_attributes.tolist() == [0, 0, 1, 2, 0]
+    assert rows.attribute_table.keysets == [("k", "a.l"), ("a.l", "k"), ()]
     assert rows.attribute_table.values == [1, "x"]
+    assert rows.attribute_table.sets == [[0, 0], [1, 0], [2], [0, 1]]
+    assert rows.attribute_table.array_sets == [[0, 1], [1, 1], [2]]
 
 
 def test_values_that_are_equal_to_python_but_not_alike_are_kept_apart():
@@ -90,7 +94,7 @@ def test_values_that_are_equal_to_python_but_not_alike_are_kept_apart():
         {"$": "list", "v": [True]},
     ]
     rows = batch(*((at, f"d{at}", [], {"k": value}) for at, value in enumerate(values)))
-    found = [rows.attribute_table.encoded(int(at))["k"] for at in rows.attributes]
+    found = [rows.encoded_attributes(at)["k"] for at in range(len(rows))]
     assert list(map(repr, found)) == list(map(repr, values))
 
 

@@ -229,3 +229,21 @@ def test_many_are_created_or_none(datasets):
     with pytest.raises(DatasetExistsError):
         datasets.create_many(["y", "x"])
     assert datasets.names() == ["a", "c", "x", "b"]
+
+
+def set_attributes(datasets, name, **attributes):
+    datasets.edit(name).attributes = {key.replace("__", "."): value for key, value in attributes.items()}
+
+
+def test_attributes_of_arrays_are_grouped_whatever_the_datasets_own_ones_are(datasets):
+    for at, name in enumerate("abc"):
+        set_attributes(datasets, name, station=at, t__units="K", _hidden=1)
+    commit(datasets)
+    found = datasets.array_attributes(datasets.arrays("t", list("abc")))
+    assert (found.distinct, found.of.tolist()) == ([{"t.units": "K", "_hidden": 1}], [0, 0, 0])
+    set_attributes(datasets, "c", t__units="K", _hidden=1, station=5)  # another table, and a list of keys of its own
+    commit(datasets)
+    set_attributes(datasets, "b", t__units="C")
+    found = datasets.array_attributes(datasets.arrays("t", list("cab")))
+    assert [found.distinct[at] for at in found.of.tolist()] == [{"t.units": "K", "_hidden": 1}] * 2 + [{"t.units": "C"}]
+    assert found.of[0] == found.of[1]

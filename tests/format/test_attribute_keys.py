@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import InvalidTypeError
-from atlas.format.attribute_keys import ArrayPrefixes, check_key, find_key, flatten_key
+from atlas.format.attribute_keys import (
+    SOURCE_KEY,
+    ArrayPrefixes,
+    array_keys,
+    check_key,
+    find_key,
+    flatten_key,
+    may_be_of_array,
+    own_keys,
+)
 
 PARTS = st.text("a.", max_size=6)
 KEYS = PARTS | PARTS.map(lambda part: (part,)) | st.tuples(PARTS, PARTS)
@@ -38,6 +47,18 @@ def test_the_longest_array_whose_name_and_a_dot_begin_the_text_owns_it(arrays, t
     owners = [name for name in arrays if text.startswith(f"{name}.")]
     owner = max(owners, key=len, default=None)
     assert ArrayPrefixes(arrays).split(text) == (owner, text if owner is None else text[len(owner) + 1 :])
+
+
+def test_the_key_alone_decides_whether_an_attribute_may_be_of_an_array():
+    own = ["station", ("station",), SOURCE_KEY, (SOURCE_KEY,), "", "a_b"]
+    others = ["t.units", ("t", "units"), ("t.units",), "a.b", "_hidden", ("_hidden",), ("", ""), f"t.{SOURCE_KEY}"]
+    assert own_keys([*others[:4], *own, *others[4:]]) == own
+    assert array_keys([*own[:2], *others, *own[2:]]) == others
+
+
+@given(st.sets(st.text("a_.", min_size=1, max_size=4)), st.tuples(st.text("a_.", max_size=4)) | KEYS)
+def test_what_may_be_of_no_array_is_of_none(arrays, key):
+    assert may_be_of_array(key) or ArrayPrefixes(arrays).split(flatten_key(key))[0] is None
 
 
 @pytest.mark.parametrize("key", [5, None, b"k", ("a", 1), ["a"]])

@@ -8,15 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas.catalog.column_builder import build_rows
 from atlas.errors import AtlasError, CorruptStoreError, UnsupportedFormatError
 from atlas.format.changes import Changes, PageRef, changes_from_json, changes_to_json, page_from_json, page_to_json
-from atlas.format.dataset_columns import EMPTY_ROWS, ArrayEntry, AttributeTable, RowBatch, _ints_to_json, ints_from_json
+from atlas.format.dataset_columns import (
+    EMPTY_ROWS,
+    ArrayEntry,
+    AttributeTable,
+    RowBatch,
+    _ints_to_json,
+    ints_from_json,
+    rows_from_json,
+    rows_to_json,
+)
 from atlas.format.schema import make_schema
 from atlas.format.segment import Footer, SegmentRef
 
 SCHEMAS = [make_schema("float32", ["x"], [3], [2], float("nan")), make_schema("string", [], [], fill_value="Å")]
 TABLE = AttributeTable(
-    [(), ("a", ("b",), ("t", "units"))], [1, 1.5, {"$": "none"}, "K"], [[0], [1, 0, 2, 3], [1, 1, 1, 1]]
+    [(), ("a", ("t", "units"), ("b",))],
+    [1, 1.5, {"$": "none"}, "K"],
+    [[0], [1, 0, 2], [1, 1, 1]],
+    [[1, 3], [0], [1, 1]],
 )
 LAYOUTS = [(), (ArrayEntry("t", SCHEMAS[0], 0), ArrayEntry("s", SCHEMAS[1], 7)), (ArrayEntry("t", SCHEMAS[0], 3),)]
 
@@ -25,7 +38,7 @@ def column(*values):
     return np.array(values, np.int64)
 
 
-ROWS = RowBatch(column(2, 3, 9), ["a", "Å", "c d"], column(1, 1, 2), column(0, 2, 1), LAYOUTS, TABLE)
+ROWS = RowBatch(column(2, 3, 9), ["a", "Å", "c d"], column(1, 1, 2), column(0, 2, 1), column(1, 2, 0), LAYOUTS, TABLE)
 SEGMENT = SegmentRef("t", "arrays/t/ab.seg", 500, Footer(100, 336, 2**64 - 1, 4, 2))
 SHIFTED = SegmentRef("t", "arrays/t/cd.seg", 500, Footer(100, 336, 15, 4, 2), 5, 3, rewritten=True)
 CHANGES = Changes(
@@ -49,7 +62,7 @@ def documents(kind="commit", changes=CHANGES):
 
 def assert_rows(one, other):
     assert one.names == other.names
-    for name in ("ids", "layouts", "attributes"):
+    for name in ("ids", "layouts", "attributes", "array_attributes"):
         assert getattr(one, name).dtype == np.int64
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     assert one.layout_table == other.layout_table
@@ -79,21 +92,50 @@ def test_pages_come_back():
         page_from_json(page_to_json(EMPTY_ROWS), PageRef("pages/p", 0, 0, 0))
 
 
-def test_attributes_are_read_by_set():
-    assert ROWS.attribute_table.encoded(1) == {"a": 1, ("b",): {"$": "none"}, ("t", "units"): "K"}
-    assert ROWS.attribute_table.encoded(0) == {}
+def test_attributes_of_both_sets_are_read_in_the_order_they_were_set():
+    found = [list(ROWS.encoded_attributes(row).items()) for row in range(3)]
+    assert found == [
+        [],
+        [("a", 1.5), (("t", "units"), 1.5), (("b",), 1.5)],
+        [("a", 1), (("t", "units"), "K"), (("b",), {"$": "none"})],
+    ]
+
+
+def test_the_attributes_of_arrays_of_many_datasets_are_written_once():
+    keys = (("t", "units"), "station", "_pyatlas_coords", "_atlas_source", "a.b")
+    rows = build_rows(
+        np.arange(9),
+        [f"d{n}" for n in range(9)],
+        [()],
+        np.zeros(9, np.int64),
+        [dict(zip(keys, ["K", f"station {n}", "[]", f"{n}.nc", 1], strict=True)) for n in range(9)],
+        np.arange(9),
+    )
+    document = rows_to_json(rows)
+    assert (document["attributes"], document["array_attributes"]) == ({"start": 0, "count": 9}, {"runs": [0, 9]})
+    assert (len(document["attribute_table"]), len(document["attribute_table"][0])) == (9, 3)
+    assert [document["value_table"][at] for at in document["array_attribute_table"][0][1:]] == ["K", "[]", 1]
+    assert list(rows_from_json(document, 9).encoded_attributes(4)) == list(keys)
 
 
 def test_rows_are_joined():
-    later = RowBatch(column(11), ["z"], column(0), column(0), LAYOUTS[1:2], AttributeTable([("k",)], [5], [[0, 0]]))
+    table = AttributeTable([("k", "t.u")], [5, 6], [[0, 0]], [[0, 1]])
+    later = RowBatch(column(11), ["z"], column(0), column(0), column(0), LAYOUTS[1:2], table)
     both = RowBatch.joined(ROWS, later)
     assert both.names == [*ROWS.names, "z"]
     assert both.ids.tolist() == [2, 3, 9, 11]
     assert [both.layout_table[at] for at in both.layouts] == [LAYOUTS[1], LAYOUTS[1], LAYOUTS[2], LAYOUTS[1]]
-    assert both.attribute_table.encoded(int(both.attributes[3])) == {"k": 5}
+    assert both.encoded_attributes(3) == {"k": 5, "t.u": 6}
     for at in range(3):
-        assert both.attribute_table.encoded(int(both.attributes[at])) == TABLE.encoded(int(ROWS.attributes[at]))
+        assert both.encoded_attributes(at) == ROWS.encoded_attributes(at)
     assert RowBatch.joined(EMPTY_ROWS, ROWS) is RowBatch.joined(ROWS, EMPTY_ROWS) is ROWS
+
+
+def test_rows_are_picked():
+    some = ROWS.picked(np.array([True, False, True]))
+    assert (some.ids.tolist(), some.names, some.layouts.tolist()) == ([2, 9], ["a", "c d"], [1, 2])
+    assert [some.encoded_attributes(at) for at in range(2)] == [ROWS.encoded_attributes(at) for at in (0, 2)]
+    assert ROWS.picked(np.ones(3, bool)) is ROWS
 
 
 @pytest.mark.parametrize(
@@ -241,12 +283,13 @@ def test_hostile_values_anywhere_are_refused_or_make_sound_changes():
 def check_sound(changes):
     """What the catalog relies on."""
     rows = changes.rows
-    assert len(rows.ids) == len(rows.names) == len(rows.layouts) == len(rows.attributes)
+    assert len(rows.ids) == len(rows.names) == len(rows.layouts)
+    assert len(rows.names) == len(rows.attributes) == len(rows.array_attributes)
     assert (np.diff(rows.ids) > 0).all()
     for layout in rows.layouts.tolist():
         assert all(isinstance(entry, ArrayEntry) for entry in rows.layout_table[layout])
-    for at in range(len(rows.attribute_table.sets)):
-        rows.attribute_table.encoded(at)
+    for at in range(len(rows)):
+        rows.encoded_attributes(at)
     assert 0 <= changes.next_id < 2**63
     assert (changes.deleted < changes.next_id).all()
     for segment in changes.segments:
@@ -317,22 +360,49 @@ def test_keys_that_lead_elsewhere_are_refused(key):
         ("names", ["a", "b", 3]),
         ("layouts", [0, 1, 3]),
         ("attributes", [0, 1, 3]),
+        ("attributes", [0, 2, True]),
+        ("attributes", [0, 0, 1]),
+        ("attributes", [0, 2]),
+        ("array_attributes", [1, 2, 3]),
+        ("array_attributes", [1, 2, False]),
+        ("array_attributes", [1, 2, 1]),
+        ("array_attributes", [1, 2]),
         ("layout_table", [[], [["t", 0, 0], ["t", 0, 0]], []]),
         ("layout_table", [[], [["t", 2, 0]], []]),
         ("layout_table", [[], [["t", 0, -1]], []]),
         ("layout_table", [[], [["_t", 0, 0]], []]),
         ("layout_table", [[], [["t", 0]], []]),
         ("layout_table", [[], "ab", []]),
-        ("attribute_table", [[], [0], [0]]),
-        ("attribute_table", [[0], [1, 0], [0]]),
-        ("attribute_table", [[0], [1, 0, 0, 4], [0]]),
-        ("attribute_table", [[0], [1, 0, 0, -1], [0]]),
-        ("attribute_table", [[2], [0], [0]]),
-        ("attribute_table", [[-1], [0], [0]]),
-        ("attribute_table", [[True], [0], [0]]),
-        ("keyset_table", [[], [["a", "b", "c"], "x", "y"]]),
-        ("keyset_table", [[], [[], "x", "y"]]),
-        ("keyset_table", [[], [1, "x", "y"]]),
+        ("attribute_table", [[], [1, 0, 2], [1, 1, 1]]),
+        ("attribute_table", [[0], [1, 0], [1, 1, 1]]),
+        ("attribute_table", [[0], [1, 0, 2, 3], [1, 1, 1]]),
+        ("attribute_table", [[0], [1, 0, 4], [1, 1, 1]]),
+        ("attribute_table", [[0], [1, 0, -1], [1, 1, 1]]),
+        ("attribute_table", [[0], [1, 0, True], [1, 1, 1]]),
+        ("attribute_table", [[0], [1, 0, 2.0], [1, 1, 1]]),
+        ("attribute_table", [[0], [1, 0, 2**64], [1, 1, 1]]),
+        ("attribute_table", [[0], [1, 0, [2]], [1, 1, 1]]),
+        ("attribute_table", [[0], "abc", [1, 1, 1]]),
+        ("attribute_table", [[0], {"0": 1}, [1, 1, 1]]),
+        ("attribute_table", [[2], [1, 0, 2], [1, 1, 1]]),
+        ("attribute_table", [[-1], [1, 0, 2], [1, 1, 1]]),
+        ("attribute_table", [[False], [1, 0, 2], [1, 1, 1]]),
+        ("attribute_table", {"start": 0, "count": 3}),
+        ("array_attribute_table", [[1, 3], [], [1, 1]]),
+        ("array_attribute_table", [[1], [0], [1, 1]]),
+        ("array_attribute_table", [[1, 3, 0], [0], [1, 1]]),
+        ("array_attribute_table", [[1, 4], [0], [1, 1]]),
+        ("array_attribute_table", [[1, -1], [0], [1, 1]]),
+        ("array_attribute_table", [[1, 3], [0], [True, 1]]),
+        ("array_attribute_table", [[1, 3], [2], [1, 1]]),
+        ("array_attribute_table", [[1, 3], [0, 0], [1, 1]]),
+        ("array_attribute_table", [[1, 3], None, [1, 1]]),
+        ("array_attribute_table", None),
+        ("keyset_table", [[], [["a", "b", "c"], "t.x", "y"]]),
+        ("keyset_table", [[], [[], "t.x", "y"]]),
+        ("keyset_table", [[], [1, "t.x", "y"]]),
+        ("keyset_table", [[], ["x", "y", "z"]]),
+        ("keyset_table", [[], ["t.x", "t.y", "z"]]),
         ("keyset_table", [5, []]),
     ],
 )

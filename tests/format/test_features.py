@@ -23,7 +23,7 @@ LATER = [name for name in DATATYPES if name not in FIRST]
 def rows(*dtypes):
     layout = tuple(ArrayEntry(f"a{at}", make_schema(dtype, [], []), 0) for at, dtype in enumerate(dtypes))
     zero = np.zeros(1, np.int64)
-    return RowBatch(zero, ["d"], zero, zero, [layout], AttributeTable([()], [], [[0]]))
+    return RowBatch(zero, ["d"], zero, zero, zero, [layout], AttributeTable([()], [], [[0]], [[0]]))
 
 
 def document(kind, *dtypes):

@@ -516,7 +516,20 @@ def test_fields_nested_a_thousand_deep_are_damage(field, meta_format):
 
 
 @pytest.mark.parametrize("meta_format", ["json", "msgpack"])
-@pytest.mark.parametrize("table", ["names", "ids", "schema_table", "layout_table", "keyset_table", "attribute_table"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "names",
+        "ids",
+        "schema_table",
+        "layout_table",
+        "keyset_table",
+        "attributes",
+        "array_attributes",
+        "attribute_table",
+        "array_attribute_table",
+    ],
+)
 def test_entries_nested_a_thousand_deep_are_damage(table, meta_format):
     storage = forge(make(meta_format=meta_format), lambda tree: tree["rows"].update({table: [DEEP]}))
     with pytest.raises(CorruptStoreError):
@@ -538,7 +551,12 @@ def test_verification_reports_a_commit_nested_a_thousand_deep(field, meta_format
 @pytest.mark.parametrize("depth", [65, 300, 480, 1000])
 def test_an_attribute_nested_deep_is_refused_where_it_is_read_or_written(meta_format, depth):
     deep = Raw(b'{"$":"list","v":[' * depth + b"]}" * depth, b"\x82\xa1$\xa4list\xa1v\x91" * depth + b"\x90")
-    fields = {"value_table": [deep], "keyset_table": [["n.k"]]}
+    fields = {
+        "value_table": [deep],
+        "keyset_table": [["n.k"]],
+        "attribute_table": [[0]],
+        "array_attribute_table": [[0, 0]],
+    }
     storage = forge(make(meta_format=meta_format), lambda tree: tree["rows"].update(fields))
     assert atlas.verify(storage).damage
     try:

@@ -29,18 +29,27 @@ def test_no_bit_of_any_document_goes_unseen(compression):
             assert {damage.file for damage in report.damage} == {key}, (key, at)
 
 
-def test_an_attribute_that_cannot_be_decoded_is_named():
-    storage = build(MemoryStorage())
-    key = storage.list("commits")[0]
+@pytest.mark.parametrize(("value", "attribute"), [("of b", "station"), ("K of b", "t.units")])
+def test_an_attribute_that_cannot_be_decoded_is_named(value, attribute):
+    storage = with_units(build(MemoryStorage()))
+    key = storage.list("commits")[-1]
 
     def spoil(document):
         values = document["rows"]["value_table"]
-        values[values.index("of b")] = {"$": "float", "v": "what"}
+        values[values.index(value)] = {"$": "float", "v": "what"}
 
     rewrite(storage, key, spoil)
     (damage,) = atlas.verify(storage).damage
     assert (damage.file, damage.dataset, damage.array) == (key, "b", None)
-    assert "'station'" in damage.what
+    assert repr(attribute) in damage.what
+
+
+def with_units(storage):
+    """Set an attribute of an array of each dataset, in a commit that also has what they had."""
+    with Atlas.open(storage) as store:
+        for name in "abc":
+            store[name]["t"].attrs["units"] = f"K of {name}"
+    return storage
 
 
 @pytest.mark.parametrize("damage", [lambda data: flipped(data, 40), lambda data: data[:50], lambda data: None])
@@ -80,12 +89,26 @@ def test_repair_changes_nothing_but_a_checkpoint():
         assert {other: broken.read(other) for other in broken.list()} == before
 
 
-def test_a_checkpoint_that_is_not_the_sum_of_the_commits_is_found():
-    storage = build(MemoryStorage())
+def change(table, at, value):
+    return lambda rows: rows[table].__setitem__(at, value(rows[table][at]))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        change("names", 1, lambda _: "bb"),
+        change("value_table", 0, lambda _: "other"),
+        change("attribute_table", 0, lambda found: [*found[:-1], 0 if found[-1] else 1]),
+        change("array_attribute_table", 0, lambda found: [*found[:-1], 0 if found[-1] else 1]),
+        change("keyset_table", 0, lambda keys: keys[::-1]),
+    ],
+)
+def test_a_checkpoint_that_is_not_the_sum_of_the_commits_is_found(spoil):
+    storage = with_units(build(MemoryStorage()))
     store = Atlas.open(storage)
     assert store._session.committer.writer.checkpoint(store._session.catalog, force=True)
     assert atlas.verify(storage).ok
-    rewrite(storage, "atlas.json", lambda document: document["rows"]["names"].__setitem__(1, "bb"))
+    rewrite(storage, "atlas.json", lambda document: spoil(document["rows"]))
     report = atlas.verify(storage, repair=True)
     (damage,) = report.damage
     assert damage.file == "atlas.json"

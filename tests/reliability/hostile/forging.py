@@ -13,6 +13,7 @@ import lz4.block
 import numpy as np
 import zstandard
 
+from atlas.format.attribute_keys import may_be_of_array
 from tests.reliability.hostile import documents
 from tests.reliability.hostile.damaging import Mutant
 from tests.reliability.hostile.segments import COLUMNS, ENTRY, named_anew
@@ -138,14 +139,36 @@ def forge_attributes(sound: Sound, random: Random) -> Mutant:
     values, keysets = tree["rows"]["value_table"], tree["rows"]["keyset_table"]
     for _ in range(random.choice([1, 1, 2, 5])):
         if random.random() < 0.3 and any(keysets):
-            keys = random.choice([keys for keys in keysets if keys])
+            keyset = random.choice([at for at, keys in enumerate(keysets) if keys])
             name = random.choice(["_pyatlas_coords", "_atlas_dtype", "_FillValue", *TEXTS])
             hidden = ["time", random.choice(["_atlas_dtype", "_atlas_encoding"])]
-            keys[random.randrange(len(keys))] = random.choice([name, [name], ["t", name], hidden])
+            _forge_key(tree["rows"], keyset, random.choice([name, [name], ["t", name], hidden]), random)
         else:
             value = random.choice([tagged_value(random), value_of_any_kind(random, values)])
             values[random.randrange(len(values))] = value
     return _written(sound, key, tree, "attributes forged", str(values)[:300])
+
+
+def _forge_key(rows: dict[str, Any], keyset: int, key: Any, random: Random) -> None:
+    """Let a list of keys hold another one. Where that belongs to the other table of attributes, a value moves too."""
+    keys = rows["keyset_table"][keyset]
+    at = random.randrange(len(keys))
+    old, keys[at] = _may_be_of_array(keys[at]), key
+    new = _may_be_of_array(key)
+    if old == new:
+        return
+    tables = rows["attribute_table"], rows["array_attribute_table"]
+    kinds = list(map(_may_be_of_array, keys[:at]))
+    for found in tables[old]:
+        if found[0] == keyset:
+            del found[1 + kinds.count(old)]
+    for found in tables[new]:
+        if found[0] == keyset:
+            found.insert(1 + kinds.count(new), random.randrange(len(rows["value_table"])))
+
+
+def _may_be_of_array(key: Any) -> bool:
+    return may_be_of_array(key if isinstance(key, str) else tuple(key))
 
 
 def _written(sound: Sound, key: str, tree: dict[str, Any], kind: str, note: str) -> Mutant:
