@@ -12,10 +12,10 @@ import numpy as np
 
 from atlas.catalog.append_column import AppendColumn
 from atlas.catalog.column_builder import AttributeSets
-from atlas.format.attribute_keys import array_keys, own_keys
+from atlas.format.attribute_keys import array_keys, flatten_key, own_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -78,10 +78,10 @@ class AttributeColumn:
             found.append(dict(zip(array_keys(keys), values, strict=True)))
         return found, group_of
 
-    def by_key(self, at: NDArray[np.int64]) -> Iterator[tuple[AttributeKey, list[Any]]]:
+    def by_key(self, at: NDArray[np.int64], skipped: Collection[str]) -> Iterator[tuple[AttributeKey, list[Any]]]:
         """Yield each attribute that can be of no array with its distinct encoded values at the rows `at` (N,).
 
-        A key may come several times, and with values that are equal.
+        `skipped` are the texts of those to leave out. A key may come several times, and with values that are equal.
         """
         # The sets of arrays name the same lists of keys as the own ones, and most datasets share them.
         origins, group_of = self._distinct(self._array_set, at)
@@ -91,7 +91,11 @@ class AttributeColumn:
             keysets.setdefault((number, self._tables[number].array_sets[origin & _POSITION][0]), []).append(group)
         for (number, keyset), groups in sorted(keysets.items()):
             table = self._tables[number]
-            keys = list(enumerate(own_keys(table.keysets[keyset]), 1))
+            keys = [
+                (place, key)
+                for place, key in enumerate(own_keys(table.keysets[keyset]), 1)
+                if flatten_key(key) not in skipped
+            ]
             if keys:
                 rows = at if len(groups) == len(origins) else at[np.isin(group_of, groups)]
                 own, _ = self._distinct(self._set, rows)

@@ -20,7 +20,7 @@ from atlas.format.changes import Changes
 from atlas.format.dataset_columns import EMPTY_ROWS, RowBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -251,9 +251,11 @@ class Catalog:
         """Return the distinct attributes that may be of arrays of the datasets at `rows`. See `AttributeColumn`."""
         return self._attributes.groups(rows)
 
-    def attributes_by_key(self, rows: NDArray[np.int64]) -> Iterator[tuple[AttributeKey, list[Any]]]:
+    def attributes_by_key(
+        self, rows: NDArray[np.int64], skipped: Collection[str]
+    ) -> Iterator[tuple[AttributeKey, list[Any]]]:
         """Yield the distinct values of attributes that can be of no array. See `AttributeColumn.by_key`."""
-        return self._attributes.by_key(rows)
+        return self._attributes.by_key(rows, skipped)
 
     def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes of the dataset at `row` as encoded values."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from atlas.catalog.dataset_state import DatasetState, check_array_name
 from atlas.catalog.declarations import Declarations
-from atlas.catalog.meaning import AttributeGroups, check_one_meaning
+from atlas.catalog.meaning import AttributeGroups, check_one_meaning, differ
 from atlas.catalog.selection import DatasetSelection, SelectionCache
 from atlas.catalog.sorted_search import find_sorted
 from atlas.errors import (
@@ -45,6 +45,8 @@ _NO_ARRAYS: dict[str, ArrayEntry] = {}
 """Arrays of a new dataset. Shared, so that datasets that get the same arrays go on sharing them."""
 _MOST_STATES = 4096
 """Committed datasets of which the state is kept."""
+_FEW_DATASETS = 8
+"""Datasets that are looked at first: an attribute that differs at all mostly differs among these already."""
 
 
 class Datasets:
@@ -193,13 +195,21 @@ class Datasets:
     def own_attributes(self, selection: ArraySelection) -> dict[AttributeKey, list[Any]]:
         """Return the distinct encoded values of each attribute that can be of no array, over datasets that all exist.
 
-        In the order of the first dataset. Looked up once for a selection of datasets.
+        In the order of the first dataset. Of an attribute that means different things in the first few datasets, only
+        their values are returned. Looked up once for a selection of datasets.
         """
         if "own" not in selection.shared:
             rows, pending = self._rows_of(selection)
+            few = [
+                self.catalog.encoded_attributes(row) if row >= 0 else self.state(name).attributes
+                for name, row in zip(selection.names[:_FEW_DATASETS], rows[:_FEW_DATASETS].tolist(), strict=True)
+            ]
+            first = _by_text([(key, [some[key]]) for some in few for key in own_keys(some)])
+            differing = {text: part for text, part in first.items() if differ(part[1])}
             parts = [
-                *((key, []) for key in own_keys(self.state(selection.names[0]).attributes)),
-                *self.catalog.attributes_by_key(rows[rows >= 0]),
+                *((key, []) for key in own_keys(few[0])),
+                *differing.values(),
+                *self.catalog.attributes_by_key(rows[rows >= 0], differing),
                 *((key, [state.attributes[key]]) for _, state in pending for key in own_keys(state.attributes)),
             ]
             selection.shared["own"] = dict(_by_text(parts).values())

@@ -16,7 +16,7 @@ from atlas.format.attribute_keys import DTYPE_KEY, flatten_key
 from atlas.format.attributes import decode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ __all__ = [
     "calendar_of",
     "check_one_meaning",
     "comparable",
+    "differ",
     "find_difference",
 ]
 
@@ -69,6 +70,14 @@ def comparable(value: object) -> object:
     if isinstance(value, bool | int | float):
         return ("nan",) if value != value else value  # noqa: PLR0124
     return value if isinstance(value, str | bytes) else (type(value).__name__, repr(value))
+
+
+def differ(encoded: Iterable[Any]) -> bool:
+    """Return whether encoded values of one attribute mean different things; not if one of them cannot be decoded."""
+    try:
+        return len({comparable(decode_value(value)) for value in encoded}) > 1
+    except InvalidValueError:
+        return False
 
 
 def find_difference(selection: ArraySelection, groups: AttributeGroups) -> tuple[str, Mapping[str, object]] | None:

@@ -247,3 +247,28 @@ def test_attributes_of_arrays_are_grouped_whatever_the_datasets_own_ones_are(dat
     found = datasets.array_attributes(datasets.arrays("t", list("cab")))
     assert [found.distinct[at] for at in found.of.tolist()] == [{"t.units": "K", "_hidden": 1}] * 2 + [{"t.units": "C"}]
     assert found.of[0] == found.of[1]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_own_attributes_that_differ_later_than_in_the_first_datasets_are_found(datasets, committed):
+    names = [f"d{at}" for at in range(30)]
+    for at, name in enumerate(names):
+        datasets.create(name)
+        late = {"late": 1 if at < 20 else 2} if at % 2 == 0 else {}
+        set_attributes(datasets, name, station=at, **late, alike="x", t__units=at)
+    if committed:
+        commit(datasets)
+    found = datasets.own_attributes(datasets.arrays("t", names))
+    assert list(found) == ["station", "late", "alike"]
+    assert set(found["late"]) == {1, 2}
+    assert set(found["alike"]) == {"x"}
+    assert {0, 1} <= set(found["station"])
+
+
+def test_own_attributes_that_are_equal_in_meaning_alone_are_all_found(datasets):
+    for name, value in zip("abc", [1, 1.0, 2], strict=True):
+        set_attributes(datasets, name, k=value, odd={"$": "no such tag"})
+    commit(datasets)
+    found = datasets.own_attributes(datasets.arrays("t", ["a", "b"]))
+    assert set(map(repr, found["k"])) == {"1", "1.0"}
+    assert found["odd"] == [{"$": "no such tag"}]
