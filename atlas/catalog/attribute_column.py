@@ -115,6 +115,8 @@ class AttributeColumn:
     def _distinct(self, column: AppendColumn, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the distinct sets of `column` at the rows `at`, as table << 32 | position, and which each has."""
         # Most datasets share their attributes with others, or each has its own in the order of the rows.
+        if len(at) and len(self._tables) == 1 and (column.values == column.values[0]).all():
+            return column.values[:1].astype(np.int64), np.zeros(len(at), np.int64)
         origin = self._table.values[at].astype(np.int64) << 32 | column.values[at]
         if len(origin) and (origin == origin[0]).all():
             return origin[:1], np.zeros(len(origin), np.int64)

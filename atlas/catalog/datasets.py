@@ -14,7 +14,6 @@ from atlas.catalog.dataset_state import DatasetState, check_array_name
 from atlas.catalog.declarations import Declarations
 from atlas.catalog.meaning import AttributeGroups, check_one_meaning, differ
 from atlas.catalog.selection import DatasetSelection, SelectionCache
-from atlas.catalog.sorted_search import find_sorted
 from atlas.errors import (
     ArrayExistsError,
     DatasetExistsError,
@@ -29,8 +28,6 @@ from atlas.format.names import check_each, check_name, check_names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
-
-    from numpy.typing import NDArray
 
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.id_shift import IdShift
@@ -162,9 +159,9 @@ class Datasets:
         Raises `DatasetNotFoundError`, which names the first that does not exist.
         """
         selection = self._select(names)
-        for name, identity in zip(names, selection.ids.tolist(), strict=True):
-            if identity < 0:
-                self.state(name)
+        missing = selection.ids < 0
+        if missing.any():
+            self.state(names[int(np.argmax(missing))])
         return [
             {entry.name: entry for entry in layout} for layout in selection.distinct_layouts(self.catalog.layout_table)
         ]
@@ -175,20 +172,26 @@ class Datasets:
         Looked up once for a selection of datasets.
         """
         if "attributes" not in selection.shared:
-            rows, pending = self._rows_of(selection)
-            committed = np.flatnonzero(rows >= 0)
+            rows, pending = selection.rows, self._pending_of(selection)
+            committed = np.flatnonzero(rows >= 0) if pending else slice(None)
             distinct, of = self.catalog.array_attributes(rows[committed])
-            all_of = np.empty(len(rows), np.int64)
-            all_of[committed] = of
+            all_of = of
+            if pending:
+                all_of = np.empty(len(rows), np.int64)
+                all_of[committed] = of
             for at, state in pending:
                 all_of[at] = len(distinct)
                 distinct.append({key: state.attributes[key] for key in array_keys(state.attributes)})
-            # Of several tables, and of what is pending, equal ones are found only by their values.
-            numbers: dict[str, int] = {}
-            number_of = np.array(
-                [numbers.setdefault(encoded_text(found), at) for at, found in enumerate(distinct)], np.int64
-            )
-            selection.shared["attributes"] = AttributeGroups(distinct, number_of[all_of])
+            first = np.zeros(1, np.int64)
+            if len(distinct) > 1:
+                # Of several tables, and of what is pending, equal ones are found only by their values.
+                numbers: dict[str, int] = {}
+                number_of = np.array(
+                    [numbers.setdefault(encoded_text(found), at) for at, found in enumerate(distinct)], np.int64
+                )
+                used, first, all_of = np.unique(number_of[all_of], return_index=True, return_inverse=True)
+                distinct = [distinct[number] for number in used.tolist()]
+            selection.shared["attributes"] = AttributeGroups(distinct, first, all_of)
         found: AttributeGroups = selection.shared["attributes"]
         return found
 
@@ -199,7 +202,7 @@ class Datasets:
         their values are returned. Looked up once for a selection of datasets.
         """
         if "own" not in selection.shared:
-            rows, pending = self._rows_of(selection)
+            rows, pending = selection.rows, self._pending_of(selection)
             few = [
                 self.catalog.encoded_attributes(row) if row >= 0 else self.state(name).attributes
                 for name, row in zip(selection.names[:_FEW_DATASETS], rows[:_FEW_DATASETS].tolist(), strict=True)
@@ -216,14 +219,11 @@ class Datasets:
         shared: dict[AttributeKey, list[Any]] = selection.shared["own"]
         return shared
 
-    def _rows_of(self, selection: ArraySelection) -> tuple[NDArray[np.int64], list[tuple[int, DatasetState]]]:
-        """Return the committed row of each dataset, -1 for those that are pending, and the states of these."""
-        rows = find_sorted(self.catalog.ids, selection.ids)
-        pending = []
-        if self.edited:
-            pending = [(at, self.edited[name]) for at, name in enumerate(selection.names) if name in self.edited]
-            rows[[at for at, _ in pending]] = -1
-        return rows, pending
+    def _pending_of(self, selection: ArraySelection) -> list[tuple[int, DatasetState]]:
+        """Return the positions and states of those datasets of a selection that are pending."""
+        if not self.edited:
+            return []
+        return [(at, self.edited[name]) for at, name in enumerate(selection.names) if name in self.edited]
 
     def check_one_meaning(self, selection: ArraySelection) -> None:
         """Raise `InvalidValueError` where the arrays of a selection mean different things. See `catalog.meaning`."""
@@ -249,12 +249,12 @@ class Datasets:
             # Rows of deleted datasets have no layout. A handle may hold such rows where another writer has committed.
             missing |= layouts < 0
             ids = np.where(missing, -1, catalog.ids[rows])
-            layouts[missing] = -1
+            layouts[missing] = rows[missing] = -1
         else:
-            ids, layouts = rows, rows.copy()
+            ids, layouts = rows.copy(), rows.copy()
         if self.deleted and not self.deleted.keys().isdisjoint(names):
             deleted = [at for at, name in enumerate(names) if name in self.deleted]
-            ids[deleted] = layouts[deleted] = -1
+            ids[deleted] = rows[deleted] = layouts[deleted] = -1
         pending: list[Layout] = []
         if self.edited and not self.edited.keys().isdisjoint(names):
             found = list(map(self.edited.get, names))
@@ -263,9 +263,9 @@ class Datasets:
             distinct = {id(state.arrays): state.arrays for state in states}
             numbers = {key: len(catalog.layout_table) + number for number, key in enumerate(distinct)}
             pending = [tuple(arrays.values()) for arrays in distinct.values()]
-            ids[at] = [state.identity for state in states]
+            ids[at], rows[at] = [state.identity for state in states], -1
             layouts[at] = [numbers[id(state.arrays)] for state in states]
-        return DatasetSelection(names, ids, layouts, pending)
+        return DatasetSelection(names, ids, rows, layouts, pending)
 
     def name_of(self, identity: int) -> str:
         """Return the name of the dataset with an id, for messages."""

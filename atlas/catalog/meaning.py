@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from atlas.chunking.batches import equal_runs
 from atlas.errors import InvalidValueError
 from atlas.format.attribute_keys import DTYPE_KEY, flatten_key
 from atlas.format.attributes import decode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -51,12 +52,24 @@ DECIDING_KEYS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class AttributeGroups:
-    """The distinct attributes of some name over N datasets."""
+    """The G distinct attributes of arrays over N datasets."""
 
     distinct: list[dict[AttributeKey, Any]]
-    """Encoded values by key."""
+    """Values by key, encoded or exact."""
+    first: NDArray[np.int64]
+    """The first dataset that has each of them, (G,)."""
     of: NDArray[np.int64]
     """Which of them each dataset has, (N,)."""
+
+    def split(self, at: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield those of the datasets `at` (M,) that have the same attributes, with the number of these."""
+        if len(self.distinct) == 1:
+            yield 0, at
+            return
+        order = np.argsort(self.of[at], kind="stable")
+        numbers = self.of[at[order]]
+        for some in equal_runs(numbers):
+            yield int(numbers[some.start]), at[order[some]]
 
 
 def comparable(value: object) -> object:

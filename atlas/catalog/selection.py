@@ -50,6 +50,8 @@ class ArraySelection:
     """Dataset names, in the order of the read."""
     ids: NDArray[np.int64]
     """Id of each, -1 where there is no such dataset."""
+    rows: NDArray[np.int64]
+    """Its row in the catalog, -1 where that is not what the handle shows: what is pending has no row."""
     entry: NDArray[np.int64]
     """Index in `entries` of each, -1 where the dataset or its array is missing."""
     entries: list[ArrayEntry]
@@ -66,12 +68,19 @@ class DatasetSelection:
     """The datasets that a read names, in its order."""
 
     def __init__(
-        self, names: list[str], ids: NDArray[np.int64], layouts: NDArray[np.int64], pending: list[Layout]
+        self,
+        names: list[str],
+        ids: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        layouts: NDArray[np.int64],
+        pending: list[Layout],
     ) -> None:
         self.names = names
         """Names of the datasets."""
         self.ids = ids
         """Id of each, -1 where there is none of that name."""
+        self.rows = rows
+        """Its row in the catalog, -1 where it has none or is pending."""
         self._layouts = layouts
         self._pending = pending
         self._alike = bool((layouts == layouts[0]).all()) if len(layouts) else False
@@ -119,7 +128,8 @@ class DatasetSelection:
             entry = np.where(layouts < 0, -1, index.entry[layouts]) if len(index.entry) else layouts
             groups = list(self._groups(index, entry))
         complete = sum(len(group.at) for group in groups) == len(layouts)
-        return ArraySelection(index.array, self.names, self.ids, entry, index.entries, groups, complete, self._shared)
+        about = (self.names, self.ids, self.rows)
+        return ArraySelection(index.array, *about, entry, index.entries, groups, complete, self._shared)
 
     def _all(self) -> NDArray[np.int64]:
         """Return every position. All arrays of the selection share it, and `_same`: a million positions take 8 MB."""

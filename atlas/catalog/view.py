@@ -9,9 +9,8 @@ lock and runs without it. The view also counts its changes, so that readers with
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from atlas.catalog.chunk_index import load_chunk_index, load_segment
 from atlas.catalog.datasets import Datasets
@@ -24,10 +23,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from numpy.typing import NDArray
-
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.catalog.meaning import AttributeGroups
     from atlas.catalog.selection import ArraySelection
     from atlas.format.attribute_keys import AttributeKey
     from atlas.format.changes import Changes
@@ -151,15 +149,15 @@ class StoreView:
         with self.locks.state:
             return self.datasets.layouts(names)
 
-    def array_attributes(self, selection: ArraySelection) -> tuple[list[dict[AttributeKey, object]], NDArray[np.int64]]:
-        """Return the distinct exact attributes of arrays, with reserved ones, and which each dataset has, (N,)."""
+    def array_attributes(self, selection: ArraySelection) -> AttributeGroups:
+        """Return the distinct exact attributes of arrays, with reserved ones."""
         with self.locks.state:
             groups = self.datasets.array_attributes(selection)
-        exact: list[dict[AttributeKey, object]] = [{} for _ in groups.distinct]
-        for number, first in zip(*np.unique(groups.of, return_index=True), strict=True):
-            dataset, found = selection.names[int(first)], groups.distinct[int(number)]
-            exact[int(number)] = {key: self._decode(dataset, key, value) for key, value in found.items()}
-        return exact, groups.of
+        exact = [
+            {key: self._decode(selection.names[at], key, value) for key, value in found.items()}
+            for at, found in zip(groups.first.tolist(), groups.distinct, strict=True)
+        ]
+        return replace(groups, distinct=exact)
 
     def own_attributes(self, selection: ArraySelection) -> dict[AttributeKey, list[Any]]:
         """Return the distinct encoded values of each attribute that can be of no array. See `Datasets`."""

@@ -69,7 +69,7 @@ class Plan:
     @property
     def reads(self) -> tuple[Part, ...]:
         """The parts to read apart: one for all where a stacked read makes them one, or only attributes differ."""
-        if self.decode or not _is_stored_alike(self.parts):
+        if len(self.parts) == 1 or self.decode or not _is_stored_alike(self.parts):
             return self.parts
         at = np.sort(np.concatenate([part.at for part in self.parts]))
         return (replace(self.parts[0], at=at),)

@@ -106,9 +106,11 @@ class _Stack:
         if not self._names:
             return []
         view = self._session.view
-        exact, of = view.array_attributes(view.select(self._names[0], self._labels))
-        owned = [assign_attributes(found, self._names) for found in exact]
-        self._records = [(self._labels[int(np.argmax(of == n))], owned[n].encodings.get(None)) for n in np.unique(of)]
+        groups = view.array_attributes(view.select(self._names[0], self._labels))
+        owned = [assign_attributes(found, self._names) for found in groups.distinct]
+        self._records = [
+            (self._labels[at], own.encodings.get(None)) for at, own in zip(groups.first.tolist(), owned, strict=True)
+        ]
         wanted = self._options.variables
         for name in wanted or ():
             if name not in self._names:
@@ -118,10 +120,8 @@ class _Stack:
             selection = view.select(name, self._labels)
             parts = []
             for group in selection.groups:
-                numbers = of[group.at]
-                for number in np.unique(numbers).tolist():
+                for number, at in groups.split(group.at):
                     array, record = describe_array(name, group.schema, owned[number]), owned[number].encodings.get(name)
-                    at = group.at[numbers == number]
                     parts.append(Part(at, self._labels[int(at[0])], array, group.schema.datatype.name, record))
             parts.sort(key=lambda part: int(part.at[0]))
             found[name] = parts, selection.entry
@@ -130,7 +130,7 @@ class _Stack:
             parts, entry = found[name]
             if (entry >= 0).all() or self._takes_incomplete(name, parts, entry):
                 plans.append(plan_variable(name, parts, aligned=self._aligns))
-        order = {name: at for at, name in enumerate(owned[int(of[0])].order or ())}
+        order = {name: at for at, name in enumerate(owned[int(groups.of[0])].order or ())}
         plans.sort(key=lambda plan: order.get(plan.name, len(order)) if order else plan.first.coordinate)
         return plans
 
@@ -317,7 +317,7 @@ class _Stack:
         values: dict[str, tuple[AttributeKey, list[object]]] = {
             flatten_key(key): (key, self._distinct(found)) for key, found in view.own_attributes(selection).items()
         }
-        for attributes in view.array_attributes(selection)[0]:
+        for attributes in view.array_attributes(selection).distinct:
             for key, value in attributes.items():
                 if prefixes.split(flatten_key(key))[0] is None:
                     values.setdefault(flatten_key(key), (key, []))[1].append(value)
