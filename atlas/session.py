@@ -27,6 +27,7 @@ from atlas.commit.committer import Committer, NewSegment, SegmentReplacement
 from atlas.commit.history import read_history
 from atlas.commit.partial_chunk_merge import merge_partial_chunks
 from atlas.commit.rebase import rebase
+from atlas.commit.stored_chunks import StoredCoordinates
 from atlas.commit.tip import Tip
 from atlas.errors import (
     AtlasError,
@@ -36,6 +37,7 @@ from atlas.errors import (
     StaleHandleError,
     VersionNotFoundError,
 )
+from atlas.format.digests import NO_DIGESTS
 from atlas.maintenance.compaction import compact_array, join_segments
 from atlas.maintenance.gc import Collector, named_files
 from atlas.maintenance.tiering import segments_to_join
@@ -82,6 +84,7 @@ class Session:
         """Every change in memory."""
         self.committer = Committer(self.view, self.writes, log)
         """Versions of the store."""
+        self._stored = StoredCoordinates(self.view)
         self.schemas = SchemaCache()
         """Schemas of arrays that were declared through the handle."""
         self._handle_name = unique_name()
@@ -141,12 +144,12 @@ class Session:
         with self.locks.building.closed(), self.locks.writing:
             self.committer.resolve()
             with self.locks.state, ExitStack() as closing:
-                segments = [NewSegment(array, draft) for array, draft in self.writes.drafts()]
+                segments = [NewSegment(array, draft) for array, draft in self.writes.drafts(self._stored.finder)]
                 if not segments and not self.view.datasets.pending:
                     self._forget_pending(self.catalog)
                     self.view.changed()
                     return
-                joined, dropped = self._join_small(segments, closing)
+                segments, joined, dropped = self._join_small(segments, closing)
                 kept = closing.pop_all()
             with kept:
                 result = self.committer.commit_pending(segments, joined, dropped, message)
@@ -165,29 +168,43 @@ class Session:
         self.writes.clear()
         self.view.datasets.move_to(catalog, [], {})
 
-    def _join_small(self, segments: Sequence[NewSegment], closing: ExitStack) -> tuple[list[NewSegment], list[str]]:
-        """Return segments that replace small ones of the arrays of `segments`, and the keys of those that they replace.
+    def _join_small(
+        self, segments: Sequence[NewSegment], closing: ExitStack
+    ) -> tuple[list[NewSegment], list[NewSegment], list[str]]:
+        """Return `segments`, others that replace small ones of their arrays, and the keys of those that are replaced.
 
-        `closing` releases what they hold.
+        `closing` releases what the others hold.
         """
+        kept: list[NewSegment] = []
         joined: list[NewSegment] = []
         dropped: list[str] = []
-        for array, content, _ in segments:
+        for segment in segments:
+            array, content, _ = segment
+            kept.append(segment)
             refs = self.catalog.segments.get(array, [])
             count = segments_to_join([ref.size for ref in refs], content.size, self.log.limits)
             if not count:
                 continue
             staging = self.writes.new_staging(array)
             closing.callback(staging.close)
+            older, last = refs[:-count], refs[-count:]
             try:
-                join_segments(array, load_chunk_index(self.view.storage, refs[-count:]), self.view.datasets, staging)
+                join_segments(array, load_chunk_index(self.view.storage, last, older), self.view.datasets, staging)
             except AtlasError as error:  # they stay as they are; the next read of them raises the error
                 _logger.warning("small segments of array %r could not be joined: %s", array, error)
                 continue
-            dropped += [ref.key for ref in refs[-count:]]
-            live = staging.draft()
-            joined += [NewSegment(array, live, rewritten=True)] if live is not None else []
-        return joined, dropped
+            gone = [ref.key for ref in last]
+            dropped += gone
+            live = staging.draft(self._stored.finder(array, gone))
+            if live is not None:
+                joined.append(NewSegment(array, live, rewritten=True))
+            if content.shares:  # perhaps a chunk of a segment that goes
+                own = self.writes.by_array[array].draft(
+                    self._stored.finder(array, gone, NO_DIGESTS if live is None else live.digests)
+                )
+                assert own is not None
+                kept[-1] = NewSegment(array, own)
+        return kept, joined, dropped
 
     # Moving between versions
 
@@ -329,7 +346,7 @@ class Session:
             staging = self.writes.new_staging(array)
             if compact_array(array, refs, self.view.chunk_index(array), self.view.datasets, staging):
                 replacements[array] = SegmentReplacement(refs, [])
-                draft = staging.draft()
+                draft = staging.draft(None)
                 segments += [] if draft is None else [NewSegment(array, draft, rewritten=True)]
         for ref in self.committer.write_segments(segments):
             replacements[ref.array].after.append(ref)

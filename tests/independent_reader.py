@@ -370,6 +370,7 @@ COLUMNS = {
     "block_offset": "q", "block_stored": "q", "block_raw": "q", "block_codec": "B", "block_filter": "B",
     "block_itemsize": "B", "block_checksum": "Q", "dataset": "q", "generation": "q", "chunk": "q", "block": "q",
     "offset": "Q", "nulls": "q", "nans": "q", "minimum": "Q", "maximum": "Q", "text_end": "q", "text": "B",
+    "digest": "q", "digests": "B",
 }  # fmt: skip
 
 
@@ -402,6 +403,8 @@ class Segment:
     """Row of each (dataset, chunk)."""
     texts: list[bytes]
     """Extremes of strings that rows name by position."""
+    digests: list[bytes]
+    """Digests that rows name by position."""
     decoded: dict[int, bytes] = field(default_factory=dict)
 
     def block(self, number: int) -> bytes:
@@ -439,17 +442,22 @@ def read_segment(read: Read, reference: dict[str, Any]) -> Segment:
         raw, dtype, encoding, count, begin, size = struct.unpack_from("<16sBB6xQQQ", index, 8 + 48 * at)
         name = raw.rstrip(b"\0").decode()
         need(COLUMNS[name] == "BqQ"[dtype], f"dtype of {name}")
-        if name not in {"text", "text_end"}:
+        if name not in {"text", "text_end", "digests"}:
             need(count == (blocks if name.startswith("block_") else chunks), f"length of {name}")
         columns[name] = read_column(index[begin : begin + size], encoding, COLUMNS[name], count)
     ends, data_of_texts = columns.get("text_end", []), bytes(columns.get("text", []))
     need([0, *ends] == sorted([0, *ends]) and [0, *ends][-1] == len(data_of_texts), "texts of extremes")
     texts = [data_of_texts[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    named = bytes(columns.get("digests", []))
+    digests = [named[at : at + 16] for at in range(0, len(named), 16)]
+    columns.setdefault("digest", [-1] * chunks)
+    need(len(named) % 16 == 0 and all(-1 <= at < len(digests) for at in columns["digest"]), "digests")
+    need(all(block >= -2 for block in columns["block"]), "a block")
     first, by = reference.get("shift", [0, 0])
     ids = [identity + by if identity >= first else identity for identity in columns["dataset"]]
     keys = list(zip(ids, columns["chunk"], strict=True))
     need(keys == sorted(set(keys)), "order of chunk rows")
-    return Segment(lambda at, n: data[at : at + n], columns, {key: row for row, key in enumerate(keys)}, texts)
+    return Segment(lambda at, n: data[at : at + n], columns, {key: row for row, key in enumerate(keys)}, texts, digests)
 
 
 # Section 5: arrays
@@ -525,6 +533,38 @@ def read_texts(segment: Segment, row: int, count: int, fill: str | bytes) -> np.
     return texts
 
 
+def find_chunk(segments: list[Segment], segment: Segment, row: int) -> tuple[Segment, int]:
+    """The segment and the row that say where a chunk lies and what statistics it has."""
+    if segment.columns["block"][row] != -2:
+        return segment, row
+    digest = segment.digests[segment.columns["digest"][row]]
+    for other in segments:
+        for at, number in enumerate(other.columns["digest"]):
+            if number >= 0 and other.digests[number] == digest and other.columns["block"][at] >= 0:
+                return other, at
+    raise FormatError("a shared chunk that no segment has")
+
+
+def check_digest(segment: Segment, row: int, schema: dict[str, Any], cells: np.ndarray) -> None:
+    number = segment.columns["digest"][row]
+    if number < 0:
+        return
+    if cells.dtype == object:
+        encoded = [cell.encode() if isinstance(cell, str) else cell for cell in cells]
+        lengths = [2**32 - 1 if cell is None else len(cell) for cell in encoded]
+        data = struct.pack(f"<{len(lengths)}I", *lengths) + b"".join(cell for cell in encoded if cell is not None)
+    else:
+        data = cells.tobytes()
+    seed = schema["dtype"].encode()
+    if "fill" in schema:
+        fill = fill_cell(schema)
+        seed += b"\0" + (
+            fill.encode() if isinstance(fill, str) else fill if isinstance(fill, bytes) else fill.tobytes()
+        )
+    found = xxhash.xxh3_128_digest(data, xxhash.xxh3_64_intdigest(seed))
+    need(found == segment.digests[number], "the digest of a chunk")
+
+
 def read_array(segments: list[Segment], identity: int, schema: dict[str, Any], generation: int) -> Array:
     is_text, fill = schema["dtype"] in {"string", "bytes"}, fill_cell(schema)
     is_string = schema["dtype"] == "string"
@@ -540,7 +580,9 @@ def read_array(segments: list[Segment], identity: int, schema: dict[str, Any], g
             continue
         shape = tuple(part.stop - part.start for part in region)
         count = math.prod(shape)
+        newest, row = find_chunk(segments, newest, row)
         cells = read_texts(newest, row, count, fill) if is_text else read_fixed(newest, row, dtype, count)
+        check_digest(newest, row, schema, cells)
         values[region] = cells.reshape(shape) if shape else cells[0]
         written += count
         nulls += newest.columns["nulls"][row]

@@ -71,7 +71,7 @@ def test_what_is_written_today_reads_alike(name):
     fleet.check_reader(storage.read)
 
 
-@pytest.mark.parametrize("name", ["history", "later-dtypes", "pages-json", "shapes", "versions"])
+@pytest.mark.parametrize("name", ["history", "later-dtypes", "pages-json", "shapes", "shared", "versions"])
 def test_a_golden_store_can_be_compacted_and_reads_alike(name, tmp_path):
     shutil.copytree(FOLDER / name, tmp_path / "store")
     Atlas.open(tmp_path / "store").compact(keep_versions=1, keep_days=0)
@@ -97,6 +97,8 @@ def test_the_golden_stores_hold_what_they_are_for():
     assert any(key.startswith("pages/") and key.endswith(".msgpack.lz4") for key in files("pages-msgpack-lz4"))
     assert any("%F0%9F%8C%8A" in key for key in files("names"))
     assert any(key.startswith("bases/") for key in files("versions"))
+    columns = b"".join((FOLDER / "shared" / key).read_bytes() for key in files("shared") if key.endswith(".seg"))
+    assert columns.count(b"digests") > 4
     (page,) = [key for key in files("later-dtypes") if key.startswith("pages/")]
     encoding = Encoding("json", ".zst")
     assert encoding.decode((FOLDER / "later-dtypes" / page).read_bytes())["features"] == [

@@ -21,7 +21,8 @@ from atlas.storage.memory import MemoryStorage
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
 
 DATASETS = ["a", "ü.%2F", "#1 日本\\~"]
-ARRAYS = ["t", "ö#% 日"]
+ARRAYS = ["x", "ö#% 日"]
+"""The first is a coordinate where it has one dimension: equal chunks of it are stored once."""
 DIMS = ["x", "y", "z.w"]
 DTYPES = [*MEMORY]
 TEXTS = ["", "a", "b", "zebra", "ä", "日本語", "json:[1]", "a\0b", "\n", "x" * 70]
@@ -44,7 +45,7 @@ BITS = {
 """Cells that are likely to be mixed up, of each dtype."""
 
 SMALL_LIMITS = Limits(
-    own_block=16, shared_block=64, cut_over=64, cut_into=16,
+    own_block=16, shared_block=64, cut_over=64, cut_into=16, digested_bytes=8,
     raw_bytes=200, checked_bytes=50, encoded_bytes=400, direct_bytes=100, run_bytes=64, partial_bytes=64,
     task_bytes=64, large_bytes=128, parallel_bytes=200,
     lookup_chunks=50, batch_bytes=128, thread_bytes=32,
@@ -100,8 +101,8 @@ class Stores(RuleBasedStateMachine):
         self.store = Atlas.create(self.source, codec, meta_format, meta_compression, filter=filtering)
         for name in DATASETS[:2]:
             self.create_dataset(name)
-            self.define(name, "t", "int32", (5, 4), (2, 3), -1)
-            self.write(name, "t", (0, 0), np.arange(20, dtype="i4").reshape(5, 4))
+            self.define(name, "x", "int32", (5, 4), (2, 3), -1)
+            self.write(name, "x", (0, 0), np.arange(20, dtype="i4").reshape(5, 4))
 
     def teardown(self):
         try:
@@ -332,7 +333,7 @@ class Stores(RuleBasedStateMachine):
 
     @has_dataset
     @rule(
-        data=st.data(), key=st.sampled_from(["k", "units", "t.units", "ü", "", "_x", "json:"]), value=attribute_values
+        data=st.data(), key=st.sampled_from(["k", "units", "x.units", "ü", "", "_x", "json:"]), value=attribute_values
     )
     def set_attribute(self, data, key, value):
         _, found, view = self.a_dataset(data)
@@ -342,7 +343,7 @@ class Stores(RuleBasedStateMachine):
         assert alike(view.get_attribute(key), shown(value))
 
     @has_dataset
-    @rule(data=st.data(), key=st.sampled_from(["k", "units", "t.units"]))
+    @rule(data=st.data(), key=st.sampled_from(["k", "units", "x.units"]))
     def delete_attribute(self, data, key):
         _, found, view = self.a_dataset(data)
         if key in found.attributes:

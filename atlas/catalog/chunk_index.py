@@ -12,8 +12,10 @@ import numpy as np
 
 from atlas import kernels
 from atlas.catalog.append_column import AppendColumn
+from atlas.catalog.shared_chunks import DigestedChunks, resolve_shared
 from atlas.errors import CorruptStoreError
-from atlas.format.segment import BlockRows, ChunkRows, SegmentRef, decode_index
+from atlas.format.digests import NO_DIGESTS
+from atlas.format.segment import SHARED, BlockRows, ChunkRows, SegmentRef, decode_index
 from atlas.kernels import Index
 from atlas.runtime.threads import run_all
 
@@ -38,6 +40,10 @@ class Source(Protocol):
     @property
     def texts(self) -> TextTable:
         """The extremes of its string chunks that rows name by position."""
+
+    @property
+    def digests(self) -> NDArray[np.bytes_]:
+        """The digests that rows name by position."""
 
     @property
     def name(self) -> str:
@@ -65,6 +71,8 @@ class SegmentSource:
     """Its block table."""
     texts: TextTable
     """The extremes of its string chunks."""
+    digests: NDArray[np.bytes_]
+    """The digests of its chunks of coordinates."""
 
     @property
     def name(self) -> str:
@@ -106,6 +114,8 @@ class ChunkIndex:
     """The first block of each source in `blocks`."""
     columns: tuple[AppendColumn, ...] = ()
     """The columns that those of `rows` and `source` are views of, where the index grew: it can grow again in place."""
+    _digested: DigestedChunks | None = None
+    """See `digested_chunks`."""
     index: Index = field(init=False, repr=False)
     """The columns that kernels search."""
     coalesce_gap: int = field(init=False, repr=False)
@@ -123,36 +133,87 @@ class ChunkIndex:
         return self.sources[int(self.blocks[kernels.BLOCK_SOURCE, block])]
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[Source, ChunkRows]]) -> ChunkIndex:
-        """Return the index over `parts`, oldest first. Of two rows of one chunk the later part's is kept."""
-        origins = [np.full(len(rows), at) for at, (_, rows) in enumerate(parts)]
-        rows, source = merge_rows([rows for _, rows in parts], origins)
-        blocks = [source.blocks.matrix(at) for at, (source, _) in enumerate(parts)] or [NO_BLOCKS.matrix()]
-        counts = np.array([len(source.blocks) for source, _ in parts], np.int64)
+    def of(
+        cls,
+        parts: Sequence[tuple[Source, ChunkRows]],
+        beside: Sequence[tuple[Source, ChunkRows]] = (),
+        lost: dict[str, ChunkRows] | None = None,
+    ) -> ChunkIndex:
+        """Return the index over `parts`, oldest first. Of two rows of one chunk the later part's is kept.
+
+        Chunks may be shared with `parts` and with the parts `beside`, whose own rows are left out. Rows that share a
+        chunk which none of them has are left out too and added to `lost`, by the name of their source. Raises
+        `CorruptStoreError` for such rows where `lost` is None.
+        """
+        every = [*parts, *beside]
+        digests, stored = [source.digests for source, _ in every], NO_DIGESTED
+        if any((rows.block == SHARED).any() for _, rows in parts):
+            for number, (_, rows) in enumerate(every):
+                stored = DigestedChunks.joined(stored, DigestedChunks.among(rows, np.full(len(rows), number), digests))
+        resolved = [resolve_shared(rows, number, source.digests, stored) for number, (source, rows) in enumerate(parts)]
+        for (source, _), part in zip(parts, resolved, strict=True):
+            if not len(part.lost):
+                continue
+            if lost is None:
+                raise _lost_chunks(source, part.lost)
+            lost[source.name] = part.lost
+        rows, source_of = merge_rows([part.rows for part in resolved], [part.source for part in resolved])
+        blocks = [source.blocks.matrix(at) for at, (source, _) in enumerate(every)] or [NO_BLOCKS.matrix()]
+        counts = np.array([len(source.blocks) for source, _ in every], np.int64)
         base = np.cumsum(counts) - counts
-        return cls(rows, source, tuple(source for source, _ in parts), np.concatenate(blocks, axis=1), base)
+        return cls(rows, source_of, tuple(source for source, _ in every), np.concatenate(blocks, axis=1), base)
+
+    def digested_chunks(self) -> DigestedChunks:
+        """Return the chunks with digests that its rows lead to. Found at the first call."""
+        if self._digested is None:
+            digests = [source.digests for source in self.sources]
+            object.__setattr__(self, "_digested", DigestedChunks.among(self.rows, self.source, digests))
+        assert self._digested is not None
+        return self._digested
 
     def added(self, source: Source, rows: ChunkRows) -> ChunkIndex:
-        """Return the index with one more source, which is newer than all others."""
-        sources, origin = (*self.sources, source), np.full(len(rows), len(self.sources))
-        blocks = np.concatenate([self.blocks, source.blocks.matrix(len(self.sources))], axis=1)
+        """Return the index with one more source, which is newer than all others.
+
+        Raises `CorruptStoreError` where a row shares a chunk that no row leads to any more, as its dataset was deleted
+        or the chunk was written anew: then the index has to be read again.
+        """
+        number = len(self.sources)
+        sources, origin, stored = (*self.sources, source), np.full(len(rows), number), self._digested
+        if len(source.digests):
+            stored = self.digested_chunks()
+            digests = [some.digests for some in sources]
+            stored = DigestedChunks.joined(stored, DigestedChunks.among(rows, origin, digests))
+            rows, origin, lost = resolve_shared(rows, number, source.digests, stored)
+            if len(lost):
+                raise _lost_chunks(source, lost)
+        blocks = np.concatenate([self.blocks, source.blocks.matrix(number)], axis=1)
         base = np.append(self.base, self.blocks.shape[1])
         if not (len(self.rows) and len(rows) and rows.dataset[0] > self.rows.dataset[-1]):
-            return ChunkIndex(*merge_rows([self.rows, rows], [self.source, origin]), sources, blocks, base)
+            merged = merge_rows([self.rows, rows], [self.source, origin])
+            return ChunkIndex(*merged, sources, blocks, base, _digested=stored)
         columns = self.columns
         if not columns or len(columns[0].values) != len(self.rows):
             columns = tuple(AppendColumn(values) for values in (*self.rows.columns().values(), self.source))
         for column, more in zip(columns, (*rows.columns().values(), origin), strict=True):
             column.append(more)
         *grown, source_of = (column.values for column in columns)
-        return ChunkIndex(ChunkRows(*grown), source_of, sources, blocks, base, columns)
+        return ChunkIndex(ChunkRows(*grown), source_of, sources, blocks, base, columns, stored)
 
 
 _LARGEST = 2**63 - 1
 EMPTY = np.empty(0, np.int64)
 _BYTES, _BITS = np.empty(0, np.uint8), np.empty(0, np.uint64)
 NO_BLOCKS = BlockRows(EMPTY, EMPTY, EMPTY, _BYTES, _BYTES, _BYTES, _BITS)
-NO_ROWS = ChunkRows(EMPTY, EMPTY, EMPTY, EMPTY, _BITS, EMPTY, EMPTY, _BITS, _BITS)
+NO_ROWS = ChunkRows(EMPTY, EMPTY, EMPTY, EMPTY, _BITS, EMPTY, EMPTY, _BITS, _BITS, EMPTY)
+NO_DIGESTED = DigestedChunks(NO_DIGESTS, EMPTY, NO_ROWS)
+
+
+def _lost_chunks(source: Source, lost: ChunkRows) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"{source.name} shares {len(lost)} chunks with other segments of its array, and none of them has these; "
+        "restore the store from a copy",
+        key=source.name,
+    )
 
 
 def merge_rows(parts: Sequence[ChunkRows], origins: Sequence[NDArray[np.int64]]) -> tuple[ChunkRows, NDArray[np.int64]]:
@@ -181,7 +242,7 @@ def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, Chun
     """
     try:
         index = storage.read_range(ref.key, ref.footer.index_offset, ref.footer.index_length)
-        blocks, rows, texts = decode_index(index, ref.footer)
+        blocks, rows, texts, digests = decode_index(index, ref.footer)
     except (FileNotFoundError, CorruptStoreError) as error:
         reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
         raise CorruptStoreError(
@@ -189,7 +250,7 @@ def load_segment(storage: Storage, ref: SegmentRef) -> tuple[SegmentSource, Chun
             key=ref.key,
             array=ref.array,
         ) from error
-    return SegmentSource(storage, ref, blocks, texts), _shifted(rows, ref)
+    return SegmentSource(storage, ref, blocks, texts, digests), _shifted(rows, ref)
 
 
 def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:
@@ -207,11 +268,22 @@ def _shifted(rows: ChunkRows, ref: SegmentRef) -> ChunkRows:
     return ChunkRows(**(rows.columns() | {"dataset": shifted}))
 
 
-def load_chunk_index(storage: Storage, refs: Sequence[SegmentRef]) -> ChunkIndex:
-    """Read the indexes of all segments of an array and merge them."""
+def load_chunk_index(
+    storage: Storage,
+    refs: Sequence[SegmentRef],
+    older: Sequence[SegmentRef] = (),
+    lost: dict[str, ChunkRows] | None = None,
+) -> ChunkIndex:
+    """Read the indexes of segments of an array and merge them.
+
+    They may share chunks with the segments `older`, which are only read where they do. For `lost` see `ChunkIndex.of`.
+    """
     if len({ref.key for ref in refs}) != len(refs):
         raise CorruptStoreError(
             f"segments of array {refs[0].array!r} are named twice; restore the commits and the checkpoint from a copy",
             array=refs[0].array,
         )
-    return ChunkIndex.of(run_all(lambda ref: load_segment(storage, ref), refs))
+    parts = run_all(lambda ref: load_segment(storage, ref), refs)
+    share = older and any((rows.block == SHARED).any() for _, rows in parts)
+    beside = run_all(lambda ref: load_segment(storage, ref), older) if share else ()
+    return ChunkIndex.of(parts, beside, lost)

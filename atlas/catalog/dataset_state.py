@@ -29,7 +29,7 @@ def check_array_name(name: object) -> None:
 class DatasetState:
     """One dataset."""
 
-    __slots__ = ("arrays", "attributes", "identity", "name", "new", "shared")
+    __slots__ = ("arrays", "attributes", "coordinates", "identity", "name", "new", "shared")
 
     def __init__(
         self, identity: int, name: str, arrays: dict[str, ArrayEntry], attributes: dict[AttributeKey, Any], *, new: bool
@@ -46,12 +46,18 @@ class DatasetState:
         """Its attributes in their order, as encoded values."""
         self.new = new
         """Whether it was created since the last flush."""
+        self.coordinates: frozenset[str] = frozenset()
+        """Those of its arrays that were declared as coordinates since the last flush."""
 
     def own_arrays(self) -> dict[str, ArrayEntry]:
         """Return its arrays in a dictionary of its own, which the caller may change."""
         if self.shared:
             self.arrays, self.shared = dict(self.arrays), False
         return self.arrays
+
+    def is_coordinate(self, entry: ArrayEntry) -> bool:
+        """Return whether one of its arrays is known to be a coordinate, of which equal chunks are stored once."""
+        return entry.schema.dims == (entry.name,) or entry.name in self.coordinates
 
     def find(self, name: str) -> ArrayEntry | None:
         """Return one of its arrays, None where there is none of that name. Raises `InvalidTypeError` for no str."""

@@ -1,4 +1,4 @@
-"""Cuts sequences into batches: so many bytes at a time, or neighbours of equal value. Pure; no I/O.
+"""Cuts sequences into batches: so many bytes at a time, or what has equal values. Pure; no I/O.
 
 A batch exceeds its limit by less than one item, and an item that is larger than the limit is never cut.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["batches_by_bytes", "equal_runs", "slices_by_bytes"]
+__all__ = ["batches_by_bytes", "equal_runs", "first_alike", "slices_by_bytes"]
 
 _T = TypeVar("_T")
 
@@ -54,6 +54,22 @@ def slices_by_bytes(nbytes: NDArray[np.int64], limit: int, group: NDArray[np.int
 def equal_runs(values: NDArray[Any]) -> list[slice]:
     """Return slices that cover `values` (N,), in order, each of as many equal neighbours as there are."""
     return _slices(values[1:] != values[:-1], len(values))
+
+
+def first_alike(*columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each distinct row of `columns`, (N,) each, comes first, (M,), and which of these each row is, (N,).
+
+    Where the first column ascends, it ascends over those M too.
+    """
+    count = len(columns[0])
+    if any((column[1:] > column[:-1]).all() for column in columns):
+        return (every := np.arange(count)), every
+    order = np.lexsort(columns[::-1])
+    ordered = [column[order] for column in columns]
+    apart = np.append(True, np.any([column[1:] != column[:-1] for column in ordered], axis=0))
+    of = np.empty(count, np.int64)
+    of[order] = np.cumsum(apart) - 1
+    return order[apart], of
 
 
 def _slices(changes: NDArray[np.bool_], count: int) -> list[slice]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from atlas.commit.commit_writer import PreparedCommit
     from atlas.commit.rebase import RebasedChanges
     from atlas.write.pending import PendingWrites
-    from atlas.write.staging import SegmentDraft
+    from atlas.write.segment_draft import SegmentDraft
 
 __all__ = ["CommitResult", "Committer", "NewSegment", "SegmentReplacement"]
 
@@ -161,16 +161,31 @@ class Committer:
                 tip, changes = self._rebase(tip.advance())
                 # Another writer may have written newer chunks than the joined segments hold, which would hide them.
                 self.remove(ref.key for ref in refs if ref.rewritten)
-                refs, dropped = [ref for ref in refs if not ref.rewritten], ()
-                if tip.tombstones(ref.key for ref in refs):
+                refs = [ref for ref in refs if not ref.rewritten]
+                whole = [self._without_lost(segment, tip, joined=bool(dropped)) for segment in segments]
+                dropped = ()
+                if whole != list(segments) or tip.tombstones(ref.key for ref in refs):
                     self.remove(ref.key for ref in refs)
-                    refs = []
+                    refs, segments = [], whole
                     refs = self.write_segments(segments)
         except BaseException:
             if self._unresolved is None:
                 pages = () if prepared is None else prepared.changes.pages
                 self.remove([*(ref.key for ref in refs), *(page.key for page in pages)])
             raise
+
+    def _without_lost(self, segment: NewSegment, tip: Tip, *, joined: bool) -> NewSegment:
+        """Return a segment that shares no chunk with segments that `tip` lacks, or with those that were `joined`."""
+        before, now = (
+            {ref.key for ref in catalog.segments.get(segment.array, ())}
+            for catalog in (self._view.catalog, tip.catalog)
+        )
+        if not segment.content.shares or (before <= now and not joined):
+            return segment
+        with self._view.locks.state:
+            content = self._writes.by_array[segment.array].draft(None)
+        assert content is not None
+        return NewSegment(segment.array, content)
 
     def _current_tip(self) -> Tip:
         """Return the version that the handle shows, as a tip."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xxhash
 
 from atlas.errors import CorruptStoreError, UnsupportedFormatError
 from atlas.format.block_types import CODECS, FILTERS
+from atlas.format.digests import DIGEST, NO_DIGESTS
 from atlas.format.index_columns import count_values, decode_columns, encode_columns
 from atlas.format.strings import TextTable
 from atlas.runtime.memory import check_room
@@ -29,10 +30,13 @@ __all__ = [
     "FOOTER_SIZE",
     "FORMAT_VERSION",
     "HEADER",
+    "NO_DIGEST",
     "NO_TEXTS",
+    "SHARED",
     "BlockRows",
     "ChunkRows",
     "Footer",
+    "SegmentIndex",
     "SegmentRef",
     "decode_footer",
     "decode_index",
@@ -47,12 +51,16 @@ FOOTER_SIZE = _FOOTER.size + 16
 # Constant columns take almost no bytes, whatever the number of rows. An index may still not declare more than 64 rows a
 # byte, so that what a reader allocates stays in proportion to the file. The writer pads the index to keep the rule.
 _ROWS_PER_BYTE = 64
-_ROW_BYTES = 216
+_ROW_BYTES = 224
 # Most bytes that one stored byte decodes to, by codec: a zstd block of 128 KiB takes four bytes, an LZ4 length adds 255
 # a byte. A row that claims more is refused, so a reader can allocate what a row claims.
 _MOST_EXPANSION = np.array([1, 32_768, 255], np.int64)
 CONSTANT = -1
 """`block` of a chunk whose cells are all equal. `offset` holds the bits of a number; all strings are the fill."""
+SHARED = -2
+"""`block` of a chunk that lies in another segment of its array: the one that holds a chunk of the same digest."""
+NO_DIGEST = -1
+"""`digest` of a chunk without a digest."""
 NO_TEXTS = TextTable.of([])
 
 
@@ -123,7 +131,8 @@ class ChunkRows(_Rows):
     chunk: NDArray[np.int64]
     """C-order position in the chunk grid."""
     block: NDArray[np.int64]
-    """Row of the block where the chunk begins, or `CONSTANT`."""
+    """Row of the block where the chunk begins, `CONSTANT` or `SHARED`. Of a shared chunk all columns after this one are
+    0 but the last: they are those of the chunk that has its digest."""
     offset: NDArray[np.uint64]
     """Byte of the decoded block where the chunk begins; of a constant chunk the bits of its cells."""
     nulls: NDArray[np.int64]
@@ -134,6 +143,8 @@ class ChunkRows(_Rows):
     """Bits of the smallest value that is not null (int64, uint64 or float64); for strings see `encode_extreme`."""
     maximum: NDArray[np.uint64]
     """Bits of the largest such value; less than `minimum` where there is no such value."""
+    digest: NDArray[np.int64]
+    """Position of the chunk's digest in the digests of its segment, or `NO_DIGEST`."""
 
     def __len__(self) -> int:
         """Return the number of chunks."""
@@ -181,16 +192,28 @@ _CHUNK_DTYPES = {"offset": "<u8", "minimum": "<u8", "maximum": "<u8"}
 
 
 _BLOCK_COLUMNS = {f.name: np.dtype(_BLOCK_DTYPES.get(f.name, "<u8")) for f in fields(BlockRows)}
-_CHUNK_COLUMNS = {f.name: np.dtype(_CHUNK_DTYPES.get(f.name, "<i8")) for f in fields(ChunkRows)}
+_CHUNK_COLUMNS = {f.name: np.dtype(_CHUNK_DTYPES.get(f.name, "<i8")) for f in fields(ChunkRows) if f.name != "digest"}
 _TEXT_ENDS, _TEXTS = "text_end", "text"
+_DIGEST, _DIGESTS = "digest", "digests"
 _PREFIXED = {name: f"block_{name}" for name in _BLOCK_COLUMNS}
 
 
-def encode_tail(blocks: BlockRows, chunks: ChunkRows, texts: TextTable, index_offset: int) -> tuple[bytes, Footer]:
+def encode_tail(
+    blocks: BlockRows,
+    chunks: ChunkRows,
+    index_offset: int,
+    *,
+    texts: TextTable = NO_TEXTS,
+    digests: NDArray[np.bytes_] = NO_DIGESTS,
+) -> tuple[bytes, Footer]:
     """Return the bytes that follow the blocks of a segment, which end at `index_offset`, and the footer among them."""
     columns = {f"block_{name}": values for name, values in blocks.columns().items()} | chunks.columns()
+    if not len(digests):
+        del columns[_DIGEST]
     if len(texts):
         columns |= {_TEXT_ENDS: texts.ends, _TEXTS: texts.data}
+    if len(digests):
+        columns[_DIGESTS] = digests.view(np.uint8)
     index = encode_columns(columns)
     rows = max(len(blocks), len(chunks))
     index += bytes(max(0, -(-rows // _ROWS_PER_BYTE) - len(index)))
@@ -234,40 +257,63 @@ def check_footer(footer: Footer, size: int) -> None:
         )
 
 
-def decode_index(index: bytes, footer: Footer) -> tuple[BlockRows, ChunkRows, TextTable]:
-    """Return the rows and the texts of an index. Every row lies within the file, and chunks are sorted.
+class SegmentIndex(NamedTuple):
+    """The index of a segment. Every row lies within the file, and chunks are sorted."""
+
+    blocks: BlockRows
+    """Its block table."""
+    chunks: ChunkRows
+    """Its chunk table."""
+    texts: TextTable
+    """The extremes of string chunks that rows name by position."""
+    digests: NDArray[np.bytes_]
+    """The digests that rows name by position, (K,) of `DIGEST`."""
+
+
+def decode_index(index: bytes, footer: Footer) -> SegmentIndex:
+    """Return the tables of an index.
 
     Raises `CorruptStoreError` where the checksum, a length, an order or a bound does not hold.
     """
     if len(index) != footer.index_length or xxhash.xxh3_64_intdigest(index) != footer.index_checksum:
         raise CorruptStoreError("the checksum of its index does not match")
-    # An index may have 64 rows a byte, and checking a row takes some 216 bytes.
+    # An index may have 64 rows a byte, and checking a row takes some 224 bytes.
     rows = footer.blocks + footer.chunks
-    text_counts = _count_texts(index, footer)
+    optional = _count_optional(index, footer)
     check_room(
-        rows * _ROW_BYTES + sum(dtype.itemsize * count for dtype, count in text_counts.values()),
+        rows * _ROW_BYTES + sum(dtype.itemsize * count for dtype, count in optional.values()),
         f"an index of {rows} rows",
         "the file declares them: it is damaged, or needs a larger machine",
     )
     counts = {_PREFIXED[name]: (dtype, footer.blocks) for name, dtype in _BLOCK_COLUMNS.items()}
     counts |= {name: (dtype, footer.chunks) for name, dtype in _CHUNK_COLUMNS.items()}
-    columns = decode_columns(index, counts | text_counts)
+    columns = decode_columns(index, counts | optional)
     blocks = BlockRows(**{name: columns[prefixed] for name, prefixed in _PREFIXED.items()})
-    chunks = ChunkRows(**{name: columns[name] for name in _CHUNK_COLUMNS})
+    digests = columns[_DIGESTS].view(DIGEST) if _DIGESTS in optional else NO_DIGESTS
+    digest = columns[_DIGEST] if _DIGEST in optional else np.full(footer.chunks, NO_DIGEST)
+    chunks = ChunkRows(**{name: columns[name] for name in _CHUNK_COLUMNS}, digest=digest)
     _check_blocks(blocks, footer)
-    _check_chunks(chunks, footer)
-    return blocks, chunks, _texts_of(columns) if text_counts else NO_TEXTS
+    _check_chunks(chunks, footer, len(digests))
+    return SegmentIndex(blocks, chunks, _texts_of(columns) if _TEXTS in optional else NO_TEXTS, digests)
 
 
-def _count_texts(index: bytes, footer: Footer) -> dict[str, tuple[np.dtype[Any], int]]:
-    """Return dtype and length of the columns of texts, which an index without texts lacks."""
+def _count_optional(index: bytes, footer: Footer) -> dict[str, tuple[np.dtype[Any], int]]:
+    """Return dtype and length of the columns of texts and digests, which an index without texts or digests lacks."""
     declared = count_values(index)
-    if not declared.keys() & {_TEXT_ENDS, _TEXTS}:
-        return {}
-    texts, nbytes = (declared.get(name, 0) for name in (_TEXT_ENDS, _TEXTS))
-    if texts > TextTable.most_texts(footer.chunks) or nbytes > TextTable.most_bytes(texts):
-        raise CorruptStoreError(f"it has {texts} texts of {nbytes} bytes for the extremes of {footer.chunks} chunks")
-    return {_TEXT_ENDS: (np.dtype("<i8"), texts), _TEXTS: (np.dtype("<u1"), nbytes)}
+    found: dict[str, tuple[np.dtype[Any], int]] = {}
+    if declared.keys() & {_TEXT_ENDS, _TEXTS}:
+        texts, nbytes = (declared.get(name, 0) for name in (_TEXT_ENDS, _TEXTS))
+        if texts > TextTable.most_texts(footer.chunks) or nbytes > TextTable.most_bytes(texts):
+            raise CorruptStoreError(
+                f"it has {texts} texts of {nbytes} bytes for the extremes of {footer.chunks} chunks"
+            )
+        found |= {_TEXT_ENDS: (np.dtype("<i8"), texts), _TEXTS: (np.dtype("<u1"), nbytes)}
+    if declared.keys() & {_DIGEST, _DIGESTS}:
+        nbytes = declared.get(_DIGESTS, 0)
+        if nbytes % DIGEST.itemsize or nbytes > DIGEST.itemsize * footer.chunks:
+            raise CorruptStoreError(f"it has {nbytes} bytes of digests for {footer.chunks} chunks")
+        found |= {_DIGEST: (np.dtype("<i8"), footer.chunks), _DIGESTS: (np.dtype("<u1"), nbytes)}
+    return found
 
 
 def _texts_of(columns: dict[str, NDArray[Any]]) -> TextTable:
@@ -304,14 +350,18 @@ def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
         )
 
 
-def _check_chunks(chunks: ChunkRows, footer: Footer) -> None:
+def _check_chunks(chunks: ChunkRows, footer: Footer, digests: int) -> None:
     if not len(chunks):
         return
     lowest = min(
         column.min() for column in (chunks.dataset, chunks.chunk, chunks.generation, chunks.nulls, chunks.nans)
     )
-    if lowest < 0 or chunks.block.min() < CONSTANT or chunks.block.max() >= footer.blocks:
+    if lowest < 0 or chunks.block.min() < SHARED or chunks.block.max() >= footer.blocks:
         raise CorruptStoreError("a row of its chunk table is out of bounds")
+    if chunks.digest.min() < NO_DIGEST or chunks.digest.max() >= digests:
+        raise CorruptStoreError("a row of its chunk table names a digest that is not there")
+    if (chunks.digest[chunks.block == SHARED] == NO_DIGEST).any():
+        raise CorruptStoreError("a row of its chunk table shares a chunk and names no digest")
     most = np.uint64(2**62)
     if chunks.offset.max() > most and ((chunks.block >= 0) & (chunks.offset > most)).any():
         raise CorruptStoreError("a row of its chunk table is out of bounds")

@@ -12,19 +12,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.sorted_search import find_sorted
-from atlas.chunking.batches import equal_runs, slices_by_bytes
+from atlas.chunking.batches import equal_runs, first_alike, slices_by_bytes
 from atlas.chunking.regions import chunk_box, plan_region
+from atlas.format.digests import chunk_digest
+from atlas.format.segment import NO_DIGEST
 from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from numpy.typing import NDArray
 
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.format.schema import ArraySchema
+    from atlas.runtime.limits import Limits
     from atlas.write.staging import Staging
 
 __all__ = ["chunk_batches", "copy_chunks", "find_live_chunks"]
@@ -42,25 +46,75 @@ def copy_chunks(
 ) -> None:
     """Copy the live chunks that `index` has of the N `targets` into `staging`, under other ids and generations.
 
-    `ids` and `generations` (N,) are those that the chunks of each target get.
+    `ids` and `generations` (N,) are those that the chunks of each target get. A chunk that several datasets share is
+    copied once.
 
     Raises `CorruptStoreError` where a chunk cannot be read; other chunks may have been copied by then.
     """
-    schema = targets.schema
     rows, owner = find_live_chunks(index, targets)
-    for chunk, batch in chunk_batches(index.rows.chunk[rows], schema, staging.limits.copied_bytes):
+    keys = ChunkKeys(ids[owner], generations[owner], index.rows.chunk[rows])
+    is_coordinate = index.rows.digest[rows] != NO_DIGEST
+    is_coordinate |= targets.schema.dims == (targets.array,)
+    some = np.flatnonzero(~is_coordinate)
+    for batch, cells in _read_batches(index, targets, rows[some], owner[some], staging.limits):
+        _put(staging, targets.schema, keys.take(some[batch]), cells)
+        _bound_memory(staging)
+    some, begin = _by_location(index, rows, np.flatnonzero(is_coordinate))
+    first = some[begin[:-1]]
+    for batch, cells in _read_batches(index, targets, rows[first], owner[first], staging.limits):
+        _put(staging, targets.schema, keys.take(first[batch]), cells, coordinate=True)
+        for own, at in zip(cells, batch.tolist(), strict=True):
+            _put_copies(staging, targets.schema, keys.take(some[begin[at] + 1 : begin[at + 1]]), own)
+        _bound_memory(staging)
+
+
+def _by_location(
+    index: ChunkIndex, rows: NDArray[np.int64], some: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Group those of `rows` at the positions `some` (N,) that are one chunk in one place.
+
+    Returns the positions by group, and where each of the K groups begins, with the end of the last, (K + 1,).
+    """
+    at, block = rows[some], index.rows.block[rows[some]]
+    source = np.where(block >= 0, index.source[at], -1)
+    _, of = first_alike(index.rows.chunk[at], source, block, index.rows.offset[at].view(np.int64))
+    return some[np.argsort(of, kind="stable")], np.append(0, np.cumsum(np.bincount(of)))
+
+
+def _read_batches(
+    index: ChunkIndex, targets: Targets, rows: NDArray[np.int64], owner: NDArray[np.int64], limits: Limits
+) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """Yield the cells of the chunks in `rows` (M,), of the targets `owner` (M,), in batches.
+
+    Each is given as positions in `rows` (N,) and the cells, (N, cells), of the stored dtype or objects. The chunks of a
+    batch have one position in the grid.
+    """
+    schema = targets.schema
+    for chunk, batch in chunk_batches(index.rows.chunk[rows], schema, limits.copied_bytes):
         at = owner[batch]
         part = Targets(targets.array, schema, targets.ids[at], targets.generations[at], targets.name_of)
-        boxes = read_boxes([index], part, plan_region(schema, *chunk_box(schema, chunk)), staging.limits)
-        cells = boxes.reshape(len(at), -1).view(schema.datatype.cell or object)
-        if schema.datatype.cell is not None:
-            keys = ChunkKeys(ids[at], generations[at], np.full(len(at), chunk))
-            count = np.full(len(at), cells.shape[1])
-            staging.put_runs([ChunkRun(schema, keys, count, partial(cells.reshape, -1))], lambda: None)
-        else:
-            for identity, generation, own in zip(ids[at].tolist(), generations[at].tolist(), cells, strict=True):
-                staging.put(identity, chunk, PendingChunk(schema, generation, own))
-        _bound_memory(staging)
+        boxes = read_boxes([index], part, plan_region(schema, *chunk_box(schema, chunk)), limits)
+        yield batch, boxes.reshape(len(at), -1).view(schema.datatype.cell or object)
+
+
+def _put(
+    staging: Staging, schema: ArraySchema, keys: ChunkKeys, cells: NDArray[Any], *, coordinate: bool = False
+) -> None:
+    """Stage N chunks with `cells` (N, cells)."""
+    if schema.datatype.cell is not None:
+        count = np.full(len(cells), cells.shape[1])
+        staging.put_runs([ChunkRun(schema, keys, count, partial(cells.reshape, -1), coordinate)], lambda: None)
+        return
+    for dataset, generation, chunk, own in zip(*(column.tolist() for column in keys), cells, strict=True):
+        staging.put(dataset, chunk, PendingChunk(schema, generation, own, coordinate=coordinate))
+
+
+def _put_copies(staging: Staging, schema: ArraySchema, keys: ChunkKeys, cells: NDArray[Any]) -> None:
+    """Stage N chunks of a coordinate that all have `cells` (cells,), as a chunk that was staged has."""
+    if schema.datatype.cell is None:
+        _put(staging, schema, keys, np.broadcast_to(cells, (len(keys.chunk), len(cells))), coordinate=True)
+    elif len(keys.chunk):
+        staging.put_copies(keys, [chunk_digest(schema, cells)] * len(keys.chunk))
 
 
 def _bound_memory(staging: Staging) -> None:

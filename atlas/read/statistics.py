@@ -138,11 +138,15 @@ class Statistics:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows `at` (N,) of string chunks and their cells `counts` (N,) in the order of their blocks.
 
-        Raises `CorruptStoreError` where a block is too short for the cells of its chunks.
+        Of rows that share a chunk one is returned. Raises `CorruptStoreError` where a block is too short for the cells
+        of its chunks.
         """
         index = self.index
         block = np.where(index.rows.block[at] < 0, -1, index.base[index.source[at]] + index.rows.block[at])
-        order = np.argsort(block, kind="stable")
+        columns = (counts, index.rows.offset[at], block)
+        order = np.lexsort(columns)
+        apart = np.any([column[order][1:] != column[order][:-1] for column in columns], axis=0)
+        order = order[np.append(np.ones(min(1, len(order)), bool), apart)]
         at, counts, block = at[order], counts[order], block[order]
         stored = np.flatnonzero(block >= 0)
         blocks, offset = block[stored], index.rows.offset[at[stored]].astype(np.int64)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
+from atlas.chunking.batches import first_alike
 from atlas.errors import CorruptStoreError
 from atlas.format.strings import LENGTH_BYTES, decode_cells
 from atlas.kernels import BlockError
@@ -52,29 +53,25 @@ def read_strings(
     Raises `CorruptStoreError`, which names file, dataset and array, where a block is damaged or is too short for the
     cells that its chunks declare.
     """
+    rows = out.reshape(len(out), -1)
+    location = pieces[[kernels.PIECE_BLOCK, kernels.PIECE_OFFSET, kernels.PIECE_CHUNK]]
+    every, first, of = pieces, *first_alike(*location)
+    pieces = every[:, first]
     _check_declared_cells(index, pieces, targets, region)
     reader = _StringReader(index, pieces, targets, region, limits)
-    rows = out.reshape(len(out), -1)
     for cells in run_all(reader.read_batch, range(len(reader.batches))):
         reader.copy_cells(cells, rows)
+    if len(first) < len(of):
+        reader.copy_to_others(every, first[of], rows)
 
 
 def _check_declared_cells(index: ChunkIndex, pieces: NDArray[np.int64], targets: Targets, region: Region) -> None:
     """Raise `CorruptStoreError` where a block is too short for the cells that its chunks declare."""
     chunk, block = pieces[kernels.PIECE_CHUNK], pieces[kernels.PIECE_BLOCK]
     raw_length = index.blocks[kernels.BLOCK_RAW, block]
-    columns = (block, raw_length, pieces[kernels.PIECE_OFFSET], region.cells[chunk])
-    at = find_overflow(*columns)
-    if at is None:
-        return
-    # A dataset that the caller names more than once gives the same chunks again: each of them counts once.
-    target = pieces[kernels.PIECE_TARGET]
-    pairs = np.stack([targets.ids[target], chunk])
-    distinct = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
-    at = find_overflow(*(column[distinct] for column in columns))
+    at = find_overflow(block, raw_length, pieces[kernels.PIECE_OFFSET], region.cells[chunk])
     if at is not None:
-        piece = int(distinct[at])
-        raise targets.damage(index.source_of(int(block[piece])), "offset", int(target[piece]))
+        raise targets.damage(index.source_of(int(block[at])), "offset", int(pieces[kernels.PIECE_TARGET, at]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +119,13 @@ class _StringReader:
         block = np.repeat(np.arange(stop - first), np.diff(edges))
         offset = begin[block] + self._pieces[kernels.PIECE_OFFSET, columns]
         chunk = self._pieces[kernels.PIECE_CHUNK, columns]
+        # Chunks that lie in one place are at several positions of the grid.
+        once, of = first_alike(offset, self._cells[chunk])
         try:
-            bounds, missing, starts = cell_bounds(raw, offset, self._cells[chunk], end[block])
+            bounds, missing, starts = cell_bounds(raw, offset[once], self._cells[chunk[once]], end[block[once]])
         except BlockError as error:  # its `block` is the number of the chunk
-            raise self._damage(first + int(block[error.block]), error.reason) from error
+            raise self._damage(first + int(block[once[error.block]]), error.reason) from error
+        starts = starts[of]
         cells = [
             self._box_indices[number][0] + start for number, start in zip(chunk.tolist(), starts.tolist(), strict=True)
         ]
@@ -165,6 +165,18 @@ class _StringReader:
             rows[row, self._box_indices[number][1]] = strings[begin : begin + count]
             begin += count
 
+    def copy_to_others(self, pieces: NDArray[np.int64], like: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        """Copy the cells of chunks that have been read to all `pieces` (6, P) that share them.
+
+        Piece p has the cells of piece `like[p]`; `rows` are as in `copy_cells`.
+        """
+        target, chunk = pieces[[kernels.PIECE_TARGET, kernels.PIECE_CHUNK]]
+        others = np.flatnonzero(like != np.arange(len(like)))
+        for number in np.unique(chunk[others]).tolist():
+            mine, cells = others[chunk[others] == number], self._box_indices[number][1]
+            for one, other in zip(target[mine].tolist(), target[like[mine]].tolist(), strict=True):
+                rows[one, cells] = rows[other, cells]
+
 
 def cell_bounds(
     raw: NDArray[np.uint8], offset: NDArray[np.int64], cells: NDArray[np.int64], block_end: NDArray[np.int64]
@@ -195,13 +207,26 @@ def find_overflow(
 
     Of each chunk `block` (N,) is the row of its block, in ascending order, `raw` (N,) the decoded bytes of that block,
     `offset` (N,) the chunk's first byte in it, and `cells` (N,) its number of cells. Chunks of one block must lie side
-    by side, or a small block could declare any number of large chunks.
+    by side or be shared, at one offset, or a small block could declare any number of large chunks.
 
     Checked before memory or time is spent on the cells, whose number is what a schema declares.
     """
     short = cells > (raw - offset) // LENGTH_BYTES
     if short.any():
         return int(np.argmax(short))
+    overflow = _first_overflow(block, raw, cells)
+    if overflow is None:
+        return None
+    # The longest of those at one offset stands for all of them.
+    order = np.lexsort((cells, offset, block))
+    last = np.append((block[order][1:] != block[order][:-1]) | (offset[order][1:] != offset[order][:-1]), True)
+    distinct = order[last]
+    overflow = _first_overflow(block[distinct], raw[distinct], cells[distinct])
+    return None if overflow is None else int(distinct[overflow])
+
+
+def _first_overflow(block: NDArray[np.int64], raw: NDArray[np.int64], cells: NDArray[np.int64]) -> int | None:
+    """Return the first of the chunks of the first block that is too short for all its chunks, None where none is."""
     first = np.flatnonzero(np.concatenate([[len(block) > 0], block[1:] != block[:-1]]))
     # In float64, as a sum of declared sizes may exceed int64.
     taken = np.add.reduceat(cells.astype(np.float64), first) * LENGTH_BYTES if len(first) else first

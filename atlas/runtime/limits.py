@@ -37,6 +37,8 @@ class Limits:
     """Bytes of these blocks. Set by the format, like `cut_over`."""
 
     # Writing
+    digested_bytes: int = 256
+    """A chunk of a coordinate of this many bytes has a digest, of 16 bytes, even where no other dataset shares it."""
     raw_bytes: int = 32 << 20
     """Chunks that wait in memory before they are encoded."""
     encoded_bytes: int = 8 << 20

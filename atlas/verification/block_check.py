@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.chunking.batches import slices_by_bytes
+from atlas.chunking.batches import first_alike, slices_by_bytes
 from atlas.errors import AtlasError
 from atlas.format.strings import IN_CELL, NO_EXTREME, cell_bytes, decode_cells, string_statistics
 from atlas.kernels import BlockError
@@ -148,16 +148,18 @@ class BlockCheck:
         offset: NDArray[np.int64],
     ) -> None:
         """Compute the statistics of `pieces` (N,), which begin at the bytes `offset` (N,) of `raw`."""
-        cells = self.pieces.cells[pieces]
+        # A chunk that many rows share is counted once.
+        first, of = first_alike(offset, self.pieces.cells[pieces])
+        offset, cells = offset[first], self.pieces.cells[pieces[first]]
         if (offset % dtype.itemsize != 0).any():  # other writers need not align chunks
             nbytes = cells * dtype.itemsize
             raw = np.concatenate([raw[a : a + n] for a, n in zip(offset.tolist(), nbytes.tolist(), strict=True)])
             offset = np.cumsum(nbytes) - nbytes
         values = raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype)
         found = cell_statistics(kind, values, offset // dtype.itemsize, cells)
-        self.nulls[pieces], self.nans[pieces] = found.nulls, found.nans
-        self.low[pieces], self.high[pieces] = found.minimum, found.maximum
-        self.bad_pieces.update(dict.fromkeys(pieces[holds_odd_bools(kind, found)].tolist(), ODD_BOOL))
+        self.nulls[pieces], self.nans[pieces] = found.nulls[of], found.nans[of]
+        self.low[pieces], self.high[pieces] = found.minimum[of], found.maximum[of]
+        self.bad_pieces.update(dict.fromkeys(pieces[holds_odd_bools(kind, found)[of]].tolist(), ODD_BOOL))
 
     def _check_strings(
         self,
@@ -169,32 +171,51 @@ class BlockCheck:
     ) -> None:
         """Note what is wrong with the string chunks `pieces` (N,), at `offset` (N,) of `raw`, before `end` (N,)."""
         cells = self.pieces.cells[pieces]
+        # A chunk that many rows share is decoded once.
+        first, of = first_alike(offset, cells)
+        shared = np.split(pieces[np.argsort(of, kind="stable")], np.cumsum(np.bincount(of))[:-1])
+        self._check_places(kind, raw, shared, (offset[first], cells[first], end[first]))
+
+    def _check_places(
+        self,
+        kind: ArraySchema,
+        raw: NDArray[np.uint8],
+        shared: Sequence[NDArray[np.int64]],
+        places: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    ) -> None:
+        """Note what is wrong with string chunks in N places of `raw`; `shared` has the pieces in each.
+
+        `places` are the offsets, the cells of a chunk and the ends of the blocks, (N,) each.
+        """
         try:
-            bounds, missing, starts = cell_bounds(raw, offset, cells, end)
+            bounds, missing, starts = cell_bounds(raw, *places)
         except BlockError:
-            if len(pieces) == 1:
-                self.bad_pieces[int(pieces[0])] = "the lengths of its strings lead out of its block"
+            if len(shared) == 1:
+                reason = "the lengths of its strings lead out of its block"
+                self.bad_pieces.update(dict.fromkeys(shared[0].tolist(), reason))
                 return
-            for at in range(len(pieces)):
-                one = slice(at, at + 1)
-                self._check_strings(kind, raw, pieces[one], offset[one], end[one])
+            for at in range(len(shared)):
+                offset, cells, end = (column[at : at + 1] for column in places)
+                self._check_places(kind, raw, shared[at : at + 1], (offset, cells, end))
             return
-        rows, row = self.table.rows, self.pieces.row[pieces]
-        stated = zip(rows.nulls[row].tolist(), rows.minimum[row].tolist(), rows.maximum[row].tolist(), strict=True)
         fill = None if kind.fill is None else kind.fill_text
-        for piece, at, start, count, statistics in zip(
-            pieces.tolist(), row.tolist(), starts.tolist(), cells.tolist(), stated, strict=True
-        ):
+        for mine, start, count in zip(shared, starts.tolist(), places[1].tolist(), strict=True):
             edges, gone = bounds[start : start + count + 1], missing[start : start + count]
             data, own = raw[edges[0] : edges[-1]], edges - edges[0]
             try:
                 strings = decode_cells(data, own, gone, kind.datatype.kind, "strict").tolist()
             except UnicodeDecodeError:
-                self.bad_pieces[piece] = "its strings are not UTF-8"
+                self.bad_pieces.update(dict.fromkeys(mine.tolist(), "its strings are not UTF-8"))
                 continue
-            texts = self.table.sources[self.table.source.item(at)].texts
-            if rows.nans.item(at) or not check_strings(strings, fill, statistics, texts):
-                self.bad_pieces[piece] = WRONG_STATISTICS
+            found, row = string_statistics(strings, fill), self.pieces.row[mine]
+            wrong = [not self._states(at, strings, found) for at in row.tolist()]
+            self.bad_pieces.update(dict.fromkeys(mine[wrong].tolist(), WRONG_STATISTICS))
+
+    def _states(self, row: int, strings: Sequence[Cell], found: tuple[int, int, int]) -> bool:
+        """Return whether the row of a string chunk has the statistics `found` of its `strings`."""
+        rows, texts = self.table.rows, self.table.sources[self.table.source.item(row)].texts
+        stated = rows.nulls.item(row), rows.minimum.item(row), rows.maximum.item(row)
+        return not rows.nans.item(row) and check_strings(strings, found, stated, texts)
 
 
 def _decode_blocks(
@@ -236,14 +257,17 @@ def holds_odd_bools(schema: ArraySchema, found: ChunkStatistics) -> NDArray[np.b
 
 
 def check_strings(
-    strings: Sequence[Cell], fill: Cell, stated: tuple[int, int, int], texts: Sequence[bytes] | TextTable
+    strings: Sequence[Cell],
+    found: tuple[int, int, int],
+    stated: tuple[int, int, int],
+    texts: Sequence[bytes] | TextTable,
 ) -> bool:
-    """Return whether `stated` has the nulls of a string chunk, and its smallest and largest string.
+    """Return whether `stated` has the nulls of a string chunk, and its smallest and largest string, as `found` has.
 
     An extreme is a position in `texts` or, from `IN_CELL` on, any cell that holds it; `NO_EXTREME` must be where all
     cells are null.
     """
-    nulls, *ends = string_statistics(strings, fill)
+    nulls, *ends = found
     if nulls != stated[0]:
         return False
     for end, named in zip(ends, stated[1:], strict=True):

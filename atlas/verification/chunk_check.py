@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
+from atlas.catalog.shared_chunks import DigestedChunks
 from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.batches import equal_runs
 from atlas.chunking.regions import chunk_cells
+from atlas.commit.stored_chunks import holds_digests
+from atlas.format.digests import DIGEST
 from atlas.format.dtypes import EXTREME_DTYPES
-from atlas.format.strings import IN_CELL, LENGTH_BYTES
+from atlas.format.segment import NO_DIGEST
+from atlas.format.strings import IN_CELL, LENGTH_BYTES, string_statistics
 from atlas.runtime.threads import run_all, thread_count
 from atlas.verification.block_check import (
     ODD_BOOL,
@@ -45,6 +49,8 @@ __all__ = ["ChunkCheck"]
 _BATCHES_A_THREAD = 4
 """Batches that a thread takes between two reports of progress."""
 _LARGEST = 2**63 - 1
+_WRONG_DIGEST = "its digest is not that of its cells"
+_LOST_CHUNK = "it shares a chunk that no readable segment of the array has"
 
 
 class ChunkCheck:
@@ -93,6 +99,7 @@ class ChunkCheck:
         checked = self._check_blocks(live[~is_constant])
         self._take_faults(checked)
         self._compare_statistics(checked)
+        self._compare_digests(live)
         self._note_unused_blocks(checked)
         for row in sorted(self._faults):
             self._note_chunk(row, self._faults[row])
@@ -156,6 +163,27 @@ class ChunkCheck:
         for bad in row[differs].tolist():
             self._faults.setdefault(bad, WRONG_STATISTICS)
 
+    def _compare_digests(self, live: NDArray[np.int64]) -> None:
+        """Compare the digests of the chunks in the rows `live` with their cells.
+
+        Rows of one chunk are compared once, where they name it by one digest and read it alike.
+        """
+        table, rows = self._table, self._table.rows
+        digested = live[(rows.digest[live] != NO_DIGEST) & (rows.block[live] >= 0)]
+        digested = digested[~np.isin(digested, list(self._faults))]
+        columns = (table.source, rows.block, rows.offset.view(np.int64), rows.digest, self._kind, self._cells)
+        key = np.array([column[digested] for column in columns])
+        _, first, which = np.unique(key, axis=1, return_index=True, return_inverse=True)
+        at = digested[first]
+        digests = np.empty(len(at), DIGEST)
+        for number in np.unique(table.source[at]).tolist():
+            mine = table.source[at] == number
+            digests[mine] = table.sources[number].digests[rows.digest[at[mine]]]
+        stored = DigestedChunks(digests, table.source[at], rows.take(at))
+        schemas = [self._index.schemas[schema] for schema in self._schema[at].tolist()]
+        holds = holds_digests(table, self._array, stored, schemas, self._cells[at].tolist(), self._findings.limits)
+        self._faults.update(dict.fromkeys(digested[~holds[which.reshape(-1)]].tolist(), _WRONG_DIGEST))
+
     # Constant chunks
 
     def _check_constant_numbers(self, at: NDArray[np.int64]) -> None:
@@ -187,12 +215,13 @@ class ChunkCheck:
                 IN_CELL if IN_CELL <= end < IN_CELL + cells else end
                 for end in (rows.minimum.item(row), rows.maximum.item(row))
             )
-            fill = None if schema.fill is None else schema.fill_text
+            cell = [schema.fill_text]
+            found = string_statistics(cell, None if schema.fill is None else schema.fill_text)
             texts = self._table.sources[self._table.source.item(row)].texts
             if (
                 nulls not in {0, cells}
                 or rows.nans.item(row)
-                or not check_strings([schema.fill_text], fill, (nulls // cells, low, high), texts)
+                or not check_strings(cell, found, (nulls // cells, low, high), texts)
             ):
                 self._faults[row] = WRONG_STATISTICS
 
@@ -206,10 +235,13 @@ class ChunkCheck:
         return block - int(self._table.base[self._table.blocks[kernels.BLOCK_SOURCE, block]])
 
     def _note_chunk(self, row: int, what: str) -> None:
-        rows, schema = self._table.rows, self._index.schemas[int(self._schema[row])]
+        schema = self._index.schemas[int(self._schema[row])]
+        self._note(self._source_name(row), what, schema, self._table.rows, row)
+
+    def _note(self, key: str, what: str, schema: ArraySchema, rows: ChunkRows, row: int) -> None:
         grid = tuple(map(int, np.unravel_index(int(rows.chunk[row]), schema.grid))) if schema.grid else ()
         dataset = int(rows.dataset[row])
-        self._findings.add(self._source_name(row), what, array=self._array, dataset=dataset, chunk=grid)
+        self._findings.add(key, what, array=self._array, dataset=dataset, chunk=grid)
 
     def _note_unused_blocks(self, checked: BlockCheck) -> None:
         """Note damaged blocks that hold no live chunk."""
@@ -219,10 +251,10 @@ class ChunkCheck:
             what = f"block {self._own_number(block)}, of which the version needs nothing: {reason}"
             self._findings.add(self._table.source_of(block).name, what, array=self._array)
 
-    def note_lost_segment(self, key: str, reason: str, newer: int) -> None:
+    def note_lost_segment(self, key: str, reason: str, newer: ChunkRows) -> None:
         """Note a segment whose index cannot be read, with every dataset that it may have held chunks of.
 
-        `newer` is the number of the first source that is newer than the segment.
+        `newer` (N,) are the rows of the segments that are newer, of each chunk the newest one.
         """
         datasets = self._datasets_not_in(newer)
         for identity in datasets:
@@ -231,14 +263,21 @@ class ChunkCheck:
         if not datasets:
             self._findings.add(key, f"{reason}; the version needs nothing of it", array=self._array)
 
-    def _datasets_not_in(self, newer: int) -> list[int]:
-        """Return the ids of the datasets with this array whose chunks are not all in the sources from `newer` on."""
+    def note_lost_chunks(self, key: str, rows: ChunkRows) -> None:
+        """Note the live chunks among `rows` (N,), of the segment `key`, which share chunks that no segment has."""
+        schema = _live_schemas(self._catalog, self._index, rows)
+        for row in np.flatnonzero((schema >= 0) & (rows.chunk < self._chunk_counts[schema])).tolist():
+            self._note(key, _LOST_CHUNK, self._index.schemas[int(schema[row])], rows, row)
+
+    def _datasets_not_in(self, newer: ChunkRows) -> list[int]:
+        """Return the ids of the datasets with this array whose chunks are not all among the rows `newer` (N,)."""
         catalog, index = self._catalog, self._index
         live = catalog.live_rows()
         entry = index.entry[catalog.layouts[live]] if len(index.entry) else np.full(len(live), -1)
         ids, schema = catalog.ids[live][entry >= 0], index.schema[entry[entry >= 0]]
-        is_safe = (self._schema >= 0) & (self._table.source >= newer)
-        dataset, count = np.unique(self._table.rows.dataset[is_safe], return_counts=True)
+        own = _live_schemas(catalog, index, newer)
+        is_safe = (own >= 0) & (newer.chunk < self._chunk_counts[own])
+        dataset, count = np.unique(newer.dataset[is_safe], return_counts=True)
         held = np.zeros(len(ids), np.int64)
         held[find_sorted(ids, dataset)] = count
         found: list[int] = ids[held < self._chunk_counts[schema]].tolist()

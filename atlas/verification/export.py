@@ -43,7 +43,8 @@ def export_whole(
     rows = catalog.live_rows()
     new_ids, left_out = _create_datasets(catalog, rows, broken, target)
     for array, refs in catalog.segments.items():
-        table = load_chunk_index(storage, [ref for ref in refs if ref.key not in lost])
+        # Rows that share a chunk of a lost segment are of arrays that are broken.
+        table = load_chunk_index(storage, [ref for ref in refs if ref.key not in lost], lost={})
         staging = target.writes.by_array[array] = target.writes.new_staging(array)
         for targets in _whole_arrays(catalog, array, rows, broken.get(array, frozenset())):
             ids = new_ids[find_sorted(catalog.ids[rows], targets.ids)]

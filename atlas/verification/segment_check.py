@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from atlas.catalog.chunk_index import ChunkIndex, load_segment
+import numpy as np
+
+from atlas.catalog.chunk_index import ChunkIndex, load_segment, merge_rows
 from atlas.errors import AtlasError, CorruptStoreError
 from atlas.format.segment import FOOTER_SIZE, HEADER, decode_footer
 from atlas.runtime.threads import run_all
@@ -50,17 +52,22 @@ def check_array(storage: Storage, catalog: Catalog, array: str, refs: Sequence[S
             findings.add(segment.ref.key, fault, array=array)
         tail = segment.ref.size - segment.ref.footer.index_offset
         findings.advance(len(HEADER) + tail if segment.part is not None else segment.ref.size)
-    check = ChunkCheck(catalog, array, ChunkIndex.of([one.part for one in opened if one.part is not None]), findings)
+    lost: dict[str, ChunkRows] = {}
+    table = ChunkIndex.of([one.part for one in opened if one.part is not None], lost=lost)
+    check = ChunkCheck(catalog, array, table, findings)
     check.run()
-    newer = 0  # the number, in the chunk index, of the next segment that can be read
-    for segment in opened:
+    for key, rows in lost.items():
+        check.note_lost_chunks(key, rows)
+    for at, segment in enumerate(opened):
         if segment.part is not None:
-            newer += 1
             continue
         findings.lost.add(segment.ref.key)
         if segment.lost == _MISSING:
             findings.missing.add(segment.ref.key)
-        check.note_lost_segment(segment.ref.key, segment.lost, newer)
+        # Their own rows: a chunk that they share, or that is shared with them, may lie in any other segment.
+        newer = [one.part[1] for one in opened[at + 1 :] if one.part is not None]
+        rows, _ = merge_rows(newer, [np.zeros(len(own), np.int64) for own in newer])
+        check.note_lost_segment(segment.ref.key, segment.lost, rows)
 
 
 def _open_segment(storage: Storage, ref: SegmentRef) -> _OpenedSegment:

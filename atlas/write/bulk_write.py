@@ -35,13 +35,14 @@ def stage_stack(
     Nothing may have been written to these arrays before. Chunks of strings go to `put`, one by one; `bound_memory` is
     called now and then for others.
     """
+    coordinate = entry.schema.dims == (entry.name,)
     if data.dtype != object:
-        staging.put_runs(_runs(entry, ids, data, staging.limits.run_bytes), bound_memory)
+        staging.put_runs(_runs(entry, ids, data, staging.limits.run_bytes, coordinate=coordinate), bound_memory)
         return
     for chunk, box in _boxes(entry):
         for identity, cells in zip(ids.tolist(), data[(slice(None), *box)], strict=True):
             own = np.array(cells, object, order="C").reshape(-1)
-            put(identity, chunk, PendingChunk(entry.schema, entry.generation, own))
+            put(identity, chunk, PendingChunk(entry.schema, entry.generation, own, coordinate=coordinate))
 
 
 def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:
@@ -52,7 +53,9 @@ def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:
         yield chunk, region.in_box(k)
 
 
-def _runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], run_bytes: int) -> Iterator[ChunkRun]:
+def _runs(
+    entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], run_bytes: int, *, coordinate: bool
+) -> Iterator[ChunkRun]:
     for chunk, box in _boxes(entry):
         count = data[(slice(0, 1), *box)].size
         step = max(1, run_bytes // (count * data.dtype.itemsize))
@@ -61,7 +64,7 @@ def _runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], run_byt
             dataset = ids[some]
             keys = ChunkKeys(dataset, np.full(len(dataset), entry.generation), np.full(len(dataset), chunk))
             load = partial(_flat, data, (some, *box))
-            yield ChunkRun(entry.schema, keys, np.full(len(dataset), count), load)
+            yield ChunkRun(entry.schema, keys, np.full(len(dataset), count), load, coordinate)
 
 
 def _flat(data: NDArray[Any], box: tuple[slice, ...]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from atlas.catalog.chunk_index import EMPTY, NO_BLOCKS
 from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
 from atlas.chunking.packing import pack_chunks
 from atlas.format.block_types import CODECS, FILTERS
-from atlas.format.segment import CONSTANT, BlockRows, ChunkRows
+from atlas.format.segment import CONSTANT, NO_DIGEST, BlockRows, ChunkRows
 from atlas.format.strings import NO_EXTREME, encode_cells, encode_extreme, string_statistics
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all, thread_count
@@ -38,6 +38,7 @@ __all__ = [
     "encode_chunks",
     "encode_in_batches",
     "encode_run",
+    "keys_of",
 ]
 
 _LEVEL = 1
@@ -56,6 +57,8 @@ class PendingChunk:
     """All its cells, 1-D in C order: of the stored dtype, or objects of str or bytes, None for missing ones."""
     written: NDArray[np.bool_] | None = None
     """Which cells were written while the others were read from the store; None: all, or no other handle can write."""
+    coordinate: bool = False
+    """Whether it is of a coordinate, of which equal chunks are stored once."""
 
 
 class Compression:
@@ -109,6 +112,10 @@ class ChunkKeys(NamedTuple):
     chunk: NDArray[np.int64]
     """Positions in the grid."""
 
+    def take(self, at: NDArray[np.int64]) -> ChunkKeys:
+        """Return those at the positions `at`."""
+        return ChunkKeys(*(column[at] for column in self))
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkRun:
@@ -122,6 +129,8 @@ class ChunkRun:
     """Cells of each."""
     load: Callable[[], NDArray[Any]]
     """Returns all their cells, 1-D in C order, of the stored dtype; called once, by any thread."""
+    coordinate: bool = False
+    """Whether they are of a coordinate, of which equal chunks are stored once."""
 
     @property
     def nbytes(self) -> int:
@@ -157,14 +166,16 @@ def _statistics(
 def _rows_of(
     keys: ChunkKeys, block: NDArray[np.int64], offset: NDArray[np.uint64], found: kernels.ChunkStatistics
 ) -> ChunkRows:
-    return ChunkRows(*keys, block, offset, found.nulls, found.nans, found.minimum, found.maximum)
+    digest = np.full(len(block), NO_DIGEST)
+    return ChunkRows(*keys, block, offset, found.nulls, found.nans, found.minimum, found.maximum, digest)
 
 
 def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
     return values.view(f"<u{values.dtype.itemsize}").astype(np.uint64)
 
 
-def _keys(group: Sequence[tuple[Key, PendingChunk]]) -> ChunkKeys:
+def keys_of(group: Sequence[tuple[Key, PendingChunk]]) -> ChunkKeys:
+    """Return the keys of pending chunks in columns."""
     keys = np.array([key for key, _ in group], np.int64).reshape(-1, 2)
     return ChunkKeys(keys[:, 0].copy(), np.array([chunk.generation for _, chunk in group], np.int64), keys[:, 1].copy())
 
@@ -202,7 +213,7 @@ def _encode_blocks(
 def _encode_small(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
     values = group[0][1].cells if len(group) == 1 else np.concatenate([chunk.cells for _, chunk in group])
     count = np.array([len(chunk.cells) for _, chunk in group], np.int64)
-    return _encode_values(group[0][1].schema, _keys(group), values, count, compression)
+    return _encode_values(group[0][1].schema, keys_of(group), values, count, compression)
 
 
 def encode_run(run: ChunkRun, compression: Compression) -> Encoded:
@@ -260,7 +271,7 @@ def _encode_large(item: tuple[Key, PendingChunk], compression: Compression) -> E
         packing = pack_chunks(np.array([values.nbytes]), compression.limits)
         start, length, block, offset = packing.start, packing.length, packing.block, packing.offset.astype(np.uint64)
     stored, blocks = _encode_blocks(values.view(np.uint8), start, length, values.dtype, compression)
-    return Encoded(stored, blocks, _rows_of(_keys([item]), block, offset, found))
+    return Encoded(stored, blocks, _rows_of(keys_of([item]), block, offset, found))
 
 
 def _encode_strings(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
@@ -283,5 +294,6 @@ def _encode_strings(group: Sequence[tuple[Key, PendingChunk]], compression: Comp
     raw = np.frombuffer(b"".join(payloads), np.uint8)
     stored, blocks = _encode_blocks(raw, packing.start, packing.length, raw.dtype, compression)
     nulls, low, high = (np.array(column, "u8") for column in zip(*statistics, strict=True))
-    rows = ChunkRows(*_keys(group), block, offset, nulls.view(np.int64), np.zeros(len(group), np.int64), low, high)
+    nans, digest = np.zeros(len(group), np.int64), np.full(len(group), NO_DIGEST)
+    rows = ChunkRows(*keys_of(group), block, offset, nulls.view(np.int64), nans, low, high, digest)
     return Encoded(stored, blocks, rows, list(texts))

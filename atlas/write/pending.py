@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from atlas.runtime.limits import Limits
     from atlas.storage import Storage
     from atlas.write.encoding import PendingChunk
-    from atlas.write.staging import SegmentDraft
+    from atlas.write.segment_draft import AreStored, SegmentDraft
 
 __all__ = ["PendingWrites"]
 
@@ -82,19 +82,30 @@ class PendingWrites:
         read_chunk: Callable[[int], NDArray[Any]],
         *,
         shared: bool,
+        coordinate: bool = False,
         taken: NDArray[np.bool_] | None = None,
     ) -> None:
         """Stage `cells`, which cover `region` of one array: those that `taken`, of their shape, holds True for.
 
         `read_chunk` returns the present cells of the chunk in a row of the region, for chunks that are covered in part.
-        For a `shared` array, which other handles may write to, the cells that were written are noted.
+        For a `shared` array, which other handles may write to, the cells that were written are noted. Equal chunks of a
+        `coordinate` are stored once.
         """
         staging, cut = self._staging(entry.name), divide_chunks(cells, region, self._limits, taken=taken)
         for chunk, pending in cut_chunks(
-            cells, entry, region, cut, read_chunk, taken=taken, shared=shared, limits=self._limits
+            cells,
+            entry,
+            region,
+            cut,
+            read_chunk,
+            taken=taken,
+            shared=shared,
+            coordinate=coordinate,
+            limits=self._limits,
         ):
             self._put(staging, dataset, chunk, pending)
-        staging.put_runs(chunk_runs(cells, entry, dataset, region, cut.at_once, self._limits), self._bound_memory)
+        runs = chunk_runs(cells, entry, dataset, region, cut.at_once, coordinate=coordinate, limits=self._limits)
+        staging.put_runs(runs, self._bound_memory)
 
     def put_stack(self, entry: ArrayEntry, ids: NDArray[np.int64], rows: NDArray[Any]) -> None:
         """Stage `rows` (N, *shape) as the arrays `entry` of the datasets `ids`, of which nothing was written before."""
@@ -134,9 +145,12 @@ class PendingWrites:
 
     # Flushing
 
-    def drafts(self) -> list[tuple[str, SegmentDraft]]:
-        """Encode everything and return the segments to write, by array name; empty where nothing is pending."""
-        drafted = [(array, staging.draft()) for array, staging in self.by_array.items()]
+    def drafts(self, are_stored: Callable[[str], AreStored]) -> list[tuple[str, SegmentDraft]]:
+        """Encode everything and return the segments to write, by array name; empty where nothing is pending.
+
+        `are_stored` returns, for an array name, what tells which chunks its other segments store.
+        """
+        drafted = [(array, staging.draft(are_stored(array))) for array, staging in self.by_array.items()]
         return [(array, draft) for array, draft in drafted if draft is not None]
 
     def shift(self, shift: IdShift) -> None:

@@ -26,7 +26,7 @@ __all__ = ["Cut", "chunk_runs", "cut_chunks", "divide_chunks", "one_chunk"]
 
 
 def one_chunk(
-    cells: NDArray[Any], entry: ArrayEntry, start: Sequence[int], limits: Limits = DEFAULT
+    cells: NDArray[Any], entry: ArrayEntry, start: Sequence[int], limits: Limits = DEFAULT, *, coordinate: bool = False
 ) -> PendingChunk | None:
     """Return the chunk of a small array that `cells` covers whole, None where a region has to be planned.
 
@@ -42,7 +42,8 @@ def one_chunk(
         or not {int}.issuperset(map(type, start))
     ):
         return None
-    return PendingChunk(schema, entry.generation, np.array(cells, order="C", subok=False).reshape(-1))
+    own = np.array(cells, order="C", subok=False).reshape(-1)
+    return PendingChunk(schema, entry.generation, own, coordinate=coordinate)
 
 
 class Cut(NamedTuple):
@@ -78,13 +79,16 @@ def chunk_runs(
     dataset: int,
     region: Region,
     rows: NDArray[np.int64],
+    *,
+    coordinate: bool = False,
     limits: Limits = DEFAULT,
 ) -> Iterator[ChunkRun]:
     """Yield the whole chunks `rows` of `region` in runs; they borrow from `cells`, which must not change."""
     nbytes = region.cells[rows] * cells.dtype.itemsize
     for some in (rows[batch] for batch in slices_by_bytes(nbytes, limits.run_bytes)):
         keys = ChunkKeys(np.full(len(some), dataset), np.full(len(some), entry.generation), region.chunk[some])
-        yield ChunkRun(entry.schema, keys, region.cells[some], partial(_gathered, cells, region, some))
+        load = partial(_gathered, cells, region, some)
+        yield ChunkRun(entry.schema, keys, region.cells[some], load, coordinate)
 
 
 def cut_chunks(
@@ -96,6 +100,7 @@ def cut_chunks(
     *,
     taken: NDArray[np.bool_] | None = None,
     shared: bool = False,
+    coordinate: bool = False,
     limits: Limits = DEFAULT,
 ) -> Iterator[tuple[int, PendingChunk]]:
     """Yield grid position and cells of the chunks of `region` that are not encoded at once; nothing is borrowed.
@@ -116,10 +121,10 @@ def cut_chunks(
                 written = np.zeros(extent, bool)
                 written[region.in_chunk(k)] = here
                 written = written.reshape(-1)
-            yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own, written)
+            yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own, written, coordinate)
     for k in cut.whole.tolist():
         own = np.array(cells[_source(region, k)], order="C", subok=False).reshape(-1)
-        yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own)
+        yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own, coordinate=coordinate)
 
 
 def _source(region: Region, k: int) -> tuple[Any, ...]:

@@ -5,23 +5,22 @@ Not locked: the store's lock guards every call.
 
 from __future__ import annotations
 
-import errno
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from operator import attrgetter
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import xxhash
 
-from atlas.catalog.chunk_index import ChunkIndex, merge_rows
-from atlas.chunking.batches import batches_by_bytes, slices_by_bytes
-from atlas.errors import StorageError
-from atlas.format.segment import HEADER, NO_TEXTS, BlockRows, ChunkRows, Footer, encode_tail
-from atlas.format.strings import IN_CELL, TextTable
+from atlas.catalog.chunk_index import NO_BLOCKS, ChunkIndex, merge_rows
+from atlas.chunking.batches import batches_by_bytes
+from atlas.format.digests import NO_DIGESTS, chunk_digest
+from atlas.format.segment import HEADER, BlockRows, ChunkRows
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all, thread_count
 from atlas.storage import LocalStorage
+from atlas.write.distinct_chunks import Content, DistinctChunks
 from atlas.write.encoding import (
     ChunkRun,
     Compression,
@@ -30,7 +29,9 @@ from atlas.write.encoding import (
     encode_chunks,
     encode_in_batches,
     encode_run,
+    keys_of,
 )
+from atlas.write.segment_draft import StagedChunks, draft_segment, needed_texts, with_texts_at
 from atlas.write.spill import Spill
 
 if TYPE_CHECKING:
@@ -41,13 +42,12 @@ if TYPE_CHECKING:
 
     from atlas.catalog.id_shift import IdShift
     from atlas.chunking.regions import Region
-    from atlas.storage import Storage
-    from atlas.write.encoding import ChunkKeys
+    from atlas.format.strings import TextTable
+    from atlas.write.encoding import ChunkKeys, Key
+    from atlas.write.segment_draft import AreStored, SegmentDraft
 
-__all__ = ["SegmentDraft", "Staging"]
+__all__ = ["Staging"]
 
-_COPY = 4 << 20
-"""Bytes of blocks that are copied at once."""
 _serials = count()
 
 
@@ -55,6 +55,7 @@ class _StagedSource:
     """The encoded blocks of a staging, as a source for reads."""
 
     coalesce_gap = LocalStorage.coalesce_gap  # blocks are spilled to a local file
+    digests = NO_DIGESTS  # its rows lead to blocks, none to a digest
 
     def __init__(self, spill: Spill, blocks: BlockRows, texts: TextTable, name: str) -> None:
         self.blocks = blocks
@@ -66,65 +67,6 @@ class _StagedSource:
         self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], target: NDArray[np.int64]
     ) -> None:
         self._spill.read_into(offset, length, out, target)
-
-
-class SegmentDraft:
-    """A segment about to be written: the parts of the file in order, and the tables that close it."""
-
-    def __init__(self, spill: Spill, blocks: BlockRows, rows: ChunkRows, texts: TextTable) -> None:
-        self._spill = spill
-        self._source = blocks
-        offset = len(HEADER) + np.cumsum(blocks.stored) - blocks.stored
-        self.blocks = BlockRows(**(blocks.columns() | {"offset": offset}))
-        """The block table of the file."""
-        self.rows = rows
-        """The chunk rows of the file."""
-        end = len(HEADER) + int(blocks.stored.sum())
-        self._tail, self.footer = encode_tail(self.blocks, rows, texts, end)
-        self.size = end + len(self._tail)
-        """Bytes of the file."""
-
-    footer: Footer
-    """The footer."""
-
-    def write(self, storage: Storage, key: str) -> None:
-        """Store the file under `key`, without a copy where the spilled file holds the blocks in order."""
-        as_spilled = self._spill.size == self.size - len(self._tail)
-        if not (as_spilled and self._spill.hand_over(self._tail, lambda file: storage.link_file(key, file))):
-            storage.write(key, self.parts())
-
-    def parts(self) -> Iterator[bytes | NDArray[np.uint8]]:
-        """Yield the file part by part. Raises `StorageError` where a temporary file has lost what was written to it."""
-        yield HEADER
-        offset, end = self._source.offset, self._source.offset + self._source.stored
-        # Neighbours are copied in one go, some MiB of them.
-        neighbours = np.cumsum(np.concatenate([[0], offset[1:] != end[:-1]])[: len(offset)])
-        for batch in slices_by_bytes(self._source.stored, _COPY, neighbours):
-            first, stop = batch.start, batch.stop
-            parts = self._spill.read_range(int(offset[first]), int(end[stop - 1]))
-            if self._spill.is_spilled(int(offset[first])):
-                yield self._checked(first, stop, b"".join(part.data for part in parts))
-            else:
-                yield from parts
-        yield self._tail
-
-    def _checked(self, first: int, stop: int, data: bytes) -> bytes:
-        """Return `data`, the blocks `first` to `stop`, as they were encoded.
-
-        A disk that failed to write them may return other bytes, which no flush may commit.
-        """
-        view, blocks = memoryview(data), self._source
-        end = np.cumsum(blocks.stored[first:stop]).tolist()
-        for begin, stored, checksum in zip(
-            [0, *end], blocks.stored[first:stop].tolist(), blocks.checksum[first:stop].tolist(), strict=False
-        ):
-            if xxhash.xxh3_64_intdigest(view[begin : begin + stored]) != checksum:
-                raise StorageError(
-                    errno.EIO,
-                    "the disk has not kept what was written to a temporary file of pending data, and some is lost; "
-                    "open the store again and repeat the writes",
-                )
-        return data
 
 
 class Staging:
@@ -152,6 +94,8 @@ class Staging:
         self._blocks: list[BlockRows] = []
         self._block_count = 0
         self._first_blocks: list[NDArray[np.int64]] = []
+        self._counted = 0  # blocks whose first ones are in `_first_blocks`
+        self._distinct = DistinctChunks()
         self._rows: list[ChunkRows] = []
         self._is_text: list[bool] = []  # of each of `_rows`
         self._texts: dict[bytes, int] = {}
@@ -208,8 +152,8 @@ class Staging:
             self._rows = [rows.take(rows.dataset != dataset) for rows in self._rows]
             self._index = None
 
-    def encode(self) -> None:
-        """Encode every chunk that waits."""
+    def encode(self, are_stored: AreStored | None = None) -> None:
+        """Encode every chunk that waits; those that `are_stored` in other segments in blocks of their own."""
         if not self._raw:
             return
         chunks = [
@@ -218,15 +162,39 @@ class Staging:
             for chunk, pending in of_dataset.items()
         ]
         chunks.sort(key=lambda item: item[0])
-        for encoded in encode_chunks(chunks, self._compression):
+        for encoded in encode_chunks([item for item in chunks if not item[1].coordinate], self._compression):
             self._add(encoded)
+        self._encode_distinct([item for item in chunks if item[1].coordinate], are_stored)
         self._raw, self.raw_bytes = {}, 0
+
+    def _encode_distinct(self, chunks: Sequence[tuple[Key, PendingChunk]], are_stored: AreStored | None) -> None:
+        """Encode chunks of coordinates, of equal ones the first."""
+        contents = {
+            key: Content(chunk_digest(pending.schema, pending.cells), pending.schema, len(pending.cells))
+            for key, pending in chunks
+        }
+        new = self._distinct.find_new([content.digest for content in contents.values()])
+        stored = np.zeros(len(new), bool)
+        if are_stored is not None and len(new):
+            stored = are_stored([contents[chunks[at][0]] for at in new.tolist()])
+        for some in new[stored], new[~stored]:
+            for encoded in encode_chunks([chunks[at] for at in some.tolist()], self._compression):
+                keys = zip(encoded.rows.dataset.tolist(), encoded.rows.chunk.tolist(), strict=True)
+                self._add(encoded, [contents[key] for key in keys])
+        others = np.delete(np.arange(len(chunks)), new)
+        for is_text in (False, True):
+            known = [chunks[at] for at in others.tolist() if (chunks[at][1].schema.datatype.cell is None) is is_text]
+            digests = [contents[key].digest for key, _ in known]
+            self._add_rows(self._distinct.rows_of(keys_of(known), digests), 0, is_text=is_text)
 
     def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
         """Encode chunks, replacing what was written of them before; calls `bound_memory` after each batch."""
         for batch in _parallel_batches(runs, self.limits):
-            if len(batch) == 1 and batch[0].nbytes > self.limits.parallel_bytes:
-                self._add_in_batches(batch[0])
+            if batch[0].coordinate:
+                for run in batch:
+                    self._put_distinct(run)
+            elif len(batch) == 1:
+                self._add_run(batch[0])
             else:
                 for encoded in run_all(lambda run: encode_run(run, self._compression), batch):
                     self._add(encoded)
@@ -234,13 +202,33 @@ class Staging:
                 self._forget_raw(run.keys)
             bound_memory()
 
-    def _add_in_batches(self, run: ChunkRun) -> None:
+    def _add_run(self, run: ChunkRun, contents: Sequence[Content] = ()) -> None:
+        if run.nbytes <= self.limits.parallel_bytes:
+            self._add(encode_run(run, self._compression), contents)
+            return
         first = self._block_count
         rows, batches = encode_in_batches(run, self._compression)
         for stored, blocks in batches:
             self._add_blocks(stored, blocks)
             self.spill()
-        self._add_rows(rows, first)
+        self._add_rows(rows, first, contents=contents)
+
+    def _put_distinct(self, run: ChunkRun) -> None:
+        """Encode a run of chunks of coordinates, of equal ones the first."""
+        values = run.load()
+        cells = np.split(values, np.cumsum(run.count)[:-1])
+        digests = [chunk_digest(run.schema, own) for own in cells]
+        new = self._distinct.find_new(digests)
+        if len(new):
+            load = partial(np.concatenate, [cells[at] for at in new.tolist()])
+            contents = [Content(digests[at], run.schema, len(cells[at])) for at in new.tolist()]
+            self._add_run(ChunkRun(run.schema, run.keys.take(new), run.count[new], load), contents)
+        others = np.delete(np.arange(len(digests)), new)
+        self.put_copies(run.keys.take(others), [digests[at] for at in others.tolist()])
+
+    def put_copies(self, keys: ChunkKeys, digests: Sequence[bytes]) -> None:
+        """Stage chunks of numbers (N,) that are equal to others of their `digests`, which have been encoded."""
+        self._add_rows(self._distinct.rows_of(keys, digests), 0)
 
     def _forget_raw(self, keys: ChunkKeys) -> None:
         if self.parts:
@@ -253,25 +241,33 @@ class Staging:
             if pending is not None:
                 self.raw_bytes -= _weight(pending)
 
-    def _add(self, encoded: Encoded) -> None:
+    def _add(self, encoded: Encoded, contents: Sequence[Content] = ()) -> None:
         first = self._block_count
         self._add_blocks(encoded.stored, encoded.blocks)
         rows = encoded.rows
         if encoded.texts:
             own = [self._texts.setdefault(text, len(self._texts)) for text in encoded.texts]
-            rows = _with_texts_at(rows, slice(None), np.array(own, np.uint64))
-        self._add_rows(rows, first, is_text=len(encoded.texts) > 0)
+            rows = with_texts_at(rows, slice(None), np.array(own, np.uint64))
+        self._add_rows(rows, first, is_text=len(encoded.texts) > 0, contents=contents)
 
     def _add_blocks(self, stored: NDArray[np.uint8], blocks: BlockRows) -> None:
         begin = self._spill.append(stored)
         self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
         self._block_count += len(blocks)
 
-    def _add_rows(self, rows: ChunkRows, first: int, *, is_text: bool = False) -> None:
-        """Add rows whose blocks are counted from the block `first`."""
-        block = np.where(rows.block >= 0, rows.block + first, rows.block)
-        self._first_blocks.append(np.unique(block[block >= 0]))
-        self._rows.append(ChunkRows(**(rows.columns() | {"block": block})))
+    def _add_rows(
+        self, rows: ChunkRows, first: int, *, is_text: bool = False, contents: Sequence[Content] = ()
+    ) -> None:
+        """Add rows whose blocks are counted from the block `first`; of coordinates, with what they hold."""
+        if not len(rows):
+            return
+        rows = ChunkRows(**(rows.columns() | {"block": np.where(rows.block >= 0, rows.block + first, rows.block)}))
+        if contents:
+            rows = ChunkRows(**(rows.columns() | {"digest": self._distinct.add(contents, rows)}))
+        if self._block_count > self._counted:
+            self._first_blocks.append(np.unique(rows.block[rows.block >= 0]))
+            self._counted = self._block_count
+        self._rows.append(rows)
         self._is_text.append(is_text)
         self._index = None
 
@@ -283,7 +279,7 @@ class Staging:
         """Forget everything."""
         self._spill.close()
         self._raw, self.parts, self._rows, self._blocks, self._index = {}, {}, [], [], None
-        self._is_text, self._texts = [], {}
+        self._is_text, self._texts, self._distinct = [], {}, DistinctChunks()
 
     def shift(self, shift: IdShift) -> None:
         """Follow datasets whose ids were raised."""
@@ -327,12 +323,17 @@ class Staging:
     def encoded_index(self) -> ChunkIndex | None:
         """Return the index of the encoded chunks, of each the newest; None where there are none."""
         if self._index is None and any(len(rows) for rows in self._rows):
-            blocks: BlockRows = BlockRows.joined(self._blocks)
-            origins = [np.full(len(rows), text, np.int64) for rows, text in zip(self._rows, self._is_text, strict=True)]
-            rows, texts = _with_needed_texts(*merge_rows(self._rows, origins), list(self._texts))
+            blocks: BlockRows = BlockRows.joined([NO_BLOCKS, *self._blocks])
+            rows, texts = needed_texts(*self._merged(), list(self._texts))
             source = _StagedSource(self._spill, blocks, texts, f"pending data {self._serial} of {self._name}")
             self._index = ChunkIndex.of([(source, rows)])
         return self._index
+
+    def _merged(self) -> tuple[ChunkRows, NDArray[np.bool_]]:
+        """Return the rows of the encoded chunks, of each the newest, (N,), and which of them are of text or bytes."""
+        origins = [np.full(len(rows), text, np.int64) for rows, text in zip(self._rows, self._is_text, strict=True)]
+        rows, is_text = merge_rows(self._rows, origins)
+        return rows, is_text.astype(bool)
 
     def overlay(self, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
         """Lay the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
@@ -352,53 +353,19 @@ class Staging:
 
     # Flushing
 
-    def draft(self) -> SegmentDraft | None:
-        """Encode what waits and return the segment to write, None where nothing is pending."""
-        self.encode()
-        index = self.encoded_index()
-        if index is None:
+    def draft(self, are_stored: AreStored | None) -> SegmentDraft | None:
+        """Encode what waits and return the segment to write, None where nothing is pending.
+
+        It leaves out chunks of coordinates that other segments of the array store, as `are_stored` says; with None, it
+        depends on no other segment.
+        """
+        self.encode(are_stored)
+        if not any(len(rows) for rows in self._rows):
             return None
-        rows = index.rows
-        blocks: BlockRows = BlockRows.joined(self._blocks)
-        block = rows.block
-        alive = np.zeros(len(blocks), bool)
-        if len(blocks):
-            # The blocks of a cut chunk follow its first block, up to the next chunk's first, and are kept with it.
-            first_blocks = np.concatenate(self._first_blocks)
-            owner = np.searchsorted(first_blocks, np.arange(len(blocks)), side="right") - 1
-            alive = np.isin(first_blocks, rows.block)[owner]
-            block = np.where(rows.block >= 0, (np.cumsum(alive) - 1)[rows.block], rows.block)
-        rows = ChunkRows(**(rows.columns() | {"block": block}))
-        return SegmentDraft(self._spill, blocks.take(alive), rows, index.sources[0].texts)
-
-
-def _with_texts_at(rows: ChunkRows, text: Any, at: NDArray[np.uint64]) -> ChunkRows:
-    """Return `rows` with the extremes of those picked by `text`, which are positions, replaced by what `at` has there.
-
-    Extremes that stand in cells, and those that are none, stay as they are.
-    """
-    columns = rows.columns()
-    for name in ("minimum", "maximum"):
-        column = columns[name] = columns[name].copy()
-        ends = column[text]
-        short = ends < IN_CELL
-        ends[short] = at[ends[short].astype(np.int64)]
-        column[text] = ends
-    return ChunkRows(**columns)
-
-
-def _with_needed_texts(
-    rows: ChunkRows, is_text: NDArray[np.int64], texts: Sequence[bytes]
-) -> tuple[ChunkRows, TextTable]:
-    """Return the rows, and a table of those of `texts` that they name: not of chunks that were replaced."""
-    if not texts:
-        return rows, NO_TEXTS
-    text = is_text.astype(bool)
-    ends = np.concatenate([rows.minimum[text], rows.maximum[text]])
-    needed = np.unique(ends[ends < IN_CELL]).astype(np.int64)
-    at = np.zeros(len(texts), np.uint64)
-    at[needed] = np.arange(len(needed))
-    return _with_texts_at(rows, text, at), TextTable.of([texts[position] for position in needed.tolist()])
+        rows, is_text = self._merged()
+        first_blocks = np.concatenate([np.empty(0, np.int64), *self._first_blocks])
+        staged = StagedChunks(self._spill, BlockRows.joined([NO_BLOCKS, *self._blocks]), first_blocks, rows, is_text)
+        return draft_segment(staged, list(self._texts), self._distinct, are_stored, self.limits)
 
 
 def _parallel_batches(runs: Iterable[ChunkRun], limits: Limits) -> Iterator[list[ChunkRun]]:

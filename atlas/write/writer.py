@@ -115,10 +115,12 @@ class Writer:
 
     # Arrays
 
-    def define_array(self, dataset: str, array: str, schema: ArraySchema) -> None:
-        """Add an array to a dataset."""
+    def define_array(self, dataset: str, array: str, schema: ArraySchema, *, coordinate: bool = False) -> None:
+        """Add an array to a dataset; `coordinate` says that many datasets are likely to have the same cells."""
         with self._view.locks.changing:
             self._view.datasets.define(dataset, array, schema)
+            if coordinate:
+                self._view.datasets.edit(dataset).coordinates |= {array}
             self._view.changed()
 
     def delete_array(self, dataset: str, array: str) -> None:
@@ -144,7 +146,7 @@ class Writer:
             cells = coerce_cells(data, entry.schema, array)
             if start is None:
                 raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
-            whole = one_chunk(cells, entry, start, view.limits)
+            whole = one_chunk(cells, entry, start, view.limits, coordinate=state.is_coordinate(entry))
             if whole is None:
                 self._write_region(state, entry, start, cells)
             else:
@@ -197,7 +199,10 @@ class Writer:
 
         # An array that no other handle can write to needs no note of which cells were written here.
         shared = not state.new and entry.generation != self._view.datasets.generation
-        self._pending.put_region(entry, state.identity, region, cells, read_chunk, shared=shared, taken=taken)
+        coordinate = state.is_coordinate(entry)
+        self._pending.put_region(
+            entry, state.identity, region, cells, read_chunk, shared=shared, coordinate=coordinate, taken=taken
+        )
 
     def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
         """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_BOUNDS = ("bounds", "climatology")
+"""Attributes of CF by which a coordinate names the variable with the bounds of its cells (CF, 7.1 and 7.4)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _ArrayPlan:
@@ -96,8 +99,10 @@ def add(
     with session.locks.building.passing():
         view = store.create_dataset(name)
         try:
+            bounds = {ds.variables[coord].attrs.get(key) for coord in ds.coords for key in _BOUNDS}
             for plan in plans:
-                session.writer.define_array(name, plan.name, plan.schema)
+                likely_alike = plan.name in ds.coords or plan.name in bounds
+                session.writer.define_array(name, plan.name, plan.schema, coordinate=likely_alike)
             for plan in plans:
                 recorded = _write(view, plan)
                 if recorded is not None:

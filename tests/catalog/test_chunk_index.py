@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from atlas.catalog.chunk_index import NO_BLOCKS, NO_ROWS, ChunkIndex, load_chunk_index, load_segment, merge_rows
 from atlas.errors import CorruptStoreError
-from atlas.format.segment import HEADER, NO_TEXTS, BlockRows, ChunkRows, SegmentRef, encode_tail
+from atlas.format.digests import NO_DIGESTS
+from atlas.format.segment import HEADER, BlockRows, ChunkRows, SegmentRef, encode_tail
 from atlas.kernels import BLOCK_OFFSET
 from atlas.storage import MemoryStorage
 
@@ -20,7 +21,7 @@ def make_rows(pairs, generation=0):
     n = len(pairs)
     dataset, chunk = (np.array([pair[part] for pair in pairs], np.int64) for part in (0, 1))
     zeros, bits = np.zeros(n, np.int64), np.zeros(n, np.uint64)
-    return ChunkRows(dataset, zeros + generation, chunk, zeros - 1, bits, zeros, zeros, bits, bits)
+    return ChunkRows(dataset, zeros + generation, chunk, zeros - 1, bits, zeros, zeros, bits, bits, zeros - 1)
 
 
 def source_of(blocks):
@@ -28,11 +29,11 @@ def source_of(blocks):
     ones = np.ones(blocks, np.int64)
     small = ones.astype(np.uint8)
     rows = BlockRows(np.arange(blocks), ones, ones, small, small, small, ones.view(np.uint64))
-    return SimpleNamespace(blocks=rows, coalesce_gap=blocks)
+    return SimpleNamespace(blocks=rows, coalesce_gap=blocks, digests=NO_DIGESTS)
 
 
 def write(storage, key, rows):
-    tail, footer = encode_tail(NO_BLOCKS, rows, NO_TEXTS, len(HEADER))
+    tail, footer = encode_tail(NO_BLOCKS, rows, len(HEADER))
     size = storage.write(key, [HEADER, tail])
     return SegmentRef("t", key, size, footer)
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.chunking.batches import batches_by_bytes, equal_runs, slices_by_bytes
+from atlas.chunking.batches import batches_by_bytes, equal_runs, first_alike, slices_by_bytes
 
 sizes = st.lists(st.integers(0, 30), max_size=40)
 limits = st.integers(1, 50)
@@ -57,3 +57,12 @@ def test_runs_are_the_longest_of_equal_neighbours(values):
     assert [value for run in runs for value in values[run]] == values
     assert all(len(set(values[run])) == 1 for run in runs)
     assert all(values[one.start] != values[two.start] for one, two in pairwise(runs))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=20))
+def test_equal_rows_are_told_by_the_first_of_them(rows):
+    columns = np.array(rows, np.int64).reshape(-1, 2).T
+    first, of = first_alike(*columns)
+    assert [rows[at] for at in first.tolist()] == sorted(set(rows))
+    assert all(rows.index(rows[at]) == at for at in first.tolist())
+    assert [rows[first[which]] for which in of.tolist()] == rows

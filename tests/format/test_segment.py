@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import CorruptStoreError, UnsupportedFormatError
+from atlas.format.digests import DIGEST
+from atlas.format.index_columns import encode_columns
 from atlas.format.segment import (
     CONSTANT,
     FOOTER_SIZE,
     HEADER,
-    NO_TEXTS,
+    SHARED,
     BlockRows,
     ChunkRows,
     Footer,
@@ -25,6 +27,7 @@ from atlas.format.segment import (
 from atlas.format.strings import TextTable
 
 END = 1000
+DIGESTS = np.frombuffer(bytes(range(32)), DIGEST)
 
 
 def make_blocks(**columns):
@@ -54,6 +57,7 @@ def make_chunks(**columns):
         "nans": [0, 2, 0],
         "minimum": [0, 2**63, 1],
         "maximum": [5, 2**64 - 1, 1],
+        "digest": [-1, -1, -1],
     }
     wide = {"offset", "minimum", "maximum"}
     return ChunkRows(
@@ -70,11 +74,11 @@ def split(tail):
 
 def test_tables_come_back():
     blocks, chunks, texts = make_blocks(), make_chunks(), TextTable.of([b"a", b"", "é".encode()])
-    tail, footer = encode_tail(blocks, chunks, texts, END)
+    tail, footer = encode_tail(blocks, chunks, END, texts=texts)
     index, last = split(tail)
     assert decode_footer(last, END + len(tail)) == footer
     assert (footer.index_offset, footer.index_length, footer.chunks, footer.blocks) == (END, len(index), 3, 2)
-    *tables, found_texts = decode_index(index, footer)
+    *tables, found_texts, _ = decode_index(index, footer)
     for found, made in zip(tables, (blocks, chunks), strict=True):
         for name, values in made.columns().items():
             np.testing.assert_array_equal(getattr(found, name), values)
@@ -108,22 +112,59 @@ def test_any_tables_come_back(count, seed):
         rng.integers(0, 9, n),
         rng.integers(0, 2**64, n, "u8"),
         rng.integers(0, 2**64, n, "u8"),
+        np.full(n, -1),
     )
     texts = [rng.bytes(int(length)) for length in rng.integers(0, 129, rng.integers(0, 2 * n + 1))]
     end = 16 + int(stored.sum())
-    tail, _ = encode_tail(blocks, chunks, TextTable.of(texts), end)
-    *tables, found = decode_index(split(tail)[0], decode_footer(split(tail)[1], end + len(tail)))
+    tail, _ = encode_tail(blocks, chunks, end, texts=TextTable.of(texts))
+    *tables, found, _ = decode_index(split(tail)[0], decode_footer(split(tail)[1], end + len(tail)))
     assert [found[at] for at in range(len(found))] == texts
     for mine, theirs in zip(tables, (blocks, chunks), strict=True):
         for name, values in theirs.columns().items():
             np.testing.assert_array_equal(getattr(mine, name), values)
 
 
+@pytest.mark.parametrize("texts", [[], [b"x", b""]])
+def test_digests_come_back(texts):
+    chunks = make_chunks(block=[0, CONSTANT, SHARED], digest=[1, -1, 0], offset=[8, 0, 0])
+    tail, footer = encode_tail(make_blocks(), chunks, END, texts=TextTable.of(texts), digests=DIGESTS)
+    found = decode_index(split(tail)[0], footer)
+    assert found.digests.tobytes() == DIGESTS.tobytes()
+    assert (found.chunks.digest.tolist(), found.chunks.block.tolist()) == ([1, -1, 0], [0, -1, -2])
+    assert len(found.texts) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("digest", "digests"),
+    [
+        ([2, -1, 0], slice(2)),
+        ([-2, -1, 0], slice(2)),
+        ([0, -1, -1], slice(2)),
+        ([0, -1, 0], slice(0)),
+        ([0, -1, 0], slice(4)),
+    ],
+)
+def test_digests_out_of_bounds(digest, digests):
+    chunks = make_chunks(block=[0, CONSTANT, SHARED], digest=digest)
+    tail, footer = encode_tail(make_blocks(), chunks, END, digests=np.tile(DIGESTS, 2)[digests])
+    with pytest.raises(CorruptStoreError):
+        decode_index(split(tail)[0], footer)
+
+
+def test_a_digest_is_sixteen_bytes():
+    chunks = make_chunks(digest=[0, -1, -1])
+    columns = {f"block_{name}": values for name, values in make_blocks().columns().items()} | chunks.columns()
+    index = encode_columns(columns | {"digests": np.zeros(17, np.uint8)})
+    footer = Footer(END, len(index), xxhash.xxh3_64_intdigest(index), 3, 2)
+    with pytest.raises(CorruptStoreError, match="17 bytes of digests"):
+        decode_index(index, footer)
+
+
 def test_an_index_grows_with_its_rows_so_that_a_reader_may_bound_them():
     n = 200_000
     zeros, bits = np.zeros(n, np.int64), np.zeros(n, np.uint64)
-    chunks = ChunkRows(np.arange(n), zeros, zeros, zeros - 1, bits, zeros, zeros, bits, bits)
-    tail, footer = encode_tail(make_blocks().take(slice(0)), chunks, NO_TEXTS, 16)
+    chunks = ChunkRows(np.arange(n), zeros, zeros, zeros - 1, bits, zeros, zeros, bits, bits, zeros - 1)
+    tail, footer = encode_tail(make_blocks().take(slice(0)), chunks, 16)
     assert footer.index_length >= n // 64
     found = decode_index(split(tail)[0], decode_footer(split(tail)[1], 16 + len(tail)))[1]
     np.testing.assert_array_equal(found.dataset, np.arange(n))
@@ -134,7 +175,7 @@ def test_the_header_says_the_version():
 
 
 def test_no_damaged_byte_of_a_footer_goes_unseen():
-    tail, _ = encode_tail(make_blocks(), make_chunks(), TextTable.of([b"ab", b"c"]), END)
+    tail, _ = encode_tail(make_blocks(), make_chunks(), END, texts=TextTable.of([b"ab", b"c"]))
     last = split(tail)[1]
     for at in range(FOOTER_SIZE):
         for flip in (1, 0x80, 0xFF):
@@ -156,7 +197,7 @@ def sign(head):
 
 @pytest.mark.parametrize("version", [0, 2, 2**32 - 1])
 def test_another_version_is_refused(version):
-    tail, _ = encode_tail(make_blocks(), make_chunks(), TextTable.of([b"ab", b"c"]), END)
+    tail, _ = encode_tail(make_blocks(), make_chunks(), END, texts=TextTable.of([b"ab", b"c"]))
     head = bytearray(split(tail)[1][:48])
     head[40:44] = struct.pack("<I", version)
     with pytest.raises(UnsupportedFormatError, match=f"version {version}"):
@@ -180,7 +221,7 @@ def test_footers_that_do_not_fit_their_file(footer):
 
 
 def test_no_damaged_byte_of_an_index_goes_unseen():
-    tail, footer = encode_tail(make_blocks(), make_chunks(), TextTable.of([b"ab", b"c"]), END)
+    tail, footer = encode_tail(make_blocks(), make_chunks(), END, texts=TextTable.of([b"ab", b"c"]))
     index = split(tail)[0]
     for at in range(0, len(index), 3):
         damaged = bytearray(index)
@@ -193,7 +234,7 @@ def test_no_damaged_byte_of_an_index_goes_unseen():
 
 
 def test_no_index_with_a_right_checksum_does_harm():
-    tail, footer = encode_tail(make_blocks(), make_chunks(), TextTable.of([b"ab", b"c"]), END)
+    tail, footer = encode_tail(make_blocks(), make_chunks(), END, texts=TextTable.of([b"ab", b"c"]))
     index = split(tail)[0]
     for at in range(len(index)):
         for flip in (0x01, 0x80, 0xFF):
@@ -201,7 +242,7 @@ def test_no_index_with_a_right_checksum_does_harm():
             damaged[at] ^= flip
             forged = Footer(END, len(index), xxhash.xxh3_64_intdigest(damaged), footer.chunks, footer.blocks)
             try:
-                blocks, chunks, texts = decode_index(bytes(damaged), forged)
+                blocks, chunks, texts, _ = decode_index(bytes(damaged), forged)
             except CorruptStoreError:
                 continue
             assert (blocks.offset >= 16).all()
@@ -232,7 +273,7 @@ def test_no_index_with_a_right_checksum_does_harm():
     ],
 )
 def test_blocks_out_of_bounds(columns):
-    tail, footer = encode_tail(make_blocks(**columns), make_chunks(), NO_TEXTS, END)
+    tail, footer = encode_tail(make_blocks(**columns), make_chunks(), END)
     with pytest.raises(CorruptStoreError):
         decode_index(split(tail)[0], footer)
 
@@ -255,7 +296,7 @@ def test_blocks_out_of_bounds(columns):
     ],
 )
 def test_chunks_out_of_bounds_or_order(columns):
-    tail, footer = encode_tail(make_blocks(), make_chunks(**columns), NO_TEXTS, END)
+    tail, footer = encode_tail(make_blocks(), make_chunks(**columns), END)
     with pytest.raises(CorruptStoreError):
         decode_index(split(tail)[0], footer)
 
@@ -274,7 +315,7 @@ def test_chunks_out_of_bounds_or_order(columns):
 )
 def test_texts_out_of_bounds(ends, data):
     texts = TextTable(np.array(ends, np.int64), np.frombuffer(data, np.uint8))
-    tail, footer = encode_tail(make_blocks(), make_chunks(), texts, END)
+    tail, footer = encode_tail(make_blocks(), make_chunks(), END, texts=texts)
     with pytest.raises(CorruptStoreError, match="texts"):
         decode_index(split(tail)[0], footer)
 

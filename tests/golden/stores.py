@@ -406,12 +406,48 @@ def dated(fleet: Fleet) -> None:
     fleet.flush()
 
 
+def shared(fleet: Fleet) -> None:
+    """Coordinates that datasets have in common: in one flush, over flushes, after a deletion and in another dtype."""
+    latitude = np.round(np.linspace(-80, 80, 60), 2)
+    long = np.arange(40_000, dtype="i4") // 64  # cut into blocks
+    names = np.array([f"station {at:03d}" for at in range(40)], object)
+
+    def add(name, *, shift=0.0, fill=None, labels=names):
+        fleet.create(name)
+        for array, cells, dtype, chunk, own_fill in (
+            ("latitude", latitude + shift, "float64", 32, fill),
+            ("distance", long, "int32", None, None),
+            ("station", labels, "string", 20, None),
+        ):
+            fleet.define(name, array, dtype, [len(cells)], [chunk or len(cells)], fill=own_fill, dims=[array])
+            fleet.write(name, array, [0], cells)
+
+    add("first")
+    add("beside")
+    fleet.flush()
+    for name in ("second", "third"):
+        add(name)
+        fleet.flush()
+    add("filled", fill=-80.0)
+    add("shifted", shift=0.5, labels=names[::-1].copy())
+    fleet.delete("first")
+    fleet.flush()
+    fleet.write("second", "latitude", [0], np.array([-81.0]))
+    fleet.flush()
+    add("last")
+    fleet.create("single")
+    fleet.define("single", "latitude", "float32", [60], [32], dims=["latitude"])
+    fleet.write("single", "latitude", [0], latitude.astype("f4"))
+    fleet.flush()
+
+
 GOLDEN = {
     "dtypes": Golden(dtypes),
     "later-dtypes": Golden(later_dtypes, {"filter": "bitshuffle"}, page_rows=4),
     "later-dtypes-msgpack": Golden(later_dtypes, {"codec": "lz4", "meta_format": "msgpack"}),
     "missing": Golden(missing, {"codec": "lz4", "meta_format": "msgpack"}),
     "shapes": Golden(shapes),
+    "shared": Golden(shared),
     "history": Golden(history, {"codec": "lz4", "meta_format": "msgpack"}),
     "versions": Golden(versions, {"meta_compression": "zstd"}),
     "pages-json": Golden(pages, {"meta_compression": "none"}, page_rows=16),

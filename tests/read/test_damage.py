@@ -80,10 +80,10 @@ def forge(storage, array, change):
     (ref,) = session.catalog.segments[array]
     data = storage.read(ref.key)
     end = ref.footer.index_offset
-    blocks, rows, texts = decode_index(data[end : end + ref.footer.index_length], ref.footer)
+    blocks, rows, texts, digests = decode_index(data[end : end + ref.footer.index_length], ref.footer)
     stored = bytearray(data[:end])
     blocks, rows = change(stored, blocks, rows) or (blocks, rows)
-    tail, footer = encode_tail(blocks, rows, texts, len(stored))
+    tail, footer = encode_tail(blocks, rows, len(stored), texts=texts, digests=digests)
     storage.replace(ref.key, bytes(stored) + tail)
     session.catalog.segments[array] = [SegmentRef(array, ref.key, len(stored) + len(tail), footer)]
     assert session.committer.writer.checkpoint(session.catalog, force=True)

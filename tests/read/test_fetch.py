@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from atlas.catalog.chunk_index import NO_ROWS, ChunkIndex
+from atlas.format.digests import NO_DIGESTS
 from atlas.format.segment import BlockRows
 from atlas.kernels import PIECE_BLOCK
 from atlas.read.fetch import ReadBatches
@@ -16,7 +17,7 @@ class Source:
     """Blocks of `stored` bytes each, `step` bytes from one to the next; byte n of the file is n % 251."""
 
     def __init__(self, coalesce_gap, blocks, stored, step):
-        self.name, self.coalesce_gap = "arrays/t/a.seg", coalesce_gap
+        self.name, self.coalesce_gap, self.digests = "arrays/t/a.seg", coalesce_gap, NO_DIGESTS
         whole = np.full(blocks, stored, np.int64)
         small, sums = np.zeros(blocks, np.uint8), np.zeros(blocks, np.uint64)
         self.blocks = BlockRows(np.arange(blocks) * step, whole, whole, small, small, small + 1, sums)

@@ -332,7 +332,7 @@ def test_string_chunks_that_overlap_are_damage():
 
     def change(segment):
         segment.columns["block"][:] = 0
-        segment.columns["offset"][:] = 0
+        segment.columns["offset"][:] = 4 * (np.arange(segment.chunks) % 200)
 
     forge_segment(storage, "s", change)
     store = Atlas.open(storage)

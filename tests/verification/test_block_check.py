@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.format.strings import IN_CELL, NO_EXTREME
+from atlas.format.strings import IN_CELL, NO_EXTREME, string_statistics
 from atlas.verification.block_check import check_strings
 
 A, B = 0, 1
@@ -26,13 +26,12 @@ A, B = 0, 1
     ],
 )
 def test_rows_must_name_the_extremes(stated, right):
-    assert check_strings(["", "a", "b", "a"], "", stated, [b"a", b"b"]) is right
-    assert check_strings([b"", b"a", b"b", b"a"], b"", stated, [b"a", b"b"]) is right
-    assert check_strings([None, "a", "b", "a"], None, stated, [b"a", b"b"]) is right
+    for cells in ["", "a", "b", "a"], [b"", b"a", b"b", b"a"], [None, "a", "b", "a"]:
+        assert check_strings(cells, string_statistics(cells, cells[0]), stated, [b"a", b"b"]) is right
 
 
 @pytest.mark.parametrize(("cells", "fill"), [(["", ""], ""), ([None, None], None), ([None, ""], ""), ([b""] * 2, b"")])
 def test_chunks_of_nulls_alone_have_no_extremes(cells, fill):
-    assert check_strings(cells, fill, (2, NO_EXTREME, NO_EXTREME), [])
-    assert not check_strings(cells, fill, (2, A, A), [b""])
-    assert not check_strings(cells, fill, (2, IN_CELL, IN_CELL), [])
+    assert check_strings(cells, string_statistics(cells, fill), (2, NO_EXTREME, NO_EXTREME), [])
+    assert not check_strings(cells, string_statistics(cells, fill), (2, A, A), [b""])
+    assert not check_strings(cells, string_statistics(cells, fill), (2, IN_CELL, IN_CELL), [])

@@ -29,7 +29,7 @@ def cut(cells, schema, start, limits=DEFAULT):
         assert not np.shares_memory(pending.cells, cells)
         found[chunk] = pending.cells
     at_once = []
-    for run in chunk_runs(cells, entry, 7, region, parts.at_once, limits):
+    for run in chunk_runs(cells, entry, 7, region, parts.at_once, limits=limits):
         loaded = run.load()
         assert run.nbytes == loaded.nbytes
         assert set(run.keys.dataset) == {7}

@@ -92,7 +92,7 @@ def write_and_read(staging, schema, data):
                 assert staging.encoded_bytes == 0
     wanted = [[cell for chunk in expected[identity] for cell in chunk] for identity in ids]
     assert read_staging(staging, schema, ids).tolist() == wanted
-    draft = staging.draft()
+    draft = staging.draft(None)
     if draft is None:
         assert all(cell == fill for row in wanted for cell in row)
     else:
@@ -109,7 +109,7 @@ def test_a_replaced_chunk_counts_once():
     assert staging.raw_bytes == 16
     staging.drop(0)
     assert staging.raw_bytes == 0
-    assert staging.draft() is None
+    assert staging.draft(None) is None
     assert staging.encoded_index() is None
 
 
@@ -123,7 +123,7 @@ def test_blocks_of_replaced_and_dropped_chunks_are_not_written():
         staging.put(1, 0, PendingChunk(schema, 0, rng.random(16_000)))
         staging.encode()
     staging.drop(1)
-    draft = staging.draft()
+    draft = staging.draft(None)
     assert len(draft.blocks) == 1
     assert draft.size < 160_000
     place = MemoryStorage()
@@ -146,7 +146,7 @@ def test_the_blocks_of_a_cut_chunk_live_and_die_together():
     staging.encode()
     staging.spill()
     staging.put(5, 0, PendingChunk(schema, 0, new))
-    draft = staging.draft()
+    draft = staging.draft(None)
     assert len(draft.blocks) == 2 * 25
     place = MemoryStorage()
     place.write("arrays/t/a.seg", draft.parts())
@@ -160,7 +160,7 @@ def test_the_blocks_of_a_cut_chunk_live_and_die_together():
 def test_only_constants_make_a_segment_without_blocks():
     staging = Staging("t", "zstd", "auto", TemporaryFile)
     staging.put(3, 1, PendingChunk(SCHEMA, 0, np.full(4, 9, "i4")))
-    draft = staging.draft()
+    draft = staging.draft(None)
     assert len(draft.blocks) == 0
     assert read_draft(draft, SCHEMA, [3])[0].tolist() == [[-1] * 4 + [9] * 4 + [-1] * 2]
 
@@ -187,7 +187,7 @@ def test_a_run_of_any_size_is_encoded_within_bounds(most, monkeypatch):
     assert max(held, default=0) <= most
     staging.put(3, 0, PendingChunk(schema, 0, values[0].copy()))
     staging.encode()
-    draft = staging.draft()
+    draft = staging.draft(None)
     place = MemoryStorage()
     draft.write(place, "arrays/t/a.seg")
     table = ChunkIndex.of([load_segment(place, SegmentRef("t", "arrays/t/a.seg", draft.size, draft.footer))])
@@ -226,7 +226,7 @@ def spilled(tmp_path):
         staging.encode()
         if dataset == 0:
             staging.spill()
-    draft = staging.draft()
+    draft = staging.draft(None)
     yield draft, files[0]
     staging.close()
 

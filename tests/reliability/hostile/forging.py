@@ -16,7 +16,7 @@ import zstandard
 from atlas.format.attribute_keys import may_be_of_array
 from tests.reliability.hostile import documents
 from tests.reliability.hostile.damaging import Mutant
-from tests.reliability.hostile.segments import COLUMNS, ENTRY, named_anew
+from tests.reliability.hostile.segments import COLUMNS, ENTRY, OF_OTHER_LENGTHS, named_anew
 from tests.reliability.hostile.values import KEYS, LENGTHS, TEXTS, WHOLE, tagged_value, value_of_any_kind
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.reliability.hostile.segments import Segment
     from tests.reliability.hostile.stores import Sound
 
-__all__ = ["FORGERIES"]
+__all__ = ["FORGERIES", "forge_digests"]
 
 
 def _nodes(tree: Any) -> list[tuple[Any, Any]]:
@@ -222,7 +222,7 @@ def forge_columns(sound: Sound, random: Random) -> Mutant:
 def _forge_rows(segment: Segment, random: Random) -> str:
     """Repeat, drop or mix whole rows of one table."""
     blocks = random.random() < 0.5
-    names = [name for name in segment.columns if name.startswith("block_") == blocks]
+    names = [name for name in segment.columns if name.startswith("block_") == blocks and name not in OF_OTHER_LENGTHS]
     size = min(len(segment.columns[name]) for name in names)
     rows = [random.randrange(size) for _ in range(random.choice([0, size, 2 * size]))] if size else []
     if random.random() < 0.5:
@@ -251,7 +251,7 @@ def forge_index(sound: Sound, random: Random) -> Mutant:
     for _ in range(random.choice([1, 1, 2])):
         match random.randrange(5):
             case 0 | 1:
-                at = 8 + ENTRY.size * random.randrange(len(COLUMNS)) + random.choice([16, 17, 24, 32, 40, 0])
+                at = 8 + ENTRY.size * random.randrange(len(segment.columns)) + random.choice([16, 17, 24, 32, 40, 0])
                 number = random.choice(WHOLE) & (2**64 - 1)
                 size = 1 if at % ENTRY.size in ((8 + 16) % ENTRY.size, (8 + 17) % ENTRY.size) else 8
                 index[at : at + size] = (random.randrange(7) if size == 1 else number).to_bytes(size, "little")
@@ -265,7 +265,8 @@ def forge_index(sound: Sound, random: Random) -> Mutant:
                 most = 64 * len(index)
                 fields[name] = random.choice([0, 1, 2, most, most + 1, 10**6, 2**40, 2**63 - 1, 2**64 - 1])
                 if fields[name] <= most and random.random() < 0.7:
-                    _make_constant(index, fields[name], blocks=name == "blocks")
+                    shares = random.random() < 0.5
+                    _make_constant(index, list(segment.columns), fields[name], blocks=name == "blocks", shares=shares)
                 note += f"{name}: {fields[name]}; "
             case _:
                 name = random.choice(["offset", "length", "checksum", "version", "zero"])
@@ -274,19 +275,97 @@ def forge_index(sound: Sound, random: Random) -> Mutant:
     return _closed(sound, key, segment, "indexes and footers forged", f"{key}: {note}", bytes(index), fields)
 
 
-def _make_constant(index: bytearray, count: int, *, blocks: bool) -> None:
-    """Make the columns of one table constant or sequences, of so many values."""
-    for number, name in enumerate(COLUMNS):
-        if name.startswith("block_") == blocks:
+def _make_constant(index: bytearray, names: list[str], count: int, *, blocks: bool, shares: bool) -> None:
+    """Make the columns of one table constant or sequences, of so many values.
+
+    Where it `shares`, all chunks lie where the first block begins; else each is constant.
+    """
+    for number, name in enumerate(names):
+        if name.startswith("block_") == blocks and name not in OF_OTHER_LENGTHS:
             at = 8 + ENTRY.size * number
             dtype = {"u1": 0, "i8": 1, "u8": 2}[COLUMNS[name]]
             width = 1 if dtype == 0 else 8
             sequence = name in {"chunk", "dataset"}
             entry = (name.encode(), dtype, 2 if sequence else 1, count, len(index), 16 if sequence else width)
             ENTRY.pack_into(index, at, *entry)
-            start = {"block_offset": 16, "block_itemsize": 1, "block": 0 if blocks else -1}.get(name, 0)
+            start = {"block_offset": 16, "block_itemsize": 1, "block": 0 if blocks or shares else -1}.get(name, 0)
             index += start.to_bytes(width, "little", signed=start < 0)
             index += (1).to_bytes(8, "little") if sequence else b""
+
+
+_ROWS = 20_000
+"""Rows that share one chunk."""
+
+
+def forge_digests(sound: Sound, random: Random) -> Mutant:
+    """Let chunks share others than they do, by digests of other chunks, of none or of each other."""
+    keys = [key for key in sound.segments if sound.segment(key).digests]
+    files, trees, notes = dict(sound.files), dict(sound.trees), []
+    segments = {key: sound.segment(key) for key in keys}
+    changed = random.sample(keys, min(len(keys), random.choice([1, 1, 2, 3])))
+    for key in changed:
+        others = [other for other in keys if key.split("/")[1] == other.split("/")[1]]
+        notes.append(f"{key}: {_forge_sharing(segments[key], [segments[other] for other in others], random)}")
+    for key in keys:
+        files[key], says = segments[key].close(_long_enough(segments[key], random))
+        named_anew(files, trees, key, says)
+    return Mutant("digests forged", files, "; ".join(notes), signed=True)
+
+
+def _long_enough(segment: Segment, random: Random) -> bytes:
+    """Return an index that may declare as many rows as it has."""
+    index = segment.index(random)
+    return index + bytes(max(0, -(-segment.chunks // 64) - len(index)))
+
+
+def _forge_sharing(segment: Segment, others: list[Segment], random: Random) -> str:
+    """Change what the rows of a segment share; `others` are segments of the same array, and maybe itself."""
+    columns, digests = segment.columns, segment.digests
+    rows, digest, block = range(segment.chunks), columns["digest"], columns["block"]
+    stored = [row for row in rows if digest[row] >= 0 and block[row] >= 0]
+    match random.randrange(9):
+        case 0:
+            size = random.choice([0, 1, 15, 17, 16 * len(digests) + 1, 16 * len(digests) - 16, 16 * len(rows) + 16])
+            columns["digests"] = np.resize(columns["digests"], max(size, 0))
+            return f"{size} bytes of digests"
+        case 1:
+            columns["digest"] = _forge_cells(digest, random)
+            return f"digest {columns['digest'][:8].tolist()}"
+        case 2:
+            for row in random.sample(list(rows), min(len(rows), random.choice([1, 2, len(rows)]))):
+                block[row] = -2
+                digest[row] = random.choice([digest[row], digest[row], -1, 0, len(digests) - 1])
+            return f"block {block[:8].tolist()}, digest {digest[:8].tolist()}"
+        case 3:
+            at = random.randrange(len(digests))
+            columns["digests"][16 * at : 16 * at + 16] = list(random.randbytes(16))
+            return f"digest {at} is of no chunk"
+        case 4 | 5:
+            # Chunks of another array, dtype, fill or size get the digest, or chunks that lie elsewhere.
+            at, other = random.randrange(len(digests)), random.choice(others)
+            taken = random.choice(other.digests)
+            columns["digests"][16 * at : 16 * at + 16] = list(taken)
+            return f"digest {at} is another's"
+        case 6 if stored:
+            # Each names the digest of a chunk that the other has no more.
+            other = random.choice(others)
+            for one in (segment, other):
+                one.columns["block"][one.columns["digest"] >= 0] = -2
+            return "all that have a digest share it"
+        case 7 if stored:
+            like = random.choice(stored)
+            for name in ("block", "offset", "digest")[: random.choice([2, 3])]:
+                columns[name][:] = columns[name][like]
+            return f"all lie where row {like} does"
+        case _:
+            like = random.choice(rows)
+            for name in [name for name in columns if not name.startswith("block_") and name not in OF_OTHER_LENGTHS]:
+                columns[name] = np.repeat(columns[name][like], _ROWS)
+            name = random.choice(["dataset", "chunk"])
+            columns[name] = np.arange(_ROWS) + (columns[name][0] if random.random() < 0.5 else 0)
+            if random.random() < 0.3:
+                columns["block"][:] = -2
+            return f"{_ROWS} rows as row {like} of one {'chunk' if name == 'dataset' else 'dataset'}"
 
 
 def forge_block(sound: Sound, random: Random) -> Mutant:
@@ -344,5 +423,6 @@ def _forge_stored(stored: bytes, get: dict[str, int], random: Random) -> tuple[b
 
 FORGERIES: dict[Callable[[Sound, Random], Mutant], int] = {
     forge_document: 10, forge_schema: 5, forge_attributes: 4, forge_columns: 7, forge_index: 2, forge_block: 5,
+    forge_digests: 5,
 }  # fmt: skip
 """Ways to forge a store, and how often each is taken."""

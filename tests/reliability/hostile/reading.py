@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["Observation", "digest", "observe", "use"]
+__all__ = ["ADDED", "COPIED", "Observation", "digest", "observe", "use"]
 
+ADDED, COPIED = "added by the campaign", "copied by the campaign"
+"""Datasets that are written to mutants."""
 _LAZY = 1 << 20
 """Cells that are computed of a lazy dataset at most: each chunk costs a task."""
 
@@ -165,24 +168,40 @@ def _ask_all(
         ask("many", lambda: _xarray(store.to_xarray_many(names[:3])))
 
 
-def use(source: Any, random: Random) -> None:
-    """Write to a store, flush and compact it; every refusal is fine, any other error goes through."""
+def use(source: Any, random: Random) -> list[str]:
+    """Write to a store, flush and compact it; every refusal is fine, any other error goes through.
+
+    Returns what reads otherwise than it was written.
+    """
+    written: dict[str, str] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        steps: list[Callable[[Atlas], Any]] = [_write, Atlas.compact]
+        steps: list[Callable[[Atlas], Any]] = [lambda store: _write(store, written), Atlas.compact]
         try:
             store = Atlas.open(source)
         except AtlasError:
-            return
+            return []
         for step in steps if random.random() < 0.5 else steps[::-1]:
             try:
                 step(store)
             except AtlasError as error:
                 str(error)
+        return [array for array, right in written.items() if _read_copy(source, array) not in {None, right}]
 
 
-def _write(store: Atlas) -> None:
-    view = store.create_dataset("added by the campaign")
+def _read_copy(source: Any, array: str) -> str | None:
+    """Return the digest of an array that was copied, None where it is refused or was not committed."""
+    try:
+        store = Atlas.open(source)
+        return digest(store.open_dataset(COPIED).read_array(array)) if store.dataset_exists(COPIED) else None
+    except AtlasError as error:
+        str(error)
+        return None
+
+
+def _write(store: Atlas, written: dict[str, str]) -> None:
+    """Add a dataset with arrays of its own, and with the coordinates of another one, whose chunks it would share."""
+    view = store.create_dataset(ADDED)
     arrays = store.list_arrays()
     for at, dtype in enumerate(["int16", "string", "float32"]):
         name = arrays[at] if at < len(arrays) else f"array {at}"
@@ -191,4 +210,23 @@ def _write(store: Atlas) -> None:
             name, [0], np.array(["a", "", "b"], object) if dtype == "string" else np.arange(3).astype(dtype)
         )
     view.set_attribute("added", True)
+    _copy_coordinates(store, written)
     store.flush()
+
+
+def _copy_coordinates(store: Atlas, written: dict[str, str]) -> None:
+    """Write what can be read of the coordinates of the first dataset once more, as those of another.
+
+    Adds to `written` the digest of each.
+    """
+    for name in store.list_datasets()[:1]:
+        view, copied = store.open_dataset(name), store.create_dataset(COPIED)
+        for array in view.list_arrays():
+            with suppress(AtlasError):
+                meta = view.array_meta(array)
+                if meta["dimension_names"] != [array] or meta["shape"][0] > _LAZY:
+                    continue
+                cells, fill = view.read_array(array), view.array_fill_value(array)
+                copied.define_array(array, meta["dtype"], [array], meta["shape"], meta["chunk_shape"], fill)
+                copied.write_array(array, [0], cells)
+                written[array] = digest(cells)

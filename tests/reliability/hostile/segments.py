@@ -18,7 +18,7 @@ from tests.reliability.hostile import documents
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["COLUMNS", "ENTRY", "FOOTER", "Segment", "named_anew"]
+__all__ = ["COLUMNS", "ENTRY", "FOOTER", "OF_OTHER_LENGTHS", "Segment", "named_anew"]
 
 COLUMNS = {
     "block_offset": "i8",
@@ -37,10 +37,13 @@ COLUMNS = {
     "nans": "i8",
     "minimum": "u8",
     "maximum": "u8",
+    "digest": "i8",
     "text_end": "i8",
     "text": "u1",
+    "digests": "u1",
 }
-_OF_TEXTS = {"text_end", "text"}  # fmt: skip
+OF_OTHER_LENGTHS = {"text_end", "text", "digests"}
+"""Columns that have neither a value for each block nor one for each chunk."""
 _CODES = {"u1": 0, "i8": 1, "u8": 2}
 ENTRY = struct.Struct("<16sBB6xQQQ")
 FOOTER = struct.Struct("<QQQQQII")
@@ -65,7 +68,7 @@ class Segment:
         for at in range(struct.unpack_from("<Q", index)[0]):
             raw, _, encoding, count, begin, size = ENTRY.unpack_from(index, 8 + ENTRY.size * at)
             name = raw.rstrip(b"\0").decode()
-            assert name in _OF_TEXTS or count == (blocks if name.startswith("block_") else chunks)
+            assert name in OF_OTHER_LENGTHS or count == (blocks if name.startswith("block_") else chunks)
             columns[name] = _decode_column(index[begin : begin + size], encoding, COLUMNS[name], count)
         return cls(bytearray(data[:offset]), columns)
 
@@ -77,9 +80,14 @@ class Segment:
     @property
     def chunks(self) -> int:
         """Number of chunks, by the longest of their columns."""
-        return max(
-            len(values) for name, values in self.columns.items() if not name.startswith("block_") | (name in _OF_TEXTS)
-        )
+        others = [name for name in self.columns if not name.startswith("block_") and name not in OF_OTHER_LENGTHS]
+        return max(len(self.columns[name]) for name in others)
+
+    @property
+    def digests(self) -> list[bytes]:
+        """The digests that rows name by position."""
+        joined = self.columns.get("digests", np.empty(0, np.uint8)).tobytes()
+        return [joined[at : at + 16] for at in range(0, len(joined), 16)]
 
     def stored(self, block: int) -> slice:
         """Where the bytes of a block lie in `body`."""

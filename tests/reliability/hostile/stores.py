@@ -24,7 +24,7 @@ from tests.reliability.hostile.segments import Segment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["STORES", "Sound", "make_storage", "sound"]
+__all__ = ["SHARED", "STORES", "Sound", "make_storage", "sound"]
 
 _TIME = "2025-01-01T00:00:00+00:00"
 
@@ -129,13 +129,61 @@ def _times(fleet: Fleet) -> None:
     fleet.flush()
 
 
+def _shared(fleet: Fleet) -> None:
+    """Chunks of coordinates that datasets share, within a segment and over several, and some that only look alike.
+
+    Several of a block, cut ones and text; of several dtypes and fills; some of which the dataset is gone that had them
+    first, or has other cells by now.
+    """
+    short, long = np.arange(12.0) / 4, np.arange(33_000, dtype="i4") // 50
+    labels = words(10)
+
+    def add(name: str, *, shift: float = 0.0, dtype: str = "float64", fill: Any = None) -> None:
+        fleet.create(name)
+        for array, cells, own, chunk in (
+            ("lat", (short + shift).astype(dtype), dtype, 5),
+            ("far", long + int(shift), "int32", len(long)),
+            ("label", np.roll(labels, int(shift)), "string", 4),
+        ):
+            fleet.define(name, array, own, [len(cells)], [chunk], fill=fill if array == "lat" else None, dims=[array])
+            fleet.write(name, array, [0], cells)
+        fleet.define(name, "t", "int16", [3])
+        fleet.write(name, "t", [0], np.arange(3, dtype="i2"))
+
+    for names in (["a", "a2"], ["b"], ["c", "c2"]):
+        for name in names:
+            add(name)
+        fleet.flush()
+    add("other", shift=1.0)
+    add("narrow", dtype="float32")
+    add("filled", fill=-1.0)
+    fleet.delete("a")
+    fleet.flush()
+    fleet.write("b", "lat", [3], np.array([7.0]))
+    fleet.write("a2", "label", [2], np.array(["new", None], object))
+    fleet.flush()
+    add("like other", shift=1.0)
+    add("like narrow", dtype="float32")
+    fleet.flush()
+    # A block goes as a whole: what the first has in common with others is stored once more, beside what is new.
+    add("last")
+    add("else", shift=2.0)
+    fleet.flush()
+
+
 @dataclass(frozen=True)
 class _Recipe:
     build: Callable[[Any], None]
     options: dict[str, Any] = field(default_factory=dict)
     page_rows: int | None = None
+    joined_at_once: int = limits.DEFAULT.joined_at_once
     compact: bool = False
     modelled: bool = True
+
+    def limits(self) -> Limits:
+        """Return the limits that it is written with."""
+        rows = limits.DEFAULT.page_rows if self.page_rows is None else self.page_rows
+        return Limits(page_rows=rows, digested_bytes=8, joined_at_once=self.joined_at_once)
 
 
 def _golden(name: str, **options: Any) -> _Recipe:
@@ -171,8 +219,17 @@ STORES = {
     "versions-msgpack": _Recipe(_versions, {"meta_format": "msgpack", "meta_compression": "lz4"}, modelled=False),
     "replaced": _Recipe(_replaced, modelled=False),
     "times": _Recipe(_times),
+    "shared": _Recipe(_shared, joined_at_once=1000),
+    "shared-msgpack": _Recipe(
+        _shared, {"meta_format": "msgpack", "codec": "lz4", "filter": "bitshuffle"}, joined_at_once=1000
+    ),
+    "shared-joined": _Recipe(_shared, {"codec": "none"}),
+    "shared-golden": _golden("shared"),
     "times-msgpack": _Recipe(_times, {"meta_format": "msgpack", "filter": "none"}),
 }
+
+SHARED = [name for name in STORES if name.startswith("shared")]
+"""Those in which datasets share chunks of coordinates."""
 
 
 def make_storage(files: dict[str, bytes]) -> MemoryStorage:
@@ -189,7 +246,7 @@ def sound(name: str) -> Sound:
     recipe, names = STORES[name], itertools.count()
     storage = MemoryStorage()
     with (
-        mock.patch.object(limits, "DEFAULT", Limits(page_rows=recipe.page_rows or limits.DEFAULT.page_rows)),
+        mock.patch.object(limits, "DEFAULT", recipe.limits()),
         mock.patch.object(secrets, "token_hex", lambda size: f"{next(names):0{2 * size}x}"),
         mock.patch.object(secrets, "randbits", lambda bits: Random(next(names)).getrandbits(bits)),
     ):
