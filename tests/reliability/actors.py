@@ -25,8 +25,12 @@ BEAT = ("a", "b", "stamp")
 BEAT_LENGTH, BEAT_CHUNK = 12, 5
 SHARED = tuple(f"shared{at}" for at in range(6))
 """Names of datasets that every writer creates and deletes."""
-ARRAYS = ("t", "u", "s")
-"""Names of arrays; `s` is of texts."""
+ARRAYS = ("t", "u", "s", "x")
+"""Names of arrays; `s` is of texts, `x` a coordinate."""
+AXIS_LENGTH, AXIS_CHUNK = 80, 40
+"""Of the coordinate: chunks of so many cells are shared over flushes."""
+_AXES = 3
+"""Contents that coordinates have, but where a part of one was replaced."""
 KEYS = ("k0", "k1", "k2")
 _MOST_DATASETS = 24
 
@@ -51,6 +55,11 @@ class Log:
     """Flushes and refreshes that were refused."""
     dropped: int = 0
     """Flushes that were given up."""
+
+
+def axis_cells(content: int) -> list[int]:
+    """Return the cells of a coordinate of some content."""
+    return [1000 * content + at for at in range(AXIS_LENGTH)]
 
 
 def digest(value: object) -> int:
@@ -109,8 +118,9 @@ class Writer:
         name, born = f"mover{self._number}-{self.unique()}", self.unique()
         self.store.create_dataset(name).set_attribute(BORN, born)
         self._changes.append(Change("create", name, born))
-        self._define(name, born, "t")
-        self._write(name, born, "t")
+        for key in ("t", "x"):
+            self._define(name, born, key)
+            self._write(name, born, key)
         self._land(message)
 
     # Landing
@@ -221,7 +231,8 @@ class Writer:
         born = self.unique()
         self.store.create_dataset(name).set_attribute(BORN, born)
         self._changes.append(Change("create", name, born))
-        for key in self._random.sample(ARRAYS, self._random.randint(0, 2)):
+        keys = {*self._random.sample(ARRAYS, self._random.randint(0, 2)), self._random.choice(["t", "x"])}
+        for key in sorted(keys):
             self._define(name, born, key)
             self._write(name, born, key)
 
@@ -244,6 +255,8 @@ class Writer:
         attribute = self._random.choice(KEYS)
         if key not in arrays and what < 0.3:
             self._define(name, born, key)
+            if key == "x":
+                self._write(name, born, key)
         elif arrays and what < 0.38:
             self._delete_array(name, born, self._random.choice(arrays))
         elif arrays and what < 0.75:
@@ -270,6 +283,11 @@ class Writer:
         self._changes.append(Change("drop", name, born, key))
 
     def _define(self, name: str, born: int, key: str) -> None:
+        """Declare an array; a coordinate, which has no fill that would tell it from others, must be written next."""
+        if key == "x":
+            self.store.open_dataset(name).define_array(key, "int64", [key], [AXIS_LENGTH], [AXIS_CHUNK])
+            self._changes.append(Change("define", name, born, key, None, (AXIS_LENGTH, AXIS_CHUNK)))
+            return
         length, chunk = self._random.randint(1, 14), self._random.randint(1, 6)
         fill = f"fill {self.unique()}" if key == "s" else -self.unique()
         dtype = "string" if key == "s" else "int64"
@@ -279,13 +297,25 @@ class Writer:
     def _write(self, name: str, born: int, key: str) -> None:
         view = self.store.open_dataset(name)
         (length,), fill = view.array_meta(key)["shape"], view.array_fill_value(key)
-        start = self._random.randrange(length)
-        count = self._random.randint(1, length - start)
-        first = self.unique() * 100
-        numbers = [first + at for at in range(count)]
+        if key == "x":
+            start, numbers = self._some_of_an_axis(whole=self._is_pending(name, key, "define"))
+        else:
+            start = self._random.randrange(length)
+            count = self._random.randint(1, length - start)
+            first = self.unique() * 100
+            numbers = [first + at for at in range(count)]
         values = [f"é{number}" for number in numbers] if key == "s" else numbers
         view.write_array(key, [start], np.array(values, object if key == "s" else np.int64))
         self._changes.append(Change("write", name, born, key, fill, (start, values)))
+
+    def _some_of_an_axis(self, *, whole: bool) -> tuple[int, list[int]]:
+        """Return where to write to a coordinate, and what: all of it, a chunk, or some cells."""
+        cells = axis_cells(self._random.randrange(_AXES))
+        start, stop = 0, AXIS_LENGTH
+        if not whole and self._random.random() < 0.7:
+            start = self._random.randrange(0, AXIS_LENGTH, AXIS_CHUNK)
+            stop = start + self._random.choice([AXIS_CHUNK, AXIS_CHUNK, 7])
+        return start, cells[start:stop]
 
 
 @dataclass(frozen=True)
@@ -426,6 +456,12 @@ def begin(source: Any, *, codec: str) -> State:
                 Change("define", name, at, key, -1, (BEAT_LENGTH, BEAT_CHUNK)),
                 Change("write", name, at, key, -1, (0, [0] * BEAT_LENGTH)),
             ]
+        view.define_array("x", "int64", ["x"], [AXIS_LENGTH], [AXIS_CHUNK])
+        view.write_array("x", [0], np.array(axis_cells(0)))
+        changes += [
+            Change("define", name, at, "x", None, (AXIS_LENGTH, AXIS_CHUNK)),
+            Change("write", name, at, "x", None, (0, axis_cells(0))),
+        ]
         view.set_attribute(BEAT[2], 0)
         changes += [Change("set", name, at, BEAT[2], value=0)]
     store.flush("begin")

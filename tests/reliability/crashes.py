@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from atlas.errors import ConflictError, StorageError
-from tests.reliability.enumeration import Figures, enumerate_crashes
+from tests.reliability.enumeration import AXIS, Figures, enumerate_crashes
+from tests.reliability.sharing import SHARING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 SCENARIOS: dict[str, tuple[Play, dict[str, int]]] = {}
 """Scripts and their limits by name."""
-QUICK = ("creating", "flushing", "overwriting", "compacting")
+QUICK = ("creating", "flushing", "overwriting", "compacting", "sharing")
 """What the usual tests run."""
 AGAIN = ("creating", "flushing", "compacting", "replacing_in_another_encoding")
 """What is followed, after each crash, by crashes in what its owner does next."""
@@ -110,6 +111,7 @@ def two_datasets(s: Script) -> None:
         s.dataset(name, station=f"of {name}")
         s.array(name, "t", noise(1, 6), fill=-1.0)
         s.array(name, "s", texts("one", None, ""))
+        s.coordinate(name, "x", AXIS)
     s.flush()
     s.from_here()
 
@@ -410,6 +412,7 @@ def living(s: Script) -> None:
             name = f"{lot}-{at}"
             s.dataset(name, lot=lot)
             s.array(name, "t", noise(10 * lot + at, 4, 3), chunk=(2, 3))
+            s.coordinate(name, "x", AXIS + at // 3)
             if at % 2:
                 s.array(name, "s", texts(name, "", "x"))
         if lot > 1:
@@ -420,3 +423,6 @@ def living(s: Script) -> None:
         if lot % 3 == 2:
             s.compact(keep_days=0)
             s.open()
+
+
+SCENARIOS |= SHARING

@@ -44,8 +44,10 @@ if TYPE_CHECKING:
 
     from tests.reliability.scripts import Held, Play
 
-__all__ = ["Broken", "Figures", "enumerate_crashes", "memory_folder"]
+__all__ = ["AXIS", "Broken", "Figures", "enumerate_crashes", "memory_folder"]
 
+AXIS = np.array([0.5, 1.5, 2.5, 3.5, 4.5])
+"""A coordinate `x` that what is written after a crash has in common with what scripts write."""
 _PLACE = "above/store"
 """Where the store lies in the folder that is recorded."""
 
@@ -297,6 +299,7 @@ def _write_more(place: Path, held: Content | None) -> None:
     more = Twin(Atlas.create(place) if held is None else Atlas.open(place))
     more.dataset("later", number=1)
     more.array("later", "t", np.arange(5, dtype=np.int32))
+    more.coordinate("later", "x", AXIS)
     more.flush()
     found, names = more.flushed()
     before, names_before = held or ((), ())

@@ -86,6 +86,12 @@ def _write(dataset: str, array: str, start: Sequence[int], cells: Any, dtype: st
     return lambda store: store.open_dataset(dataset).write_array(array, list(start), np.asarray(cells, dtype))
 
 
+def _add_axis(view: Any) -> None:
+    """Add a coordinate that all datasets have in common, so that its chunks lie in the segment of the first."""
+    view.define_array("x", "float64", ["x"], [6], [4])
+    view.write_array("x", [0], np.arange(6.0) / 2)
+
+
 def _make(dataset: str) -> Step:
     def step(store: Any) -> None:
         view = store.create_dataset(dataset)
@@ -93,6 +99,7 @@ def _make(dataset: str) -> Step:
         view.define_array("s", "string", ["x"], [4], [4])
         view.write_array("t", [0], np.arange(6.0))
         view.write_array("s", [0], np.array(["a", "ü", "", "long text"], object))
+        _add_axis(view)
         view.set_attribute("k", 1)
 
     return step
@@ -105,6 +112,7 @@ def _small(number: int) -> tuple[Step, ...]:
         view = store.create_dataset(f"n{number}")
         view.define_array("t", "float64", ["x"], [3])
         view.write_array("t", [0], np.full(3, float(number)))
+        _add_axis(view)
 
     return step, flush
 

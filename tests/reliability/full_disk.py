@@ -30,10 +30,12 @@ _CELLS = 60_000
 
 
 def _grow(store, number: int) -> None:
-    """Make a change whose segments take about half a megabyte and do not compress."""
+    """Make a change whose segments take about half a megabyte and do not compress, but for a coordinate."""
     view = store.create_dataset(f"d{number}")
     view.define_array("t", "int64", ["x"], [_CELLS], [_CELLS // 4])
     view.write_array("t", [0], np.random.default_rng(number).integers(-(2**62), 2**62, _CELLS))
+    view.define_array("x", "int64", ["x"], [100])
+    view.write_array("x", [0], np.arange(100))
     view.set_attribute("k", number)
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMITS", "act"]
 
-LIMITS = Limits(raw_bytes=400, checked_bytes=100, encoded_bytes=1000, joined_at_once=2, few_commits=2, page_rows=3)
+LIMITS = Limits(
+    raw_bytes=400, checked_bytes=100, encoded_bytes=1000, digested_bytes=8, joined_at_once=2, few_commits=2, page_rows=3
+)  # fmt: skip
 """Limits of atlas by which few small arrays go the ways of many large ones."""
 _MOST = 12
 """Datasets that there are at once."""
@@ -51,11 +53,12 @@ def act(rng: random.Random, twin: Twin, prefix: str = "", *, alone: bool = True)
             twin.dataset(name, number=rng.randrange(10), text="ä" * rng.randrange(4))
     elif kind == "array":
         name = rng.choice(list(datasets))
-        array = rng.choice("stuvw")
+        array = rng.choice("stuvwx")
         if array not in datasets[name].arrays:
             length = rng.choice([1, 7, 60, 500])
             chunk = [rng.choice([length, -(-length // 3)])]
-            twin.array(name, array, _cells(rng, array, length), chunk, fill=rng.choice([None, _FILLS[array]]))
+            define = twin.coordinate if array == "x" else twin.array
+            define(name, array, _cells(rng, array, length), chunk, fill=rng.choice([None, _FILLS[array]]))
     elif kind == "write" and filled:
         name, array = rng.choice(filled)
         length = datasets[name].arrays[array].shape[0]
@@ -69,11 +72,11 @@ def act(rng: random.Random, twin: Twin, prefix: str = "", *, alone: bool = True)
         twin.drop(rng.choice(list(datasets)))
 
 
-_FILLS = {"b": None, "o": True, "s": "none", "t": -1.0, "u": 0.0, "v": 7, "w": -1}
+_FILLS = {"b": None, "o": True, "s": "none", "t": -1.0, "u": 0.0, "v": 7, "w": -1, "x": -1.0}
 
 
 def _cells(rng: random.Random, array: str, length: int) -> np.ndarray:
-    """Cells of the dtype that goes with the array's name: bytes, flags, texts, noise, constants, steps."""
+    """Cells of the dtype that goes with the array's name: bytes, flags, texts, noise, constants, steps, an axis."""
     random = np.random.default_rng(rng.randrange(2**32))
     if array == "b":
         return np.array(
@@ -89,4 +92,6 @@ def _cells(rng: random.Random, array: str, length: int) -> np.ndarray:
         return np.full(length, float(random.integers(0, 3)), np.float64)
     if array == "v":
         return random.integers(0, 100, length).astype(np.int16)
+    if array == "x":
+        return np.arange(length) / 2 + int(random.integers(0, 2))
     return np.arange(length, dtype=np.int64) + int(random.integers(0, 1000))

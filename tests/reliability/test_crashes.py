@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import product
 
 import pytest
 
 from atlas import Atlas
 from atlas.commit.commit_writer import CommitWriter
+from atlas.commit.stored_chunks import StoredCoordinates
+from atlas.format.digests import NO_DIGESTS
 from atlas.runtime.limits import Limits
 from atlas.storage import LocalStorage
 from atlas.storage.durable import sync_folder
 from tests.reliability import crashes
 from tests.reliability.disks import Disk, Named, Synced, Written, build
-from tests.reliability.enumeration import Broken, enumerate_crashes
+from tests.reliability.enumeration import AXIS, Broken, enumerate_crashes
 from tests.reliability.recording import Recorder
 from tests.reliability.scripts import Script
+from tests.reliability.sharing import SHARING
 from tests.reliability.twins import content
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="what is recorded is what Linux does")
@@ -30,6 +34,25 @@ def test_after_every_crash_the_store_is_as_before_or_as_after():
 
 def play(name, **changes):
     enumerate_crashes(*crashes.SCENARIOS[name], **changes)
+
+
+def play_once(name, place):
+    """Play a script without its crashes, and return what it has made."""
+    script, limits = crashes.SCENARIOS[name]
+    recorder = Recorder(place)
+    with pytest.MonkeyPatch.context() as patches, recorder.recording():
+        patches.setattr("atlas.runtime.limits.DEFAULT", Limits(**limits))
+        made = Script(place / "store", recorder)
+        script(made)
+    return made
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_scripts_of_shared_chunks_share_them_and_lose_none(name, tmp_path):
+    made = play_once(name, tmp_path)
+    opened = Atlas.open(tmp_path / "store")
+    assert content(opened) == made.flushed()
+    assert opened.verify().ok
 
 
 class TestBrokenOnPurpose:
@@ -107,10 +130,25 @@ class TestBrokenOnPurpose:
         with pytest.raises(Broken, match="within compact"):
             play("compacting_again")
 
+    def test_a_segment_that_shares_what_is_joined_away(self, monkeypatch):
+        monkeypatch.setattr(
+            StoredCoordinates, "finder", lambda self, array, *_: partial(self._are_stored, array, (), NO_DIGESTS)
+        )
+        with pytest.raises(Broken, match=r"CorruptStoreError: .* shares"):
+            enumerate_crashes(flushes_that_share, {"digested_bytes": 8, "joined_at_once": 2})
+
     def test_leftovers_that_are_not_swept(self, monkeypatch):
         monkeypatch.setattr(LocalStorage, "list_orphans", lambda self: [])
         with pytest.raises(Broken, match="left"):
             play("flushing")
+
+
+def flushes_that_share(script):
+    script.create()
+    for name in "abc":
+        script.dataset(name)
+        script.coordinate(name, "x", AXIS)
+        script.flush()
 
 
 def one_flush(script):

@@ -6,7 +6,9 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from atlas.catalog.chunk_index import load_segment
 from atlas.errors import ConflictError
+from atlas.format.segment import SHARED
 from atlas.maintenance.gc import named_files
 from tests.model import Model, ModelArray, ModelDataset
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from atlas import Atlas
 
-__all__ = ["Content", "Twin", "content", "differences", "modelled", "unneeded"]
+__all__ = ["Content", "Twin", "content", "count_shared", "differences", "modelled", "unneeded"]
 
 Content: TypeAlias = "tuple[Any, ...]"
 """All that a store holds: names in order, attributes, declarations, values and statistics."""
@@ -108,14 +110,26 @@ class Twin:
             if self.store is not None:
                 self.store.open_dataset(dataset).set_attribute(key, value)
 
-    def array(
+    def coordinate(
         self, dataset: str, array: str, cells: np.ndarray, chunk: Sequence[int] | None = None, fill: Any = None
+    ) -> None:
+        """Define a coordinate, whose chunks are shared with equal ones of other datasets, and write it."""
+        self.array(dataset, array, cells, chunk, fill, (array,))
+
+    def array(
+        self,
+        dataset: str,
+        array: str,
+        cells: np.ndarray,
+        chunk: Sequence[int] | None = None,
+        fill: Any = None,
+        dims: tuple[str, ...] | None = None,
     ) -> None:
         """Define an array with the shape and dtype of `cells` and write them."""
         dtype = str(cells.dtype)
         if cells.dtype == object:
             dtype = "bytes" if any(isinstance(cell, bytes) for cell in cells.ravel().tolist()) else "string"
-        dims = tuple(f"axis{axis}" for axis in range(cells.ndim))
+        dims = tuple(f"axis{axis}" for axis in range(cells.ndim)) if dims is None else dims
         chunks = cells.shape if chunk is None else tuple(chunk)
         self.model.datasets[dataset].arrays[array] = ModelArray(dtype, dims, cells.shape, chunks, fill)
         self.model.pending = True
@@ -197,6 +211,21 @@ def unneeded(store: Atlas, place: Path) -> list[str]:
     files = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
     left = [key for key in files if key not in needed and not (key.startswith("commits/") and key >= oldest)]
     return sorted(key for key in left if not key.startswith("bases/"))
+
+
+def count_shared(store: Atlas, array: str) -> tuple[int, int]:
+    """Return how many chunks of `array` lie where another one of their segment does, and how many in another segment.
+
+    Those that the version does not need count too.
+    """
+    view = store._session.view
+    beside = elsewhere = 0
+    for ref in view.catalog.segments.get(array, []):
+        rows = load_segment(view.storage, ref)[1]
+        own = [place for place in zip(rows.block.tolist(), rows.offset.tolist(), strict=True) if place[0] >= 0]
+        beside += len(own) - len(set(own))
+        elsewhere += int((rows.block == SHARED).sum())
+    return beside, elsewhere
 
 
 def _repeat_if_undecided(store: Atlas, commit: Callable[[Atlas], object]) -> None:

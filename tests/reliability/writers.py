@@ -27,6 +27,7 @@ from atlas.storage.local import LocalStorage
 from atlas.storage.memory import MemoryStorage
 from tests.reliability.actors import Log, Reader, Settings, Writer, begin, expected_digest
 from tests.reliability.replay import State, difference, settle, succeed
+from tests.reliability.twins import count_shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -219,10 +220,12 @@ def _verify(source: Any, first: State, logs: list[Log], what: str) -> dict[str, 
                 left.append(read)
         waiting = left
     assert not waiting, f"{what}: reads of versions that the store lacks: {waiting[:3]}"
-    kept = sorted(history)
+    kept, beside, elsewhere = sorted(history), 0, 0
     for version in {*kept[:2], *kept[-3:], kept[len(kept) // 2]} - {0}:
-        wrong = difference(states[version], Atlas.open(source, version=version))
+        store = Atlas.open(source, version=version)
+        wrong = difference(states[version], store)
         assert wrong is None, f"{what}: version {version}: {wrong}"
+        beside, elsewhere = map(max, (beside, elsewhere), count_shared(store, "x"))
     return {
         "flushes landed": landed,
         "flushes and refreshes refused": sum(log.conflicts for log in logs),
@@ -231,4 +234,6 @@ def _verify(source: Any, first: State, logs: list[Log], what: str) -> dict[str, 
         "rollbacks": len(rolled),
         "reads": read_count,
         "reads of versions no longer kept": len(gone),
+        "chunks shared within a segment": beside,
+        "chunks shared with another segment": elsewhere,
     }
