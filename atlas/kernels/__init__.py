@@ -39,7 +39,7 @@ from atlas.kernels.read_batches import (
     plan_read_batches,
 )
 from atlas.kernels.scatter import box_indices, fill_boxes, scatter_boxes
-from atlas.kernels.search import Found, Index, find_chunks
+from atlas.kernels.search import Found, Index, find_chunks, find_first_apart
 from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
 from atlas.kernels.status import BlockError
 from atlas.kernels.strings import gather_strings, string_offsets
@@ -81,6 +81,7 @@ __all__ = [
     "encode_blocks",
     "fill_boxes",
     "find_chunks",
+    "find_first_apart",
     "gather_boxes",
     "gather_strings",
     "new_bytes",

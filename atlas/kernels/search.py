@@ -26,7 +26,7 @@ from atlas.kernels.layouts import (
 if TYPE_CHECKING:
     from atlas.kernels.jit import Int
 
-__all__ = ["Found", "Index", "find_chunks"]
+__all__ = ["Found", "Index", "find_chunks", "find_first_apart"]
 
 _NOTHING = np.empty(0, np.uint8)
 
@@ -176,3 +176,51 @@ def find_chunks(
     if not ordered:
         pieces = pieces[:, np.argsort(pieces[PIECE_BLOCK], kind="stable")]
     return Found(np.ascontiguousarray(pieces), out[:, room - constant :])
+
+
+@kernel
+def _first_apart(
+    dataset: I64, generation: I64, chunk: I64, block: I64, offset: I64, source: I64, want_dataset: I64,
+    want_generation: I64, want_chunk: I64, base: I64, where: I64,
+) -> Int:  # fmt: skip
+    """The first dataset with a chunk that lies elsewhere than that of dataset 0, (datasets,) where there is none.
+
+    `where`, int64 (2, chunks), takes the block and the offset of each chunk of dataset 0. Arguments are as in `_find`.
+    """
+    size = dataset.size
+    row = ZERO
+    for n in range(want_dataset.size):
+        for k in range(want_chunk.size):
+            name, cell = want_dataset[n], want_chunk[k]
+            row = _seek(dataset, chunk, row, name, cell)
+            at, begin = -ONE - ONE, ZERO
+            if row < size and dataset[row] == name and chunk[row] == cell and generation[row] == want_generation[n]:
+                at, begin = block[row], offset[row]
+                if at >= 0:
+                    if source[row] < 0 or source[row] >= base.size:
+                        return n
+                    at += base[source[row]]
+            if n == 0:
+                where[0, k], where[1, k] = at, begin
+            elif where[0, k] != at or where[1, k] != begin:
+                return n
+    return want_dataset.size
+
+
+def find_first_apart(index: Index, base: I64, want_dataset: I64, want_generation: I64, want_chunk: I64) -> int:
+    """Return the first of N datasets whose chunks may hold other cells than those of the first; N where none may.
+
+    Chunks hold the same cells where they lie in one place, or are constant with the same bits, or were never written:
+    no block is read. Arguments are as those of `find_chunks`; all datasets must have one schema.
+
+    Raises:
+        ValueError: columns of different lengths.
+
+    """
+    columns = Index(*(as_column(column) for column in index))
+    datasets, generations, chunks = as_column(want_dataset), as_column(want_generation), as_column(want_chunk)
+    if len({column.size for column in columns}) > 1 or datasets.size != generations.size:
+        message = "columns of one table differ in length"
+        raise ValueError(message)
+    where = np.empty((2, chunks.size), np.int64)
+    return int(_first_apart(*columns, datasets, generations, chunks, as_column(base), where))

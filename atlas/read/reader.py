@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from atlas import kernels
 from atlas.chunking.indexing import divide_index, parse_index, plan_index
 from atlas.chunking.regions import box_slices, check_region, chunk_box, plan_region
 from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
@@ -204,6 +205,25 @@ class Reader:
             return read_stacked(selection, start, shape, snapshot)
 
         return self._read_selection(array, names, read, check)
+
+    def are_known_equal(self, array: str, names: Sequence[str]) -> bool:
+        """Return whether one array is known to have the same cells in N datasets, without reading any block.
+
+        Where that is not known it may still be so.
+        """
+        view = self._view
+        with view.locks.state:
+            selection = view.datasets.arrays(array, names)
+            if not selection.complete or len(selection.groups) != 1 or array in self._staged.by_array:
+                return False
+            with view.stale_check():
+                index = view.chunk_index(array)
+        (group,) = selection.groups
+        if group.schema.chunks > view.limits.lookup_chunks:
+            return False
+        every = np.arange(group.schema.chunks)
+        apart = kernels.find_first_apart(index.index, index.base, group.ids, group.generations, every)
+        return apart == len(group.ids)
 
     def _read_selection(
         self,

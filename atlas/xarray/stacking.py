@@ -7,6 +7,7 @@ exactly, or refused by name. Coordinates that differ are kept for each dataset. 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,6 +164,10 @@ class _Stack:
 
     def _variable(self, plan: Plan) -> xr.Variable:
         """Return the variable along the new dimension, or without it where it is an equal coordinate of all."""
+        if self._is_known_equal(plan):
+            (part,) = plan.reads
+            cells, attrs = self._read_part(plan, replace(part, at=part.at[:1]))
+            return xr.Variable(plan.dims, as_pandas(plan.first, cells[0]), self._attributes(plan, [attrs]))
         read = [self._read_part(plan, part) for part in plan.reads]
         attrs = self._attributes(plan, [attrs for _, attrs in read])
         cells = self._joined(plan, [cells for cells, _ in read])
@@ -181,6 +186,11 @@ class _Stack:
                 "'override' to take the first one's, or tolerance= for small differences"
             )
         return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs)
+
+    def _is_known_equal(self, plan: Plan) -> bool:
+        """Return whether a variable is a coordinate that is known to be equal in all datasets, without being read."""
+        alike = plan.first.coordinate and len(plan.reads) == 1 and len(plan.reads[0].at) == len(self._labels)
+        return alike and self._session.reader.are_known_equal(plan.name, self._labels)
 
     def _attributes(self, plan: Plan, decoded: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the attributes of the variable as one; `decoded` are those that decoding has left of each part."""

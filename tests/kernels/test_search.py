@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import PIECE_BLOCK, PIECE_OFFSET, Index, find_chunks
+from atlas.kernels import PIECE_BLOCK, PIECE_OFFSET, Index, find_chunks, find_first_apart
 from tests import reference
 
 
@@ -54,6 +54,45 @@ def test_a_long_index_in_every_order():
     wants = [(dataset, dataset % 3) for dataset in range(-2, 63)]
     for order in (wants, wants[::-1], wants[::7], [wants[i] for i in rng.permutation(len(wants))]):
         assert find(rows, order, [0, 5, 6, 59]) == reference.find_chunks(rows, order, [0, 5, 6, 59])
+
+
+@given(
+    st.dictionaries(st.tuples(small, st.integers(0, 2)), st.tuples(st.integers(0, 1), st.integers(-1, 1), small)),
+    st.lists(st.tuples(small, st.integers(0, 1)), min_size=1),
+    st.lists(st.integers(0, 3), unique=True).map(sorted),
+)
+def test_the_first_dataset_whose_chunks_lie_elsewhere(index, wants, chunks):
+    """Two blocks of either source are the same two, of another source others."""
+    keys = sorted(index)
+    generation, block, offset = (np.array([index[key][part] for key in keys], np.int64) for part in range(3))
+    dataset, chunk = (np.array([key[part] for key in keys], np.int64) for part in (0, 1))
+    table = Index(dataset, generation, chunk, block, offset // 2, offset % 2)
+    names = np.array(wants, np.int64)
+
+    def lies(name, own, at):
+        row = index.get((name, at))
+        if row is None or row[0] != own:
+            return None
+        return (row[1], row[2] // 2) if row[1] < 0 else (row[1], row[2] // 2, row[2] % 2)
+
+    where = [[lies(name, own, at) for at in chunks] for name, own in wants]
+    expected = next((n for n, own in enumerate(where) if own != where[0]), len(wants))
+    assert find_first_apart(table, np.array([0, 50]), names[:, 0], names[:, 1], np.array(chunks, np.int64)) == expected
+
+
+def test_columns_of_other_lengths_are_refused():
+    column = np.zeros(3, np.int64)
+    with pytest.raises(ValueError, match="differ in length"):
+        find_first_apart(Index(*[column] * 5, column[:2]), column, column, column, column)
+    with pytest.raises(ValueError, match="differ in length"):
+        find_first_apart(Index(*[column] * 6), column, column, column[:1], column)
+
+
+def test_a_source_that_is_not_there_is_nothing_equal():
+    column = np.arange(3)
+    same = np.zeros(3, np.int64)
+    table = Index(column, same, same, same, same, same + 5)
+    assert find_first_apart(table, np.zeros(1, np.int64), column, same, same[:1]) == 0
 
 
 def test_another_generation_is_not_found():

@@ -199,6 +199,40 @@ def test_coordinates_that_differ_are_kept_for_each_dataset(store, settle):
     )
 
 
+def test_a_coordinate_that_is_known_to_be_equal_is_read_of_one_dataset(monkeypatch):
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
+    height = np.arange(3000.0) ** 1.5
+    names = put(store, *[one(height + at, {}, "height", height=height, lat=float(at)) for at in range(4)])
+    store.flush()
+    add = Atlas.open(storage)
+    put(add, *[one(height + at, {}, "height", height=height, lat=float(at)) for at in range(4, 8)], names="efgh")
+    add.flush()
+    store, names = Atlas.open(storage), list("abcdefgh")
+    read, original = [], Atlas.read_array_across_stacked
+
+    def noting(self, array, dataset_names, *arguments):
+        read.append((array, list(dataset_names)))
+        return original(self, array, dataset_names, *arguments)
+
+    monkeypatch.setattr(Atlas, "read_array_across_stacked", noting)
+    many = store.to_xarray_many(names)
+    assert sorted(read) == [("height", ["a"]), ("lat", names), ("t", names)]
+    assert many.height.dims == ("height",)
+    np.testing.assert_array_equal(many.height, height)
+    assert many.lat.values.tolist() == list(range(8))
+    # What is pending is read: two handles may have written the same cells.
+    store.open_dataset("b").write_array("height", [0], np.array([0.5]))
+    read.clear()
+    assert store.to_xarray_many(names).height.dims == ("dataset", "height")
+    assert ("height", names) in read
+    store.flush()
+    read.clear()
+    assert store.to_xarray_many(names).height.dims == ("dataset", "height")
+    assert store.to_xarray_many([name for name in names if name != "b"]).height.dims == ("height",)
+    assert [len(some) for array, some in read if array == "height"] == [8, 1]
+
+
 class TestLabelsThatDiffer:
     @pytest.fixture
     def names(self, store, settle):
