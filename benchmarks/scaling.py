@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ BEGIN, END = "<!-- scaling: written by --page -->", "<!-- end of scaling -->"
 _ARRAYS = ("a", "b")
 _CELLS = 24
 _CHUNK = 1024
+_FEW = 1000
 _NOISE = 1.2
 """Tolerance of "does not grow": repeated runs of one measurement differ by as much."""
 
@@ -118,6 +120,39 @@ def _read_fleet(folder: Path, count: int) -> Figures:
     return found
 
 
+def _stack(folder: Path, count: int) -> Figures:
+    """Measure stacks of datasets that share a coordinate, and within them what is compared before cells are read."""
+    from atlas import Atlas  # noqa: PLC0415
+
+    names, values = _names(count), _values(count, _CELLS)
+    store = Atlas.create(folder / "stack")
+    for name, dataset in zip(names, store.create_datasets(names), strict=True):
+        for key, value in {"station": name, "a.units": "K", "x.units": "s"}.items():
+            dataset.set_attribute(key, value)
+    store.write_array_across_stacked("a", names, values, ["x"])
+    store.write_array_across_stacked("x", names, np.broadcast_to(np.sqrt(np.arange(_CELLS)), (count, _CELLS)), ["x"])
+    store.flush()
+    store = Atlas.open(folder / "stack")
+    datasets, reader = store._session.view.datasets, store._session.reader  # noqa: SLF001 - parts of the two calls
+    store.to_xarray_many(names[:2])
+    found: dict[str, list[float]] = {name: [] for name in ("read", "xarray", "meaning", "coordinate")}
+    clock = Clock()
+    for _ in range(9 if count > _FEW else 101):
+        for name, call in (("read", partial(store.read_array_across_stacked, "a")), ("xarray", store.to_xarray_many)):
+            datasets._selections.clear()  # noqa: SLF001
+            clock.lap()
+            call(names)
+            found[name].append(clock.lap())
+        datasets._selections.clear()  # noqa: SLF001
+        selection = datasets.arrays("a", names)
+        clock.lap()
+        datasets.check_one_meaning(selection)
+        found["meaning"].append(clock.lap())
+        assert reader.are_known_equal("x", names)
+        found["coordinate"].append(clock.lap())
+    return {name: float(np.median(seconds)) for name, seconds in found.items()}
+
+
 def _read_flushed(folder: Path, cells: int) -> Figures:
     """Write 1,000 datasets in 100 flushes; measure bulk reads before and after `compact`."""
     from atlas import Atlas  # noqa: PLC0415
@@ -183,6 +218,7 @@ JOBS: dict[str, Callable[[Path, int], Figures]] = {
     "write": _write_fleet,
     "read": _read_fleet,
     "flushed": _read_flushed,
+    "stack": _stack,
     "chunks": _chunks,
 }
 
@@ -229,6 +265,8 @@ class Measurements:
     """Figures by number of chunks."""
     flushed: dict[int, Figures]
     """Figures by cells of an array."""
+    stacks: dict[int, Figures]
+    """Figures by number of datasets."""
 
 
 def _targets(measured: Measurements) -> list[list[str]]:
@@ -249,6 +287,14 @@ def _targets(measured: Measurements) -> list[list[str]]:
             ["100,000: memory above import, MiB", verdict(fleet["memory"], 300, least=False)],
             ["100,000: bytes on disk over raw", verdict(fleet["size"], 1.5, least=False)],
         ]
+    for count, found in measured.stacks.items():
+        check = found["meaning"] + found["coordinate"]
+        if count == _FEW:
+            for title, what, name in (("stacked read", found["meaning"], "read"), ("to_xarray_many", check, "xarray")):
+                share = what / (found[name] - what)
+                lines.append([f"{count:,}: what {title} compares over the rest", verdict(share, 0.1, least=False)])
+        if count == 1_000_000:
+            lines.append([f"{count:,}: what to_xarray_many compares, s", verdict(check, 0.05, least=False)])
     few, many = min(measured.chunks), max(measured.chunks)
     for title, name in (("write", "write"), ("read", "read")):
         ratio = measured.chunks[many][name] / measured.chunks[few][name] / (many / few)
@@ -263,7 +309,7 @@ def _targets(measured: Measurements) -> list[list[str]]:
 
 def _seconds(found: Figures, names: Sequence[str], count: int) -> list[str]:
     """Table cells: seconds, and in brackets microseconds per item of `count`."""
-    return [f"{found[name]:.4f} ({found[name] / count * 1e6:.2f})" for name in names]
+    return [f"{found[name]:.5f} ({found[name] / count * 1e6:.2f})" for name in names]
 
 
 def tables(measured: Measurements) -> str:
@@ -277,6 +323,17 @@ def tables(measured: Measurements) -> str:
         rest = [number(found["append"] * 1e3), number(found["memory"]), f"{found['size']:.3f}"]
         body.append([f"{count:,}", *seconds, *rest])
     out += ["Fleets, two arrays of 24 float32 a dataset; in brackets microseconds a dataset:", ""]
+    out += [
+        *table(head, body),
+        "",
+        "Stacks of one array and a coordinate that all share; in brackets microseconds a dataset:",
+        "",
+    ]
+    head = ["datasets", "stacked read, s", "to_xarray_many, s", "compares attributes, s", "compares a coordinate, s"]
+    body = [
+        [f"{count:,}", *_seconds(found, ("read", "xarray", "meaning", "coordinate"), count)]
+        for count, found in measured.stacks.items()
+    ]
     out += [*table(head, body), "", "One array in chunks of 4 KiB; in brackets microseconds a chunk:", ""]
     body = [
         [f"{count:,}", *_seconds(found, ("write", "read"), count), number(found["one"] * 1e3)]
@@ -318,6 +375,10 @@ def main() -> None:
         fleets,
         {count: _repeat("chunks", count, arguments.runs) for count in arguments.chunks},
         {cells: _repeat("flushed", cells, arguments.runs) for cells in (_CELLS, 8400)},
+        {
+            count: _repeat("stack", count, 1 if count > 100_000 else arguments.runs)
+            for count in (*arguments.datasets, *([1_000_000] if arguments.million else []))
+        },
     )
     text = tables(measured)
     print(text)

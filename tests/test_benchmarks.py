@@ -14,7 +14,7 @@ import pytest
 
 import atlas
 from atlas.errors import CorruptStoreError
-from benchmarks import measuring, report, scaling
+from benchmarks import coordinates, measuring, report, scaling
 from benchmarks.engines import ENGINES, PACKED, PEERS, UNPACKED, make
 from benchmarks.engines.base import digest
 from benchmarks.environments import PINS
@@ -293,20 +293,35 @@ def test_every_target_is_of_a_workload() -> None:
     assert set(UNPACKED) | set(PACKED) < set(PEERS) < set(ENGINES)
 
 
+STACK = {"read": 0.4, "xarray": 0.4, "meaning": 0.03, "coordinate": 0.01}
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> scaling.Measurements:
     folder = tmp_path_factory.mktemp("scaling")
     fleet = scaling.run_job("write", folder, 30) | scaling.run_job("read", folder, 30)
     chunks = scaling.run_job("chunks", tmp_path_factory.mktemp("chunks"), 50)
     flushed = scaling.run_job("flushed", tmp_path_factory.mktemp("flushed"), 24)
-    return scaling.Measurements({30: fleet, 100_000: fleet | {"open": 0.6}}, {10: chunks, 50: chunks}, {24: flushed})
+    stack = scaling.run_job("stack", tmp_path_factory.mktemp("stack"), 20)
+    return scaling.Measurements(
+        {30: fleet, 100_000: fleet | {"open": 0.6}},
+        {10: chunks, 50: chunks},
+        {24: flushed},
+        {20: stack, 1000: dict(STACK), 1_000_000: STACK | {"coordinate": 1}},
+    )
 
 
 def test_scaling_measures(measured: scaling.Measurements) -> None:
     assert set(measured.fleets[30]) == {"write", "flush", "open", "first", "again", "append", "memory", "size"}
     assert set(measured.chunks[50]) == {"write", "read", "one"}
     assert set(measured.flushed[24]) == {"open before", "open after", "warm before", "warm after"}
-    for found in (*measured.fleets.values(), *measured.chunks.values(), *measured.flushed.values()):
+    assert set(measured.stacks[20]) == set(STACK)
+    for found in (
+        *measured.fleets.values(),
+        *measured.chunks.values(),
+        *measured.flushed.values(),
+        measured.stacks[20],
+    ):
         assert all(value > 0 for value in found.values())
 
 
@@ -314,6 +329,9 @@ def test_scaling_is_held_against_its_targets(measured: scaling.Measurements, tmp
     text = scaling.tables(measured)
     assert "| 100,000: open, s | **0.60 > 0.5** |" in text
     assert "| flush, a dataset, at 100,000 over at 30 | 0.00 ≤ 1.2 |" in text
+    assert "| 1,000: what stacked read compares over the rest | 0.08 ≤ 0.1 |" in text
+    assert "| 1,000: what to_xarray_many compares over the rest | **0.11 > 0.1** |" in text
+    assert "| 1,000,000: what to_xarray_many compares, s | **1.03 > 0.05** |" in text
     assert "| write, a chunk, at 50 over at 10 | 0.20 ≤ 1.2 |" in text
     page = tmp_path / "page.md"
     page.write_text(f"before\n{scaling.BEGIN}\n{scaling.END}\nafter\n")
@@ -321,6 +339,17 @@ def test_scaling_is_held_against_its_targets(measured: scaling.Measurements, tmp
     assert text in page.read_text()
     with pytest.raises(ValueError, match="needs the markers"):
         report.replace_between(page, "<!-- other -->", scaling.END, [text])
+
+
+def test_coordinates_that_datasets_share_are_counted_once(tmp_path: Path) -> None:
+    title, datasets, _, shared, apart, ratio = coordinates.measure("one grid", lambda: coordinates.gridded(12))
+    assert (title, datasets) == ("one grid", "12")
+    assert int(apart.replace(",", "")) > 9 * int(shared.replace(",", ""))
+    assert float(ratio) > 2
+    (_, ds), _ = coordinates.gridded(2)
+    for at in range(2):
+        ds.to_netcdf(tmp_path / f"{at}.nc")
+    assert [name for name, _ in coordinates.files(tmp_path)] == ["0", "1"]
 
 
 def test_a_plot_is_a_png(rows: list[Row], tmp_path: Path) -> None:
