@@ -18,7 +18,7 @@ from atlas.catalog.chunk_index import ChunkIndex
 from atlas.chunking.batches import slices_by_bytes
 from atlas.chunking.regions import plan_region
 from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
-from atlas.format.digests import DIGEST, NO_DIGESTS, chunk_digest
+from atlas.format.digests import DIGEST, NO_DIGESTS, content_of
 from atlas.format.segment import ChunkRows
 from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from atlas.catalog.shared_chunks import DigestedChunks
     from atlas.catalog.view import StoreView
+    from atlas.format.digests import Content
     from atlas.format.schema import ArraySchema
     from atlas.runtime.limits import Limits
-    from atlas.write.distinct_chunks import Content
     from atlas.write.segment_draft import AreStored
 
 __all__ = ["StoredCoordinates", "holds_digests"]
@@ -131,4 +131,4 @@ def _digests(
     targets = Targets(array, schema, number, zeros, str)
     boxes = read_boxes([apart], targets, plan_region(schema, (0,), schema.shape), limits)
     cells = boxes if schema.datatype.cell is None else boxes.view(schema.datatype.cell)
-    return np.frombuffer(b"".join([chunk_digest(schema, own) for own in cells]), DIGEST)
+    return np.frombuffer(b"".join([content_of(schema, own).digest for own in cells]), DIGEST)

@@ -14,7 +14,7 @@ import numpy as np
 from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.batches import equal_runs, first_alike, slices_by_bytes
 from atlas.chunking.regions import chunk_box, plan_region
-from atlas.format.digests import chunk_digest
+from atlas.format.digests import content_of
 from atlas.format.segment import NO_DIGEST
 from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes
@@ -114,7 +114,7 @@ def _put_copies(staging: Staging, schema: ArraySchema, keys: ChunkKeys, cells: N
     if schema.datatype.cell is None:
         _put(staging, schema, keys, np.broadcast_to(cells, (len(keys.chunk), len(cells))), coordinate=True)
     elif len(keys.chunk):
-        staging.put_copies(keys, [chunk_digest(schema, cells)] * len(keys.chunk))
+        staging.put_copies(keys, [content_of(schema, cells)] * len(keys.chunk))
 
 
 def _bound_memory(staging: Staging) -> None:

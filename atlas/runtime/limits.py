@@ -38,7 +38,7 @@ class Limits:
 
     # Writing
     digested_bytes: int = 256
-    """A chunk of a coordinate of this many bytes has a digest, of 16 bytes, even where no other dataset shares it."""
+    """Chunks of coordinates of this many bytes have a digest, of 16 bytes, to be found from other segments."""
     raw_bytes: int = 32 << 20
     """Chunks that wait in memory before they are encoded."""
     encoded_bytes: int = 8 << 20

@@ -5,43 +5,26 @@ Not locked, like the staging that owns it. Holds no cells.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.catalog.append_column import AppendColumn
 from atlas.format.digests import DIGEST
 from atlas.format.segment import NO_DIGEST, ChunkRows
-from atlas.format.strings import LENGTH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from atlas.format.schema import ArraySchema
+    from atlas.format.digests import Content
     from atlas.write.encoding import ChunkKeys
 
-__all__ = ["Content", "DistinctChunks"]
+__all__ = ["DistinctChunks"]
 
 _COLUMNS = ("block", "offset", "nulls", "nans", "minimum", "maximum")
 """Columns of a row that are those of its chunk, whose chunk ever it is."""
-
-
-class Content(NamedTuple):
-    """What is known of the cells of a distinct chunk."""
-
-    digest: bytes
-    """Their digest."""
-    schema: ArraySchema
-    """A schema of their dtype and fill value."""
-    cells: int
-    """Their number."""
-
-    @property
-    def nbytes(self) -> int:
-        """Their bytes; of text and bytes at least so many."""
-        return self.cells * (self.schema.datatype.itemsize if self.schema.datatype.cell is not None else LENGTH_BYTES)
 
 
 class DistinctChunks:
@@ -57,12 +40,12 @@ class DistinctChunks:
         """Return their number."""
         return len(self.contents)
 
-    def find_new(self, digests: Sequence[bytes]) -> NDArray[np.int64]:
-        """Return the positions of those of `digests` (N,) that are new, of equal ones the first: (M,), ascending."""
+    def find_new(self, contents: Sequence[Content]) -> NDArray[np.int64]:
+        """Return the positions of those of `contents` (N,) that are new, of equal ones the first: (M,), ascending."""
         new: dict[bytes, int] = {}
-        for at, digest in enumerate(digests):
-            if digest not in self._number:
-                new.setdefault(digest, at)
+        for at, content in enumerate(contents):
+            if content.digest not in self._number:
+                new.setdefault(content.digest, at)
         return np.array(list(new.values()), np.int64)
 
     def add(self, contents: Sequence[Content], rows: ChunkRows) -> NDArray[np.int64]:
@@ -79,9 +62,9 @@ class DistinctChunks:
         numbers[rows.block < 0] = NO_DIGEST
         return numbers
 
-    def rows_of(self, keys: ChunkKeys, digests: Sequence[bytes]) -> ChunkRows:
-        """Return the rows of chunks (N,), all of which are known by their `digests`."""
-        numbers = np.array([self._number[digest] for digest in digests], np.int64)
+    def rows_of(self, keys: ChunkKeys, contents: Sequence[Content]) -> ChunkRows:
+        """Return the rows of chunks with `contents` (N,), all of which are known."""
+        numbers = np.array([self._number[content.digest] for content in contents], np.int64)
         block, offset, nulls, nans, minimum, maximum = (column.values[numbers] for column in self._columns)
         bits = (column.view(np.uint64) for column in (offset, minimum, maximum))
         offset, minimum, maximum = bits

@@ -25,12 +25,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.format.digests import Content
     from atlas.runtime.limits import Limits
     from atlas.storage import Storage
-    from atlas.write.distinct_chunks import Content, DistinctChunks
+    from atlas.write.distinct_chunks import DistinctChunks
     from atlas.write.spill import Spill
 
-__all__ = ["AreStored", "SegmentDraft", "StagedChunks", "draft_segment", "needed_texts", "with_texts_at"]
+__all__ = [
+    "AreStored",
+    "SegmentDraft",
+    "StagedChunks",
+    "draft_segment",
+    "find_stored",
+    "needed_texts",
+    "with_texts_at",
+]
 
 _COPY = 4 << 20
 """Bytes of blocks that are copied at once."""
@@ -127,8 +136,8 @@ def draft_segment(
     rows, is_text, numbers = staged.rows, staged.is_text, np.unique(staged.rows.digest)
     numbers = numbers[numbers != NO_DIGEST]
     shared = np.zeros(len(rows), bool)
-    if are_stored is not None and len(numbers):
-        stored = are_stored([distinct.contents[number] for number in numbers.tolist()])
+    stored = find_stored([distinct.contents[number] for number in numbers.tolist()], are_stored, limits)
+    if stored.any():
         shared = np.isin(rows.digest, numbers[stored])
         # A block goes as a whole: its chunks stay where one of them is needed.
         shared &= ~np.isin(rows.block, rows.block[~shared])
@@ -139,9 +148,18 @@ def draft_segment(
         alive = np.isin(staged.first_blocks, block[~shared])[owner]
         block = np.where(block >= 0, (np.cumsum(alive) - 1)[block], block)
     rows = ChunkRows(**(rows.columns() | {"block": block}))
-    rows, digests = _needed_digests(rows, shared, numbers, distinct, limits)
+    rows, digests = _with_digests(rows, numbers, distinct, limits)
     rows, table = needed_texts(_shared_rows(rows, shared), is_text & ~shared, texts)
     return SegmentDraft(staged.spill, staged.blocks.take(alive), rows, table, digests)
+
+
+def find_stored(contents: Sequence[Content], are_stored: AreStored | None, limits: Limits) -> NDArray[np.bool_]:
+    """Return which of `contents` (N,) `are_stored` in other segments, (N,): short chunks are not looked for."""
+    found = np.zeros(len(contents), bool)
+    large = [at for at, content in enumerate(contents) if content.nbytes >= limits.digested_bytes]
+    if are_stored is not None and large:
+        found[large] = are_stored([contents[at] for at in large])
+    return found
 
 
 def _shared_rows(rows: ChunkRows, shared: NDArray[np.bool_]) -> ChunkRows:
@@ -155,25 +173,17 @@ def _shared_rows(rows: ChunkRows, shared: NDArray[np.bool_]) -> ChunkRows:
     return ChunkRows(**columns)
 
 
-def _needed_digests(
-    rows: ChunkRows,
-    shared: NDArray[np.bool_],
-    numbers: NDArray[np.int64],
-    distinct: DistinctChunks,
-    limits: Limits,
+def _with_digests(
+    rows: ChunkRows, numbers: NDArray[np.int64], distinct: DistinctChunks, limits: Limits
 ) -> tuple[ChunkRows, NDArray[np.bytes_]]:
-    """Return the rows, and the digests that they name: those of the distinct chunks `numbers` that are worth it."""
-    if not len(numbers):
-        return rows, NO_DIGESTS
-    has = rows.digest != NO_DIGEST
-    at = np.searchsorted(numbers, rows.digest[has])
-    is_large = np.array([distinct.contents[number].nbytes >= limits.digested_bytes for number in numbers.tolist()])
-    worth = is_large | (np.bincount(at, minlength=len(numbers)) > 1)
-    worth[at[shared[has]]] = True
-    position = np.where(worth, np.cumsum(worth) - 1, NO_DIGEST)
-    digest = rows.digest.copy()
-    digest[has] = position[at]
-    return ChunkRows(**(rows.columns() | {"digest": digest})), distinct.digests(numbers[worth])
+    """Return the rows, and the digests that they name: those of the distinct chunks `numbers` that are large enough."""
+    large = [number for number in numbers.tolist() if distinct.contents[number].nbytes >= limits.digested_bytes]
+    if not large:
+        return ChunkRows(**(rows.columns() | {"digest": np.full(len(rows), NO_DIGEST)})), NO_DIGESTS
+    kept = np.array(large, np.int64)
+    at = np.minimum(np.searchsorted(kept, rows.digest), len(kept) - 1)
+    digest = np.where(kept[at] == rows.digest, at, NO_DIGEST)
+    return ChunkRows(**(rows.columns() | {"digest": digest})), distinct.digests(kept)
 
 
 def with_texts_at(rows: ChunkRows, text: Any, at: NDArray[np.uint64]) -> ChunkRows:

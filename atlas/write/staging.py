@@ -15,12 +15,12 @@ import numpy as np
 
 from atlas.catalog.chunk_index import NO_BLOCKS, ChunkIndex, merge_rows
 from atlas.chunking.batches import batches_by_bytes
-from atlas.format.digests import NO_DIGESTS, chunk_digest
+from atlas.format.digests import NO_DIGESTS, content_of
 from atlas.format.segment import HEADER, BlockRows, ChunkRows
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all, thread_count
 from atlas.storage import LocalStorage
-from atlas.write.distinct_chunks import Content, DistinctChunks
+from atlas.write.distinct_chunks import DistinctChunks
 from atlas.write.encoding import (
     ChunkRun,
     Compression,
@@ -31,7 +31,7 @@ from atlas.write.encoding import (
     encode_run,
     keys_of,
 )
-from atlas.write.segment_draft import StagedChunks, draft_segment, needed_texts, with_texts_at
+from atlas.write.segment_draft import StagedChunks, draft_segment, find_stored, needed_texts, with_texts_at
 from atlas.write.spill import Spill
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.id_shift import IdShift
     from atlas.chunking.regions import Region
+    from atlas.format.digests import Content
     from atlas.format.strings import TextTable
     from atlas.write.encoding import ChunkKeys, Key
     from atlas.write.segment_draft import AreStored, SegmentDraft
@@ -153,7 +154,7 @@ class Staging:
             self._index = None
 
     def encode(self, are_stored: AreStored | None = None) -> None:
-        """Encode every chunk that waits; those that `are_stored` in other segments in blocks of their own."""
+        """Encode every chunk that waits; of coordinates, those that `are_stored` elsewhere in blocks of their own."""
         if not self._raw:
             return
         chunks = [
@@ -169,14 +170,9 @@ class Staging:
 
     def _encode_distinct(self, chunks: Sequence[tuple[Key, PendingChunk]], are_stored: AreStored | None) -> None:
         """Encode chunks of coordinates, of equal ones the first."""
-        contents = {
-            key: Content(chunk_digest(pending.schema, pending.cells), pending.schema, len(pending.cells))
-            for key, pending in chunks
-        }
-        new = self._distinct.find_new([content.digest for content in contents.values()])
-        stored = np.zeros(len(new), bool)
-        if are_stored is not None and len(new):
-            stored = are_stored([contents[chunks[at][0]] for at in new.tolist()])
+        contents = {key: content_of(pending.schema, pending.cells) for key, pending in chunks}
+        new = self._distinct.find_new(list(contents.values()))
+        stored = find_stored([contents[chunks[at][0]] for at in new.tolist()], are_stored, self.limits)
         for some in new[stored], new[~stored]:
             for encoded in encode_chunks([chunks[at] for at in some.tolist()], self._compression):
                 keys = zip(encoded.rows.dataset.tolist(), encoded.rows.chunk.tolist(), strict=True)
@@ -184,8 +180,8 @@ class Staging:
         others = np.delete(np.arange(len(chunks)), new)
         for is_text in (False, True):
             known = [chunks[at] for at in others.tolist() if (chunks[at][1].schema.datatype.cell is None) is is_text]
-            digests = [contents[key].digest for key, _ in known]
-            self._add_rows(self._distinct.rows_of(keys_of(known), digests), 0, is_text=is_text)
+            rows = self._distinct.rows_of(keys_of(known), [contents[key] for key, _ in known])
+            self._add_rows(rows, 0, is_text=is_text)
 
     def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
         """Encode chunks, replacing what was written of them before; calls `bound_memory` after each batch."""
@@ -217,18 +213,18 @@ class Staging:
         """Encode a run of chunks of coordinates, of equal ones the first."""
         values = run.load()
         cells = np.split(values, np.cumsum(run.count)[:-1])
-        digests = [chunk_digest(run.schema, own) for own in cells]
-        new = self._distinct.find_new(digests)
+        contents = [content_of(run.schema, own) for own in cells]
+        new = self._distinct.find_new(contents)
         if len(new):
             load = partial(np.concatenate, [cells[at] for at in new.tolist()])
-            contents = [Content(digests[at], run.schema, len(cells[at])) for at in new.tolist()]
-            self._add_run(ChunkRun(run.schema, run.keys.take(new), run.count[new], load), contents)
-        others = np.delete(np.arange(len(digests)), new)
-        self.put_copies(run.keys.take(others), [digests[at] for at in others.tolist()])
+            distinct = ChunkRun(run.schema, run.keys.take(new), run.count[new], load)
+            self._add_run(distinct, [contents[at] for at in new.tolist()])
+        others = np.delete(np.arange(len(contents)), new)
+        self.put_copies(run.keys.take(others), [contents[at] for at in others.tolist()])
 
-    def put_copies(self, keys: ChunkKeys, digests: Sequence[bytes]) -> None:
-        """Stage chunks of numbers (N,) that are equal to others of their `digests`, which have been encoded."""
-        self._add_rows(self._distinct.rows_of(keys, digests), 0)
+    def put_copies(self, keys: ChunkKeys, contents: Sequence[Content]) -> None:
+        """Stage chunks of numbers that hold `contents` (N,), as chunks do that have been encoded."""
+        self._add_rows(self._distinct.rows_of(keys, contents), 0)
 
     def _forget_raw(self, keys: ChunkKeys) -> None:
         if self.parts:

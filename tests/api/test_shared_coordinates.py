@@ -9,7 +9,7 @@ import xarray as xr
 from atlas import Atlas, verify
 from atlas.commit.committer import Committer
 from atlas.errors import CorruptStoreError
-from atlas.format.digests import chunk_digest
+from atlas.format.digests import content_of
 from atlas.format.segment import SHARED, ChunkRows, SegmentRef, decode_index, encode_tail
 from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
@@ -334,7 +334,7 @@ class TestDistrust:
         end = ref.footer.index_offset
         blocks, rows, texts, digests = decode_index(data[end : end + ref.footer.index_length], ref.footer)
         if lie == "digest":
-            wanted = chunk_digest(store.open_dataset("a")._session.view.array("a", "lat").schema, LATITUDE)
+            wanted = content_of(store.open_dataset("a")._session.view.array("a", "lat").schema, LATITUDE).digest
             digests = np.frombuffer(wanted + digests[1:].tobytes(), digests.dtype)
         else:
             rows = ChunkRows(**(rows.columns() | {"offset": rows.offset[::-1].copy()}))

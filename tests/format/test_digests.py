@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from atlas.format.digests import DIGEST, NO_DIGESTS, chunk_digest
+from atlas.format.digests import DIGEST, NO_DIGESTS, content_of
 from atlas.format.schema import make_schema
 
 
@@ -18,10 +18,10 @@ WORDS = np.array(["a", None, "Ålesund", ""], object)
 
 def test_a_digest_is_the_xxh3_of_the_bytes_of_the_chunk_seeded_with_dtype_and_fill():
     seed = xxhash.xxh3_64_intdigest(b"float64\0" + np.float64(-9).tobytes())
-    assert chunk_digest(schema("float64", -9.0), CELLS) == xxhash.xxh3_128_digest(CELLS.tobytes(), seed)
+    assert content_of(schema("float64", -9.0), CELLS).digest == xxhash.xxh3_128_digest(CELLS.tobytes(), seed)
     lengths = np.array([1, 2**32 - 1, 8, 0], "<u4").tobytes()
     seed = xxhash.xxh3_64_intdigest(b"string")
-    assert chunk_digest(schema("string"), WORDS) == xxhash.xxh3_128_digest(lengths + "aÅlesund".encode(), seed)
+    assert content_of(schema("string"), WORDS).digest == xxhash.xxh3_128_digest(lengths + "aÅlesund".encode(), seed)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_a_digest_is_the_xxh3_of_the_bytes_of_the_chunk_seeded_with_dtype_and_fi
 )
 def test_other_cells_another_dtype_and_another_fill_have_another_digest(dtype, fill, cells):
     own = schema(dtype, fill, len(cells))
-    digest = chunk_digest(own, cells)
+    digest = content_of(own, cells).digest
     assert len(digest) == DIGEST.itemsize
-    assert chunk_digest(make_schema(dtype, ["y", "z"], [len(cells), 2], [2, 2], fill), cells.copy()) == digest
+    assert content_of(make_schema(dtype, ["y", "z"], [len(cells), 2], [2, 2], fill), cells.copy()).digest == digest
     same = (dtype, fill) == ("float64", None) and cells.tobytes() == CELLS.tobytes()
-    assert (digest == chunk_digest(schema("float64"), CELLS)) is same
+    assert (digest == content_of(schema("float64"), CELLS).digest) is same
 
 
 def test_arrays_of_digests_keep_the_zeros_at_their_ends():

@@ -409,7 +409,7 @@ def dated(fleet: Fleet) -> None:
 def shared(fleet: Fleet) -> None:
     """Coordinates that datasets have in common: in one flush, over flushes, after a deletion and in another dtype."""
     latitude = np.round(np.linspace(-80, 80, 60), 2)
-    long = np.arange(40_000, dtype="i4") // 64  # cut into blocks
+    long = np.arange(33_000, dtype="i4") // 128  # cut into blocks
     names = np.array([f"station {at:03d}" for at in range(40)], object)
 
     def add(name, *, shift=0.0, fill=None, labels=names):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atlas.catalog.chunk_index import ChunkIndex
-from atlas.format.digests import DIGEST, chunk_digest
+from atlas.format.digests import DIGEST, content_of
 from atlas.format.schema import make_schema
 from atlas.format.segment import FOOTER_SIZE, SHARED, decode_footer, decode_index
 from atlas.runtime.limits import Limits
@@ -56,7 +56,7 @@ def test_equal_chunks_have_one_place_and_their_statistics(staging):
     assert len(places) == len(index.blocks) * 2 == 2
     assert index.chunks.minimum.tolist() == [1] * 6
     assert index.chunks.maximum.tolist() == [4] * 6
-    assert index.digests.tobytes() == chunk_digest(NUMBERS, CELLS) + chunk_digest(NUMBERS, CELLS[::-1])
+    assert index.digests.tobytes() == content_of(NUMBERS, CELLS).digest + content_of(NUMBERS, CELLS[::-1]).digest
 
 
 @pytest.mark.parametrize("first", ["put", "run"])
@@ -97,7 +97,7 @@ def test_cells_that_are_null_in_one_and_not_in_the_other_are_apart(staging):
 def test_constant_chunks_need_neither_block_nor_digest(staging):
     for dataset in range(3):
         put(staging, dataset, [5, 5, 5, 5])
-    index = tables(staging.draft(stored(chunk_digest(NUMBERS, np.array([5] * 4, "i4")))))
+    index = tables(staging.draft(stored(content_of(NUMBERS, np.array([5] * 4, "i4")).digest)))
     assert index.chunks.block.tolist() == [-1] * 3
     assert index.chunks.offset.tolist() == [5] * 3
     assert (len(index.blocks), len(index.digests)) == (0, 0)
@@ -112,7 +112,7 @@ def test_a_chunk_that_was_replaced_is_not_written_unless_another_has_it(staging)
     staging.encode()
     staging.drop(1)
     index = tables(staging.draft(None))
-    digests = [chunk_digest(NUMBERS, CELLS + 1), chunk_digest(NUMBERS, CELLS + 2)]
+    digests = [content_of(NUMBERS, CELLS + 1).digest, content_of(NUMBERS, CELLS + 2).digest]
     assert sorted(bytes(part) for part in np.split(index.digests.view("u1"), 2)) == sorted(digests)
     assert index.chunks.dataset.tolist() == [0, 2]
 
@@ -122,13 +122,13 @@ class TestElsewhere:
         put(staging, 0, CELLS)
         put(staging, 1, CELLS + 1)
         put(staging, 2, CELLS)
-        draft = staging.draft(stored(chunk_digest(NUMBERS, CELLS)))
+        draft = staging.draft(stored(content_of(NUMBERS, CELLS).digest))
         index = tables(draft)
         assert index.chunks.block.tolist() == [SHARED, 0, SHARED]
         for name in ("offset", "nulls", "nans", "minimum", "maximum"):
             assert getattr(index.chunks, name).tolist()[::2] == [0, 0]
         assert draft.shares
-        assert draft.digests.tobytes() == chunk_digest(NUMBERS, CELLS + 1)
+        assert draft.digests.tobytes() == content_of(NUMBERS, CELLS + 1).digest
         assert len(index.blocks) == 1
         # Nothing is lost: the next draft can do without the others.
         alone = staging.draft(None)
@@ -140,7 +140,7 @@ class TestElsewhere:
         put(staging, 0, CELLS)
         put(staging, 1, CELLS + 1)
         staging.encode()
-        index = tables(staging.draft(stored(chunk_digest(NUMBERS, CELLS))))
+        index = tables(staging.draft(stored(content_of(NUMBERS, CELLS).digest)))
         assert index.chunks.block.tolist() == [0, 0]
         assert (
             tables(staging.draft(lambda contents: np.ones(len(contents), bool))).chunks.block.tolist() == [SHARED] * 2
@@ -148,7 +148,7 @@ class TestElsewhere:
 
     def test_pending_reads_do_not_need_the_others(self, staging):
         put(staging, 0, CELLS)
-        staging.draft(stored(chunk_digest(NUMBERS, CELLS)))
+        staging.draft(stored(content_of(NUMBERS, CELLS).digest))
         index = staging.encoded_index()
         assert isinstance(index, ChunkIndex)
         assert index.rows.block.tolist() == [0]
@@ -156,18 +156,22 @@ class TestElsewhere:
     def test_texts_of_what_is_left_out_are_left_out_too(self, staging):
         put(staging, 0, WORDS[:2], TEXT)
         put(staging, 1, WORDS[1:], TEXT)
-        index = tables(staging.draft(stored(chunk_digest(TEXT, WORDS[:2]))))
+        index = tables(staging.draft(stored(content_of(TEXT, WORDS[:2]).digest)))
         assert index.chunks.block.tolist() == [SHARED, 0]
         assert b"b" not in [index.texts[at] for at in range(len(index.texts))]
 
 
-@pytest.mark.parametrize(("least", "kept"), [(0, 3), (16, 3), (17, 1), (1000, 1)])
-def test_a_short_chunk_of_one_dataset_is_not_worth_a_digest(least, kept):
+@pytest.mark.parametrize(("least", "kept"), [(0, 3), (16, 3), (17, 0), (1000, 0)])
+def test_a_short_chunk_is_not_worth_a_digest(least, kept):
     staging = Staging("t", "zstd", "auto", TemporaryFile, limits=Limits(digested_bytes=least))
     for dataset, more in enumerate((0, 0, 1, 2)):
         put(staging, dataset, CELLS + more)
     index = tables(staging.draft(None))
     assert index.digests.dtype == DIGEST
     assert len(index.digests) == kept
-    assert (index.chunks.digest >= 0).tolist() == [True, True, *[kept > 1] * 2]
+    assert (index.chunks.digest >= 0).tolist() == [kept > 0] * 4
+    assert index.chunks.offset.tolist() == [0, 0, 16, 32]
+    asked = []
+    staging.draft(lambda contents: asked.append(len(contents)) or np.zeros(len(contents), bool))
+    assert asked == [kept] * (kept > 0)
     staging.close()
