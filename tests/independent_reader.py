@@ -119,7 +119,9 @@ def read_rows(rows: dict[str, Any]) -> list[Dataset]:
     need(all(a < b for a, b in pairwise(ids)), "ids that do not ascend")
     layouts = read_integers(rows["layouts"], count)
     own = read_integers(rows["attributes"], count)
-    of_arrays = read_integers(rows["array_attributes"], count)
+    array_table = rows.get("array_attribute_table", [[at] for at in range(len(rows.get("keyset_table", [])))])
+    none = [rows["attribute_table"][at][0] for at in own]
+    of_arrays = read_integers(rows.get("array_attributes", none), count)
     found = []
     columns = zip(ids, rows["names"], layouts, own, of_arrays, strict=True)
     for identity, name, layout, own_row, array_row in columns:
@@ -127,7 +129,7 @@ def read_rows(rows: dict[str, Any]) -> list[Dataset]:
             (array, rows["schema_table"][at], generation) for array, at, generation in rows["layout_table"][layout]
         ]
         keyset, *own_values = rows["attribute_table"][own_row]
-        array_keyset, *array_values = rows["array_attribute_table"][array_row]
+        array_keyset, *array_values = array_table[array_row]
         need(keyset == array_keyset, "attribute sets of two lists of keys")
         keys = [key if isinstance(key, str) else tuple(key) for key in rows["keyset_table"][keyset]]
         shown = [key if isinstance(key, str) else ".".join(key) for key in keys]
@@ -280,7 +282,7 @@ def read_base(read: Read, base: list[Any], checkpoint: dict[str, Any]) -> dict[s
     number, key = base
     if key is not None:
         return read_document(read(key), key, "checkpoint")
-    nothing = {"names": [], "ids": [], "layouts": [], "attributes": [], "array_attributes": []}
+    nothing = {"names": [], "ids": [], "layouts": [], "attributes": []}
     empty = {
         "version": number,
         "next_id": 0,

@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 _LARGEST = 2**63 - 1
+_ARRAY_ATTRIBUTES, _ARRAY_ATTRIBUTE_TABLE = "array_attributes", "array_attribute_table"
+"""Fields that a document leaves out where no dataset has attributes of arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,19 +252,21 @@ def rows_to_json(rows: RowBatch) -> dict[str, Any]:
             entries.append([entry.name, schemas[entry.schema], entry.generation])
         layouts.append(entries)
     table = rows.attribute_table
-    return {
+    fields = {
         "ids": _ints_to_json(rows.ids),
         "names": rows.names,
         "layouts": _ints_to_json(rows.layouts),
         "attributes": _ints_to_json(rows.attributes),
-        "array_attributes": _ints_to_json(rows.array_attributes),
         "schema_table": schema_documents,
         "layout_table": layouts,
         "keyset_table": [[key if isinstance(key, str) else list(key) for key in keys] for keys in table.keysets],
         "value_table": table.values,
         "attribute_table": table.sets,
-        "array_attribute_table": table.array_sets,
     }
+    if any(map(array_keys, table.keysets)):
+        fields[_ARRAY_ATTRIBUTES] = _ints_to_json(rows.array_attributes)
+        fields[_ARRAY_ATTRIBUTE_TABLE] = table.array_sets
+    return fields
 
 
 def check_list(document: dict[str, Any], name: str) -> list[Any]:
@@ -345,10 +349,12 @@ def _attributes_from_json(
     all_keys = np.array([len(keys) for keys in keysets], np.int64)
     others = np.array([len(array_keys(keys)) for keys in keysets], np.int64)
     sets, keyset_of = _sets_from_json(document, "attribute_table", all_keys - others, len(values))
-    array_sets, array_keyset_of = _sets_from_json(document, "array_attribute_table", others, len(values))
     own = ints_from_json(document.get("attributes"), "the column of attributes", count, len(sets))
+    if not others.any() and document.keys().isdisjoint({_ARRAY_ATTRIBUTES, _ARRAY_ATTRIBUTE_TABLE}):
+        return own, keyset_of[own], AttributeTable(keysets, values, sets, [[at] for at in range(len(keysets))])
+    array_sets, array_keyset_of = _sets_from_json(document, _ARRAY_ATTRIBUTE_TABLE, others, len(values))
     what = "the column of attributes of arrays"
-    of_arrays = ints_from_json(document.get("array_attributes"), what, count, len(array_sets))
+    of_arrays = ints_from_json(document.get(_ARRAY_ATTRIBUTES), what, count, len(array_sets))
     differ = keyset_of[own] != array_keyset_of[of_arrays]
     if differ.any():
         at = int(np.argmax(differ))

@@ -422,3 +422,21 @@ def test_lists_of_deleted_ids_that_break_a_rule(deleted):
 def test_every_refusal_is_of_the_family():
     with pytest.raises(AtlasError):
         changes_from_json("commit", {})
+
+
+def test_documents_without_attributes_of_arrays_say_nothing_of_them():
+    table = AttributeTable([("b", "a"), ()], [1, 2], [[1], [0, 1, 0], [0, 0, 0]], [[1], [0]])
+    rows = RowBatch(column(2, 3, 9), ["a", "b", "c"], column(0, 0, 0), column(1, 0, 2), column(1, 0, 1), [()], table)
+    document = rows_to_json(rows)
+    assert document.keys().isdisjoint({"array_attributes", "array_attribute_table"})
+    found = rows_from_json(document, 10)
+    assert [found.encoded_attributes(at) for at in range(3)] == [{"b": 2, "a": 1}, {}, {"b": 1, "a": 1}]
+    for missing in ("array_attributes", "array_attribute_table"):
+        whole = rows_to_json(ROWS)
+        del whole[missing]
+        with pytest.raises(CorruptStoreError):
+            rows_from_json(whole, 10)
+    both = rows_to_json(ROWS)
+    del both["array_attributes"], both["array_attribute_table"]
+    with pytest.raises(CorruptStoreError):
+        rows_from_json(both, 10)

@@ -14,6 +14,7 @@ import numpy as np
 import zstandard
 
 from atlas.format.attribute_keys import may_be_of_array
+from atlas.format.dataset_columns import ints_from_json
 from tests.reliability.hostile import documents
 from tests.reliability.hostile.damaging import Mutant
 from tests.reliability.hostile.segments import COLUMNS, ENTRY, OF_OTHER_LENGTHS, named_anew
@@ -157,6 +158,10 @@ def _forge_key(rows: dict[str, Any], keyset: int, key: Any, random: Random) -> N
     new = _may_be_of_array(key)
     if old == new:
         return
+    if "array_attribute_table" not in rows:
+        rows["array_attribute_table"] = [[at] for at in range(len(rows["keyset_table"]))]
+        own = ints_from_json(rows["attributes"], "attributes", len(rows["names"]), len(rows["attribute_table"]))
+        rows["array_attributes"] = [rows["attribute_table"][at][0] for at in own.tolist()]
     tables = rows["attribute_table"], rows["array_attribute_table"]
     kinds = list(map(_may_be_of_array, keys[:at]))
     for found in tables[old]:
