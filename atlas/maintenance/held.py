@@ -88,10 +88,13 @@ def _dead_bytes(array: str, size: int, index: ChunkIndex, declared: _Declared) -
     for at, source in enumerate(index.sources):
         stored, raw = (np.append(0, np.cumsum(column)) for column in (source.blocks.stored, source.blocks.raw))
         rows = np.flatnonzero((index.source == at) & (index.rows.block != CONSTANT))
-        begin = raw[index.rows.block[rows]] + index.rows.offset[rows].astype(np.int64)
-        order = np.argsort(begin)
+        # A chunk that datasets share is live where one of them is.
+        begin, of = np.unique(
+            raw[index.rows.block[rows]] + index.rows.offset[rows].astype(np.int64), return_inverse=True
+        )
+        is_live = np.bincount(of, live[rows], len(begin)) > 0
         # A chunk reaches to the next one; rows that newer segments replace are not in the index.
-        edges = np.interp(np.append(begin[order], raw[-1]), raw, stored)
-        dead += float(stored[-1] - np.diff(edges)[live[rows[order]]].sum())
+        edges = np.interp(np.append(begin, raw[-1]), raw, stored)
+        dead += float(stored[-1] - np.diff(edges)[is_live].sum())
     # A forged index can give any number, and NaN, which the first comparison takes out.
     return round(min(max(0.0, dead), size))

@@ -112,3 +112,22 @@ def test_a_damaged_index_leaves_an_estimate(tmp_path):
     path.write_bytes(path.read_bytes()[:-50] + bytes(50))
     found = Atlas.open(tmp_path / "s").describe()
     assert stored / 5 < found.held < stored / 3
+
+
+def test_a_chunk_that_datasets_share_is_held_by_the_last_of_them(tmp_path):
+    store = Atlas.create(tmp_path / "s", codec="none")
+    noise = np.random.default_rng(0).random((2, 4000))
+    for number in range(4):
+        view = store.create_dataset(f"d{number}")
+        view.define_array("x", "float64", ["x"], [4000])
+        view.write_array("x", [0], noise[number // 2])
+    store.flush()
+    for name in ("d1", "d2"):
+        store.delete_dataset(name)
+        store.flush()
+        assert store.describe().held < 3000
+    store.delete_dataset("d0")
+    store.flush()
+    assert 32_000 <= store.describe().held < 36_000
+    assert store.compact(keep_versions=1, keep_days=0) >= 32_000
+    np.testing.assert_array_equal(store.open_dataset("d3").read_array("x"), noise[1])
