@@ -261,7 +261,8 @@ class Staging:
         if contents:
             rows = ChunkRows(**(rows.columns() | {"digest": self._distinct.add(contents, rows)}))
         if self._block_count > self._counted:
-            self._first_blocks.append(np.unique(rows.block[rows.block >= 0]))
+            # Rows of equal chunks lead to earlier blocks, also after a run that failed has left some without rows.
+            self._first_blocks.append(np.unique(rows.block[rows.block >= self._counted]))
             self._counted = self._block_count
         self._rows.append(rows)
         self._is_text.append(is_text)

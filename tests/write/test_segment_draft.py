@@ -1,5 +1,6 @@
 """What a segment takes of the chunks that were staged: live ones, of equal ones of a coordinate one, or none at all."""
 
+from functools import partial
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -40,6 +41,13 @@ def tables(draft):
 def stored(*digests):
     """What tells that chunks of these digests are stored elsewhere."""
     return lambda contents: np.array([content.digest in digests for content in contents], bool)
+
+
+def raising(error):
+    def call():
+        raise error
+
+    return call
 
 
 def located(rows):
@@ -115,6 +123,34 @@ def test_a_chunk_that_was_replaced_is_not_written_unless_another_has_it(staging)
     digests = [content_of(NUMBERS, CELLS + 1).digest, content_of(NUMBERS, CELLS + 2).digest]
     assert sorted(bytes(part) for part in np.split(index.digests.view("u1"), 2)) == sorted(digests)
     assert index.chunks.dataset.tolist() == [0, 2]
+
+
+def test_a_run_that_was_interrupted_costs_no_other_chunk(monkeypatch):
+    """It has left blocks without rows; then a chunk comes that is known."""
+    limits = Limits(own_block=16, shared_block=16, large_bytes=16, parallel_bytes=40)
+    staging = Staging("t", "none", "none", TemporaryFile, limits=limits)
+
+    def put_runs(*runs):
+        for dataset, *cells in runs:
+            keys = ChunkKeys(np.arange(dataset, dataset + len(cells)), *np.zeros((2, len(cells)), np.int64))
+            load = partial(np.concatenate, cells)
+            staging.put_runs([ChunkRun(NUMBERS, keys, np.full(len(cells), 4), load, coordinate=True)], lambda: None)
+
+    put_runs([0, CELLS], [1, CELLS + 1])
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "spill", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            put_runs([2, CELLS + 2, CELLS + 3, CELLS + 4])
+    put_runs([5, CELLS], [6, CELLS + 6])
+    staging.drop(0)
+    staging.drop(5)
+    draft = staging.draft(None)
+    data, index = b"".join(bytes(part) for part in draft.parts()), tables(draft)
+    assert index.chunks.dataset.tolist() == [1, 6]
+    for block, cells in zip(index.chunks.block.tolist(), (CELLS + 1, CELLS + 6), strict=True):
+        begin = int(index.blocks.offset[block])
+        assert data[begin : begin + 16] == cells.tobytes()
+    staging.close()
 
 
 class TestElsewhere:
