@@ -99,7 +99,8 @@ def add(
     with session.locks.building.passing():
         view = store.create_dataset(name)
         try:
-            bounds = {ds.variables[coord].attrs.get(key) for coord in ds.coords for key in _BOUNDS}
+            found = [ds.variables[coord].attrs.get(key) for coord in ds.coords for key in _BOUNDS]
+            bounds = {value for value in found if isinstance(value, str)}
             for plan in plans:
                 likely_alike = plan.name in ds.coords or plan.name in bounds
                 session.writer.define_array(name, plan.name, plan.schema, coordinate=likely_alike)

@@ -229,6 +229,14 @@ def test_attribute_names_of_the_store_are_refused(store, name):
         store.add_xr_dataset(xr.Dataset({"t": ((), 1, {name: 1})}), "a")
 
 
+@pytest.mark.parametrize("value", [[0.0, 90.0], np.array([0.0, 90.0]), 3.5], ids=["list", "array", "number"])
+@pytest.mark.parametrize("key", ["bounds", "climatology"])
+def test_bounds_of_a_coordinate_may_be_any_attribute(store, key, value):
+    ds = xr.Dataset({"t": ("x", [1, 2])}, {"x": ("x", [0.5, 1.5], {key: value})})
+    store.add_xr_dataset(ds, "a")
+    xr.testing.assert_identical(store.to_xarray("a"), ds)
+
+
 def test_attribute_keys_become_strings(store):
     store.add_xr_dataset(xr.Dataset(attrs={5: 1}), "a")
     assert store.to_xarray("a").attrs == {"5": 1}
