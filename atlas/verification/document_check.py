@@ -6,7 +6,7 @@ Damage is noted and never raised, so that one damaged document hides no other. O
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -170,8 +170,8 @@ class DocumentCheck:
 
         return self._decode(link_key(version), LINKS, read)
 
-    def read_commit(self, key: str, encoding: Encoding, version: int) -> CommitDocument | None:
-        """Return the commit of `version`, None where it or one of its pages is damaged or missing."""
+    def read_commit(self, key: str, encoding: Encoding, version: int, *, with_pages: bool) -> CommitDocument | None:
+        """Return the commit of `version`, None where it or one of its pages, if wanted, is damaged or missing."""
 
         def read(document: dict[str, Any]) -> CommitDocument:
             changes, head = changes_from_json("commit", document), header_from_json(document)
@@ -186,7 +186,7 @@ class DocumentCheck:
         commit = self._decode(key, encoding, read)
         if commit is None:
             return None
-        pages = self.read_pages(key, commit.changes, encoding)
+        pages = self.read_pages(key, commit.changes if with_pages else replace(commit.changes, pages=()), encoding)
         commit.page_rows.extend(rows for rows in pages if rows is not None)
         return commit if len(commit.page_rows) == len(pages) else None
 

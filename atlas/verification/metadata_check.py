@@ -149,7 +149,10 @@ class _MetadataCheck:
     def _replay_commit(self, version: int, last: int, from_base: _Replay, from_checkpoint: _Replay | None) -> bool:
         """Apply the commit of a version where it is the next one, and return whether it could be read."""
         key, encoding = self._commit_key(version)
-        commit = self._read_commit(key, encoding, version, last)
+        both = [from_base] if from_checkpoint is None else [from_base, from_checkpoint]
+        replays = [replay for replay in both if replay.stuck or replay.catalog.version < version]
+        # The commit that made the base is kept, but not its pages, where the base has them in others.
+        commit = self._read_commit(key, encoding, version, last, with_pages=bool(replays))
         if commit is not None:
             if self._documents.identity not in {None, commit.identity}:  # it created a store in place of a damaged one
                 self._base, self._created = BaseRef(version, None), commit.time
@@ -157,11 +160,10 @@ class _MetadataCheck:
             if commit.config is not None:
                 self._config, self._encoding, self._config_since = commit.config, commit.config.encoding, version
             self._created = self._created or commit.time
-        for replay in (from_base, from_checkpoint):
-            if replay is not None and (replay.stuck or replay.catalog.version < version):
-                fault = replay.apply(commit)
-                if fault is not None:
-                    self._documents.note_fault(key, fault)
+        for replay in replays:
+            fault = replay.apply(commit)
+            if fault is not None:
+                self._documents.note_fault(key, fault)
         return commit is not None
 
     def _result(self, from_checkpoint: _Replay | None, from_base: _Replay, last: int) -> Metadata:
@@ -245,11 +247,13 @@ class _MetadataCheck:
         extension = listed[len("commits/") + 20 :]
         return listed, next(some for some in CHECKPOINT_NAMES.values() if some.extension == extension)
 
-    def _read_commit(self, key: str, encoding: Encoding, version: int, last: int) -> CommitDocument | None:
+    def _read_commit(
+        self, key: str, encoding: Encoding, version: int, last: int, *, with_pages: bool
+    ) -> CommitDocument | None:
         if self._commits is not None and version not in self._commits:
             self._documents.note_missing(key, f", while there is a version {last}" if version < last else "")
             return None
-        return self._documents.read_commit(key, encoding, version)
+        return self._documents.read_commit(key, encoding, version, with_pages=with_pages)
 
     def _find_base(self, checkpoint: StateDocument | None) -> StateDocument | None:
         """Return the base (the oldest version that is kept), None where it is empty or cannot be read."""
@@ -361,7 +365,7 @@ class _MetadataCheck:
     def _commits_after(self, version: int, last: int) -> Iterator[Changes]:
         """Yield the changes of the commits after `version`, up to the first that cannot be read."""
         for number in range(version + 1, last + 1):
-            commit = self._read_commit(*self._commit_key(number), number, last)
+            commit = self._read_commit(*self._commit_key(number), number, last, with_pages=True)
             if commit is None:
                 return
             yield commit.changes

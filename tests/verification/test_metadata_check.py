@@ -308,3 +308,28 @@ def test_a_store_that_was_cut_off_while_it_replaced_another_is_whole_and_can_be_
     store.create_dataset("more")
     store.compact(keep_days=0)
     assert atlas.verify(storage).ok
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3, 5])
+def test_pages_that_the_base_has_in_others_are_not_missed(kept):
+    """A compaction that keeps versions writes pages anew where much has changed, and removes those before."""
+    storage = MemoryStorage()
+    store = Atlas.create(storage, limits=Limits(page_rows=2, small_checkpoint=0))
+    store.create_datasets(["a0", "a1", "a2"])
+    store.compact(keep_versions=1, keep_days=0)
+    store.create_datasets(["b0", "b1", "b2"])
+    for name in ("a0", "a1"):
+        store.open_dataset(name).set_attribute("k", 1)
+    store.delete_dataset("a2")
+    for _ in range(3):
+        store.compact(keep_versions=kept, keep_days=0)
+        assert store.verify().damage == ()
+        store.create_dataset(f"c{store.version}")
+        store.flush()
+    assert atlas.verify(storage).damage == ()
+    for found in store.history():
+        assert ("b2" in Atlas.open(storage, version=found.version).list_datasets()) is (found.version > 1)
+    # A page that a kept version needs is missed.
+    (page, *_) = sorted({ref.key for ref in store._session.catalog.pages})
+    storage.delete([page])
+    assert page in {damage.file for damage in atlas.verify(storage).damage}
