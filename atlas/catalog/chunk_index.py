@@ -146,10 +146,12 @@ class ChunkIndex:
         `CorruptStoreError` for such rows where `lost` is None.
         """
         every = [*parts, *beside]
-        digests, stored = [source.digests for source, _ in every], NO_DIGESTED
+        stored = NO_DIGESTED
         if any((rows.block == SHARED).any() for _, rows in parts):
-            for number, (_, rows) in enumerate(every):
-                stored = DigestedChunks.joined(stored, DigestedChunks.among(rows, np.full(len(rows), number), digests))
+            digests = [source.digests for source, _ in every]
+            stored = DigestedChunks.joined(
+                [DigestedChunks.among(rows, np.full(len(rows), at), digests) for at, (_, rows) in enumerate(every)]
+            )
         resolved = [resolve_shared(rows, number, source.digests, stored) for number, (source, rows) in enumerate(parts)]
         for (source, _), part in zip(parts, resolved, strict=True):
             if not len(part.lost):
@@ -178,11 +180,11 @@ class ChunkIndex:
         or the chunk was written anew: then the index has to be read again.
         """
         number = len(self.sources)
-        sources, origin, stored = (*self.sources, source), np.full(len(rows), number), self._digested
-        if len(source.digests):
-            stored = self.digested_chunks()
-            digests = [some.digests for some in sources]
-            stored = DigestedChunks.joined(stored, DigestedChunks.among(rows, origin, digests))
+        sources, origin = (*self.sources, source), np.full(len(rows), number)
+        stored = self.digested_chunks() if (rows.block == SHARED).any() else self._digested
+        if stored is not None:
+            own = DigestedChunks.among(rows, origin, [some.digests for some in sources])
+            stored = DigestedChunks.joined([stored, own])
             rows, origin, lost = resolve_shared(rows, number, source.digests, stored)
             if len(lost):
                 raise _lost_chunks(source, lost)

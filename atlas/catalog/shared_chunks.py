@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.format.digests import DIGEST
-from atlas.format.segment import NO_DIGEST, SHARED, ChunkRows
+from atlas.format.segment import NO_DIGEST, OF_THE_CHUNK, SHARED, ChunkRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["DigestedChunks", "ResolvedRows", "resolve_shared"]
-
-_OF_THE_CHUNK = ("block", "offset", "nulls", "nans", "minimum", "maximum", "digest")
-"""Columns that a row takes from the chunk that it shares; the others say whose chunk it is."""
+__all__ = ["DigestedChunks", "ResolvedRows", "digests_of", "resolve_shared"]
 
 
 class DigestedChunks(NamedTuple):
@@ -40,19 +37,14 @@ class DigestedChunks(NamedTuple):
         at = np.flatnonzero((rows.digest != NO_DIGEST) & (rows.block >= 0)) if any(map(len, digests)) else source[:0]
         key = source[at] << 32 | rows.digest[at]
         first = at[:1] if len(at) and (key == key[0]).all() else at[np.unique(key, return_index=True)[1]]
-        found = np.empty(len(first), DIGEST)
-        for number in np.unique(source[first]).tolist():
-            mine = source[first] == number
-            found[mine] = digests[number][rows.digest[first[mine]]]
-        return cls(found, source[first], rows.take(first))
+        rows, source = rows.take(first), source[first]
+        return cls(digests_of(rows, source, digests), source, rows)
 
     @classmethod
-    def joined(cls, first: DigestedChunks, second: DigestedChunks) -> DigestedChunks:
-        """Return the chunks of both."""
-        if not len(second.digests):
-            return first
-        digests = np.concatenate([first.digests, second.digests])
-        return cls(digests, np.concatenate([first.source, second.source]), ChunkRows.joined([first.rows, second.rows]))
+    def joined(cls, parts: Sequence[DigestedChunks]) -> DigestedChunks:
+        """Return the chunks of all of `parts`, of which there is at least one."""
+        digests, source, rows = zip(*parts, strict=True)
+        return cls(np.concatenate(digests), np.concatenate(source), ChunkRows.joined(list(rows)))
 
     def take(self, at: NDArray[np.int64]) -> DigestedChunks:
         """Return those at the positions `at`."""
@@ -68,6 +60,15 @@ class DigestedChunks(NamedTuple):
         for at in np.flatnonzero(begin < end).tolist():
             found[order[begin[at] : end[at]]] = at
         return found
+
+
+def digests_of(rows: ChunkRows, source: NDArray[np.int64], digests: Sequence[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:
+    """Return the digest of each of `rows` (N,), which all have one among those of its source, `digests[source]`."""
+    found = np.empty(len(rows), DIGEST)
+    for number in np.unique(source).tolist():
+        mine = source == number
+        found[mine] = digests[number][rows.digest[mine]]
+    return found
 
 
 class ResolvedRows(NamedTuple):
@@ -90,7 +91,7 @@ def resolve_shared(rows: ChunkRows, number: int, digests: NDArray[np.bytes_], st
     found = stored.find(wanted)[which]
     known, at = shared[found >= 0], found[found >= 0]
     columns = {name: values.copy() for name, values in rows.columns().items()}
-    for name in _OF_THE_CHUNK:
+    for name in (*OF_THE_CHUNK, "digest"):
         columns[name][known] = getattr(stored.rows, name)[at]
     source[known] = stored.source[at]
     lost = shared[found < 0]

@@ -176,11 +176,13 @@ class Committer:
 
     def _without_lost(self, segment: NewSegment, tip: Tip, *, joined: bool) -> NewSegment:
         """Return a segment that shares no chunk with segments that `tip` lacks, or with those that were `joined`."""
+        if not segment.content.shares:
+            return segment
         before, now = (
             {ref.key for ref in catalog.segments.get(segment.array, ())}
             for catalog in (self._view.catalog, tip.catalog)
         )
-        if not segment.content.shares or (before <= now and not joined):
+        if before <= now and not joined:
             return segment
         with self._view.locks.state:
             content = self._writes.by_array[segment.array].draft(None)

@@ -72,9 +72,10 @@ class StoredCoordinates:
         except AtlasError as error:  # the flush stores its own; the next read of the array raises the error
             _logger.warning("chunks of array %r are stored once more, as its index cannot be read: %s", array, error)
             return known
-        kept = np.array([source.name not in dropped for source in index.sources], bool)
-        every = index.digested_chunks()
-        stored = every.take(np.flatnonzero(kept[every.source]))
+        stored = index.digested_chunks()
+        if dropped:
+            kept = np.array([source.name not in dropped for source in index.sources], bool)
+            stored = stored.take(np.flatnonzero(kept[stored.source]))
         at = stored.find(wanted)
         names = {
             n: (index.sources[int(stored.source[at[n]])].name, contents[n].digest)

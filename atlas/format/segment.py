@@ -32,6 +32,7 @@ __all__ = [
     "HEADER",
     "NO_DIGEST",
     "NO_TEXTS",
+    "OF_THE_CHUNK",
     "SHARED",
     "BlockRows",
     "ChunkRows",
@@ -58,9 +59,11 @@ _MOST_EXPANSION = np.array([1, 32_768, 255], np.int64)
 CONSTANT = -1
 """`block` of a chunk whose cells are all equal. `offset` holds the bits of a number; all strings are the fill."""
 SHARED = -2
-"""`block` of a chunk that lies in another segment of its array: the one that holds a chunk of the same digest."""
+"""`block` of a row whose chunk another segment of the array stores, under the same digest."""
 NO_DIGEST = -1
 """`digest` of a chunk without a digest."""
+OF_THE_CHUNK = ("block", "offset", "nulls", "nans", "minimum", "maximum")
+"""Columns of a row that say where its chunk lies and what it holds: rows that share a chunk have the same there."""
 NO_TEXTS = TextTable.of([])
 
 

@@ -216,8 +216,7 @@ class Reader:
             selection = view.datasets.arrays(array, names)
             if not selection.complete or len(selection.groups) != 1 or array in self._staged.by_array:
                 return False
-            with view.stale_check():
-                index = view.chunk_index(array)
+            index = view.chunk_index(array)
         (group,) = selection.groups
         if group.schema.chunks > view.limits.lookup_chunks:
             return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from atlas import kernels
+from atlas.chunking.batches import first_alike
 from atlas.chunking.regions import chunk_cells
 from atlas.errors import CorruptStoreError
 from atlas.format.dtypes import EXTREME_DTYPES
@@ -143,11 +144,10 @@ class Statistics:
         """
         index = self.index
         block = np.where(index.rows.block[at] < 0, -1, index.base[index.source[at]] + index.rows.block[at])
-        columns = (counts, index.rows.offset[at], block)
-        order = np.lexsort(columns)
-        apart = np.any([column[order][1:] != column[order][:-1] for column in columns], axis=0)
-        order = order[np.append(np.ones(min(1, len(order)), bool), apart)]
+        order = np.argsort(block, kind="stable")
         at, counts, block = at[order], counts[order], block[order]
+        first, _ = first_alike(block, index.rows.offset[at].view(np.int64), counts)
+        at, counts, block = at[first], counts[first], block[first]
         stored = np.flatnonzero(block >= 0)
         blocks, offset = block[stored], index.rows.offset[at[stored]].astype(np.int64)
         overflow = find_overflow(blocks, index.blocks[kernels.BLOCK_RAW, blocks], offset, counts[stored])

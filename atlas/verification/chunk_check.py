@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.catalog.shared_chunks import DigestedChunks
+from atlas.catalog.shared_chunks import DigestedChunks, digests_of
 from atlas.catalog.sorted_search import find_sorted
-from atlas.chunking.batches import equal_runs
+from atlas.chunking.batches import equal_runs, first_alike
 from atlas.chunking.regions import chunk_cells
 from atlas.commit.stored_chunks import holds_digests
-from atlas.format.digests import DIGEST
 from atlas.format.dtypes import EXTREME_DTYPES
 from atlas.format.segment import NO_DIGEST
 from atlas.format.strings import IN_CELL, LENGTH_BYTES, string_statistics
@@ -172,17 +171,13 @@ class ChunkCheck:
         digested = live[(rows.digest[live] != NO_DIGEST) & (rows.block[live] >= 0)]
         digested = digested[~np.isin(digested, list(self._faults))]
         columns = (table.source, rows.block, rows.offset.view(np.int64), rows.digest, self._kind, self._cells)
-        key = np.array([column[digested] for column in columns])
-        _, first, which = np.unique(key, axis=1, return_index=True, return_inverse=True)
+        first, which = first_alike(*(column[digested] for column in columns))
         at = digested[first]
-        digests = np.empty(len(at), DIGEST)
-        for number in np.unique(table.source[at]).tolist():
-            mine = table.source[at] == number
-            digests[mine] = table.sources[number].digests[rows.digest[at[mine]]]
-        stored = DigestedChunks(digests, table.source[at], rows.take(at))
+        own, source = rows.take(at), table.source[at]
+        stored = DigestedChunks(digests_of(own, source, [some.digests for some in table.sources]), source, own)
         schemas = [self._index.schemas[schema] for schema in self._schema[at].tolist()]
         holds = holds_digests(table, self._array, stored, schemas, self._cells[at].tolist(), self._findings.limits)
-        self._faults.update(dict.fromkeys(digested[~holds[which.reshape(-1)]].tolist(), _WRONG_DIGEST))
+        self._faults.update(dict.fromkeys(digested[~holds[which]].tolist(), _WRONG_DIGEST))
 
     # Constant chunks
 

@@ -115,7 +115,7 @@ def test_nothing_is_found_among_nothing():
     nothing = DigestedChunks.among(NO_ROWS, NO_ROWS.block, [])
     assert nothing.find(digests_of("a", "b")).tolist() == [-1, -1]
     assert len(resolve_shared(NO_ROWS, 0, digests_of(), nothing).rows) == 0
-    assert DigestedChunks.joined(nothing, nothing).take(np.empty(0, np.int64)).digests.shape == (0,)
+    assert DigestedChunks.joined([nothing, nothing]).take(np.empty(0, np.int64)).digests.shape == (0,)
 
 
 def test_equal_digests_that_are_wanted_twice_are_found_twice():
