@@ -99,7 +99,7 @@ def build_rows(
     `attributes`. Both may hold equal items, of which the first is kept.
     """
     numbers: dict[Layout, int] = {}
-    kept = np.array([numbers.setdefault(layout, len(numbers)) for layout in layouts], np.int64)
+    kept = np.array([_numbered(numbers, layout) for layout in layouts], np.int64)
     sets = AttributeSets()
     own, of_arrays = np.array([sets.add(some) for some in attributes], np.int64).reshape(-1, 2).T
     return RowBatch(ids, names, kept[layout_of], own[set_of], of_arrays[set_of], list(numbers), sets.table())

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.append_column import AppendColumn
+from atlas.catalog.chunk_index import NO_ROWS
 from atlas.format.digests import DIGEST
-from atlas.format.segment import NO_DIGEST, ChunkRows
+from atlas.format.segment import NO_DIGEST, OF_THE_CHUNK, ChunkRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DistinctChunks"]
 
-_COLUMNS = ("block", "offset", "nulls", "nans", "minimum", "maximum")
-"""Columns of a row that are those of its chunk, whose chunk ever it is."""
-
 
 class DistinctChunks:
     """Distinct chunks, numbered as they came."""
@@ -34,11 +32,7 @@ class DistinctChunks:
         self.contents: list[Content] = []
         """What they hold, by number."""
         self._number: dict[bytes, int] = {}
-        self._columns = [AppendColumn(np.empty(0, np.int64)) for _ in _COLUMNS]
-
-    def __len__(self) -> int:
-        """Return their number."""
-        return len(self.contents)
+        self._columns = {name: AppendColumn(getattr(NO_ROWS, name)) for name in OF_THE_CHUNK}
 
     def find_new(self, contents: Sequence[Content]) -> NDArray[np.int64]:
         """Return the positions of those of `contents` (N,) that are new, of equal ones the first: (M,), ascending."""
@@ -53,23 +47,18 @@ class DistinctChunks:
 
         A constant chunk needs no block, so that nothing is gained by knowing it.
         """
-        numbers = np.full(len(contents), NO_DIGEST, np.int64)
-        for at, content in enumerate(contents):
-            self._number[content.digest] = numbers[at] = len(self.contents)
-            self.contents.append(content)
-        for column, name in zip(self._columns, _COLUMNS, strict=True):
-            column.append(getattr(rows, name).view(np.int64))
-        numbers[rows.block < 0] = NO_DIGEST
-        return numbers
+        numbers = np.arange(len(self.contents), len(self.contents) + len(contents))
+        self._number.update(zip((content.digest for content in contents), numbers.tolist(), strict=True))
+        self.contents += contents
+        for name, column in self._columns.items():
+            column.append(getattr(rows, name))
+        return np.where(rows.block < 0, NO_DIGEST, numbers)
 
     def rows_of(self, keys: ChunkKeys, contents: Sequence[Content]) -> ChunkRows:
         """Return the rows of chunks with `contents` (N,), all of which are known."""
         numbers = np.array([self._number[content.digest] for content in contents], np.int64)
-        block, offset, nulls, nans, minimum, maximum = (column.values[numbers] for column in self._columns)
-        bits = (column.view(np.uint64) for column in (offset, minimum, maximum))
-        offset, minimum, maximum = bits
-        numbers = np.where(block < 0, NO_DIGEST, numbers)
-        return ChunkRows(*keys, block, offset, nulls, nans, minimum, maximum, numbers)
+        columns = {name: column.values[numbers] for name, column in self._columns.items()}
+        return ChunkRows(*keys, **columns, digest=np.where(columns["block"] < 0, NO_DIGEST, numbers))
 
     def digests(self, numbers: NDArray[np.int64]) -> NDArray[np.bytes_]:
         """Return the digests of some of them, (N,)."""

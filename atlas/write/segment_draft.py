@@ -15,8 +15,17 @@ import xxhash
 
 from atlas.chunking.batches import slices_by_bytes
 from atlas.errors import StorageError
-from atlas.format.digests import NO_DIGESTS
-from atlas.format.segment import HEADER, NO_DIGEST, NO_TEXTS, SHARED, BlockRows, ChunkRows, Footer, encode_tail
+from atlas.format.segment import (
+    HEADER,
+    NO_DIGEST,
+    NO_TEXTS,
+    OF_THE_CHUNK,
+    SHARED,
+    BlockRows,
+    ChunkRows,
+    Footer,
+    encode_tail,
+)
 from atlas.format.strings import IN_CELL, TextTable
 
 if TYPE_CHECKING:
@@ -133,9 +142,9 @@ def draft_segment(
     staged: StagedChunks, texts: Sequence[bytes], distinct: DistinctChunks, are_stored: AreStored | None, limits: Limits
 ) -> SegmentDraft:
     """Return the segment of the live chunks. `texts` and `distinct` are those that the rows name by number."""
-    rows, is_text, numbers = staged.rows, staged.is_text, np.unique(staged.rows.digest)
-    numbers = numbers[numbers != NO_DIGEST]
-    shared = np.zeros(len(rows), bool)
+    rows, is_text, shared = staged.rows, staged.is_text, np.zeros(len(staged.rows), bool)
+    named = [number for number in np.unique(rows.digest).tolist() if number != NO_DIGEST]
+    numbers = np.array([n for n in named if distinct.contents[n].nbytes >= limits.digested_bytes], np.int64)
     stored = find_stored([distinct.contents[number] for number in numbers.tolist()], are_stored, limits)
     if stored.any():
         shared = np.isin(rows.digest, numbers[stored])
@@ -147,10 +156,11 @@ def draft_segment(
         owner = np.searchsorted(staged.first_blocks, np.arange(len(alive)), side="right") - 1
         alive = np.isin(staged.first_blocks, block[~shared])[owner]
         block = np.where(block >= 0, (np.cumsum(alive) - 1)[block], block)
-    rows = ChunkRows(**(rows.columns() | {"block": block}))
-    rows, digests = _with_digests(rows, numbers, distinct, limits)
+    at = np.searchsorted(numbers, rows.digest)
+    digest = np.where(np.isin(rows.digest, numbers), at, NO_DIGEST)
+    rows = ChunkRows(**(rows.columns() | {"block": block, "digest": digest}))
     rows, table = needed_texts(_shared_rows(rows, shared), is_text & ~shared, texts)
-    return SegmentDraft(staged.spill, staged.blocks.take(alive), rows, table, digests)
+    return SegmentDraft(staged.spill, staged.blocks.take(alive), rows, table, distinct.digests(numbers))
 
 
 def find_stored(contents: Sequence[Content], are_stored: AreStored | None, limits: Limits) -> NDArray[np.bool_]:
@@ -167,23 +177,10 @@ def _shared_rows(rows: ChunkRows, shared: NDArray[np.bool_]) -> ChunkRows:
     if not shared.any():
         return rows
     columns = {name: values.copy() for name, values in rows.columns().items()}
-    columns["block"][shared] = SHARED
-    for name in ("offset", "nulls", "nans", "minimum", "maximum"):
+    for name in OF_THE_CHUNK:
         columns[name][shared] = 0
+    columns["block"][shared] = SHARED
     return ChunkRows(**columns)
-
-
-def _with_digests(
-    rows: ChunkRows, numbers: NDArray[np.int64], distinct: DistinctChunks, limits: Limits
-) -> tuple[ChunkRows, NDArray[np.bytes_]]:
-    """Return the rows, and the digests that they name: those of the distinct chunks `numbers` that are large enough."""
-    large = [number for number in numbers.tolist() if distinct.contents[number].nbytes >= limits.digested_bytes]
-    if not large:
-        return ChunkRows(**(rows.columns() | {"digest": np.full(len(rows), NO_DIGEST)})), NO_DIGESTS
-    kept = np.array(large, np.int64)
-    at = np.minimum(np.searchsorted(kept, rows.digest), len(kept) - 1)
-    digest = np.where(kept[at] == rows.digest, at, NO_DIGEST)
-    return ChunkRows(**(rows.columns() | {"digest": digest})), distinct.digests(kept)
 
 
 def with_texts_at(rows: ChunkRows, text: Any, at: NDArray[np.uint64]) -> ChunkRows:

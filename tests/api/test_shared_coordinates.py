@@ -28,6 +28,12 @@ def add(store, name, latitude=LATITUDE, stations=STATIONS, long=LONG):
         view.write_array(array, [0], cells)
 
 
+def flush_each(store, names):
+    for name in names:
+        add(store, name)
+        store.flush()
+
+
 def segments(store, array):
     """Blocks and rows of each segment of an array, oldest first."""
     storage, found = store._session.view.storage, []
@@ -123,10 +129,7 @@ def test_coordinates_of_xarray_datasets_and_their_bounds_are_shared_whatever_the
 
 
 def test_a_chunk_stays_while_one_dataset_has_it(store, source):
-    add(store, "a")
-    store.flush()
-    add(store, "b")
-    store.flush()
+    flush_each(store, "ab")
     version = store.version
     store.delete_dataset("a")
     store.flush()
@@ -142,10 +145,7 @@ def test_a_chunk_stays_while_one_dataset_has_it(store, source):
 
 
 def test_a_chunk_that_is_overwritten_stays_for_the_others(store, source):
-    add(store, "a")
-    store.flush()
-    add(store, "b")
-    store.flush()
+    flush_each(store, "ab")
     store.open_dataset("a").write_array("lat", [0], LATITUDE + 5)
     store.flush()
     check(source, a=LATITUDE + 5, b=LATITUDE)
@@ -164,16 +164,11 @@ def test_a_chunk_that_is_overwritten_stays_for_the_others(store, source):
 
 
 def test_a_rollback_shows_what_an_earlier_version_shared(store, source):
-    add(store, "a")
-    store.flush()
-    add(store, "b")
-    store.flush()
+    flush_each(store, "ab")
     version = store.version
     store.delete_dataset("a")
     store.flush()
-    for name in "cdefg":
-        add(store, name)
-        store.flush()
+    flush_each(store, "cdefg")
     store.rollback(version)
     check(source, a=LATITUDE, b=LATITUDE)
     add(store, "h")
@@ -197,7 +192,7 @@ def test_flushes_that_join_small_segments_share_with_what_is_left(store, source,
             del held[deleted]
             store.flush()
         check(source, **held)
-    # Each of the three contents lies in a block, and a joined segment may repeat one.
+    # A block stores each of the three distinct chunks; a joined segment may store one again.
     assert sum(block_counts(store)) <= 5
     for version in range(1, store.version + 1):
         assert Atlas.open(source, version=version).read_array_across_stacked(
@@ -220,9 +215,7 @@ class TestRaces:
 
     @pytest.fixture
     def pair(self, store, source):
-        for name in ("a", "b"):
-            add(store, name)
-            store.flush()
+        flush_each(store, "ab")
         return store, Atlas.open(source, limits=LIMITS)
 
     def test_a_compaction(self, pair, source, monkeypatch):
