@@ -343,18 +343,71 @@ def unpack(stored: bytes, codec: int, size: int) -> bytes:
     return stored
 
 
-def open_planes(stored: bytes, codec: int, raw: int, kind: int, width: int) -> bytes:
+def read_planes(stored: bytes, codec: int, lengths: list[int]) -> tuple[list[bytes], bytes]:
+    """The planes, of so many bytes, and the tail."""
     need(codec != 0, "a filter without a codec")
+    planes, at = [], 4 * len(lengths)
+    need(at <= len(stored), "the lengths of the planes")
+    for length, (size,) in zip(lengths, struct.iter_unpack("<I", stored[:at]), strict=True):
+        need(size <= length and at + size <= len(stored), "the stored length of a plane")
+        stream = stored[at : at + size]
+        planes.append(stream if size == length else unpack(stream, codec, length))
+        need(len(planes[-1]) == length, "the length of a plane")
+        at += size
+    return planes, stored[at:]
+
+
+def open_planes(stored: bytes, codec: int, raw: int, kind: int, width: int) -> bytes:
     count = raw // width
     if kind == 2:
         count -= count % 8
-    planes, at = [], 4 * width
-    for (size,) in struct.iter_unpack("<I", stored[:at]):
-        stream = stored[at : at + size]
-        planes.append(stream if size == count else unpack(stream, codec, count))
-        need(len(planes[-1]) == count, "the length of a plane")
-        at += size
-    return b"".join(planes) + stored[at:]
+    planes, tail = read_planes(stored, codec, [count] * width)
+    return b"".join(planes) + tail
+
+
+def sum_planes(planes: list[bytes], base: int) -> np.ndarray:
+    """A base and the integers whose bytes are in planes, modulo 2**64."""
+    found = np.array(base % 2**64, np.uint64)
+    for j, plane in enumerate(planes):
+        found = found + (np.frombuffer(plane, np.uint8).astype(np.uint64) << np.uint64(8 * j))
+    return found
+
+
+def decode_integers(stored: bytes, codec: int, raw: int, kind: int, size: int) -> bytes:
+    """A block of the filters decimal, delta and decimaldelta."""
+    need(size in (4, 8) or (kind == 4 and size in (1, 2)), "an item size")
+    need(raw % size == 0 and len(stored) >= 24, "a block of integers")
+    count = raw // size
+    width, exponent, corrections, masks, starts = stored[:5]
+    exceptions = int.from_bytes(stored[5:8], "little")
+    base, start_base = struct.unpack_from("<qq", stored, 8)
+    need(width <= size and masks <= 4 and exceptions <= count // 16, "the head of a block")
+    need(exponent <= 22 * (kind != 4) and corrections <= (kind != 4) and starts <= 8 * (kind != 3), "a head")
+    lengths = [count] * (width + corrections) + [-(-count // 8)] * masks + [-(-count // 256)] * starts
+    planes, tail = read_planes(stored[24:], codec, lengths)
+    need(len(tail) == masks * size + exceptions * (4 + size), "the tail of a block")
+    first, second = masks * size, masks * size + 4 * exceptions
+    positions = np.frombuffer(tail[first:second], "<u4").astype(np.int64)
+    need((np.diff(positions) > 0).all() and (positions < count).all(), "positions of exceptions")
+
+    numbers = np.resize(sum_planes(planes[:width], base), count)
+    if kind >= 4:
+        before = np.resize(sum_planes(planes[width + corrections + masks :], start_base), -(-count // 256))
+        for interval, start in enumerate(before):
+            part = slice(256 * interval, 256 * interval + 256)
+            numbers[part] = np.cumsum(numbers[part]) + start
+    bits = f"<u{size}"
+    if kind == 4:
+        items = numbers.astype(bits)
+    else:
+        whole, power = numbers.view(np.int64).astype(np.float64), np.float64(f"1e{exponent}")
+        items = (whole / power if size == 8 else (whole * (1 / power)).astype(np.float32)).view(bits)
+    for plane in planes[width : width + corrections]:
+        items = items + np.frombuffer(plane, np.int8).astype(bits)
+    for plane, value in zip(planes[width + corrections :][:masks], np.frombuffer(tail[:first], bits), strict=True):
+        items[np.unpackbits(np.frombuffer(plane, np.uint8), count=count, bitorder="little") == 1] = value
+    items[positions] = np.frombuffer(tail[second:], bits)
+    return items.tobytes()
 
 
 def undo_filter(data: bytes, kind: int, width: int) -> bytes:
@@ -419,6 +472,11 @@ class Segment:
         stored = self.read(get["offset"], get["stored"])
         need(xxhash.xxh3_64_intdigest(stored) == get["checksum"], f"checksum of block {number}")
         need(get["codec"] <= 2, "a codec")
+        if get["filter"] >= 3:
+            need(get["filter"] <= 5, "a filter")
+            data = decode_integers(stored, get["codec"], get["raw"], get["filter"], get["itemsize"])
+            need(len(data) == get["raw"], f"length of block {number}")
+            return data
         if get["filter"]:
             stored = open_planes(stored, get["codec"], get["raw"], get["filter"], get["itemsize"])
         else:

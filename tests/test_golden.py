@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas import Atlas, verify
+from atlas.format.block_types import FILTERS
 from atlas.format.documents import Encoding
 from atlas.format.segment import FORMAT_VERSION
 from atlas.runtime import limits
@@ -25,6 +26,7 @@ from atlas.storage import MemoryStorage
 from tests.golden.fleet import Fleet
 from tests.golden.stores import GOLDEN, words
 from tests.independent_reader import CELLS
+from tests.reliability.hostile.segments import Segment
 
 FOLDERS = Path(__file__).parent / "golden"
 FOLDER = FOLDERS / f"v{FORMAT_VERSION}"
@@ -71,7 +73,7 @@ def test_what_is_written_today_reads_alike(name):
     fleet.check_reader(storage.read)
 
 
-@pytest.mark.parametrize("name", ["history", "later-dtypes", "pages-json", "shapes", "shared", "versions"])
+@pytest.mark.parametrize("name", ["decimals", "history", "later-dtypes", "pages-json", "shapes", "shared", "versions"])
 def test_a_golden_store_can_be_compacted_and_reads_alike(name, tmp_path):
     shutil.copytree(FOLDER / name, tmp_path / "store")
     Atlas.open(tmp_path / "store").compact(keep_versions=1, keep_days=0)
@@ -99,6 +101,15 @@ def test_the_golden_stores_hold_what_they_are_for():
     assert any(key.startswith("bases/") for key in files("versions"))
     columns = b"".join((FOLDER / "shared" / key).read_bytes() for key in files("shared") if key.endswith(".seg"))
     assert columns.count(b"digests") > 4
+    heads = {}
+    for key in files("decimals"):
+        if key.endswith(".seg"):
+            segment = Segment.parse((FOLDER / "decimals" / key).read_bytes())
+            assert segment.columns["block_raw"][0] // segment.columns["block_itemsize"][0] > 4 * 256
+            heads.setdefault(int(segment.columns["block_filter"][0]), []).append(list(segment.body[16:22]))
+    most = {filter_: np.max(found, axis=0).tolist() for filter_, found in sorted(heads.items())}
+    # Of each filter: planes of integers, the exponent, planes of corrections, masks and starts, and exceptions.
+    assert most == {3: [2, 1, 0, 1, 0, 40], 4: [7, 0, 0, 1, 7, 18], 5: [1, 2, 1, 2, 2, 40]}
     (page,) = [key for key in files("later-dtypes") if key.startswith("pages/")]
     encoding = Encoding("json", ".zst")
     assert encoding.decode((FOLDER / "later-dtypes" / page).read_bytes())["features"] == [
@@ -165,7 +176,7 @@ def boxes(draw, model):
 def test_random_stores_read_alike(data):
     options = {
         "codec": data.draw(st.sampled_from(["zstd", "lz4", "none"])),
-        "filter": data.draw(st.sampled_from(["auto", "none", "byteshuffle", "bitshuffle"])),
+        "filter": data.draw(st.sampled_from(["auto", *FILTERS])),
         "meta_format": data.draw(st.sampled_from(["json", "msgpack"])),
         "meta_compression": data.draw(st.sampled_from(["none", "zstd", "lz4"])),
     }

@@ -54,7 +54,8 @@ FOOTER_SIZE = _FOOTER.size + 16
 _ROWS_PER_BYTE = 64
 _ROW_BYTES = 224
 # Most bytes that one stored byte decodes to, by codec: a zstd block of 128 KiB takes four bytes, an LZ4 length adds 255
-# a byte. A row that claims more is refused, so a reader can allocate what a row claims.
+# a byte. Integers that are all equal take none, so their filters get the largest. A row that claims more is refused, so
+# a reader can allocate what a row claims.
 _MOST_EXPANSION = np.array([1, 32_768, 255], np.int64)
 CONSTANT = -1
 """`block` of a chunk whose cells are all equal. `offset` holds the bits of a number; all strings are the fill."""
@@ -341,7 +342,7 @@ def _check_blocks(blocks: BlockRows, footer: Footer) -> None:
         or blocks.itemsize.min() < 1
     ):
         raise CorruptStoreError("a block has an unknown codec or filter, or items of no bytes")
-    most = _MOST_EXPANSION[blocks.codec]
+    most = np.where(blocks.filter >= FILTERS["decimal"], _MOST_EXPANSION.max(), _MOST_EXPANSION[blocks.codec])
     lies = (blocks.raw // most > blocks.stored) | ((blocks.codec == 0) & (blocks.raw != blocks.stored))
     # Blocks must not overlap: else a small file could hold any number of large ones.
     if blocks.stored.sum(dtype=np.float64) > end - len(HEADER):  # a sum of integers might wrap

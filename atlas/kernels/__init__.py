@@ -11,7 +11,7 @@ from __future__ import annotations
 from atlas.kernels.blocks import decode_block, decode_blocks
 from atlas.kernels.codec import new_bytes, stored_buffer
 from atlas.kernels.compiler import JIT
-from atlas.kernels.encoding import choose_filter, encode_blocks
+from atlas.kernels.encoding import choose_filter, encode_blocks, suitable_filter
 from atlas.kernels.gather import gather_boxes
 from atlas.kernels.jit import KernelCounts, count_kernels
 from atlas.kernels.layouts import (
@@ -89,4 +89,5 @@ __all__ = [
     "scatter_boxes",
     "stored_buffer",
     "string_offsets",
+    "suitable_filter",
 ]

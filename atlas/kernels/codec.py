@@ -61,7 +61,7 @@ _lz4_compress = external("LZ4_compress_default", types.int32, types.intp, types.
 _lz4_decompress = external("LZ4_decompress_safe", types.int32, types.intp, types.intp, types.int32, types.int32)
 
 SHUFFLED, DECODED, TRANSPOSED, STORED = range(4)
-"""The scratches of a thread: for a shuffled block, a decoded one, a window that is transposed, and stored bytes."""
+"""The scratches of a thread: for the planes of a block, its bytes, a window of it, and stored bytes."""
 
 _KEPT = 4 * 2**20  # scratch beyond this many bytes is not kept for the thread's life
 

@@ -1,22 +1,22 @@
 """Encodes whole blocks, one after the other, in one compiled pass, and chooses their filter.
 
 Refuses blocks outside the bytes given, and codecs, filters and item sizes that no reader knows.
-
-The byte planes of a filtered block are compressed each by itself. The lower bytes of measured values are noise: such
-planes are recognised by a few of their bytes and stored as they are.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from atlas.kernels.blocks import LENGTH_BYTES
 from atlas.kernels.checksum import hash_bytes
 from atlas.kernels.codec import LZ4, NONE, SHUFFLED, TRANSPOSED, ZSTD, compress, compress_python, workspace
-from atlas.kernels.jit import ZERO, inner, kernel
+from atlas.kernels.filters import planes_room
+from atlas.kernels.integer_encoding import IntegerFilter, is_promising
+from atlas.kernels.integers import FIELDS, HEAD_BYTES, LARGEST, set_integer_sizes, write_head
+from atlas.kernels.jit import ZERO, kernel
 from atlas.kernels.layouts import (
+    BIT,
     BLOCK_CHECKSUM,
     BLOCK_CODEC,
     BLOCK_FILTER,
@@ -25,112 +25,44 @@ from atlas.kernels.layouts import (
     BLOCK_RAW,
     BLOCK_SOURCE,
     BLOCK_STORED,
+    BYTE,
+    DECIMAL,
+    DECIMAL_DELTA,
+    DELTA,
+    I64,
+    PLAIN,
+    U8,
+    U64,
     as_column,
     as_source,
 )
 from atlas.kernels.memcpy import copy_bytes
-from atlas.kernels.shuffle import BIT, BYTE, PLAIN, TRANSPOSE_SCRATCH, plane_length, shuffle_block
+from atlas.kernels.planes import LENGTH_BYTES, SIZES, compress_planes, compress_planes_python, set_shuffled_sizes
+from atlas.kernels.shuffle import TRANSPOSE_SCRATCH, shuffle_block
 from atlas.kernels.symbols import NATIVE_CODECS
 
 if TYPE_CHECKING:
     from atlas.kernels.jit import Int
-    from atlas.kernels.layouts import I64, U8, U64
 
-__all__ = ["choose_filter", "encode_blocks"]
+__all__ = ["choose_filter", "encode_blocks", "suitable_filter"]
 
-_SAMPLE, _SAMPLED = 512, 8
-"""Bytes of a plane that are counted at a time to tell whether it is noise, and how often."""
-_UNEVEN = 1.12
-"""How much more often two bytes are equal where counting them is worth while; 1 is noise."""
-_GLANCE = -1
-"""The zstd level at which repetitions are looked for."""
-_LEAST_GAIN = 32
-"""A plane is compressed where that saves one byte in so many; less is not worth its decompression."""
+Memory: TypeAlias = tuple[U8, I64, U8, U64, I64]
+"""Memory of the thread: `shuffled`, uint8 of `planes_room` bytes, and `sizes`, int64 (257,), the planes of a block;
+`scratch`, uint8, and the same as `words`, uint64, see `shuffle_block`; and `count`, int64 (256,), see
+`compress_planes`."""
 
-
-@inner
-def _is_noise(data: U8, begin: Int, length: Int, context: Int, count: I64, out: U8, at: Int, room: Int) -> bool:
-    """Whether zstd would find nothing in the plane `data[begin:begin + length]`: even bytes, and no repetitions.
-
-    `data` is 1-D uint8, `count` scratch, int64 (256,), as are the `room` bytes of `out` from `at` on.
-
-    Measured on planes of 33 KB of noise: 6 us here against 42 us for level 1 to give up.
-    """
-    step = max(_SAMPLE, (length - _SAMPLE) // (_SAMPLED - 1))
-    count[:] = 0
-    for sample in range(begin, begin + length - _SAMPLE + 1, step):
-        for i in range(sample, sample + _SAMPLE):
-            count[data[i]] += 1
-    seen = twins = ZERO
-    for byte in range(256):
-        seen += count[byte]
-        twins += count[byte] * (count[byte] - 1)
-    # Of evenly spread bytes one pair in 256 is equal.
-    if seen == 0 or 256.0 * twins > _UNEVEN * seen * (seen - 1):
-        return False
-    return compress(data, begin, length, ZSTD, _GLANCE, context, out, at, room) == 0
-
-
-@inner
-def _encode_planes(
-    shuffled: U8,
-    raw: Int,
-    codec: Int,
-    filter_: Int,
-    itemsize: Int,
-    level: Int,
-    context: Int,
-    count: I64,
-    out: U8,
-    at: Int,
-) -> Int:
-    """Compress the planes of a shuffled block to `out[at:]`; the size, or 0 where that is not less than `raw`.
-
-    `shuffled` and `out` are 1-D uint8, of which the block has `raw` bytes; `count` is scratch, int64 (256,); `context`
-    the address of a zstd compression context.
-    """
-    length = plane_length(raw, filter_, itemsize)
-    rest = raw - length * itemsize
-    end = at + raw - 1 - rest
-    here = at + LENGTH_BYTES * itemsize
-    for j in range(itemsize):
-        size = ZERO
-        room = min(end - here, length - 1 - length // _LEAST_GAIN)
-        data, begin = shuffled, j * length
-        if room > 0 and not (codec == ZSTD and _is_noise(data, begin, length, context, count, out, here, room)):
-            size = compress(data, begin, length, codec, level, context, out, here, room)
-        if size == 0:
-            size = length
-            if size > end - here:
-                return 0
-            copy_bytes(out, here, data, begin, length)
-        for byte in range(LENGTH_BYTES):
-            out[at + LENGTH_BYTES * j + byte] = np.uint8((size >> (8 * byte)) & 255)
-        here += size
-    copy_bytes(out, here, shuffled, length * itemsize, rest)
-    return here + rest - at
+_KNOWN = (PLAIN, BYTE, BIT, DECIMAL, DELTA, DECIMAL_DELTA)
 
 
 @kernel
-def _encode(
-    raw: U8,
-    start: I64,
-    level: Int,
-    context: Int,
-    shuffled: U8,
-    scratch: U8,
-    words: U64,
-    count: I64,
-    table: I64,
-    out: U8,
-) -> Int:
-    """Encode the blocks that begin at `start`, int64 (blocks,), of `raw` back to back into `out`, both 1-D uint8.
+def _encode(raw: U8, start: I64, level: Int, context: Int, memory: Memory, table: I64, out: U8, at: Int) -> Int:
+    """Encode the blocks that begin at `start`, int64 (blocks,), of `raw` back to back to `out[at:]`, both 1-D uint8.
 
-    `table`, int64 (8, blocks), holds what is wished and is left holding what was done. `shuffled` is scratch of the
-    largest block's bytes; `scratch` and `words` are as for `shuffle_block`, `context` and `count` as for
-    `_encode_planes`. Returns the bytes written.
+    `table`, int64 (8, blocks), holds what is wished and is left holding what was done. `context` is the address of a
+    zstd compression context. The planes of a block with a filter of integers are in `memory`, its head at `out[at:]`.
+    Returns where the bytes written end.
     """
-    at = ZERO
+    shuffled, sizes, scratch, words, count = memory
     for row in range(start.size):
         begin, length, codec = start[row], table[BLOCK_RAW, row], table[BLOCK_CODEC, row]
         size = ZERO
@@ -138,10 +70,16 @@ def _encode(
         if codec != NONE and filter_ == PLAIN:
             size = compress(raw, begin, length, codec, level, context, out, at, length - 1)
         elif codec != NONE and length > LENGTH_BYTES * itemsize:
-            shuffle_block(raw, begin, length, filter_, itemsize, shuffled, ZERO, scratch, words)
+            if filter_ < DECIMAL:
+                set_shuffled_sizes(length, filter_, itemsize, sizes)
+                shuffle_block(raw, begin, length, filter_, itemsize, shuffled, ZERO, scratch, words)
             # Read-only as `raw` is, by its type: so Numba compiles what compresses them once.
             planes = raw if filter_ == PLAIN else shuffled
-            size = _encode_planes(planes, length, codec, filter_, itemsize, level, context, count, out, at)
+            lead = HEAD_BYTES if filter_ >= DECIMAL else ZERO
+            last = at + length - 1
+            # Integers that are all equal take no plane, and so no bytes.
+            size = compress_planes(planes, sizes, codec, level, context, count, out, at + lead, last)
+            size = size + lead if size >= 0 else ZERO
         if size == 0:
             size = length
             copy_bytes(out, at, raw, begin, size)
@@ -154,21 +92,9 @@ def _encode(
     return at
 
 
-def _encode_planes_python(shuffled: U8, codec: int, filter_: int, itemsize: int, level: int) -> bytes:
-    """Without the C functions: `_encode_planes`, whatever the size."""
-    length = int(plane_length(shuffled.size, filter_, itemsize))
-    streams = []
-    for j in range(itemsize):
-        plane = shuffled[j * length : (j + 1) * length]
-        stream = compress_python(plane, codec, level) if length else b""
-        streams.append(stream if len(stream) <= length - 1 - length // _LEAST_GAIN else plane.tobytes())
-    sizes = np.array([len(stream) for stream in streams], "<u4").tobytes()
-    return b"".join([sizes, *streams, shuffled[length * itemsize :].tobytes()])
-
-
-def _encode_python(raw: U8, start: I64, level: int, shuffled: U8, scratch: U8, words: U64, table: I64, out: U8) -> int:
+def _encode_python(raw: U8, start: I64, level: int, memory: Memory, table: I64, out: U8, at: int) -> int:
     """Without the C functions: `_encode`."""
-    at = 0
+    shuffled, sizes, scratch, words, _ = memory
     for row, (begin, length, codec, filter_, itemsize) in enumerate(
         zip(start.tolist(), *table[BLOCK_RAW : BLOCK_ITEMSIZE + 1].tolist(), strict=True)
     ):
@@ -176,8 +102,12 @@ def _encode_python(raw: U8, start: I64, level: int, shuffled: U8, scratch: U8, w
         if codec != NONE and filter_ == PLAIN:
             data = compress_python(raw[begin : begin + length], codec, level)
         elif codec != NONE and length > LENGTH_BYTES * itemsize:
-            shuffle_block(raw, begin, length, filter_, itemsize, shuffled, 0, scratch, words)
-            data = _encode_planes_python(shuffled[:length], codec, filter_, itemsize, level)
+            if filter_ < DECIMAL:
+                set_shuffled_sizes(length, filter_, itemsize, sizes)
+                shuffle_block(raw, begin, length, filter_, itemsize, shuffled, 0, scratch, words)
+            data = compress_planes_python(shuffled, sizes, codec, level)
+            if filter_ >= DECIMAL:
+                data = out[at : at + HEAD_BYTES].tobytes() + data
         if not 0 < len(data) < length:
             data = raw[begin : begin + length].tobytes()
             table[BLOCK_CODEC, row], table[BLOCK_FILTER, row] = NONE, PLAIN
@@ -198,19 +128,28 @@ def encode_blocks(
     filter: int,  # noqa: A002  # the name of the thing
     itemsize: int,
     level: int,
+    fill: bytes | None = None,
 ) -> tuple[U8, I64]:
     """Encode the blocks `raw[start:start + length]`.
 
-    `raw` is 1-D uint8; `start` and `length` are int64, one entry a block. `level` is zstd's and ignored by LZ4. A
-    block that would not shrink is stored as it is, with codec and filter 0. Returns the stored bytes back to back and
-    their table, (8, blocks), with offsets from their beginning.
+    `raw` is 1-D uint8; `start` and `length` are int64, one entry a block. `level` is zstd's and ignored by LZ4. `fill`
+    is the cell that means missing, `itemsize` bytes: the filters of integers keep such cells apart. A block of floats
+    that are no decimals, or of more bytes than `LARGEST`, is byte-shuffled in place of filters 3 to 5, and a block that
+    would not shrink is stored as it is, with codec and filter 0. Returns the stored bytes back to back and their table,
+    (8, blocks), with offsets from their beginning.
 
     Raises:
-        ValueError: a block outside `raw`, an unknown codec or filter, or an item size outside 1 to 255.
+        ValueError: a block outside `raw`, an unknown codec or filter, an item size outside 1 to 255 or, of a filter of
+            integers, other than 4 or 8 (filter 4: 1, 2, 4 or 8), or a fill of another size.
 
     """
-    if codec not in (NONE, ZSTD, LZ4) or filter not in (PLAIN, BYTE, BIT) or not 1 <= itemsize <= 255:
+    integers = filter >= DECIMAL
+    widths = (1, 2, 4, 8) if filter == DELTA else (4, 8) if integers else range(1, 256)
+    if codec not in (NONE, ZSTD, LZ4) or filter not in _KNOWN or itemsize not in widths:
         message = f"no codec {codec} with filter {filter} for items of {itemsize} bytes"
+        raise ValueError(message)
+    if fill is not None and len(fill) != itemsize:
+        message = f"a fill of {len(fill)} bytes is no item of {itemsize} bytes"
         raise ValueError(message)
     source, start, length = as_source(raw), as_column(start), as_column(length)
     count = start.size
@@ -223,14 +162,36 @@ def encode_blocks(
     table[BLOCK_CODEC], table[BLOCK_FILTER] = codec, PLAIN if codec == NONE else filter
     table[BLOCK_ITEMSIZE] = itemsize
     out = np.empty(int(length.sum()), np.uint8)
-    shuffled = workspace.scratch(SHUFFLED, int(length.max(initial=0)))
+    largest = int(length.max(initial=0))
     scratch = workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * itemsize)
-    words = scratch.view(np.uint64)
-    if NATIVE_CODECS:
-        counts = np.empty(256, np.int64)
-        size = int(_encode(source, start, level, workspace.encoder, shuffled, scratch, words, counts, table, out))
+    shuffled, sizes = (
+        workspace.scratch(SHUFFLED, int(planes_room(largest, filter, itemsize))),
+        np.empty(SIZES, np.int64),
+    )
+    memory = shuffled, sizes, scratch, scratch.view(np.uint64), np.empty(256, np.int64)
+
+    def encode(rows: slice, at: int) -> int:
+        some = np.ascontiguousarray(table[:, rows])
+        if NATIVE_CODECS:
+            end = int(_encode(source, start[rows], level, workspace.encoder, memory, some, out, at))
+        else:
+            end = _encode_python(source, start[rows], level, memory, some, out, at)
+        table[:, rows] = some
+        return end
+
+    size = 0
+    if codec != NONE and integers:
+        # Block by block: so filters of integers are compiled by themselves, and only where there are integers.
+        chosen, head = IntegerFilter(filter, itemsize, fill, largest), np.empty(FIELDS, np.int64)
+        for row, (begin, raw_length) in enumerate(zip(start.tolist(), length.tolist(), strict=True)):
+            if HEAD_BYTES < raw_length <= LARGEST and chosen.apply(source[begin : begin + raw_length], head, shuffled):
+                set_integer_sizes(raw_length // itemsize, itemsize, head, sizes)
+                write_head(head, out[size : size + HEAD_BYTES])
+            else:
+                table[BLOCK_FILTER, row] = BYTE
+            size = encode(slice(row, row + 1), size)
     else:
-        size = _encode_python(source, start, level, shuffled, scratch, words, table, out)
+        size = encode(slice(None), 0)
     # Shrinking in place gives the unused tail back without copying what was written.
     out.resize(size, refcheck=False)
     return out, table
@@ -238,14 +199,18 @@ def encode_blocks(
 
 _SAMPLES = 4
 _SAMPLE_BYTES = 131072  # LZ4 works otherwise, and better, on inputs below 64 KiB
-_MARGIN = 0.98
+_SLOWER = 1.02
+"""What a filter must save, in bytes, for each that decodes faster."""
 
 
-def choose_filter(raw: U8, start: I64, length: I64, *, codec: int, itemsize: int, level: int) -> int:
-    """The filter (0 none, 1 byte-shuffle, 2 bit-shuffle) that suits the blocks `raw[start:start + length]`.
+def choose_filter(
+    raw: U8, start: I64, length: I64, *, codec: int, dtype: np.dtype[Any], level: int, fill: bytes | None = None
+) -> int:
+    """The filter that suits the blocks `raw[start:start + length]` of cells of `dtype`.
 
-    Tries each on the beginnings of a few blocks spread over them; the smallest stored size wins, but a filter that
-    decodes slower has to save more than 2 %.
+    Tries those that its kind has on the beginnings of a few blocks spread over them. The smallest product of the stored
+    bytes and 1.02 to the power of the filter's place wins, where places go by speed of decoding: a filter has to save
+    2 % for each that decodes faster. What does not shrink has no filter, 0.
 
     Raises:
         ValueError: as `encode_blocks` does.
@@ -256,13 +221,33 @@ def choose_filter(raw: U8, start: I64, length: I64, *, codec: int, itemsize: int
         return PLAIN
     rows = np.unique(np.linspace(0, start.size - 1, _SAMPLES).astype(np.int64))
     starts, lengths = start[rows], np.minimum(length[rows], _SAMPLE_BYTES)
-    # Fastest to decode first: zstd level 1 ran at 0.3 to 0.6 GB/s plain; where the two shuffles were within 2 % of each
-    # other in size, bit was the faster for 4-byte items (2.3 GB/s to 0.4 and 1.5), byte for 8-byte ones (2.9 to 1.1).
-    order = (PLAIN, BIT) if itemsize == 1 else (BYTE, BIT, PLAIN) if itemsize >= 8 else (BIT, BYTE, PLAIN)
-    # What does not shrink is stored as it is, whatever the filter.
     best, smallest = PLAIN, float(lengths.sum())
-    for filter_ in order:
-        stored, _ = encode_blocks(raw, starts, lengths, codec=codec, filter=filter_, itemsize=itemsize, level=level)
-        if stored.size < smallest * _MARGIN:
-            best, smallest = filter_, stored.size
+    for place, filter_ in enumerate(_filters_of(dtype)):
+        if filter_ >= DECIMAL and not is_promising(raw, starts, lengths, dtype, fill):
+            continue
+        stored, table = encode_blocks(
+            raw, starts, lengths, codec=codec, filter=filter_, itemsize=dtype.itemsize, level=level, fill=fill
+        )
+        if filter_ not in table[BLOCK_FILTER]:
+            continue
+        cost = stored.size * _SLOWER**place
+        if cost < smallest:
+            best, smallest = filter_, cost
     return best
+
+
+def suitable_filter(filter: int, dtype: np.dtype[Any]) -> int:  # noqa: A002  # the name of the thing
+    """That filter, or byte-shuffle where it is one of integers that cells of `dtype` do not have."""
+    return filter if filter < DECIMAL or filter in _filters_of(dtype) else BYTE
+
+
+def _filters_of(dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """The filters that are tried for cells of `dtype`, the fastest to decode first."""
+    # zstd level 1 ran at 0.3 to 0.6 GB/s plain; where the two shuffles were within 2 % of each other in size, bit was
+    # the faster for 4-byte items (2.3 GB/s to 0.4 and 1.5), byte for 8-byte ones (2.9 to 1.1).
+    shuffles = (BYTE, BIT, PLAIN) if dtype.itemsize >= 8 else (BIT, BYTE, PLAIN)
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):
+        return DECIMAL, *shuffles, DECIMAL_DELTA
+    if dtype.kind in "iumM":
+        return (PLAIN, BIT, DELTA) if dtype.itemsize == 1 else (*shuffles, DELTA)
+    return (PLAIN, BIT) if dtype.itemsize == 1 else shuffles

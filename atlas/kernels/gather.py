@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from atlas.kernels.blocks import MAX_PLANES, check_block, copy_stored_planes, decompress_block, decompress_block_python
+from atlas.kernels.blocks import check_block, decompress_block, decompress_block_python
 from atlas.kernels.codec import DECODED, NONE, SHUFFLED, TRANSPOSED, workspace
 from atlas.kernels.copy_plan import (
     AXES,
@@ -26,20 +26,25 @@ from atlas.kernels.copy_plan import (
     plan_box,
     refuse_boxes,
 )
+from atlas.kernels.filters import planes_room, undo_filter
+from atlas.kernels.integers import integers_memory
 from atlas.kernels.jit import ONE, ZERO, inner, kernel
 from atlas.kernels.layouts import (
+    BIT,
     BLOCK_CODEC,
     BLOCK_FILTER,
     BLOCK_ITEMSIZE,
     BLOCK_RAW,
     BLOCK_STORED,
     BOX_EXTENT,
+    DELTA,
     I64,
     PIECE_BEGIN,
     PIECE_CELLS,
     PIECE_CHUNK,
     PIECE_OFFSET,
     PIECE_TARGET,
+    PLAIN,
     U8,
     U64,
     Geometry,
@@ -49,14 +54,16 @@ from atlas.kernels.layouts import (
     as_table,
 )
 from atlas.kernels.memcpy import copy_rows
+from atlas.kernels.planes import INTERVAL, MAX_PLANES, SIZES, copy_stored_planes
 from atlas.kernels.read_batches import WANTED_BLOCK, WANTED_OFFSET, WANTED_PIECE
-from atlas.kernels.shuffle import PLAIN, TRANSPOSE_SCRATCH, plane_length, unshuffle_range
+from atlas.kernels.shuffle import TRANSPOSE_SCRATCH
 from atlas.kernels.status import ARGUMENT, OFFSET, OK, raise_status
 from atlas.kernels.symbols import NATIVE_CODECS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from atlas.kernels.integers import Integers
     from atlas.kernels.jit import Int
 
 __all__ = ["gather_boxes"]
@@ -66,11 +73,11 @@ Request: TypeAlias = tuple[I64, I64, I64, I64, I64]
 (3, wanted + 1), see `WANTED_BLOCK`; the pieces, (6, pieces), see `PIECE_BLOCK`; the boxes, (4, chunks, ndim), see
 `BOX_EXTENT`; and the result's box, (ndim,), in cells. Plain tuples, whose type a call finds fastest."""
 
-Memory: TypeAlias = tuple[U8, U8, U8, U64, I64, I64]
-"""Memory of the thread, contents arbitrary: `shuffled` and `decoded`, uint8 of the largest block's raw length, for its
-planes and its bytes; `scratch`, uint8, and the same as `words`, uint64, see `unshuffle_range`; `stored_at`, int64
-(255,), the offset in `source` of each plane that is stored uncompressed, -1 for one that is in `shuffled`; and `plan`,
-see `make_plan`."""
+Memory: TypeAlias = tuple[U8, U8, U8, U64, I64, I64, I64]
+"""Memory of the thread, contents arbitrary: `shuffled` and `decoded`, uint8 of as much as the largest block takes, for
+its planes and its bytes; `scratch`, uint8, and the same as `words`, uint64, see `unshuffle_range`; `stored_at`, int64
+(255,), the offset in `source` of each plane that is stored uncompressed, -1 for one that is in `shuffled`; `sizes`,
+int64 (257,), see `planes`; and `plan`, see `make_plan`."""
 
 _PIECE_COST = 2048
 """Bytes of a block that are unshuffled in the time that one small piece of it takes by itself."""
@@ -104,66 +111,76 @@ def gather_boxes(
     refuse_boxes(geometry)
     cell, target = out.itemsize, as_bytes(out)
     request = table, wanted, pieces, boxes, box
-    status, row, largest, widest = _check_pieces(request, begin, end, source.size, out.shape[0], cell)
+    status, row, largest, widest, highest = _check_pieces(request, begin, end, source.size, out.shape[0], cell)
     raise_status(status, row)
     shuffled, decoded = workspace.scratch(SHUFFLED, largest), workspace.scratch(DECODED, largest)
     scratch = workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * int(widest))
     stored_at, plan = np.full(MAX_PLANES, -1), make_plan(box.size)
-    memory = shuffled, decoded, scratch, scratch.view(np.uint64), stored_at, plan
+    sizes, integers = np.empty(SIZES, np.int64), integers_memory(highest)
+    memory = shuffled, decoded, scratch, scratch.view(np.uint64), stored_at, sizes, plan
     if NATIVE_CODECS:
-        raise_status(*_gather(source, request, begin, end, cell, workspace.decoder, memory, target))
+        raise_status(*_gather(source, request, begin, end, cell, workspace.decoder, memory, integers, target))
         return
     for at in range(begin, end):
         row, offset, _ = wanted[:, at].tolist()
-        status, found = decompress_block_python(source, offset, table[:, row].copy())
+        status, found = decompress_block_python(source, offset, table[:, row].copy(), sizes, integers)
         raise_status(status, row)
         (decoded if table[BLOCK_FILTER, row] == PLAIN else shuffled)[: found.size] = found
-        raise_status(*_gather(source, request, at, at + 1, cell, 0, memory, target))
+        raise_status(*_gather(source, request, at, at + 1, cell, 0, memory, integers, target))
 
 
 @kernel
 def _check_pieces(
     request: Request, begin: Int, end: Int, size: Int, targets: Int, cell: Int
-) -> tuple[Int, Int, Int, Int]:
+) -> tuple[Int, Int, Int, Int, Int]:
     """Check the wanted blocks `begin` to `end` of `request`, and their pieces.
 
     There are `size` stored bytes, `targets` rows of the result, and `cell` bytes to a cell. Returns (status, row,
-    largest raw length, widest item); the row is a block's, or a piece's where the request is wrong.
+    most bytes of planes, widest item, highest filter); the row is a block's, or a piece's where the request is wrong.
     """
     table, wanted, pieces, boxes, box = request
-    largest, widest = ZERO, ONE
+    largest, widest, highest = ZERO, ONE, ZERO
     for at in range(begin, end):
         row = wanted[WANTED_BLOCK, at]
         if row < 0 or row >= table.shape[1]:
-            return ARGUMENT, wanted[WANTED_PIECE, at], largest, widest
-        raw, itemsize = table[BLOCK_RAW, row], table[BLOCK_ITEMSIZE, row]
+            return ARGUMENT, wanted[WANTED_PIECE, at], largest, widest, highest
+        raw, filter_, itemsize = table[BLOCK_RAW, row], table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
         status = check_block(
             size, wanted[WANTED_OFFSET, at], table[BLOCK_STORED, row], raw, table[BLOCK_CODEC, row],
-            table[BLOCK_FILTER, row], itemsize,
+            filter_, itemsize,
         )  # fmt: skip
         if status != OK:
-            return status, row, largest, widest
-        largest, widest = max(largest, raw), max(widest, itemsize)
+            return status, row, largest, widest, highest
+        largest, widest = max(largest, planes_room(raw, filter_, itemsize)), max(widest, itemsize)
+        highest = max(highest, filter_)
         if wanted[WANTED_PIECE, at] < 0 or wanted[WANTED_PIECE, at + 1] > pieces.shape[1]:
-            return ARGUMENT, at, largest, widest
+            return ARGUMENT, at, largest, widest, highest
         for piece in range(wanted[WANTED_PIECE, at], wanted[WANTED_PIECE, at + 1]):
             chunk, target = pieces[PIECE_CHUNK, piece], pieces[PIECE_TARGET, piece]
             if chunk < 0 or chunk >= boxes.shape[1] or target < 0 or target >= targets:
-                return ARGUMENT, piece, largest, widest
+                return ARGUMENT, piece, largest, widest, highest
             first, count, offset = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_OFFSET, piece]
             cells = ONE
             for axis in range(box.size):
                 cells *= boxes[BOX_EXTENT, chunk, axis]
             if first < 0 or count < 0 or first > cells - count:
-                return OFFSET, row, largest, widest
+                return OFFSET, row, largest, widest, highest
             if offset < 0 or offset > raw or count > (raw - offset) // cell:
-                return OFFSET, row, largest, widest
-    return OK, 0, largest, widest
+                return OFFSET, row, largest, widest, highest
+    return OK, 0, largest, widest, highest
 
 
 @kernel
 def _gather(
-    source: U8, request: Request, begin: Int, end: Int, cell: Int, context: Int, memory: Memory, out: U8
+    source: U8,
+    request: Request,
+    begin: Int,
+    end: Int,
+    cell: Int,
+    context: Int,
+    memory: Memory,
+    integers: Integers | None,
+    out: U8,
 ) -> tuple[Int, Int]:
     """Decode the wanted blocks `begin` to `end`, which `_check_pieces` has admitted, and copy their pieces.
 
@@ -172,25 +189,24 @@ def _gather(
     left as they are. Returns a status and the row of the block that it is about.
     """
     table, wanted, _, _, box = request
-    shuffled, decoded, scratch, words, stored_at, _ = memory
+    shuffled, decoded, scratch, words, stored_at, sizes, _ = memory
     row_bytes = np.int64(cell)
     for axis in range(box.size):
         row_bytes *= box[axis]
     for at in range(begin, end):
         row, offset = wanted[WANTED_BLOCK, at], wanted[WANTED_OFFSET, at]
         first, last = wanted[WANTED_PIECE, at], wanted[WANTED_PIECE, at + 1]
-        status = decompress_block(source, offset, table, row, context, shuffled, stored_at, decoded)
+        status = decompress_block(source, offset, table, row, context, shuffled, stored_at, sizes, integers, decoded)
         if status != OK:
             return status, row
         raw, filter_, itemsize = table[BLOCK_RAW, row], table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
         piecewise = filter_ != PLAIN and (last - first) * _PIECE_COST < raw
         if filter_ != PLAIN and not piecewise:
-            length = plane_length(raw, filter_, itemsize)
-            copy_stored_planes(source, stored_at, filter_, itemsize, length, ZERO, raw, shuffled)
-            unshuffle_range(shuffled, ZERO, raw, filter_, itemsize, ZERO, raw, decoded, ZERO, scratch, words)
+            copy_stored_planes(source, stored_at, filter_, itemsize, sizes, ZERO, raw, shuffled)
+            undo_filter(shuffled, raw, filter_, itemsize, ZERO, raw, decoded, ZERO, scratch, words, integers)
         data, data_at = (source, offset) if table[BLOCK_CODEC, row] == NONE else (decoded, ZERO)
         while first < last:
-            if piecewise and _unshuffle_piece(source, request, row, first, cell, row_bytes, memory, out):
+            if piecewise and _unshuffle_piece(source, request, row, first, cell, row_bytes, memory, integers, out):
                 first += 1
             else:
                 stop = first + 1 if piecewise else last
@@ -208,7 +224,7 @@ def _copy_pieces(
     `row_bytes` of a row of `out`, 1-D uint8. Returns the first piece that is not copied.
     """
     _, _, pieces, boxes, box = request
-    plan = memory[5]
+    plan = memory[6]
     chunk = pieces[PIECE_CHUNK, piece]
     plan_box(boxes, box, chunk, plan)
     begin, count = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece]
@@ -239,14 +255,15 @@ def _copy_pieces(
 
 @inner
 def _unshuffle_piece(
-    source: U8, request: Request, row: Int, piece: Int, cell: Int, row_bytes: Int, memory: Memory, out: U8
-) -> bool:
+    source: U8, request: Request, row: Int, piece: Int, cell: Int, row_bytes: Int, memory: Memory,
+    integers: Integers | None, out: U8,
+) -> bool:  # fmt: skip
     """Unshuffle what one piece wants of block `row`, whose planes are decompressed; whether it need not be copied.
 
     `source` is the stored bytes, `cell` the bytes of a cell, `row_bytes` those of a row of `out`, 1-D uint8.
     """
     table, _, pieces, boxes, box = request
-    shuffled, decoded, scratch, words, stored_at, plan = memory
+    shuffled, decoded, scratch, words, stored_at, sizes, plan = memory
     plan_box(boxes, box, pieces[PIECE_CHUNK, piece], plan)
     begin, end = pieces[PIECE_BEGIN, piece], pieces[PIECE_BEGIN, piece] + pieces[PIECE_CELLS, piece]
     first, stop = max(begin, plan[FIRST]), min(end, plan[END])
@@ -255,35 +272,39 @@ def _unshuffle_piece(
     raw, filter_, itemsize = table[BLOCK_RAW, row], table[BLOCK_FILTER, row], table[BLOCK_ITEMSIZE, row]
     # Offset of the chunk's first cell in the block; negative where an earlier block holds it.
     base = pieces[PIECE_OFFSET, piece] - begin * cell
-    length = plane_length(raw, filter_, itemsize)
     copy_stored_planes(
-        source, stored_at, filter_, itemsize, length, base + first * cell, base + stop * cell, shuffled
+        source, stored_at, filter_, itemsize, sizes, base + first * cell, base + stop * cell, shuffled
     )  # fmt: skip
-    out_at = pieces[PIECE_TARGET, piece] * row_bytes
-    # A block that is one run of the result is unshuffled right there.
-    whole: bool = plan[ROWS] == 1 and base + first * cell == 0 and base + stop * cell == raw
-    target, target_at = (out, out_at + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell) if whole else (decoded, ZERO)
-    lines, reach = _lines_of(plan, stop - first)
+    # What is one run of the result is unshuffled right there, but for groups of 8 items, which may exceed it.
+    direct: bool = plan[ROWS] == 1 and (filter_ != BIT or (base + first * cell == 0 and base + stop * cell == raw))
+    direct = direct and (base + first * cell) % itemsize == 0 and (base + stop * cell) % itemsize == 0
+    target, target_at = decoded, ZERO
+    if direct:
+        at = pieces[PIECE_TARGET, piece] * row_bytes + (plan[RESULT_FIRST] + first - plan[FIRST]) * cell
+        target, target_at = out, at - base - first * cell
+    before = np.int64(INTERVAL // 2 if filter_ >= DELTA else 0)
+    lines, reach = _lines_of(plan, stop - first, before)
     runs = plan[ROWS] if lines > 0 else ONE
     for run in range(0, runs, max(ONE, lines)):
         line = plan[FIRST] + locate_run(plan, run, IN_CHUNK) if lines > 0 else first
         low, high = max(first, line), min(stop, line + reach)
-        unshuffle_range(
-            shuffled, ZERO, raw, filter_, itemsize, base + low * cell, base + high * cell, target, target_at,
-            scratch, words,
+        undo_filter(
+            shuffled, raw, filter_, itemsize, base + low * cell, base + high * cell, target, target_at, scratch, words,
+            integers,
         )  # fmt: skip
-    return whole
+    return direct
 
 
 @inner
-def _lines_of(plan: I64, cells: Int) -> tuple[Int, Int]:
+def _lines_of(plan: I64, cells: Int, before: Int) -> tuple[Int, Int]:
     """How a box is unshuffled: in lines of so many runs, each of so many cells; (0, `cells`) all at once.
 
-    Where a box takes short ranges of a chunk, what lies between them is left out.
+    Where a box takes short ranges of a chunk, what lies between them is left out. Each range takes so many cells
+    `before` it as well.
     """
     if plan[AXES] > 2:
         runs = plan[HEAD + 3]
         reach = (runs - 1) * plan[HEAD + 4] + plan[HEAD]
-        if 4 * reach <= 3 * plan[HEAD + 7]:
+        if 4 * (reach + before) <= 3 * plan[HEAD + 7]:
             return runs, reach
     return ZERO, cells

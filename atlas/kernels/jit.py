@@ -106,6 +106,8 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     elif JIT:
         compiled = _compile_plainly(function)
         _KERNELS.append(compiled)
+    else:
+        compiled = np.errstate(over="ignore")(function)  # integers wrap, as those of compiled code do
     return compiled  # type: ignore[no-any-return]  # a callable all the same
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BIT",
     "BLOCK_CHECKSUM",
     "BLOCK_CODEC",
     "BLOCK_FILTER",
@@ -25,6 +26,10 @@ __all__ = [
     "BOX_EXTENT",
     "BOX_FIRST",
     "BOX_TARGET",
+    "BYTE",
+    "DECIMAL",
+    "DECIMAL_DELTA",
+    "DELTA",
     "I64",
     "PIECE_BEGIN",
     "PIECE_BLOCK",
@@ -32,6 +37,7 @@ __all__ = [
     "PIECE_CHUNK",
     "PIECE_OFFSET",
     "PIECE_TARGET",
+    "PLAIN",
     "U8",
     "U64",
     "Geometry",
@@ -55,7 +61,7 @@ BLOCK_RAW = 2
 BLOCK_CODEC = 3
 """0 none, 1 zstd, 2 lz4."""
 BLOCK_FILTER = 4
-"""0 none, 1 byte-shuffle, 2 bit-shuffle."""
+"""One of `PLAIN` to `DECIMAL_DELTA`."""
 BLOCK_ITEMSIZE = 5
 """Item size of the filter, 1 to 255; of no meaning without one."""
 BLOCK_CHECKSUM = 6
@@ -63,6 +69,9 @@ BLOCK_CHECKSUM = 6
 BLOCK_SOURCE = 7
 """Number of the source that the stored bytes are in; only `plan_read_batches` looks at it."""
 _BLOCK_COLUMNS = 8
+
+PLAIN, BYTE, BIT, DECIMAL, DELTA, DECIMAL_DELTA = range(6)
+"""Filters: none, byte-shuffle, bit-shuffle; floats as decimals, integers as differences, decimals as differences."""
 
 PIECE_BLOCK = 0
 """Tables of pieces, (6, pieces), a piece for each (chunk, block) to copy, ordered by block: row in the block table."""

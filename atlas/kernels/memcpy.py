@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from atlas.kernels.jit import Int
     from atlas.kernels.layouts import U8
 
-__all__ = ["copy_bytes", "copy_rows", "read_uint32"]
+__all__ = ["copy_bytes", "copy_rows", "read_uint32", "read_uint64", "write_uint"]
 
 _1, _2, _3, _4, _5, _6, _7 = (np.uint64(k) for k in range(1, 8))
 
@@ -60,3 +60,16 @@ def read_uint32(data: U8, at: Int) -> Int:
     """The little-endian uint32 at `data[at:]`."""
     i = np.uint64(at)
     return np.int64(data[i]) | np.int64(data[i + _1]) << 8 | np.int64(data[i + _2]) << 16 | np.int64(data[i + _3]) << 24
+
+
+@inner
+def read_uint64(data: U8, at: Int) -> Int:
+    """The little-endian uint64 at `data[at:]`, as the int64 of the same bits."""
+    return read_uint32(data, at) | read_uint32(data, at + 4) << 32
+
+
+@inner
+def write_uint(data: U8, at: Int, value: Int, size: Int) -> None:
+    """Write the lowest `size` bytes of an int64 to `data[at:]`, the lowest first."""
+    for byte in range(size):
+        data[np.uint64(at + byte)] = np.uint8((value >> (8 * byte)) & 255)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.kernels.jit import ZERO, inner, kernel
+from atlas.kernels.layouts import BIT, BYTE, PLAIN
 from atlas.kernels.memcpy import copy_bytes
 from atlas.kernels.transpose import join_bytes, split_bytes, transpose_bits
 
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from atlas.kernels.jit import Int
     from atlas.kernels.layouts import U8, U64
 
-__all__ = ["BIT", "BYTE", "PLAIN", "TRANSPOSE_SCRATCH", "plane_length", "shuffle_block", "unshuffle_range"]
-
-PLAIN, BYTE, BIT = 0, 1, 2
+__all__ = ["TRANSPOSE_SCRATCH", "plane_length", "shuffle_block", "unshuffle_range"]
 
 _EIGHT: Int = np.int64(8)
 

@@ -61,6 +61,27 @@ class PendingChunk:
     """Whether it is of a coordinate, of which equal chunks are stored once."""
 
 
+class Cells(NamedTuple):
+    """What the cells of a block are."""
+
+    dtype: np.dtype[Any]
+    """Their dtype: that of memory for bools, and of one byte without a meaning for texts."""
+    missing: bytes | None
+    """The cell that means missing: the fill value, or not-a-time; None where there is none."""
+
+
+_TEXTS = Cells(np.dtype("V1"), None)
+
+
+def _cells_of(schema: ArraySchema) -> Cells:
+    datatype = schema.datatype
+    assert datatype.cell is not None
+    missing = schema.fill_bits if schema.fill is not None else None
+    if missing is None and datatype.has_nat:
+        missing = np.iinfo(np.int64).min.to_bytes(8, "little", signed=True)
+    return Cells(datatype.memory if datatype.kind == "bool" else datatype.cell, missing)
+
+
 class Compression:
     """How the blocks of one flush of one array are made; the filter is chosen once a dtype, on the first blocks."""
 
@@ -71,17 +92,18 @@ class Compression:
         self._chosen: dict[str, int] = {}
 
     def filter_for(
-        self, dtype: np.dtype[Any], raw: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]
+        self, cells: Cells, raw: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]
     ) -> int:
-        """Return the filter for blocks of `dtype`; a few of the blocks given are tried where it is not known yet."""
+        """Return the filter for blocks of `cells`; a few of the blocks given are tried where it is not known yet."""
         if self._forced is not None:
-            return self._forced
-        if dtype.str not in self._chosen:
+            return kernels.suitable_filter(self._forced, cells.dtype)
+        kind = cells.dtype.str
+        if kind not in self._chosen:
             some = np.unique(np.linspace(0, len(start) - 1, 3).astype(np.int64))
-            self._chosen[dtype.str] = kernels.choose_filter(
-                raw, start[some], length[some], codec=self.codec, itemsize=dtype.itemsize, level=_LEVEL
+            self._chosen[kind] = kernels.choose_filter(
+                raw, start[some], length[some], codec=self.codec, dtype=cells.dtype, level=_LEVEL, fill=cells.missing
             )
-        return self._chosen[dtype.str]
+        return self._chosen[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +206,13 @@ def _encode_blocks(
     raw: NDArray[np.uint8],
     start: NDArray[np.int64],
     length: NDArray[np.int64],
-    dtype: np.dtype[Any],
+    cells: Cells,
     compression: Compression,
 ) -> tuple[NDArray[np.uint8], BlockRows]:
     """Encode blocks with several threads and put their bytes back to back."""
     if not len(start):
         return np.empty(0, np.uint8), NO_BLOCKS
-    chosen = compression.filter_for(dtype, raw, start, length)
+    chosen = compression.filter_for(cells, raw, start, length)
     size = max(int(length.sum()) // thread_count() + 1, 64 << 10)
 
     def encode(mine: slice) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -200,8 +222,9 @@ def _encode_blocks(
             length[mine],
             codec=compression.codec,
             filter=chosen,
-            itemsize=dtype.itemsize,
+            itemsize=cells.dtype.itemsize,
             level=_LEVEL,
+            fill=cells.missing,
         )
 
     parts = run_all(encode, slices_by_bytes(length, min(size, compression.limits.task_bytes)))
@@ -226,7 +249,9 @@ def _encode_values(
 ) -> Encoded:
     """Encode chunks of `count` cells, which follow each other in `values`."""
     values, packing, rows = _lay_out(schema, keys, values, count, compression.limits)
-    stored, blocks = _encode_blocks(values.view(np.uint8), packing.start, packing.length, values.dtype, compression)
+    stored, blocks = _encode_blocks(
+        values.view(np.uint8), packing.start, packing.length, _cells_of(schema), compression
+    )
     return Encoded(stored, blocks, rows)
 
 
@@ -235,8 +260,9 @@ def encode_in_batches(
 ) -> tuple[ChunkRows, Iterator[tuple[NDArray[np.uint8], BlockRows]]]:
     """Return the rows of a run of any size, and its blocks in bounded batches, each encoded when it is taken."""
     values, packing, rows = _lay_out(run.schema, run.keys, run.load(), run.count, compression.limits)
+    cells = _cells_of(run.schema)
     return rows, (
-        _encode_blocks(values.view(np.uint8), packing.start[some], packing.length[some], values.dtype, compression)
+        _encode_blocks(values.view(np.uint8), packing.start[some], packing.length[some], cells, compression)
         for some in slices_by_bytes(packing.length, compression.limits.large_bytes)
     )
 
@@ -270,7 +296,7 @@ def _encode_large(item: tuple[Key, PendingChunk], compression: Compression) -> E
     else:
         packing = pack_chunks(np.array([values.nbytes]), compression.limits)
         start, length, block, offset = packing.start, packing.length, packing.block, packing.offset.astype(np.uint64)
-    stored, blocks = _encode_blocks(values.view(np.uint8), start, length, values.dtype, compression)
+    stored, blocks = _encode_blocks(values.view(np.uint8), start, length, _cells_of(chunk.schema), compression)
     return Encoded(stored, blocks, _rows_of(keys_of([item]), block, offset, found))
 
 
@@ -292,7 +318,7 @@ def _encode_strings(group: Sequence[tuple[Key, PendingChunk]], compression: Comp
     packing = pack_chunks(np.array([len(payload) for payload in payloads], np.int64), compression.limits, cut=False)
     block[kept], offset[kept] = packing.block, packing.offset.astype(np.uint64)
     raw = np.frombuffer(b"".join(payloads), np.uint8)
-    stored, blocks = _encode_blocks(raw, packing.start, packing.length, raw.dtype, compression)
+    stored, blocks = _encode_blocks(raw, packing.start, packing.length, _TEXTS, compression)
     nulls, low, high = (np.array(column, "u8") for column in zip(*statistics, strict=True))
     nans, digest = np.zeros(len(group), np.int64), np.full(len(group), NO_DIGEST)
     rows = ChunkRows(*keys_of(group), block, offset, nulls.view(np.int64), nans, low, high, digest)

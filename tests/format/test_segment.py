@@ -268,7 +268,7 @@ def test_no_index_with_a_right_checksum_does_harm():
         {"raw": [485 * 255, 500], "codec": [2, 0]},
         {"raw": [2**63 - 1, 500]},
         {"codec": [3, 0]},
-        {"filter": [0, 3]},
+        {"filter": [0, 6]},
         {"itemsize": [0, 1]},
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -258,10 +259,10 @@ def pages(fleet: Fleet) -> None:
     fleet.flush()
 
 
-def blocks(fleet: Fleet) -> None:
+def blocks(fleet: Fleet, stations: int = 4) -> None:
     rng = np.random.default_rng(5)
     walk = np.cumsum(rng.integers(-3, 4, 3000))
-    for at in range(4):
+    for at in range(stations):
         name = f"station {at}"
         fleet.create(name)
         part = walk[at * 700 : at * 700 + 701]
@@ -271,6 +272,39 @@ def blocks(fleet: Fleet) -> None:
             fleet.write(name, dtype, [0], cells)
         fleet.define(name, "texts", "string", [30], [7])
         fleet.write(name, "texts", [0], words(30))
+    fleet.flush()
+
+
+def decimals(fleet: Fleet) -> None:
+    """Decimals, also computed ones, integers and times in steps; missing cells, and some that are neither."""
+    rng = np.random.default_rng(6)
+    for at in range(2):
+        name = f"buoy {at}"
+        fleet.create(name)
+        walk = np.cumsum(np.repeat(rng.integers(-9, 10, 175), 4)) + 9000
+        odd, rough = rng.permutation(700), (rng.integers(0, 9000, 700) / 10).astype("f4")
+        missing, zero, few = odd[:60], odd[60:110], odd[110:130]
+        single, double = (walk / 100).astype("f4"), walk / 100
+        single[missing], single[zero], single[few[:9]] = np.nan, -0.0, (1 / 3, np.inf, -np.nan) * 3
+        double[missing], double[zero], double[few] = -9999.0, np.nan, rng.random(20)
+        packed = walk.astype("f4") * np.float32(0.01)
+        packed[missing], packed[few] = np.nan, 1e-40
+        steps, days = walk.astype("i2"), np.arange(700) * 86_400_000_000_000 + walk
+        rough[missing], rough[few] = np.nan, rng.random(20)
+        steps[missing], days[few[:9]] = -32768, NAT
+        for array, dtype, cells, fill in (
+            ("single", "float32", single, np.nan),
+            ("double", "float64", double, -9999.0),
+            ("packed", "float32", packed, None),
+            ("packed double", "float64", walk * 0.01, None),
+            ("rough", "float32", rough, None),
+            ("steps", "int16", steps, -32768),
+            ("long", "int64", walk * 10**12, None),
+            ("level", "uint8", (walk // 9 % 256).astype("u1"), None),
+            ("time", "timestamp_nanoseconds", days.view("M8[ns]"), None),
+        ):
+            fleet.define(name, array, dtype, [700], [640], fill=fill)
+            fleet.write(name, array, [0], cells)
     fleet.flush()
 
 
@@ -461,7 +495,8 @@ GOLDEN = {
     "blocks-zstd-byte": Golden(blocks, {"filter": "byteshuffle"}),
     "blocks-lz4-bit": Golden(blocks, {"codec": "lz4", "filter": "bitshuffle"}),
     "blocks-lz4-none": Golden(blocks, {"codec": "lz4", "filter": "none"}),
-    "blocks-none": Golden(blocks, {"codec": "none"}),
+    "blocks-none": Golden(partial(blocks, stations=2), {"codec": "none"}),
+    "decimals": Golden(decimals),
 } | {
     f"meta-{form}-{packed}": Golden(attributes, {"meta_format": form, "meta_compression": packed})
     for form in ("json", "msgpack")

@@ -221,4 +221,4 @@ def test_a_missing_segment_is_damage_and_never_fill():
 
 
 def test_the_filters_are_those_of_the_format():
-    assert FILTERS == {"none": 0, "byteshuffle": 1, "bitshuffle": 2}
+    assert FILTERS == {"none": 0, "byteshuffle": 1, "bitshuffle": 2, "decimal": 3, "delta": 4, "decimaldelta": 5}
