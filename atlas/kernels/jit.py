@@ -107,7 +107,8 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
         compiled = _compile_plainly(function)
         _KERNELS.append(compiled)
     else:
-        compiled = np.errstate(over="ignore")(function)  # integers wrap, as those of compiled code do
+        # As in compiled code, integers wrap, and signalling NaNs become quiet ones without a word.
+        compiled = np.errstate(over="ignore", invalid="ignore")(function)
     return compiled  # type: ignore[no-any-return]  # a callable all the same
 
 
