@@ -111,6 +111,9 @@ def find_exponent(values: NDArray[np.floating[Any]], fill: bytes | None) -> int:
     if fill is not None:
         sample = sample[sample != np.frombuffer(fill, sample.dtype)[0]]
     size = values.itemsize
+    large = np.abs(sample) >= _MOST[size]
+    if len(np.unique(sample[large])) <= MAX_MASKS:
+        sample = sample[~large]  # values such as 1e20, which mean missing though no fill says so
     exponents = np.arange(_LARGEST[size] + 1)
     with np.errstate(all="ignore"):
         scaled = sample.astype(np.float64) * POWER[exponents, None]
