@@ -52,6 +52,7 @@ def levels(seed=1):
     return np.random.default_rng(seed).integers(-3, 4, ROWS * 40).cumsum().reshape(ROWS, 40).astype("i2")
 
 
+FILLS = {"bool": True, "string": None, "bytes": None}
 PAYLOAD = np.array(0x7FF8000000000ABC, "u8").view("f8")
 STORES = {
     "float32, no fill": ("float32", None, decimals("f4"), {3, 5}),
@@ -126,16 +127,17 @@ def test_every_filter_stores_every_dtype(place, chosen, codec):
     view = store.create_dataset("d")
     arrays = {}
     for seed, dtype in enumerate(DTYPES):
-        arrays[dtype] = dtype, make_cells(dtype, (13, 9), seed)
-        if MEMORY[dtype].kind in "iumMf":
-            steps = np.arange(700) % 120
-            plain = (steps / 4).astype(MEMORY[dtype]) if MEMORY[dtype].kind == "f" else steps.astype(MEMORY[dtype])
-            arrays[f"{dtype} in steps"] = dtype, plain.reshape(70, 10)
-    for name, (dtype, cells) in arrays.items():
-        put(view, name, cells, dtype, None if cells.shape[0] > 20 else (5, 4))
+        kind, fill = MEMORY[dtype].kind, FILLS.get(dtype, 3)
+        arrays[dtype] = make_cells(dtype, (13, 9), seed)
+        put(view, dtype, arrays[dtype], dtype, (5, 4), fill)
+        if kind in "iumMf":
+            steps = (np.arange(700) % 120).reshape(70, 10)
+            cells = (steps / 4 if kind == "f" else steps).astype(MEMORY[dtype])
+            arrays[f"{dtype} in steps"] = cells
+            put(view, f"{dtype} in steps", cells, dtype, None, fill)
     store.flush()
-    for name, (_, cells) in arrays.items():
-        found = Atlas.open(place).open_dataset("d")
+    found = Atlas.open(place).open_dataset("d")
+    for name, cells in arrays.items():
         assert identical(found.read_array(name), cells)
         assert identical(found.read_array(name, [2, 3], [9, 5]), cells[2:11, 3:8].copy())
     assert atlas.verify(place).ok

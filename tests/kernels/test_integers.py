@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from atlas.kernels import BlockError, Geometry, decode_block, decode_blocks, encode_blocks
 from atlas.kernels.compiler import JIT
+from atlas.kernels.integer_encoding import find_exponent
 from tests import reference
 from tests.reference import gather_all, of
 
@@ -353,3 +354,27 @@ def test_large_values_that_no_fill_names_are_masked(dtype, value):
     cells[np.random.default_rng(1).random(SIZE) < 0.7] = value
     head = check_block(cells, 5, 1, None).head
     assert (head["exponent"], head["masks"]) == (2, 1)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("cells", "fill", "exponent"),
+    [
+        ([], None, 0),
+        ([0.25], None, 2),
+        ([7.0, 8.0], None, 0),
+        ([np.pi, np.e], None, -1),
+        ([np.nan] * 90, None, 0),
+        ([np.nan] * 90, np.nan, 0),
+        ([-9999.5] * 90, -9999.5, 0),
+        ([-9999.5] * 90, None, 1),
+        ([-9999.5, 0.5, 12.125] * 90, -9999.5, 3),
+        ([np.inf, -np.inf, -0.0, 0.0, 12.5], None, 1),
+        ([1e20, -1e20, 12.5] * 90, None, 1),
+        ([10.0**k for k in range(20, 30)] * 9, None, -1),
+        ([1e20], None, 0),
+    ],
+)
+def test_exponents(cells, fill, exponent, dtype):
+    fill = None if fill is None else np.array(fill, dtype).tobytes()
+    assert find_exponent(np.array(cells, dtype), fill) == exponent
