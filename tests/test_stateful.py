@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from atlas import Atlas, AtlasError
+from atlas.format.block_types import FILTERS
 from atlas.runtime import limits
 from atlas.runtime.limits import Limits
 from atlas.storage.memory import MemoryStorage
@@ -88,7 +89,7 @@ class Stores(RuleBasedStateMachine):
         memory=st.booleans(),
         small=st.booleans(),
         codec=st.sampled_from(["zstd", "LZ4", "none"]),
-        filtering=st.sampled_from(["auto", "none", "byteshuffle", "bitshuffle"]),
+        filtering=st.sampled_from(["auto", *FILTERS]),
         meta_format=st.sampled_from(["json", "msgpack"]),
         meta_compression=st.sampled_from(["none", "zstd", "lz4"]),
     )

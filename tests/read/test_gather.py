@@ -30,7 +30,9 @@ def values(shape, seed, dtype):
 @given(fleets(), st.data())
 def test_boxes_across_datasets_are_those_of_numpy(fleet, data):
     shape, chunks, count, dtype = fleet
-    store = Atlas.create(MemoryStorage(), filter=data.draw(st.sampled_from(["auto", "bitshuffle"])))
+    store = Atlas.create(
+        MemoryStorage(), filter=data.draw(st.sampled_from(["auto", "bitshuffle", "delta", "decimaldelta"]))
+    )
     names = [f"d{at}" for at in range(count)]
     expected = np.full((count, *shape), "" if dtype == "string" else 0, object if dtype == "string" else dtype)
     for name in names:

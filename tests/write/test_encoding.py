@@ -64,7 +64,7 @@ def test_chunks_of_different_dtype_or_fill_are_encoded_apart_with_their_own_stat
     assert [part.blocks.raw.tolist() for part in found] == [[4], [4], [8]]
 
 
-@pytest.mark.parametrize("kind", ["none", "byteshuffle", "bitshuffle"])
+@pytest.mark.parametrize("kind", ["none", "byteshuffle", "bitshuffle", "delta"])
 def test_a_forced_filter_is_used_where_a_block_shrinks(kind):
     schema = make_schema("int32", ["x"], [2000])
     (found,) = encode(schema, np.arange(2000, dtype="i4"), kind=kind)

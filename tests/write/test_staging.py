@@ -61,7 +61,8 @@ def read_draft(draft, schema, ids):
 
 @pytest.mark.parametrize("schema", [SCHEMA, TEXT], ids=["int32", "string"])
 @pytest.mark.parametrize(
-    ("codec", "kind"), [("zstd", "auto"), ("lz4", "bitshuffle"), ("none", "none"), ("zstd", "byteshuffle")]
+    ("codec", "kind"),
+    [("zstd", "auto"), ("lz4", "bitshuffle"), ("none", "none"), ("zstd", "byteshuffle"), ("lz4", "delta")],
 )
 @given(data=st.data())
 def test_what_is_pending_reads_alike_at_every_stage(schema, codec, kind, data):

@@ -14,6 +14,7 @@ import numpy as np
 import zstandard
 
 from atlas.format.attribute_keys import may_be_of_array
+from atlas.format.block_types import FILTERS
 from atlas.format.dataset_columns import ints_from_json
 from tests.reliability.hostile import documents
 from tests.reliability.hostile.damaging import Mutant
@@ -393,15 +394,18 @@ def forge_block(sound: Sound, random: Random) -> Mutant:
 
 
 def _forge_stored(stored: bytes, get: dict[str, int], random: Random) -> tuple[bytes, str]:
-    width = get["block_itemsize"]
     changed = bytearray(stored)
     kind = random.randrange(6)
-    if kind == 0 and get["block_filter"] and len(stored) >= 4 * width:
+    integers = get["block_filter"] >= FILTERS["decimal"] and len(stored) >= _HEAD
+    lead, planes = (_HEAD, sum(stored[:5]) - stored[1]) if integers else (0, get["block_itemsize"])
+    if integers and random.random() < 0.5:
+        return _forge_integers(changed, get, random), "head or exceptions"
+    if kind == 0 and get["block_filter"] and planes and len(stored) >= lead + 4 * planes:
         for _ in range(random.choice([1, 2])):
-            plane = random.randrange(width)
-            (length,) = struct.unpack_from("<I", changed, 4 * plane)
+            at = lead + 4 * random.randrange(planes)
+            (length,) = struct.unpack_from("<I", changed, at)
             lie = random.choice([0, 1, length + 1, max(length - 1, 0), length * 2, get["block_raw"], 2**31, 2**32 - 1])
-            struct.pack_into("<I", changed, 4 * plane, lie % 2**32)
+            struct.pack_into("<I", changed, at, lie % 2**32)
         return bytes(changed), "lengths of planes"
     if kind == 1:
         size = get["block_raw"]
@@ -424,6 +428,28 @@ def _forge_stored(stored: bytes, get: dict[str, int], random: Random) -> tuple[b
         if changed:
             changed[random.randrange(len(changed))] = random.randrange(256)
     return bytes(changed), "bytes"
+
+
+_HEAD = 24
+"""Bytes before the lengths of the planes of a block of integers."""
+
+
+def _forge_integers(changed: bytearray, get: dict[str, int], random: Random) -> bytes:
+    """Let the head of a block of integers, or the positions of its exceptions, say something else."""
+    exceptions = int.from_bytes(changed[5:8], "little")
+    positions = len(changed) - exceptions * (4 + get["block_itemsize"])
+    for _ in range(random.choice([1, 1, 2, 3])):
+        match random.randrange(3):
+            case 0:
+                changed[random.randrange(5)] = random.choice([0, 1, 2, 3, 4, 5, 8, 9, 22, 23, 255])
+            case 1:
+                begin, size = random.choice([(5, 3), (8, 8), (16, 8)])
+                number = random.choice([*WHOLE, exceptions - 1, exceptions + 1, 8 * exceptions])
+                changed[begin : begin + size] = (number % 2 ** (8 * size)).to_bytes(size, "little")
+            case _ if exceptions and positions >= _HEAD:
+                lie = random.choice([0, 1, get["block_raw"], random.randrange(get["block_raw"] + 1), 2**31, 2**32 - 1])
+                struct.pack_into("<I", changed, positions + 4 * random.randrange(exceptions), lie % 2**32)
+    return bytes(changed)
 
 
 FORGERIES: dict[Callable[[Sound, Random], Mutant], int] = {

@@ -124,7 +124,7 @@ def blocks(data: bytes) -> None:
     codec, kind, itemsize, cells, raw = struct.unpack_from("<BBBBH", data)
     stored = np.frombuffer(data[6:] or b"\0", np.uint8)
     checksum = np.uint64(xxhash.xxh3_64_intdigest(stored)).view(np.int64)
-    table = np.array([[0], [len(stored)], [raw], [codec % 4], [kind % 4], [itemsize], [checksum], [0]], np.int64)
+    table = np.array([[0], [len(stored)], [raw], [codec % 4], [kind % 7], [itemsize], [checksum], [0]], np.int64)
     try:
         decoded = kernels.decode_block(stored, table, 0)
         assert len(decoded) == raw
