@@ -138,8 +138,9 @@ class Atlas:
             How documents are compressed.
         overwrite : bool, default False
             Replace an existing store and all its data.
-        filter : {"auto", "none", "byteshuffle", "bitshuffle"}, default "auto"
-            How bytes are ordered before compression; "auto" chooses for each array and flush by trial.
+        filter : {"auto", "none", "byteshuffle", "bitshuffle", "decimal", "delta", "decimaldelta"}, default "auto"
+            What becomes of cells before compression; "auto" chooses for each array and flush by trial. "decimal" and
+            "decimaldelta" are for floats, "delta" for integers and times; other arrays are byte-shuffled then.
         durable : bool, default True
             False is for stores that you can lose: see `open`.
         single_writer : bool, default False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CODECS = {"none": 0, "zstd": 1, "lz4": 2}
-FILTERS = {"plain": 0, "byte-shuffle": 1, "bit-shuffle": 2}
+FILTERS = {"plain": 0, "byte-shuffle": 1, "bit-shuffle": 2, "decimal": 3, "delta": 4, "decimaldelta": 5}
 
 
 def measure(title: str, values: NDArray[np.generic], block: int, codec: str, filter_name: str) -> None:
@@ -103,9 +103,18 @@ def main() -> None:
     noise = source.standard_normal(60_000 * 16).astype("f4")
     packed = (np.sin(np.arange(120_000 * 16) / 500) * 8000 + source.normal(0, 30, 120_000 * 16)).astype("i2")
     rounded = (source.standard_normal(60_000 * 16) * 10).round(2).astype("f4")
-    for title, values in (("float32 noise", noise), ("int16, packed", packed), ("float32, two decimals", rounded)):
-        for filter_name in FILTERS:
-            measure(f"{title}, 240 KB", values, 240_000, "zstd", filter_name)
+    walk = (source.integers(-9, 10, 60_000 * 16).cumsum() / 100).astype("f4")
+    times = source.integers(50, 70, 30_000 * 16).cumsum() * 10**9
+    for title, values in (
+        ("float32 noise", noise),
+        ("int16, packed", packed),
+        ("float32, two decimals", rounded),
+        ("float32, two decimals, in steps", walk),
+        ("int64, nanoseconds a minute apart", times),
+    ):
+        for filter_name, number in FILTERS.items():
+            if kernels.suitable_filter(number, values.dtype) == number:
+                measure(f"{title}, 240 KB", values, 240_000, "zstd", filter_name)
     for block in (256, 128, 64, 32, 16):
         measure_box(block << 10)
     measure_transposes()

@@ -129,7 +129,7 @@ _limit = click.option(
     "--filter",
     default="auto",
     show_default=True,
-    help="Filter before compression: auto, none, byteshuffle or bitshuffle.",
+    help="Filter before compression: auto, none, byteshuffle, bitshuffle, decimal, delta or decimaldelta.",
 )
 @click.option(
     "--chunk",

@@ -101,7 +101,7 @@ class BlockRows(_Rows):
     codec: NDArray[np.uint8]
     """0 none, 1 zstd, 2 lz4."""
     filter: NDArray[np.uint8]
-    """0 none, 1 byte-shuffle, 2 bit-shuffle."""
+    """A number of `FILTERS`."""
     itemsize: NDArray[np.uint8]
     """Bytes of an item for the filter."""
     checksum: NDArray[np.uint64]
