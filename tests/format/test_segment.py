@@ -266,6 +266,9 @@ def test_no_index_with_a_right_checksum_does_harm():
         {"raw": [600, 501]},
         {"raw": [485 * 32_768, 500]},
         {"raw": [485 * 255, 500], "codec": [2, 0]},
+        {"raw": [485 * 255, 500], "codec": [2, 0], "filter": [2, 0]},
+        {"raw": [485 * 32_768, 500], "codec": [2, 0], "filter": [4, 0]},
+        {"raw": [485 * 32_768, 500], "codec": [1, 0], "filter": [3, 0]},
         {"raw": [2**63 - 1, 500]},
         {"codec": [3, 0]},
         {"filter": [0, 6]},
@@ -276,6 +279,14 @@ def test_blocks_out_of_bounds(columns):
     tail, footer = encode_tail(make_blocks(**columns), make_chunks(), END)
     with pytest.raises(CorruptStoreError):
         decode_index(split(tail)[0], footer)
+
+
+@pytest.mark.parametrize("kind", [3, 4, 5])
+@pytest.mark.parametrize("codec", [1, 2])
+def test_integers_that_are_all_equal_take_few_bytes_with_any_codec(kind, codec):
+    columns = {"raw": [484 * 32_768, 500], "codec": [codec, 0], "filter": [kind, 0]}
+    tail, footer = encode_tail(make_blocks(**columns), make_chunks(), END)
+    assert decode_index(split(tail)[0], footer)[0].raw.tolist() == columns["raw"]
 
 
 @pytest.mark.parametrize(
