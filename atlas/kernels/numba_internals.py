@@ -22,6 +22,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompileResult
 
 from atlas.kernels.cache_folders import folders_to_load_from, warn_unkept, writable_folder
+from atlas.runtime.notices import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,8 @@ for _owner, _names in _USED:
 # What compiling need not make, which is a quarter of its time: wrappers to pass kernels to one another, and counts of
 # references to arrays, without which nothing can be allocated in a kernel.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
+
+_COMPILING = Notice("atlas: compiling kernels for this processor; it takes some seconds, and later processes load them")
 
 _njit: Any = numba.njit
 _logger = logging.getLogger(__name__)
@@ -96,7 +99,7 @@ class _KernelCache:
         return _KernelCacheFile(str(folder), self._name, self._stamp)  # type: ignore[no-untyped-call]
 
     def load_overload(self, signature: object, context: Any) -> Any:
-        """Load compiled code; None where there is none.
+        """Load compiled code; None where there is none, which is then compiled.
 
         Numba would load all that it knows of types and functions first, which takes most of the time of a first read.
         Only compiling needs that, and does it by itself; compiled kernels call nothing of Numba's.
@@ -111,6 +114,7 @@ class _KernelCache:
                     return found
             except Exception as error:  # noqa: BLE001  # not ours to read, or damaged: unpickling raises what it likes
                 _logger.debug("cannot load %s from %s: %r", self._name, folder, error)
+        _COMPILING.show()
         return None
 
     def save_overload(self, signature: object, result: Any) -> None:

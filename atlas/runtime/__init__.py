@@ -6,6 +6,7 @@
 - `locks`    locks that are free again in a forked child
 - `limits`   the sizes of buffers, caches, blocks and documents, in one frozen value
 - `tracing`  the log on stderr
+- `notices`  lines on a terminal about what takes long
 - `installation`  the line that installs an extra; another package of the same import name
 
 Imports only `errors`. Knows nothing of stores, arrays or keys.

@@ -11,17 +11,19 @@ import sys
 import termios
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from atlas import Atlas
+from atlas.kernels import compiler
 
 COMMAND = [sys.executable, "-c", "from atlas.cli import main; main(prog_name='atlas')"]
 
 
-def in_terminal(*args: str) -> tuple[int, str]:
+def in_terminal(*args: str, **variables: str) -> tuple[int, str]:
     terminal, inside = pty.openpty()
     fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environment = {**os.environ, "TERM": "xterm"}
+    environment = {**os.environ, "TERM": "xterm", **variables}
     with subprocess.Popen([*COMMAND, *args], stdin=inside, stdout=inside, stderr=inside, env=environment) as process:
         os.close(inside)
         parts = []
@@ -88,3 +90,13 @@ def test_a_broken_pipe_prints_no_error(store):
     found = subprocess.run([*COMMAND, "ls", store], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert found.stderr == ""
+
+
+@pytest.mark.skipif(compiler.INTERNALS is None, reason="kernels are not compiled as we do")
+def test_a_terminal_is_told_what_is_compiled(tmp_path):
+    with Atlas.create(tmp_path / "s") as target:
+        target.create_dataset("a").define_array("t", "float64", ["x"], [100])
+        target.open_dataset("a").write_array("t", [0], np.arange(100.0))
+    seen = [in_terminal("verify", str(tmp_path / "s"), NUMBA_CACHE_DIR=str(tmp_path / "cache")) for _ in range(2)]
+    assert [code for code, _ in seen] == [0, 0]
+    assert [out.count("compiling kernels for this processor") for _, out in seen] == [1, 0]
