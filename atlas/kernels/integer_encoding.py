@@ -63,7 +63,7 @@ _SPARE = 128
 
 
 Memory: TypeAlias = tuple[I64, Views, I64, U8]
-"""`head`, int64 (8,); views, which hold the items and are overwritten; and scratch: int64 (5, items + 128), and uint8
+"""`head`, int64 (12,); views, which hold the items and are overwritten; and scratch: int64 (5, items + 128), and uint8
 (items,)."""
 
 
@@ -80,7 +80,7 @@ class IntegerFilter:
         self._fill = int.from_bytes((fill or b"").ljust(8, b"\0"), "little", signed=True), int(fill is not None)
 
     def apply(self, block: U8, head: I64, shuffled: U8) -> bool:
-        """Filter a block, uint8, to planes and tail in `shuffled`, of `integers_room` bytes; fill `head`, int64 (8,).
+        """Filter a block, uint8, to planes and tail in `shuffled`, of `integers_room` bytes; fill `head`, int64 (12,).
 
         Returns whether that is worth while: not where too few cells are decimals, or their integers take as many bytes.
         """

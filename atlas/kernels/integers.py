@@ -10,7 +10,7 @@ The idea is that of ALP: A. Afroozeh, L. Kuffo, P. Boncz, "ALP: Adaptive Lossles
 2024.
 
 Arithmetic is that of int64, which wraps; of an item of s bytes the lowest s count. A block begins with a head of 24
-bytes, which is checked; in memory it is `head`, int64 (8,).
+bytes, which is checked; in memory it is `head`, int64 (12,).
 """
 
 from __future__ import annotations
@@ -76,8 +76,12 @@ BASE = 6
 """What is added to the integers of the planes."""
 START_BASE = 7
 """What is added to those before each interval."""
-FIELDS = 8
-"""Fields of a head."""
+MASKS_AT, STARTS_AT, TAIL_AT = 8, 9, 10
+"""Where the masks, the starts and the tail begin among the planes in memory: `set_integer_sizes` finds out."""
+INTERVALS = 11
+"""Intervals: bytes of a plane of starts."""
+FIELDS = 12
+"""Fields of a head in memory."""
 
 MAX_MASKS = 4
 """Values that a block may keep in masks."""
@@ -88,7 +92,7 @@ _MOST_STARTS, _MOST_EXPONENT = 8, 22
 Views: TypeAlias = tuple[I64, NDArray[np.float64], NDArray[np.float32], NDArray[np.uint32], NDArray[np.uint16], U8]
 """One piece of memory as items of each kind: int64, float64, float32, uint32, uint16 and uint8."""
 Integers: TypeAlias = tuple[I64, I64, Views]
-"""Memory of a thread for blocks of integers: `head`, int64 (8,), `integers`, int64 (256,), and views of 256 items."""
+"""Memory of a thread for blocks of integers: `head`, int64 (12,), `integers`, int64 (256,), and views of 256 items."""
 
 POWER: Final[NDArray[np.float64]] = np.array([float(f"1e{e}") for e in range(_MOST_EXPONENT + 1)])
 """10 ** e, all exact."""
@@ -127,13 +131,14 @@ def set_integer_sizes(items: Int, itemsize: Int, head: I64, sizes: I64) -> None:
     whole = head[WIDTH] + head[CORRECTIONS]
     sizes[PLANES] = whole + head[MASKS] + head[STARTS]
     sizes[TAIL] = head[MASKS] * itemsize + head[EXCEPTIONS] * (LENGTH_BYTES + itemsize)
+    head[INTERVALS] = (items + INTERVAL - 1) // INTERVAL
+    at = ZERO
     for j in range(sizes[PLANES]):
-        length = items
-        if j >= whole + head[MASKS]:
-            length = (items + INTERVAL - 1) // INTERVAL
-        elif j >= whole:
-            length = (items + 7) // 8
+        length = items if j < whole else (items + 7) // 8 if j < whole + head[MASKS] else head[INTERVALS]
         sizes[FIRST + j] = length
+        at += length
+    head[MASKS_AT] = whole * items
+    head[STARTS_AT], head[TAIL_AT] = at - head[STARTS] * head[INTERVALS], at
 
 
 @kernel
@@ -161,41 +166,20 @@ def write_head(head: I64, out: U8) -> None:
     """Write a head to `out`, uint8 of `HEAD_BYTES`."""
     out[:5] = head[WIDTH : STARTS + 1]
     out[5:8] = np.array(head[EXCEPTIONS], "<i8").reshape(1).view(np.uint8)[:3]
-    out[8:] = head[BASE:].astype("<i8").view(np.uint8)
+    out[8:] = head[BASE : START_BASE + 1].astype("<i8").view(np.uint8)
 
 
 @kernel
 def check_exceptions(shuffled: U8, items: Int, itemsize: Int, head: I64) -> Int:
     """Whether the positions of the exceptions in the tail ascend and are less than `items`; returns a status."""
     last = -ONE
-    first = _tail_of(head, items) + head[MASKS] * itemsize
+    first = head[TAIL_AT] + head[MASKS] * itemsize
     for i in range(head[EXCEPTIONS]):
         position = read_uint32(shuffled, first + LENGTH_BYTES * i)
         if position <= last or position >= items:
             return LENGTH
         last = position
     return OK
-
-
-@inner
-def _masks_of(head: I64, items: Int) -> Int:
-    """Where the masks begin, after the planes of integers and of corrections."""
-    begin: Int = (head[WIDTH] + head[CORRECTIONS]) * items
-    return begin
-
-
-@inner
-def _starts_of(head: I64, items: Int) -> Int:
-    """Where the planes of starts begin."""
-    begin: Int = _masks_of(head, items) + head[MASKS] * ((items + 7) // 8)
-    return begin
-
-
-@inner
-def _tail_of(head: I64, items: Int) -> Int:
-    """Where the tail begins: the values of the masks, and the positions and the values of the exceptions."""
-    begin: Int = _starts_of(head, items) + head[STARTS] * ((items + INTERVAL - 1) // INTERVAL)
-    return begin
 
 
 @inner
@@ -213,7 +197,7 @@ def undo_integers(
         count = np.uint64(min(begin + INTERVAL, last) - low)
         _join_planes(data, items, low, head, count, integers)
         if filter_ >= DELTA:
-            total = _start_of(data, items, head, begin // INTERVAL)
+            total = _start_of(data, head, begin // INTERVAL)
             for i in range(count):
                 total += integers[i]
                 integers[i] = total
@@ -233,7 +217,7 @@ def undo_integers(
             _correct(data, items, low, head, count, cells)
             _undo_masks(data, items, itemsize, head, low, count, cells)
         if head[EXCEPTIONS] > 0:
-            _undo_exceptions(data, items, itemsize, head, low, np.int64(count), ones)
+            _undo_exceptions(data, itemsize, head, low, np.int64(count), ones)
         here, end = max(low, first), low + np.int64(count)
         copy_bytes(out, out_at + here * itemsize, ones, (here - low) * itemsize, (end - here) * itemsize)
 
@@ -283,12 +267,12 @@ def _correct(data: U8, items: Int, at: Int, head: I64, count: Any, cells: NDArra
 
 
 @inner
-def _start_of(data: U8, items: Int, head: I64, interval: Int) -> Int:
+def _start_of(data: U8, head: I64, interval: Int) -> Int:
     """The integer before an interval, from the planes of starts."""
     start: Int = head[START_BASE]
-    place = _starts_of(head, items) + interval
+    place = head[STARTS_AT] + interval
     for j in range(head[STARTS]):
-        start += np.int64(data[place + j * ((items + INTERVAL - 1) // INTERVAL)]) << (8 * j)
+        start += np.int64(data[place + j * head[INTERVALS]]) << (8 * j)
     return start
 
 
@@ -301,8 +285,8 @@ def _undo_masks(data: U8, items: Int, itemsize: Int, head: I64, low: Int, count:
     for mask in range(head[MASKS]):
         value = ZERO
         for j in range(itemsize):
-            value |= np.int64(data[_tail_of(head, items) + mask * itemsize + j]) << (8 * j)
-        bits = np.uint64(_masks_of(head, items) + mask * ((items + 7) // 8) + low // 8)
+            value |= np.int64(data[head[TAIL_AT] + mask * itemsize + j]) << (8 * j)
+        bits = np.uint64(head[MASKS_AT] + mask * ((items + 7) // 8) + low // 8)
         for group in range((count + np.uint64(7)) // _8):
             byte, at = np.int64(data[bits + group]), _8 * group
             if byte == 255:
@@ -315,9 +299,9 @@ def _undo_masks(data: U8, items: Int, itemsize: Int, head: I64, low: Int, count:
 
 
 @inner
-def _undo_exceptions(data: U8, items: Int, itemsize: Int, head: I64, low: Int, count: Int, cells: U8) -> None:
+def _undo_exceptions(data: U8, itemsize: Int, head: I64, low: Int, count: Int, cells: U8) -> None:
     """Give the items from `low` on, which lie in `cells`, the bits of those that are exceptions."""
-    positions = _tail_of(head, items) + head[MASKS] * itemsize
+    positions = head[TAIL_AT] + head[MASKS] * itemsize
     values = positions + LENGTH_BYTES * head[EXCEPTIONS]
     here, stop = ZERO, head[EXCEPTIONS]
     while here < stop:
