@@ -38,6 +38,32 @@ def measure(title: str, values: NDArray[np.generic], block: int, codec: str, fil
     print(f"{title:34} {codec:5} {filter_name:13} {stored.size / raw.size:6.3f} {raw.size / best / 1e9:7.2f} GB/s")
 
 
+def measure_trial(source: np.random.Generator) -> None:
+    """Print what each filter makes of measured values, and which the trial chooses for `filter="auto"`."""
+    walks = (15 + source.normal(0, 0.2, (200, 50, 168)).cumsum(axis=-1)).round(2)
+    hundredths = np.rint(100 * walks).astype("i2")
+    minutes = source.integers(1, 4, (4000, 300)).cumsum(axis=1) * 60 * 10**9
+    full = source.normal(280, 10, walks.shape)
+    for title, values in (
+        ("float32 walks, two decimals", walks.astype("f4")),
+        ("float64 walks, two decimals", walks),
+        ("float32 walks, unpacked int16", hundredths * np.float32(0.01) + np.float32(5)),
+        ("float32, two decimals, no walk", full.round(2).astype("f4")),
+        ("float32, all digits", full.astype("f4")),
+        ("int16 walks", hundredths),
+        ("int64 times, uneven minutes", minutes),
+    ):
+        numbers = (1, 2, 4) if values.dtype.kind == "i" else (1, 2, 3, 5)
+        for name, number in FILTERS.items():
+            if number in numbers:
+                measure(title, values, 128 << 10, "zstd", name)
+        raw = values.reshape(-1).view(np.uint8)
+        start = np.arange(0, raw.size, 128 << 10)
+        length = np.minimum(128 << 10, raw.size - start)
+        chosen = kernels.choose_filter(raw, start, length, codec=1, dtype=values.dtype, level=1)
+        print(f"{title:34} zstd  chosen: {next(name for name, number in FILTERS.items() if number == chosen)}")
+
+
 def measure_box(block: int) -> None:
     """Print stored share, and microseconds per chunk to read a box, for chunks cut into blocks of `block` bytes."""
     shape, chunks = (50, 50, 24), 60
@@ -103,21 +129,13 @@ def main() -> None:
     noise = source.standard_normal(60_000 * 16).astype("f4")
     packed = (np.sin(np.arange(120_000 * 16) / 500) * 8000 + source.normal(0, 30, 120_000 * 16)).astype("i2")
     rounded = (source.standard_normal(60_000 * 16) * 10).round(2).astype("f4")
-    walk = (source.integers(-9, 10, 60_000 * 16).cumsum() / 100).astype("f4")
-    times = source.integers(50, 70, 30_000 * 16).cumsum() * 10**9
-    for title, values in (
-        ("float32 noise", noise),
-        ("int16, packed", packed),
-        ("float32, two decimals", rounded),
-        ("float32, two decimals, in steps", walk),
-        ("int64, nanoseconds a minute apart", times),
-    ):
-        for filter_name, number in FILTERS.items():
-            if kernels.suitable_filter(number, values.dtype) == number:
-                measure(f"{title}, 240 KB", values, 240_000, "zstd", filter_name)
+    for title, values in (("float32 noise", noise), ("int16, packed", packed), ("float32, two decimals", rounded)):
+        for filter_name in ("plain", "byte-shuffle", "bit-shuffle"):
+            measure(f"{title}, 240 KB", values, 240_000, "zstd", filter_name)
     for block in (256, 128, 64, 32, 16):
         measure_box(block << 10)
     measure_transposes()
+    measure_trial(source)
 
 
 if __name__ == "__main__":
