@@ -20,8 +20,10 @@ from numba import types
 from numba.core.caching import IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 
 from atlas.kernels.cache_folders import folders_to_load_from, warn_unkept, writable_folder
+from atlas.runtime.forks import hold_over_forks
 from atlas.runtime.notices import Notice
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ _USED: tuple[tuple[Any, tuple[str, ...]], ...] = (
 for _owner, _names in _USED:
     for _name in _names:
         getattr(_owner, _name)  # an AttributeError here is one that no kernel will raise later
+
+# Otherwise a child that was forked while another thread compiled or loaded a kernel would wait for it for ever.
+hold_over_forks(global_compiler_lock)
 
 # What compiling need not make, which is a quarter of its time: wrappers to pass kernels to one another, and counts of
 # references to arrays, without which nothing can be allocated in a kernel.

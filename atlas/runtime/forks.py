@@ -11,7 +11,7 @@ from itertools import count
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-__all__ = ["Renewable", "renew_in_children"]
+__all__ = ["Renewable", "hold_over_forks", "renew_in_children"]
 
 
 class Renewable(Protocol):
@@ -25,8 +25,19 @@ class Renewable(Protocol):
         """
 
 
+class Lock(Protocol):
+    """A lock of another package, which a thread that has it may acquire again."""
+
+    def acquire(self) -> object:
+        """Wait for it and take it."""
+
+    def release(self) -> object:
+        """Give it back."""
+
+
 _owners: WeakValueDictionary[int, Renewable] = WeakValueDictionary()
 _numbers = count()
+_held: list[Lock] = []
 
 
 def renew_in_children(owner: Renewable) -> None:
@@ -35,6 +46,29 @@ def renew_in_children(owner: Renewable) -> None:
     The owner is held weakly, so registering it does not keep it alive.
     """
     _owners[next(_numbers)] = owner
+
+
+def hold_over_forks(lock: Lock) -> None:
+    """Hold a lock that cannot be renewed while the process forks: the child then has no other thread's half of a work.
+
+    A fork waits for the thread that has it.
+    """
+    _held.append(lock)
+
+
+def _acquire_held() -> None:
+    for lock in _held:
+        lock.acquire()
+
+
+def _release_held() -> None:
+    for lock in _held:
+        lock.release()
+
+
+def _begin_child() -> None:
+    _release_held()
+    _renew_all()
 
 
 def _renew_all() -> None:
@@ -52,4 +86,4 @@ def _renew_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(before=_acquire_held, after_in_parent=_release_held, after_in_child=_begin_child)

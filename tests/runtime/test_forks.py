@@ -7,13 +7,14 @@ import gc
 import os
 import signal
 import sys
+import threading
 import weakref
 from pathlib import Path
 
 import pytest
 
 from atlas.runtime import forks
-from atlas.runtime.forks import renew_in_children
+from atlas.runtime.forks import hold_over_forks, renew_in_children
 from atlas.runtime.locks import ForkSafeLock, Gate
 
 pytestmark = [
@@ -52,6 +53,25 @@ def test_owners_are_renewed_in_children_only_and_in_order():
     owners = [Owner(renewed) for _ in range(3)]
     assert passes_in_child(lambda: renewed == owners)
     assert renewed == []
+
+
+def test_a_fork_waits_for_a_lock_that_is_held_over_it():
+    lock, has_it, steps = threading.RLock(), threading.Event(), []
+    hold_over_forks(lock)
+
+    def work():
+        with lock:
+            has_it.set()
+            steps.append("begun")
+            threading.Event().wait(0.1)
+            steps.append("done")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    has_it.wait()
+    assert passes_in_child(lambda: steps == ["begun", "done"] and lock.acquire(blocking=False))
+    thread.join()
+    assert lock.acquire(blocking=False)
 
 
 def test_an_owner_is_not_kept_alive():
