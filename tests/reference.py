@@ -343,7 +343,7 @@ def gather(decoded: list[bytes], pieces: np.ndarray, geo: Geometry, out: np.ndar
         there = inside(chunk, geo.target, geo.part)
         shape = tuple(geo.extent[chunk])
         mask = known.reshape(shape)[box]
-        out[target][there][...] = np.where(mask, cells.reshape(shape)[box], out[target][there])
+        out[target, *there] = np.where(mask, cells.reshape(shape)[box], out[target, *there])
 
 
 def scatter(data: np.ndarray, geo: Geometry, out: np.ndarray, place: np.ndarray) -> None:

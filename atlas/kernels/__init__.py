@@ -9,6 +9,7 @@ and XXH3.
 from __future__ import annotations
 
 from atlas.kernels.blocks import decode_block, decode_blocks
+from atlas.kernels.cached import copy_boxes
 from atlas.kernels.codec import new_bytes, stored_buffer
 from atlas.kernels.compiler import JIT
 from atlas.kernels.encoding import choose_filter, encode_blocks, suitable_filter
@@ -19,6 +20,8 @@ from atlas.kernels.layouts import (
     BLOCK_RAW,
     BLOCK_SOURCE,
     BLOCK_STORED,
+    BOX_COUNT,
+    BOX_TARGET,
     PIECE_BEGIN,
     PIECE_BLOCK,
     PIECE_CELLS,
@@ -53,6 +56,8 @@ __all__ = [
     "BLOCK_RAW",
     "BLOCK_SOURCE",
     "BLOCK_STORED",
+    "BOX_COUNT",
+    "BOX_TARGET",
     "JIT",
     "NATIVE_CODECS",
     "PIECE_BEGIN",
@@ -75,6 +80,7 @@ __all__ = [
     "box_indices",
     "choose_filter",
     "chunk_statistics",
+    "copy_boxes",
     "count_kernels",
     "decode_block",
     "decode_blocks",

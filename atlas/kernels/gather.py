@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from atlas.kernels.integers import Integers
     from atlas.kernels.jit import Int
 
-__all__ = ["gather_boxes"]
+__all__ = ["Request", "check_pieces", "copy_pieces", "gather_boxes"]
 
 Request: TypeAlias = tuple[I64, I64, I64, I64, I64]
 """What is gathered, five int64 arrays: the block table, (8, blocks), see `BLOCK_OFFSET`; the wanted blocks,
@@ -111,7 +111,7 @@ def gather_boxes(
     refuse_boxes(geometry)
     cell, target = out.itemsize, as_bytes(out)
     request = table, wanted, pieces, boxes, box
-    status, row, largest, widest, highest = _check_pieces(request, begin, end, source.size, out.shape[0], cell)
+    status, row, largest, widest, highest = _check_blocks(request, begin, end, source.size, out.shape[0], cell)
     raise_status(status, row)
     shuffled, decoded = workspace.scratch(SHUFFLED, largest), workspace.scratch(DECODED, largest)
     scratch = workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * int(widest))
@@ -130,7 +130,7 @@ def gather_boxes(
 
 
 @kernel
-def _check_pieces(
+def _check_blocks(
     request: Request, begin: Int, end: Int, size: Int, targets: Int, cell: Int
 ) -> tuple[Int, Int, Int, Int, Int]:
     """Check the wanted blocks `begin` to `end` of `request`, and their pieces.
@@ -138,7 +138,7 @@ def _check_pieces(
     There are `size` stored bytes, `targets` rows of the result, and `cell` bytes to a cell. Returns (status, row,
     most bytes of planes, widest item, highest filter); the row is a block's, or a piece's where the request is wrong.
     """
-    table, wanted, pieces, boxes, box = request
+    table, wanted, _, _, _ = request
     largest, widest, highest = ZERO, ONE, ZERO
     for at in range(begin, end):
         row = wanted[WANTED_BLOCK, at]
@@ -153,21 +153,35 @@ def _check_pieces(
             return status, row, largest, widest, highest
         largest, widest = max(largest, planes_room(raw, filter_, itemsize)), max(widest, itemsize)
         highest = max(highest, filter_)
-        if wanted[WANTED_PIECE, at] < 0 or wanted[WANTED_PIECE, at + 1] > pieces.shape[1]:
-            return ARGUMENT, at, largest, widest, highest
-        for piece in range(wanted[WANTED_PIECE, at], wanted[WANTED_PIECE, at + 1]):
-            chunk, target = pieces[PIECE_CHUNK, piece], pieces[PIECE_TARGET, piece]
-            if chunk < 0 or chunk >= boxes.shape[1] or target < 0 or target >= targets:
-                return ARGUMENT, piece, largest, widest, highest
-            first, count, offset = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_OFFSET, piece]
-            cells = ONE
-            for axis in range(box.size):
-                cells *= boxes[BOX_EXTENT, chunk, axis]
-            if first < 0 or count < 0 or first > cells - count:
-                return OFFSET, row, largest, widest, highest
-            if offset < 0 or offset > raw or count > (raw - offset) // cell:
-                return OFFSET, row, largest, widest, highest
+        status, stray = check_pieces(request, at, raw, targets, cell)
+        if status != OK:
+            return status, stray, largest, widest, highest
     return OK, 0, largest, widest, highest
+
+
+@inner
+def check_pieces(request: Request, at: Int, raw: Int, targets: Int, cell: Int) -> tuple[Int, Int]:
+    """Check the pieces of the wanted block `at` of `request`, of `raw` decoded bytes.
+
+    There are `targets` rows of the result and `cell` bytes to a cell. Returns a status and the row that it is about: of
+    a block, or of a piece where the request is wrong.
+    """
+    _, wanted, pieces, boxes, box = request
+    if wanted[WANTED_PIECE, at] < 0 or wanted[WANTED_PIECE, at + 1] > pieces.shape[1]:
+        return ARGUMENT, at
+    for piece in range(wanted[WANTED_PIECE, at], wanted[WANTED_PIECE, at + 1]):
+        chunk, target = pieces[PIECE_CHUNK, piece], pieces[PIECE_TARGET, piece]
+        if chunk < 0 or chunk >= boxes.shape[1] or target < 0 or target >= targets:
+            return ARGUMENT, piece
+        first, count, offset = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece], pieces[PIECE_OFFSET, piece]
+        cells = ONE
+        for axis in range(box.size):
+            cells *= boxes[BOX_EXTENT, chunk, axis]
+        if first < 0 or count < 0 or first > cells - count:
+            return OFFSET, wanted[WANTED_BLOCK, at]
+        if offset < 0 or offset > raw or count > (raw - offset) // cell:
+            return OFFSET, wanted[WANTED_BLOCK, at]
+    return OK, ZERO
 
 
 @kernel
@@ -182,14 +196,14 @@ def _gather(
     integers: Integers | None,
     out: U8,
 ) -> tuple[Int, Int]:
-    """Decode the wanted blocks `begin` to `end`, which `_check_pieces` has admitted, and copy their pieces.
+    """Decode the wanted blocks `begin` to `end`, which `_check_blocks` has admitted, and copy their pieces.
 
     `source` is 1-D uint8, the stored bytes; `cell` the bytes of a cell; `context` the address of a zstd decompression
     context; `out` 1-D uint8, rows of as many bytes as the result's box has, in C order. Cells that no piece covers are
     left as they are. Returns a status and the row of the block that it is about.
     """
     table, wanted, _, _, box = request
-    shuffled, decoded, scratch, words, stored_at, sizes, _ = memory
+    shuffled, decoded, scratch, words, stored_at, sizes, plan = memory
     row_bytes = np.int64(cell)
     for axis in range(box.size):
         row_bytes *= box[axis]
@@ -210,21 +224,21 @@ def _gather(
                 first += 1
             else:
                 stop = first + 1 if piecewise else last
-                first = _copy_pieces(data, data_at, request, first, stop, cell, row_bytes, memory, out)
+                first = copy_pieces(data, data_at, request, first, stop, cell, row_bytes, plan, out)
     return OK, 0
 
 
 @inner
-def _copy_pieces(
-    data: U8, data_at: Int, request: Request, piece: Int, last: Int, cell: Int, row_bytes: Int, memory: Memory, out: U8
+def copy_pieces(
+    data: U8, data_at: Int, request: Request, piece: Int, last: Int, cell: Int, row_bytes: Int, plan: I64, out: U8
 ) -> Int:
     """Copy a piece of a decoded block, and those after it that want the same at regular distances.
 
     The block's bytes begin at `data[data_at]`, uint8; its pieces end before `last`; `cell` is the bytes of a cell,
-    `row_bytes` of a row of `out`, 1-D uint8. Returns the first piece that is not copied.
+    `row_bytes` of a row of `out`, 1-D uint8; `plan` is memory for plans, see `make_plan`. Returns the first piece that
+    is not copied.
     """
     _, _, pieces, boxes, box = request
-    plan = memory[6]
     chunk = pieces[PIECE_CHUNK, piece]
     plan_box(boxes, box, chunk, plan)
     begin, count = pieces[PIECE_BEGIN, piece], pieces[PIECE_CELLS, piece]
