@@ -15,6 +15,7 @@ import logging
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,7 @@ from atlas.format.digests import NO_DIGESTS
 from atlas.maintenance.compaction import compact_array, join_segments
 from atlas.maintenance.gc import Collector, named_files
 from atlas.maintenance.tiering import segments_to_join
+from atlas.read.cache_pool import pool_for
 from atlas.read.reader import Reader
 from atlas.read.snapshot import take_snapshot
 from atlas.runtime.forks import renew_in_children
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
     from atlas.commit.history import Version
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
+    from atlas.read.block_cache import BlockCache
+    from atlas.read.cache_pool import CachePool
     from atlas.runtime.limits import Limits
     from atlas.storage import Storage
 
@@ -71,16 +75,19 @@ _logger = logging.getLogger(__name__)
 class Session:
     """An open store."""
 
-    def __init__(self, log: CommitLog, catalog: Catalog, *, read_only: bool = False) -> None:
+    def __init__(
+        self, log: CommitLog, catalog: Catalog, *, read_only: bool = False, pool: CachePool | None = None
+    ) -> None:
         self.locks = HandleLocks(read_only=read_only)
         """Guard everything here."""
         self.view = StoreView(log.storage, catalog, self.locks, log.limits, log.has_moved_past)
         """What the handle shows."""
-        self.writes = PendingWrites(log.storage, log.limits, lambda: self.log.config)
+        self.writes = PendingWrites(log.storage, log.limits, log.config)
         """Cells that were written since the last flush."""
-        self.reader = Reader(self.view, self.writes)
+        self.reader = Reader(self.view, self.writes, pool_for(None) if pool is None else pool)
         """Every read."""
-        self.writer = Writer(self.view, self.writes, self._read_box)
+        # No part refers to the session, so that a handle gives its memory back when its last reference goes.
+        self.writer = Writer(self.view, self.writes, partial(_read_box, self.view, self.writes, self.reader.cache))
         """Every change in memory."""
         self.committer = Committer(self.view, self.writes, log)
         """Versions of the store."""
@@ -99,7 +106,8 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.pending:
             raise InvalidValueError("a store with unflushed changes cannot be pickled: call flush() first")
-        return reopen, (self.view.storage, self.catalog.version, self.log.limits, self.locks.read_only)
+        state = (self.view.storage, self.catalog.version, self.log.limits, self.locks.read_only)
+        return reopen, (*state, self.reader.cache.pool.cache_bytes)
 
     @property
     def log(self) -> CommitLog:
@@ -125,14 +133,6 @@ class Session:
             if self.pending:
                 version += f"+{self._handle_name}.{self.view.change}"
             return f"{version}:{state.identity}:{array}:{entry.generation}:{entry.schema.key}"
-
-    def _read_box(
-        self, entry: ArrayEntry, dataset: int, start: tuple[int, ...], count: tuple[int, ...]
-    ) -> NDArray[Any]:
-        """Return a box of one array as it is now, for a write that changes part of it. The state lock is held."""
-        ids, generations = np.array([dataset]), np.array([entry.generation])
-        snapshot = take_snapshot(self.view, self.writes, entry.name, ids)
-        return snapshot.read(entry.schema, ids, generations, start, count)
 
     # Committing
 
@@ -353,19 +353,36 @@ class Session:
         return replacements
 
 
-_reopened: dict[tuple[str, int, bool, Limits, bool], Session] = {}
+def _read_box(
+    view: StoreView,
+    writes: PendingWrites,
+    cache: BlockCache,
+    entry: ArrayEntry,
+    dataset: int,
+    start: tuple[int, ...],
+    count: tuple[int, ...],
+) -> NDArray[Any]:
+    """Return a box of one array as it is now, for a write that changes part of it. The state lock is held."""
+    ids, generations = np.array([dataset]), np.array([entry.generation])
+    snapshot = take_snapshot(view, writes, cache, entry.name, ids)
+    return snapshot.read(entry.schema, ids, generations, start, count)
+
+
+_reopened: dict[tuple[str, int, bool, Limits, bool, int | None], Session] = {}
 _reopened_lock = ForkSafeLock()
 
 
-def reopen(storage: Storage, version: int, limits: Limits, read_only: bool) -> Session:
+def reopen(storage: Storage, version: int, limits: Limits, read_only: bool, cache_bytes: int | None) -> Session:
     """Return the session of this process for a pickled one; `StaleHandleError` where its version is no longer kept."""
-    key = (f"{os.getpid()}:{storage.durable}:{storage.token}", version, storage.single_writer, limits, read_only)
+    location = f"{os.getpid()}:{storage.durable}:{storage.token}"
+    key = (location, version, storage.single_writer, limits, read_only, cache_bytes)
     with _reopened_lock:
         session = _reopened.get(key)
         # A session that shows another version by now, or has pending changes, is not what was pickled.
         if session is None or session.pending or session.catalog.version != version:
             try:
-                session = _reopened[key] = Session(*CommitLog.open(storage, version, limits), read_only=read_only)
+                opened = CommitLog.open(storage, version, limits)
+                session = _reopened[key] = Session(*opened, read_only=read_only, pool=pool_for(cache_bytes))
             except VersionNotFoundError as error:
                 raise StaleHandleError(
                     f"a pickled handle cannot be opened: {error}; open the store again with Atlas.open"

@@ -16,6 +16,7 @@ from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
 from atlas.maintenance.description import describe
+from atlas.read.cache_pool import pool_for
 from atlas.runtime.limits import limits_or_default
 from atlas.session import Session
 from atlas.storage import open_storage
@@ -122,6 +123,7 @@ class Atlas:
         durable: bool = True,
         single_writer: bool = False,
         limits: Limits | None = None,
+        cache_bytes: int | None = None,
     ) -> Self:
         """Create an empty store.
 
@@ -146,7 +148,9 @@ class Atlas:
         single_writer : bool, default False
             Assert that no other process writes to the store; needed only where the storage lacks atomic put-if-absent.
         limits : atlas.Limits, optional
-            Sizes of buffers, caches and documents; None for the defaults.
+            Sizes of buffers and documents; None for the defaults.
+        cache_bytes : int, optional
+            Bytes of decoded blocks that this handle keeps for later reads, see `open`.
 
         Returns
         -------
@@ -170,9 +174,9 @@ class Atlas:
             _choice("filter", filter, {"auto": "auto"} | {name: name for name in FILTERS}),
             parse_encoding(meta_format, meta_compression),
         )
-        sizes = limits_or_default(limits)
+        sizes, pool = limits_or_default(limits), pool_for(cache_bytes)
         storage = open_storage(source, create=True, durable=durable, single_writer=single_writer)
-        return cls._of(Session(*create_store(storage, config, overwrite=overwrite, limits=sizes)))
+        return cls._of(Session(*create_store(storage, config, overwrite=overwrite, limits=sizes), pool=pool))
 
     @classmethod
     def open(
@@ -184,6 +188,7 @@ class Atlas:
         durable: bool = True,
         single_writer: bool = False,
         limits: Limits | None = None,
+        cache_bytes: int | None = None,
     ) -> Self:
         """Open a store as it was last flushed.
 
@@ -203,7 +208,11 @@ class Atlas:
         single_writer : bool, default False
             See `create`; reading never needs it.
         limits : atlas.Limits, optional
-            Sizes of buffers and caches; None for the defaults.
+            Sizes of buffers; None for the defaults.
+        cache_bytes : int, optional
+            Bytes of decoded blocks that this handle keeps for later reads, 0 for none. Without it all handles of the
+            process share `ATLAS_CACHE_BYTES` bytes, by default an eighth of the memory at hand up to 256 MiB. They are
+            given back when the handle is closed or its last reference goes. The option is pickled with the handle.
 
         Raises
         ------
@@ -217,7 +226,8 @@ class Atlas:
         CorruptStoreError
             (RuntimeError) where its metadata is damaged.
         InvalidValueError
-            (ValueError) for another mode, or for a URL as text.
+            (ValueError) for another mode, for a URL as text, or where `cache_bytes` or `ATLAS_CACHE_BYTES` is no number
+            of bytes.
 
         Examples
         --------
@@ -230,9 +240,9 @@ class Atlas:
 
         """
         wanted, sizes = None if version is None else _version_number(version), limits_or_default(limits)
-        read_only = _is_read_only(mode)
+        read_only, pool = _is_read_only(mode), pool_for(cache_bytes)
         storage = open_storage(source, durable=durable, single_writer=single_writer)
-        return cls._of(Session(*CommitLog.open(storage, wanted, sizes), read_only=read_only))
+        return cls._of(Session(*CommitLog.open(storage, wanted, sizes), read_only=read_only, pool=pool))
 
     @classmethod
     def _of(cls, session: Session) -> Self:
@@ -696,8 +706,9 @@ class Atlas:
         self._session.flush(message)
 
     def close(self) -> None:
-        """Flush. The handle stays usable. Raises what `flush` raises."""
+        """Flush, and give back the memory of decoded blocks. The handle stays usable. Raises what `flush` raises."""
         self._session.flush()
+        self._session.reader.cache.clear()
 
     @property
     def version(self) -> int:

@@ -6,7 +6,7 @@ It is read from the indexes of the segments, through a storage. Blocks are not r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -47,7 +47,11 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the file, for messages and cache keys. It never stands for other bytes."""
+        """Name of the file, for messages and, where it is written once, for caches."""
+
+    @property
+    def written_once(self) -> bool:
+        """Whether its name never stands for other bytes. Blocks of any other source must not be cached."""
 
     @property
     def coalesce_gap(self) -> int:
@@ -73,6 +77,8 @@ class SegmentSource:
     """The extremes of its string chunks."""
     digests: NDArray[np.bytes_]
     """The digests of its chunks of coordinates."""
+    written_once: ClassVar[bool] = True
+    """A segment is, and a new one has a new name."""
 
     @property
     def name(self) -> str:

@@ -326,5 +326,6 @@ class Committer:
     def show(self, tip: Tip, steps: list[Changes] | None) -> None:
         """Show the version `tip`, which the view's datasets already have. `steps` lead there, None where unknown."""
         self.log = tip.log
+        self._writes.config = tip.log.config
         self._view.is_gone = tip.log.has_moved_past
         self._view.note_commits(steps)

@@ -1,12 +1,12 @@
-"""Reads: cells out of a store, by the chunk index, with caches of decoded blocks and chunks. Never imports `write`.
+"""Reads: cells out of a store, by the chunk index, with a cache of decoded blocks. Never imports `write`.
 
 - `reader`         every read of one open store
 - `snapshot`       one array name as a handle shows it at one moment
 - `bulk_read`      one array of many datasets, schema by schema
-- `gather`         one box of arrays of one schema; `strings` the same of string arrays
+- `gather`         one box of arrays of one schema: `numbers` and `strings` read their chunks
 - `fetch`          reads the stored bytes of the blocks that a read needs
 - `allocation`     memory for results, checked against the available memory
-- `single_chunk`   arrays of one small chunk, read one at a time
-- `block_cache`, `chunk_cache`   decoded blocks and chunks
+- `single_chunk`   arrays of one small chunk, read one at a time; `cached_chunks` boxes of larger ones
+- `block_cache`    the decoded blocks that a handle keeps; `cache_pool` the memory that handles share for them
 - `statistics`     counts and extremes from the chunk index
 """

@@ -1,6 +1,6 @@
-"""Reads one box of one array from many datasets: threads read, decode and copy the pieces of the plan.
+"""Reads one box of one array from many datasets: finds their chunks, and reads those of numbers or of strings.
 
-Finds damage and names its file, dataset and array. Knows no staged cells: `ReadSnapshot.read` copies those over.
+Knows no staged cells: `ReadSnapshot.read` copies those over.
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.chunking.pieces import cut_pieces, has_cut_chunks, wanted_blocks
 from atlas.errors import TooLargeError
-from atlas.kernels import BlockError
 from atlas.read.allocation import allocate_result
-from atlas.read.fetch import ReadBatches
+from atlas.read.numbers import read_numbers
 from atlas.read.strings import read_strings
 from atlas.runtime.limits import DEFAULT, Limits
-from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +25,23 @@ if TYPE_CHECKING:
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.chunking.regions import Region
     from atlas.format.schema import ArraySchema
+    from atlas.read.block_cache import BlockCache
     from atlas.read.fetch import Targets
 
 __all__ = ["read_boxes"]
 
-_NONE = np.empty(0, np.int64)
-
 
 def read_boxes(
-    indexes: Sequence[ChunkIndex], targets: Targets, region: Region, limits: Limits = DEFAULT
+    indexes: Sequence[ChunkIndex],
+    targets: Targets,
+    region: Region,
+    limits: Limits = DEFAULT,
+    cache: BlockCache | None = None,
 ) -> NDArray[Any]:
     """Return the box of `region` from each of the N targets: (N, *box) in the schema's memory dtype.
 
     `indexes` come newest first: a chunk is taken from the first that has it. A chunk that none has reads as the fill
-    value.
+    value. Blocks that are in `cache` are not read; without one every block is, and compared with its checksum.
 
     Raises `CorruptStoreError`, which names file, dataset and array, for damage, and `TooLargeError` where the result
     and what its read takes exceed the available memory.
@@ -56,7 +56,8 @@ def read_boxes(
     step = max(1, limits.lookup_chunks // len(region.chunk))
     try:
         for first in range(0, len(out), step):
-            _read_targets(indexes, targets.some(first, first + step), region, out[first : first + step], limits)
+            some = targets.some(first, first + step)
+            _read_targets(indexes, some, region, out[first : first + step], limits, cache)
     except MemoryError as error:  # the result took almost all there was
         if isinstance(error, TooLargeError):
             raise
@@ -68,7 +69,12 @@ def read_boxes(
 
 
 def _read_targets(
-    indexes: Sequence[ChunkIndex], targets: Targets, region: Region, out: NDArray[Any], limits: Limits
+    indexes: Sequence[ChunkIndex],
+    targets: Targets,
+    region: Region,
+    out: NDArray[Any],
+    limits: Limits,
+    cache: BlockCache | None,
 ) -> None:
     """Read the box of each target into `out` (N, *box), which is writable and C-contiguous."""
     strings = out.dtype == object
@@ -87,7 +93,9 @@ def _read_targets(
         if part.constant.shape[1]:
             _fill_constant(out, part.constant, targets.schema, region)
         if part.pieces.shape[1]:
-            (read_strings if strings else _read_numbers)(index, part.pieces, targets, region, out, limits)
+            read = read_strings if strings else read_numbers
+            kept = cache if index.sources[0].written_once else None
+            read(index, part.pieces, targets, region, out, limits, kept)
 
 
 def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
@@ -100,57 +108,3 @@ def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: Array
     for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
         cells: tuple[int | slice, ...] = (n, *region.in_box(k))
         out[cells] = fill
-
-
-def _read_numbers(
-    index: ChunkIndex,
-    chunks: NDArray[np.int64],
-    targets: Targets,
-    region: Region,
-    out: NDArray[Any],
-    limits: Limits,
-) -> None:
-    """Copy the boxes of chunks of numbers, pieces (6, C) that are whole chunks ordered by block, into `out` (N, *box).
-
-    Raises `CorruptStoreError` where a block is damaged or missing.
-    """
-    blocks, pieces = index.blocks, chunks
-    if has_cut_chunks(region, out.dtype.itemsize, limits):
-        first, last = wanted_blocks(region, out.dtype.itemsize, chunks, limits)
-        _check_blocks(index, chunks, last, targets)
-        pieces = cut_pieces(chunks, out.dtype.itemsize, first, last, limits)
-    batches = ReadBatches(index, pieces, limits)
-
-    def read(batch: int) -> None:
-        try:
-            kernels.gather_boxes(
-                batches.load(batch), blocks, batches.wanted, *batches.blocks(batch), pieces, region.geometry, out
-            )
-        except BlockError as error:
-            target = int(pieces[kernels.PIECE_TARGET, np.argmax(pieces[kernels.PIECE_BLOCK] == error.block)])
-            raise targets.damage(index.source_of(error.block), error.reason, target) from error
-
-    run_all(read, range(len(batches)))
-
-
-def _check_blocks(index: ChunkIndex, chunks: NDArray[np.int64], last: NDArray[np.int64], targets: Targets) -> None:
-    """Check that the source of each of C chunks has every block that the read wants of the chunk.
-
-    `chunks` (6, C) give each chunk's first block, a row of `index.blocks`; `last` (C,) gives its last wanted block,
-    counted from the first. The blocks of one source are consecutive rows, so all blocks between two rows of one source
-    belong to it too: it is enough to compare the sources of the two.
-
-    Runs before pieces are made of blocks: the number of a chunk's blocks follows from the shape that its schema
-    declares, which in a damaged store may be any number.
-
-    Raises `CorruptStoreError`, which names the file and the first dataset concerned.
-    """
-    source_of_row = index.blocks[kernels.BLOCK_SOURCE]
-    first_row = chunks[kernels.PIECE_BLOCK]
-    last_row = first_row + last
-    missing = last_row >= len(source_of_row)
-    missing |= source_of_row[np.minimum(last_row, len(source_of_row) - 1)] != source_of_row[first_row]
-    if missing.any():
-        at = int(np.argmax(missing))
-        source = index.source_of(int(first_row[at]))
-        raise targets.damage(source, "a chunk's blocks are missing", int(chunks[kernels.PIECE_TARGET, at]))

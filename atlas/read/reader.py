@@ -13,12 +13,12 @@ import numpy as np
 
 from atlas import kernels
 from atlas.chunking.indexing import divide_index, parse_index, plan_index
-from atlas.chunking.regions import box_slices, check_region, chunk_box, plan_region
+from atlas.chunking.regions import box_slices, check_region, plan_region
 from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
 from atlas.read.allocation import allocate_result
 from atlas.read.block_cache import BlockCache
 from atlas.read.bulk_read import check_complete, read_across, read_stacked
-from atlas.read.chunk_cache import ChunkCache
+from atlas.read.cached_chunks import CachedChunks
 from atlas.read.fetch import Targets
 from atlas.read.single_chunk import SingleChunks, is_single_chunk
 from atlas.read.snapshot import take_snapshot
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from atlas.chunking.regions import Region
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
+    from atlas.read.cache_pool import CachePool
     from atlas.read.snapshot import ReadSnapshot, StagedCells
     from atlas.read.statistics import ArrayStatistics
 
@@ -47,14 +48,15 @@ _T = TypeVar("_T")
 class Reader:
     """Every read of one open store. Many threads may read at once."""
 
-    def __init__(self, view: StoreView, staged: StagedCells) -> None:
+    def __init__(self, view: StoreView, staged: StagedCells, pool: CachePool) -> None:
         self._view = view
         self._locks = view.locks
         self._datasets = view.datasets
         self._staged = staged
-        self._blocks = BlockCache(view.limits.cache_bytes)
-        self._single_chunks = SingleChunks(self._blocks)
-        self._chunks = ChunkCache(self._blocks, view.limits)
+        self.cache = BlockCache(pool)
+        """The blocks that the handle keeps decoded."""
+        self._single_chunks = SingleChunks(self.cache)
+        self._chunks = CachedChunks(self.cache, view.limits)
         self._statistics: dict[str, Statistics] = {}
 
     # One array
@@ -78,7 +80,7 @@ class Reader:
                 entry = state.find(array)
                 if entry is None:
                     return None
-                snapshot = take_snapshot(self._view, self._staged, array, np.array([state.identity]))
+                snapshot = take_snapshot(self._view, self._staged, self.cache, array, np.array([state.identity]))
                 if snapshot.staged is not None:
                     return self._read_one(snapshot, state.identity, entry, start, shape)
             return self._read_one(snapshot, state.identity, entry, start, shape)
@@ -105,18 +107,10 @@ class Reader:
 
     def _read_region(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region) -> NDArray[Any]:
         """Return the box of a region of one array as the snapshot has it."""
-        schema = entry.schema
-        ids, generations = np.array([identity]), np.array([entry.generation])
-
-        def load(chunk: int) -> NDArray[Any]:
-            first, extent = chunk_box(schema, chunk)
-            return snapshot.read(schema, ids, generations, first, extent).reshape(extent)
-
-        if snapshot.staged is None:
-            out = self._chunks.read((f"{snapshot.array}@{snapshot.change}", identity), schema, region, load)
-            if out is not None:
-                return out
-        out = snapshot.read_region(schema, ids, generations, region)
+        cached = self._chunks.read(snapshot, identity, entry, region)
+        if cached is not None:
+            return cached
+        out = snapshot.read_region(entry.schema, np.array([identity]), np.array([entry.generation]), region)
         return out.reshape(out.shape[1:])
 
     def read_index(self, dataset: str, array: str, key: object) -> Any:
@@ -133,7 +127,7 @@ class Reader:
             with self._locks.state:
                 state = self._datasets.state(dataset)
                 now, identity = state.array(array), state.identity
-                snapshot = take_snapshot(self._view, self._staged, array, np.array([identity]))
+                snapshot = take_snapshot(self._view, self._staged, self.cache, array, np.array([identity]))
                 current = index if now.schema == entry.schema else parse_index(key, now.schema)
                 if snapshot.staged is not None:
                     return self._read_index(snapshot, identity, now, current)
@@ -247,7 +241,7 @@ class Reader:
                         f"no dataset of the store has an array {array!r}; list_arrays() returns those that exist"
                     )
                 check(selection)
-                snapshot = take_snapshot(view, self._staged, array, selection.ids[selection.entry >= 0])
+                snapshot = take_snapshot(view, self._staged, self.cache, array, selection.ids[selection.entry >= 0])
                 if snapshot.staged is not None:
                     return read(selection, snapshot)
             return read(selection, snapshot)
@@ -284,7 +278,7 @@ class Reader:
                 statistics = self._statistics[array] = Statistics(index)
             # Under the lock: statistics of strings read blocks, which a compaction by another thread could remove.
             with view.stale_check():
-                return statistics.find(state.identity, entry.generation, entry.schema, self._blocks)
+                return statistics.find(state.identity, entry.generation, entry.schema, self.cache)
 
 
 def _box_of(

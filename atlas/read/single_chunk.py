@@ -89,7 +89,7 @@ class SingleChunks:
         location = self._locations.get((array, identity))
         if location is None:
             return None
-        raw = self._cache.get((location.source.name, location.block))
+        raw = self._cache.get(location.source, location.block)
         return None if raw is None else _cells_at(raw, location.offset, entry.schema)
 
     def _cells(self, location: _Location, targets: Targets) -> NDArray[Any]:

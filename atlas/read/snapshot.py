@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atlas.catalog.view import StoreView
     from atlas.chunking.regions import Region
     from atlas.format.schema import ArraySchema
+    from atlas.read.block_cache import BlockCache
 
 __all__ = ["ReadSnapshot", "StagedCells", "take_snapshot"]
 
@@ -52,6 +53,8 @@ class ReadSnapshot:
     """Cells that are staged; None where nothing is. Otherwise the caller must hold the view's lock while it reads."""
     view: StoreView
     """For names and errors."""
+    cache: BlockCache
+    """The blocks that the handle keeps decoded."""
 
     def read(
         self,
@@ -77,13 +80,15 @@ class ReadSnapshot:
         """
         targets = Targets(self.array, schema, ids, generations, self.view.datasets.name_of)
         with self.view.stale_check():
-            out = read_boxes(self.indexes, targets, region, self.view.limits)
+            out = read_boxes(self.indexes, targets, region, self.view.limits, self.cache)
         if self.staged is not None:
             self.staged.overlay(self.array, out, ids.tolist(), region)
         return out
 
 
-def take_snapshot(view: StoreView, staged: StagedCells, array: str, ids: NDArray[np.int64]) -> ReadSnapshot:
+def take_snapshot(
+    view: StoreView, staged: StagedCells, cache: BlockCache, array: str, ids: NDArray[np.int64]
+) -> ReadSnapshot:
     """Return a snapshot of one array name for reads of the datasets `ids` (N,). The caller must hold the view's lock.
 
     Where cells are staged (`ReadSnapshot.staged`), the caller must hold the lock until they are read, as another thread
@@ -94,6 +99,7 @@ def take_snapshot(view: StoreView, staged: StagedCells, array: str, ids: NDArray
     new = view.datasets.pending and int(ids.min(initial=next_id)) >= next_id
     indexes = () if new else (view.chunk_index(array),)
     if array not in staged.by_array:
-        return ReadSnapshot(array, view.change, indexes, None, view)
+        return ReadSnapshot(array, view.change, indexes, None, view, cache)
     encoded = staged.encoded_index(array)
-    return ReadSnapshot(array, view.change, indexes if encoded is None else (encoded, *indexes), staged, view)
+    indexes = indexes if encoded is None else (encoded, *indexes)
+    return ReadSnapshot(array, view.change, indexes, staged, view, cache)

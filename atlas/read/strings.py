@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.chunk_index import ChunkIndex, Source
     from atlas.chunking.regions import Region
+    from atlas.read.block_cache import BlockCache
     from atlas.read.fetch import Targets
     from atlas.runtime.limits import Limits
 
@@ -45,10 +46,12 @@ def read_strings(
     region: Region,
     out: NDArray[Any],
     limits: Limits,
+    cache: BlockCache | None = None,
 ) -> None:
     """Copy the boxes of string chunks into `out`, (N, *box) of objects, which has a row for each of N `targets`.
 
     `pieces` (6, P) are whole chunks, ordered by block: see `kernels.PIECE_BLOCK`. Other cells are left as they are.
+    Without a `cache` every block is read and compared with its checksum.
 
     Raises `CorruptStoreError`, which names file, dataset and array, where a block is damaged or is too short for the
     cells that its chunks declare.
@@ -58,7 +61,7 @@ def read_strings(
     every, first, of = pieces, *first_alike(*location)
     pieces = every[:, first]
     _check_declared_cells(index, pieces, targets, region)
-    reader = _StringReader(index, pieces, targets, region, limits)
+    reader = _StringReader(index, pieces, targets, region, limits, cache)
     for cells in run_all(reader.read_batch, range(len(reader.batches))):
         reader.copy_cells(cells, rows)
     if len(first) < len(of):
@@ -94,7 +97,13 @@ class _StringReader:
     """One read of string chunks. Threads run `read_batch` side by side, which changes nothing here."""
 
     def __init__(
-        self, index: ChunkIndex, pieces: NDArray[np.int64], targets: Targets, region: Region, limits: Limits
+        self,
+        index: ChunkIndex,
+        pieces: NDArray[np.int64],
+        targets: Targets,
+        region: Region,
+        limits: Limits,
+        cache: BlockCache | None,
     ) -> None:
         self.batches = ReadBatches(index, pieces, limits)
         """The read batches."""
@@ -102,6 +111,7 @@ class _StringReader:
         self._pieces = pieces
         self._targets = targets
         self._cells = region.cells
+        self._cache = cache
         self._box_indices = {
             chunk: kernels.box_indices(region.geometry, chunk)
             for chunk in np.unique(pieces[kernels.PIECE_CHUNK]).tolist()
@@ -134,21 +144,31 @@ class _StringReader:
         return _BoxCells(columns, data, offsets, missing[wanted], [len(indices) for indices in cells])
 
     def _decode_blocks(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the decoded blocks of a batch back to back, and the offset where each begins and ends, (blocks,).
+        """Return bytes with the decoded blocks of a batch, and the offset where each begins and ends, (blocks,).
 
         Raises `CorruptStoreError` where one is damaged.
         """
         first, stop = self.batches.blocks(batch)
         rows, stored_offset, _ = self.batches.wanted[:, first:stop]
         blocks = self._index.blocks[:, rows]
+        length, source = blocks[[kernels.BLOCK_RAW, kernels.BLOCK_SOURCE]]
+        found = None if self._cache is None else self._cache.find(self._index, rows)
+        if found is not None and len(found.held) == 1 and not found.missing.any():
+            return found.held[0][2].data, found.offset, found.offset + length
         blocks[kernels.BLOCK_OFFSET] = stored_offset
-        end = np.cumsum(blocks[kernels.BLOCK_RAW])
-        begin = end - blocks[kernels.BLOCK_RAW]
+        end = np.cumsum(length)
+        begin = end - length
         try:
-            raw = kernels.new_bytes(int(blocks[kernels.BLOCK_RAW].sum()))
+            raw = kernels.new_bytes(int(length.sum()))
             kernels.decode_blocks(self.batches.load(batch), blocks, raw, begin)
         except BlockError as error:
             raise self._damage(first + error.block, error.reason) from error
+        if self._cache is not None and found is not None and not found.held and source[0] == source[-1]:
+            at = source.item(0)
+            short = raw.nbytes <= self._cache.pool.short_bytes
+            if self._cache.admits(raw.nbytes, found.uses, short=short):
+                numbers = rows - self._index.base[at]
+                self._cache.keep(self._index.sources[at], numbers, raw, begin, found.uses, short=short)
         return raw, begin, end
 
     def _damage(self, wanted: int, reason: str) -> CorruptStoreError:

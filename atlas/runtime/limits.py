@@ -69,12 +69,6 @@ class Limits:
     """Bytes that a thread reads at once, past which a read goes through fewer gaps."""
     index_bytes: int = 64 << 20
     """Cells that a stepped index reads at a time, with those that it leaves out."""
-    cache_bytes: int = 32 << 20
-    """Decoded blocks and chunks that are kept for reads of one array at a time."""
-    cached_chunks: int = 64
-    """Chunks of one read that go through the cache: each costs some microseconds of Python."""
-    seen_chunks: int = 4096
-    """Chunks that are remembered as read once."""
 
     # Commits
     page_rows: int = 4096
@@ -125,7 +119,7 @@ def limits_or_default(limits: Limits | None) -> Limits:
         return DEFAULT
     if not isinstance(limits, Limits):
         raise InvalidTypeError(
-            f"limits is {limits!r}; pass an atlas.Limits, such as Limits(cache_bytes=1 << 20), or None"
+            f"limits is {limits!r}; pass an atlas.Limits, such as Limits(batch_bytes=1 << 20), or None"
         )
     if (limits.cut_over, limits.cut_into) != (DEFAULT.cut_over, DEFAULT.cut_into):
         raise InvalidValueError(

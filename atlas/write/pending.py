@@ -35,10 +35,11 @@ __all__ = ["PendingWrites"]
 class PendingWrites:
     """Staged chunks of any number of arrays."""
 
-    def __init__(self, storage: Storage, limits: Limits, config: Callable[[], StoreConfig]) -> None:
+    def __init__(self, storage: Storage, limits: Limits, config: StoreConfig) -> None:
         self._limits = limits
         self._storage = storage
-        self._config = config
+        self.config = config
+        """Options of the store, as of the version that the handle shows."""
         self._unbounded = 0
         self.by_array: dict[str, Staging] = {}
         """What is staged, by array name."""
@@ -49,9 +50,13 @@ class PendingWrites:
 
     def new_staging(self, array: str) -> Staging:
         """Return an empty staging for an array name, which does not belong to what is pending."""
-        config = self._config()
         return Staging(
-            array, config.codec, config.filter, self._storage.spill_file, self._storage.sync_early, self._limits
+            array,
+            self.config.codec,
+            self.config.filter,
+            self._storage.spill_file,
+            self._storage.sync_early,
+            self._limits,
         )
 
     def _staging(self, array: str) -> Staging:

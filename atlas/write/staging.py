@@ -56,6 +56,7 @@ class _StagedSource:
     """The encoded blocks of a staging, as a source for reads."""
 
     coalesce_gap = LocalStorage.coalesce_gap  # blocks are spilled to a local file
+    written_once = False  # blocks are appended and moved
     digests = NO_DIGESTS  # its rows lead to blocks, none to a digest
 
     def __init__(self, spill: Spill, blocks: BlockRows, texts: TextTable, name: str) -> None:

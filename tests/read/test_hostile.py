@@ -26,6 +26,7 @@ from atlas.format.segment import Footer, decode_index
 from atlas.kernels import new_bytes
 from atlas.maintenance.chunk_copy import chunk_batches
 from atlas.read.block_cache import BlockCache
+from atlas.read.cache_pool import CachePool
 from atlas.read.statistics import Statistics
 from atlas.storage import MemoryStorage
 from atlas.xarray.attribute_owners import assign_attributes
@@ -384,7 +385,7 @@ def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_
     statistics = Statistics(store._session.view.chunk_index("n"))
     statistics._dataset = counted = Counted(statistics._dataset)
     schema = make_schema("float64", ["x"], [2])
-    assert statistics.find(0, 77, schema, BlockCache(1 << 20)) is None
+    assert statistics.find(0, 77, schema, BlockCache(CachePool(1 << 20))) is None
     assert counted.asked <= 4
 
 
@@ -399,7 +400,7 @@ def test_statistics_of_many_strings_in_one_large_block_decode_it_once(monkeypatc
     decoded = []
     decode = atlas.kernels.decode_block
     monkeypatch.setattr(atlas.kernels, "decode_block", lambda *given: decoded.append(given) or decode(*given))
-    monkeypatch.setattr(BlockCache, "put", lambda *given: None)
+    monkeypatch.setattr(BlockCache, "keep", lambda *given, **options: None)
     assert view.array_stats("s")["max"][:2] == "19"
     assert len(decoded) == 1
 

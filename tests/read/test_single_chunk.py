@@ -30,7 +30,7 @@ def test_strings_are_read_from_the_block_that_was_decoded_once(store, monkeypatc
     for name in STRINGS:
         store.open_dataset(name).read_array("t")
     loads = []
-    monkeypatch.setattr(BlockCache, "put", lambda *args: loads.append(args))
+    monkeypatch.setattr(BlockCache, "keep", lambda *args, **options: loads.append(args))
     for name, strings in STRINGS.items():
         found = store.open_dataset(name).read_array("t")
         assert found.tolist() == [strings[:2], strings[2:]]

@@ -23,8 +23,8 @@ LEAST = {
 
 @pytest.mark.parametrize("value", ["8", 2.0, None, True])
 def test_a_size_that_is_no_integer_is_refused(value):
-    with pytest.raises(InvalidTypeError, match=r"cache_bytes is .*; pass an integer, such as 33554432"):
-        Limits(cache_bytes=value)
+    with pytest.raises(InvalidTypeError, match=r"batch_bytes is .*; pass an integer, such as 2097152"):
+        Limits(batch_bytes=value)
 
 
 def test_a_size_that_is_too_small_is_refused():
@@ -85,5 +85,5 @@ def test_a_store_of_the_least_sizes_is_read_by_one_of_the_default(tmp_path, name
 
 
 def test_limits_come_back_from_a_pickle():
-    small = Limits(cache_bytes=1 << 10)
+    small = Limits(batch_bytes=1 << 10)
     assert pickle.loads(pickle.dumps(small)) == small != DEFAULT

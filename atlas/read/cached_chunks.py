@@ -1,0 +1,177 @@
+"""Reads boxes of one array out of blocks in memory, a chunk or a few: remembers the location of each chunk.
+
+Programs often read box by box. Then finding the blocks costs more than copying the cells. Measured on boxes of 30 KB
+of chunks of 240 KB: 190 us by a plan, 41 us from here. Reads no blocks: what is not in memory is for the caller.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from atlas import kernels
+from atlas.chunking.regions import box_slices
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from atlas.catalog.chunk_index import Source
+    from atlas.chunking.regions import Region
+    from atlas.format.dataset_columns import ArrayEntry
+    from atlas.format.dtypes import DataType
+    from atlas.read.block_cache import BlockCache
+    from atlas.read.snapshot import ReadSnapshot
+    from atlas.runtime.limits import Limits
+
+__all__ = ["CachedChunks"]
+
+_MOST_CHUNKS = 16
+"""Chunks of one box: each costs some microseconds of Python."""
+_MOST_BYTES = 1 << 20
+"""Bytes of a box, which one thread copies."""
+_MOST_KNOWN = 1 << 16
+"""Locations that are remembered."""
+
+
+class _Location(NamedTuple):
+    """Where a chunk lies."""
+
+    source: Source
+    """The file that holds its blocks."""
+    block: int
+    """Number of its first block in the file."""
+    offset: int
+    """Offset of its first cell in that block, decoded."""
+
+
+class _Known:
+    """The chunks that were read since the last change of what a read may return."""
+
+    __slots__ = ("change", "locations", "seen")
+
+    def __init__(self, change: int) -> None:
+        self.change = change
+        """`StoreView.change`: after each change a chunk may lie elsewhere."""
+        self.seen: set[tuple[str, int, int]] = set()
+        """Array name, dataset id and position of chunks that were read once."""
+        self.locations: dict[tuple[str, int, int], _Location | None] = {}
+        """The location of those that were read again, None where a plan must find them."""
+
+
+class CachedChunks:
+    """The chunks that a handle has read box by box. Many threads may use it at once."""
+
+    def __init__(self, cache: BlockCache, limits: Limits) -> None:
+        self._cache = cache
+        self._limits = limits
+        self._known = _Known(-1)
+
+    def read(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region) -> NDArray[Any] | None:
+        """Return the box of `region` of the array `entry` of a dataset, None where the caller must read it itself.
+
+        That is so for strings and large boxes, where cells are staged, where a chunk is constant or is read for the
+        first time, and where its blocks are not side by side in memory.
+        """
+        datatype, geometry = entry.schema.datatype, region.geometry
+        if datatype.cell is None or snapshot.staged is not None or not 0 < len(region.chunk) <= _MOST_CHUNKS:
+            return None
+        if not self._cache.pool.budget or math.prod(shape := geometry.box.tolist()) * datatype.itemsize > _MOST_BYTES:
+            return None
+        locations = self._locations(snapshot, identity, entry, region)
+        if locations is None:
+            return None
+        parts = zip(locations, region.cells.tolist(), geometry.boxes.transpose(1, 0, 2).tolist(), strict=True)
+        if len(locations) == 1:
+            (part,) = parts
+            cells = self._part(*part, datatype)
+            return None if cells is None else datatype.in_memory(cells.copy())
+        out: NDArray[Any] = np.empty(shape, datatype.cell)
+        for location, count, box in parts:
+            cells = self._part(location, count, box, datatype)
+            if cells is None:
+                return None
+            out[box_slices(box[kernels.BOX_TARGET], box[kernels.BOX_COUNT])] = cells
+        return datatype.in_memory(out)
+
+    def _part(self, location: _Location, count: int, box: list[list[int]], datatype: DataType) -> NDArray[Any] | None:
+        """Return what a box takes of a chunk of `count` cells, as a view of memory that must not be written to.
+
+        `box` is the extent of the chunk, and where the box begins in it and its shape: see `kernels.BOX_EXTENT`. None
+        where its blocks are not in memory side by side.
+        """
+        extent, first, shape, _ = box
+        itemsize = datatype.itemsize
+        step, low, high = itemsize, 0, 0
+        strides = []
+        for length, begin, part in zip(reversed(extent), reversed(first), reversed(shape), strict=True):
+            strides.append(step)
+            low += begin * step
+            high += (begin + part - 1) * step
+            step *= length
+        block, last, offset = location.block, location.block, location.offset + low
+        if count * itemsize > self._limits.cut_over:
+            size = self._limits.cut_into // itemsize * itemsize
+            block, last, offset = block + low // size, last + high // size, low % size
+            found = self._cache.span(location.source, block, last, (last - block) * size)
+        else:
+            found = self._cache.span(location.source, block, block, 0)
+        if found is None:
+            return None
+        data, begin = found
+        cells: NDArray[Any] = np.ndarray(shape, datatype.cell, data, begin + offset, tuple(reversed(strides)))
+        return cells
+
+    def _locations(
+        self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region
+    ) -> list[_Location] | None:
+        """Return the location of each chunk of a region, None where one is not known."""
+        known = self._known
+        if known.change != snapshot.change:
+            if known.change > snapshot.change:
+                return None
+            known = self._known = _Known(snapshot.change)
+        keys = [(snapshot.array, identity, chunk) for chunk in region.chunk.tolist()]
+        if not known.seen.issuperset(keys):
+            if len(known.seen) > _MOST_KNOWN:
+                known = self._known = _Known(snapshot.change)
+            known.seen.update(keys)
+            return None
+        if not known.locations.keys() >= set(keys):
+            known.locations.update(zip(keys, self._locate(snapshot, identity, entry, region), strict=True))
+        found = [known.locations.get(key) for key in keys]
+        return None if None in found else found  # type: ignore[return-value]
+
+    def _locate(
+        self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region
+    ) -> list[_Location | None]:
+        """Return the location of each chunk of a region, None for one that is constant or that a plan must check."""
+        found: list[_Location | None] = [None] * len(region.chunk)
+        if not snapshot.indexes:
+            return found
+        (index,) = snapshot.indexes
+        ids, generations = np.array([identity]), np.array([entry.generation])
+        pieces = kernels.find_chunks(index.index, index.base, ids, generations, region.chunk, region.cells).pieces
+        itemsize = entry.schema.datatype.itemsize
+        for row, offset, _, cells, chunk, _ in pieces.T.tolist():
+            number = index.blocks.item(kernels.BLOCK_SOURCE, row)
+            source, block = index.sources[number], row - index.base.item(number)
+            if _fits(source.blocks.raw, block, offset, cells * itemsize, itemsize, self._limits):
+                found[chunk] = _Location(source, block, offset)
+        return found
+
+
+def _fits(raw: NDArray[np.int64], block: int, offset: int, nbytes: int, itemsize: int, limits: Limits) -> bool:
+    """Return whether a chunk of `nbytes` bytes can lie at `offset` of a block, or in it and those after it.
+
+    `raw` (blocks,) are the decoded lengths of the blocks of its file. For any other chunk a plan finds the damage.
+    """
+    if nbytes <= limits.cut_over:
+        return 0 <= offset <= raw.item(block) - nbytes
+    size = limits.cut_into // itemsize * itemsize
+    whole, rest = divmod(nbytes, size)
+    lengths = [size] * whole + [rest] * (rest > 0)
+    return offset == 0 and raw[block : block + len(lengths)].tolist() == lengths
