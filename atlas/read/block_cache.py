@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["BlockCache", "FoundBlocks"]
 
 _owners = count()
+_BEGINNING = np.zeros(1, np.int64)
 _MOST_COUNTED = 1 << 20
 """Blocks whose uses one handle counts: 25 bytes for each."""
 
@@ -77,6 +78,10 @@ class BlockCache:
             counted = [self._counts_of(index.sources[source]) for source, _, _ in parts]
             for counts, (_, span, blocks) in zip(counted, parts, strict=True):
                 number[span], offset[span] = counts.slab[blocks], counts.offset[blocks]
+            if number.max() < 0:
+                for counts, (_, span, blocks) in zip(counted, parts, strict=True):
+                    uses[span] = counts.count(blocks, pool.tick)
+                return FoundBlocks(held, offset, number < 0, uses)
             for begin, end in pairwise([0, *(np.flatnonzero(number[1:] != number[:-1]) + 1).tolist(), len(number)]):
                 at = number.item(begin)
                 slab = None if at < 0 else pool.use(at)
@@ -121,11 +126,24 @@ class BlockCache:
 
     def get(self, source: Source, block: int) -> NDArray[np.uint8] | None:
         """Return block number `block` of a source, 1-D uint8 that must not be written to; None if it is not kept."""
-        found = self.span(source, block, block, 0)
-        if found is None:
-            return None
-        data, begin = found
-        return data[begin : begin + source.blocks.raw.item(block)]
+        number, begin = self.location(source, block)
+        slab = self.use(number)
+        return None if slab is None else slab.data[begin : begin + source.blocks.raw.item(block)]
+
+    def location(self, source: Source, block: int) -> tuple[int, int]:
+        """Return the number of the slab that held a block last, -1 before the first, and where it begins in that."""
+        with self.pool.lock:
+            counts = self._counts.get(source.name)
+            return (-1, 0) if counts is None else (counts.slab.item(block), counts.offset.item(block))
+
+    def use(self, number: int) -> Slab | None:
+        """Return the slab of that number, None where it is gone. Takes the lock once a tick: small reads take 8 us."""
+        pool = self.pool
+        slab = pool.slabs.get(number)
+        if slab is not None and slab.last != pool.tick:
+            with pool.lock:
+                pool.use(number)
+        return slab
 
     def span(self, source: Source, first: int, last: int, distance: int) -> tuple[NDArray[np.uint8], int] | None:
         """Return bytes in which the blocks `first` to `last` of a source lie side by side, and where `first` begins.
@@ -161,8 +179,9 @@ class BlockCache:
         if pool.budget:
             with pool.lock:
                 pool.ask(raw.nbytes)
-                uses = self._counts_of(source).count(one, pool.tick)
-            self.keep(source, one, raw, np.zeros(1, np.int64), uses, short=True)
+                counts = self._counts_of(source)
+                uses = counts.count(one, pool.tick).item()
+                pool.add(Slab(self._owner, counts, one, raw), _BEGINNING, uses, short=True)
         raw.flags.writeable = False
         return raw
 

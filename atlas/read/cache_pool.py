@@ -75,10 +75,14 @@ class UseCounts:
 
     def count(self, blocks: NDArray[np.int64], tick: int) -> NDArray[np.int64]:
         """Count that `blocks` (N,), which no slab holds, were asked for, and return how often, (N,); 0 at the first."""
-        last, uses = self.last[blocks], self.uses[blocks].astype(np.int64)
+        last = self.last[blocks]
+        self.last[blocks] = tick
+        if not last.any():  # a first scan must not take longer for being counted
+            self.uses[blocks] = 1
+            return np.zeros(len(blocks), np.int64)
+        uses = self.uses[blocks].astype(np.int64)
         uses += (last != tick) & (uses < _MOST_USES)
         self.uses[blocks] = uses
-        self.last[blocks] = tick
         return np.where(last > 0, np.maximum(uses, 1), 0)
 
     def halve(self, halvings: int) -> None:
@@ -171,8 +175,8 @@ class CachePool:
         if slab.last != self.tick:
             slab.last = self.tick
             slab.uses = min(slab.uses + 1, _MOST_USES)
-        if number in self._recent:
-            self._recent.move_to_end(number)
+            if number in self._recent:
+                self._recent.move_to_end(number)
         return slab
 
     # Admission
@@ -195,8 +199,7 @@ class CachePool:
         Nothing is kept where another thread was first with one of its blocks.
         """
         self._drain()
-        held = slab.counts.slab[slab.blocks].tolist()
-        if any(number in self.slabs for number in set(held)):
+        if any(number in self.slabs for number in slab.counts.slab[slab.blocks].tolist()):
             return
         slab.uses, slab.last = uses, self.tick
         slab.counts.offset[slab.blocks] = offset

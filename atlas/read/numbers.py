@@ -125,11 +125,13 @@ class _Copy:
 def _cached_tasks(copy: _Copy, limits: Limits, cache: BlockCache) -> list[Task]:
     """Return tasks that copy pieces from memory where `cache` has their blocks, and read the other blocks."""
     block, raw = copy.pieces[kernels.PIECE_BLOCK], copy.index.blocks[kernels.BLOCK_RAW]
-    edges = np.concatenate([[0], np.flatnonzero(block[1:] != block[:-1]) + 1, [len(block)]])
-    rows = block[edges[:-1]]
+    heads = np.flatnonzero(block[1:] != block[:-1]) + 1
+    rows = block if len(heads) + 1 == len(block) else np.append(block[0], block[heads])
     found = cache.find(copy.index, rows)
     if not found.held:
-        return _Keeping(copy, found.uses, limits, cache).tasks()
+        # What is read for the first time goes straight to the result.
+        return _Keeping(copy, found.uses, limits, cache).tasks() if found.uses.any() else copy.tasks(limits)
+    edges = np.array([0, *heads.tolist(), len(block)])
     tasks: list[Task] = []
     if found.missing.any():
         missing = replace(copy, pieces=copy.pieces[:, np.repeat(found.missing, np.diff(edges))])

@@ -51,6 +51,10 @@ class _Location(NamedTuple):
     """Number of the block in the file."""
     offset: int
     """Offset of the chunk in the decoded block."""
+    slab: int = -1
+    """Number of the slab that held the block when the chunk was last found."""
+    begin: int = 0
+    """Where the block begins in it."""
 
 
 class SingleChunks:
@@ -72,7 +76,11 @@ class SingleChunks:
         location = self._locations.get(key)
         if location is None and key not in self._locations:
             location = _locate(index, targets)
-        cells = None if location is None else self._cells(location, targets)
+        cells = None
+        if location is not None:
+            cells = self._cells(location, targets)
+            source, block, offset, *_ = location
+            location = _Location(source, block, offset, *self._cache.location(source, block))
         if len(self._locations) >= _MOST:
             self._locations = {}
         self._locations[key] = location  # only now, when it is known to be readable
@@ -89,11 +97,11 @@ class SingleChunks:
         location = self._locations.get((array, identity))
         if location is None:
             return None
-        raw = self._cache.get(location.source, location.block)
-        return None if raw is None else _cells_at(raw, location.offset, entry.schema)
+        slab = self._cache.use(location.slab)
+        return None if slab is None else _cells_at(slab.data, location.begin + location.offset, entry.schema)
 
     def _cells(self, location: _Location, targets: Targets) -> NDArray[Any]:
-        source, block, offset = location
+        source, block, offset, *_ = location
         try:
             raw = self._cache.load(source, block)
             cells = _cells_at(raw, offset, targets.schema)
