@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas import kernels
-from atlas.chunking.regions import box_slices
+from atlas.chunking.regions import box_slices, check_region, chunk_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from atlas.chunking.regions import Region
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.dtypes import DataType
+    from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
     from atlas.read.snapshot import ReadSnapshot
     from atlas.runtime.limits import Limits
@@ -35,6 +37,8 @@ _MOST_BYTES = 1 << 20
 """Bytes of a box, which one thread copies."""
 _MOST_KNOWN = 1 << 16
 """Locations that are remembered."""
+_BESIDE = 64
+"""Small chunks side by side that are located together."""
 
 
 class _Location(NamedTuple):
@@ -57,7 +61,7 @@ class _Known:
         self.change = change
         """`StoreView.change`: after each change a chunk may lie elsewhere."""
         self.seen: set[tuple[str, int, int]] = set()
-        """Array name, dataset id and position of chunks that were read once."""
+        """Array name, dataset id and position of chunks that were read once; of small ones -1, -2, … for `_BESIDE`."""
         self.locations: dict[tuple[str, int, int], _Location | None] = {}
         """The location of those that were read again, None where a plan must find them."""
 
@@ -97,13 +101,49 @@ class CachedChunks:
             out[box_slices(box[kernels.BOX_TARGET], box[kernels.BOX_COUNT])] = cells
         return datatype.in_memory(out)
 
+    def find(
+        self,
+        change: int,
+        array: str,
+        identity: int,
+        schema: ArraySchema,
+        start: Sequence[int] | None,
+        shape: Sequence[int] | None,
+    ) -> NDArray[Any] | None:
+        """Return a box of one chunk that `read` has found before, a view of memory that must not be written to.
+
+        The box is as users give it. None where it is not in one chunk, or where `read` must be called. `change` is
+        `StoreView.change`. The caller must copy the cells and bring them to the memory dtype.
+
+        Raises `InvalidValueError` where the box leaves the array.
+        """
+        known = self._known
+        if known.change != change or not known.locations or schema.datatype.cell is None:
+            return None
+        corner, count = check_region(schema.shape, start, shape)
+        chunk, cells, extent, inside = 0, 1, [], []
+        for first, part, size, length, along in zip(
+            corner, count, schema.chunk_shape, schema.shape, schema.grid, strict=True
+        ):
+            at = first // size if size else 0
+            if not part or first + part > (at + 1) * size:
+                return None
+            chunk = chunk * along + at
+            extent.append(min(size, length - at * size))
+            inside.append(first - at * size)
+            cells *= extent[-1]
+        location = known.locations.get((array, identity, chunk))
+        if location is None or math.prod(count) * schema.datatype.itemsize > _MOST_BYTES:
+            return None
+        return self._part(location, cells, [extent, inside, list(count)], schema.datatype)
+
     def _part(self, location: _Location, count: int, box: list[list[int]], datatype: DataType) -> NDArray[Any] | None:
         """Return what a box takes of a chunk of `count` cells, as a view of memory that must not be written to.
 
         `box` is the extent of the chunk, and where the box begins in it and its shape: see `kernels.BOX_EXTENT`. None
         where its blocks are not in memory side by side.
         """
-        extent, first, shape, _ = box
+        extent, first, shape = box[:3]
         itemsize = datatype.itemsize
         step, low, high = itemsize, 0, 0
         strides = []
@@ -134,33 +174,54 @@ class CachedChunks:
             if known.change > snapshot.change:
                 return None
             known = self._known = _Known(snapshot.change)
-        keys = [(snapshot.array, identity, chunk) for chunk in region.chunk.tolist()]
-        if not known.seen.issuperset(keys):
-            if len(known.seen) > _MOST_KNOWN:
+        schema, array = entry.schema, snapshot.array
+        keys = [(array, identity, chunk) for chunk in region.chunk.tolist()]
+        found = [known.locations.get(key) for key in keys]
+        if None not in found:
+            return found  # type: ignore[return-value]
+        seen, chunks, cells = keys, region.chunk, region.cells
+        part = int(chunks[0]) // _BESIDE
+        is_small = math.prod(schema.chunk_shape) * schema.datatype.itemsize < self._limits.own_block
+        if is_small and int(chunks[-1]) // _BESIDE == part:
+            # They share their block with those beside them, which are often read next.
+            seen = [(array, identity, ~part)]
+            chunks = np.arange(part * _BESIDE, min((part + 1) * _BESIDE, schema.chunks))
+            cells = chunk_cells(schema, chunks)
+        if not known.seen.issuperset(seen):
+            if len(known.seen) + len(known.locations) > _MOST_KNOWN:
                 known = self._known = _Known(snapshot.change)
-            known.seen.update(keys)
+            known.seen.update(seen)
             return None
         if not known.locations.keys() >= set(keys):
-            known.locations.update(zip(keys, self._locate(snapshot, identity, entry, region), strict=True))
+            known.locations |= self._locate(snapshot, identity, entry, chunks, cells)
         found = [known.locations.get(key) for key in keys]
         return None if None in found else found  # type: ignore[return-value]
 
     def _locate(
-        self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region
-    ) -> list[_Location | None]:
-        """Return the location of each chunk of a region, None for one that is constant or that a plan must check."""
-        found: list[_Location | None] = [None] * len(region.chunk)
+        self,
+        snapshot: ReadSnapshot,
+        identity: int,
+        entry: ArrayEntry,
+        chunks: NDArray[np.int64],
+        cells: NDArray[np.int64],
+    ) -> dict[tuple[str, int, int], _Location | None]:
+        """Return the location of each of `chunks`, which have so many `cells`, None for one that a plan must read.
+
+        That is one that is constant, was never written or does not fit its block.
+        """
+        keys = [(snapshot.array, identity, chunk) for chunk in chunks.tolist()]
+        found: dict[tuple[str, int, int], _Location | None] = dict.fromkeys(keys)
         if not snapshot.indexes:
             return found
         (index,) = snapshot.indexes
         ids, generations = np.array([identity]), np.array([entry.generation])
-        pieces = kernels.find_chunks(index.index, index.base, ids, generations, region.chunk, region.cells).pieces
+        pieces = kernels.find_chunks(index.index, index.base, ids, generations, chunks, cells).pieces
         itemsize = entry.schema.datatype.itemsize
-        for row, offset, _, cells, chunk, _ in pieces.T.tolist():
+        for row, offset, _, count, at, _ in pieces.T.tolist():
             number = index.blocks.item(kernels.BLOCK_SOURCE, row)
             source, block = index.sources[number], row - index.base.item(number)
-            if _fits(source.blocks.raw, block, offset, cells * itemsize, itemsize, self._limits):
-                found[chunk] = _Location(source, block, offset)
+            if _fits(source.blocks.raw, block, offset, count * itemsize, itemsize, self._limits):
+                found[keys[at]] = _Location(source, block, offset)
         return found
 
 

@@ -71,8 +71,13 @@ class Reader:
             if entry is None:
                 return None
             single = self._find_single_chunk(array, state.identity, entry)
+            part = None
+            if single is None and array not in self._staged.by_array:
+                part = self._chunks.find(self._view.change, array, state.identity, entry.schema, start, shape)
         if single is not None:
             return _box_of(single, entry.schema, start, shape)
+        if part is not None:
+            return entry.schema.datatype.in_memory(part.copy())
 
         def read() -> NDArray[Any] | None:
             with self._locks.state:
@@ -152,11 +157,16 @@ class Reader:
     def _read_part(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, index: CellIndex) -> NDArray[Any]:
         """Return what an index takes, at least one cell, through one box; it may share memory with that."""
         if index.box is not None:
+            if snapshot.staged is None:
+                part = self._chunks.find(snapshot.change, snapshot.array, identity, entry.schema, *index.box)
+                if part is not None:
+                    cells: NDArray[Any] = entry.schema.datatype.in_memory(part.copy())[index.in_box]
+                    return cells
             region, within = plan_region(entry.schema, *index.box), index.in_box
         else:
             region, within = plan_index(index, entry.schema)
-        cells: NDArray[Any] = self._read_region(snapshot, identity, entry, region)[within]
-        return cells
+        taken: NDArray[Any] = self._read_region(snapshot, identity, entry, region)[within]
+        return taken
 
     def _find_single_chunk(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
         """Return a whole array of one small chunk, which must not be written to; None for any other array.

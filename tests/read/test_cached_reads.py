@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import atlas
 from atlas import Atlas
-from atlas.errors import CorruptStoreError
+from atlas.errors import CorruptStoreError, InvalidValueError
 from atlas.read import cached_chunks
 from atlas.read.block_cache import BlockCache
 from atlas.storage import MemoryStorage
@@ -131,12 +131,32 @@ def test_boxes_of_large_chunks_are_copied_without_a_plan(storage, monkeypatch):
         assert len(planned) == (at < 2)
 
 
+def test_small_chunks_of_one_array_come_out_of_their_shared_block(monkeypatch):
+    storage, cells = MemoryStorage(), np.arange(3000, dtype=np.float32).reshape(300, 10)
+    with Atlas.create(storage) as store:
+        store.create_dataset("d").define_array("v", "float32", ["y", "x"], [300, 10], [7, 4])
+        store["d"].write_array("v", [0, 0], cells)
+    store, planned = Atlas.open(storage, cache_bytes=64 << 20), []
+    find = BlockCache.find
+    monkeypatch.setattr(BlockCache, "find", lambda *args: planned.append(args) or find(*args))
+    for y in range(0, 300, 7):
+        for x in (0, 4, 8):
+            got = store["d"].read_array("v", [y, x], [min(7, 300 - y), min(4, 10 - x)])
+            np.testing.assert_array_equal(got, cells[y : y + 7, x : x + 4])
+            got[...] = 0  # it belongs to the caller
+            np.testing.assert_array_equal(store["d"]["v"][y, x], cells[y, x])
+    assert len(planned) <= 6
+    with pytest.raises(InvalidValueError):
+        store["d"].read_array("v", [299, 0], [2, 1])
+
+
 def test_few_locations_of_chunks_are_remembered(storage, monkeypatch):
     monkeypatch.setattr(cached_chunks, "_MOST_KNOWN", 2)
     store = Atlas.open(storage, cache_bytes=64 << 20)
     for at in range(12):
         assert store[NAMES[at % 4]].read_array("large", [0, 0], [1, 1]).shape == (1, 1)
-        assert len(store._session.reader._chunks._known.seen) <= 3
+        known = store._session.reader._chunks._known
+        assert len(known.seen) + len(known.locations) <= 4
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
