@@ -62,7 +62,7 @@ def _cells(dtype: DataType, shape: tuple[int, ...]) -> NDArray[Any]:
 def _use_store(codec: Codec, filter_: Filter, shape: tuple[int, ...]) -> None:
     """Write, read, verify and compact a store of arrays of every dtype."""
     storage = MemoryStorage()
-    store = Atlas.create(storage, codec, filter=filter_)
+    store = Atlas.create(storage, codec, filter=filter_, cache_bytes=64 << 20)
     varied, constant, empty = store.create_datasets(["varied", "constant", "empty"])
     start, box = [0] * len(shape), tuple((length + 1) // 2 for length in shape)
     dims = [f"dim {axis}" for axis in range(len(shape))]
@@ -76,8 +76,9 @@ def _use_store(codec: Codec, filter_: Filter, shape: tuple[int, ...]) -> None:
     varied.write_array("large", [0, 0], np.zeros(_LARGE, np.float32))
     store.flush()
     for name, dtype in DATATYPES.items():
-        for _ in range(2):  # the second time through the cache of blocks
+        for _ in range(3):  # the third time from memory
             varied.read_array(name, start, box)
+            store.read_array_across_stacked(name, store.list_datasets())
         varied.array_stats(name)
         varied.write_array(name, [length // 3 for length in shape], _cells(dtype, box))
         store.read_array_across_stacked(name, store.list_datasets())
