@@ -62,6 +62,11 @@ class Workload:
         return tuple(slice(0, length) for length in self.quarter)
 
     @cached_property
+    def whole(self) -> tuple[slice, ...]:
+        """The box of all cells of an array."""
+        return tuple(slice(0, length) for length in self.shape)
+
+    @cached_property
     def one(self) -> int:
         """The dataset that single reads use."""
         return min(3, self.datasets - 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["ENGINES", "OURS", "PACKED", "PEERS", "UNPACKED", "Engine", "Unsupported", "make"]
+__all__ = ["ENGINES", "OURS", "PACKED", "PEERS", "STRONG", "UNPACKED", "Engine", "Unsupported", "make"]
 
 OURS = "atlas"
 
@@ -47,6 +47,8 @@ ENGINES = {
     "zarrs": Entry("zarr sharded", "zarr_sharded.Sharded", "zarr"),
     "tensorstore": Entry("tensorstore", "tensorstore_arrays.StackedArrays", "tensorstore"),
     "blosc2": Entry("blosc2", "blosc2_arrays.StackedArrays", "blosc2"),
+    "zarr_zstd3": Entry("zarr (zstd 3)", "zarr_sharded.Zstd3", "zarr"),
+    "blosc2_shuffle5": Entry("blosc2 (shuffle, zstd 5)", "blosc2_arrays.Shuffled", "blosc2"),
     "zarrs_packed": Entry("zarr sharded, packed", "zarr_sharded.Packed", "zarr"),
     "tensorstore_packed": Entry("tensorstore, packed", "tensorstore_arrays.Packed", "tensorstore"),
     "blosc2_packed": Entry("blosc2, packed", "blosc2_arrays.Packed", "blosc2"),
@@ -57,6 +59,8 @@ ENGINES = {
 
 UNPACKED = ("tensorstore", "zarrs", "blosc2")
 """Engines with one large array per variable, in which each dataset has its own chunks."""
+STRONG = ("zarr_zstd3", "blosc2_shuffle5")
+"""Two of them with stronger compression."""
 PACKED = tuple(f"{engine}_packed" for engine in UNPACKED)
 """The same engines with many datasets per chunk."""
 PEERS = tuple(engine for engine, entry in ENGINES.items() if entry.environment is not None)

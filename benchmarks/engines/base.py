@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Collection", "Engine", "Unsupported", "chunked", "digest", "run_python"]
+__all__ = ["Collection", "Engine", "Unsupported", "chunked", "digest", "run_python", "scanned"]
 
 Values = list["NDArray[Any]"]
 
@@ -50,6 +50,11 @@ def digest(values: Values) -> str:
 def chunked() -> NDArray[np.float32]:
     """The values of a lazy array of 1,000 chunks of shape (1, 64)."""
     return np.random.default_rng(3).random((1000, 64), np.float32)
+
+
+def scanned(fields: int) -> NDArray[np.float32]:
+    """The values of a lazy array of many chunks of 240 KB, 8 of them per field."""
+    return np.random.default_rng(9).random((fields, 100, 100, 48), np.float32)
 
 
 def run_python(*arguments: str, variables: dict[str, str] | None = None) -> str:

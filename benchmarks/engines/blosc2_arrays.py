@@ -1,4 +1,4 @@
-"""One blosc2 array per variable: bit-shuffle and zstd, one contiguous file each.
+"""One blosc2 array per variable: bit-shuffle and zstd level 1, or shuffle and zstd level 5; one contiguous file each.
 
 A blosc2 block, the unit of decompression, is the unit of `stacked`. A blosc2 chunk, the unit of rewriting and of
 threading, is one dataset; when packed, as many datasets as fit in 4 MiB.
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Packed", "StackedArrays"]
+__all__ = ["Packed", "Shuffled", "StackedArrays"]
 
 _CHUNK = 4 * 2**20
 
 
 class StackedArrays(Stacked):
     """One NDArray file per variable."""
+
+    shuffle = "BITSHUFFLE"
+    level = 1
+    """Of zstd."""
 
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
@@ -48,8 +52,9 @@ class StackedArrays(Stacked):
         if self.packed:
             rows = self.unit[0] * max(1, _CHUNK // (4 * prod(work.shape) * self.unit[0]))
         chunks = (min(rows, work.datasets), *work.shape)
+        filters = [getattr(blosc2.Filter, self.shuffle)]
         packing = blosc2.CParams(
-            codec=blosc2.Codec.ZSTD, clevel=1, filters=[blosc2.Filter.BITSHUFFLE], typesize=values.dtype.itemsize
+            codec=blosc2.Codec.ZSTD, clevel=self.level, filters=filters, typesize=values.dtype.itemsize
         )
         blosc2.asarray(values, urlpath=self._file(variable), mode="w", chunks=chunks, blocks=self.unit, cparams=packing)
 
@@ -69,3 +74,10 @@ class Packed(StackedArrays):
     """The same with many datasets per unit."""
 
     packed = True
+
+
+class Shuffled(StackedArrays):
+    """The same with shuffle and zstd level 5."""
+
+    shuffle = "SHUFFLE"
+    level = 5

@@ -67,15 +67,15 @@ class Stacked(Collection):
     def _arrays(self) -> list[Any]:
         return [self._array(variable) for variable in self.work.variables]
 
-    def _slice(self, arrays: list[Any]) -> Values:
-        region = (slice(0, self.work.datasets), *self.work.box)
-        return [self._get(array, region) for array in arrays]
+    def _read(self, arrays: list[Any], box: tuple[slice, ...]) -> Values:
+        """Read a box of every variable of all datasets."""
+        return [self._get(array, (slice(0, self.work.datasets), *box)) for array in arrays]
 
     def open(self) -> None:
         self._arrays()
 
     def open_slice(self) -> Values:
-        return self._slice(self._arrays())
+        return self._read(self._arrays(), self.work.box)
 
     def _open(self) -> list[Any]:
         if self._handles is None:
@@ -83,7 +83,10 @@ class Stacked(Collection):
         return self._handles
 
     def slice(self) -> Values:
-        return self._slice(self._open())
+        return self._read(self._open(), self.work.box)
+
+    def read_all(self) -> Values:
+        return self._read(self._open(), self.work.whole)
 
     def read_one(self) -> Values:
         return [self._get(self._open()[0], (self.work.one,))]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.engines.base import Collection, Unsupported, Values, chunked, run_python
+from benchmarks.engines.base import Collection, Unsupported, Values, chunked, run_python, scanned
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["Ours", "Store"]
 
 _STATISTICS = ("row_count", "null_count", "min", "max")
+_IN_TURN = 1000
+"""The most datasets that are read one after another."""
+_SCANNED = 65
+"""Fields of the lazy array that dask reads: 125 MB."""
+
+
+def _digits(lazy: Any) -> Values:
+    """A number that dask computes, to three digits: the order of its additions decides the others."""
+    return [np.array([f"{float(lazy.compute()):.3g}"], object)]
 
 
 class Store(Collection):
@@ -38,6 +47,9 @@ class Store(Collection):
         self._handle: Any = None
         self._compacted: Any = None
         self._appended = 0
+        self._chunks: Any = None
+        self._scanned: Any = None
+        self._scans = 0
 
     @property
     def versions(self) -> str:
@@ -83,15 +95,16 @@ class Store(Collection):
     # Reading
 
     def _slice(self, store: Any) -> Values:
-        return [self._stack(store, variable, [0] * len(self.work.shape)) for variable in self.work.variables]
+        return [self._stack(store, variable, self.work.quarter) for variable in self.work.variables]
 
-    def _stack(self, store: Any, variable: str, origin: list[int]) -> NDArray[Any]:
-        """One variable of all datasets."""
+    def _stack(self, store: Any, variable: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """The box of that shape at the origin of one variable of all datasets."""
         work = self.work
+        origin = [0] * len(shape)
         if self.text and not self.stacks_strings:
             datasets = [store.open_dataset(name) for name in work.names]
-            return np.stack([dataset.read_array(variable, origin, work.quarter) for dataset in datasets])
-        stacked: NDArray[Any] = store.read_array_across_stacked(variable, work.names, origin, work.quarter)
+            return np.stack([dataset.read_array(variable, origin, shape) for dataset in datasets])
+        stacked: NDArray[Any] = store.read_array_across_stacked(variable, work.names, origin, shape)
         return stacked
 
     def open(self) -> None:
@@ -107,6 +120,10 @@ class Store(Collection):
 
     def slice(self) -> Values:
         return self._slice(self._open())
+
+    def read_all(self) -> Values:
+        store = self._open()
+        return [self._stack(store, variable, self.work.shape) for variable in self.work.variables]
 
     def to_xarray_many(self) -> Values:
         if self.text and not self.stacks_strings:
@@ -132,15 +149,21 @@ class Store(Collection):
         dataset = self._open().to_xarray(self.work.names[self.work.one]).load()
         return [dataset[variable].values for variable in self.work.variables]
 
-    def prepare_lazy(self) -> None:
-        path = self.folder / "lazy"
-        shutil.rmtree(path, ignore_errors=True)
-        values = chunked()
+    def _write_one(self, path: Path, dims: list[str], values: NDArray[Any], chunks: tuple[int, ...]) -> Any:
+        """Write a store of one dataset with one array, and open it."""
         with self._atlas.create(path) as store:
             dataset = store.create_dataset("one")
-            dataset.define_array("values", "float32", ["chunk", "cell"], values.shape, (1, values.shape[1]))
-            dataset.write_array("values", [0, 0], values)
-        self._chunks = self._atlas.open(path)
+            dataset.define_array("values", "float32", dims, values.shape, chunks)
+            dataset.write_array("values", [0] * values.ndim, values)
+        return self._atlas.open(path)
+
+    def _open_chunks(self) -> None:
+        if self._chunks is None:
+            values = chunked()
+            self._chunks = self._write_one(self.folder / "lazy", ["chunk", "cell"], values, (1, values.shape[1]))
+
+    def prepare_lazy(self) -> None:
+        self._open_chunks()
         self.lazy()  # imports
 
     def lazy(self) -> None:
@@ -149,10 +172,59 @@ class Store(Collection):
     def check_lazy(self) -> Values:
         return [self._lazy["values"].values]
 
+    # Reading again
+
+    def boxes(self) -> Values:
+        store, variable, shape = self._open(), self.work.variables[0], self.work.quarter
+        origin = [0] * len(shape)
+        return [store.open_dataset(name).read_array(variable, origin, shape) for name in self.work.names[:_IN_TURN]]
+
+    def prepare_small_chunks(self) -> None:
+        self._open_chunks()
+        self._view = self._chunks.open_dataset("one")
+
+    def small_chunks(self) -> Values:
+        return [self._view.read_array("values", [at, 0], [1, 64]) for at in range(1000)]
+
+    def prepare_dask_first(self) -> None:
+        self._scanned, self._scans = None, 0  # a handle that is dropped gives up what it has cached
+        path = self.folder / "scanned"
+        if not path.exists():
+            fields = max(4, _SCANNED * self.work.datasets // WORKLOADS[self.work.name].datasets)
+            self._write_one(path, ["t", "y", "x", "z"], scanned(fields), (1, 50, 50, 24))
+
+    def dask_first(self) -> Values:
+        self._scanned = self._atlas.open(self.folder / "scanned").to_xarray("one")["values"].data
+        return self.dask_mean()
+
+    def prepare_dask_mean(self) -> None:
+        if self._scanned is None:
+            self.prepare_dask_first()
+            self.dask_first()
+        if self._scans < 2:
+            self.dask_mean()
+
+    def dask_mean(self) -> Values:
+        self._scans += 1
+        return _digits(self._scanned.mean())
+
+    prepare_dask_sum = prepare_dask_mean
+
+    def dask_sum(self) -> Values:
+        return _digits(self._scanned.sum())
+
+    prepare_dask_rechunk = prepare_dask_mean
+
+    def dask_rechunk(self) -> Values:
+        return [self._scanned.rechunk((-1, 25, 100, 48)).compute()]
+
+    # Statistics
+
     def array_stats(self) -> Values:
         store = self._open()
-        # The smallest and largest string are bytes in one library and str in the other.
-        compared = _STATISTICS[:2] if self.text else _STATISTICS
+        # The smallest and largest string are bytes in one library and str in the other, and where cells are NaN, as in
+        # real data, the largest is NaN in one library.
+        compared = _STATISTICS[:2] if self.text or self.work.kind == "real" else _STATISTICS
         datasets = [store.open_dataset(name) for name in self.work.names]
         found = []
         for variable in self.work.variables:
@@ -243,9 +315,7 @@ class Ours(Store):
         return self.slice()
 
     def cost_read(self) -> Values:
-        """Every variable of all datasets, whole."""
-        store = self._open()
-        return [store.read_array_across_stacked(variable, self.work.names) for variable in self.work.variables]
+        return self.read_all()
 
     def prepare_write_dask(self) -> None:
         import dask.array as da  # noqa: PLC0415

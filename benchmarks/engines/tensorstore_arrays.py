@@ -61,8 +61,8 @@ class StackedArrays(Stacked):
         found: NDArray[Any] = array[region].read().result()
         return found
 
-    def _slice(self, arrays: list[Any]) -> list[NDArray[Any]]:
-        region = (slice(0, self.work.datasets), *self.work.box)
+    def _read(self, arrays: list[Any], box: tuple[slice, ...]) -> list[NDArray[Any]]:
+        region = (slice(0, self.work.datasets), *box)
         reads = [array[region].read() for array in arrays]  # started together: they run in parallel
         return [read.result() for read in reads]
 

@@ -62,9 +62,8 @@ class StackedArray(Collection):
         with tiledb.open(self._uri, "w") as array:
             array[0 : work.datasets] = self.data
 
-    def _slice(self, array: Any) -> Values:
-        region = (slice(0, self.work.datasets), *self.work.box)
-        found = array[region]
+    def _read(self, array: Any, box: tuple[slice, ...]) -> Values:
+        found = array[(slice(0, self.work.datasets), *box)]
         return [found[variable] for variable in self.work.variables]
 
     def open(self) -> None:
@@ -72,7 +71,7 @@ class StackedArray(Collection):
 
     def open_slice(self) -> Values:
         with self._module.open(self._uri) as array:
-            return self._slice(array)
+            return self._read(array, self.work.box)
 
     def _open(self) -> Any:
         if self._handle is None:
@@ -80,7 +79,10 @@ class StackedArray(Collection):
         return self._handle
 
     def slice(self) -> Values:
-        return self._slice(self._open())
+        return self._read(self._open(), self.work.box)
+
+    def read_all(self) -> Values:
+        return self._read(self._open(), self.work.whole)
 
     def read_one(self) -> Values:
         found = self._open().query(attrs=self.work.variables[:1])[self.work.one]

@@ -56,15 +56,14 @@ class Stores(Collection):
         work = self.work
         return [[self._array(name, variable) for name in work.names] for variable in work.variables]
 
-    def _slice(self, handles: list[list[Any]]) -> Values:
-        box = self.work.box
+    def _read(self, handles: list[list[Any]], box: tuple[slice, ...]) -> Values:
         return [np.stack([array[box] for array in arrays]) for arrays in handles]
 
     def open(self) -> None:
         self._arrays()
 
     def open_slice(self) -> Values:
-        return self._slice(self._arrays())
+        return self._read(self._arrays(), self.work.box)
 
     def prepare_slice(self) -> None:
         if self._handles is None:
@@ -72,7 +71,13 @@ class Stores(Collection):
 
     def slice(self) -> Values:
         assert self._handles is not None
-        return self._slice(self._handles)
+        return self._read(self._handles, self.work.box)
+
+    prepare_read_all = prepare_slice
+
+    def read_all(self) -> Values:
+        assert self._handles is not None
+        return self._read(self._handles, self.work.whole)
 
     def read_one(self) -> Values:
         return [self._array(self.work.names[self.work.one], self.work.variables[0])[...]]
