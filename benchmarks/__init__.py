@@ -1,6 +1,6 @@
 """Benchmarks: the same work done by several engines, each in its own process and environment, with interleaved runs.
 
-- `workloads`      the data, and the boxes that are read; `samples` extracts real data
+- `workloads`      the data, and the boxes that are read; `samples` extracts real data from packages
 - `operations`     what is timed, in order
 - `environments`   one virtual environment per peer, with pinned versions, in a cache folder
 - `engines`        how each engine does each operation; one file per engine

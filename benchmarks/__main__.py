@@ -21,7 +21,7 @@ from benchmarks.workloads import WORKLOADS
 
 SLOWEST = "zarr"
 """Takes as long as all other engines together, so quick runs leave it out."""
-NOT_QUICK = ("rounded", "nemo")
+NOT_QUICK = ("soundings", "weather", "topography", "nemo", "walks")
 """Workloads left out of quick runs, which have similar ones."""
 QUICK = Effort(fraction=0.02, runs=1, short=0.05, slow=1.0, once=frozenset({"imports", "first_read"}))
 WHOLE = Effort(fraction=1.0, runs=5, short=0.2, slow=2.0)
@@ -33,7 +33,7 @@ def _arguments() -> argparse.Namespace:
         "workloads",
         nargs="*",
         metavar="WORKLOAD",
-        help=f"of {', '.join(WORKLOADS)}; default: all; with --quick all but {' and '.join(NOT_QUICK)}",
+        help=f"of {', '.join(WORKLOADS)}; default: all; with --quick all but {', '.join(NOT_QUICK)}",
     )
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), metavar="ENGINE",
                         help=f"of {', '.join(ENGINES)}; default: all; with --quick all but {SLOWEST}")  # fmt: skip
@@ -46,7 +46,7 @@ def _arguments() -> argparse.Namespace:
         "--runs", type=int, help="counted runs of every operation; short operations get three times as many"
     )
     parser.add_argument("--environments", type=Path, default=default_folder(), metavar="DIR",
-                        help="folder for the environments of the peers; default: %(default)s")  # fmt: skip
+                        help="folder for the environments and real data; default: %(default)s")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="plot to FILE as PNG (needs matplotlib)")
     parser.add_argument(
@@ -127,10 +127,11 @@ def main() -> None:
             if arguments.quick:
                 notes.append(f"{', '.join(NOT_QUICK)} are left out of quick runs that do not name them")
         for workload in workloads:
-            problem = extract(workload, folder) if WORKLOADS[workload].kind == "real" else None
-            if problem:
-                notes.append(problem)
-                continue
+            if WORKLOADS[workload].kind == "real":
+                problem = extract(workload, folder, arguments.environments / "data")
+                if problem:
+                    notes.append(problem)
+                    continue
             found = measure(
                 workload, pythons, effort, samples=folder, package=package, skip=skip, note=notes.append,
                 versions=versions,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.engines import ENGINES, OURS, PACKED, PEERS, UNPACKED
+from benchmarks.engines import ENGINES, OURS, PACKED, PEERS, STRONG, UNPACKED
 from benchmarks.operations import OPERATIONS
 from benchmarks.targets import TARGETS, Figures, MissingError, number
 from benchmarks.workloads import WORKLOADS
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 HEADING = (
-    f"{'workload':9} {'operation':17} {'engine':18} {'median ms':>10} {'min ms':>10} {'runs':>4} {'ratio':>7} "
+    f"{'workload':11} {'operation':17} {'engine':18} {'median ms':>10} {'min ms':>10} {'runs':>4} {'ratio':>7} "
     f"{'peak MiB':>8} {'disk MiB':>8}"
 )
 BEGIN, END = "<!-- tables: written by --page -->", "<!-- end of tables -->"
@@ -85,7 +85,7 @@ def line(row: Row) -> str:
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     disk = "" if row.mib_on_disk is None else f"{row.mib_on_disk:.2f}"
     return (
-        f"{row.workload:9} {row.operation:17} {row.engine:18} {row.median_ms:10.2f} {row.min_ms:10.2f} {row.runs:4} "
+        f"{row.workload:11} {row.operation:17} {row.engine:18} {row.median_ms:10.2f} {row.min_ms:10.2f} {row.runs:4} "
         f"{ratio:>7} {row.peak_mib:8.1f} {disk:>8}" + ("" if row.agrees else "  OTHER VALUES")
     )
 
@@ -136,8 +136,13 @@ def _figures(rows: Sequence[Row]) -> dict[str, Figures]:
 
 
 _RATIOS: dict[str, Callable[[Figures], float]] = {
+    "bytes on disk: smallest of zarr (zstd 3), blosc2 (shuffle, zstd 5)": lambda f: f.smaller(*STRONG),
+    "warm read of all: fastest of the same": lambda f: f.times("read_all", *STRONG),
+    "warm slice: fastest of the same": lambda f: f.times("slice", *STRONG),
     "open + slice: atlas-python": lambda f: f.times("open_slice", "seed"),
     "warm slice: atlas-python": lambda f: f.times("slice", "seed"),
+    "warm read of all: atlas-python": lambda f: f.times("read_all", "seed"),
+    "one dataset after another: atlas-python": lambda f: f.times("boxes", "seed"),
     "open + slice: fastest of tensorstore, zarrs, blosc2": lambda f: f.times("open_slice", *UNPACKED),
     "warm slice: fastest of tensorstore, zarrs, blosc2": lambda f: f.times("slice", *UNPACKED),
     "open + slice: fastest of the same, packed": lambda f: f.times("open_slice", *PACKED),

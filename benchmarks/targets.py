@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.engines import OURS, PEERS, UNPACKED
+from benchmarks.engines import OURS, PEERS, STRONG, UNPACKED
+from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -113,7 +114,27 @@ def _all(wanted: float) -> dict[str, float]:
     return _per_workload(wanted, wanted, wanted, wanted)
 
 
+_BLOSC2 = "blosc2_shuffle5"
+
 TARGETS = (
+    Target("bytes on disk: smallest of zarr (zstd 3), blosc2 (shuffle, zstd 5) / ours",
+           {"salinity": 1.5, "temperature": 1.5, "walks": 2, "profile": 0.99}, lambda f: f.smaller(*STRONG)),
+    Target("warm read of all: blosc2 (shuffle, zstd 5) / ours", {"salinity": 1.5, "temperature": 1.5, "walks": 1.5},
+           lambda f: f.times("read_all", _BLOSC2)),
+    Target("warm slice: blosc2 (shuffle, zstd 5) / ours", {"salinity": 1.2, "temperature": 1.5, "walks": 1.5},
+           lambda f: f.times("slice", _BLOSC2)),
+    Target("one dataset after another: atlas-python / ours", dict.fromkeys(WORKLOADS, 0.8),
+           lambda f: f.times("boxes", "seed")),
+    Target("dask mean of 125 MB, first read: atlas-python / ours", {"gridded": 1.8},
+           lambda f: f.times("dask_first", "seed")),
+    Target("dask mean of 125 MB, third read: atlas-python / ours", {"gridded": 1},
+           lambda f: f.times("dask_mean", "seed")),
+    Target("dask sum of 125 MB, third read: atlas-python / ours", {"gridded": 1},
+           lambda f: f.times("dask_sum", "seed")),
+    Target("dask rechunk of 125 MB, third read: atlas-python / ours", {"gridded": 1},
+           lambda f: f.times("dask_rechunk", "seed")),
+    Target("small chunks one after another, microseconds a chunk", {"sensors": 10},
+           lambda f: f.ms("small_chunks"), least=False),
     Target("opening slice: atlas-python / ours", _per_workload(40, 10, 25, 80),
            lambda f: f.times("open_slice", "seed")),
     Target("warm slice: atlas-python / ours", _per_workload(30, 3, 4, 50), lambda f: f.times("slice", "seed")),

@@ -31,7 +31,7 @@ class Workload:
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None = None
     kind: str = "random"
-    """"random" and "rounded" (float32), "strings", or "real" (float32, from `source`)."""
+    """"random" and "walks" (float32), "strings", or "real" (float32, from `source`)."""
     source: str | None = None
     """File of the values that `samples` extracted, for real data."""
 
@@ -89,7 +89,7 @@ class Workload:
         shape = (self.datasets, *self.shape)
         if self.kind == "random":
             return source.random(shape, np.float32)
-        if self.kind == "rounded":
+        if self.kind == "walks":
             return (15 + source.normal(0, 0.2, shape).cumsum(axis=-1)).round(2).astype(np.float32)
         words = np.array(
             [f"{kind} {n}" for kind in ("buoy", "drifter", "station", "océan") for n in range(200)], object
@@ -118,14 +118,20 @@ class Workload:
 WORKLOADS = {
     workload.name: workload
     for workload in (
+        # Real data first, and noise, which no store can make much smaller, last.
+        Workload("salinity", 251, 1, (12, 401), kind="real"),
+        Workload("temperature", 36, 1, (251, 401), (126, 201), kind="real"),
+        Workload("soundings", 270, 2, (1225,), kind="real"),
+        Workload("weather", 36, 6, (744,), kind="real"),
+        Workload("topography", 16, 1, (86, 100), kind="real"),
+        Workload("casts", 48, 2, (40,), kind="real"),
+        Workload("nemo", 3, 3, (330, 360), kind="real"),
+        Workload("walks", 200, 2, (50, 168), kind="walks"),
+        Workload("strings", 1000, 2, (50,), kind="strings"),
         Workload("sensors", 1000, 3, (24,)),
         Workload("profile", 1000, 4, (50, 168)),
         Workload("gridded", 60, 3, (100, 100, 48), (50, 50, 24)),
         Workload("tiny", 20_000, 2, (20,)),
-        Workload("rounded", 200, 2, (50, 168), kind="rounded"),
-        Workload("strings", 1000, 2, (50,), kind="strings"),
-        Workload("nemo", 3, 3, (330, 360), kind="real"),
-        Workload("casts", 48, 2, (40,), kind="real"),
     )
 }
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import sys
+import tarfile
+import zipfile
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +17,14 @@ import pytest
 
 import atlas
 from atlas.errors import CorruptStoreError
-from benchmarks import coordinates, measuring, report, scaling
-from benchmarks.engines import ENGINES, PACKED, PEERS, UNPACKED, make
-from benchmarks.engines.base import digest
+from benchmarks import coordinates, measuring, report, samples, scaling
+from benchmarks.__main__ import NOT_QUICK
+from benchmarks.engines import ENGINES, PACKED, PEERS, STRONG, UNPACKED, make
+from benchmarks.engines.base import chunked, digest, scanned
 from benchmarks.environments import PINS
 from benchmarks.measuring import Effort, Row, collect_rows, link_package, measure
 from benchmarks.operations import OPERATIONS
-from benchmarks.samples import extract
+from benchmarks.samples import SAMPLES, Sample, extract
 from benchmarks.targets import TARGETS, Figures, verdict
 from benchmarks.workloads import WORKLOADS, Workload, located
 from tests.api.subprocesses import run_python
@@ -194,10 +198,154 @@ def test_a_stream_of_dask_blocks_is_written(tmp_path: Path) -> None:
 def test_real_data_agree(tmp_path: Path) -> None:
     pytest.importorskip("netCDF4")
     pytest.importorskip("iris_sample_data")
-    assert extract("casts", tmp_path) is None
+    assert extract("casts", tmp_path, tmp_path) is None
     found = run("casts", tmp_path, ("atlas", "netcdf"))
     assert {row.engine for row in found} == {"atlas", "netcdf"}
     assert all(row.agrees for row in found)
+
+
+def packaged(name: str, folder: Path, files: dict[str, bytes]) -> None:
+    """Put a package with these files where a download would put it."""
+    pin = SAMPLES[name].pin
+    assert pin is not None
+    (folder / pin).mkdir()
+    if SAMPLES[name].source:
+        with tarfile.open(folder / pin / "package.tar.gz", "w:gz") as distribution:
+            for path, data in files.items():
+                member = tarfile.TarInfo(path)
+                member.size = len(data)
+                distribution.addfile(member, io.BytesIO(data))
+    else:
+        with zipfile.ZipFile(folder / pin / "package.whl", "w") as wheel:
+            for path, data in files.items():
+                wheel.writestr(path, data)
+
+
+def extracted(name: str, folder: Path) -> list[np.ndarray[Any, Any]]:
+    assert extract(name, folder, folder) is None
+    with np.load(folder / f"{name}.npz") as file:
+        return [file[f"variable{at}"] for at in range(len(file.files))]
+
+
+def netcdf(folder: Path, variables: dict[str, tuple[np.ndarray[Any, Any], tuple[str, ...], dict[str, Any]]]) -> bytes:
+    """The bytes of a NetCDF file."""
+    from netCDF4 import Dataset  # noqa: PLC0415 - not everywhere
+
+    with Dataset(folder / "file.nc", "w", format="NETCDF3_CLASSIC") as file:
+        for name, (values, dims, attributes) in variables.items():
+            for dim, length in zip(dims, values.shape, strict=True):
+                if dim not in file.dimensions:
+                    file.createDimension(dim, length)
+            fill = attributes.pop("_FillValue", None)
+            variable = file.createVariable(name, values.dtype, dims, fill_value=fill)
+            variable.setncatts(attributes)
+            variable.set_auto_maskandscale(False)
+            variable[...] = values
+    return (folder / "file.nc").read_bytes()
+
+
+def test_packed_fields_are_the_nearest_floats_of_their_decimals(tmp_path: Path) -> None:
+    pytest.importorskip("netCDF4")
+    rng = np.random.default_rng(1)
+    dims, shape = ("time", "depth", "Y", "X"), (3, 12, 5, 7)
+    salinity, temperature = (rng.integers(-9000, 9000, shape).astype(np.int16) for _ in range(2))
+    salinity[0, 3, 2, 1] = temperature[2, 1, 4, 6] = -32767
+    packing = {"_FillValue": np.int16(-32767), "add_offset": np.float32(0)}
+    data = netcdf(tmp_path, {
+        "salinity": (salinity, dims, packing | {"scale_factor": np.float32(0.001), "add_offset": np.float32(30)}),
+        "temperature": (temperature, dims, packing | {"scale_factor": np.float32(0.01)}),
+    })  # fmt: skip
+    name = "x/test_data/14Jan2016_NorKyst_z_3d/NorKyst-800m_ZDEPTHS_his_00_3Dsubset.nc"
+    packaged("salinity", tmp_path, {"x/other.nc": b"", name: data})
+    (sections,) = extracted("salinity", tmp_path)
+    (fields,) = extracted("temperature", tmp_path)
+    missing = np.float32("nan")
+    decimals = [missing if n == -32767 else np.float32(f"{30000 + n}e-3") for n in salinity[0].ravel().tolist()]
+    np.testing.assert_array_equal(sections, np.reshape(decimals, shape[1:]).transpose(1, 0, 2))
+    decimals = [missing if n == -32767 else np.float32(f"{n}e-2") for n in temperature.ravel().tolist()]
+    np.testing.assert_array_equal(fields, np.reshape(decimals, (36, *shape[2:])))
+
+
+def test_soundings_are_those_with_enough_levels(tmp_path: Path) -> None:
+    pytest.importorskip("netCDF4")
+    files = {}
+    for at, levels in enumerate((399, 400, 1225, 1226)):
+        depths = np.arange(levels, dtype=np.float32)
+        variables = {"z": (depths, ("z",), {}), "Temperature": (depths / 2 + at, ("z",), {})}
+        files[f"DC_OCEAN/Input_files/WOD18_sample_1995/wod_{at}.nc"] = netcdf(tmp_path, variables)
+    packaged("soundings", tmp_path, files)
+    depths, temperatures = extracted("soundings", tmp_path)
+    assert depths.shape == temperatures.shape == (2, 1225)
+    assert (~np.isnan(depths)).sum(axis=1).tolist() == [400, 1225]
+    assert temperatures[:, 2].tolist() == [2.0, 3.0]
+
+
+def test_weather_is_one_dataset_a_month_and_airport(tmp_path: Path) -> None:
+    names = ["origin", "month", *samples._WEATHER]
+    rows = ["EWR,1,39.02,26,59,10.4,0,1012", "EWR,2,1,2,3,4,5,6", "EWR,1,39.92,NA,59,10.4,0,NA", "JFK,1,7,8,9,1,2,3"]
+    packaged("weather", tmp_path, {"x/data/weather.csv": "\n".join([",".join(names), *rows]).encode()})
+    found = extracted("weather", tmp_path)
+    assert [values.shape for values in found] == [(3, 744)] * 6
+    assert found[0][0, :2].tolist() == [np.float32(39.02), np.float32(39.92)]
+    assert np.isnan(found[1][0, 1])
+    assert np.isnan(found[0][:, 2:]).all()
+    assert found[5][:, 0].tolist() == [1012, 6, 3]
+
+
+def test_topography_is_cut_into_tiles(tmp_path: Path) -> None:
+    whole = np.arange(344 * 403, dtype=np.int32).reshape(344, 403)
+    buffer = io.BytesIO()
+    np.savez(buffer, elevation=whole)
+    packaged("topography", tmp_path, {"x/sample_data/jacksboro_fault_dem.npz": buffer.getvalue()})
+    (tiles,) = extracted("topography", tmp_path)
+    assert tiles.shape == (16, 86, 100)
+    assert (tiles[6] == whole[86:172, 200:300]).all()
+
+
+def test_real_data_that_cannot_be_had_are_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(SAMPLES, "salinity", Sample(samples._salinity, "not a package==1"))
+    note = extract("salinity", tmp_path, tmp_path / "packages")
+    assert note is not None
+    assert note.startswith("salinity is left out: ")
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_every_real_workload_has_its_sample_and_real_ones_come_first() -> None:
+    kinds = [workload.kind for workload in WORKLOADS.values()]
+    assert kinds == sorted(kinds, key=["real", "walks", "strings", "random"].index)
+    assert {name for name, workload in WORKLOADS.items() if workload.kind == "real"} == set(SAMPLES)
+    assert all(sample.pin is None or "==" in sample.pin for sample in SAMPLES.values())
+    assert set(NOT_QUICK) < set(WORKLOADS)
+
+
+def test_reads_in_turn_return_what_was_written(tmp_path: Path) -> None:
+    made: Any = make("atlas", WORKLOADS["gridded"].scaled(EFFORT.fraction), tmp_path)
+    made.prepare_write()
+    made.write()
+    boxes = made.boxes()
+    assert len(boxes) == 4
+    assert all((box == values[made.work.box]).all() for box, values in zip(boxes, made.data["variable0"], strict=True))
+    assert all((whole == made.data[name]).all() for whole, name in zip(made.read_all(), made.data, strict=True))
+    made.prepare_small_chunks()
+    assert (np.concatenate(made.small_chunks()) == chunked()).all()
+
+
+def test_dask_reads_the_same_variable_again(tmp_path: Path) -> None:
+    made: Any = make("atlas", WORKLOADS["gridded"].scaled(EFFORT.fraction), tmp_path)
+    values = scanned(4)
+    made.prepare_dask_first()
+    assert made.dask_first()[0].tolist() == [f"{values.mean(dtype=np.float64):.3g}"]
+    first = made._scanned
+    made.prepare_dask_sum()
+    assert made._scanned is first  # the third read is by the handle of the first two
+    assert made._scans == 2
+    assert made.dask_sum()[0].tolist() == [f"{values.sum(dtype=np.float64):.3g}"]
+    made.prepare_dask_rechunk()
+    (rechunked,) = made.dask_rechunk()
+    assert (rechunked == values).all()
+    made.prepare_dask_first()
+    made.dask_first()
+    assert made._scanned is not first  # nor is a first read by a handle that has read before
 
 
 def test_strings_agree(tmp_path: Path) -> None:
@@ -269,16 +417,33 @@ def test_targets_take_the_best_of_the_peers() -> None:
         made_row("write", engine, 1, disk=mib) for engine, mib in (("atlas", 4), ("zarrs", 8), ("blosc2_packed", 2))
     ]
     rows += [made_row("to_xarray_many", "atlas", 1, peak=100), made_row("to_xarray_many", "seed", 1, peak=900)]
+    rows += [made_row("dask_mean", engine, ms) for engine, ms in (("atlas", 40), ("seed", 50))]
+    rows += [made_row("boxes", engine, ms) for engine, ms in (("atlas", 100), ("seed", 50))]
     figures = Figures({(row.operation, row.engine): row for row in rows})
     cells = {target.title: target.of("gridded", figures) for target in TARGETS}
     assert cells["warm slice: fastest of tensorstore, zarrs, blosc2 / ours"] == "**2.00 < 2.5**"
     assert cells["warm slice: ours / limit"] == "**2.00 > 1.3**"
     assert cells["bytes on disk: smallest of all peers / ours"] == "**0.50 < 1**"
     assert cells["write and flush: fastest peer / ours"] == "1 ≥ 1"
+    assert cells["dask mean of 125 MB, third read: atlas-python / ours"] == "1.25 ≥ 1"
+    assert cells["one dataset after another: atlas-python / ours"] == "**0.50 < 0.8**"
     assert cells["bulk reads: peak beside the result, MiB"] == "**95.0 > 64**"
     assert cells["opening slice: atlas-python / ours"] == ""  # not measured
     assert cells["import: ours / xarray and dask.array"] == ""  # not wanted here
     assert report.against_targets(rows).count("\n") == 1 + sum(map(bool, cells.values()))
+
+
+def test_targets_for_real_data_take_the_strongest_settings_of_the_peers() -> None:
+    sizes = {"atlas": 4.0, "zarr_zstd3": 7.0, "blosc2_shuffle5": 9.0, "zarrs": 1.0}
+    rows = [made_row("write", engine, 1, disk=mib) for engine, mib in sizes.items()]
+    rows += [
+        made_row("read_all", engine, ms) for engine, ms in (("atlas", 2), ("zarr_zstd3", 1), ("blosc2_shuffle5", 4))
+    ]
+    figures = Figures({(row.operation, row.engine): row for row in rows})
+    cells = {target.title: target.of("salinity", figures) for target in TARGETS}
+    assert cells["bytes on disk: smallest of zarr (zstd 3), blosc2 (shuffle, zstd 5) / ours"] == "1.75 ≥ 1.5"
+    assert cells["warm read of all: blosc2 (shuffle, zstd 5) / ours"] == "2.00 ≥ 1.5"
+    assert cells["warm slice: blosc2 (shuffle, zstd 5) / ours"] == ""  # not measured
 
 
 def test_verdicts_never_round_a_miss_away() -> None:
@@ -290,7 +455,7 @@ def test_verdicts_never_round_a_miss_away() -> None:
 
 def test_every_target_is_of_a_workload() -> None:
     assert all(set(target.wanted) <= set(WORKLOADS) for target in TARGETS)
-    assert set(UNPACKED) | set(PACKED) < set(PEERS) < set(ENGINES)
+    assert set(UNPACKED) | set(PACKED) | set(STRONG) < set(PEERS) < set(ENGINES)
 
 
 STACK = {"read": 0.4, "xarray": 0.4, "meaning": 0.03, "coordinate": 0.01}

@@ -1,7 +1,7 @@
 """One sharded zarr 3 array per variable, read and written by the codec pipeline of zarrs.
 
-Inner chunks are the unit of `stacked`. Shards have up to 16 MiB, so that there are enough for all cores. zstd level 1,
-or 3 for the smallest files that plain zstd makes at such speed.
+Inner chunks are the unit of `stacked`. Shards have up to 16 MiB, so that there are enough for all cores. zstd level 1;
+in `Zstd3` level 3, for smaller files.
 """
 
 from __future__ import annotations
