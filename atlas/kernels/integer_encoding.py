@@ -128,22 +128,22 @@ def find_exponent(values: NDArray[np.floating[Any]], fill: bytes | None) -> int:
 
 
 def is_promising(raw: U8, start: I64, length: I64, dtype: np.dtype[Any], fill: bytes | None) -> bool:
-    """Whether cells of `dtype` in the blocks `raw[start:start + length]` look like decimals, or like integers in steps.
+    """Whether cells of `dtype` in blocks `raw[start:start + length]` all look like decimals, or like integers in steps.
 
     A look takes less than to filter a few blocks, and much less than to compile what does.
     """
     for begin, size in zip(start.tolist(), length.tolist(), strict=True):
         cells = raw[begin : begin + size - size % dtype.itemsize].view(dtype)
-        if len(cells) > 1 and (find_exponent(cells, fill) >= 0 if dtype.kind == "f" else _has_steps(cells)):
-            return True
-    return False
+        if len(cells) > 1 and not (find_exponent(cells, fill) >= 0 if dtype.kind == "f" else _has_steps(cells)):
+            return False
+    return True
 
 
 def _has_steps(cells: NDArray[Any]) -> bool:
-    """Whether most differences of neighbours are less than a quarter of the largest difference of any two."""
+    """Whether most differences of neighbours are at most a quarter of the largest difference of any two."""
     some = cells[:_LOOKED].view(f"i{cells.itemsize}")
     steps = np.diff(some.view(f"u{cells.itemsize}")).view(some.dtype).astype(np.float64)
-    return bool(np.median(np.abs(steps)) < (float(some.max()) - float(some.min())) / 4)
+    return bool(np.median(np.abs(steps)) <= (float(some.max()) - float(some.min())) / 4)
 
 
 @kernel
