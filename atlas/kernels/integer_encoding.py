@@ -178,7 +178,7 @@ def _filter(
         _find_common(bits, apart, items, kept, few, head)
         if head[EXCEPTIONS] * RARE > items:
             return False
-        _repeat_neighbours(apart, items, integers)
+        _repeat_neighbours(apart, items, integers, corrections)
     starts, intervals = few[2 * MAX_MASKS :], (items + INTERVAL - 1) // INTERVAL
     if filter_ >= DELTA:
         _take_differences(integers, items, (64 - 8 * itemsize) if filter_ == DELTA else ZERO, head, steps)
@@ -300,15 +300,15 @@ def _find_common(bits: I64, apart: U8, items: Int, kept: Int, few: I64, head: I6
 
 
 @inner
-def _repeat_neighbours(apart: U8, items: Int, integers: I64) -> None:
-    """Give each item that is kept apart the integer before it; those in front the first that is not."""
+def _repeat_neighbours(apart: U8, items: Int, integers: I64, corrections: I64) -> None:
+    """Give each item that is kept apart the integer before it, and no correction; those in front the first integer."""
     here = ZERO
     while here < items and apart[here]:
         here += 1
     last = integers[here] if here < items else ZERO
     for i in range(items):
         if apart[i]:
-            integers[i] = last
+            integers[i], corrections[i] = last, 0
         last = integers[i]
 
 
