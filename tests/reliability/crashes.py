@@ -170,7 +170,7 @@ def spilling(s: Script) -> None:
     s.from_here()
     s.dataset("a")
     s.array("a", "t", noise(1, 8, 4), chunk=(2, 4))
-    s.array("a", "n", np.arange(64, dtype=np.int64).reshape(8, 8), chunk=(4, 8))
+    s.array("a", "n", noise(3, 8, 16).view(np.int64), chunk=(4, 8))
     s.flush()
     s.write("a", "t", noise(2, 4, 4))
     s.flush()
