@@ -63,8 +63,8 @@ STORES = {
     "float64, -9999 and NaN": ("float64", -9999.0, sprinkled(sprinkled(decimals("f8"), -9999.0), np.nan), {3, 5}),
     "float64, NaN of two kinds": ("float64", np.nan, sprinkled(sprinkled(decimals("f8"), np.nan), PAYLOAD), {3, 5}),
     "float64, -0.0": ("float64", 0.0, sprinkled(sprinkled(decimals("f8"), 0.0), -0.0), {3, 5}),
-    "time": ("timestamp_nanoseconds", None, sprinkled(times(), np.datetime64("NaT")), {4}),
-    "time, not-a-time": ("timestamp_nanoseconds", NAT, sprinkled(times(), np.datetime64("NaT")), {4}),
+    "time": ("timestamp_nanoseconds", None, sprinkled(times(), np.datetime64("NaT", "ns")), {4}),
+    "time, not-a-time": ("timestamp_nanoseconds", NAT, sprinkled(times(), np.datetime64("NaT", "ns")), {4}),
     "seconds": ("datetime64[s]", None, times().astype("M8[s]"), {4}),
     "int16": ("int16", -32768, sprinkled(levels(), -32768), {2, 4}),
 }

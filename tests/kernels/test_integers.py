@@ -82,7 +82,7 @@ def integers(name, rng, dtype, count):
     return {
         "walk": lambda: walk,
         "steps": lambda: (np.arange(count) * 13).astype(dtype),
-        "wraps": lambda: np.where(np.arange(count) % 2, ends.min, ends.max).astype(dtype),
+        "wraps": lambda: np.where(np.arange(count) % 2, np.array(ends.min, dtype), np.array(ends.max, dtype)),
         "near the end": lambda: (np.array(ends.max, dtype) - (walk % np.array(7, dtype)).astype(dtype)).astype(dtype),
         "missing": lambda: sprinkle(rng, walk, few[:1], 0.4),
         "kinds": lambda: sprinkle(rng, walk, few, 0.6),
