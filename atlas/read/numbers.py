@@ -6,7 +6,7 @@ Threads run tasks of about a mebibyte each, without the GIL. `gather` finds the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -156,6 +156,12 @@ def _copy_held(copy: _Copy, wanted: NDArray[np.int64], held: list[tuple[int, int
         copy.copy(slab.data, wanted, begin, end)
 
 
+@lru_cache(maxsize=16)
+def _for_one_thread(limits: Limits) -> Limits:
+    """Return the limits with which one thread reads a whole batch."""
+    return replace(limits, thread_bytes=max(limits.thread_bytes, limits.batch_bytes))
+
+
 class _Keeping:
     """Reads missing blocks, and keeps those that the cache admits. Threads read its batches side by side."""
 
@@ -163,9 +169,13 @@ class _Keeping:
         self._copy = copy
         self._uses = uses
         self._cache = cache
-        self._batches = ReadBatches(copy.index, copy.pieces, limits)
-        self._raw = copy.index.blocks[kernels.BLOCK_RAW, self._batches.wanted[kernels.WANTED_BLOCK, :-1]]
-        self._short = int(self._raw.sum()) <= cache.pool.short_bytes
+        block = copy.pieces[kernels.PIECE_BLOCK]
+        self._raw = copy.index.blocks[kernels.BLOCK_RAW, block[np.append(True, block[1:] != block[:-1])]]
+        nbytes = int(self._raw.sum())
+        self._short = nbytes <= cache.pool.short_bytes
+        # The blocks of a chunk that make one slab are found side by side later, without a plan.
+        one = nbytes <= cache.pool.slab_bytes
+        self._batches = ReadBatches(copy.index, copy.pieces, _for_one_thread(limits) if one else limits)
 
     def tasks(self) -> list[Task]:
         """Return a task for each read batch."""
