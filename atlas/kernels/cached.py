@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.kernels.copy_plan import make_plan, refuse_boxes
-from atlas.kernels.gather import check_pieces, copy_pieces
+from atlas.kernels.copy_plan import make_plan
+from atlas.kernels.gather import as_request, check_pieces, copy_pieces
 from atlas.kernels.jit import kernel
-from atlas.kernels.layouts import BLOCK_RAW, as_bytes, as_geometry, as_source, as_table
+from atlas.kernels.layouts import BLOCK_RAW, as_bytes, as_source
 from atlas.kernels.read_batches import WANTED_BLOCK, WANTED_OFFSET, WANTED_PIECE
 from atlas.kernels.status import ARGUMENT, BOUNDS, OK, raise_status
 
@@ -42,18 +42,9 @@ def copy_boxes(
         ValueError: shapes that do not fit together, or a row that the request names and that is not there.
 
     """
-    decoded, table, pieces, geometry = as_source(decoded), as_table(table), as_table(pieces, 6), as_geometry(geometry)
-    wanted = as_table(wanted, 3)
-    boxes, box = geometry
-    if out.shape[1:] != tuple(box.tolist()) or out.ndim == 0:
-        message = f"the result has shape {out.shape}, its boxes {tuple(box.tolist())}"
-        raise ValueError(message)
-    if not 0 <= begin <= end < wanted.shape[1]:
-        message = f"there are no blocks {begin} to {end} among {wanted.shape[1] - 1}"
-        raise ValueError(message)
-    refuse_boxes(geometry)
-    request = table, wanted, pieces, boxes, box
-    raise_status(*_copy(decoded, request, begin, end, out.shape[0], out.itemsize, make_plan(box.size), as_bytes(out)))
+    decoded, request = as_source(decoded), as_request(table, wanted, begin, end, pieces, geometry, out)
+    plan = make_plan(out.ndim - 1)
+    raise_status(*_copy(decoded, request, begin, end, out.shape[0], out.itemsize, plan, as_bytes(out)))
 
 
 @kernel

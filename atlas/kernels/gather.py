@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from atlas.kernels.integers import Integers
     from atlas.kernels.jit import Int
 
-__all__ = ["Request", "check_pieces", "copy_pieces", "gather_boxes"]
+__all__ = ["Request", "as_request", "check_pieces", "copy_pieces", "gather_boxes"]
 
 Request: TypeAlias = tuple[I64, I64, I64, I64, I64]
 """What is gathered, five int64 arrays: the block table, (8, blocks), see `BLOCK_OFFSET`; the wanted blocks,
@@ -99,18 +99,9 @@ def gather_boxes(
         ValueError: shapes that do not fit together, or a row that the request names and that is not there.
 
     """
-    source, table, pieces, geometry = as_source(source), as_table(table), as_table(pieces, 6), as_geometry(geometry)
-    wanted = as_table(wanted, 3)
-    boxes, box = geometry
-    if out.shape[1:] != tuple(box.tolist()) or out.ndim == 0:
-        message = f"the result has shape {out.shape}, its boxes {tuple(box.tolist())}"
-        raise ValueError(message)
-    if not 0 <= begin <= end < wanted.shape[1]:
-        message = f"there are no blocks {begin} to {end} among {wanted.shape[1] - 1}"
-        raise ValueError(message)
-    refuse_boxes(geometry)
+    source, request = as_source(source), as_request(table, wanted, begin, end, pieces, geometry, out)
+    table, wanted, _, _, box = request
     cell, target = out.itemsize, as_bytes(out)
-    request = table, wanted, pieces, boxes, box
     status, row, largest, widest, highest = _check_blocks(request, begin, end, source.size, out.shape[0], cell)
     raise_status(status, row)
     shuffled, decoded = workspace.scratch(SHUFFLED, largest), workspace.scratch(DECODED, largest)
@@ -127,6 +118,28 @@ def gather_boxes(
         raise_status(status, row)
         (decoded if table[BLOCK_FILTER, row] == PLAIN else shuffled)[: found.size] = found
         raise_status(*_gather(source, request, at, at + 1, cell, 0, memory, integers, target))
+
+
+def as_request(
+    table: I64, wanted: I64, begin: int, end: int, pieces: I64, geometry: Geometry, out: NDArray[Any]
+) -> Request:
+    """What `gather_boxes` is asked for, as kernels take it; that blocks and pieces are there is theirs to check.
+
+    Raises:
+        ValueError: shapes that do not fit together, boxes that leave their chunk or the result, or columns that
+            `wanted` does not have.
+
+    """
+    table, wanted, pieces, geometry = as_table(table), as_table(wanted, 3), as_table(pieces, 6), as_geometry(geometry)
+    boxes, box = geometry
+    if out.shape[1:] != tuple(box.tolist()) or out.ndim == 0:
+        message = f"the result has shape {out.shape}, its boxes {tuple(box.tolist())}"
+        raise ValueError(message)
+    if not 0 <= begin <= end < wanted.shape[1]:
+        message = f"there are no blocks {begin} to {end} among {wanted.shape[1] - 1}"
+        raise ValueError(message)
+    refuse_boxes(geometry)
+    return table, wanted, pieces, boxes, box
 
 
 @kernel
