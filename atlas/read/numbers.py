@@ -130,12 +130,12 @@ def _cached_tasks(copy: _Copy, limits: Limits, cache: BlockCache) -> list[Task]:
     found = cache.find(copy.index, rows)
     if not found.held:
         # What is read for the first time goes straight to the result.
-        return _Keeping(copy, found.uses, limits, cache).tasks() if found.uses.any() else copy.tasks(limits)
+        return _Keeping(copy, rows, found.uses, limits, cache).tasks() if found.uses.any() else copy.tasks(limits)
     edges = np.array([0, *heads.tolist(), len(block)])
     tasks: list[Task] = []
     if found.missing.any():
         missing = replace(copy, pieces=copy.pieces[:, np.repeat(found.missing, np.diff(edges))])
-        tasks = _Keeping(missing, found.uses[found.missing], limits, cache).tasks()
+        tasks = _Keeping(missing, rows[found.missing], found.uses[found.missing], limits, cache).tasks()
     wanted = np.array([np.append(rows, 0), np.append(found.offset, 0), edges])
     held: list[tuple[int, int, Slab]] = []
     nbytes = 0
@@ -165,12 +165,14 @@ def _for_one_thread(limits: Limits) -> Limits:
 class _Keeping:
     """Reads missing blocks, and keeps those that the cache admits. Threads read its batches side by side."""
 
-    def __init__(self, copy: _Copy, uses: NDArray[np.int64], limits: Limits, cache: BlockCache) -> None:
+    def __init__(
+        self, copy: _Copy, rows: NDArray[np.int64], uses: NDArray[np.int64], limits: Limits, cache: BlockCache
+    ) -> None:
+        """Plan the reads of the blocks `rows` (N,) of the pieces, which were asked for so many times: `uses` (N,)."""
         self._copy = copy
         self._uses = uses
         self._cache = cache
-        block = copy.pieces[kernels.PIECE_BLOCK]
-        self._raw = copy.index.blocks[kernels.BLOCK_RAW, block[np.append(True, block[1:] != block[:-1])]]
+        self._raw = copy.index.blocks[kernels.BLOCK_RAW, rows]
         nbytes = int(self._raw.sum())
         self._short = nbytes <= cache.pool.short_bytes
         # The blocks of a chunk that make one slab are found side by side later, without a plan.
