@@ -13,10 +13,12 @@ import numpy as np
 from atlas.kernels.checksum import hash_bytes
 from atlas.kernels.codec import (
     LZ4,
+    LZ4_GROWTH,
     NONE,
     SHUFFLED,
     TRANSPOSED,
     ZSTD,
+    ZSTD_GROWTH,
     decompress,
     decompress_python,
     new_bytes,
@@ -36,6 +38,8 @@ from atlas.kernels.layouts import (
     DECIMAL,
     DECIMAL_DELTA,
     DELTA,
+    FLOAT_SIZES,
+    INTEGER_SIZES,
     PLAIN,
     as_bytes,
     as_column,
@@ -70,11 +74,6 @@ __all__ = [
     "decompress_block_python",
 ]
 
-# The most that a stored byte can become, by the formats: a zstd RLE block is 128 KiB from 4 bytes, an LZ4 length byte
-# adds 255. Integers that are all equal take no plane, so they get the larger of the two. A declared length beyond it is
-# a lie, found before anything of that length is allocated.
-_ZSTD_GROWTH = 32768
-_LZ4_GROWTH = 255
 _LZ4_LARGEST = 2**31 - 1
 
 
@@ -90,7 +89,7 @@ def check_block(size: Int, begin: Int, stored: Int, raw: Int, codec: Int, filter
         return CODEC
     if filter_ != PLAIN and (itemsize < 1 or itemsize > MAX_PLANES or codec == NONE):
         return CODEC
-    if filter_ >= DECIMAL and not (itemsize in (4, 8) or (filter_ == DELTA and itemsize in (1, 2))):
+    if filter_ >= DECIMAL and itemsize not in FLOAT_SIZES and (filter_ != DELTA or itemsize not in INTEGER_SIZES):
         return CODEC
     if filter_ >= DECIMAL and raw % itemsize != 0:
         return LENGTH
@@ -98,7 +97,7 @@ def check_block(size: Int, begin: Int, stored: Int, raw: Int, codec: Int, filter
         return LENGTH
     if codec == NONE:
         return OK if raw == stored else LENGTH
-    limit = stored * (_ZSTD_GROWTH if codec == ZSTD or filter_ >= DECIMAL else _LZ4_GROWTH)
+    limit = stored * (ZSTD_GROWTH if codec == ZSTD or filter_ >= DECIMAL else LZ4_GROWTH)
     if raw < 1 or raw > limit or (codec == LZ4 and max(raw, stored) > _LZ4_LARGEST):
         return LENGTH
     return OK
@@ -181,15 +180,6 @@ def _decode(
     return OK, 0
 
 
-@kernel
-def _undo(
-    data: U8, raw: Int, filter_: Int, itemsize: Int, out: U8, at: Int, scratch: U8, words: U64,
-    integers: Integers | None,
-) -> None:  # fmt: skip
-    """Undo the filter of a whole block, whose planes and tail are in `data`, to `out[at:]`: see `undo_filter`."""
-    undo_filter(data, raw, filter_, itemsize, ZERO, raw, out, at, scratch, words, integers)
-
-
 def decompress_block_python(
     source: U8, begin: int, block: I64, sizes: I64, integers: Integers | None
 ) -> tuple[int, U8]:
@@ -239,7 +229,7 @@ def decode_blocks(source: U8, table: I64, out: U8, offset: I64) -> None:
         if filter_ == PLAIN:
             target[at : at + raw] = found
         else:
-            _undo(as_source(found), raw, filter_, itemsize, target, at, scratch, words, integers)
+            undo_filter(as_source(found), raw, filter_, itemsize, 0, raw, target, at, scratch, words, integers)
 
 
 def decode_block(source: U8, table: I64, row: int) -> U8:

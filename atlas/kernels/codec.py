@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DECODED",
     "LZ4",
+    "LZ4_GROWTH",
     "NONE",
     "SHUFFLED",
     "STORED",
     "TRANSPOSED",
     "ZSTD",
+    "ZSTD_GROWTH",
     "compress",
     "compress_python",
     "decompress",
@@ -45,6 +47,11 @@ __all__ = [
 ]
 
 NONE, ZSTD, LZ4 = 0, 1, 2
+
+ZSTD_GROWTH, LZ4_GROWTH = 32768, 255
+"""The most that a stored byte can become, by the formats: a zstd RLE block is 128 KiB from 4 bytes, an LZ4 length byte
+adds 255. Integers that are all equal take no plane, so they get the larger of the two. A declared length beyond it is a
+lie, found before anything of that length is allocated."""
 
 _LZ4_LARGEST = 0x7E000000  # LZ4_MAX_INPUT_SIZE
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from atlas.kernels.checksum import hash_bytes
 from atlas.kernels.codec import LZ4, NONE, SHUFFLED, TRANSPOSED, ZSTD, compress, compress_python, workspace
-from atlas.kernels.filters import planes_room
 from atlas.kernels.integer_encoding import IntegerFilter, is_promising
-from atlas.kernels.integers import FIELDS, HEAD_BYTES, LARGEST, set_integer_sizes, write_head
+from atlas.kernels.integers import HEAD_BYTES, LARGEST, integers_room, write_head
 from atlas.kernels.jit import ZERO, kernel
 from atlas.kernels.layouts import (
     BIT,
@@ -29,7 +28,9 @@ from atlas.kernels.layouts import (
     DECIMAL,
     DECIMAL_DELTA,
     DELTA,
+    FLOAT_SIZES,
     I64,
+    INTEGER_SIZES,
     PLAIN,
     U8,
     U64,
@@ -37,7 +38,14 @@ from atlas.kernels.layouts import (
     as_source,
 )
 from atlas.kernels.memcpy import copy_bytes
-from atlas.kernels.planes import LENGTH_BYTES, SIZES, compress_planes, compress_planes_python, set_shuffled_sizes
+from atlas.kernels.planes import (
+    LENGTH_BYTES,
+    MAX_PLANES,
+    SIZES,
+    compress_planes,
+    compress_planes_python,
+    set_shuffled_sizes,
+)
 from atlas.kernels.shuffle import TRANSPOSE_SCRATCH, shuffle_block
 from atlas.kernels.symbols import NATIVE_CODECS
 
@@ -47,8 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["choose_filter", "encode_blocks", "suitable_filter"]
 
 Memory: TypeAlias = tuple[U8, I64, U8, U64, I64]
-"""Memory of the thread: `shuffled`, uint8 of `planes_room` bytes, and `sizes`, int64 (257,), the planes of a block;
-`scratch`, uint8, and the same as `words`, uint64, see `shuffle_block`; and `count`, int64 (256,), see
+"""Memory of the thread: `shuffled`, uint8 of as much as the largest block takes, and `sizes`, int64 (257,), the planes
+of a block; `scratch`, uint8, and the same as `words`, uint64, see `shuffle_block`; and `count`, int64 (256,), see
 `compress_planes`."""
 
 _KNOWN = (PLAIN, BYTE, BIT, DECIMAL, DELTA, DECIMAL_DELTA)
@@ -144,7 +152,7 @@ def encode_blocks(
 
     """
     integers = filter >= DECIMAL
-    widths = (1, 2, 4, 8) if filter == DELTA else (4, 8) if integers else range(1, 256)
+    widths = INTEGER_SIZES if filter == DELTA else FLOAT_SIZES if integers else range(1, MAX_PLANES + 1)
     if codec not in (NONE, ZSTD, LZ4) or filter not in _KNOWN or itemsize not in widths:
         message = f"no codec {codec} with filter {filter} for items of {itemsize} bytes"
         raise ValueError(message)
@@ -164,10 +172,8 @@ def encode_blocks(
     out = np.empty(int(length.sum()), np.uint8)
     largest = int(length.max(initial=0))
     scratch = workspace.scratch(TRANSPOSED, TRANSPOSE_SCRATCH * itemsize)
-    shuffled, sizes = (
-        workspace.scratch(SHUFFLED, int(planes_room(largest, filter, itemsize))),
-        np.empty(SIZES, np.int64),
-    )
+    room = int(integers_room(largest, itemsize)) if integers else largest
+    shuffled, sizes = workspace.scratch(SHUFFLED, room), np.empty(SIZES, np.int64)
     memory = shuffled, sizes, scratch, scratch.view(np.uint64), np.empty(256, np.int64)
 
     def encode(rows: slice, at: int) -> int:
@@ -182,11 +188,10 @@ def encode_blocks(
     size = 0
     if codec != NONE and integers:
         # Block by block: so filters of integers are compiled by themselves, and only where there are integers.
-        chosen, head = IntegerFilter(filter, itemsize, fill, largest), np.empty(FIELDS, np.int64)
+        chosen = IntegerFilter(filter, itemsize, fill, largest)
         for row, (begin, raw_length) in enumerate(zip(start.tolist(), length.tolist(), strict=True)):
-            if HEAD_BYTES < raw_length <= LARGEST and chosen.apply(source[begin : begin + raw_length], head, shuffled):
-                set_integer_sizes(raw_length // itemsize, itemsize, head, sizes)
-                write_head(head, out[size : size + HEAD_BYTES])
+            if HEAD_BYTES < raw_length <= LARGEST and chosen.apply(source[begin : begin + raw_length], shuffled, sizes):
+                write_head(chosen.head, out[size : size + HEAD_BYTES])
             else:
                 table[BLOCK_FILTER, row] = BYTE
             size = encode(slice(row, row + 1), size)
@@ -224,8 +229,10 @@ def choose_filter(
     rows = np.unique(np.linspace(0, start.size - 1, _SAMPLES).astype(np.int64))
     starts, lengths = start[rows], np.minimum(length[rows], _SAMPLE_BYTES)
     best, smallest = PLAIN, float(lengths.sum())
-    for place, filter_ in enumerate(_filters_of(dtype)):
-        if filter_ >= DECIMAL and not is_promising(raw, starts, lengths, dtype, fill):
+    tried = _filters_of(dtype)
+    promising = max(tried) >= DECIMAL and is_promising(raw, starts, lengths, dtype, fill)
+    for place, filter_ in enumerate(tried):
+        if filter_ >= DECIMAL and not promising:
             continue
         stored, table = encode_blocks(
             raw, starts, lengths, codec=codec, filter=filter_, itemsize=dtype.itemsize, level=level, fill=fill
@@ -249,7 +256,7 @@ def _filters_of(dtype: np.dtype[Any]) -> tuple[int, ...]:
     # zstd level 1 ran at 0.3 to 0.6 GB/s plain; where the two shuffles were within 2 % of each other in size, bit was
     # the faster for 4-byte items (2.3 GB/s to 0.4 and 1.5), byte for 8-byte ones (2.9 to 1.1).
     faster, slower = (BYTE, BIT) if dtype.itemsize >= 8 else (BIT, BYTE)
-    if dtype.kind == "f" and dtype.itemsize in (4, 8):
+    if dtype.kind == "f" and dtype.itemsize in FLOAT_SIZES:
         return faster, DECIMAL, slower, DECIMAL_DELTA, PLAIN
     if dtype.kind in "iumM":
         return (PLAIN, BIT, DELTA) if dtype.itemsize == 1 else (faster, slower, DELTA, PLAIN)

@@ -86,7 +86,7 @@ def open_planes_python(
     return status, planes
 
 
-@inner
+@kernel
 def undo_filter(
     data: U8, length: Int, filter_: Int, itemsize: Int, begin: Int, end: Int, out: U8, out_at: Int, scratch: U8,
     words: U64, integers: Integers | None,

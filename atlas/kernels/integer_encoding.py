@@ -15,14 +15,21 @@ from atlas.kernels.integers import (
     CORRECTIONS,
     EXCEPTIONS,
     EXPONENT,
+    FIELDS,
+    INTERVALS,
     MASKS,
+    MASKS_AT,
     MAX_MASKS,
     POWER,
     RARE,
     START_BASE,
     STARTS,
+    STARTS_AT,
+    TAIL_AT,
     WIDTH,
     Views,
+    make_floats,
+    set_integer_sizes,
     views_of,
 )
 from atlas.kernels.jit import ONE, ZERO, inner, kernel
@@ -71,6 +78,8 @@ class IntegerFilter:
     """One of the filters of integers, with memory for blocks of up to `largest` bytes."""
 
     def __init__(self, filter_: int, itemsize: int, fill: bytes | None, largest: int) -> None:
+        self.head = np.empty(FIELDS, np.int64)
+        """The head of the block that was filtered last, int64 (12,)."""
         self._filter, self._itemsize = filter_, itemsize
         items = largest // itemsize
         self._views = views_of(largest // 8 + 1)
@@ -79,26 +88,26 @@ class IntegerFilter:
         self._missing = fill
         self._fill = int.from_bytes((fill or b"").ljust(8, b"\0"), "little", signed=True), int(fill is not None)
 
-    def apply(self, block: U8, head: I64, shuffled: U8) -> bool:
-        """Filter a block, uint8, to planes and tail in `shuffled`, of `integers_room` bytes; fill `head`, int64 (12,).
+    def apply(self, block: U8, shuffled: U8, sizes: I64) -> bool:
+        """Filter a block, uint8, to planes and tail in `shuffled`, of `integers_room` bytes, and fill `sizes`.
 
         Returns whether that is worth while: not where too few cells are decimals, or their integers take as many bytes.
         """
-        size = self._itemsize
+        size, head = self._itemsize, self.head
         items = block.size // size
         if items == 0 or block.size % size:
             return False
         self._views[5][: block.size] = block
         head[:] = 0
-        power = most = 0.0
+        most = 0.0
         if self._filter != DELTA:
             exponent = find_exponent((self._views[1] if size == 8 else self._views[2])[:items], self._missing)
             if exponent < 0:
                 return False
-            head[EXPONENT], power, most = exponent, float(POWER[exponent]), _MOST[size]
+            head[EXPONENT], most = exponent, _MOST[size]
         fill, has_fill = self._fill
         memory = head, self._views, self._work, self._apart
-        return bool(_filter(items, self._filter, size, power, most, fill, has_fill, memory, shuffled))
+        return bool(_filter(items, self._filter, size, most, fill, has_fill, memory, sizes, shuffled))
 
 
 def find_exponent(values: NDArray[np.floating[Any]], fill: bytes | None) -> int:
@@ -148,12 +157,12 @@ def _has_steps(cells: NDArray[Any]) -> bool:
 
 @kernel
 def _filter(
-    items: Int, filter_: Int, itemsize: Int, power: Any, most: Any, fill: Int, has_fill: Int, memory: Memory, out: U8
+    items: Int, filter_: Int, itemsize: Int, most: Any, fill: Int, has_fill: Int, memory: Memory, sizes: I64, out: U8
 ) -> bool:
-    """Filter the items that lie packed in `views` to planes and tail in `out`, laid out as `head` is left to say.
+    """Filter the items that lie packed in `views` to planes and tail in `out`, of the sizes that `sizes` is left with.
 
-    `power` is 10 to the exponent in `head`, `most` what the integers of decimals stay below, both float64; `fill` has
-    the bits of the fill value where `has_fill` is 1. `out` is uint8 of `integers_room` bytes.
+    `head` holds the exponent of decimals; `most`, float64, is what their integers stay below; `fill` has the bits of
+    the fill value where `has_fill` is 1. `out` is uint8 of `integers_room` bytes; `sizes`, int64 (257,): see `planes`.
 
     Returns whether it is worth while: not where too few cells are decimals, or their integers take as many bytes.
     """
@@ -164,11 +173,8 @@ def _filter(
         for i in range(items):
             integers[i] = bits[i]
             apart[i] = 0
-    elif itemsize == 4:
-        _find_decimals_4(views, items, power, most, bits, integers, corrections)
     else:
-        _find_decimals_8(views, items, power, most, bits, integers, corrections)
-    if filter_ != DELTA:
+        _find_decimals(views, itemsize, items, head[EXPONENT], most, bits, integers, corrections)
         _take_corrections(corrections, items, head, apart)
     kept = ZERO
     for i in range(items):
@@ -179,7 +185,7 @@ def _filter(
         if head[EXCEPTIONS] * RARE > items:
             return False
         _repeat_neighbours(apart, items, integers, corrections)
-    starts, intervals = few[2 * MAX_MASKS :], (items + INTERVAL - 1) // INTERVAL
+    starts = few[2 * MAX_MASKS :]
     if filter_ >= DELTA:
         _take_differences(integers, items, (64 - 8 * itemsize) if filter_ == DELTA else ZERO, head, steps)
         _find_starts(integers, steps, items, head, starts)
@@ -191,14 +197,13 @@ def _filter(
         head[WIDTH] = min(head[WIDTH], itemsize)
     elif head[WIDTH] + head[CORRECTIONS] >= itemsize:
         return False
+    set_integer_sizes(items, itemsize, head, sizes)
     _write_planes(steps, items, head[BASE], head[WIDTH], out, ZERO)
     _write_planes(corrections, items, ZERO, head[CORRECTIONS], out, head[WIDTH] * items)
-    at = (head[WIDTH] + head[CORRECTIONS]) * items
     for mask in range(head[MASKS]):
-        _write_mask(bits, apart, items, few[mask], out, at)
-        at += (items + 7) // 8
-    _write_planes(starts, intervals, head[START_BASE], head[STARTS], out, at)
-    _write_tail(bits, apart, items, itemsize, few, head, out, at + head[STARTS] * intervals)
+        _write_mask(bits, apart, items, few[mask], out, head[MASKS_AT] + mask * ((items + 7) // 8))
+    _write_planes(starts, head[INTERVALS], head[START_BASE], head[STARTS], out, head[STARTS_AT])
+    _write_tail(bits, apart, items, itemsize, few, head, out, head[TAIL_AT])
     return True
 
 
@@ -221,30 +226,19 @@ def _widen(views: Views, itemsize: Int, items: Int, bits: I64) -> None:
 
 
 @inner
-def _find_decimals_4(views: Views, items: Int, power: Any, most: Any, bits: I64, integers: I64, apart: I64) -> None:
-    """Find the integers of the float32 in `views`, and how far apart what a reader makes of them is from `bits`."""
-    _, _, singles, fours, _, _ = views
-    inverse = 1.0 / power
+def _find_decimals(
+    views: Views, itemsize: Int, items: Int, exponent: Int, most: Any, bits: I64, integers: I64, apart: I64
+) -> None:
+    """Find the integers of the floats in `views`, and how far `bits` are apart from what a reader makes of them."""
+    _, doubles, singles, _, _, _ = views
+    power = POWER[exponent]
     for i in range(items):
-        scaled = np.float64(singles[i]) * power
+        scaled = (np.float64(singles[i]) if itemsize == 4 else doubles[i]) * power
         integers[i] = np.int64(scaled + _ROUND - _ROUND if -most < scaled < most else 0.0)
+    make_floats(integers, np.uint64(items), itemsize, exponent, views)
+    _widen(views, itemsize, items, apart)
     for i in range(items):
-        singles[i] = np.float32(np.float64(integers[i]) * inverse)
-    for i in range(items):
-        apart[i] = bits[i] - fours[i]
-
-
-@inner
-def _find_decimals_8(views: Views, items: Int, power: Any, most: Any, bits: I64, integers: I64, apart: I64) -> None:
-    """Find the integers of the float64 in `views`, and how far apart what a reader makes of them is from `bits`."""
-    eights, doubles, _, _, _, _ = views
-    for i in range(items):
-        scaled = doubles[i] * power
-        integers[i] = np.int64(scaled + _ROUND - _ROUND if -most < scaled < most else 0.0)
-    for i in range(items):
-        doubles[i] = np.float64(integers[i]) / power
-    for i in range(items):
-        apart[i] = bits[i] - eights[i]
+        apart[i] = bits[i] - apart[i]
 
 
 @inner

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.kernels.codec import ZSTD_GROWTH
 from atlas.kernels.jit import ONE, ZERO, inner, kernel
 from atlas.kernels.layouts import DECIMAL, DELTA, I64, U8
 from atlas.kernels.memcpy import copy_bytes, read_uint32, read_uint64
@@ -36,19 +37,24 @@ __all__ = [
     "EXPONENT",
     "FIELDS",
     "HEAD_BYTES",
+    "INTERVALS",
     "LARGEST",
     "MASKS",
+    "MASKS_AT",
     "MAX_MASKS",
     "POWER",
     "RARE",
     "STARTS",
+    "STARTS_AT",
     "START_BASE",
+    "TAIL_AT",
     "WIDTH",
     "Integers",
     "Views",
     "check_exceptions",
     "integers_memory",
     "integers_room",
+    "make_floats",
     "read_head",
     "set_integer_sizes",
     "undo_integers",
@@ -58,8 +64,8 @@ __all__ = [
 
 HEAD_BYTES = 24
 """Bytes of the head, in front of the lengths of the planes."""
-LARGEST = 32768 * HEAD_BYTES
-"""The largest block: of equal integers only the head is stored, and a stored byte must not become more than 32,768."""
+LARGEST = ZSTD_GROWTH * HEAD_BYTES
+"""The largest block: of equal integers only the head is stored, which must not become more than it may."""
 WIDTH = 0
 """Planes of integers: bytes of the largest."""
 EXPONENT = 1
@@ -191,7 +197,7 @@ def undo_integers(
     Item i goes to `out[out_at + i * itemsize]`. `data` and `out` are 1-D uint8; `memory` holds the block's head.
     """
     head, integers, views = memory
-    cells, doubles, singles, fours, _, ones = views
+    cells, _, _, fours, _, ones = views
     for begin in range(first - first % INTERVAL, last, INTERVAL):
         low = begin if filter_ >= DELTA else max(begin, first - first % 8)
         count = np.uint64(min(begin + INTERVAL, last) - low)
@@ -204,22 +210,32 @@ def undo_integers(
         if filter_ == DELTA:
             _undo_masks(data, items, itemsize, head, low, count, integers)
             _narrow(integers, count, itemsize, views)
-        elif itemsize == 4:
-            inverse = _INVERSE[head[EXPONENT]]
-            for i in range(count):
-                singles[i] = np.float32(np.float64(integers[i]) * inverse)
-            _correct(data, items, low, head, count, fours)
-            _undo_masks(data, items, itemsize, head, low, count, fours)
         else:
-            power = POWER[head[EXPONENT]]
-            for i in range(count):
-                doubles[i] = np.float64(integers[i]) / power
-            _correct(data, items, low, head, count, cells)
-            _undo_masks(data, items, itemsize, head, low, count, cells)
+            make_floats(integers, count, itemsize, head[EXPONENT], views)
+            if itemsize == 4:
+                _correct(data, items, low, head, count, fours)
+                _undo_masks(data, items, itemsize, head, low, count, fours)
+            else:
+                _correct(data, items, low, head, count, cells)
+                _undo_masks(data, items, itemsize, head, low, count, cells)
         if head[EXCEPTIONS] > 0:
             _undo_exceptions(data, itemsize, head, low, np.int64(count), ones)
         here, end = max(low, first), low + np.int64(count)
         copy_bytes(out, out_at + here * itemsize, ones, (here - low) * itemsize, (end - here) * itemsize)
+
+
+@inner
+def make_floats(integers: I64, count: Any, itemsize: Int, exponent: Int, views: Views) -> None:
+    """Write the decimals `integers[:count]` of an exponent as floats of 4 or 8 bytes to `views`; `count` is uint64."""
+    _, doubles, singles, _, _, _ = views
+    if itemsize == 4:
+        inverse = _INVERSE[exponent]
+        for i in range(count):
+            singles[i] = np.float32(np.float64(integers[i]) * inverse)
+    else:
+        power = POWER[exponent]
+        for i in range(count):
+            doubles[i] = np.float64(integers[i]) / power
 
 
 @inner

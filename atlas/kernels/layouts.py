@@ -30,7 +30,9 @@ __all__ = [
     "DECIMAL",
     "DECIMAL_DELTA",
     "DELTA",
+    "FLOAT_SIZES",
     "I64",
+    "INTEGER_SIZES",
     "PIECE_BEGIN",
     "PIECE_BLOCK",
     "PIECE_CELLS",
@@ -72,6 +74,8 @@ _BLOCK_COLUMNS = 8
 
 PLAIN, BYTE, BIT, DECIMAL, DELTA, DECIMAL_DELTA = range(6)
 """Filters: none, byte-shuffle, bit-shuffle; floats as decimals, integers as differences, decimals as differences."""
+FLOAT_SIZES, INTEGER_SIZES = (4, 8), (1, 2, 4, 8)
+"""Item sizes of the decimal filters, and of `DELTA`."""
 
 PIECE_BLOCK = 0
 """Tables of pieces, (6, pieces), a piece for each (chunk, block) to copy, ordered by block: row in the block table."""
