@@ -188,9 +188,10 @@ class CommitLog:
 
         Raises `CorruptStoreError` where the base is missing or damaged.
         """
-        key = self.base.key
+        base = self.base  # once: another thread may find a later one at any moment
+        key = base.key
         if key is None:
-            return copy(self), Changes(self.base.version, 0)
+            return copy(self), Changes(base.version, 0)
         data = try_read(self.storage, key)
         if data is None:
             raise missing_file(key)

@@ -162,14 +162,15 @@ class CommitWriter:
         log = self.log
         if not force and not checkpoint_is_due(log.checkpoint_size, log.commits_since, log.bytes_since, log.limits):
             return False
-        if catalog.version < log.base.version:
-            return False
         encoding = log.config.encoding
         try:
             self.write_pages(catalog)
             if not self.finish_replacement(catalog):
                 return False
-            data = self.sum_up(catalog)
+            base = log.base  # once: another thread that reads through this handle may find a later one at any moment
+            if catalog.version < base.version:
+                return False
+            data = encoding.encode(self._sum(catalog, base))
             log.storage.replace(encoding.checkpoint, data)
             if force:  # a checkpoint of another name belongs to the store that this one has replaced
                 log.storage.delete(name for name in CHECKPOINT_NAMES if name != encoding.checkpoint)
@@ -213,10 +214,13 @@ class CommitWriter:
         """
         log, encoding = self.log, self.log.config.encoding.compressed()
         self.write_pages(catalog)
+        known = log.base  # once: another thread may find a later one at any moment
+        if known.version >= catalog.version:
+            return False
         base = BaseRef(catalog.version, f"bases/{catalog.version:020d}-{unique_name()}{encoding.extension}")
         assert base.key is not None
         log.storage.replace(base.key, encoding.encode(self._sum(catalog, base)))
-        log.storage.create(link_key(log.base.version), LINKS.encode(link_to_json(base, log.identity)))
+        log.storage.create(link_key(known.version), LINKS.encode(link_to_json(base, log.identity)))
         if log.find_base() != base:
             log.storage.delete([base.key])
             return False

@@ -553,3 +553,31 @@ def test_many_threads_may_ask_for_the_base_at_once():
     assert asked.find_base() == asked.base == log.base
     assert asked.has_moved_past(1)
     assert done
+
+
+@pytest.mark.parametrize("written", ["checkpoint", "base"])
+def test_a_base_that_another_thread_finds_meanwhile_is_in_no_document_of_an_earlier_version(written):
+    class Overtaken(MemoryStorage):
+        def replace(self, key, data):
+            if key.startswith("pages/") and not done:
+                done.append(key)
+                commit(other, tip, 3)
+                compact(other, tip)
+                log.find_base()  # as a reader of this handle does, which takes no lock
+            super().replace(key, data)
+
+    done, storage = [], Overtaken()
+    log, catalog = make(storage)
+    for identity in range(3):
+        commit(log, catalog, identity)
+    log.limits = Limits(page_rows=1)
+    other, tip = CommitLog.open(storage)
+    writer = CommitWriter(log)
+    made = writer.checkpoint(catalog, force=True) if written == "checkpoint" else writer.advance_base(catalog)
+    assert done
+    assert not made
+    for identity in (4, 5):
+        commit(other, tip, identity)
+        assert CommitLog.open(storage)[1].ids.tolist() == list(range(identity + 1))
+    compact(other, tip)
+    assert CommitLog.open(storage)[1].ids.tolist() == list(range(6))
