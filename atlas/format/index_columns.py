@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["count_values", "decode_columns", "encode_columns"]
 
 _DTYPES = (np.dtype("<u1"), np.dtype("<i8"), np.dtype("<u8"))
+_CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
 _PLAIN, _CONSTANT, _SEQUENCE, _PACKED, _DELTAS = range(5)
 _ITEMS = (0, 1, 2)
 """Values in a payload of each encoding of known length; of a plain one, the number of values of the column."""
@@ -39,6 +40,8 @@ def _shuffled(values: NDArray[Any]) -> bytes:
 def _encode(values: NDArray[Any]) -> tuple[int, bytes]:
     if len(values) == 0:
         return _PLAIN, b""
+    if len(values) == 1:
+        return _CONSTANT, values.tobytes()
     if (values == values[0]).all():
         return _CONSTANT, values[:1].tobytes()
     wide = values.dtype.itemsize == 8
@@ -57,11 +60,9 @@ def encode_columns(columns: Mapping[str, NDArray[Any]]) -> bytes:
     entries, payloads = [], []
     offset = _COUNT.size + _ENTRY.size * len(columns)
     for name, values in columns.items():
-        dtype = values.dtype.newbyteorder("<")
-        encoding, payload = _encode(np.ascontiguousarray(values, dtype))
-        entries.append(
-            _ENTRY.pack(name.encode("ascii"), _DTYPES.index(dtype), encoding, len(values), offset, len(payload))
-        )
+        code = _CODES[values.dtype.newbyteorder("<")]
+        encoding, payload = _encode(np.ascontiguousarray(values, _DTYPES[code]))
+        entries.append(_ENTRY.pack(name.encode("ascii"), code, encoding, len(values), offset, len(payload)))
         payloads.append(payload)
         offset += len(payload)
     return b"".join([_COUNT.pack(len(columns)), *entries, *payloads])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import xxhash
@@ -72,10 +72,11 @@ class _Rows:
     """Columns of equal length as a frozen value."""
 
     __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return the columns by name, in the order of the format."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def take(self, rows: NDArray[Any]) -> Any:
         """Return the rows picked by an index array or mask."""
@@ -84,8 +85,11 @@ class _Rows:
     @classmethod
     def joined(cls, parts: list[Any]) -> Any:
         """Return the rows of `parts`, one after the other."""
-        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__}
+        )
 
 
 @dataclass(frozen=True, slots=True)

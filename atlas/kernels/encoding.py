@@ -204,6 +204,8 @@ def encode_blocks(
 
 _SAMPLES = 4
 _SAMPLE_BYTES = 131072  # LZ4 works otherwise, and better, on inputs below 64 KiB
+_TRIED = 512
+"""Bytes below which no filter is tried: planes of them hardly shrink, and a trial takes longer than all else."""
 _NEARLY_ALL = 0.9
 _SLOWER = 1.02
 """What a filter must save, in bytes, for each that decodes faster."""
@@ -217,14 +219,14 @@ def choose_filter(
     Tries those that its kind has on the beginnings of a few blocks spread over them. The smallest product of the stored
     bytes and 1.02 to the power of the filter's place wins, where places go by speed of decoding: a filter has to save
     2 % for each that decodes faster. A filter of integers that is not for nearly all of the bytes tried is not for the
-    rest. What does not shrink has no filter, 0.
+    rest. What does not shrink, or has less than 512 bytes, has no filter, 0.
 
     Raises:
         ValueError: as `encode_blocks` does.
 
     """
     start, length = as_column(start), as_column(length)
-    if codec == NONE or start.size == 0:
+    if codec == NONE or length.sum() < _TRIED:
         return PLAIN
     rows = np.unique(np.linspace(0, start.size - 1, _SAMPLES).astype(np.int64))
     starts, lengths = start[rows], np.minimum(length[rows], _SAMPLE_BYTES)

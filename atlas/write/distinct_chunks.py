@@ -5,6 +5,7 @@ Not locked, like the staging that owns it. Holds no cells.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,11 @@ class DistinctChunks:
         self.contents: list[Content] = []
         """What they hold, by number."""
         self._number: dict[bytes, int] = {}
-        self._columns = {name: AppendColumn(getattr(NO_ROWS, name)) for name in OF_THE_CHUNK}
+
+    @cached_property
+    def _columns(self) -> dict[str, AppendColumn]:
+        """What a row says of each: made when the first comes, as most arrays are no coordinates."""
+        return {name: AppendColumn(getattr(NO_ROWS, name)) for name in OF_THE_CHUNK}
 
     def find_new(self, contents: Sequence[Content]) -> NDArray[np.int64]:
         """Return the positions of those of `contents` (N,) that are new, of equal ones the first: (M,), ascending."""

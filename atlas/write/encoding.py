@@ -99,7 +99,9 @@ class Compression:
             return kernels.suitable_filter(self._forced, cells.dtype)
         kind = cells.dtype.str
         if kind not in self._chosen:
-            some = np.unique(np.linspace(0, len(start) - 1, 3).astype(np.int64))
+            some = np.arange(len(start))
+            if len(start) > 3:
+                some = np.unique(np.linspace(0, len(start) - 1, 3).astype(np.int64))
             self._chosen[kind] = kernels.choose_filter(
                 raw, start[some], length[some], codec=self.codec, dtype=cells.dtype, level=_LEVEL, fill=cells.missing
             )

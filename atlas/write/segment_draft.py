@@ -143,21 +143,24 @@ def draft_segment(
 ) -> SegmentDraft:
     """Return the segment of the live chunks. `texts` and `distinct` are those that the rows name by number."""
     rows, is_text, shared = staged.rows, staged.is_text, np.zeros(len(staged.rows), bool)
-    named = [number for number in np.unique(rows.digest).tolist() if number != NO_DIGEST]
-    numbers = np.array([n for n in named if distinct.contents[n].nbytes >= limits.digested_bytes], np.int64)
-    stored = find_stored([distinct.contents[number] for number in numbers.tolist()], are_stored, limits)
-    if stored.any():
-        shared = np.isin(rows.digest, numbers[stored])
-        # A block goes as a whole: its chunks stay where one of them is needed.
-        shared &= ~np.isin(rows.block, rows.block[~shared])
+    digest, numbers = rows.digest, np.empty(0, np.int64)
+    if digest.max(initial=NO_DIGEST) != NO_DIGEST:
+        named = [number for number in np.unique(digest).tolist() if number != NO_DIGEST]
+        numbers = np.array([n for n in named if distinct.contents[n].nbytes >= limits.digested_bytes], np.int64)
+        stored = find_stored([distinct.contents[number] for number in numbers.tolist()], are_stored, limits)
+        if stored.any():
+            shared = np.isin(digest, numbers[stored])
+            # A block goes as a whole: its chunks stay where one of them is needed.
+            shared &= ~np.isin(rows.block, rows.block[~shared])
+        digest = np.where(np.isin(digest, numbers), np.searchsorted(numbers, digest), NO_DIGEST)
     alive, block = np.zeros(len(staged.blocks), bool), rows.block
     if len(alive):
         # The blocks of a cut chunk follow its first block, up to the next chunk's first, and are kept with it.
-        owner = np.searchsorted(staged.first_blocks, np.arange(len(alive)), side="right") - 1
-        alive = np.isin(staged.first_blocks, block[~shared])[owner]
+        alive[block[(block >= 0) & ~shared]] = True
+        owner = np.zeros(len(alive), np.int64)
+        owner[staged.first_blocks] = 1
+        alive = alive[staged.first_blocks][np.cumsum(owner) - 1]
         block = np.where(block >= 0, (np.cumsum(alive) - 1)[block], block)
-    at = np.searchsorted(numbers, rows.digest)
-    digest = np.where(np.isin(rows.digest, numbers), at, NO_DIGEST)
     rows = ChunkRows(**(rows.columns() | {"block": block, "digest": digest}))
     rows, table = needed_texts(_shared_rows(rows, shared), is_text & ~shared, texts)
     return SegmentDraft(staged.spill, staged.blocks.take(alive), rows, table, distinct.digests(numbers))

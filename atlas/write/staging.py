@@ -166,7 +166,9 @@ class Staging:
         chunks.sort(key=lambda item: item[0])
         for encoded in encode_chunks([item for item in chunks if not item[1].coordinate], self._compression):
             self._add(encoded)
-        self._encode_distinct([item for item in chunks if item[1].coordinate], are_stored)
+        coordinates = [item for item in chunks if item[1].coordinate]
+        if coordinates:
+            self._encode_distinct(coordinates, are_stored)
         self._raw, self.raw_bytes = {}, 0
 
     def _encode_distinct(self, chunks: Sequence[tuple[Key, PendingChunk]], are_stored: AreStored | None) -> None:

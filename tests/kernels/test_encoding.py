@@ -169,3 +169,14 @@ def test_each_slower_filter_has_to_save_two_percent_more(monkeypatch, sizes, exp
 
     monkeypatch.setattr(encoding, "encode_blocks", encode)
     assert choose(cells) == expected
+
+
+@pytest.mark.parametrize(("cells", "chosen"), [(42, 0), (43, 4)])
+def test_a_few_cells_have_no_filter(cells, chosen):
+    # 3 blocks of 42 cells of 4 bytes have 504 bytes, 3 of 43 have 516.
+    steps = np.arange(3 * cells, dtype=np.int32) * 7
+    length = np.full(3, cells * 4)
+    found = choose_filter(
+        steps.view(np.uint8), np.arange(3) * cells * 4, length, codec=1, dtype=steps.dtype, level=1, fill=None
+    )
+    assert found == chosen
