@@ -389,3 +389,13 @@ def text_chunk(cells: list[str | None]) -> bytes:
     encoded = [None if cell is None else cell.encode() for cell in cells]
     lengths = [0xFFFFFFFF if cell is None else len(cell) for cell in encoded]
     return np.array(lengths, "<u4").tobytes() + b"".join([cell for cell in encoded if cell is not None])
+
+
+def distinct_texts(cells: list[bytes]) -> tuple[list[int], list[int]]:
+    """Where each distinct cell comes first, and which of these each cell is."""
+    first: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
+    for at, cell in enumerate(cells):
+        first.setdefault(cell, at)
+        numbers.setdefault(cell, len(numbers))
+    return list(first.values()), [numbers[cell] for cell in cells]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["batches_by_bytes", "equal_runs", "first_alike", "slices_by_bytes"]
+__all__ = ["batches_by_bytes", "equal_groups", "equal_runs", "first_alike", "slices_by_bytes"]
 
 _T = TypeVar("_T")
 
@@ -56,13 +56,27 @@ def equal_runs(values: NDArray[Any]) -> list[slice]:
     return _slices(values[1:] != values[:-1], len(values))
 
 
+def equal_groups(values: NDArray[Any]) -> list[NDArray[np.int64]]:
+    """Return the positions of equal `values` (N,), ascending, for each distinct value in ascending order."""
+    if len(values) and (values == values[0]).all():
+        return [np.arange(len(values))]
+    order = np.argsort(values, kind="stable")
+    return [order[run] for run in equal_runs(values[order])]
+
+
 def first_alike(*columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where each distinct row of `columns`, (N,) each, comes first, (M,), and which of these each row is, (N,).
 
     Where the first column ascends, it ascends over those M too.
     """
     count = len(columns[0])
-    if any((column[1:] > column[:-1]).all() for column in columns):
+    ascending = np.zeros(max(count - 1, 0), np.bool_)
+    for column in reversed(columns):
+        more = column[1:] > column[:-1]
+        if more.all():
+            return (every := np.arange(count)), every
+        ascending = more | (ascending & (column[1:] == column[:-1]))
+    if ascending.all():  # as rows: what lies in blocks mostly comes in the order of blocks and offsets
         return (every := np.arange(count)), every
     order = np.lexsort(columns[::-1])
     ordered = [column[order] for column in columns]

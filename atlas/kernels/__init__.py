@@ -45,7 +45,7 @@ from atlas.kernels.scatter import box_indices, fill_boxes, scatter_boxes
 from atlas.kernels.search import Found, Index, find_chunks, find_first_apart
 from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
 from atlas.kernels.status import BlockError
-from atlas.kernels.strings import gather_strings, string_offsets
+from atlas.kernels.strings import find_distinct, gather_strings, string_offsets
 from atlas.kernels.symbols import NATIVE_CODECS
 
 __all__ = [
@@ -87,6 +87,7 @@ __all__ = [
     "encode_blocks",
     "fill_boxes",
     "find_chunks",
+    "find_distinct",
     "find_first_apart",
     "gather_boxes",
     "gather_strings",

@@ -1,4 +1,4 @@
-"""Chunks of text and bytes: where each cell's bytes lie, and gathering cells. Nothing is decoded here.
+"""Chunks of text and bytes: where each cell's bytes lie, which cells are equal, and gathering. Nothing is decoded here.
 
 Refuses chunks and cells that leave the bytes given.
 
@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.kernels.jit import kernel
+from atlas.kernels.jit import ZERO, inner, kernel
 from atlas.kernels.layouts import as_column, as_source
-from atlas.kernels.memcpy import copy_bytes, read_uint32
+from atlas.kernels.memcpy import copy_bytes, read_uint32, read_uint64
 from atlas.kernels.status import ARGUMENT, OFFSET, OK, raise_status
 
 if TYPE_CHECKING:
     from atlas.kernels.jit import Int
     from atlas.kernels.layouts import I64, U8
 
-__all__ = ["gather_strings", "string_offsets"]
+__all__ = ["find_distinct", "gather_strings", "string_offsets"]
 
 MISSING_LENGTH = 2**32 - 1
 """The length that stands for a missing cell."""
+_MOST_PROBES = 16
+"""Slots of the table that are looked at for one cell: a forged file may hold any number of cells of one hash."""
+_SAMPLE, _MOST_DISTINCT = 1024, 768
+"""Where more of the first cells differ, looking for equal ones takes longer than decoding each cell."""
+_FACTOR, _SHIFT, _LARGEST = np.int64(0x2127599BF4325C37), np.int64(32), 2**63 - 1
 
 
 @kernel
@@ -91,6 +96,16 @@ def gather_strings(raw: U8, begin: I64, end: I64) -> tuple[U8, I64]:
         ValueError: columns of different lengths, or a cell that leaves `raw`.
 
     """
+    source, begin, end = _as_cells(raw, begin, end)
+    offsets = np.zeros(begin.size + 1, np.int64)
+    np.cumsum(end - begin, out=offsets[1:])
+    out = np.empty(int(offsets[-1]), np.uint8)
+    _gather_cells(source, begin, offsets, out)
+    return out, offsets
+
+
+def _as_cells(raw: U8, begin: I64, end: I64) -> tuple[U8, I64, I64]:
+    """The arguments of `gather_strings` as kernels take them; a ValueError as it says."""
     source, begin, end = as_source(raw), as_column(begin), as_column(end)
     if begin.size != end.size:
         message = f"{begin.size} beginnings and {end.size} ends"
@@ -98,8 +113,88 @@ def gather_strings(raw: U8, begin: I64, end: I64) -> tuple[U8, I64]:
     bad = (begin < 0) | (end < begin) | (end > source.size)
     if bad.any():
         raise_status(ARGUMENT, int(np.argmax(bad)))
-    offsets = np.zeros(begin.size + 1, np.int64)
-    np.cumsum(end - begin, out=offsets[1:])
-    out = np.empty(int(offsets[-1]), np.uint8)
-    _gather_cells(source, begin, offsets, out)
-    return out, offsets
+    return source, begin, end
+
+
+@inner
+def _last_bytes(raw: U8, begin: Int, end: Int) -> Int:
+    """The last 8 bytes of `raw[begin:end]`, or all where it has fewer, as a number that differs where these do."""
+    size = end - begin
+    if size >= 8:
+        return read_uint64(raw, end - 8)
+    if size >= 4:
+        return read_uint32(raw, begin) | read_uint32(raw, end - 4) << 32
+    bits = ZERO
+    for i in range(begin, end):
+        bits = bits << 8 | np.int64(raw[np.uint64(i)])
+    return bits
+
+
+@inner
+def _hash(raw: U8, begin: Int, end: Int) -> Int:
+    """A number, at least 0, that equal bytes `raw[begin:end]` share."""
+    bits = np.int64(end - begin) * _FACTOR
+    at = np.int64(begin)
+    while at + 8 < end:
+        bits = (bits ^ np.int64(read_uint64(raw, at))) * _FACTOR
+        bits ^= bits >> _SHIFT
+        at += 8
+    bits = (bits ^ np.int64(_last_bytes(raw, begin, end))) * _FACTOR
+    bits = (bits ^ bits >> _SHIFT) * _FACTOR  # a product's low bits depend on low ones alone
+    return (bits ^ bits >> _SHIFT) & np.int64(_LARGEST)
+
+
+@inner
+def _are_equal(raw: U8, one: Int, other: Int, size: Int) -> bool:
+    """Whether the `size` bytes at `one` and at `other` are the same."""
+    at = ZERO
+    while at + 8 < size:
+        if read_uint64(raw, one + at) != read_uint64(raw, other + at):
+            return False
+        at += 8
+    same: bool = _last_bytes(raw, one, one + size) == _last_bytes(raw, other, other + size)
+    return same
+
+
+@kernel
+def _distinct(raw: U8, begin: I64, end: I64, table: I64, first: I64, of: I64) -> Int:
+    """`find_distinct`: fill `first` and `of`, int64 (cells,), and return the number of distinct cells, -1 for too many.
+
+    `table`, int64, is -1 in each of its slots, whose number is a power of two above that of the cells.
+    """
+    found, mask = ZERO, table.size - 1
+    for i in range(begin.size):
+        size, slot, equal = end[i] - begin[i], _hash(raw, begin[i], end[i]) & mask, False
+        for _ in range(_MOST_PROBES):
+            one = table[slot]
+            if one < 0:
+                table[slot] = found
+                break
+            j = first[one]
+            equal = end[j] - begin[j] == size and _are_equal(raw, begin[i], begin[j], size)
+            if equal:
+                of[i] = one
+                break
+            slot = (slot + 1) & mask
+        if not equal:
+            first[found], of[i] = i, found
+            found += 1
+        if i == _SAMPLE - 1 and found > _MOST_DISTINCT:
+            return np.int64(-1)
+    return found
+
+
+def find_distinct(raw: U8, begin: I64, end: I64) -> tuple[I64, I64] | None:
+    """The first of each group of equal cells among the cells `raw[begin:end]`, (D,), and which of them each is, (N,).
+
+    A few equal cells may count as different. None where so many differ that it takes longer to look than it saves.
+
+    Raises:
+        ValueError: what `gather_strings` raises.
+
+    """
+    source, begin, end = _as_cells(raw, begin, end)
+    table = np.full(1 << int(2 * begin.size).bit_length(), -1, np.int64)
+    first, of = np.empty((2, begin.size), np.int64)
+    found = int(_distinct(source, begin, end, table, first, of))
+    return None if found < 0 else (first[:found], of)

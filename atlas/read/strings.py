@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.chunking.batches import first_alike
+from atlas.chunking.batches import equal_groups, first_alike
 from atlas.errors import CorruptStoreError
 from atlas.format.strings import LENGTH_BYTES, decode_cells
 from atlas.kernels import BlockError
@@ -59,7 +59,8 @@ def read_strings(
     rows = out.reshape(len(out), -1)
     location = pieces[[kernels.PIECE_BLOCK, kernels.PIECE_OFFSET, kernels.PIECE_CHUNK]]
     every, first, of = pieces, *first_alike(*location)
-    pieces = every[:, first]
+    if len(first) < len(of):
+        pieces = every[:, first]
     _check_declared_cells(index, pieces, targets, region)
     reader = _StringReader(index, pieces, targets, region, limits, cache)
     for cells in run_all(reader.read_batch, range(len(reader.batches))):
@@ -79,18 +80,27 @@ def _check_declared_cells(index: ChunkIndex, pieces: NDArray[np.int64], targets:
 
 @dataclass(frozen=True, slots=True)
 class _BoxCells:
-    """The cells of one read batch that lie in the box, chunk after chunk, not decoded."""
+    """The cells of one read batch that lie in the box, not decoded: chunk after chunk, by position in the grid."""
 
-    pieces: slice
-    """The chunks of the batch, as columns of the read's pieces."""
+    chunks: list[tuple[int, NDArray[np.int64]]]
+    """Positions in the grid (`PIECE_CHUNK`), and the datasets whose chunks there are in the batch (`PIECE_TARGET`)."""
     data: NDArray[np.uint8]
-    """The bytes of the cells, back to back."""
+    """The bytes of the distinct cells, back to back."""
     offsets: NDArray[np.int64]
-    """Offset in `data` of each cell and, last, the end: (cells + 1,)."""
+    """Offset in `data` of each distinct cell and, last, the end: (D + 1,)."""
+    of: NDArray[np.int64] | None
+    """Which distinct cell each cell is, (cells,); None where each is one of its own."""
     missing: NDArray[np.uint8]
     """1 for each missing cell: (cells,)."""
-    counts: list[int]
-    """Number of cells of each chunk."""
+
+    def decode(self, kind: str) -> NDArray[Any]:
+        """Return the cells as objects, (cells,). Equal ones are one object."""
+        if self.of is None:
+            return decode_cells(self.data, self.offsets, self.missing, kind)
+        cells = decode_cells(self.data, self.offsets, np.zeros(len(self.offsets) - 1, np.uint8), kind)[self.of]
+        if self.missing.any():
+            cells[self.missing.view(np.bool_)] = None
+        return cells
 
 
 class _StringReader:
@@ -113,8 +123,7 @@ class _StringReader:
         self._cells = region.cells
         self._cache = cache
         self._box_indices = {
-            chunk: kernels.box_indices(region.geometry, chunk)
-            for chunk in np.unique(pieces[kernels.PIECE_CHUNK]).tolist()
+            chunk: kernels.box_indices(region.geometry, chunk) for chunk in set(pieces[kernels.PIECE_CHUNK].tolist())
         }
 
     def read_batch(self, batch: int) -> _BoxCells:
@@ -135,13 +144,16 @@ class _StringReader:
             bounds, missing, starts = cell_bounds(raw, offset[once], self._cells[chunk[once]], end[block[once]])
         except BlockError as error:  # its `block` is the number of the chunk
             raise self._damage(first + int(block[once[error.block]]), error.reason) from error
-        starts = starts[of]
-        cells = [
-            self._box_indices[number][0] + start for number, start in zip(chunk.tolist(), starts.tolist(), strict=True)
-        ]
-        wanted = np.concatenate(cells)
-        data, offsets = kernels.gather_strings(raw, bounds[wanted], bounds[wanted + 1])
-        return _BoxCells(columns, data, offsets, missing[wanted], [len(indices) for indices in cells])
+        starts, target = starts[of], self._pieces[kernels.PIECE_TARGET, columns]
+        groups = [(int(chunk[mine[0]]), mine) for mine in equal_groups(chunk)]
+        cells = [starts[mine, None] + self._box_indices[number][0] for number, mine in groups]
+        wanted = np.concatenate([some.ravel() for some in cells])
+        begin_of, end_of = bounds[wanted], bounds[wanted + 1]
+        distinct, of_distinct = kernels.find_distinct(raw, begin_of, end_of) or (slice(None), None)
+        data, offsets = kernels.gather_strings(raw, begin_of[distinct], end_of[distinct])
+        return _BoxCells(
+            [(number, target[mine]) for number, mine in groups], data, offsets, of_distinct, missing[wanted]
+        )
 
     def _decode_blocks(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
         """Return bytes with the decoded blocks of a batch, and the offset where each begins and ends, (blocks,).
@@ -178,12 +190,13 @@ class _StringReader:
 
     def copy_cells(self, cells: _BoxCells, rows: NDArray[Any]) -> None:
         """Decode the cells of a batch and copy them into `rows`, (N, cells of the box) of objects."""
-        strings = decode_cells(cells.data, cells.offsets, cells.missing, self._targets.schema.datatype.kind)
-        target, chunk = self._pieces[[kernels.PIECE_TARGET, kernels.PIECE_CHUNK], cells.pieces].tolist()
+        strings = cells.decode(self._targets.schema.datatype.kind)
         begin = 0
-        for row, number, count in zip(target, chunk, cells.counts, strict=True):
-            rows[row, self._box_indices[number][1]] = strings[begin : begin + count]
-            begin += count
+        for number, targets in cells.chunks:
+            into = self._box_indices[number][1]
+            end = begin + len(targets) * len(into)
+            rows[targets[:, None], into] = strings[begin:end].reshape(len(targets), -1)
+            begin = end
 
     def copy_to_others(self, pieces: NDArray[np.int64], like: NDArray[np.int64], rows: NDArray[Any]) -> None:
         """Copy the cells of chunks that have been read to all `pieces` (6, P) that share them.

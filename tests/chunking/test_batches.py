@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.chunking.batches import batches_by_bytes, equal_runs, first_alike, slices_by_bytes
+from atlas.chunking.batches import batches_by_bytes, equal_groups, equal_runs, first_alike, slices_by_bytes
 
 sizes = st.lists(st.integers(0, 30), max_size=40)
 limits = st.integers(1, 50)
@@ -65,4 +65,17 @@ def test_equal_rows_are_told_by_the_first_of_them(rows):
     first, of = first_alike(*columns)
     assert [rows[at] for at in first.tolist()] == sorted(set(rows))
     assert all(rows.index(rows[at]) == at for at in first.tolist())
+    assert [rows[first[which]] for which in of.tolist()] == rows
+
+
+@given(st.lists(st.integers(-2, 2), max_size=12))
+def test_equal_values_are_grouped(values):
+    groups = [group.tolist() for group in equal_groups(np.array(values, np.int64))]
+    assert groups == [[at for at, value in enumerate(values) if value == one] for one in sorted(set(values))]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), max_size=12).map(sorted))
+def test_equal_rows_of_three_columns_are_told_by_the_first_of_them(rows):
+    first, of = first_alike(*np.array(rows, np.int64).reshape(-1, 3).T)
+    assert [rows[at] for at in first.tolist()] == sorted(set(rows))
     assert [rows[first[which]] for which in of.tolist()] == rows

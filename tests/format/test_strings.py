@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,22 @@ def test_text_that_is_not_utf8_is_replaced_or_refused_and_bytes_are_neither():
     assert decode_cells(data, offsets, missing, "bytes", "strict").tolist() == [b"ab", b"\xff", b"\xc3\xa9"]
     with pytest.raises(UnicodeDecodeError):
         decode_cells(data, offsets, missing, "string", "strict")
+
+
+@given(st.lists(st.text(max_size=4) | st.sampled_from(["é", "日本", "😀", ""]), max_size=30))
+def test_short_texts_are_cut_of_one_text(texts):
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)])
+    data = np.frombuffer(b"".join(encoded), np.uint8)
+    assert decode_cells(data, offsets, np.zeros(len(texts), np.uint8)).tolist() == texts
+
+
+@pytest.mark.parametrize("offsets", [[0, 1, 4], [0, 2, 3, 4], [0, 3, 4], [1, 2, 4], [2, 4]])
+def test_cells_that_begin_within_a_character_are_decoded_one_by_one(offsets):
+    data = "éé".encode()
+    expected = [data[a:b].decode("utf-8", "replace") for a, b in pairwise(offsets)]
+    missing = np.zeros(len(expected), np.uint8)
+    assert decode_cells(np.frombuffer(data, np.uint8), np.array(offsets), missing).tolist() == expected
 
 
 @given(chunks, st.none() | st.sampled_from(["", "a", "é", b"", b"a"]))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from atlas.format import strings as string_chunks
 from atlas.format.strings import MISSING_LENGTH
-from atlas.kernels import BlockError, gather_strings, string_offsets, strings
+from atlas.kernels import JIT, BlockError, find_distinct, gather_strings, string_offsets, strings
 from tests import reference
 
 
@@ -44,6 +44,48 @@ def test_chunks_come_back(chunks, lead):
         want = [(cell or "").encode() for cell in reversed(chunk)]
         assert data.tobytes() == b"".join(want)
         assert offsets.tolist() == np.cumsum([0, *map(len, want)]).tolist()
+
+
+def distinct(cells, lead=b"#"):
+    """What `find_distinct` says of cells that lie one after the other."""
+    ends = len(lead) + np.cumsum([len(cell) for cell in cells], dtype=np.int64)
+    begins = ends - np.array([len(cell) for cell in cells], np.int64)
+    found = find_distinct(as_array(lead + b"".join(cells)), begins, ends)
+    return None if found is None else tuple(part.tolist() for part in found)
+
+
+@given(st.lists(st.binary(max_size=20) | st.sampled_from([b"station 1", b"station 2", b"", b"\0", b"x" * 40])))
+def test_equal_cells_are_found(cells):
+    assert distinct(cells) == reference.distinct_texts(cells)
+
+
+@pytest.mark.parametrize("length", [*range(1, 26), 64, 65])
+def test_cells_that_differ_in_one_byte_differ(length):
+    cells = [bytes(length)] + [bytes(at) + b"\1" + bytes(length - at - 1) for at in range(length)]
+    cells += [bytes(length + 1), bytes(length - 1)]
+    assert distinct(cells * 3) == reference.distinct_texts(cells * 3)
+
+
+def test_no_table_is_made_of_cells_that_mostly_differ():
+    cells = [b"%d" % at for at in range(3000)]
+    assert distinct(cells) is None
+    assert distinct(cells[:1000]) == reference.distinct_texts(cells[:1000])
+    alike = [b"%d" % (at % 500) for at in range(3000)] + cells
+    assert distinct(alike) == reference.distinct_texts(alike)
+
+
+def test_many_cells_of_one_hash_take_no_quadratic_time(monkeypatch):
+    """Of a forged file. They may count as different, and each is still found to be itself."""
+    if JIT:
+        pytest.skip("the hash is compiled in")
+    monkeypatch.setattr(strings, "_hash", lambda *_: np.int64(5))
+    asked = []
+    are_equal = strings._are_equal
+    monkeypatch.setattr(strings, "_are_equal", lambda *cells: asked.append(1) or are_equal(*cells))
+    cells = [b"%04d" % (at % 300) for at in range(1000)]
+    first, of = distinct(cells)
+    assert [cells[first[at]] for at in of] == cells
+    assert len(asked) <= 16 * len(cells)
 
 
 GOOD = reference.text_chunk(["ab", "", "cde"])
@@ -97,5 +139,6 @@ def test_bad_requests():
     with pytest.raises(ValueError):
         gather_strings(as_array(GOOD), one, two)
     for begin, end in ((-1, 2), (2, 1), (0, 18)):
-        with pytest.raises(ValueError):
-            gather_strings(as_array(GOOD), np.array([begin]), np.array([end]))
+        for kernel in (gather_strings, find_distinct):
+            with pytest.raises(ValueError):
+                kernel(as_array(GOOD), np.array([begin]), np.array([end]))
