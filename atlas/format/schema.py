@@ -63,6 +63,8 @@ class ArraySchema:
     """Number of cells."""
     grid: tuple[int, ...] = field(init=False)
     """Number of chunks along each axis."""
+    chunks: int = field(init=False)
+    """Number of chunks of the grid."""
     key: tuple[object, ...] = field(init=False)
     """All that was declared, the fill by its bits: NaN equals NaN, and -0.0 does not equal 0.0."""
     _hash: int = field(init=False, repr=False)
@@ -80,6 +82,7 @@ class ArraySchema:
         object.__setattr__(self, "size", math.prod(self.shape))
         grid = tuple(-(-n // max(c, 1)) for n, c in zip(self.shape, self.chunk_shape, strict=True))
         object.__setattr__(self, "grid", grid)
+        object.__setattr__(self, "chunks", math.prod(grid))
         fill = np.float64(self.fill).tobytes() if isinstance(self.fill, float) else self.fill
         key = (
             self.datatype.name, self.dims, self.shape, self.chunk_shape, type(self.fill), fill, self.nan_is_missing
@@ -96,11 +99,6 @@ class ArraySchema:
     def __hash__(self) -> int:
         """Return a hash of `key`."""
         return self._hash
-
-    @property
-    def chunks(self) -> int:
-        """Number of chunks of the grid."""
-        return math.prod(self.grid)
 
     @property
     def fill_text(self) -> str | bytes:

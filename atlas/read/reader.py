@@ -286,9 +286,12 @@ class Reader:
             statistics = self._statistics.get(array)
             if statistics is None or statistics.index is not index:
                 statistics = self._statistics[array] = Statistics(index)
-            # Under the lock: statistics of strings read blocks, which a compaction by another thread could remove.
-            with view.stale_check():
+            try:
+                # Under the lock: statistics of strings read blocks, which a compaction by another thread could remove.
                 return statistics.find(state.identity, entry.generation, entry.schema, self.cache)
+            except CorruptStoreError:
+                with view.stale_check():  # entered here only, as it takes longer than the statistics of most arrays
+                    raise
 
 
 def _box_of(

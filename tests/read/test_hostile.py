@@ -383,7 +383,7 @@ def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_
     store.write_array_across_stacked("n", names, np.zeros((100, 2)))
     store.flush()
     statistics = Statistics(store._session.view.chunk_index("n"))
-    statistics._dataset = counted = Counted(statistics._dataset)
+    statistics.runs._dataset = counted = Counted(statistics.runs._dataset)
     schema = make_schema("float64", ["x"], [2])
     assert statistics.find(0, 77, schema, BlockCache(CachePool(1 << 20))) is None
     assert counted.asked <= 4

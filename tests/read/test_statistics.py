@@ -110,3 +110,17 @@ def test_statistics_follow_flushes_compactions_and_arrays_defined_anew():
     write(views[1], [0], -5)
     store.flush()
     assert found() == [expected[0], (6, 4, -5, 1), expected[2]]
+
+
+def test_a_loop_in_any_order_says_the_same_of_texts():
+    """A loop in order looks extremes up for many arrays at once."""
+    store = Atlas.create(MemoryStorage())
+    names = [f"d{at:04d}" for at in range(2500)]
+    store.create_datasets(names)
+    cells = np.array([[f"é{at % 7}", f"z{at}"] for at in range(2500)], object)
+    store.write_array_across_stacked("t", names, cells, ["x"])
+    store.flush()
+    expected = [(low, high) for low, high in (sorted(row) for row in cells.tolist())]
+    for order in (range(2500), range(2499, -1, -1), range(0, 2500, 7)):
+        found = [store[names[at]].array_stats("t") for at in order]
+        assert [(stats["min"], stats["max"]) for stats in found] == [expected[at] for at in order]
