@@ -24,9 +24,11 @@ from importlib import metadata
 from atlas import errors
 from atlas.array import ArrayView
 from atlas.attributes import Attributes
+from atlas.catalog.attribute_values import AttributeColumn
 from atlas.dataset import ArrayMeta, DatasetView
 from atlas.errors import AtlasError
 from atlas.read.statistics import ArrayStatistics, DetailedStatistics
+from atlas.read.statistics_columns import ArrayStatsColumns
 from atlas.runtime.installation import warn_of_namesake
 from atlas.runtime.limits import Limits
 from atlas.runtime.tracing import init_tracing
@@ -42,9 +44,11 @@ warn_of_namesake()
 __all__ = [
     "ArrayMeta",
     "ArrayStatistics",
+    "ArrayStatsColumns",
     "ArrayView",
     "Atlas",
     "AtlasError",
+    "AttributeColumn",
     "Attributes",
     "DatasetView",
     "DetailedStatistics",

@@ -21,6 +21,7 @@ from atlas.runtime.limits import limits_or_default
 from atlas.session import Session
 from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
+from atlas.xarray.attribute_owners import is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from atlas.catalog.attribute_values import AttributeColumn
     from atlas.commit.history import Version
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.maintenance.description import StoreDescription
+    from atlas.read.statistics_columns import ArrayStatsColumns
     from atlas.runtime.limits import Limits
     from atlas.storage import StoreSource
     from atlas.verification import Progress, VerifyReport
@@ -619,6 +622,104 @@ class Atlas:
 
         """
         return self._session.reader.read_stacked(array, dataset_names, start, shape)
+
+    def array_stats_across(self, array: str, dataset_names: Sequence[str] | None = None) -> ArrayStatsColumns:
+        """Return statistics of one array of many datasets as columns, as of the last flush.
+
+        What `DatasetView.array_stats` and `ArrayView.stats` return for each dataset, from one pass over the index.
+        Reads no cells but of texts of over 128 bytes. Nothing is decoded: extremes are in the units of each array.
+
+        Parameters
+        ----------
+        array : str
+            Name of the array.
+        dataset_names : sequence of str, optional
+            Names of the N datasets; without it all, in the order they were created.
+
+        Returns
+        -------
+        ArrayStatsColumns
+            `names`, a list, and arrays (N,): `present`, `row_count`, `null_count`, `nan_count`, `has_extremes`, `min`
+            and `max`. `present` is False where `array_stats` returns None: where the dataset or its array is missing,
+            new or was never written. `has_extremes` is False where no cell is left for `min` and `max`. These are
+            bool, int64, uint64 or float64 by the kind of the arrays' dtype, times of the arrays' unit, or objects of
+            str or bytes; where arrays differ in that, objects of Python's scalars and NumPy's times. Without extremes
+            they are False, 0, NaN, NaT or None.
+
+        Raises
+        ------
+        ArrayNotFoundError
+            (KeyError) where no dataset of the store has the array.
+        InvalidValueError
+            (ValueError) for no names.
+
+        Examples
+        --------
+        >>> with atlas.Atlas.create(path) as store:
+        ...     for day, depths in (("monday", [3, 7]), ("tuesday", [9, 8])):
+        ...         dataset = store.create_dataset(day)
+        ...         dataset.define_array("depth", "int32", ["x"], [2])
+        ...         dataset.write_array("depth", [0], np.array(depths, np.int32))
+        >>> stats = store.array_stats_across("depth")
+        >>> stats.min, stats.max
+        (array([3, 8]), array([7, 9]))
+        >>> [name for name, deep in zip(stats.names, stats.max > 8) if deep]
+        ['tuesday']
+
+        """
+        return self._session.reader.array_stats_across(array, dataset_names)
+
+    def attributes_across(
+        self,
+        dataset_names: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+        array: str | None = None,
+    ) -> dict[str, AttributeColumn]:
+        """Return the attributes of many datasets, or of one array of each, as columns. Pending ones are included.
+
+        Parameters
+        ----------
+        dataset_names : sequence of str, optional
+            Names of the N datasets; without it all, in the order they were created.
+        keys : sequence of str, optional
+            Names of the attributes; without it all. A column of a name that no dataset has is not present anywhere.
+        array : str, optional
+            Name of the array whose attributes are wanted. Without it the attributes are those that
+            `DatasetView.attributes` shows: of datasets and, as "array.attribute", of their arrays.
+
+        Returns
+        -------
+        dict of AttributeColumn
+            By name, in the order of `keys`, or in that in which a loop over the datasets would meet them. `present`
+            (N,) tells which datasets have the attribute; those that are missing, or lack the array, have none. `values`
+            (N,) are those of `DatasetView.attributes`: bool, int64, uint64 or float64 where all that are present are of
+            one such type; text and what is mixed are objects. NumPy's times, of one unit, are times and not integers.
+            Where an attribute is not present the value is False, 0, NaN, NaT or None.
+
+        Raises
+        ------
+        ArrayNotFoundError
+            (KeyError) where no dataset of the store has the array.
+        InvalidValueError
+            (ValueError) for no dataset names.
+        TooLargeError
+            (MemoryError) where the columns exceed the available memory.
+        CorruptStoreError
+            (RuntimeError) where a value is damaged.
+
+        Examples
+        --------
+        >>> store = atlas.Atlas.create(path)
+        >>> for at, day in enumerate(["monday", "tuesday"]):
+        ...     store.create_dataset(day).set_attribute("mast", 10.0 + at)
+        >>> store["tuesday"].set_attribute("station", "KNMI")
+        >>> columns = store.attributes_across()
+        >>> columns["mast"].values, columns["station"].present
+        (array([10., 11.]), array([False,  True]))
+
+        """
+        wanted = None if keys is None else check_names("keys", keys)
+        return self._session.view.attribute_columns(dataset_names, wanted, array, is_hidden)
 
     def write_array_across_stacked(
         self,

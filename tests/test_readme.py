@@ -112,9 +112,11 @@ def test_the_page_on_arrays_runs_as_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "arrays.md").read_text(encoding="utf-8")
     names: dict[str, object] = {}
-    (block,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    for statement in ast.parse(block).body:
-        line = block.splitlines()[statement.lineno - 1]
+    found = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert len(found) == 2
+    statements = [(block.splitlines(), statement) for block in found for statement in ast.parse(block).body]
+    for lines, statement in statements:
+        line = lines[statement.lineno - 1]
         if isinstance(statement, ast.Expr) and "  # " in line:
             expression, _, said = line.partition("  # ")
             value = eval(expression, names)

@@ -19,6 +19,7 @@ from atlas.format.block_types import FILTERS
 from atlas.runtime import limits
 from atlas.runtime.limits import Limits
 from atlas.storage.memory import MemoryStorage
+from tests.columns import check_attributes, check_statistics
 from tests.model import MEMORY, Model, ModelArray, ModelDataset, blank, identical
 
 DATASETS = ["a", "ü.%2F", "#1 日本\\~"]
@@ -550,6 +551,9 @@ class Stores(RuleBasedStateMachine):
 
     def compare(self, store, datasets):
         assert store.list_datasets() == list(datasets)
+        check_attributes(store)
+        for array in store.list_arrays():
+            check_statistics(store, array)
         flushed = store is not self.store
         for name, expected in datasets.items():
             assert store.dataset_exists(name)

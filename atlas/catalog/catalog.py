@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.append_column import AppendColumn
-from atlas.catalog.attribute_column import AttributeColumn
+from atlas.catalog.attribute_set_column import AttributeSetColumn
 from atlas.catalog.layout_table import LayoutTable
 from atlas.catalog.paged_rows import PagedRows
 from atlas.catalog.sorted_search import find_sorted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.catalog.attribute_set_column import AttributePart
     from atlas.catalog.layout_table import ArrayIndex
     from atlas.format.attribute_keys import AttributeKey
     from atlas.format.changes import PageRef
@@ -60,7 +61,7 @@ class Catalog:
         self._segment_keys: set[str] = set()
         self._ids = AppendColumn(np.empty(0, np.int64))
         self._layouts = AppendColumn(np.empty(0, np.int32))
-        self._attributes = AttributeColumn()
+        self._attributes = AttributeSetColumn()
         self._layout_table = LayoutTable()
         self._paged = PagedRows()
         self._row_by_name: dict[str, int] | None = None
@@ -248,14 +249,18 @@ class Catalog:
         return self._layout_table.arrays(int(self.layouts[row]))
 
     def array_attributes(self, rows: NDArray[np.int64]) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
-        """Return the distinct attributes that may be of arrays of the datasets at `rows`. See `AttributeColumn`."""
+        """Return the distinct attributes that may be of arrays of the datasets at `rows`. See `AttributeSetColumn`."""
         return self._attributes.groups(rows)
 
     def attributes_by_key(
         self, rows: NDArray[np.int64], skipped: Collection[str]
     ) -> Iterator[tuple[AttributeKey, list[Any]]]:
-        """Yield the distinct values of attributes that can be of no array. See `AttributeColumn.by_key`."""
+        """Yield the distinct values of attributes that can be of no array. See `AttributeSetColumn.by_key`."""
         return self._attributes.by_key(rows, skipped)
+
+    def attribute_parts(self, rows: NDArray[np.int64]) -> list[AttributePart]:
+        """Return the attribute sets of the datasets at `rows`, table by table."""
+        return self._attributes.parts(rows)
 
     def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes of the dataset at `row` as encoded values."""

@@ -151,14 +151,14 @@ class Datasets:
         Raises `InvalidTypeError` where `names` is not a sequence of str, or `array` no str.
         """
         check_array_name(array)
-        return self._select(names).arrays(self.catalog.index_of(array))
+        return self.select(names).arrays(self.catalog.index_of(array))
 
     def layouts(self, names: Sequence[str]) -> list[dict[str, ArrayEntry]]:
         """Return the distinct lists of arrays of datasets, that of the first dataset first.
 
         Raises `DatasetNotFoundError`, which names the first that does not exist.
         """
-        selection = self._select(names)
+        selection = self.select(names)
         missing = selection.ids < 0
         if missing.any():
             self.state(names[int(np.argmax(missing))])
@@ -231,7 +231,11 @@ class Datasets:
             check_one_meaning(selection, self.array_attributes(selection))
             selection.shared["alike"].add(selection.array)
 
-    def _select(self, names: object) -> DatasetSelection:
+    def select(self, names: object) -> DatasetSelection:
+        """Look up the datasets that the sequence `names` names; some of them may not exist.
+
+        Raises `InvalidTypeError` where `names` is not a sequence of str.
+        """
         wanted = names if type(names) is list else check_names("dataset_names", names)
         selection = self._selections.find(wanted)
         if selection is None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.chunking.batches import equal_groups
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
@@ -98,6 +100,17 @@ class DatasetSelection:
             numbers = self._layouts[np.sort(first)].tolist()
         count = len(committed)
         return [committed[number] if number < count else self._pending[number - count] for number in numbers]
+
+    def layout_groups(self, committed: Sequence[Layout]) -> list[tuple[Layout, NDArray[np.int64]]]:
+        """Return each distinct layout of the datasets that exist, with the positions of those that have it."""
+        exist = np.flatnonzero(self._layouts >= 0)
+        count = len(committed)
+        found = []
+        for group in equal_groups(self._layouts[exist]):
+            at = exist[group]
+            number = int(self._layouts[at[0]])
+            found.append((committed[number] if number < count else self._pending[number - count], at))
+        return found
 
     def arrays(self, committed: ArrayIndex) -> ArraySelection:
         """Return one array of the datasets. `committed` is the array's index over all committed layouts.

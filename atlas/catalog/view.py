@@ -12,17 +12,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from atlas.catalog.attribute_values import attribute_columns, attribute_parts, owned_parts
 from atlas.catalog.chunk_index import load_chunk_index, load_segment
 from atlas.catalog.datasets import Datasets
-from atlas.errors import AtlasError, CorruptStoreError, StaleHandleError
+from atlas.errors import ArrayNotFoundError, AtlasError, CorruptStoreError, InvalidValueError, StaleHandleError
 from atlas.format.attribute_keys import check_key, find_key, flatten_key
 from atlas.format.attributes import decode_value
+from atlas.format.names import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Any
 
+    from atlas.catalog.attribute_values import AttributeColumn
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.catalog.meaning import AttributeGroups
@@ -141,6 +144,32 @@ class StoreView:
         with self.locks.state:
             return self.datasets.arrays(array, names)
 
+    def wanted_names(self, names: Sequence[str]) -> list[str]:
+        """Return the names of some datasets as a list.
+
+        Raises `InvalidTypeError` for what is no sequence of names, and `InvalidValueError` where that is empty.
+        """
+        wanted = names if type(names) is list else check_names("dataset_names", names)
+        if not wanted:
+            raise InvalidValueError("dataset_names is empty; name at least one dataset")
+        return wanted
+
+    def names_or_all(self, names: Sequence[str] | None) -> list[str]:
+        """Return the same, and the names of all datasets where `names` is None. The caller must hold the lock."""
+        return self.datasets.names() if names is None else self.wanted_names(names)
+
+    def select_of_any(self, array: str, names: list[str]) -> ArraySelection:
+        """Return one array of the datasets of some names. The caller must hold the lock.
+
+        Raises `ArrayNotFoundError` where no dataset of the store has the array.
+        """
+        selection = self.datasets.arrays(array, names)
+        if not selection.groups and array not in self.datasets.array_names():
+            raise ArrayNotFoundError(
+                f"no dataset of the store has an array {array!r}; list_arrays() returns those that exist"
+            )
+        return selection
+
     def layouts(self, names: Sequence[str]) -> list[dict[str, ArrayEntry]]:
         """Return the distinct lists of arrays of datasets, that of the first dataset first.
 
@@ -170,6 +199,27 @@ class StoreView:
         Raises `DatasetNotFoundError`, and `CorruptStoreError` where a value cannot be decoded.
         """
         return {key: self._decode(dataset, key, value) for key, value in self.attributes(dataset).items()}
+
+    def attribute_columns(
+        self,
+        names: Sequence[str] | None,
+        keys: Sequence[str] | None,
+        array: str | None,
+        is_hidden: Callable[[str], bool],
+    ) -> dict[str, AttributeColumn]:
+        """Return the attributes of many datasets, or of one array of each, as columns. See `Atlas.attributes_across`.
+
+        `is_hidden` tells by the text of an attribute whether it is left out. Raises what `wanted_names` and
+        `select_of_any` raise, and `CorruptStoreError` where a value cannot be decoded.
+        """
+        with self.locks.state:
+            datasets, wanted = self.datasets, self.names_or_all(names)
+            selection = datasets.select(wanted)
+            parts = attribute_parts(datasets, selection)
+            if array is not None:
+                self.select_of_any(array, wanted)
+            owned = owned_parts(datasets, selection, parts, array)
+        return attribute_columns(selection.names, owned, keys, is_hidden, self._decode)
 
     def attribute(self, dataset: str, key: AttributeKey, default: object = None) -> object:
         """Return the exact value of the attribute that is shown like `key`, `default` where the dataset lacks it."""

@@ -8,5 +8,6 @@
 - `allocation`     memory for results, checked against the available memory
 - `single_chunk`   arrays of one small chunk, read one at a time; `cached_chunks` boxes of larger ones
 - `block_cache`    the decoded blocks that a handle keeps; `cache_pool` the memory that handles share for them
-- `statistics`     counts and extremes from the chunk index
+- `statistics`     counts and extremes from the chunk index; `statistics_columns` those of many datasets as columns,
+                   `array_runs` which rows of the index are of one array, `text_extremes` the extremes of strings
 """

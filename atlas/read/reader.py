@@ -14,7 +14,7 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.indexing import divide_index, parse_index, plan_index
 from atlas.chunking.regions import box_slices, check_region, plan_region
-from atlas.errors import ArrayNotFoundError, CorruptStoreError, InvalidValueError, StaleHandleError
+from atlas.errors import CorruptStoreError, StaleHandleError
 from atlas.read.allocation import allocate_result
 from atlas.read.block_cache import BlockCache
 from atlas.read.bulk_read import check_complete, read_across, read_stacked
@@ -23,6 +23,7 @@ from atlas.read.fetch import Targets
 from atlas.read.single_chunk import SingleChunks, is_single_chunk
 from atlas.read.snapshot import take_snapshot
 from atlas.read.statistics import Statistics
+from atlas.read.statistics_columns import statistics_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from atlas.read.cache_pool import CachePool
     from atlas.read.snapshot import ReadSnapshot, StagedCells
     from atlas.read.statistics import ArrayStatistics
+    from atlas.read.statistics_columns import ArrayStatsColumns
 
 __all__ = ["Reader"]
 
@@ -243,13 +245,7 @@ class Reader:
 
         def read_now() -> _T:
             with view.locks.state:
-                selection = view.datasets.arrays(array, names)
-                if not selection.names:
-                    raise InvalidValueError("dataset_names is empty; name at least one dataset")
-                if not selection.groups and array not in view.datasets.array_names():
-                    raise ArrayNotFoundError(
-                        f"no dataset of the store has an array {array!r}; list_arrays() returns those that exist"
-                    )
+                selection = view.select_of_any(array, view.wanted_names(names))
                 check(selection)
                 snapshot = take_snapshot(view, self._staged, self.cache, array, selection.ids[selection.entry >= 0])
                 if snapshot.staged is not None:
@@ -282,16 +278,36 @@ class Reader:
             entry = state.find(array)
             if entry is None or state.new:
                 return None
-            index = view.indexes.get(array) or view.chunk_index(array)
-            statistics = self._statistics.get(array)
-            if statistics is None or statistics.index is not index:
-                statistics = self._statistics[array] = Statistics(index)
+            statistics = self._statistics_of(array)
             try:
                 # Under the lock: statistics of strings read blocks, which a compaction by another thread could remove.
                 return statistics.find(state.identity, entry.generation, entry.schema, self.cache)
             except CorruptStoreError:
                 with view.stale_check():  # entered here only, as it takes longer than the statistics of most arrays
                     raise
+
+    def array_stats_across(self, array: str, names: Sequence[str] | None) -> ArrayStatsColumns:
+        """Return the statistics of one array of many datasets, None for all. See `Atlas.array_stats_across`."""
+        view = self._view
+
+        def read() -> ArrayStatsColumns:
+            with view.locks.state:
+                selection = view.select_of_any(array, view.names_or_all(names))
+                # What is new has no statistics: it stays readable even where files of the version are gone.
+                flushed = (selection.entry >= 0) & (selection.ids < view.catalog.next_id)
+                statistics = self._statistics_of(array) if flushed.any() else None
+            with view.stale_check():
+                return statistics_columns(selection, flushed, statistics, self.cache)
+
+        return self._repeat_if_moved(read)
+
+    def _statistics_of(self, array: str) -> Statistics:
+        """Return the statistics of an array name as of the version shown. The caller must hold the view's lock."""
+        index = self._view.indexes.get(array) or self._view.chunk_index(array)
+        statistics = self._statistics.get(array)
+        if statistics is None or statistics.index is not index:
+            statistics = self._statistics[array] = Statistics(index)
+        return statistics
 
 
 def _box_of(

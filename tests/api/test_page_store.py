@@ -216,6 +216,8 @@ def test_signatures_of_the_page():
     assert names(Atlas.to_xarray_many)[:3] == ["names", "concat_dim", "parallel"]
     assert names(Atlas.read_array_across) == ["array", "dataset_names", "start", "shape"]
     assert names(Atlas.read_array_across_stacked) == ["array", "dataset_names", "start", "shape"]
+    assert names(Atlas.array_stats_across) == ["array", "dataset_names"]
+    assert names(Atlas.attributes_across) == ["dataset_names", "keys", "array"]
 
 
 def test_a_view_has_no_flush_and_no_compact():

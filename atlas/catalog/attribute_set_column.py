@@ -6,12 +6,14 @@ are. No I/O.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.catalog.append_column import AppendColumn
 from atlas.catalog.column_builder import AttributeSets
+from atlas.chunking.batches import equal_groups
 from atlas.format.attribute_keys import array_keys, flatten_key, own_keys
 
 if TYPE_CHECKING:
@@ -23,13 +25,27 @@ if TYPE_CHECKING:
     from atlas.format.attribute_keys import AttributeKey
     from atlas.format.dataset_columns import AttributeTable, RowBatch
 
-__all__ = ["AttributeColumn"]
+__all__ = ["AttributePart", "AttributeSetColumn"]
 
 _POSITION = 0xFFFFFFFF
 """The part of an origin, table << 32 | position, that is the position of a set in its table."""
 
 
-class AttributeColumn:
+@dataclass(frozen=True, slots=True)
+class AttributePart:
+    """The attribute sets of those of N datasets whose sets one table holds."""
+
+    at: NDArray[np.int64]
+    """Which of the N datasets they are, (M,), ascending."""
+    table: AttributeTable
+    """The table."""
+    own: NDArray[np.int64]
+    """Where each has its own attributes in `table.sets`, (M,)."""
+    of_arrays: NDArray[np.int64]
+    """Where each has the others in `table.array_sets`, (M,)."""
+
+
+class AttributeSetColumn:
     """A column of attribute sets, kept as the number of a table and two positions in it."""
 
     def __init__(self) -> None:
@@ -38,9 +54,9 @@ class AttributeColumn:
         self._array_set = AppendColumn(np.empty(0, np.int32))
         self._tables: list[AttributeTable] = []
 
-    def copy(self) -> AttributeColumn:
+    def copy(self) -> AttributeSetColumn:
         """Return a column that can be changed without changing this one."""
-        copied = AttributeColumn()
+        copied = AttributeSetColumn()
         copied._table, copied._set = AppendColumn(self._table.values), AppendColumn(self._set.values)
         copied._array_set = AppendColumn(self._array_set.values)
         copied._tables = self._tables.copy()
@@ -102,6 +118,15 @@ class AttributeColumn:
                 sets = [table.sets[position] for position in (own & _POSITION).tolist()]
                 for place, key in keys:
                     yield key, [table.values[position] for position in sorted({row[place] for row in sets})]
+
+    def parts(self, at: NDArray[np.int64]) -> list[AttributePart]:
+        """Return the sets of the rows `at` (N,), table by table."""
+        parts = []
+        for where in equal_groups(self._table.values[at]):
+            rows = at[where]
+            table = self._tables[int(self._table.values[rows[0]])]
+            parts.append(AttributePart(where, table, self._set.values[rows], self._array_set.values[rows]))
+        return parts
 
     def rows(self, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], AttributeTable]:
         """Return where the rows `at` (N,) have their own attributes and the others in one table, which comes last."""
