@@ -17,7 +17,7 @@ import pytest
 
 import atlas
 from atlas.errors import CorruptStoreError
-from benchmarks import coordinates, measuring, report, samples, scaling
+from benchmarks import coordinates, measuring, metadata, report, samples, scaling
 from benchmarks.__main__ import NOT_QUICK
 from benchmarks.engines import ENGINES, PACKED, PEERS, STRONG, UNPACKED, make
 from benchmarks.engines.base import chunked, digest, scanned
@@ -515,6 +515,29 @@ def test_coordinates_that_datasets_share_are_counted_once(tmp_path: Path) -> Non
     for at in range(2):
         ds.to_netcdf(tmp_path / f"{at}.nc")
     assert [name for name, _ in coordinates.files(tmp_path)] == ["0", "1"]
+
+
+def test_columns_of_metadata_are_timed_beside_a_loop_that_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{metadata.BEGIN}\n{metadata.END}\nafter\n")
+    monkeypatch.setattr("benchmarks.metadata._AIMED", 30)
+    monkeypatch.setattr("sys.argv", ["metadata", "--datasets", "20", "30", "--runs", "2", "--page", str(page)])
+    metadata.main()
+    lines = [line for line in page.read_text().splitlines() if line.startswith(("| 20 ", "| 30 "))]
+    assert [line.split(" | ")[1] for line in lines] == [one.title for one in metadata.COMPARISONS] * 2
+    assert "\n".join(lines) in capsys.readouterr().out
+    aimed = [line for line in lines if any(f"{sign} {wanted}" in line for sign in "<≥" for wanted in (4, 68))]
+    assert [line.split(" | ")[:2] for line in aimed] == [["| 30", "statistics of float32"], ["| 30", "all attributes"]]
+
+
+def test_columns_that_say_something_else_than_the_loop_are_no_figure(tmp_path: Path) -> None:
+    metadata.make_fleet(tmp_path / "fleet", 4)
+    store = atlas.Atlas.open(tmp_path / "fleet")
+    wrong = replace(metadata.COMPARISONS[0], same=lambda _: [[0.0] * 4] * 2)
+    with pytest.raises(ValueError, match="something else"):
+        metadata.measure(store, wrong, 1)
 
 
 def test_a_plot_is_a_png(rows: list[Row], tmp_path: Path) -> None:
