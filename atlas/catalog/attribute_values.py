@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -49,8 +49,7 @@ class AttributeColumn:
     """Whether the dataset has the attribute, (N,)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Exact:
+class _Exact(NamedTuple):
     """A value that is not stored as itself, decoded."""
 
     kind: object
@@ -267,9 +266,9 @@ def _are_sound(encoded: list[Any], kind: type) -> bool:
 
 
 def _exact(value: object) -> _Exact:
-    plain = plain_value(value)
     if isinstance(value, Timestamp):
-        return _Exact(_NANOSECONDS, plain, value.ns)
+        return _Exact(_NANOSECONDS, value.ns, value.ns)
+    plain = plain_value(value)
     if isinstance(value, np.datetime64 | np.timedelta64) and np.datetime_data(value.dtype)[0] != "generic":
         return _Exact(value.dtype, plain, int(value.astype(np.int64)))
     return _Exact(type(plain) if type(plain) in _PLAIN else None, plain)

@@ -160,12 +160,26 @@ def _ask_all(
             holders = [name for name in names if store.dataset_exists(name)]
             holders = [name for name in holders if store.open_dataset(name).array_meta(array)]
             ask(f"stacked {array} {holders}", partial(store.read_array_across_stacked, array, holders))
+        if some() and names:
+            ask(f"stats across {array}", partial(_statistics, store, array, names))
+            ask(f"attributes across {array}", partial(_attributes, store, names, array))
+    if some() and names:
+        ask("attributes across", partial(_attributes, store, names, None))
     if some():
         ask("describe", lambda: str(store.describe().raw))
         ask("history", lambda: [version.version for version in store.history()])
         ask("verify", lambda: str(store.verify()) != "")
     if some() and names:
         ask("many", lambda: _xarray(store.to_xarray_many(names[:3])))
+
+
+def _statistics(store: Atlas, array: str, names: list[str]) -> list[np.ndarray]:
+    found = store.array_stats_across(array, names)
+    return [found.present, found.row_count, found.null_count, found.nan_count, found.min, found.max]
+
+
+def _attributes(store: Atlas, names: list[str], array: str | None) -> list[str]:
+    return [f"{key} {column.values.tolist()}" for key, column in store.attributes_across(names, array=array).items()]
 
 
 def use(source: Any, random: Random) -> list[str]:
