@@ -56,6 +56,10 @@ store.add_xr_dataset(xr.Dataset({"t": ("x", [1.0])}), "feb", chunks={"t": [1]})
 year: xr.Dataset = store.to_xarray_many(["feb"], concat_dim="month")
 stacked: NDArray[np.float32] = store.read_array_across_stacked("temperature", ["jan_2024"], start=[0, 0])
 many = [cells.shape for cells in store.read_array_across("temperature", ["jan_2024"]) if cells is not None]
+columns: atlas.ArrayStatsColumns = store.array_stats_across("temperature")
+print([name for name, top in zip(columns.names, columns.max.tolist()) if top > 5], columns.present.all())
+months: atlas.AttributeColumn = store.attributes_across(["jan_2024"], keys=["month"])["month"]
+print(months.values.max(), store.attributes_across(array="temperature")["units"].present.any())
 report = atlas.verify("my_store", progress=lambda done, total: print(done / total))
 try:
     store["gone"]
@@ -69,6 +73,8 @@ WRONG = {
     "atlas.Atlas.open(5)": "arg-type",
     'atlas.Atlas.open("s")[0]': "index",
     'atlas.Atlas.open("s")["d"]["t"].shape + 1': "operator",
+    'atlas.Atlas.open("s").array_stats_across("t").has_minimum': "attr-defined",
+    'atlas.Atlas.open("s").attributes_across(array=3)': "arg-type",
     'atlas.verify("s", progress="yes")': "arg-type",
 }
 WITH_OBSTORE = """
