@@ -29,6 +29,8 @@ __all__ = ["AttributePart", "AttributeSetColumn"]
 
 _POSITION = 0xFFFFFFFF
 """The part of an origin, table << 32 | position, that is the position of a set in its table."""
+_FEW_ROWS = 16
+"""Rows of one table of which it takes longer to look at them apart than to put them in a table with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,16 @@ class AttributeSetColumn:
                     yield key, [table.values[position] for position in sorted({row[place] for row in sets})]
 
     def parts(self, at: NDArray[np.int64]) -> list[AttributePart]:
-        """Return the sets of the rows `at` (N,), table by table."""
+        """Return the sets of the rows `at` (N,) by table; those of tables with few of the rows in one made of them."""
+        groups = equal_groups(self._table.values[at])
+        few = [where for where in groups if len(where) < _FEW_ROWS]
         parts = []
-        for where in equal_groups(self._table.values[at]):
+        if len(few) > 1:  # a handle that commits one dataset after the other has a table for each
+            where = np.sort(np.concatenate(few))
+            own, of_arrays, table = self.rows(at[where])
+            parts.append(AttributePart(where, table, own, of_arrays))
+            groups = [where for where in groups if len(where) >= _FEW_ROWS]
+        for where in groups:
             rows = at[where]
             table = self._tables[int(self._table.values[rows[0]])]
             parts.append(AttributePart(where, table, self._set.values[rows], self._array_set.values[rows]))

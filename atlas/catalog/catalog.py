@@ -259,7 +259,7 @@ class Catalog:
         return self._attributes.by_key(rows, skipped)
 
     def attribute_parts(self, rows: NDArray[np.int64]) -> list[AttributePart]:
-        """Return the attribute sets of the datasets at `rows`, table by table."""
+        """Return the attribute sets of the datasets at `rows`, by table. See `AttributeSetColumn.parts`."""
         return self._attributes.parts(rows)
 
     def encoded_attributes(self, row: int) -> dict[AttributeKey, Any]:

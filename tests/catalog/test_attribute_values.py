@@ -120,6 +120,21 @@ def test_the_dtype_of_a_column(values, dtype, flushed):
     check_attributes(store)
 
 
+def test_datasets_of_large_and_of_many_small_flushes():
+    store = Atlas.create(MemoryStorage())
+    for at in range(100):
+        view = store.create_dataset(f"d{at:02d}")
+        view.define_array("a", "int8", ["x"], [1])
+        set_exact_attribute(view, "n", at if at % 9 else None)
+        set_exact_attribute(view, ("a", "units"), ["m", 1.5, at][at % 3])
+        if at >= 60 or at % 20 == 19:
+            store.flush()
+    store["d07"].set_attribute("n", "pending")
+    for array in (None, "a"):
+        check_attributes(store, array=array)
+        check_attributes(store, store.list_datasets()[::-3], array)
+
+
 def test_a_value_that_datasets_share_is_decoded_once(monkeypatch):
     store = Atlas.create(MemoryStorage())
     for at in range(50):
