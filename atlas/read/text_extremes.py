@@ -39,6 +39,8 @@ _FEW_CHUNKS, _FEW_CELLS = 8, 1 << 16
 """Of so few it takes less time to read them than to look first whether their blocks can hold them."""
 _PAGE = 1024
 """Neighbouring arrays whose extremes are looked up together once two have been asked for one after the other."""
+_MOST_CHUNKS = 8 * _PAGE
+"""Chunks of so many arrays beyond which a program may wait longer for them than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +73,26 @@ class TextExtremes:
 
         Long ones are read through `cache`. Raises `CorruptStoreError` where their block is damaged.
         """
-        page, kind, follows = number // _PAGE, schema.datatype.kind, number == self._last + 1
+        (page, at), follows = divmod(number, _PAGE), number == self._last + 1
         self._last, known = number, self._page
-        if known.number != page or known.kind != kind:
-            if not follows:
-                return self._of_rows(self._runs.rows(number), schema, _one_block_at_a_time(cache))
-            first = page * _PAGE
-            lows, highs, apart = self._short(np.arange(first, min(first + _PAGE, len(self._runs))), kind)
-            known = self._page = _Page(page, kind, lows.tolist(), highs.tolist(), apart.tolist())
-        at = number % _PAGE
-        if known.apart[at] or self._runs.count.item(number) > schema.chunks:
+        if follows and known.number != page:
+            known = self._look_up(page, schema.datatype.kind)
+        if (
+            known.number != page
+            or known.kind != schema.datatype.kind
+            or known.apart[at]
+            or self._runs.count.item(number) > schema.chunks
+        ):
             return self._of_rows(self._runs.rows(number), schema, _one_block_at_a_time(cache))
         return known.lows[at], known.highs[at]
+
+    def _look_up(self, page: int, kind: str) -> _Page:
+        """Return a page, and keep it; the last one where the arrays of this one have many chunks."""
+        numbers = np.arange(page * _PAGE, min((page + 1) * _PAGE, len(self._runs)))
+        if self._runs.count[numbers].sum() <= _MOST_CHUNKS:
+            lows, highs, apart = self._short(numbers, kind)
+            self._page = _Page(page, kind, lows.tolist(), highs.tolist(), apart.tolist())
+        return self._page
 
     def find_many(
         self,

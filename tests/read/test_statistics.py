@@ -124,3 +124,25 @@ def test_a_loop_in_any_order_says_the_same_of_texts():
     for order in (range(2500), range(2499, -1, -1), range(0, 2500, 7)):
         found = [store[names[at]].array_stats("t") for at in order]
         assert [(stats["min"], stats["max"]) for stats in found] == [expected[at] for at in order]
+
+
+def test_a_loop_over_strings_and_bytes_in_turn_keeps_them_apart():
+    store = Atlas.create(MemoryStorage())
+    for at in range(40):
+        view = store.create_dataset(f"d{at}")
+        dtype, cell = [("string", f"é{at}"), ("bytes", b"\xff%d" % at), ("int64", at)][at % 3]
+        view.define_array("t", dtype, ["x"], [1 + at % 2], [1])
+        view.write_array("t", [0], np.array([cell], object if at % 3 < 2 else np.int64))
+    store.flush()
+    found = [store[name].array_stats("t")["max"] for name in store]
+    assert found == [[f"é{at}", b"\xff%d" % at, at][at % 3] for at in range(40)]
+
+
+def test_arrays_of_many_chunks_are_looked_up_one_by_one():
+    store = Atlas.create(MemoryStorage())
+    names = [f"d{at}" for at in range(12)]
+    store.create_datasets(names)
+    cells = np.array([[f"{at} {cell}" for cell in range(1000)] for at in range(12)], object)
+    store.write_array_across_stacked("t", names, cells, ["x"], [1])
+    store.flush()
+    assert [store[name].array_stats("t")["max"] for name in names] == [max(row) for row in cells.tolist()]
