@@ -27,6 +27,7 @@ from atlas.attributes import Attributes
 from atlas.catalog.attribute_values import AttributeColumn
 from atlas.dataset import ArrayMeta, DatasetView
 from atlas.errors import AtlasError
+from atlas.read.ragged_array import RaggedArray
 from atlas.read.statistics import ArrayStatistics, DetailedStatistics
 from atlas.read.statistics_columns import ArrayStatsColumns
 from atlas.runtime.installation import warn_of_namesake
@@ -53,6 +54,7 @@ __all__ = [
     "DatasetView",
     "DetailedStatistics",
     "Limits",
+    "RaggedArray",
     "StoreSource",
     "__version__",
     "errors",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import atlas.xarray
+from atlas.chunking.ragged import check_row_sizes
 from atlas.commit.commit_log import CommitLog
 from atlas.commit.creation import create_store
 from atlas.dataset import DatasetView
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.maintenance.description import StoreDescription
+    from atlas.read.ragged_array import RaggedArray
     from atlas.read.statistics_columns import ArrayStatsColumns
     from atlas.runtime.limits import Limits
     from atlas.storage import StoreSource
@@ -553,7 +555,8 @@ class Atlas:
         Returns
         -------
         list of numpy.ndarray or None
-            One for each dataset, None where the dataset or its array is missing.
+            One for each dataset, None where the dataset or its array is missing. They may be views of a larger array,
+            which they keep in memory: copy what is kept alone.
 
         Raises
         ------
@@ -622,6 +625,56 @@ class Atlas:
 
         """
         return self._session.reader.read_stacked(array, dataset_names, start, shape)
+
+    def read_array_across_ragged(
+        self,
+        array: str,
+        dataset_names: Sequence[str],
+        start: Sequence[int] | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> RaggedArray:
+        """Return the same box of one array from N datasets, whose lengths differ, one after another in one array.
+
+        The box is clipped to each row: it may reach past the end of an array along the first axis. As in
+        `read_array_across_stacked`, cells must mean the same, nothing is decoded, and cells with a fill value get that
+        of the first dataset that has the array.
+
+        Parameters
+        ----------
+        array : str
+            Name of the array.
+        dataset_names : sequence of str
+            Names of the N datasets. One that is missing, or lacks the array, has a row of size 0 and is not `present`.
+        start, shape : sequence of int, optional
+            First corner and shape of the box, in cells. See `DatasetView.read_array`.
+
+        Returns
+        -------
+        RaggedArray
+            `values` of the dtype of the arrays, (row_sizes.sum(), ...); `row_sizes`, `offsets`, `names` and `present`.
+
+        Raises
+        ------
+        ArrayNotFoundError
+            (KeyError) where none of the datasets has the array.
+        InvalidValueError
+            (ValueError) for no names; arrays of different dtype, dimensions, meaning or length along another axis than
+            the first; a box that leaves one along another axis; arrays without axes; and where another fill value
+            would change which cells are missing. `read_array_across` returns such arrays apart.
+
+        Examples
+        --------
+        >>> with atlas.Atlas.create(path) as store:
+        ...     for name, depth in {"short": [1.5], "long": [2.5, 3.5, 4.5]}.items():
+        ...         dataset = store.create_dataset(name)
+        ...         dataset.define_array("depth", "float64", ["level"], [len(depth)])
+        ...         dataset.write_array("depth", [0], np.array(depth))
+        >>> depth = store.read_array_across_ragged("depth", ["long", "none", "short"], start=[1], shape=[5])
+        >>> depth.values, depth.row_sizes, depth.present
+        (array([3.5, 4.5]), array([2, 0, 0]), array([ True, False,  True]))
+
+        """
+        return self._session.reader.read_ragged(array, dataset_names, start, shape)
 
     def array_stats_across(self, array: str, dataset_names: Sequence[str] | None = None) -> ArrayStatsColumns:
         """Return statistics of one array of many datasets as columns, as of the last flush.
@@ -778,6 +831,75 @@ class Atlas:
         names = [f"dim_{axis}" for axis in range(data.ndim - 1)] if dims is None else dims
         schema = self._session.schemas.make(data.dtype, names, data.shape[1:], chunk_shape, fill_value)
         self._session.writer.write_stacked(array, wanted, data, schema)
+
+    def write_array_across_ragged(
+        self,
+        array: str,
+        dataset_names: Sequence[str],
+        values: NDArray[Any],
+        row_sizes: Sequence[int] | NDArray[np.integer[Any]],
+        dims: Sequence[str] | None = None,
+        chunk_shape: Sequence[int] | None = None,
+        fill_value: float | str | np.generic | None = None,
+    ) -> None:
+        """Define one array of a length of its own in each of N datasets and write them: the twin of the ragged read.
+
+        All of it is done, or nothing.
+
+        Parameters
+        ----------
+        array : str
+            Name of the array.
+        dataset_names : sequence of str
+            Names of the N datasets, which exist and lack the array.
+        values : numpy.ndarray
+            The arrays, one after another along the first axis: (sum of row_sizes, ...). Its dtype becomes theirs;
+            objects are strings.
+        row_sizes : sequence of int
+            Length of each array along the first axis, in cells, (N,).
+        dims : sequence of str, optional
+            Names of the axes of an array; "dim_0", "dim_1", … without it.
+        chunk_shape : sequence of int, optional
+            Shape of a chunk, in cells; the whole array without it.
+        fill_value : scalar, optional
+            See `DatasetView.define_array`.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            (KeyError) where a dataset is missing.
+        ArrayExistsError
+            (FileExistsError) where one has the array.
+        InvalidValueError
+            (ValueError) for a name given twice, another number of row sizes than of names, or row sizes that do not
+            add up to the length of `values`.
+        InvalidTypeError, OutOfRangeError, UnsupportedDtypeError
+            What `DatasetView.define_array` raises, also for row sizes.
+
+        Examples
+        --------
+        >>> store = atlas.Atlas.create(path)
+        >>> names = [dataset.name for dataset in store.create_datasets(["short", "long"])]
+        >>> store.write_array_across_ragged("depth", names, np.array([1.0, 5.0, 6.0]), row_sizes=[1, 2], dims=["level"])
+        >>> store.open_dataset("long").read_array("depth")
+        array([5., 6.])
+
+        """
+        wanted = check_names("dataset_names", dataset_names)
+        sizes = check_row_sizes(row_sizes, len(wanted))
+        if not isinstance(values, np.ndarray) or values.ndim == 0 or len(values) != sum(sizes):
+            shape = f"shape {values.shape}" if isinstance(values, np.ndarray) else f"type {type(values).__name__}"
+            raise InvalidValueError(
+                f"values must be an ndarray whose first axis is as long as the row sizes together, {sum(sizes)}, not "
+                f"of {shape}; np.concatenate makes one of a list of arrays"
+            )
+        names = [f"dim_{axis}" for axis in range(values.ndim)] if dims is None else dims
+        distinct, number = np.unique(np.array(sizes, np.int64), return_inverse=True)
+        schemas = [
+            self._session.schemas.make(values.dtype, names, (size, *values.shape[1:]), chunk_shape, fill_value)
+            for size in distinct.tolist() or [0]
+        ]
+        self._session.writer.write_ragged(array, wanted, values, schemas, number)
 
     # Durability and versions
 

@@ -24,6 +24,7 @@ PINS = {
     "tensorstore": ("tensorstore==0.1.86", "numpy==2.4.6"),
     "blosc2": ("blosc2==4.14.1", "numpy==2.4.6"),
     "netcdf": ("netCDF4==1.7.5.1.post1", "numpy==2.4.6"),
+    "parquet": ("pyarrow==26.0.1", "numpy==2.4.6"),
     "tiledb": ("tiledb==0.36.1", "numpy==2.4.6"),
 }
 

@@ -218,7 +218,7 @@ def measure(
     datasets = WORKLOADS[workload].scaled(effort.fraction).datasets
     started = []
     for engine, python in pythons.items():
-        if ENGINES[engine].workloads and workload not in ENGINES[engine].workloads:
+        if not ENGINES[engine].takes(WORKLOADS[workload]):
             continue
         largest = ENGINES[engine].largest
         if largest is not None and datasets > largest:

@@ -28,6 +28,7 @@ class Operation:
 OPERATIONS = {
     "write": Operation("write all, flush"),
     "write_each": Operation("write all dataset by dataset, flush"),
+    "write_even": Operation("write as many cells in rows of one length, flush", ("ragged",)),
     "write_dask": Operation("write 1 GiB of dask blocks of 4 MiB, flush", ("gridded",)),
     "open": Operation("open"),
     "open_slice": Operation("open + slice of all"),
@@ -53,6 +54,13 @@ OPERATIONS = {
     "cost_write": Operation("write all, flush", ("profile",), times=5, cost=True),
     "cost_slice": Operation("slice of all, warm handle", ("profile",), times=5, cost=True),
     "cost_read": Operation("all of all, warm handle", ("profile",), times=5, cost=True),
+    "open_flat": Operation("open + values and row sizes of all", ("ragged",)),
+    "read_flat": Operation("values and row sizes of all, warm handle", ("ragged",)),
+    "read_list": Operation("list of all, warm handle", ("ragged",)),
+    "part_flat": Operation("values and row sizes of every 20th, warm handle", ("ragged",)),
+    "part_list": Operation("list of every 20th, warm handle", ("ragged",)),
+    "in_turn": Operation("read_array of 1,000, one after another", ("ragged",)),
+    "first_list": Operation("list of the same 1,000", ("ragged",)),
     "append": Operation("append one, flush"),
     "compact": Operation("compact, every other deleted"),
 }

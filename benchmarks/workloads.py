@@ -31,13 +31,19 @@ class Workload:
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None = None
     kind: str = "random"
-    """"random" and "walks" (float32), "strings", or "real" (float32, from `source`)."""
+    """"random" and "walks" (float32), "strings", "real" (float32, from `source`), or "ragged": float32 with two
+    decimals, of lengths from 20 to that of `shape`, one dataset after another."""
     source: str | None = None
     """File of the values that `samples` extracted, for real data."""
 
     @cached_property
     def names(self) -> list[str]:
         return [f"dataset{at:06d}" for at in range(self.datasets)]
+
+    @cached_property
+    def row_sizes(self) -> NDArray[np.int64]:
+        """Length of each dataset of a ragged workload."""
+        return np.random.default_rng(8).integers(20, self.shape[0], self.datasets, np.int64, endpoint=True)
 
     @cached_property
     def variables(self) -> list[str]:
@@ -87,6 +93,10 @@ class Workload:
     def _generate(self, at: int) -> NDArray[Any]:
         source = np.random.default_rng([7, at])
         shape = (self.datasets, *self.shape)
+        if self.kind == "ragged":
+            steps = source.normal(0, 0.2, int(self.row_sizes.sum())).cumsum()
+            first = np.repeat(np.cumsum(self.row_sizes) - self.row_sizes, self.row_sizes)
+            return (15 + steps - steps[first]).round(2).astype(np.float32)
         if self.kind == "random":
             return source.random(shape, np.float32)
         if self.kind == "walks":
@@ -112,6 +122,8 @@ class Workload:
 
     def __str__(self) -> str:
         chunks = f" in chunks {self.chunks}" if self.chunks else ""
+        if self.kind == "ragged":
+            return f"{self.name}: {self.datasets:,} x {self.arrays} x (20 to {self.shape[0]},)"
         return f"{self.name}: {self.datasets:,} x {self.arrays} x {self.shape}{chunks}"
 
 
@@ -126,6 +138,7 @@ WORKLOADS = {
         Workload("topography", 16, 1, (86, 100), kind="real"),
         Workload("casts", 48, 2, (40,), kind="real"),
         Workload("nemo", 3, 3, (330, 360), kind="real"),
+        Workload("ragged", 20_000, 1, (391,), kind="ragged"),
         Workload("walks", 200, 2, (50, 168), kind="walks"),
         Workload("strings", 1000, 2, (50,), kind="strings"),
         Workload("sensors", 1000, 3, (24,)),

@@ -385,6 +385,32 @@ def find_chunks(
     }
 
 
+def plan_chunks(
+    boxes: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]], targets: list[int]
+) -> list[tuple[int, tuple[tuple[int, ...], ...], int, int]]:
+    """Number, box (extent, first, count, target), position and cells of every chunk that the boxes meet, in order.
+
+    Each box is given by the shape and chunk shape of its array, its first cell and its extent; found cell by cell.
+    """
+    planned = []
+    for number, ((shape, chunk, start, extent), target) in enumerate(zip(boxes, targets, strict=True)):
+        grid = [-(-n // c) for n, c in zip(shape, chunk, strict=True)] if 0 not in shape else [0]
+        for position, cell in enumerate(np.ndindex(*grid)) if 0 not in shape else ():
+            wanted = [
+                [at for at in range(i * c, min((i + 1) * c, n)) if s <= at < s + e]
+                for i, n, c, s, e in zip(cell, shape, chunk, start, extent, strict=True)
+            ]
+            if not all(wanted):
+                continue
+            size = [min(c, n - i * c) for i, n, c in zip(cell, shape, chunk, strict=True)]
+            first = [at[0] - i * c for at, i, c in zip(wanted, cell, chunk, strict=True)]
+            there = [at[0] - s for at, s in zip(wanted, start, strict=True)]
+            there[0] += target
+            box = tuple(tuple(map(int, some)) for some in (size, first, map(len, wanted), there))
+            planned.append((number, box, position, int(np.prod(size))))
+    return planned
+
+
 def text_chunk(cells: list[str | None]) -> bytes:
     encoded = [None if cell is None else cell.encode() for cell in cells]
     lengths = [0xFFFFFFFF if cell is None else len(cell) for cell in encoded]

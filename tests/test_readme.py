@@ -113,7 +113,7 @@ def test_the_page_on_arrays_runs_as_pasted(tmp_path, monkeypatch):
     page = (ROOT / "docs" / "arrays.md").read_text(encoding="utf-8")
     names: dict[str, object] = {}
     found = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    assert len(found) == 2
+    assert len(found) == 3
     statements = [(block.splitlines(), statement) for block in found for statement in ast.parse(block).body]
     for lines, statement in statements:
         line = lines[statement.lineno - 1]

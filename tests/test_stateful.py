@@ -229,6 +229,35 @@ class Stores(RuleBasedStateMachine):
             self.model.pending = True
 
     @has_dataset
+    @rule(
+        data=st.data(),
+        array=st.sampled_from(ARRAYS),
+        dtype=st.sampled_from([name for name in DTYPES if name != "bytes"]),
+        filled=st.booleans(),
+    )
+    def write_ragged(self, data, array, dtype, filled):
+        lacking = [name for name, found in self.model.datasets.items() if array not in found.arrays]
+        names = data.draw(st.permutations(lacking), label="names")
+        sizes = data.draw(st.lists(st.integers(0, 7), min_size=len(names), max_size=len(names)), label="sizes")
+        trailing = tuple(data.draw(st.lists(st.integers(0, 3), max_size=2), label="trailing"))
+        whole = data.draw(st.booleans(), label="whole")
+        chunk = None if whole else tuple(data.draw(st.integers(1, 5), label="chunk") for _ in (0, *trailing))
+        fill = data.draw(st.sampled_from(BITS[dtype]), label="fill") if filled else None
+        cells = self.cells(data, dtype, (sum(sizes), *trailing))
+        if len(lacking) < len(self.model.datasets):
+            everywhere = list(self.model.datasets)
+            with pytest.raises(FileExistsError):
+                self.store.write_array_across_ragged(array, everywhere, cells[:0], [0] * len(everywhere))
+        dims = DIMS[: cells.ndim]
+        self.store.write_array_across_ragged(array, names, cells, sizes, dims, chunk, fill)
+        for name, part in zip(names, np.split(cells, np.cumsum(sizes)[:-1]), strict=False):
+            found = self.model.datasets[name].arrays[array] = ModelArray(
+                dtype, tuple(dims), part.shape, part.shape if chunk is None else chunk, fill
+            )
+            found.write((0,) * part.ndim, part)
+            self.model.pending = True
+
+    @has_dataset
     @rule(data=st.data(), array=st.sampled_from(ARRAYS), dtype=st.sampled_from(DTYPES), filled=st.booleans())
     def define_array(self, data, array, dtype, filled):
         _, found, view = self.a_dataset(data)
@@ -380,11 +409,33 @@ class Stores(RuleBasedStateMachine):
             with pytest.raises(KeyError):
                 self.store.read_array_across_stacked(array, names, start, shape)
         elif len({(one.shape, one.dtype) for one in wanted}) > 1:
-            with pytest.raises(ValueError, match="stack"):
+            with pytest.raises(ValueError, match=r"stack|units"):
                 self.store.read_array_across_stacked(array, names, start, shape)
-        else:
+        elif self.means_one(array, names):
             stacked = self.store.read_array_across_stacked(array, names, start, shape)
             assert identical(stacked, np.stack(expected)), (stacked, expected)
+        self.check_ragged(array, names, start, shape, expected)
+
+    def means_one(self, array, names):
+        """Whether the datasets that have an array have one attribute `units` of it, to the letter, or none."""
+        found = [self.model.datasets[name] for name in names if name in self.model.datasets]
+        return len({repr(one.attributes.get(f"{array}.units")) for one in found if array in one.arrays}) <= 1
+
+    def check_ragged(self, array, names, start, shape, expected):
+        """Compare a ragged read with the boxes `expected`, None where a dataset or its array is missing."""
+        rows = [row for row in expected if row is not None]
+        wanted = [self.model.datasets.get(name, ModelDataset()).arrays.get(array) for name in names]
+        held = [found for found in wanted if found is not None]
+        if not rows:
+            with pytest.raises(KeyError):
+                self.store.read_array_across_ragged(array, names, start, shape)
+        elif len({found.dtype for found in held}) > 1 or not rows[0].ndim or len({row.shape[1:] for row in rows}) > 1:
+            with pytest.raises(ValueError, match=r"ragged|no axis along which|units"):
+                self.store.read_array_across_ragged(array, names, start, shape)
+        elif len({repr(one.fill) for one in held}) == 1 and self.means_one(array, names):
+            found = self.store.read_array_across_ragged(array, names, start, shape)
+            assert found.row_sizes.tolist() == [0 if row is None else len(row) for row in expected]
+            assert identical(found.values, np.concatenate(rows)), (found, expected)
 
     # Durability
 

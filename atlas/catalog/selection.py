@@ -6,23 +6,24 @@ No I/O. Not locked: the session's lock guards every call. What was returned does
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from atlas.chunking.batches import equal_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from atlas.catalog.layout_table import ArrayIndex
-    from atlas.format.dataset_columns import ArrayEntry, Layout
+    from atlas.format.dataset_columns import Layout
     from atlas.format.schema import ArraySchema
 
-__all__ = ["ArraySelection", "DatasetSelection", "SchemaGroup", "SelectionCache"]
+__all__ = ["ArraySelection", "DatasetSelection", "DistinctSchemas", "SchemaGroup", "SelectionCache"]
 
 _MOST_SELECTIONS = 4
 """Selections that are kept."""
@@ -42,7 +43,18 @@ class SchemaGroup:
     """Generation of its array."""
 
 
-@dataclass(frozen=True, slots=True)
+class DistinctSchemas(NamedTuple):
+    """The S distinct schemas of the M datasets of a selection that have an array."""
+
+    schemas: list[ArraySchema]
+    """The schemas."""
+    first: NDArray[np.int64]
+    """Position in the selection of the first dataset that has each, (S,)."""
+    of: NDArray[np.int64]
+    """Which of them each dataset has, (M,)."""
+
+
+@dataclass(frozen=True)
 class ArraySelection:
     """One array of the datasets of a selection."""
 
@@ -54,16 +66,40 @@ class ArraySelection:
     """Id of each, -1 where there is no such dataset."""
     rows: NDArray[np.int64]
     """Its row in the catalog, -1 where that is not what the handle shows: what is pending has no row."""
-    entry: NDArray[np.int64]
-    """Index in `entries` of each, -1 where the dataset or its array is missing."""
-    entries: list[ArrayEntry]
-    """Entries of the array in all layouts."""
-    groups: list[SchemaGroup]
-    """The datasets that have the array, by schema."""
+    schema: NDArray[np.int64]
+    """Index in `schemas` of each, -1 where the dataset or its array is missing."""
+    schemas: list[ArraySchema]
+    """Distinct schemas of the array in all layouts."""
+    generations: NDArray[np.int64]
+    """Generation of the array of each, -1 where the dataset or its array is missing."""
     complete: bool
     """Whether all datasets have the array."""
     shared: dict[str, Any]
     """What was looked up of the datasets, for the next read of any of their arrays."""
+
+    @cached_property
+    def present(self) -> NDArray[np.int64]:
+        """Positions of the datasets that have the array, ascending."""
+        return np.flatnonzero(self.schema >= 0)
+
+    @cached_property
+    def distinct_schemas(self) -> DistinctSchemas:
+        """The schemas of the datasets that have the array."""
+        used, first, of = np.unique(self.schema[self.present], return_index=True, return_inverse=True)
+        return DistinctSchemas([self.schemas[at] for at in used.tolist()], self.present[first], of)
+
+    @cached_property
+    def groups(self) -> list[SchemaGroup]:
+        """The datasets that have the array, by schema."""
+        at = self.present
+        if not len(at):
+            return []
+        of_all = self.schema[at]
+        groups = []
+        for some in equal_groups(of_all):  # sorted once: there may be as many schemas as datasets
+            schema, mine = self.schemas[int(of_all[some[0]])], at[some]
+            groups.append(SchemaGroup(schema, mine, self.ids[mine], self.generations[mine]))
+        return groups
 
 
 class DatasetSelection:
@@ -87,8 +123,7 @@ class DatasetSelection:
         self._pending = pending
         self._alike = bool((layouts == layouts[0]).all()) if len(layouts) else False
         self._arrays: dict[str, ArraySelection] = {}
-        self._positions: NDArray[np.int64] | None = None
-        self._generations: dict[int, NDArray[np.int64]] = {}
+        self._numbers: dict[int, NDArray[np.int64]] = {}
         self._shared: dict[str, Any] = {}
 
     def distinct_layouts(self, committed: Sequence[Layout]) -> list[Layout]:
@@ -130,43 +165,34 @@ class DatasetSelection:
     def _found(self, index: ArrayIndex) -> ArraySelection:
         layouts = self._layouts
         if self._alike and layouts[0] >= 0:
-            # All datasets have one layout, as in most reads: one group holds them all.
+            # All datasets have one layout, as in most reads.
             only = int(index.entry[layouts[0]])
-            entry = np.broadcast_to(np.int64(only), len(layouts))
-            groups = []
-            if only >= 0:
-                found = index.entries[only]
-                groups.append(SchemaGroup(found.schema, self._all(), self.ids, self._same(found.generation)))
+            complete = only >= 0
+            schema, generation = (int(index.schema[only]), int(index.generation[only])) if complete else (-1, -1)
+            schemas, generations = self._same(schema), self._same(generation)
         else:
             entry = np.where(layouts < 0, -1, index.entry[layouts]) if len(index.entry) else layouts
-            groups = list(self._groups(index, entry))
-        complete = sum(len(group.at) for group in groups) == len(layouts)
+            found = entry >= 0
+            complete = bool(found.all())
+            at = entry if complete else entry[found]
+            schemas, generations = _spread(index.schema[at], found), _spread(index.generation[at], found)
         about = (self.names, self.ids, self.rows)
-        return ArraySelection(index.array, *about, entry, index.entries, groups, complete, self._shared)
+        return ArraySelection(index.array, *about, schemas, index.schemas, generations, complete, self._shared)
 
-    def _all(self) -> NDArray[np.int64]:
-        """Return every position. All arrays of the selection share it, and `_same`: a million positions take 8 MB."""
-        if self._positions is None:
-            self._positions = np.arange(len(self.names))
-        return self._positions
+    def _same(self, number: int) -> NDArray[np.int64]:
+        """Return a number for every dataset. Arrays of the selection share it: a million take 8 MB."""
+        if number not in self._numbers:
+            self._numbers[number] = np.full(len(self.names), number)
+        return self._numbers[number]
 
-    def _same(self, generation: int) -> NDArray[np.int64]:
-        """Return a generation for every dataset."""
-        if generation not in self._generations:
-            self._generations[generation] = np.full(len(self.names), generation)
-        return self._generations[generation]
 
-    def _groups(self, index: ArrayIndex, entry: NDArray[np.int64]) -> Iterable[SchemaGroup]:
-        at = np.flatnonzero(entry >= 0)
-        if not len(at):
-            return
-        group = index.schema[entry[at]]
-        # Sorted once: there may be as many schemas as datasets.
-        order = np.argsort(group, kind="stable")
-        cuts = np.flatnonzero(np.diff(group[order])) + 1
-        for some in np.split(order, cuts):
-            mine = at[some]
-            yield SchemaGroup(index.schemas[int(group[some[0]])], mine, self.ids[mine], index.generation[entry[mine]])
+def _spread(values: NDArray[np.int64], found: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the values of the datasets that have an array for all of them, -1 where one lacks it."""
+    if len(values) == len(found):
+        return values
+    spread = np.full(len(found), -1)
+    spread[found] = values
+    return spread
 
 
 class SelectionCache:

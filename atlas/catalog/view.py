@@ -164,7 +164,7 @@ class StoreView:
         Raises `ArrayNotFoundError` where no dataset of the store has the array.
         """
         selection = self.datasets.arrays(array, names)
-        if not selection.groups and array not in self.datasets.array_names():
+        if not len(selection.present) and array not in self.datasets.array_names():
             raise ArrayNotFoundError(
                 f"no dataset of the store has an array {array!r}; list_arrays() returns those that exist"
             )

@@ -12,7 +12,7 @@ import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.schema import check_index
-from atlas.kernels import Geometry
+from atlas.kernels import PIECE_CHUNK, PIECE_TARGET, Geometry
 from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
@@ -28,9 +28,11 @@ __all__ = [
     "box_slices",
     "check_plan",
     "check_region",
+    "check_vector",
     "chunk_box",
     "chunk_cells",
     "join_intervals",
+    "plan_bytes",
     "plan_region",
 ]
 
@@ -39,7 +41,10 @@ _LARGEST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The chunks that meet a box, in ascending order."""
+    """The chunks that meet a box, in ascending order: of one array, and so of each array of its schema that is read.
+
+    With `edges`, the chunks that meet the boxes of N arrays of any shapes, array after array, in one result.
+    """
 
     geometry: Geometry
     """Where the box lies in each chunk, and each part in the box."""
@@ -49,6 +54,20 @@ class Region:
     """Cells of each (clipped) chunk."""
     whole: bool
     """Whether the box takes every cell of every chunk it meets."""
+    edges: NDArray[np.int64] | None = None
+    """Where the rows of each of N arrays begin and, last, end, (N + 1,); None where all arrays have all rows."""
+
+    def rows_of(self, number: int) -> range:
+        """Return the rows of the array of that number."""
+        if self.edges is None:
+            return range(len(self.chunk))
+        return range(self.edges.item(number), self.edges.item(number + 1))
+
+    def array_of(self, piece: NDArray[np.int64]) -> int:
+        """Return the number of the array that a piece, (6,), is of: see `kernels.PIECE_TARGET`."""
+        if self.edges is None:
+            return int(piece[PIECE_TARGET])
+        return int(np.searchsorted(self.edges, piece[PIECE_CHUNK], side="right")) - 1
 
     def in_chunk(self, row: int) -> tuple[slice, ...]:
         """Return the slices of what the box takes of a chunk, within the chunk."""
@@ -59,7 +78,11 @@ class Region:
         return box_slices(self.geometry.target[row].tolist(), self.geometry.part[row].tolist())
 
 
-def _vector(what: str, values: Sequence[int]) -> tuple[int, ...]:
+def check_vector(what: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Return a corner or a shape, which messages call `what`, as a tuple of numbers from 0 to 2**63-1.
+
+    Raises `OutOfRangeError` for other numbers and `InvalidTypeError` for what are no integers.
+    """
     if type(values) is list or type(values) is tuple:  # the common case without a call each: small reads take 3 us
         for value in values:
             if type(value) is not int or value < 0 or value > _LARGEST:
@@ -86,12 +109,12 @@ def check_region(
     Raises `InvalidValueError` for a region of another rank or out of bounds, `OutOfRangeError` for negative numbers
     and `InvalidTypeError` for what are no integers.
     """
-    corner = (0,) * len(shape) if start is None else _vector("start", start)
+    corner = (0,) * len(shape) if start is None else check_vector("start", start)
     if len(corner) != len(shape):
         raise InvalidValueError(
             f"start {list(corner)} has {len(corner)} entries for an array of {len(shape)} dimensions"
         )
-    size = tuple(map(sub, shape, corner)) if count is None else _vector("shape", count)
+    size = tuple(map(sub, shape, corner)) if count is None else check_vector("shape", count)
     if len(size) != len(shape):
         _refuse_corner(shape, corner)
         raise InvalidValueError(f"shape {list(size)} has {len(size)} entries for an array of {len(shape)} dimensions")
@@ -155,10 +178,15 @@ def check_plan(chunks: int, shape: tuple[int, ...], chunk_shape: tuple[int, ...]
     What is planned here and found by it later counts: a grid of 2**60 chunks is declared in a line.
     """
     check_room(
-        chunks * 8 * (5 * len(shape) + 12),
+        chunks * plan_bytes(len(shape)),
         f"a plan to read {chunks} chunks of an array of shape {list(shape)} in chunks {list(chunk_shape)}",
         "read a smaller box",
     )
+
+
+def plan_bytes(ndim: int) -> int:
+    """Return the bytes that a chunk of an array of that rank takes in a plan and in what is found by it."""
+    return 8 * (5 * ndim + 12)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from atlas.kernels.layouts import (
     PIECE_TARGET,
     Geometry,
 )
+from atlas.kernels.ragged import Boxes, ChunkPlan, count_chunks, plan_chunks
 from atlas.kernels.read_batches import (
     BATCH_BLOCK,
     BATCH_RANGE,
@@ -41,7 +42,7 @@ from atlas.kernels.read_batches import (
     WANTED_PIECE,
     plan_read_batches,
 )
-from atlas.kernels.scatter import box_indices, fill_boxes, scatter_boxes
+from atlas.kernels.scatter import fill_boxes, locate_cells, scatter_boxes
 from atlas.kernels.search import Found, Index, find_chunks, find_first_apart
 from atlas.kernels.statistics import ChunkStatistics, chunk_statistics
 from atlas.kernels.status import BlockError
@@ -72,15 +73,17 @@ __all__ = [
     "WANTED_OFFSET",
     "WANTED_PIECE",
     "BlockError",
+    "Boxes",
+    "ChunkPlan",
     "ChunkStatistics",
     "Found",
     "Geometry",
     "Index",
     "KernelCounts",
-    "box_indices",
     "choose_filter",
     "chunk_statistics",
     "copy_boxes",
+    "count_chunks",
     "count_kernels",
     "decode_block",
     "decode_blocks",
@@ -91,7 +94,9 @@ __all__ = [
     "find_first_apart",
     "gather_boxes",
     "gather_strings",
+    "locate_cells",
     "new_bytes",
+    "plan_chunks",
     "plan_read_batches",
     "scatter_boxes",
     "stored_buffer",

@@ -13,6 +13,7 @@ import numpy as np
 from atlas.kernels.copy_plan import (
     FIRST,
     HEAD,
+    IN_CHUNK,
     IN_RESULT,
     RESULT_FIRST,
     ROWS,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from atlas.kernels.jit import Int
 
-__all__ = ["box_indices", "fill_boxes", "scatter_boxes"]
+__all__ = ["fill_boxes", "locate_cells", "scatter_boxes"]
 
 
 def scatter_boxes(data: NDArray[Any], geometry: Geometry, out: U8, offset: I64) -> None:
@@ -79,17 +80,26 @@ def fill_boxes(out: NDArray[Any], bits: U64, chunk: I64, target: I64, geometry: 
     _fill(as_bytes(out).view(unsigned), bits.astype(unsigned), chunk, target, *geometry, plan)
 
 
-def box_indices(geometry: Geometry, chunk: int) -> tuple[I64, I64]:
-    """Flat indices of one chunk's wanted cells, in C order: within the chunk, and within the result box."""
-    inside = np.zeros(1, np.int64)
-    result = np.zeros(1, np.int64)
-    for axis in range(len(geometry.box)):
-        steps = np.arange(geometry.part[chunk, axis], dtype=np.int64)
-        own = geometry.first[chunk, axis] + steps
-        theirs = geometry.target[chunk, axis] + steps
-        inside = (inside[:, None] * geometry.extent[chunk, axis] + own).reshape(-1)
-        result = (result[:, None] * geometry.box[axis] + theirs).reshape(-1)
-    return inside, result
+def locate_cells(geometry: Geometry, chunk: I64, target: I64) -> tuple[I64, I64, I64]:
+    """Where the wanted cells of chunk `chunk[i]`, in C order of its box, lie in the chunk and in the result.
+
+    The result has rows of shape `geometry.box`; the chunk's box goes to row `target[i]`. Both are int64 (P,). Returns
+    the C-order numbers within the chunks and within the result, (cells,) each, and how many cells each chunk gives,
+    (P,).
+
+    Raises:
+        ValueError: shapes that do not fit together, or a chunk or row that is not there.
+
+    """
+    geometry, chunk, target = as_geometry(geometry), as_column(chunk), as_column(target)
+    if chunk.size != target.size or ((chunk < 0) | (chunk >= geometry.boxes.shape[1]) | (target < 0)).any():
+        message = f"{chunk.size} chunks and {target.size} rows do not fit the geometry"
+        raise ValueError(message)
+    refuse_boxes(geometry)
+    count = geometry.part[chunk].prod(axis=1)
+    inside, result = np.empty((2, int(count.sum())), np.int64)
+    _locate(chunk, target, *geometry, make_plan(geometry.box.size), inside, result)
+    return inside, result, count
 
 
 @kernel
@@ -131,3 +141,20 @@ def _fill(out: NDArray[Any], values: NDArray[Any], chunk: I64, target: I64, boxe
         for row in range(plan[ROWS]):
             at = target[i] * result + plan[RESULT_FIRST] + locate_run(plan, row, IN_RESULT)
             out[at : at + run] = value
+
+
+@kernel
+def _locate(chunk: I64, target: I64, boxes: I64, box: I64, plan: I64, inside: I64, result: I64) -> None:
+    """Write where cells lie to `inside` and `result`, int64 (cells,); all else is as for `locate_cells` and `_fill`."""
+    row_cells = ONE
+    for axis in range(box.size):
+        row_cells *= box[axis]
+    at = ZERO
+    for i in range(chunk.size):
+        plan_box(boxes, box, chunk[i], plan)
+        for row in range(plan[ROWS]):
+            first = plan[FIRST] + locate_run(plan, row, IN_CHUNK)
+            there = target[i] * row_cells + plan[RESULT_FIRST] + locate_run(plan, row, IN_RESULT)
+            for cell in range(plan[HEAD]):
+                inside[at], result[at] = first + cell, there + cell
+                at += 1

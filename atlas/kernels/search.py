@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Found", "Index", "find_chunks", "find_first_apart"]
 
 _NOTHING = np.empty(0, np.uint8)
+_NO_EDGES = np.empty(0, np.int64)
 
 
 @inner
@@ -67,21 +68,22 @@ def _seek(dataset: I64, chunk: I64, row: Int, name: Int, cell: Int) -> Int:
 @kernel
 def _find(
     dataset: I64, generation: I64, chunk: I64, block: I64, offset: I64, source: I64, want_dataset: I64,
-    want_generation: I64, want_chunk: I64, cells: I64, base: I64, taken: U8, out: I64,
+    want_generation: I64, want_chunk: I64, cells: I64, edges: I64, base: I64, taken: U8, out: I64,
 ) -> tuple[Int, Int, bool]:  # fmt: skip
-    """Fill `out`, int64 (6, datasets * chunks), with the pieces that `find_chunks` looks up.
+    """Fill `out`, int64 (6, wants), with the pieces that `find_chunks` looks up.
 
     The first six arguments are the columns of an `Index`; `want_dataset` and `want_generation` are int64 (datasets,),
-    `want_chunk` and `cells` int64 (chunks,), `base` int64 (sources,); `taken` is uint8 (datasets * chunks,) or empty.
-    Returns (chunks in blocks, constant ones, whether blocks ascend); constant ones stand at the end of `out`, last
-    first. (-1, row, False) for a row whose source is not there.
+    `want_chunk` and `cells` int64 (chunks,), `edges` int64 (datasets + 1,) or empty, `base` int64 (sources,); `taken`
+    is uint8 (wants,) or empty. Returns (chunks in blocks, constant ones, whether blocks ascend); constant ones stand at
+    the end of `out`, last first. (-1, row, False) for a row whose source is not there.
     """
     size, room = dataset.size, out.shape[1]
     row = found = constant = ZERO
     ordered = True
+    at, own = -ONE, edges.size > 0
     for n in range(want_dataset.size):
-        for k in range(want_chunk.size):
-            at = n * want_chunk.size + k
+        for k in range(edges[n] if own else ZERO, edges[n + 1] if own else want_chunk.size):
+            at += 1
             if taken.size > 0 and taken[at] != 0:
                 continue
             name, cell = want_dataset[n], want_chunk[k]
@@ -106,7 +108,7 @@ def _find(
             out[PIECE_BEGIN, to] = 0
             out[PIECE_CELLS, to] = cells[k]
             out[PIECE_CHUNK, to] = k
-            out[PIECE_TARGET, to] = n
+            out[PIECE_TARGET, to] = ZERO if own else n
     return found, constant, ordered
 
 
@@ -144,15 +146,20 @@ def find_chunks(
     want_chunk: I64,
     cells: I64,
     taken: U8 | None = None,
+    edges: I64 | None = None,
 ) -> Found:
     """Look chunks `want_chunk`, which have so many `cells`, of the datasets `want_dataset` up.
 
+    With `edges`, int64 (N + 1,), only the chunks from number `edges[n]` up to `edges[n + 1]` are wanted of dataset n,
+    and all pieces belong to row 0 of the result; without, every chunk of every dataset, and to row n.
+
     `base` holds for each source the row of its first block in the table of all blocks, in which the pieces name theirs.
     Wants are int64; ascending ones are found fastest. Rows of another generation than wanted do not count. Chunks are
-    passed over where `taken`, (N, K) uint8, is not 0; it is set where one is found.
+    passed over where `taken`, uint8, an item for each want in this order, is not 0; it is set where one is found.
 
     Raises:
-        ValueError: columns of different lengths, or a source that is not there.
+        ValueError: columns of different lengths, edges that do not ascend from 0 to the last chunk, or a source that is
+            not there.
 
     """
     columns = Index(*(as_column(column) for column in index))
@@ -161,14 +168,20 @@ def find_chunks(
     if len({column.size for column in columns}) > 1 or datasets.size != generations.size or chunks.size != cells.size:
         message = "columns of one table differ in length"
         raise ValueError(message)
-    room = datasets.size * chunks.size
+    room = datasets.size * chunks.size if edges is None else chunks.size
+    edges = _NO_EDGES if edges is None else as_column(edges)
+    if edges.size and (
+        edges.size != datasets.size + 1 or edges[0] != 0 or edges[-1] != room or (edges[1:] < edges[:-1]).any()
+    ):
+        message = f"edges of {datasets.size} datasets ascend from 0 to {room}"
+        raise ValueError(message)
     base = as_column(base)
     mask = _NOTHING if taken is None else as_bytes(taken)
     if taken is not None and mask.size != room:
-        message = f"taken is of shape {taken.shape} for {datasets.size} datasets and {chunks.size} chunks"
+        message = f"taken is of shape {taken.shape} for {room} chunks"
         raise ValueError(message)
     out = np.empty((PIECE_TARGET + 1, room), np.int64)
-    found, constant, ordered = _find(*columns, datasets, generations, chunks, cells, base, mask, out)
+    found, constant, ordered = _find(*columns, datasets, generations, chunks, cells, edges, base, mask, out)
     if found < 0:
         message = f"row {constant} of the index names source {columns.source[constant]} of {base.size}"
         raise ValueError(message)

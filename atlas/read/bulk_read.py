@@ -1,68 +1,178 @@
-"""Reads one array of many datasets: arrays of one schema in one go, results in the order of the selection."""
+"""Reads one array of many datasets: in a list, stacked, or one after another; in the order of the selection."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.chunking.ragged import FlatBoxes, check_boxes, clip_boxes
 from atlas.chunking.regions import check_region
 from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidValueError
+from atlas.kernels import Boxes
 from atlas.read.allocation import allocate_result
+from atlas.read.ragged_array import RaggedArray
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from atlas.catalog.selection import ArraySelection, SchemaGroup
-    from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
     from atlas.read.snapshot import ReadSnapshot
 
-__all__ = ["read_across", "read_stacked"]
-
-
-class ReadOne(Protocol):
-    """Reads a box of the array of one dataset."""
-
-    def __call__(
-        self, identity: int, entry: ArrayEntry, start: Sequence[int] | None, shape: Sequence[int] | None
-    ) -> NDArray[Any]:
-        """Return the box of `shape` at `start` of the array `entry` of the dataset with the id `identity`."""
+__all__ = ["read_across", "read_ragged", "read_stacked"]
 
 
 def read_across(
-    selection: ArraySelection,
-    start: Sequence[int] | None,
-    shape: Sequence[int] | None,
-    snapshot: ReadSnapshot,
-    read_one: ReadOne,
+    selection: ArraySelection, start: Sequence[int] | None, shape: Sequence[int] | None, snapshot: ReadSnapshot
 ) -> list[NDArray[Any] | None]:
     """Return the box of each array of the selection, None where a dataset or its array is missing.
+
+    Arrays of one dtype whose boxes agree but along the first axis are read in one pass, and are views of its result.
 
     Raises `InvalidValueError`, which names the dataset, where the box leaves one of the arrays.
     """
     out: list[NDArray[Any] | None] = [None] * len(selection.names)
-    groups = []
+    _, _, of = selection.distinct_schemas
+    for schemas, boxes, some in _passes(selection, start, shape):
+        slot = np.full(int(of.max()) + 1, -1)
+        slot[some] = np.arange(len(some))
+        number = slot[of]
+        at, number = selection.present[number >= 0], number[number >= 0]
+        values, offsets = _read_rows(selection, at, schemas, number, boxes, snapshot)
+        rows: Iterable[NDArray[Any]] = (values[first:stop] for first, stop in pairwise(offsets.tolist()))
+        if not schemas[0].dims:
+            rows = (row.reshape(()) for row in rows)
+        for position, row in zip(at.tolist(), rows, strict=True):
+            out[position] = row
+    return out
+
+
+def _passes(
+    selection: ArraySelection, start: Sequence[int] | None, shape: Sequence[int] | None
+) -> list[tuple[list[ArraySchema], Boxes, list[int]]]:
+    """Return what is read together: schemas, the box of each, and their numbers among the distinct ones.
+
+    Raises `InvalidValueError`, which names the dataset, where a box leaves its array.
+    """
+    schemas = selection.distinct_schemas.schemas
+    by_rank: dict[int, list[int]] = {}
+    for number, schema in enumerate(schemas):
+        by_rank.setdefault(len(schema.dims), []).append(number)
+    passes = []
+    for ranked in by_rank.values():
+        try:
+            boxes = check_boxes([schemas[number] for number in ranked], start, shape)
+        except InvalidValueError:
+            _refuse_box(selection, start, shape)
+            raise
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for at, (number, others) in enumerate(zip(ranked, boxes.extent[:, 1:].tolist(), strict=True)):
+            alike.setdefault((schemas[number].datatype.name, *others), []).append(at)
+        for some in alike.values():
+            numbers = [ranked[at] for at in some]
+            own = Boxes(*(column[some] for column in boxes))
+            passes.append(([schemas[number] for number in numbers], own, numbers))
+    return passes
+
+
+def _refuse_box(selection: ArraySelection, start: Sequence[int] | None, shape: Sequence[int] | None) -> None:
+    """Raise `InvalidValueError` for the first dataset whose array the box leaves."""
     for group in selection.groups:
         try:
-            groups.append((group, check_region(group.schema.shape, start, shape)))
+            check_region(group.schema.shape, start, shape)
         except InvalidValueError as error:
             name = selection.names[int(group.at[0])]
             raise InvalidValueError(f"array {selection.array!r} of dataset {name!r}: {error}") from error
-    for group, (corner, count) in groups:
-        if len(group.at) == 1:
-            # Profiles often have a length of their own each: `read_one` finds their shared blocks in the cache.
-            position = int(group.at[0])
-            entry = selection.entries[int(selection.entry[position])]
-            out[position] = read_one(int(group.ids[0]), entry, start, shape)
+
+
+def _read_rows(
+    selection: ArraySelection,
+    at: NDArray[np.int64],
+    schemas: Sequence[ArraySchema],
+    number: NDArray[np.int64],
+    boxes: Boxes,
+    snapshot: ReadSnapshot,
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the boxes of the datasets at the positions `at` (M,), one after another, and their offsets, (M + 1,).
+
+    Each has one of S `schemas`, which `number` (M,) tells, and the box that `boxes` (S, ndim) have for it.
+    """
+    ids, generations = selection.ids[at], selection.generations[at]
+    if len(schemas) > 1:
+        flat = FlatBoxes(Boxes(*(column[number] for column in boxes)))
+        return snapshot.read_flat(schemas, number, ids, generations, flat), flat.offsets
+    # Arrays of one schema need no plan each.
+    (schema,), axes = schemas, len(schemas[0].dims)
+    corner, count = tuple(boxes.start[0, :axes].tolist()), tuple(boxes.extent[0].tolist())
+    cells = snapshot.read(schema, ids, generations, corner, count[:axes])
+    return cells.reshape(len(at) * count[0], *count[1:]), np.arange(len(at) + 1) * count[0]
+
+
+def read_ragged(
+    selection: ArraySelection, start: Sequence[int] | None, shape: Sequence[int] | None, snapshot: ReadSnapshot
+) -> RaggedArray:
+    """Return the box of every array of the selection, clipped along the first axis, one after another.
+
+    Raises `InvalidValueError` where the arrays differ in dtype, in the names of their axes or in the lengths of those
+    after the first, have no axis, or the box leaves them along another than the first. They must have been found to
+    mean the same.
+    """
+    at = selection.present
+    schemas, first, number = selection.distinct_schemas
+    main = schemas[int(number[0])]
+    for schema, where in zip(schemas, first.tolist(), strict=True):
+        if schema.datatype is not main.datatype:
+            raise _refuse(selection, where, "ragged", "dtype", schema.datatype.name, main.datatype.name)
+        if schema.dims != main.dims:
+            raise _refuse(selection, where, "ragged", "list of dimensions", list(schema.dims), list(main.dims))
+    if not main.dims:
+        raise InvalidValueError(
+            f"array {selection.array!r} has no axis along which rows could differ; call read_array_across_stacked()"
+        )
+    boxes = clip_boxes(schemas, start, shape)
+    other = (boxes.extent[:, 1:] != boxes.extent[int(number[0]), 1:]).any(axis=1)
+    if other.any():
+        where = int(np.argmax(other))
+        mine, theirs = schemas[where].shape[1:], main.shape[1:]
+        raise _refuse(selection, int(first[where]), "ragged", "shape after the first axis", mine, theirs)
+    values, offsets = _read_rows(selection, at, schemas, number, boxes, snapshot)
+    _unify_fills(selection, main, schemas, number, values, offsets)
+    row_sizes = np.zeros(len(selection.names), np.int64)
+    row_sizes[at] = np.diff(offsets)
+    all_offsets = np.zeros(len(row_sizes) + 1, np.int64)
+    np.cumsum(row_sizes, out=all_offsets[1:])
+    return RaggedArray(values, row_sizes, all_offsets, selection.names.copy(), selection.schema >= 0)
+
+
+def _unify_fills(
+    selection: ArraySelection,
+    main: ArraySchema,
+    schemas: Sequence[ArraySchema],
+    number: NDArray[np.int64],
+    values: NDArray[Any],
+    offsets: NDArray[np.int64],
+) -> None:
+    """Put the fill value of the schema `main` in place of those of others in rows of `values`: see `_with_fill_of`."""
+    alike: dict[object, list[int]] = {}
+    for at, schema in enumerate(schemas):
+        alike.setdefault((type(schema.fill), schema.fill is not None and schema.fill_bits), []).append(at)
+    for some in alike.values():
+        if schemas[some[0]].fill is main.fill:
             continue
-        boxes = snapshot.read(group.schema, group.ids, group.generations, corner, count)
-        for position, box in zip(group.at.tolist(), boxes, strict=True):
-            out[position] = box if isinstance(box, np.ndarray) else np.asarray(box, boxes.dtype)
-    return out
+        row = np.repeat(np.isin(number, some), np.diff(offsets))
+        cells = np.flatnonzero(row)
+
+        def name_of(cell: int, cells: NDArray[np.int64] = cells) -> str:
+            found = int(np.searchsorted(offsets, cells[cell], side="right")) - 1
+            return selection.names[int(selection.present[found])]
+
+        values[cells] = _with_fill_of(selection, schemas[some[0]], main, values[cells], name_of)
 
 
 def read_stacked(
@@ -87,21 +197,30 @@ def read_stacked(
             group.schema, group.ids, group.generations, tuple(c for c, _ in box), tuple(n for _, n in box)
         )
         if group is not first:
-            cells = _with_fill_of(selection, group, first.schema, cells)
+            names = partial(_name_in, selection, group)
+            cells = _with_fill_of(selection, group.schema, first.schema, cells, names)
         out[group.at] = np.moveaxis(cells, range(1, cells.ndim), [1 + axis for axis in order])
     return out
 
 
-def _with_fill_of(
-    selection: ArraySelection, group: SchemaGroup, first: ArraySchema, cells: NDArray[Any]
-) -> NDArray[Any]:
-    """Return the cells of a group, (M, *box), with the fill value of the first array in place of the group's own.
+def _name_in(selection: ArraySelection, group: SchemaGroup, row: int) -> str:
+    return selection.names[int(group.at[row])]
 
-    A fill value that is NaN or not-a-time is like any other NaN, and changes nothing.
+
+def _with_fill_of(
+    selection: ArraySelection,
+    schema: ArraySchema,
+    first: ArraySchema,
+    cells: NDArray[Any],
+    name_of: Callable[[int], str],
+) -> NDArray[Any]:
+    """Return cells (M, ...) of `schema` with the fill value of the first array in place of their own.
+
+    A fill value that is NaN or not-a-time is like any other NaN, and changes nothing. `name_of` returns the dataset of
+    a position along the first axis.
 
     Raises `InvalidValueError` where a cell would become missing, or be missing no more.
     """
-    schema = group.schema
     own, other = (None if one.fill_is_nan else one.fill_cell for one in (schema, first))
     if own == other:
         return cells
@@ -111,10 +230,10 @@ def _with_fill_of(
         wrong |= is_missing
     if wrong.any():
         at = np.argwhere(wrong)[0]
-        name = selection.names[int(group.at[at[0]])]
+        one = selection.names[int(selection.present[0])]
         raise InvalidValueError(
-            f"array {selection.array!r} has the fill value {first.fill!r} in dataset {selection.names[0]!r} and "
-            f"{schema.fill!r} in dataset {name!r}, where a cell {cells[tuple(at)]!r} would become missing, or be "
+            f"array {selection.array!r} has the fill value {first.fill!r} in dataset {one!r} and {schema.fill!r} in "
+            f"dataset {name_of(int(at[0]))!r}, where a cell {cells[tuple(at)]!r} would become missing, or be "
             "missing no more; call read_array_across(), which returns a list"
         )
     if own is not None:
@@ -125,7 +244,7 @@ def _with_fill_of(
 def check_complete(selection: ArraySelection) -> None:
     """Raise `DatasetNotFoundError` or `ArrayNotFoundError` where a dataset or its array is missing."""
     if not selection.complete:
-        missing = int(np.argmax(selection.entry < 0))
+        missing = int(np.argmax(selection.schema < 0))
         name = selection.names[missing]
         if selection.ids[missing] < 0:
             raise DatasetNotFoundError(
@@ -143,23 +262,24 @@ def _axes_of(selection: ArraySelection, at: int, schema: ArraySchema, first: Arr
 
     Raises `InvalidValueError` where the two cannot be stacked.
     """
-
-    def refuse(what: str, mine: object, other: object) -> InvalidValueError:
-        return InvalidValueError(
-            f"stacked arrays have one {what}, but array {selection.array!r} has {other} in dataset "
-            f"{selection.names[0]!r} and {mine} in dataset {selection.names[at]!r}; call read_array_across(), which "
-            "returns a list"
-        )
-
     same = schema.dims == first.dims
     if not same and (len(set(first.dims)) < len(first.dims) or sorted(schema.dims) != sorted(first.dims)):
-        raise refuse("set of dimensions", list(schema.dims), list(first.dims))
+        raise _refuse(selection, at, "stacked", "set of dimensions", list(schema.dims), list(first.dims))
     order = tuple(range(len(first.dims))) if same else tuple(first.dims.index(dim) for dim in schema.dims)
     shape = tuple(first.shape[axis] for axis in order)
     if schema.shape != shape:
         # As the first array has its axes.
         mine = tuple(schema.shape[order.index(axis)] for axis in range(len(order)))
-        raise refuse("shape", mine, first.shape)
+        raise _refuse(selection, at, "stacked", "shape", mine, first.shape)
     if schema.datatype is not first.datatype:
-        raise refuse("dtype", schema.datatype.name, first.datatype.name)
+        raise _refuse(selection, at, "stacked", "dtype", schema.datatype.name, first.datatype.name)
     return order
+
+
+def _refuse(selection: ArraySelection, at: int, how: str, what: str, mine: object, other: object) -> InvalidValueError:
+    """Return the error for the array number `at`, which differs from the first that is there in `what`."""
+    return InvalidValueError(
+        f"{how} arrays have one {what}, but array {selection.array!r} has {other} in dataset "
+        f"{selection.names[int(selection.present[0])]!r} and {mine} in dataset {selection.names[at]!r}; call "
+        "read_array_across(), which returns a list"
+    )

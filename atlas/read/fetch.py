@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import thread_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,24 +26,30 @@ __all__ = ["ReadBatches", "Targets", "load_blocks"]
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The arrays that are read, all of one schema."""
+    """The arrays that are read, all of one dtype, and of one schema where nothing else is said."""
 
     array: str
     """Array name, for messages."""
     schema: ArraySchema
-    """Their schema."""
+    """Their schema, or one of those that they have."""
     ids: NDArray[np.int64]
     """Dataset id of each, (N,)."""
     generations: NDArray[np.int64]
     """Generation of each, (N,)."""
     name_of: Callable[[int], str]
     """Dataset name of an id, for messages."""
+    schemas: Sequence[ArraySchema] = ()
+    """Schemas of arrays that have several."""
+    number: NDArray[np.int64] | None = None
+    """Which of `schemas` each has, (N,); None where all have `schema`."""
 
     def some(self, first: int, stop: int) -> Targets:
         """Return the targets from number `first` up to `stop`, which is left out."""
         if first == 0 and stop >= len(self.ids):
             return self
-        return Targets(self.array, self.schema, self.ids[first:stop], self.generations[first:stop], self.name_of)
+        some = slice(first, stop)
+        number = None if self.number is None else self.number[some]
+        return replace(self, ids=self.ids[some], generations=self.generations[some], number=number)
 
     def damage(self, source: Source, reason: str, target: int) -> CorruptStoreError:
         """Return the error for damage in a file that the array number `target` needs."""

@@ -1,10 +1,11 @@
-"""Reads one box of one array from many datasets: finds their chunks, and reads those of numbers or of strings.
+"""Reads boxes of one array from many datasets: finds their chunks, and reads those of numbers or of strings.
 
 Knows no staged cells: `ReadSnapshot.read` copies those over.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,18 +18,19 @@ from atlas.read.strings import read_strings
 from atlas.runtime.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from atlas.catalog.chunk_index import ChunkIndex
+    from atlas.chunking.ragged import FlatBoxes
     from atlas.chunking.regions import Region
     from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
     from atlas.read.fetch import Targets
 
-__all__ = ["read_boxes"]
+__all__ = ["read_boxes", "read_flat"]
 
 
 def read_boxes(
@@ -54,18 +56,44 @@ def read_boxes(
         return schema.datatype.in_memory(out)
     # The rows of chunks that are found take memory too: those of a million datasets would exceed the result.
     step = max(1, limits.lookup_chunks // len(region.chunk))
-    try:
+    with _memory_named(targets.array):
         for first in range(0, len(out), step):
             some = targets.some(first, first + step)
             _read_targets(indexes, some, region, out[first : first + step], limits, cache)
-    except MemoryError as error:  # the result took almost all there was
+    return schema.datatype.in_memory(out)
+
+
+def read_flat(
+    indexes: Sequence[ChunkIndex],
+    targets: Targets,
+    flat: FlatBoxes,
+    limits: Limits = DEFAULT,
+    cache: BlockCache | None = None,
+) -> NDArray[Any]:
+    """Return the boxes `flat` of N targets, one after another along the first axis, in their memory dtype.
+
+    All else is as for `read_boxes`.
+    """
+    datatype = targets.schema.datatype
+    out = allocate_result((1, *flat.shape), datatype.cell or np.dtype(object), targets.array)
+    with _memory_named(targets.array):
+        for first, stop in flat.parts(limits.lookup_chunks) if out.size else ():
+            _read_targets(indexes, targets.some(first, stop), flat.plan(first, stop), out, limits, cache)
+    return datatype.in_memory(out[0])
+
+
+@contextmanager
+def _memory_named(array: str) -> Iterator[None]:
+    """Raise `TooLargeError`, which names the array, where memory runs out: the result may have taken almost all."""
+    try:
+        yield
+    except MemoryError as error:
         if isinstance(error, TooLargeError):
             raise
         raise TooLargeError(
-            f"reading array {targets.array!r} takes more memory than there is: {error}; read a smaller box, or fewer "
-            "datasets at a time"
+            f"reading array {array!r} takes more memory than there is: {error}; read a smaller box, or fewer datasets "
+            "at a time"
         ) from error
-    return schema.datatype.in_memory(out)
 
 
 def _read_targets(
@@ -76,19 +104,25 @@ def _read_targets(
     limits: Limits,
     cache: BlockCache | None,
 ) -> None:
-    """Read the box of each target into `out` (N, *box), which is writable and C-contiguous."""
-    strings = out.dtype == object
-    chunks = len(targets.ids) * len(region.chunk)
-    taken = np.zeros(chunks, np.uint8) if len(indexes) > 1 else None
+    """Read the box of each target into `out`, which is writable and C-contiguous.
+
+    Its shape is (N, *box), or (1, *box) for a region whose targets have rows of their own.
+    """
+    strings, edges = out.dtype == object, region.edges
+    chunks = len(region.chunk) * (1 if edges is not None else len(targets.ids))
+    taken = np.zeros(chunks, np.uint8) if len(indexes) > 1 or edges is not None else None
     found = [
         kernels.find_chunks(
-            index.index, index.base, targets.ids, targets.generations, region.chunk, region.cells, taken
+            index.index, index.base, targets.ids, targets.generations, region.chunk, region.cells, taken, edges
         )
         for index in indexes
     ]
     if sum(part.pieces.shape[1] + part.constant.shape[1] for part in found) < chunks:
-        schema = targets.schema
-        out[...] = schema.fill_text if strings else np.frombuffer(schema.fill_bits, out.dtype)[0]
+        if edges is None or taken is None:
+            schema = targets.schema
+            out[...] = schema.fill_text if strings else np.frombuffer(schema.fill_bits, out.dtype)[0]
+        else:
+            _fill_unwritten(out, np.flatnonzero(taken == 0), targets, region, edges)
     for index, part in zip(indexes, found, strict=True):
         if part.constant.shape[1]:
             _fill_constant(out, part.constant, targets.schema, region)
@@ -96,6 +130,22 @@ def _read_targets(
             read = read_strings if strings else read_numbers
             kept = cache if index.sources[0].written_once else None
             read(index, part.pieces, targets, region, out, limits, kept)
+
+
+def _fill_unwritten(
+    out: NDArray[Any], chunk: NDArray[np.int64], targets: Targets, region: Region, edges: NDArray[np.int64]
+) -> None:
+    """Write the fill values of targets to the boxes of chunks, rows `chunk` (C,) of `region`, in `out` (1, *box)."""
+    schemas = targets.schemas or [targets.schema]
+    number = np.zeros(len(targets.ids), np.int64) if targets.number is None else targets.number
+    of = number[np.searchsorted(edges, chunk, side="right") - 1]
+    if out.dtype == object:
+        for k, at in zip(chunk.tolist(), of.tolist(), strict=True):
+            cells: tuple[int | slice, ...] = (0, *region.in_box(k))
+            out[cells] = schemas[at].fill_text
+        return
+    fills = np.frombuffer(b"".join(schema.fill_bits.ljust(8, b"\0") for schema in schemas), "<u8")
+    kernels.fill_boxes(out, fills[of], chunk, np.zeros_like(chunk), region.geometry)
 
 
 def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:

@@ -58,7 +58,7 @@ def read_numbers(
     pieces = chunks
     if has_cut_chunks(region, out.dtype.itemsize, limits):
         first, last = wanted_blocks(region, out.dtype.itemsize, chunks, limits)
-        _check_blocks(index, chunks, last, targets)
+        _check_blocks(index, chunks, last, targets, region)
         pieces = cut_pieces(chunks, out.dtype.itemsize, first, last, limits)
     copy = _Copy(index, pieces, region.geometry, out)
     tasks = copy.tasks(limits) if cache is None else _cached_tasks(copy, limits, cache)
@@ -67,8 +67,8 @@ def read_numbers(
         try:
             task()
         except BlockError as error:
-            target = int(pieces[kernels.PIECE_TARGET, np.argmax(pieces[kernels.PIECE_BLOCK] == error.block)])
-            raise targets.damage(index.source_of(error.block), error.reason, target) from error
+            piece = pieces[:, np.argmax(pieces[kernels.PIECE_BLOCK] == error.block)]
+            raise targets.damage(index.source_of(error.block), error.reason, region.array_of(piece)) from error
 
     run_all(run, tasks)
 
@@ -214,7 +214,9 @@ class _Keeping:
         yield from pairwise([first, *edges.tolist(), stop])
 
 
-def _check_blocks(index: ChunkIndex, chunks: NDArray[np.int64], last: NDArray[np.int64], targets: Targets) -> None:
+def _check_blocks(
+    index: ChunkIndex, chunks: NDArray[np.int64], last: NDArray[np.int64], targets: Targets, region: Region
+) -> None:
     """Check that the source of each of C chunks has every block that the read wants of the chunk.
 
     `chunks` (6, C) give each chunk's first block, a row of `index.blocks`; `last` (C,) gives its last wanted block,
@@ -234,4 +236,4 @@ def _check_blocks(index: ChunkIndex, chunks: NDArray[np.int64], last: NDArray[np
     if missing.any():
         at = int(np.argmax(missing))
         source = index.source_of(int(first_row[at]))
-        raise targets.damage(source, "a chunk's blocks are missing", int(chunks[kernels.PIECE_TARGET, at]))
+        raise targets.damage(source, "a chunk's blocks are missing", region.array_of(chunks[:, at]))

@@ -6,7 +6,6 @@ Changes nothing but its caches.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -14,10 +13,10 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.indexing import divide_index, parse_index, plan_index
 from atlas.chunking.regions import box_slices, check_region, plan_region
-from atlas.errors import CorruptStoreError, StaleHandleError
+from atlas.errors import ArrayNotFoundError, CorruptStoreError, StaleHandleError
 from atlas.read.allocation import allocate_result
 from atlas.read.block_cache import BlockCache
-from atlas.read.bulk_read import check_complete, read_across, read_stacked
+from atlas.read.bulk_read import check_complete, read_across, read_ragged, read_stacked
 from atlas.read.cached_chunks import CachedChunks
 from atlas.read.fetch import Targets
 from atlas.read.single_chunk import SingleChunks, is_single_chunk
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
     from atlas.read.cache_pool import CachePool
+    from atlas.read.ragged_array import RaggedArray
     from atlas.read.snapshot import ReadSnapshot, StagedCells
     from atlas.read.statistics import ArrayStatistics
     from atlas.read.statistics_columns import ArrayStatsColumns
@@ -194,7 +194,7 @@ class Reader:
         """Return the same box of one array from many datasets, None where one lacks it."""
 
         def read(selection: ArraySelection, snapshot: ReadSnapshot) -> list[NDArray[Any] | None]:
-            return read_across(selection, start, shape, snapshot, partial(self._read_one, snapshot))
+            return read_across(selection, start, shape, snapshot)
 
         return self._read_selection(array, names, read)
 
@@ -209,6 +209,26 @@ class Reader:
 
         def read(selection: ArraySelection, snapshot: ReadSnapshot) -> NDArray[Any]:
             return read_stacked(selection, start, shape, snapshot)
+
+        return self._read_selection(array, names, read, check)
+
+    def read_ragged(
+        self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> RaggedArray:
+        """Return the same box of one array from N datasets, clipped along the first axis, one after another."""
+
+        def check(selection: ArraySelection) -> None:
+            if not len(selection.present):
+                raise ArrayNotFoundError(
+                    f"none of the datasets named has an array {array!r}, whose dtype is not known therefore; name at "
+                    "least one that has it"
+                )
+            if not selection.complete:
+                selection = self._datasets.arrays(array, [selection.names[at] for at in selection.present.tolist()])
+            self._datasets.check_one_meaning(selection)
+
+        def read(selection: ArraySelection, snapshot: ReadSnapshot) -> RaggedArray:
+            return read_ragged(selection, start, shape, snapshot)
 
         return self._read_selection(array, names, read, check)
 
@@ -247,7 +267,7 @@ class Reader:
             with view.locks.state:
                 selection = view.select_of_any(array, view.wanted_names(names))
                 check(selection)
-                snapshot = take_snapshot(view, self._staged, self.cache, array, selection.ids[selection.entry >= 0])
+                snapshot = take_snapshot(view, self._staged, self.cache, array, selection.ids[selection.present])
                 if snapshot.staged is not None:
                     return read(selection, snapshot)
             return read(selection, snapshot)
@@ -294,7 +314,7 @@ class Reader:
             with view.locks.state:
                 selection = view.select_of_any(array, view.names_or_all(names))
                 # What is new has no statistics: it stays readable even where files of the version are gone.
-                flushed = (selection.entry >= 0) & (selection.ids < view.catalog.next_id)
+                flushed = (selection.schema >= 0) & (selection.ids < view.catalog.next_id)
                 statistics = self._statistics_of(array) if flushed.any() else None
             with view.stale_check():
                 return statistics_columns(selection, flushed, statistics, self.cache)

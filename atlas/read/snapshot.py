@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from atlas.chunking.regions import plan_region
 from atlas.read.fetch import Targets
-from atlas.read.gather import read_boxes
+from atlas.read.gather import read_boxes, read_flat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.catalog.view import StoreView
+    from atlas.chunking.ragged import FlatBoxes
     from atlas.chunking.regions import Region
     from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
@@ -36,7 +37,10 @@ class StagedCells(Protocol):
         """Return the index of the encoded chunks of an array name, None where there are none."""
 
     def overlay(self, array: str, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
-        """Copy the cells of chunks that are not encoded yet into `out`, (N, *box), a row for each of the N `ids`."""
+        """Copy the cells of chunks that are not encoded yet into `out`, (N, *box), a row for each of the N `ids`.
+
+        It is (1, *box) for a region whose arrays, those of the datasets `ids`, have rows of their own.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,29 @@ class ReadSnapshot:
             out = read_boxes(self.indexes, targets, region, self.view.limits, self.cache)
         if self.staged is not None:
             self.staged.overlay(self.array, out, ids.tolist(), region)
+        return out
+
+    def read_flat(
+        self,
+        schemas: Sequence[ArraySchema],
+        number: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        generations: NDArray[np.int64],
+        flat: FlatBoxes,
+    ) -> NDArray[Any]:
+        """Return boxes of the arrays of N datasets of one dtype, one after another, of shape `flat.shape`. See `read`.
+
+        `number` (N,) tells which of `schemas` each array has.
+        """
+        targets = Targets(
+            self.array, schemas[0], ids, generations, self.view.datasets.name_of, schemas=schemas, number=number
+        )
+        limits = self.view.limits
+        with self.view.stale_check():
+            out = read_flat(self.indexes, targets, flat, limits, self.cache)
+        if self.staged is not None and out.size:
+            for first, stop in flat.parts(limits.lookup_chunks):
+                self.staged.overlay(self.array, out[None], ids[first:stop].tolist(), flat.plan(first, stop))
         return out
 
 

@@ -60,7 +60,7 @@ class _Found:
     number: NDArray[np.int64]
     """Its number in the `Statistics`, (M,)."""
     schemas: list[ArraySchema]
-    """Their schemas; some may be equal."""
+    """Their distinct schemas."""
     schema: NDArray[np.int64]
     """Which of these each has, (M,)."""
 
@@ -81,7 +81,7 @@ def statistics_columns(
     Raises `CorruptStoreError` where the block of a long text that is an extreme is damaged.
     """
     count = len(selection.names)
-    dtypes = {_column_dtype(group.schema.datatype) for group in selection.groups}
+    dtypes = {_column_dtype(schema.datatype) for schema in selection.distinct_schemas.schemas}
     dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(object)
     nothing = np.zeros(count, np.bool_)
     out = ArrayStatsColumns(
@@ -131,18 +131,13 @@ def _scalars(values: NDArray[Any]) -> NDArray[Any]:
 
 def _find(selection: ArraySelection, flushed: NDArray[np.bool_], statistics: Statistics) -> _Found:
     at = np.flatnonzero(flushed)
-    entry = selection.entry[at]
-    if (entry == entry[0]).all():
-        used, schema = entry[:1], np.zeros(len(entry), np.int64)
-    else:
-        used, schema = np.unique(entry, return_inverse=True)
-    entries = [selection.entries[position] for position in used.tolist()]
-    generations = np.array([entry.generation for entry in entries], np.int64)[schema]
-    number = statistics.runs.find_many(selection.ids[at], generations)
+    of = selection.schema[at]
+    used, schema = (of[:1], np.zeros_like(of)) if (of == of[0]).all() else np.unique(of, return_inverse=True)
+    number = statistics.runs.find_many(selection.ids[at], selection.generations[at])
     kept = number >= 0
     if not kept.all():
         at, number, schema = at[kept], number[kept], schema[kept]
-    return _Found(at, number, [entry.schema for entry in entries], schema)
+    return _Found(at, number, [selection.schemas[position] for position in used.tolist()], schema)
 
 
 def _set_counts(out: ArrayStatsColumns, found: _Found, statistics: Statistics) -> None:

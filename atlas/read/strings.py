@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas import kernels
-from atlas.chunking.batches import equal_groups, first_alike
+from atlas.chunking.batches import first_alike
 from atlas.errors import CorruptStoreError
 from atlas.format.strings import LENGTH_BYTES, decode_cells
 from atlas.kernels import BlockError
@@ -61,7 +61,7 @@ def read_strings(
     Raises `CorruptStoreError`, which names file, dataset and array, where a block is damaged or is too short for the
     cells that its chunks declare.
     """
-    rows = out.reshape(len(out), -1)
+    flat = out.reshape(-1)
     location = pieces[[kernels.PIECE_BLOCK, kernels.PIECE_OFFSET, kernels.PIECE_CHUNK]]
     every, first, of = pieces, *first_alike(*location)
     if len(first) < len(of):
@@ -69,9 +69,9 @@ def read_strings(
     _check_declared_cells(index, pieces, targets, region)
     reader = _StringReader(index, pieces, targets, region, limits, cache)
     for cells in run_all(reader.read_batch, range(len(reader.batches))):
-        reader.copy_cells(cells, rows)
+        reader.copy_cells(cells, flat)
     if len(first) < len(of):
-        reader.copy_to_others(every, first[of], rows)
+        reader.copy_to_others(every, first[of], flat)
 
 
 def _check_declared_cells(index: ChunkIndex, pieces: NDArray[np.int64], targets: Targets, region: Region) -> None:
@@ -80,15 +80,15 @@ def _check_declared_cells(index: ChunkIndex, pieces: NDArray[np.int64], targets:
     raw_length = index.blocks[kernels.BLOCK_RAW, block]
     at = find_overflow(block, raw_length, pieces[kernels.PIECE_OFFSET], region.cells[chunk])
     if at is not None:
-        raise targets.damage(index.source_of(int(block[at])), "offset", int(pieces[kernels.PIECE_TARGET, at]))
+        raise targets.damage(index.source_of(int(block[at])), "offset", region.array_of(pieces[:, at]))
 
 
 @dataclass(frozen=True, slots=True)
 class _BoxCells:
-    """The cells of one read batch that lie in the box, not decoded: chunk after chunk, by position in the grid."""
+    """The cells of one read batch that lie in the box, not decoded: chunk after chunk."""
 
-    chunks: list[tuple[int, NDArray[np.int64]]]
-    """Positions in the grid (`PIECE_CHUNK`), and the datasets whose chunks there are in the batch (`PIECE_TARGET`)."""
+    into: NDArray[np.int64]
+    """Where each belongs in the result, in C order: (cells,)."""
     data: NDArray[np.uint8]
     """The bytes of the distinct cells, back to back."""
     offsets: NDArray[np.int64]
@@ -125,11 +125,9 @@ class _StringReader:
         self._index = index
         self._pieces = pieces
         self._targets = targets
+        self._region = region
         self._cells = region.cells
         self._cache = cache
-        self._box_indices = {
-            chunk: kernels.box_indices(region.geometry, chunk) for chunk in set(pieces[kernels.PIECE_CHUNK].tolist())
-        }
 
     def read_batch(self, batch: int) -> _BoxCells:
         """Read and decode the blocks of a batch and gather the cells of its chunks that lie in the box.
@@ -149,16 +147,17 @@ class _StringReader:
             bounds, missing, starts = cell_bounds(raw, offset[once], self._cells[chunk[once]], end[block[once]])
         except BlockError as error:  # its `block` is the number of the chunk
             raise self._damage(first + int(block[once[error.block]]), error.reason) from error
-        starts, target = starts[of], self._pieces[kernels.PIECE_TARGET, columns]
-        groups = [(int(chunk[mine[0]]), mine) for mine in equal_groups(chunk)]
-        cells = [starts[mine, None] + self._box_indices[number][0] for number, mine in groups]
-        wanted = np.concatenate([some.ravel() for some in cells])
+        inside, into, count = self._located(self._pieces[:, columns])
+        wanted = np.repeat(starts[of], count) + inside
         begin_of, end_of = bounds[wanted], bounds[wanted + 1]
         distinct, of_distinct = kernels.find_distinct(raw, begin_of, end_of) or (slice(None), None)
         data, offsets = kernels.gather_strings(raw, begin_of[distinct], end_of[distinct])
-        return _BoxCells(
-            [(number, target[mine]) for number, mine in groups], data, offsets, of_distinct, missing[wanted]
-        )
+        return _BoxCells(into, data, offsets, of_distinct, missing[wanted])
+
+    def _located(self, pieces: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Return where the cells of `pieces` (6, P) lie: see `kernels.locate_cells`."""
+        chunk, target = pieces[[kernels.PIECE_CHUNK, kernels.PIECE_TARGET]]
+        return kernels.locate_cells(self._region.geometry, chunk, target)
 
     def _decode_blocks(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
         """Return bytes with the decoded blocks of a batch, and the offset where each begins and ends, (blocks,).
@@ -199,29 +198,20 @@ class _StringReader:
     def _damage(self, wanted: int, reason: str) -> CorruptStoreError:
         """Return the error for damage of a block, by its column in `batches.wanted`; it names the first dataset."""
         row, _, piece = self.batches.wanted[:, wanted].tolist()
-        return self._targets.damage(self._index.source_of(row), reason, int(self._pieces[kernels.PIECE_TARGET, piece]))
+        number = self._region.array_of(self._pieces[:, piece])
+        return self._targets.damage(self._index.source_of(row), reason, number)
 
-    def copy_cells(self, cells: _BoxCells, rows: NDArray[Any]) -> None:
-        """Decode the cells of a batch and copy them into `rows`, (N, cells of the box) of objects."""
-        strings = cells.decode(self._targets.schema.datatype.kind)
-        begin = 0
-        for number, targets in cells.chunks:
-            into = self._box_indices[number][1]
-            end = begin + len(targets) * len(into)
-            rows[targets[:, None], into] = strings[begin:end].reshape(len(targets), -1)
-            begin = end
+    def copy_cells(self, cells: _BoxCells, out: NDArray[Any]) -> None:
+        """Decode the cells of a batch and copy them into the result, `out`, as 1-D objects."""
+        out[cells.into] = cells.decode(self._targets.schema.datatype.kind)
 
-    def copy_to_others(self, pieces: NDArray[np.int64], like: NDArray[np.int64], rows: NDArray[Any]) -> None:
+    def copy_to_others(self, pieces: NDArray[np.int64], like: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Copy the cells of chunks that have been read to all `pieces` (6, P) that share them.
 
-        Piece p has the cells of piece `like[p]`; `rows` are as in `copy_cells`.
+        Piece p has the cells of piece `like[p]`; `out` is as in `copy_cells`.
         """
-        target, chunk = pieces[[kernels.PIECE_TARGET, kernels.PIECE_CHUNK]]
         others = np.flatnonzero(like != np.arange(len(like)))
-        for number in np.unique(chunk[others]).tolist():
-            mine, cells = others[chunk[others] == number], self._box_indices[number][1]
-            for one, other in zip(target[mine].tolist(), target[like[mine]].tolist(), strict=True):
-                rows[one, cells] = rows[other, cells]
+        out[self._located(pieces[:, others])[1]] = out[self._located(pieces[:, like[others]])[1]]
 
 
 def cell_bounds(

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.chunking.batches import slices_by_bytes
+from atlas.chunking.ragged import FlatBoxes, check_boxes
 from atlas.chunking.regions import plan_region
+from atlas.kernels import Boxes
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
+from atlas.write.splitting import gather_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
+    from atlas.chunking.regions import Region
     from atlas.format.dataset_columns import ArrayEntry
+    from atlas.format.schema import ArraySchema
+    from atlas.runtime.limits import Limits
     from atlas.write.staging import Staging
 
-__all__ = ["stage_stack"]
+__all__ = ["Rows", "stage_rows", "stage_stack"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Arrays of one name, dtype and fill value in N datasets, to which nothing was written before."""
+
+    entries: Sequence[ArrayEntry]
+    """Their distinct entries."""
+    number: NDArray[np.int64]
+    """Which of these each has, (N,)."""
+    ids: NDArray[np.int64]
+    """Id of each dataset, (N,)."""
+    generations: NDArray[np.int64]
+    """Generation of each array, (N,)."""
 
 
 def stage_stack(
@@ -43,6 +65,42 @@ def stage_stack(
         for identity, cells in zip(ids.tolist(), data[(slice(None), *box)], strict=True):
             own = np.array(cells, object, order="C").reshape(-1)
             put(identity, chunk, PendingChunk(entry.schema, entry.generation, own, coordinate=coordinate))
+
+
+def stage_rows(
+    staging: Staging,
+    rows: Rows,
+    values: NDArray[Any],
+    put: Callable[[int, int, PendingChunk], None],
+    bound_memory: Callable[[], None],
+) -> None:
+    """Stage `values`, of the stored dtype, one array after another along the first axis. See `stage_stack`."""
+    schemas = [entry.schema for entry in rows.entries]
+    name, main = rows.entries[0].name, schemas[0]
+    coordinate = main.dims == (name,)
+    flat = FlatBoxes(Boxes(*(column[rows.number] for column in check_boxes(schemas, None, None))))
+    for first, stop in flat.parts(staging.limits.lookup_chunks):
+        region = flat.plan(first, stop)
+        assert region.edges is not None
+        of = np.repeat(np.arange(first, stop), np.diff(region.edges))
+        if values.dtype != object:
+            keys = ChunkKeys(rows.ids[of], rows.generations[of], region.chunk)
+            runs = _flat_runs(main, keys, values, region, staging.limits, coordinate=coordinate)
+            staging.put_runs(runs, bound_memory)
+            continue
+        for k, at in enumerate(of.tolist()):
+            own = np.array(values[region.in_box(k)], object, order="C").reshape(-1)
+            pending = PendingChunk(schemas[rows.number[at]], rows.generations.item(at), own, coordinate=coordinate)
+            put(rows.ids.item(at), region.chunk.item(k), pending)
+
+
+def _flat_runs(
+    schema: ArraySchema, keys: ChunkKeys, values: NDArray[Any], region: Region, limits: Limits, *, coordinate: bool
+) -> Iterator[ChunkRun]:
+    for some in slices_by_bytes(region.cells * values.dtype.itemsize, limits.run_bytes):
+        rows = np.arange(some.start, some.stop)
+        load = partial(gather_cells, values, region, rows)
+        yield ChunkRun(schema, keys.take(rows), region.cells[rows], load, coordinate)
 
 
 def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:

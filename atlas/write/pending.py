@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from atlas.write.bulk_write import stage_stack
+from atlas.write.bulk_write import stage_rows, stage_stack
 from atlas.write.splitting import chunk_runs, cut_chunks, divide_chunks
 from atlas.write.staging import Staging
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.runtime.limits import Limits
     from atlas.storage import Storage
+    from atlas.write.bulk_write import Rows
     from atlas.write.encoding import PendingChunk
     from atlas.write.segment_draft import AreStored, SegmentDraft
 
@@ -116,6 +117,11 @@ class PendingWrites:
         """Stage `rows` (N, *shape) as the arrays `entry` of the datasets `ids`, of which nothing was written before."""
         staging = self._staging(entry.name)
         stage_stack(staging, entry, ids, rows, partial(self._put, staging), self._bound_memory)
+
+    def put_rows(self, rows: Rows, values: NDArray[Any]) -> None:
+        """Stage `values`, (total, ...), the arrays `rows` one after another, of which nothing was written before."""
+        staging = self._staging(rows.entries[0].name)
+        stage_rows(staging, rows, values, partial(self._put, staging), self._bound_memory)
 
     def drop(self, dataset: int, arrays: Iterable[str]) -> None:
         """Forget what is staged of arrays of a dataset."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atlas.chunking.regions import Region
     from atlas.format.dataset_columns import ArrayEntry
 
-__all__ = ["Cut", "chunk_runs", "cut_chunks", "divide_chunks", "one_chunk"]
+__all__ = ["Cut", "chunk_runs", "cut_chunks", "divide_chunks", "gather_cells", "one_chunk"]
 
 
 def one_chunk(
@@ -87,7 +87,7 @@ def chunk_runs(
     nbytes = region.cells[rows] * cells.dtype.itemsize
     for some in (rows[batch] for batch in slices_by_bytes(nbytes, limits.run_bytes)):
         keys = ChunkKeys(np.full(len(some), dataset), np.full(len(some), entry.generation), region.chunk[some])
-        load = partial(_gathered, cells, region, some)
+        load = partial(gather_cells, cells, region, some)
         yield ChunkRun(entry.schema, keys, region.cells[some], load, coordinate)
 
 
@@ -137,9 +137,9 @@ def _within(region: Region, k: int) -> tuple[Any, ...]:
     return *region.in_chunk(k), ...
 
 
-def _gathered(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the cells of whole chunks, chunk after chunk."""
-    if len(region.chunk) == 1:
+def gather_cells(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the cells of whole chunks, `rows` of `region`, chunk after chunk, which lie in `cells`, (*box)."""
+    if int(region.cells[rows[0]]) == cells.size:
         return np.ascontiguousarray(cells).reshape(-1)
     nbytes = region.cells[rows] * cells.dtype.itemsize
     offset = np.cumsum(nbytes) - nbytes

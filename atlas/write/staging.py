@@ -336,15 +336,19 @@ class Staging:
         return rows, is_text.astype(bool)
 
     def overlay(self, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
-        """Lay the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
+        """Lay the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`.
+
+        It is (1, *box) for a region whose arrays have rows of their own.
+        """
         if not self._raw:
             return
-        for row, dataset in enumerate(ids):
+        for number, dataset in enumerate(ids):
             chunks = self._raw.get(dataset)
             if chunks is None:
                 continue
-            for k, chunk in enumerate(region.chunk.tolist()):
-                pending = chunks.get(chunk)
+            row = number if region.edges is None else 0
+            for k in region.rows_of(number):
+                pending = chunks.get(region.chunk.item(k))
                 if pending is not None:
                     cells = pending.cells.reshape(region.geometry.extent[k])
                     # One index: out[row] of a 0-D array would be a scalar, which takes no assignment.

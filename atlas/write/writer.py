@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.chunking.batches import equal_runs
 from atlas.chunking.indexing import parse_index, plan_index
 from atlas.chunking.regions import check_region, chunk_box, plan_region
 from atlas.errors import (
@@ -24,6 +25,7 @@ from atlas.errors import (
 from atlas.format.attribute_keys import ArrayPrefixes, check_key, find_key, flatten_key
 from atlas.format.names import check_name
 from atlas.runtime.memory import check_room
+from atlas.write.bulk_write import Rows
 from atlas.write.coercion import broadcast_cells, cast_cells, coerce_cells
 from atlas.write.splitting import one_chunk
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.catalog.dataset_state import DatasetState
+    from atlas.catalog.selection import ArraySelection
     from atlas.catalog.view import StoreView
     from atlas.chunking.regions import Region
     from atlas.format.attribute_keys import AttributeKey
@@ -206,24 +209,58 @@ class Writer:
 
     def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
         """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""
-        view = self._view
-        with view.locks.changing:
-            check_name("array", array)
-            cells = coerce_cells(data, schema, array)
-            if len(set(names)) != len(names):
-                raise InvalidValueError("dataset_names holds a name more than once")
-            selection = view.datasets.arrays(array, names)
-            if (selection.ids < 0).any():
-                name = names[int(np.argmax(selection.ids < 0))]
-                raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
-            if selection.groups:
-                name = names[int(np.argmax(selection.entry >= 0))]
-                raise ArrayExistsError(f"dataset {name!r} has an array {array!r} already; delete it first")
-            for entry, rows in view.datasets.define_many(names, array, schema):
+        with self._view.locks.changing:
+            cells, selection = self._check_bulk(array, names, data, schema)
+            for entry, rows in self._view.datasets.define_many(names, array, schema):
                 if cells.size:
                     every = len(rows) == len(names)
                     self._pending.put_stack(entry, selection.ids[rows], cells if every else cells[rows])
-            view.changed()
+            self._view.changed()
+
+    def write_ragged(
+        self,
+        array: str,
+        names: Sequence[str],
+        values: NDArray[Any],
+        schemas: Sequence[ArraySchema],
+        number: NDArray[np.int64],
+    ) -> None:
+        """Define an array in N datasets and write `values` to them, one after another, all of it or nothing.
+
+        `number` (N,) tells which of `schemas`, which differ in the length of the first axis, each array gets.
+        """
+        with self._view.locks.changing:
+            cells, selection = self._check_bulk(array, names, values, schemas[0])
+            generations = np.empty(len(names), np.int64)
+            entries: list[ArrayEntry] = []
+            order = np.argsort(number, kind="stable")
+            for some in equal_runs(number[order]):
+                mine = order[some]
+                own, schema = [names[at] for at in mine.tolist()], schemas[len(entries)]
+                defined = self._view.datasets.define_many(own, array, schema)
+                entries.append(defined[0][0])
+                for entry, rows in defined:
+                    generations[mine[rows]] = entry.generation
+            if cells.size:
+                self._pending.put_rows(Rows(entries, number, selection.ids, generations), cells)
+            self._view.changed()
+
+    def _check_bulk(
+        self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema
+    ) -> tuple[NDArray[Any], ArraySelection]:
+        """Return `data` as cells of the stored dtype, and the datasets, which must exist and lack the array."""
+        check_name("array", array)
+        cells = coerce_cells(data, schema, array)
+        if len(set(names)) != len(names):
+            raise InvalidValueError("dataset_names holds a name more than once")
+        selection = self._view.datasets.arrays(array, names)
+        if (selection.ids < 0).any():
+            name = names[int(np.argmax(selection.ids < 0))]
+            raise DatasetNotFoundError(f"there is no dataset {name!r} in the store")
+        if len(selection.present):
+            name = names[int(selection.present[0])]
+            raise ArrayExistsError(f"dataset {name!r} has an array {array!r} already; delete it first")
+        return cells, selection
 
 
 def _empty_box(shape: tuple[int, ...], dtype: np.dtype[Any], array: str) -> NDArray[Any]:

@@ -125,7 +125,7 @@ class _Stack:
                     array, record = describe_array(name, group.schema, owned[number]), owned[number].encodings.get(name)
                     parts.append(Part(at, self._labels[int(at[0])], array, group.schema.datatype.name, record))
             parts.sort(key=lambda part: int(part.at[0]))
-            found[name] = parts, selection.entry
+            found[name] = parts, selection.schema
         plans = []
         for name in self._chosen({name: parts for name, (parts, _) in found.items()}):
             parts, entry = found[name]

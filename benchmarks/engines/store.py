@@ -19,13 +19,23 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Workload
 
-__all__ = ["Ours", "Store"]
+__all__ = ["Ours", "Store", "installed_version"]
 
 _STATISTICS = ("row_count", "null_count", "min", "max")
 _IN_TURN = 1000
 """The most datasets that are read one after another."""
 _SCANNED = 65
 """Fields of the lazy array that dask reads: 125 MB."""
+
+
+def installed_version() -> str:
+    """Name and version of the package that this environment imports as `atlas`."""
+    for name in ("atlas-python", "atlas-store"):
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return ""
 
 
 def _digits(lazy: Any) -> Values:
@@ -53,12 +63,7 @@ class Store(Collection):
 
     @property
     def versions(self) -> str:
-        for name in ("atlas-python", "atlas-store"):
-            try:
-                return f"{name} {version(name)}"
-            except PackageNotFoundError:
-                continue
-        return ""
+        return installed_version()
 
     @property
     def _dtype(self) -> str:

@@ -96,7 +96,7 @@ def test_a_dataset_deleted_and_made_anew_is_another(datasets):
     datasets.delete("a")
     datasets.create("a")
     assert datasets.names() == ["b", "c", "a"]
-    assert datasets.arrays("t", ["a", "b"]).entry.tolist()[0] == -1
+    assert datasets.arrays("t", ["a", "b"]).schema.tolist()[0] == -1
     commit(datasets)
     assert datasets.names() == ["b", "c", "a"]
 
@@ -153,22 +153,17 @@ def test_an_array_is_looked_up_in_many(datasets):
     later = datasets.generation
     found = datasets.arrays("t", ["b", "missing", "c", "d", "a", "b"])
     assert found.ids.tolist() == [1, -1, 2, 3, -1, 1]
-    entries = [found.entries[at] if at >= 0 else None for at in found.entry.tolist()]
-    assert [entry and (entry.schema, entry.generation) for entry in entries] == [
-        (ONE, later),
-        None,
-        None,
-        (ONE, 0),
-        None,
-        (ONE, later),
-    ]
+    schemas = [found.schemas[at] if at >= 0 else None for at in found.schema.tolist()]
+    assert schemas == [ONE, None, None, ONE, None, ONE]
+    assert found.generations.tolist() == [later, -1, -1, 0, -1, later]
+    assert found.present.tolist() == [0, 3, 5]
     groups = {group.schema: (group.at.tolist(), group.generations.tolist()) for group in found.groups}
     assert groups == {ONE: ([0, 3, 5], [later, 0, later])}
 
 
 def test_looking_up_in_an_empty_store():
     found = Datasets(Catalog()).arrays("t", ["a", "b"])
-    assert (found.ids.tolist(), found.entry.tolist(), found.groups) == ([-1, -1], [-1, -1], [])
+    assert (found.ids.tolist(), found.schema.tolist(), found.groups) == ([-1, -1], [-1, -1], [])
 
 
 def test_groups_hold_every_schema_once(datasets):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.kernels import BlockError, Geometry, box_indices, encode_blocks, fill_boxes, scatter_boxes
+from atlas.kernels import BlockError, Geometry, encode_blocks, fill_boxes, locate_cells, scatter_boxes
 from atlas.kernels.compiler import JIT
 from tests import reference
 from tests.reference import gather_all, of
@@ -349,12 +349,24 @@ def test_fill_boxes_outside(chunk, target):
 
 
 @pytest.mark.parametrize(("shape", "chunk", "start", "box"), SHAPES)
-def test_box_cells(shape, chunk, start, box):
+def test_located_cells(shape, chunk, start, box):
     geo, cells = reference.geometry(shape, chunk, start, box)
-    values = np.arange(int(np.prod(shape))).reshape(shape)
-    out = np.full(box, -1)
-    for row, cell in enumerate(cells):
-        inside, result = box_indices(geo, row)
-        out.reshape(-1)[result] = reference.chunk_of(values, chunk, cell).reshape(-1)[inside]
-        assert (np.diff(inside) > 0).all()
-    assert (out == values[tuple(slice(s, s + b) for s, b in zip(start, box, strict=True))]).all()
+    values = np.arange(2 * int(np.prod(shape))).reshape(2, *shape)
+    out = np.full((3, *box), -1)
+    rows = [(which, row, target) for which, target in ((0, 2), (1, 0)) for row in range(len(cells))]
+    which, chunks, targets = (np.array(c, np.int64) for c in (list(zip(*rows, strict=True)) or [[], [], []]))
+    inside, result, count = locate_cells(geo, chunks, targets)
+    assert count.sum() == len(inside) == len(result)
+    for n, row, some in zip(which, chunks, np.split(np.arange(len(inside)), np.cumsum(count)[:-1]), strict=False):
+        out.reshape(-1)[result[some]] = reference.chunk_of(values[n], chunk, cells[row]).reshape(-1)[inside[some]]
+        assert (np.diff(inside[some]) > 0).all()
+    wanted = (slice(None), *(slice(s, s + b) for s, b in zip(start, box, strict=True)))
+    assert (out[[2, 0]] == values[wanted]).all()
+    assert (out[1] == -1).all()
+
+
+@pytest.mark.parametrize(("chunk", "target"), [([-1], [0]), ([1], [0]), ([0], [-1]), ([0], [0, 0])])
+def test_located_cells_outside(chunk, target):
+    geo, _ = reference.geometry([4], [4], [0], [4])
+    with pytest.raises(ValueError, match="do not fit the geometry"):
+        locate_cells(geo, np.array(chunk), np.array(target))

@@ -139,3 +139,34 @@ def test_columns_of_different_lengths():
     ):
         with pytest.raises(ValueError):
             find_chunks(*wrong)
+
+
+@given(
+    st.dictionaries(st.tuples(small, small), st.integers(0, 1)),
+    st.lists(st.tuples(st.integers(-1, 7), st.integers(0, 1), st.lists(st.integers(-1, 7), unique=True).map(sorted))),
+)
+def test_each_dataset_may_want_chunks_of_its_own(index, wants):
+    rows = [(dataset, index[dataset, chunk], chunk) for dataset, chunk in sorted(index)]
+    columns = np.array(rows, np.int64).reshape(-1, 3)
+    at = np.arange(len(rows))
+    table = Index(columns[:, 0], columns[:, 1], columns[:, 2], at // 3, at * 10, at * 0)
+    chunks = np.array([chunk for *_, own in wants for chunk in own], np.int64)
+    edges = np.cumsum([0, *(len(own) for *_, own in wants)])
+    names = np.array([want[:2] for want in wants], np.int64).reshape(-1, 2)
+    taken = np.zeros(len(chunks), np.uint8)
+    found = find_chunks(table, np.zeros(1), names[:, 0], names[:, 1], chunks, chunks + 5, taken, edges)
+    expected = {
+        int(edges[n] + k): row
+        for n, (dataset, generation, own) in enumerate(wants)
+        for (_, k), row in reference.find_chunks(rows, [(dataset, generation)], own).items()
+    }
+    assert {k: offset // 10 for _, offset, _, _, k, _ in found.pieces.T.tolist()} == expected
+    assert not found.pieces[5].any()
+    assert np.flatnonzero(taken).tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize("edges", [[0, 1], [1, 1, 2], [0, 2, 1], [0, 1, 3], [0, 3, 2]])
+def test_edges_that_do_not_ascend_to_the_last_chunk_are_refused(edges):
+    two, none = np.arange(2), np.empty(0, np.int64)
+    with pytest.raises(ValueError, match="ascend from 0 to 2"):
+        find_chunks(Index(*[none] * 6), none, two, two, two, two, None, np.array(edges))

@@ -224,17 +224,37 @@ class Writer:
 
     def _create(self, names: list[str]) -> None:
         lacking = [name for name in SHARED if name not in names]
+        if self._random.random() < 0.2:
+            self._create_some()
+            return
         if lacking and self._random.random() < 0.5:
             name = self._random.choice(lacking)
         else:
             name = f"own{self._number}-{self.unique()}"
-        born = self.unique()
-        self.store.create_dataset(name).set_attribute(BORN, born)
-        self._changes.append(Change("create", name, born))
+        born = self._born(name)
         keys = {*self._random.sample(ARRAYS, self._random.randint(0, 2)), self._random.choice(["t", "x"])}
         for key in sorted(keys):
             self._define(name, born, key)
             self._write(name, born, key)
+
+    def _born(self, name: str) -> int:
+        born = self.unique()
+        self.store.create_dataset(name).set_attribute(BORN, born)
+        self._changes.append(Change("create", name, born))
+        return born
+
+    def _create_some(self) -> None:
+        """Create datasets with an array of a length of its own each, which are written as one."""
+        names = [f"own{self._number}-{self.unique()}" for _ in range(self._random.randint(1, 3))]
+        key, fill, chunk = "t", -self.unique(), self._random.randint(1, 6)
+        rows = []
+        for name in names:
+            born, length, first = self._born(name), self._random.randint(1, 14), self.unique() * 100
+            rows.append([first + at for at in range(length)])
+            self._changes.append(Change("define", name, born, key, fill, (length, chunk)))
+            self._changes.append(Change("write", name, born, key, fill, (0, rows[-1])))
+        values, sizes = np.concatenate(rows), [len(row) for row in rows]
+        self.store.write_array_across_ragged(key, names, values, sizes, ["x"], [chunk], fill)
 
     def _is_pending(self, name: str, key: str, *whats: str) -> bool:
         return any(change.dataset == name and change.key == key and change.what in whats for change in self._changes)

@@ -164,6 +164,18 @@ def later_dtypes(s: Script) -> None:
 
 
 @scenario(_SPILLING)
+def ragged(s: Script) -> None:
+    """One array of several lengths, written as one to old and new datasets."""
+    two_datasets(s)
+    s.dataset("c", number=3)
+    s.ragged("r", noise(4, 9, 2), {"c": 4, "a": 0, "b": 5}, [2, 2])
+    s.flush()
+    s.write("b", "r", noise(5, 1, 2), start=[3, 0])
+    s.flush()
+    s.compact(keep_versions=1, keep_days=0)
+
+
+@scenario(_SPILLING)
 def spilling(s: Script) -> None:
     """Chunks encoded while they are written, to a file that becomes the segment."""
     s.create()

@@ -137,6 +137,19 @@ class Twin:
             self.store.open_dataset(dataset).define_array(array, dtype, dims, cells.shape, chunks, fill)
         self.write(dataset, array, cells)
 
+    def ragged(self, array: str, values: np.ndarray, sizes: dict[str, int], chunk: Sequence[int]) -> None:
+        """Define an array of a length of its own in some datasets and write `values` to them, one after another."""
+        dims, begin = tuple(f"axis{axis}" for axis in range(values.ndim)), 0
+        for dataset, size in sizes.items():
+            cells = values[begin : begin + size]
+            begin += size
+            own = ModelArray(values.dtype.name, dims, cells.shape, tuple(chunk), None)
+            own.write((0,) * cells.ndim, cells)
+            self.model.datasets[dataset].arrays[array] = own
+        self.model.pending = True
+        if self.store is not None:
+            self.store.write_array_across_ragged(array, list(sizes), values, list(sizes.values()), dims, chunk)
+
     def write(self, dataset: str, array: str, cells: np.ndarray, start: Sequence[int] | None = None) -> None:
         """Write a box of an array."""
         at = (0,) * cells.ndim if start is None else tuple(start)
