@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attributes_one_by_one", "check_attributes", "check_statistics"]
 
-_MISSING = {"b": False, "i": 0, "u": 0, "f": np.nan, "M": np.datetime64("NaT"), "m": np.timedelta64("NaT"), "O": None}
+_MISSING = {"b": False, "i": 0, "u": 0, "f": np.nan}
 
 
 def check_statistics(store: Atlas, array: str, names: Sequence[str] | None = None) -> None:
@@ -54,8 +54,11 @@ def _check_extreme(column: np.ndarray, at: int, expected: Any, dtype: np.dtype |
 
 
 def _is_missing(column: np.ndarray, at: int) -> bool:
-    expected = _MISSING[column.dtype.kind]
-    return bool(column[at] is None) if expected is None else np.array_equal(column[at], expected, equal_nan=True)
+    if column.dtype.kind == "O":
+        return column[at] is None
+    if column.dtype.kind in "mM":
+        return bool(np.isnat(column[at]))
+    return np.array_equal(column[at], _MISSING[column.dtype.kind], equal_nan=True)
 
 
 def attributes_one_by_one(store: Atlas, names: Sequence[str], array: str | None = None) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ SCALARS = st.one_of(
     st.sampled_from(
         [
             np.float32(0.1), np.int8(-3), np.uint64(2**63), np.datetime64("2020-01-01"), np.datetime64(5, "ns"),
-            np.datetime64("NaT"), np.timedelta64(7, "s"), np.bool_(True), dt.datetime(2020, 1, 1), dt.timedelta(1),
+            np.datetime64("NaT", "s"), np.timedelta64(7, "s"), np.bool_(True), dt.datetime(2020, 1, 1), dt.timedelta(1),
             pd.Timestamp("2020-01-01", tz="UTC"), [1, 2.5], {"a": [None]}, np.arange(3), "json:[1]", -0.0, 0, 1, True,
         ]
     ),
