@@ -11,7 +11,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from atlas.errors import InvalidValueError
 from atlas.runtime.forks import renew_in_children
@@ -40,6 +40,42 @@ def thread_count() -> int:
     return int(text)
 
 
+class _Batch(Generic[_T, _R]):
+    """Items that several threads take one after the other."""
+
+    def __init__(self, task: Callable[[_T], _R], items: Sequence[_T]) -> None:
+        self._task: Callable[[_T], _R] | None = task
+        self._items = items
+        self._upcoming = iter(range(len(items)))
+        self._lock = threading.Lock()
+        self._results: list[_R | None] = [None] * len(items)
+        self._errors: list[tuple[int, BaseException]] = []
+
+    def work(self) -> None:
+        """Run the task of items that no other thread has taken, until none is left or one has failed."""
+        task, items = self._task, self._items
+        while task is not None:
+            with self._lock:
+                at = next(self._upcoming, None)
+            if at is None or self._errors:
+                return
+            try:
+                self._results[at] = task(items[at])
+            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
+                self._errors.append((at, error))
+
+    def take(self) -> list[_R]:
+        """Return the results, in order, or raise the first error; forgets everything.
+
+        A thread that has ended `work` holds it for a moment longer, and must not hold with it what was read.
+        """
+        results, errors = self._results, self._errors
+        self._task, self._items, self._results, self._errors = None, (), [], []
+        if errors:
+            raise min(errors, key=lambda entry: entry[0])[1]
+        return results  # type: ignore[return-value]
+
+
 class _Pool:
     """Threads of one kind, kept from call to call: to start one takes longer than many a task."""
 
@@ -58,36 +94,19 @@ class _Pool:
         """Return `task` of each item, in order, run by the caller and up to `threads - 1` threads out of `size`."""
         if threads <= 1 or len(items) <= 1:
             return [task(item) for item in items]
-        results: list[_R | None] = [None] * len(items)
-        errors: list[tuple[int, BaseException]] = []
-        upcoming = iter(range(len(items)))
-        lock = threading.Lock()
-
-        def work() -> None:
-            while True:
-                with lock:
-                    at = next(upcoming, None)
-                if at is None or errors:
-                    return
-                try:
-                    results[at] = task(items[at])
-                except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
-                    errors.append((at, error))
-
+        batch = _Batch(task, items)
         helpers: list[Future[None]] = []
         # When the interpreter exits or the system gives no more threads, the caller runs what is left.
         with suppress(RuntimeError):
             executor = self._get(size)
-            helpers.extend(executor.submit(work) for _ in range(min(threads, len(items)) - 1))
-        work()
+            helpers.extend(executor.submit(batch.work) for _ in range(min(threads, len(items)) - 1))
+        batch.work()
         for helper in helpers:
             # A helper that has not begun has nothing left to do. Where a thread of the pool made the call, it would
             # never begin.
             if not helper.cancel():
                 helper.result()
-        if errors:
-            raise min(errors, key=lambda entry: entry[0])[1]
-        return results  # type: ignore[return-value]
+        return batch.take()
 
     def _get(self, size: int) -> ThreadPoolExecutor:
         with self._lock:

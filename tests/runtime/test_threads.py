@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -231,3 +233,20 @@ def test_threads_begin_in_one_module():
         and getattr(node.func, "attr", getattr(node.func, "id", "")) in {"Thread", "ThreadPoolExecutor"}
     }
     assert starters == {"runtime/threads.py"}
+
+
+def test_a_thread_of_the_pool_keeps_nothing_of_what_it_has_run(monkeypatch):
+    class Item:
+        pass
+
+    held = []
+    submit = ThreadPoolExecutor.submit
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda pool, work: (held.append(work), submit(pool, work))[1])
+    monkeypatch.setenv("ATLAS_NUM_THREADS", "3")
+    items = [Item() for _ in range(8)]
+    left = weakref.ref(items[5])
+    found = run_all(lambda item: item, items)
+    assert found == items
+    assert held
+    del items, found
+    assert left() is None
