@@ -146,8 +146,9 @@ class Session:
             with self.locks.state, ExitStack() as closing:
                 segments = [NewSegment(array, draft) for array, draft in self.writes.drafts(self._stored.finder)]
                 if not segments and not self.view.datasets.pending:
-                    self._forget_pending(self.catalog)
-                    self.view.changed()
+                    with self.locks.moving:
+                        self._forget_pending(self.catalog)
+                        self.view.changed()
                     return
                 segments, joined, dropped = self._join_small(segments, closing)
                 kept = closing.pop_all()
@@ -158,7 +159,7 @@ class Session:
 
     def _show(self, result: CommitResult) -> None:
         """Show the version that was committed, which holds what was pending."""
-        with self.locks.state:
+        with self.locks.moving:
             steps = result.apply()
             self._forget_pending(result.tip.catalog)
             self.committer.show(result.tip, steps)
@@ -227,7 +228,7 @@ class Session:
                 except CorruptStoreError as error:
                     tip = tip.advance_past(error, self.catalog.version)
             # From here on nothing fails.
-            with self.locks.state:
+            with self.locks.moving:
                 writes.shift(rebased.shift)
                 for array, dataset, chunk, cells in merged:
                     writes.by_array[array].put(dataset, chunk, cells)
@@ -332,7 +333,7 @@ class Session:
         result = self.committer.commit_replacements(self._replacements(), collector.tombstone)
         if result is not None:
             self._show(result)
-        with self.locks.state:
+        with self.locks.moving:
             # Before the files go that they lead to: reads that begin now find the new ones.
             self.view.forget_indexes()
             self.view.changed()

@@ -350,7 +350,7 @@ class Atlas:
             (KeyError) where the store has none of that name.
 
         """
-        self._session.view.entries(name)
+        self._session.view.check_exists(name)
         return DatasetView(self._session, name)
 
     def delete_dataset(self, name: str) -> None:

@@ -64,7 +64,8 @@ class Catalog:
         self._attributes = AttributeSetColumn()
         self._layout_table = LayoutTable()
         self._paged = PagedRows()
-        self._row_by_name: dict[str, int] | None = None
+        self.known_rows: dict[str, int] = {}
+        """What `row_by_name` has made; empty before."""
         self._live = 0
 
     def copy(self) -> Catalog:
@@ -75,7 +76,7 @@ class Catalog:
         copied._ids, copied._layouts = AppendColumn(self.ids), AppendColumn(self.layouts)
         copied._attributes, copied._layout_table = self._attributes.copy(), self._layout_table.copy()
         copied._paged = self._paged.copy()
-        copied._row_by_name = None if self._row_by_name is None else self._row_by_name.copy()
+        copied.known_rows = self.known_rows.copy()
         return copied
 
     @property
@@ -133,8 +134,8 @@ class Catalog:
         self._ids.append(rows.ids)
         self._layouts.append(self._layout_table.add(rows.layout_table)[rows.layouts])
         self._live += len(rows)
-        if self._row_by_name is not None:
-            self._row_by_name.update(zip(rows.names, range(first, len(self.names)), strict=True))
+        if self.known_rows:
+            self.known_rows.update(zip(rows.names, range(first, len(self.names)), strict=True))
         self._attributes.append(rows)
 
     def _delete(self, ids: NDArray[np.int64]) -> None:
@@ -146,10 +147,10 @@ class Catalog:
             raise CorruptStoreError(f"dataset id {int(ids[np.argmax(deleted)])} is deleted twice")
         self._layouts = self._layouts.replaced(rows, _DELETED)
         self._live -= len(rows)
-        if self._row_by_name is not None:
+        if self.known_rows:
             for row in rows.tolist():
-                if self._row_by_name.get(self.names[row]) == row:
-                    del self._row_by_name[self.names[row]]
+                if self.known_rows.get(self.names[row]) == row:
+                    del self.known_rows[self.names[row]]
         self._paged.note_changed(ids)
 
     def _upsert(self, rows: RowBatch) -> None:
@@ -208,8 +209,8 @@ class Catalog:
 
         Raises `CorruptStoreError` where two have the same name.
         """
-        by_name = self._row_by_name
-        while by_name is None:
+        by_name = self.known_rows
+        while not by_name and self._live:
             layouts = self.layouts
             rows = np.flatnonzero(layouts != _DELETED).tolist()
             names = self.names[: len(layouts)] if len(rows) == len(layouts) else [self.names[row] for row in rows]
@@ -221,10 +222,22 @@ class Catalog:
                     "checkpoint from a copy",
                     dataset=name,
                 )
-            self._row_by_name = by_name
+            self.known_rows = by_name
             if self.layouts is not layouts:  # a commit was applied meanwhile, and may have missed this map
-                by_name = self._row_by_name = None
+                by_name = self.known_rows = {}
         return by_name
+
+    def find(self, name: str) -> tuple[int, dict[str, ArrayEntry]] | None:
+        """Return the id and the arrays of a live dataset; None also where `known_rows` is still empty.
+
+        Needs no lock where the caller finds out whether a commit was applied meanwhile.
+        """
+        try:
+            row = self.known_rows[name]
+            number = self._layouts.values.item(row)
+            return None if number == _DELETED else (self._ids.values.item(row), self._layout_table.arrays(number))
+        except (KeyError, IndexError):  # of a name that there is not, or of columns that are being replaced
+            return None
 
     def row_by_id(self, identity: int) -> int | None:
         """Return the row of the live dataset with an id, None where there is none."""

@@ -10,6 +10,7 @@ from atlas.catalog.column_builder import build_rows
 from atlas.errors import ArrayNotFoundError, InvalidTypeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from atlas.format.attribute_keys import AttributeKey
@@ -29,10 +30,16 @@ def check_array_name(name: object) -> None:
 class DatasetState:
     """One dataset."""
 
-    __slots__ = ("arrays", "attributes", "coordinates", "identity", "name", "new", "shared")
+    __slots__ = ("_attributes", "arrays", "coordinates", "identity", "name", "new", "shared")
 
     def __init__(
-        self, identity: int, name: str, arrays: dict[str, ArrayEntry], attributes: dict[AttributeKey, Any], *, new: bool
+        self,
+        identity: int,
+        name: str,
+        arrays: dict[str, ArrayEntry],
+        attributes: dict[AttributeKey, Any] | Callable[[], dict[AttributeKey, Any]],
+        *,
+        new: bool,
     ) -> None:
         self.identity = identity
         """Its id. No other dataset ever has it."""
@@ -42,12 +49,22 @@ class DatasetState:
         """Its arrays in their order. To change them, call `own_arrays`."""
         self.shared = True
         """Whether other datasets may share the dictionary `arrays`."""
-        self.attributes = attributes
-        """Its attributes in their order, as encoded values."""
+        self._attributes = attributes
         self.new = new
         """Whether it was created since the last flush."""
         self.coordinates: frozenset[str] = frozenset()
         """Those of its arrays that were declared as coordinates since the last flush."""
+
+    @property
+    def attributes(self) -> dict[AttributeKey, Any]:
+        """Its attributes in their order, as encoded values. Looked up at the first use: writes of cells need none."""
+        if callable(self._attributes):
+            self._attributes = self._attributes()
+        return self._attributes
+
+    @attributes.setter
+    def attributes(self, attributes: dict[AttributeKey, Any]) -> None:
+        self._attributes = attributes
 
     def own_arrays(self) -> dict[str, ArrayEntry]:
         """Return its arrays in a dictionary of its own, which the caller may change."""

@@ -6,6 +6,7 @@ Metadata only, no cells and no I/O. Not locked: the session's lock guards every 
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,8 +41,6 @@ __all__ = ["Datasets"]
 
 _NO_ARRAYS: dict[str, ArrayEntry] = {}
 """Arrays of a new dataset. Shared, so that datasets that get the same arrays go on sharing them."""
-_MOST_STATES = 4096
-"""Committed datasets of which the state is kept."""
 _FEW_DATASETS = 8
 """Datasets that are looked at first: an attribute that differs at all mostly differs among these already."""
 
@@ -58,7 +57,6 @@ class Datasets:
         """Committed datasets that were deleted since the last flush: name and id."""
         self._next_id = catalog.next_id
         self._declarations = Declarations()
-        self._states: dict[str, DatasetState] = {}
         self._selections = SelectionCache()
 
     @property
@@ -80,6 +78,21 @@ class Datasets:
         """Return whether there is a dataset of a name; there is none of what is no str."""
         return isinstance(name, str) and (name in self.edited or self._row(name) is not None)
 
+    def is_known(self, name: str) -> bool:
+        """Return whether `find` would find a dataset."""
+        return name in self.edited or (name in self.catalog.known_rows and name not in self.deleted)
+
+    def find(self, name: str) -> tuple[int, dict[str, ArrayEntry]] | None:
+        """Return the id of a dataset and its arrays, which must not be changed; None where there is none of that name.
+
+        Needs no lock where `ChangeCount` tells that nothing changed meanwhile. None also where the names of the catalog
+        were not mapped yet: `state` does that.
+        """
+        state = self.edited.get(name)
+        if state is not None:
+            return state.identity, state.arrays
+        return None if name in self.deleted else self.catalog.find(name)
+
     def state(self, name: str) -> DatasetState:
         """Return a dataset. The caller must not change it: `edit` returns one to change.
 
@@ -89,7 +102,7 @@ class Datasets:
             raise InvalidTypeError(
                 f"a dataset name is a str, not {type(name).__name__} {name!r}; list_datasets() returns the names"
             )
-        state = self.edited.get(name) or self._states.get(name)
+        state = self.edited.get(name)
         if state is not None:
             return state
         row = self._row(name)
@@ -99,12 +112,9 @@ class Datasets:
                 "create_dataset() creates one"
             )
         catalog = self.catalog
-        identity, attributes = int(catalog.ids[row]), catalog.encoded_attributes(row)
-        state = DatasetState(identity, name, catalog.arrays(row), attributes, new=False)
-        if len(self._states) >= _MOST_STATES:
-            self._states.clear()
-        self._states[name] = state
-        return state
+        return DatasetState(
+            catalog.ids.item(row), name, catalog.arrays(row), partial(catalog.encoded_attributes, row), new=False
+        )
 
     def edit(self, name: str) -> DatasetState:
         """Return a dataset for the caller to change."""
@@ -112,7 +122,6 @@ class Datasets:
         state = self.edited.get(name)
         if state is None:
             state = self.state(name)
-            self._states.pop(name, None)
             state = DatasetState(state.identity, name, state.arrays, dict(state.attributes), new=False)
             self.edited[name] = state
         return state
@@ -316,7 +325,6 @@ class Datasets:
         state = self.state(name)
         self._selections.clear()
         self.edited.pop(name, None)
-        self._states.pop(name, None)
         if not state.new:
             self.deleted[name] = state.identity
         return state
@@ -401,7 +409,6 @@ class Datasets:
         """Show another version, with `edited` and `deleted` as what is pending on top of it."""
         self.catalog, self.deleted = catalog, deleted
         self.edited = {state.name: state for state in edited}
-        self._states = {}
         self._selections.clear()
         self._next_id = max([catalog.next_id, *(state.identity + 1 for state in self.edited.values())])
         if self.edited:

@@ -81,6 +81,7 @@ class StoreView:
         """The committed datasets, with what was created, changed and deleted since."""
         self.locks = locks
         """`locks.state` guards this view."""
+        self._changes = locks.changes
         self.limits = limits
         """Sizes that decide how it is read and written."""
         self.is_gone = is_gone
@@ -98,6 +99,28 @@ class StoreView:
         return self.datasets.catalog
 
     # Metadata
+
+    def find(self, dataset: str) -> tuple[int, dict[str, ArrayEntry]] | None:
+        """Return the id of a dataset and its arrays without taking the lock; None where only a holder of it can tell.
+
+        The arrays must not be changed.
+        """
+        ended = self._changes.ended
+        found = self.datasets.find(dataset)
+        return found if self._changes.begun == ended else None
+
+    def find_entry(self, dataset: str, array: str) -> ArrayEntry | None:
+        """Return an array of a dataset likewise."""
+        found = self.find(dataset)
+        return None if found is None or not isinstance(array, str) else found[1].get(array)
+
+    def check_exists(self, dataset: str) -> None:
+        """Raise `DatasetNotFoundError` where there is no dataset of that name."""
+        ended = self._changes.ended
+        if isinstance(dataset, str) and self.datasets.is_known(dataset) and self._changes.begun == ended:
+            return
+        with self.locks.state:
+            self.datasets.state(dataset)
 
     def exists(self, dataset: str) -> bool:
         """Return whether there is a dataset of that name."""
@@ -121,16 +144,25 @@ class StoreView:
 
     def entries(self, dataset: str) -> dict[str, ArrayEntry]:
         """Return the arrays of a dataset in their order, or raise `DatasetNotFoundError`."""
+        found = self.find(dataset)
+        if found is not None:
+            return found[1].copy()
         with self.locks.state:
-            return dict(self.datasets.state(dataset).arrays)
+            return self.datasets.state(dataset).arrays.copy()
 
     def entry(self, dataset: str, array: str) -> ArrayEntry | None:
         """Return an array of a dataset, None where it has none of that name, or raise `DatasetNotFoundError`."""
+        entry = self.find_entry(dataset, array)
+        if entry is not None:
+            return entry
         with self.locks.state:
             return self.datasets.state(dataset).find(array)
 
     def array(self, dataset: str, array: str) -> ArrayEntry:
         """Return an array of a dataset, or raise `DatasetNotFoundError` or `ArrayNotFoundError`."""
+        entry = self.find_entry(dataset, array)
+        if entry is not None:
+            return entry
         with self.locks.state:
             return self.datasets.state(dataset).array(array)
 
@@ -252,6 +284,24 @@ class StoreView:
                 with self.stale_check():
                     index = self.indexes[array] = load_chunk_index(self.storage, refs)
             return index
+
+    def load_index(self, array: str) -> None:
+        """Read the index of an array name for `chunk_index`, unless it is there. Holds no lock that others need.
+
+        Raises what `chunk_index` raises. Where the handle moves meanwhile, nothing is kept.
+        """
+        if array in self.indexes:
+            return
+        with self.locks.loading(array):
+            with self.locks.state:
+                refs, moves = self.catalog.segments.get(array, []), self.moves
+                if array in self.indexes:
+                    return
+            with self.stale_check():
+                index = load_chunk_index(self.storage, refs)
+            with self.locks.state:
+                if moves == self.moves:
+                    self.indexes[array] = index
 
     def stale_check(self) -> _StaleCheck:
         """Turn a missing file into `StaleHandleError` where the store was compacted or replaced meanwhile."""

@@ -316,7 +316,7 @@ class Committer:
         if not landed:
             self.remove([*(segment.key for segment in changes.segments), *(page.key for page in changes.pages)])
             return
-        with self._view.locks.state:
+        with self._view.locks.moving:
             steps = result.apply()
             created = [*prepared.page_rows, changes.rows]
             self._view.datasets.rebase_on_own_commit(result.tip.catalog, created, result.shift)

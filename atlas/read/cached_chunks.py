@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.catalog.chunk_index import Source
+    from atlas.catalog.chunk_index import ChunkIndex, Source
     from atlas.chunking.regions import Region
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.dtypes import DataType
-    from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
     from atlas.read.snapshot import ReadSnapshot
     from atlas.runtime.limits import Limits
@@ -53,16 +52,16 @@ class _Location(NamedTuple):
 
 
 class _Known:
-    """The chunks that were read since the last change of what a read may return."""
+    """The chunks of an array name that were read by one chunk index."""
 
-    __slots__ = ("change", "locations", "seen")
+    __slots__ = ("index", "locations", "seen")
 
-    def __init__(self, change: int) -> None:
-        self.change = change
-        """`StoreView.change`: after each change a chunk may lie elsewhere."""
-        self.seen: set[tuple[str, int, int]] = set()
-        """Array name, dataset id and position of chunks that were read once; of small ones -1, -2, … for `_BESIDE`."""
-        self.locations: dict[tuple[str, int, int], _Location | None] = {}
+    def __init__(self, index: ChunkIndex) -> None:
+        self.index = index
+        """The index, which never changes: in another one a chunk may lie elsewhere."""
+        self.seen: set[tuple[int, int, int]] = set()
+        """Dataset id, generation and position of chunks that were read once; of small ones -1, -2, … for `_BESIDE`."""
+        self.locations: dict[tuple[int, int, int], _Location | None] = {}
         """The location of those that were read again, None where a plan must find them."""
 
 
@@ -72,7 +71,8 @@ class CachedChunks:
     def __init__(self, cache: BlockCache, limits: Limits) -> None:
         self._cache = cache
         self._limits = limits
-        self._known = _Known(-1)
+        self._known: dict[str, _Known] = {}
+        self._count = 0
 
     def read(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region) -> NDArray[Any] | None:
         """Return the box of `region` of the array `entry` of a dataset, None where the caller must read it itself.
@@ -81,7 +81,9 @@ class CachedChunks:
         first time, and where its blocks are not side by side in memory.
         """
         datatype, geometry = entry.schema.datatype, region.geometry
-        if datatype.cell is None or snapshot.staged is not None or not 0 < len(region.chunk) <= _MOST_CHUNKS:
+        if datatype.cell is None or snapshot.staged is not None or not snapshot.indexes:
+            return None
+        if not 0 < len(region.chunk) <= _MOST_CHUNKS:
             return None
         if not self._cache.pool.budget or math.prod(shape := geometry.box.tolist()) * datatype.itemsize > _MOST_BYTES:
             return None
@@ -103,22 +105,21 @@ class CachedChunks:
 
     def find(
         self,
-        change: int,
-        array: str,
+        index: ChunkIndex,
         identity: int,
-        schema: ArraySchema,
+        entry: ArrayEntry,
         start: Sequence[int] | None,
         shape: Sequence[int] | None,
-    ) -> NDArray[Any] | None:
-        """Return a box of one chunk that `read` has found before, a view of memory that must not be written to.
+    ) -> tuple[int, NDArray[Any]] | None:
+        """Return a box of one chunk that `read` has found before in `index`, and the position of the chunk.
 
-        The box is as users give it. None where it is not in one chunk, or where `read` must be called. `change` is
-        `StoreView.change`. The caller must copy the cells and bring them to the memory dtype.
+        The box is as users give it. None where it is not in one chunk, or where `read` must be called. The cells are a
+        view of memory that must not be written to: the caller must copy them and bring them to the memory dtype.
 
         Raises `InvalidValueError` where the box leaves the array.
         """
-        known = self._known
-        if known.change != change or not known.locations or schema.datatype.cell is None:
+        known, schema = self._known.get(entry.name), entry.schema
+        if known is None or known.index is not index or not known.locations or schema.datatype.cell is None:
             return None
         corner, count = check_region(schema.shape, start, shape)
         chunk, cells, extent, inside = 0, 1, [], []
@@ -132,10 +133,11 @@ class CachedChunks:
             extent.append(min(size, length - at * size))
             inside.append(first - at * size)
             cells *= extent[-1]
-        location = known.locations.get((array, identity, chunk))
+        location = known.locations.get((identity, entry.generation, chunk))
         if location is None or math.prod(count) * schema.datatype.itemsize > _MOST_BYTES:
             return None
-        return self._part(location, cells, [extent, inside, list(count)], schema.datatype)
+        box = self._part(location, cells, [extent, inside, list(count)], schema.datatype)
+        return None if box is None else (chunk, box)
 
     def _part(self, location: _Location, count: int, box: list[list[int]], datatype: DataType) -> NDArray[Any] | None:
         """Return what a box takes of a chunk of `count` cells, as a view of memory that must not be written to.
@@ -169,13 +171,12 @@ class CachedChunks:
         self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region
     ) -> list[_Location] | None:
         """Return the location of each chunk of a region, None where one is not known."""
-        known = self._known
-        if known.change != snapshot.change:
-            if known.change > snapshot.change:
-                return None
-            known = self._known = _Known(snapshot.change)
-        schema, array = entry.schema, snapshot.array
-        keys = [(array, identity, chunk) for chunk in region.chunk.tolist()]
+        (index,) = snapshot.indexes
+        known, schema = self._known.get(entry.name), entry.schema
+        if known is None or known.index is not index:
+            known = self._known[entry.name] = _Known(index)
+        of = (identity, entry.generation)
+        keys = [(*of, chunk) for chunk in region.chunk.tolist()]
         found = [known.locations.get(key) for key in keys]
         if None not in found:
             return found  # type: ignore[return-value]
@@ -184,36 +185,37 @@ class CachedChunks:
         is_small = math.prod(schema.chunk_shape) * schema.datatype.itemsize < self._limits.own_block
         if is_small and int(chunks[-1]) // _BESIDE == part:
             # They share their block with those beside them, which are often read next.
-            seen = [(array, identity, ~part)]
+            seen = [(*of, ~part)]
             chunks = np.arange(part * _BESIDE, min((part + 1) * _BESIDE, schema.chunks))
             cells = chunk_cells(schema, chunks)
         if not known.seen.issuperset(seen):
-            if len(known.seen) + len(known.locations) > _MOST_KNOWN:
-                known = self._known = _Known(snapshot.change)
+            if self._count > _MOST_KNOWN:
+                known = _Known(index)
+                self._known, self._count = {entry.name: known}, 0
+            self._count += len(seen)
             known.seen.update(seen)
             return None
         if not known.locations.keys() >= set(keys):
-            known.locations |= self._locate(snapshot, identity, entry, chunks, cells)
+            located = self._locate(index, identity, entry, chunks, cells)
+            self._count += len(located)
+            known.locations |= located
         found = [known.locations.get(key) for key in keys]
         return None if None in found else found  # type: ignore[return-value]
 
     def _locate(
         self,
-        snapshot: ReadSnapshot,
+        index: ChunkIndex,
         identity: int,
         entry: ArrayEntry,
         chunks: NDArray[np.int64],
         cells: NDArray[np.int64],
-    ) -> dict[tuple[str, int, int], _Location | None]:
+    ) -> dict[tuple[int, int, int], _Location | None]:
         """Return the location of each of `chunks`, which have so many `cells`, None for one that a plan must read.
 
         That is one that is constant, was never written or does not fit its block.
         """
-        keys = [(snapshot.array, identity, chunk) for chunk in chunks.tolist()]
-        found: dict[tuple[str, int, int], _Location | None] = dict.fromkeys(keys)
-        if not snapshot.indexes:
-            return found
-        (index,) = snapshot.indexes
+        keys = [(identity, entry.generation, chunk) for chunk in chunks.tolist()]
+        found: dict[tuple[int, int, int], _Location | None] = dict.fromkeys(keys)
         ids, generations = np.array([identity]), np.array([entry.generation])
         pieces = kernels.find_chunks(index.index, index.base, ids, generations, chunks, cells).pieces
         itemsize = entry.schema.datatype.itemsize

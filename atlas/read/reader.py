@@ -53,6 +53,7 @@ class Reader:
     def __init__(self, view: StoreView, staged: StagedCells, pool: CachePool) -> None:
         self._view = view
         self._locks = view.locks
+        self._changes = view.locks.changes
         self._datasets = view.datasets
         self._staged = staged
         self.cache = BlockCache(pool)
@@ -67,32 +68,67 @@ class Reader:
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any] | None:
         """Return a box of one array, None where the dataset lacks the array. See `DatasetView.read_array`."""
-        with self._locks.state:
-            state = self._datasets.state(dataset)
-            entry = state.find(array)
-            if entry is None:
-                return None
-            single = self._find_single_chunk(array, state.identity, entry)
-            part = None
-            if single is None and array not in self._staged.by_array:
-                part = self._chunks.find(self._view.change, array, state.identity, entry.schema, start, shape)
-        if single is not None:
-            return _box_of(single, entry.schema, start, shape)
-        if part is not None:
-            return entry.schema.datatype.in_memory(part.copy())
+        cells = self._find_kept(dataset, array, start, shape)
+        return self._read_array(dataset, array, start, shape) if cells is None else cells
 
+    def _find_kept(
+        self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any] | None:
+        """Return a box of one array if all of it lies in one chunk in memory, None where it must be read. No lock.
+
+        What is remembered of chunks holds for the chunk index that the view has; `ChangeCount` tells whether that, the
+        dataset and what is staged belong together.
+        """
+        changes = self._changes
+        ended = changes.ended
+        found = self._datasets.find(dataset)
+        if found is None or not isinstance(array, str):
+            return None
+        identity, arrays = found
+        entry, index = arrays.get(array), self._view.indexes.get(array)
+        if entry is None or index is None:
+            return None
+        chunk, cells = 0, self._single_chunks.known(index, identity, entry)
+        whole = cells is not None
+        if cells is None:
+            part = self._chunks.find(index, identity, entry, start, shape)
+            if part is None:
+                return None
+            chunk, cells = part
+        if self._staged.may_hold(array, identity, chunk) or changes.begun != ended:
+            return None
+        return _box_of(cells, entry.schema, start, shape) if whole else entry.schema.datatype.in_memory(cells.copy())
+
+    def _read_array(
+        self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
+    ) -> NDArray[Any] | None:
         def read() -> NDArray[Any] | None:
+            self._load_index(dataset, array)
             with self._locks.state:
                 state = self._datasets.state(dataset)
                 entry = state.find(array)
                 if entry is None:
                     return None
-                snapshot = take_snapshot(self._view, self._staged, self.cache, array, np.array([state.identity]))
+                region = None
+                if array in self._staged.by_array:
+                    region = plan_region(entry.schema, *check_region(entry.schema.shape, start, shape))
+                snapshot = self._take_snapshot(array, state.identity, region)
                 if snapshot.staged is not None:
                     return self._read_one(snapshot, state.identity, entry, start, shape)
             return self._read_one(snapshot, state.identity, entry, start, shape)
 
         return self._repeat_if_moved(read)
+
+    def _take_snapshot(self, array: str, identity: int, region: Region | None) -> ReadSnapshot:
+        """Return a snapshot for the read of a region of one array. The caller must hold the view's lock."""
+        return take_snapshot(self._view, self._staged, self.cache, array, np.array([identity]), region)
+
+    def _load_index(self, dataset: str, array: str) -> None:
+        """Read the chunk index that a read of one array needs, before it takes the lock."""
+        found = self._view.find(dataset)
+        # New datasets have no committed chunks.
+        if found is not None and array in found[1] and found[0] < self._view.catalog.next_id:
+            self._view.load_index(array)
 
     def _read_one(
         self,
@@ -103,14 +139,11 @@ class Reader:
         shape: Sequence[int] | None,
     ) -> NDArray[Any]:
         """Return a box of one array as the snapshot has it."""
-        schema, view = entry.schema, self._view
-        with view.locks.state:
-            current = view.change == snapshot.change
-            single = self._find_single_chunk(snapshot.array, identity, entry) if current else None
+        single = self._find_single_chunk(snapshot, identity, entry)
         if single is not None:
-            return _box_of(single, schema, start, shape)
-        box = check_region(schema.shape, start, shape)
-        return self._read_region(snapshot, identity, entry, plan_region(schema, *box))
+            return _box_of(single, entry.schema, start, shape)
+        box = check_region(entry.schema.shape, start, shape)
+        return self._read_region(snapshot, identity, entry, plan_region(entry.schema, *box))
 
     def _read_region(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region) -> NDArray[Any]:
         """Return the box of a region of one array as the snapshot has it."""
@@ -122,20 +155,18 @@ class Reader:
 
     def read_index(self, dataset: str, array: str, key: object) -> Any:
         """Return what the NumPy index `key` takes of one array: an array, or a scalar. See `ArrayView`."""
-        with self._locks.state:
-            state = self._datasets.state(dataset)
-            entry = state.array(array)
-            single = self._find_single_chunk(array, state.identity, entry)
+        entry = self._view.array(dataset, array)
         index = parse_index(key, entry.schema)
-        if single is not None:
-            return index.take(single)
 
         def read() -> Any:
+            self._load_index(dataset, array)
             with self._locks.state:
                 state = self._datasets.state(dataset)
-                now, identity = state.array(array), state.identity
-                snapshot = take_snapshot(self._view, self._staged, self.cache, array, np.array([identity]))
+                now, identity, region = state.array(array), state.identity, None
                 current = index if now.schema == entry.schema else parse_index(key, now.schema)
+                if current.box is not None and array in self._staged.by_array:
+                    region = plan_region(now.schema, *current.box)
+                snapshot = self._take_snapshot(array, identity, region)
                 if snapshot.staged is not None:
                     return self._read_index(snapshot, identity, now, current)
             return self._read_index(snapshot, identity, now, current)
@@ -145,6 +176,9 @@ class Reader:
     def _read_index(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, index: CellIndex) -> Any:
         """Return what an index takes of one array as the snapshot has it, as new cells."""
         schema = entry.schema
+        single = self._find_single_chunk(snapshot, identity, entry)
+        if single is not None:
+            return index.take(single)
         if 0 in index.shape:
             return np.empty(index.shape, schema.memory_dtype)
         parts = list(divide_index(index, schema, self._view.limits.index_bytes // schema.memory_dtype.itemsize))
@@ -159,10 +193,10 @@ class Reader:
     def _read_part(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, index: CellIndex) -> NDArray[Any]:
         """Return what an index takes, at least one cell, through one box; it may share memory with that."""
         if index.box is not None:
-            if snapshot.staged is None:
-                part = self._chunks.find(snapshot.change, snapshot.array, identity, entry.schema, *index.box)
-                if part is not None:
-                    cells: NDArray[Any] = entry.schema.datatype.in_memory(part.copy())[index.in_box]
+            if snapshot.staged is None and snapshot.indexes:
+                found = self._chunks.find(snapshot.indexes[0], identity, entry, *index.box)
+                if found is not None:
+                    cells: NDArray[Any] = entry.schema.datatype.in_memory(found[1].copy())[index.in_box]
                     return cells
             region, within = plan_region(entry.schema, *index.box), index.in_box
         else:
@@ -170,21 +204,19 @@ class Reader:
         taken: NDArray[Any] = self._read_region(snapshot, identity, entry, region)[within]
         return taken
 
-    def _find_single_chunk(self, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
-        """Return a whole array of one small chunk, which must not be written to; None for any other array.
-
-        The caller must hold the view's lock.
-        """
-        if array in self._staged.by_array:  # a dictionary: small reads take two microseconds
-            return None
+    def _find_single_chunk(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
+        """Return a whole array of one small chunk, which must not be written to; None for any other array."""
         view = self._view
-        known = self._single_chunks.known(view.change, array, identity, entry)
-        if known is not None or not is_single_chunk(entry, view.limits):
+        if snapshot.staged is not None or not snapshot.indexes or not is_single_chunk(entry, view.limits):
+            return None
+        (index,) = snapshot.indexes
+        known = self._single_chunks.known(index, identity, entry)
+        if known is not None:
             return known
         ids, generations = np.array([identity]), np.array([entry.generation])
-        targets = Targets(array, entry.schema, ids, generations, view.datasets.name_of)
+        targets = Targets(entry.name, entry.schema, ids, generations, view.datasets.name_of)
         with view.stale_check():
-            return self._single_chunks.find(view.chunk_index(array), targets)
+            return self._single_chunks.find(index, targets)
 
     # Many datasets
 

@@ -58,12 +58,16 @@ class _Location(NamedTuple):
 
 
 class SingleChunks:
-    """The arrays of one chunk that a handle has read. The view's lock guards every call."""
+    """The arrays of one chunk that a handle has read. Many threads may use it at once.
+
+    What it remembers of an array name holds for one chunk index, which never changes, and is forgotten with the first
+    read by another one.
+    """
 
     def __init__(self, cache: BlockCache) -> None:
         self._cache = cache
-        self._change = -1
-        self._locations: dict[tuple[str, int], _Location | None] = {}
+        self._known: dict[str, tuple[ChunkIndex, dict[tuple[int, int], _Location | None]]] = {}
+        self._count = 0
 
     def find(self, index: ChunkIndex, targets: Targets) -> NDArray[Any] | None:
         """Return the one array that `targets` names, in its shape and memory dtype; it must not be written to.
@@ -72,29 +76,30 @@ class SingleChunks:
 
         Raises `CorruptStoreError` where its block is damaged.
         """
-        key = (targets.array, int(targets.ids[0]))
-        location = self._locations.get(key)
-        if location is None and key not in self._locations:
+        key = (targets.ids.item(0), targets.generations.item(0))
+        known = self._known.get(targets.array)
+        locations = known[1] if known is not None and known[0] is index else {}
+        location = locations.get(key)
+        if location is None and key not in locations:
             location = _locate(index, targets)
         cells = None
         if location is not None:
             cells = self._cells(location, targets)
             source, block, offset, *_ = location
             location = _Location(source, block, offset, *self._cache.location(source, block))
-        if len(self._locations) >= _MOST:
-            self._locations = {}
-        self._locations[key] = location  # only now, when it is known to be readable
+        if self._count >= _MOST:
+            self._known, self._count, locations = {}, 0, {}
+        self._count += 1
+        self._known[targets.array] = index, locations
+        locations[key] = location  # only now, when it is known to be readable
         return cells
 
-    def known(self, change: int, array: str, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
-        """Return an array that `find` has found before and whose block is cached, None otherwise.
-
-        `change` is `StoreView.change`: after each change a chunk may lie elsewhere.
-        """
-        if change != self._change:
-            self._change, self._locations = change, {}
+    def known(self, index: ChunkIndex, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
+        """Return an array that `find` has found before in `index` and whose block is cached, None otherwise."""
+        known = self._known.get(entry.name)
+        if known is None or known[0] is not index:
             return None
-        location = self._locations.get((array, identity))
+        location = known[1].get((identity, entry.generation))
         if location is None:
             return None
         slab = self._cache.use(location.slab)

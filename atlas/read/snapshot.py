@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadSnapshot", "StagedCells", "take_snapshot"]
 
+_MOST_CHUNKS = 16
+"""Chunks of a read that are looked for one by one among those that are staged."""
+
 
 class StagedCells(Protocol):
     """Cells that are written and not flushed, as reads see them."""
@@ -32,6 +35,9 @@ class StagedCells(Protocol):
     @property
     def by_array(self) -> Mapping[str, object]:
         """What is staged, by array name."""
+
+    def may_hold(self, array: str, dataset: int, chunk: int) -> bool:
+        """Return whether a chunk is staged; True also where only `encoded_index` could tell. Needs no lock."""
 
     def encoded_index(self, array: str) -> ChunkIndex | None:
         """Return the index of the encoded chunks of an array name, None where there are none."""
@@ -49,8 +55,6 @@ class ReadSnapshot:
 
     array: str
     """Array name."""
-    change: int
-    """`StoreView.change` when it was taken."""
     indexes: tuple[ChunkIndex, ...]
     """Chunk indexes to search, newest first."""
     staged: StagedCells | None
@@ -114,19 +118,29 @@ class ReadSnapshot:
 
 
 def take_snapshot(
-    view: StoreView, staged: StagedCells, cache: BlockCache, array: str, ids: NDArray[np.int64]
+    view: StoreView,
+    staged: StagedCells,
+    cache: BlockCache,
+    array: str,
+    ids: NDArray[np.int64],
+    region: Region | None = None,
 ) -> ReadSnapshot:
     """Return a snapshot of one array name for reads of the datasets `ids` (N,). The caller must hold the view's lock.
 
     Where cells are staged (`ReadSnapshot.staged`), the caller must hold the lock until they are read, as another thread
-    may encode or flush them.
+    may encode or flush them. Of one dataset, `region` may tell what is read of it: what is staged of other chunks does
+    not count then.
     """
     # New datasets have no committed chunks: they stay readable even where files of the version are gone.
     next_id = view.catalog.next_id
     new = view.datasets.pending and int(ids.min(initial=next_id)) >= next_id
     indexes = () if new else (view.chunk_index(array),)
     if array not in staged.by_array:
-        return ReadSnapshot(array, view.change, indexes, None, view, cache)
+        return ReadSnapshot(array, indexes, None, view, cache)
     encoded = staged.encoded_index(array)
+    if region is not None and len(region.chunk) <= _MOST_CHUNKS:
+        (identity,) = ids.tolist()
+        if not any(staged.may_hold(array, identity, chunk) for chunk in region.chunk.tolist()):
+            return ReadSnapshot(array, indexes, None, view, cache)
     indexes = indexes if encoded is None else (encoded, *indexes)
-    return ReadSnapshot(array, view.change, indexes, staged, view, cache)
+    return ReadSnapshot(array, indexes, staged, view, cache)

@@ -144,6 +144,11 @@ class PendingWrites:
 
     # Reading
 
+    def may_hold(self, array: str, dataset: int, chunk: int) -> bool:
+        """Return whether a chunk is pending; True also where only `encoded_index` could tell. Needs no lock."""
+        staging = self.by_array.get(array)
+        return staging is not None and staging.may_hold(dataset, chunk)
+
     def encoded_index(self, array: str) -> ChunkIndex | None:
         """Return the index of the encoded chunks of an array name, None where there are none."""
         staging = self.by_array.get(array)

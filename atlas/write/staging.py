@@ -139,11 +139,7 @@ class Staging:
         if chunk in self._raw.get(dataset, {}):
             return True
         index = self.encoded_index()
-        if index is None:
-            return False
-        first, stop = np.searchsorted(index.rows.dataset, [dataset, dataset + 1])
-        at = first + np.searchsorted(index.rows.chunk[first:stop], chunk)
-        return bool(at < stop and index.rows.chunk[at] == chunk)
+        return index is not None and _has_row(index.rows, dataset, chunk)
 
     def drop(self, dataset: int) -> None:
         """Forget what was written to the array of a dataset."""
@@ -306,6 +302,16 @@ class Staging:
 
     # Reading
 
+    def may_hold(self, dataset: int, chunk: int) -> bool:
+        """Return whether a chunk is pending; True also where only `encoded_index` could tell. Needs no lock.
+
+        A chunk that is being encoded is among the encoded ones before it leaves the others.
+        """
+        if chunk in self._raw.get(dataset, ()):
+            return True
+        index = self._index
+        return bool(self._rows) if index is None else _has_row(index.rows, dataset, chunk)
+
     def keys(self) -> NDArray[np.int64]:
         """Return dataset, generation and chunk of everything that is pending, (3, N)."""
         raw = [
@@ -382,6 +388,12 @@ def _parallel_batches(runs: Iterable[ChunkRun], limits: Limits) -> Iterator[list
     yield from batches_by_bytes(
         left, min(limits.parallel_bytes, 2 * limits.run_bytes * thread_count()), attrgetter("nbytes")
     )
+
+
+def _has_row(rows: ChunkRows, dataset: int, chunk: int) -> bool:
+    first, stop = np.searchsorted(rows.dataset, [dataset, dataset + 1])
+    at = first + np.searchsorted(rows.chunk[first:stop], chunk)
+    return bool(at < stop and rows.chunk[at] == chunk)
 
 
 def _weight(pending: PendingChunk) -> int:

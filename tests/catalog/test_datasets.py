@@ -176,13 +176,21 @@ def test_names_for_messages(datasets):
     assert [datasets.name_of(identity) for identity in (0, 1, 3, 99)] == ["a", "b", "d", "id 99"]
 
 
-def test_many_datasets_are_remembered_within_bounds(datasets):
-    for at in range(5000):
-        datasets.create(f"n{at}")
+def test_datasets_are_found_as_their_states_are(datasets):
+    assert datasets.find("a") is None  # the names are not mapped yet
+    datasets.create("d")
+    datasets.define("b", "u", ONE)
+    datasets.delete("c")
+    for name in ("a", "b", "d"):
+        state = datasets.state(name)
+        assert datasets.find(name) == (state.identity, state.arrays)
+        assert datasets.is_known(name)
+    assert datasets.find("c") is None
     commit(datasets)
-    for at in range(5000):
-        assert datasets.state(f"n{at}").name == f"n{at}"
-    assert len(datasets._states) <= 4096
+    assert [datasets.find(name)[0] for name in ("a", "b", "d")] == [0, 1, 3]
+    assert datasets.find("c") is None
+    assert not datasets.is_known("c")
+    assert not datasets.is_known("x")
 
 
 def test_datasets_made_together_part_when_one_is_changed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import atlas
 from atlas import Atlas
 from atlas.errors import CorruptStoreError, InvalidValueError
-from atlas.read import cached_chunks
+from atlas.read import cached_chunks, reader
 from atlas.read.block_cache import BlockCache
 from atlas.storage import MemoryStorage
 
@@ -155,8 +156,55 @@ def test_few_locations_of_chunks_are_remembered(storage, monkeypatch):
     store = Atlas.open(storage, cache_bytes=64 << 20)
     for at in range(12):
         assert store[NAMES[at % 4]].read_array("large", [0, 0], [1, 1]).shape == (1, 1)
-        known = store._session.reader._chunks._known
-        assert len(known.seen) + len(known.locations) <= 4
+        known = store._session.reader._chunks._known.values()
+        assert sum(len(some.seen) + len(some.locations) for some in known) <= 6
+
+
+def test_chunks_beside_pending_ones_are_read_from_memory(storage, monkeypatch):
+    store, planned = Atlas.open(storage, cache_bytes=64 << 20), []
+    store["d0"].delete_array("large")
+    store["d0"].define_array("large", "float32", ["y", "x"], [300, 200], [50, 200])
+    store["d0"].write_array("large", [0, 0], np.random.default_rng(9).random((300, 200), np.float32))
+    store.flush()
+    dataset = store["d0"]
+    for _ in range(3):
+        before = [dataset.read_array("large", [y, 0], [1, 1])[0, 0] for y in (0, 100)]
+        single = store["d1"].read_array("small")
+    find, take = BlockCache.find, reader.take_snapshot
+    monkeypatch.setattr(BlockCache, "find", lambda *args: planned.append(args) or find(*args))
+    monkeypatch.setattr(reader, "take_snapshot", lambda *args: planned.append(args) or take(*args))
+    for at in range(5):
+        dataset.write_array("large", [100, 0], np.full((1, 1), at, before[1].dtype))
+        store["d0"].write_array("small", [0], np.full(1, at, single.dtype))
+        planned.clear()
+        assert dataset.read_array("large", [0, 0], [1, 1]) == before[0]
+        np.testing.assert_array_equal(store["d1"].read_array("small"), single)
+        assert planned == []
+        assert dataset.read_array("large", [100, 0], [1, 1]) == at
+        assert dataset["small"][0] == at
+        assert planned != []
+    store.flush()
+    assert dataset.read_array("large", [100, 0], [1, 1]) == 4
+    assert dataset["small"][0] == 4
+    np.testing.assert_array_equal(store["d1"].read_array("small"), single)
+
+
+def test_reads_from_memory_do_not_wait_for_the_lock(storage):
+    store = Atlas.open(storage, cache_bytes=64 << 20)
+    dataset = store["d0"]
+    for _ in range(3):
+        want = dataset.read_array("large", [0, 0], [1, 1]), dataset.read_array("small")
+    with ThreadPoolExecutor(1) as pool, store._session.locks.state:
+        assert pool.submit(dataset.read_array, "large", [0, 0], [1, 1]).result(60) == want[0]
+        np.testing.assert_array_equal(pool.submit(dataset.read_array, "small").result(60), want[1])
+        assert pool.submit(store.open_dataset, "d1").result(60).name == "d1"
+        assert pool.submit(dataset.array_meta, "large").result(60)["dtype"] == str(want[0].dtype)
+    with ThreadPoolExecutor(1) as pool:
+        with store._session.locks.changing:  # what is looked up in a change may be half of it
+            waiting = pool.submit(dataset.read_array, "small")
+            with pytest.raises(TimeoutError):
+                waiting.result(0.1)
+        np.testing.assert_array_equal(waiting.result(60), want[1])
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
