@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, TypedDict
 from atlas.array import ArrayView
 from atlas.attributes import Attributes
 from atlas.errors import DatasetNotFoundError, MissingAttributeError
-from atlas.format.attribute_keys import check_key, flatten_key
-from atlas.format.attributes import coerce_attribute, encode_value, plain_value
+from atlas.format.attribute_keys import check_key, check_text, is_hidden, is_plain_key
+from atlas.format.attributes import KEPT_AS_SET, coerce_attribute, encode_value, plain_value
 from atlas.format.names import check_names
-from atlas.xarray.attribute_owners import check_name_is_free, is_hidden
+from atlas.xarray.attribute_owners import check_name_is_free
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -382,8 +382,11 @@ class DatasetView:
         {'station': 'KNMI', 'opened': 1000000000}
 
         """
-        encoded = encode_value(coerce_attribute(value, dtype))
-        check_name_is_free(f"dataset {self._name!r}", key)
+        kept = dtype is None and type(value) in KEPT_AS_SET
+        encoded = encode_value(value if kept else coerce_attribute(value, dtype))
+        if type(key) is not str or not is_plain_key(key):
+            check_name_is_free(f"dataset {self._name!r}", key)
+            check_text(key)
         self._session.writer.set_attribute(self._name, key, encoded)
 
     def get_attribute(self, key: str) -> bool | int | float | str | dt.date | dt.time | dt.timedelta | None:
@@ -405,9 +408,7 @@ class DatasetView:
         Values are shown as `get_attribute` does: dates and durations of datetime and pandas as they are, lists, arrays
         and None as text that begins with "json:".
         """
-        return {
-            flatten_key(key): plain_value(value) for key, value in exact_attributes(self).items() if not is_hidden(key)
-        }
+        return self._session.view.shown_attributes(self._name)
 
     def delete_attribute(self, key: str) -> None:
         """Delete an attribute, in memory until `Atlas.flush`.

@@ -7,7 +7,7 @@ are. No I/O.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from atlas.chunking.batches import equal_groups
 from atlas.format.attribute_keys import array_keys, flatten_key, own_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from atlas.format.dataset_columns import AttributeTable, RowBatch
 
 __all__ = ["AttributePart", "AttributeSetColumn"]
+
+_T = TypeVar("_T")
 
 _POSITION = 0xFFFFFFFF
 """The part of an origin, table << 32 | position, that is the position of a set in its table."""
@@ -80,8 +82,13 @@ class AttributeSetColumn:
 
     def encoded(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes at `row` as encoded values, in the order they were set."""
-        table = self._tables[int(self._table.values[row])]
-        return table.encoded(int(self._set.values[row]), int(self._array_set.values[row]))
+        table: AttributeTable = self._tables[self._table.values.item(row)]
+        return table.encoded(self._set.values.item(row), self._array_set.values.item(row))
+
+    def shown(self, row: int, show: Callable[[Any], _T]) -> dict[str, _T]:
+        """Return what `show` returns for those at `row` that are not hidden, by the text that each key is shown by."""
+        table: AttributeTable = self._tables[self._table.values.item(row)]
+        return table.shown(self._set.values.item(row), self._array_set.values.item(row), show)
 
     def groups(self, at: NDArray[np.int64]) -> tuple[list[dict[AttributeKey, Any]], NDArray[np.int64]]:
         """Return the distinct encoded attributes that may be of arrays at the rows `at` (N,), and which each has.

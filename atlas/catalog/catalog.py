@@ -6,7 +6,7 @@ only ever appended to or replaced, so readers who took a column before a change 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from atlas.format.changes import Changes
 from atlas.format.dataset_columns import EMPTY_ROWS, RowBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from atlas.format.segment import SegmentRef
 
 __all__ = ["Catalog"]
+
+_T = TypeVar("_T")
 
 _DELETED = -1
 """Layout of a row whose dataset was deleted."""
@@ -237,6 +239,13 @@ class Catalog:
             number = self._layouts.values.item(row)
             return None if number == _DELETED else (self._ids.values.item(row), self._layout_table.arrays(number))
         except (KeyError, IndexError):  # of a name that there is not, or of columns that are being replaced
+            return None
+
+    def shown_attributes(self, name: str, show: Callable[[Any], _T]) -> dict[str, _T] | None:
+        """Return what `show` returns for each shown attribute of a live dataset; None as `find` does, and like it."""
+        try:
+            return self._attributes.shown(self.known_rows[name], show)
+        except (KeyError, IndexError):
             return None
 
     def row_by_id(self, identity: int) -> int | None:

@@ -30,7 +30,7 @@ def check_array_name(name: object) -> None:
 class DatasetState:
     """One dataset."""
 
-    __slots__ = ("_attributes", "arrays", "coordinates", "identity", "name", "new", "shared")
+    __slots__ = ("_load", "arrays", "attributes", "coordinates", "identity", "name", "new", "shared")
 
     def __init__(
         self,
@@ -49,22 +49,22 @@ class DatasetState:
         """Its arrays in their order. To change them, call `own_arrays`."""
         self.shared = True
         """Whether other datasets may share the dictionary `arrays`."""
-        self._attributes = attributes
+        if callable(attributes):
+            self._load = attributes
+        else:
+            self.attributes = attributes
+            """Its attributes in their order, as encoded values; looked up at the first use, as few writes need them."""
         self.new = new
         """Whether it was created since the last flush."""
         self.coordinates: frozenset[str] = frozenset()
         """Those of its arrays that were declared as coordinates since the last flush."""
 
-    @property
-    def attributes(self) -> dict[AttributeKey, Any]:
-        """Its attributes in their order, as encoded values. Looked up at the first use: writes of cells need none."""
-        if callable(self._attributes):
-            self._attributes = self._attributes()
-        return self._attributes
-
-    @attributes.setter
-    def attributes(self, attributes: dict[AttributeKey, Any]) -> None:
-        self._attributes = attributes
+    def __getattr__(self, name: str) -> Any:
+        """Look up `attributes`, which have not been asked for before."""
+        if name != "attributes":
+            raise AttributeError(name)
+        self.attributes = self._load()
+        return self.attributes
 
     def own_arrays(self) -> dict[str, ArrayEntry]:
         """Return its arrays in a dictionary of its own, which the caller may change."""
@@ -78,7 +78,8 @@ class DatasetState:
 
     def find(self, name: str) -> ArrayEntry | None:
         """Return one of its arrays, None where there is none of that name. Raises `InvalidTypeError` for no str."""
-        check_array_name(name)
+        if not isinstance(name, str):
+            check_array_name(name)
         return self.arrays.get(name)
 
     def array(self, name: str) -> ArrayEntry:

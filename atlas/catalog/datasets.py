@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -23,11 +23,11 @@ from atlas.errors import (
     InvalidValueError,
 )
 from atlas.format.attribute_codec import encoded_text
-from atlas.format.attribute_keys import array_keys, flatten_key, own_keys
+from atlas.format.attribute_keys import array_keys, find_key, flatten_key, is_hidden, own_keys
 from atlas.format.names import check_each, check_name, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from atlas.catalog.catalog import Catalog
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from atlas.format.schema import ArraySchema
 
 __all__ = ["Datasets"]
+
+_T = TypeVar("_T")
 
 _NO_ARRAYS: dict[str, ArrayEntry] = {}
 """Arrays of a new dataset. Shared, so that datasets that get the same arrays go on sharing them."""
@@ -92,6 +94,17 @@ class Datasets:
         if state is not None:
             return state.identity, state.arrays
         return None if name in self.deleted else self.catalog.find(name)
+
+    def shown_attributes(self, name: str, show: Callable[[Any], _T]) -> dict[str, _T] | None:
+        """Return what `show` returns for each attribute that is not hidden, by the text that its key is shown by.
+
+        None where `find` returns None, and with as much care.
+        """
+        state = self.edited.get(name)
+        if state is not None:
+            encoded = state.attributes.copy()
+            return {flatten_key(key): show(value) for key, value in encoded.items() if not is_hidden(key)}
+        return None if name in self.deleted else self.catalog.shown_attributes(name, show)
 
     def state(self, name: str) -> DatasetState:
         """Return a dataset. The caller must not change it: `edit` returns one to change.
@@ -296,16 +309,15 @@ class Datasets:
 
     def _check_new(self, name: str) -> None:
         check_name("dataset", name)
-        if self.exists(name):
+        if name in self.edited or self._row(name) is not None:
             raise DatasetExistsError(
                 f"there is a dataset {name!r} already; open it with open_dataset(), or call delete_dataset() first"
             )
 
     def _add(self, name: str) -> DatasetState:
         self._selections.clear()
-        state = DatasetState(self._next_id, name, _NO_ARRAYS, {}, new=True)
+        state = self.edited[name] = DatasetState(self._next_id, name, _NO_ARRAYS, {}, new=True)
         self._next_id += 1
-        self.edited[name] = state
         return state
 
     def create_many(self, names: Sequence[str]) -> None:
@@ -329,6 +341,24 @@ class Datasets:
             self.deleted[name] = state.identity
         return state
 
+    def replace_attribute(self, dataset: str, key: AttributeKey, value: object) -> bool:
+        """Replace the value of an attribute with just that key; return whether an edited dataset has it."""
+        state = self.edited.get(dataset)
+        if state is None or key not in state.attributes:
+            return False
+        state.attributes[key] = value
+        self._selections.clear()
+        return True
+
+    def set_attributes(self, dataset: str, values: Mapping[AttributeKey, object]) -> None:
+        """Set attributes, each in the position of the one that is shown alike, if there is one."""
+        state = self.edit(dataset)
+        for key, value in values.items():
+            known = find_key(state.attributes, flatten_key(key))
+            if known not in (None, key):
+                state.attributes = {key if name == known else name: old for name, old in state.attributes.items()}
+            state.attributes[key] = value
+
     def define(self, dataset: str, array: str, schema: ArraySchema) -> ArrayEntry:
         """Add an array to a dataset and return it, or raise `ArrayExistsError` or `InvalidNameError`."""
         state = self.state(dataset)
@@ -336,7 +366,11 @@ class Datasets:
         if array in state.arrays:
             raise ArrayExistsError(f"dataset {dataset!r} has an array {array!r} already; call delete_array() first")
         entry = self._declarations.entry(array, schema, new=state.new)
-        self.edit(dataset).own_arrays()[array] = entry
+        if dataset in self.edited:
+            self._selections.clear()
+        else:
+            state = self.edit(dataset)
+        state.own_arrays()[array] = entry
         return entry
 
     def define_many(self, names: Sequence[str], array: str, schema: ArraySchema) -> list[tuple[ArrayEntry, list[int]]]:

@@ -17,7 +17,7 @@ from atlas.catalog.chunk_index import load_chunk_index, load_segment
 from atlas.catalog.datasets import Datasets
 from atlas.errors import ArrayNotFoundError, AtlasError, CorruptStoreError, InvalidValueError, StaleHandleError
 from atlas.format.attribute_keys import check_key, find_key, flatten_key
-from atlas.format.attributes import decode_value
+from atlas.format.attributes import decode_value, plain_value
 from atlas.format.names import check_names
 
 if TYPE_CHECKING:
@@ -62,6 +62,10 @@ class _StaleCheck:
                 f"version {version} of the store at {view.storage.describe}, which this handle shows, is no longer "
                 "kept, because the store was compacted or replaced: call refresh() or open it again"
             ) from error
+
+
+def _plain(encoded: Any) -> object:
+    return plain_value(decode_value(encoded))
 
 
 class StoreView:
@@ -252,6 +256,20 @@ class StoreView:
                 self.select_of_any(array, wanted)
             owned = owned_parts(datasets, selection, parts, array)
         return attribute_columns(selection.names, owned, keys, is_hidden, self._decode)
+
+    def shown_attributes(self, dataset: str) -> dict[str, Any]:
+        """Return what `DatasetView.attributes` shows, or raise as `exact_attributes` does."""
+        ended = self._changes.ended
+        try:
+            shown = self.datasets.shown_attributes(dataset, _plain)
+            if shown is not None and self._changes.begun == ended:
+                return shown
+            with self.locks.state:
+                self.datasets.state(dataset)
+                return self.datasets.shown_attributes(dataset, _plain) or {}
+        except InvalidValueError:
+            self.exact_attributes(dataset)  # raises, and names the one that is damaged
+            raise
 
     def attribute(self, dataset: str, key: AttributeKey, default: object = None) -> object:
         """Return the exact value of the attribute that is shown like `key`, `default` where the dataset lacks it."""

@@ -18,7 +18,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -29,7 +29,6 @@ from atlas.format.text import recover_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -77,7 +76,8 @@ def encode_value(value: object) -> object:
     Raises `InvalidValueError` for a value of an unsupported type, which it names, and for text that is no UTF-8 (see
     `recover_text`), and `OutOfRangeError` for an integer of over 4096 bits.
     """
-    return _encode(value, 0)
+    encode = _BARE.get(type(value))  # one look for what most attributes are
+    return _encode(value, 0) if encode is None else encode(value)
 
 
 def decode_value(data: object) -> object:
@@ -143,8 +143,7 @@ def _encode(value: object, depth: int) -> object:
     if isinstance(value, int):
         return value if isinstance(value, bool) else _encode_int(int(value))
     if isinstance(value, float):
-        number = float(value)
-        return number if math.isfinite(number) else {"$": "float", "v": struct.pack(">d", number).hex()}
+        return _encode_float(float(value))
     if isinstance(value, str):
         return recover_text(str.__str__(value))
     if isinstance(value, bytes):
@@ -170,6 +169,19 @@ def _encode_int(whole: int) -> object:
     if whole.bit_length() > _MAX_INT_BITS:
         raise OutOfRangeError(f"integers of an attribute have {_MAX_INT_BITS} bits at most")
     return {"$": "int", "v": f"{whole:x}"}
+
+
+def _encode_float(number: float) -> object:
+    return number if math.isfinite(number) else {"$": "float", "v": struct.pack(">d", number).hex()}
+
+
+_BARE: Final[Mapping[type, Callable[[Any], object]]] = {
+    bool: bool,
+    int: _encode_int,
+    float: _encode_float,
+    str: recover_text,
+}
+"""What encodes values of just these types, which most attributes have."""
 
 
 def _encode_dict(value: dict[object, object], depth: int) -> object:
@@ -233,14 +245,14 @@ def _malformed(what: str) -> InvalidValueError:
 
 
 def _decode(data: object, depth: int) -> object:
-    if isinstance(data, bool | str):
+    if isinstance(data, str):
         return data
-    if isinstance(data, int):
-        return check_int64(data)
     if isinstance(data, float):
         if not math.isfinite(data):
             raise _malformed("a bare number that is not finite")
         return data
+    if isinstance(data, int):
+        return data if isinstance(data, bool) else check_int64(data)
     if not isinstance(data, dict):
         raise _malformed(f"unexpected {type(data).__name__}")
     tag = data.get("$")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "KEPT_AS_SET",
     "MAX_DEPTH",
     "Timestamp",
     "coerce_attribute",
@@ -44,6 +45,14 @@ _DTYPE_NAMES: Final[Mapping[str, str]] = {
     "timestamp_ns": "timestamp_nanoseconds",
     "datetime64[ns]": "timestamp_nanoseconds",
 }
+
+
+_SHOWN_ALIKE: Final = frozenset({bool, int, float, str})
+"""Types of exact values that `_jsonable` returns as they are."""
+
+
+KEPT_AS_SET: Final = frozenset({bool, float, str})
+"""Types of values that `coerce_attribute` leaves to `encode_value` where no dtype is given."""
 
 
 def coerce_attribute(value: object, dtype: str | np.dtype[np.generic] | type[np.generic] | None = None) -> object:
@@ -89,8 +98,8 @@ def plain_value(value: object) -> bool | int | float | str | dt.date | dt.time |
     (UTF-8, U+FFFD where it does not decode); None, lists, tuples, dicts and arrays the str `json:` followed by their
     JSON. Dates and durations of datetime and pandas are shown as they are, and as their `str` in that JSON.
     """
-    if isinstance(value, TIMES):
-        return value
+    if type(value) in _SHOWN_ALIKE or isinstance(value, TIMES):
+        return value  # type: ignore[return-value]
     shown = _jsonable(value)
     if isinstance(shown, bool | int | float | str) and not isinstance(value, np.ndarray):
         return shown
@@ -98,6 +107,8 @@ def plain_value(value: object) -> bool | int | float | str | dt.date | dt.time |
 
 
 def _infer(value: object) -> object:
+    if type(value) is int:  # before all that NumPy has
+        return check_int64(value)
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, np.datetime64):

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from atlas.errors import CorruptStoreError
-from atlas.format.attribute_keys import array_keys, flatten_key, may_be_of_array
+from atlas.format.attribute_keys import array_keys, flatten_key, key_places, shown_keys
 from atlas.format.names import check_each, check_name
 from atlas.format.schema import ArraySchema, schema_from_json, schema_to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from numpy.typing import NDArray
@@ -38,6 +39,8 @@ __all__ = [
     "rows_from_json",
     "rows_to_json",
 ]
+
+_T = TypeVar("_T")
 
 _LARGEST = 2**63 - 1
 _ARRAY_ATTRIBUTES, _ARRAY_ATTRIBUTE_TABLE = "array_attributes", "array_attribute_table"
@@ -84,9 +87,18 @@ class AttributeTable:
 
     def encoded(self, own: int, of_arrays: int) -> dict[AttributeKey, Any]:
         """Return the sets at `own` in `sets` and at `of_arrays` in `array_sets` as all keys and encoded values."""
-        keyset, *rest = self.sets[own]
-        others, own_values = iter(self.array_sets[of_arrays][1:]), iter(rest)
-        return {key: self.values[next(others if may_be_of_array(key) else own_values)] for key in self.keysets[keyset]}
+        keys, at = self.keysets[self.sets[own][0]], self._row(own, of_arrays)
+        return {key: self.values[at[place]] for key, place in zip(keys, key_places(keys), strict=True)}
+
+    def shown(self, own: int, of_arrays: int, show: Callable[[Any], _T]) -> dict[str, _T]:
+        """Return the same without the hidden ones, by the text of each key; `show` is called with each value."""
+        at, values = self._row(own, of_arrays), self.values
+        return {text: show(values[at[place]]) for text, place in shown_keys(self.keysets[at[0]])}
+
+    def _row(self, own: int, of_arrays: int) -> list[int]:
+        """Return the position of the list of keys, and then those of all values: see `key_places`."""
+        others = self.array_sets[of_arrays]
+        return self.sets[own] if len(others) == 1 else self.sets[own] + others[1:]
 
     def resolve(self, found: list[int]) -> tuple[tuple[AttributeKey, ...], list[Any]]:
         """Return the list of keys that one of the sets names, and the encoded values that the set has."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from atlas.errors import InvalidValueError
 
-__all__ = ["decode_text", "recover_text"]
+__all__ = ["decode_text", "is_utf8", "recover_text"]
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -17,7 +17,7 @@ def recover_text(text: str) -> str:
 
     Raises `InvalidValueError` for bytes and surrogates that are no UTF-8, which cannot be stored.
     """
-    if not _SURROGATE.search(text):
+    if is_utf8(text):
         return text
     try:
         return text.encode("utf-8", "surrogateescape").decode()
@@ -26,6 +26,11 @@ def recover_text(text: str) -> str:
     except UnicodeDecodeError:
         remedy = "text.encode('utf-8', 'surrogateescape').decode('latin-1')"
     raise InvalidValueError(f"text {text!r} is no UTF-8; convert it by its own encoding, for example with {remedy}")
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether UTF-8 can hold a text: whether it has no surrogate."""
+    return text.isascii() or not _SURROGATE.search(text)
 
 
 def decode_text(data: bytes) -> str:

@@ -125,7 +125,7 @@ class Reader:
 
     def _load_index(self, dataset: str, array: str) -> None:
         """Read the chunk index that a read of one array needs, before it takes the lock."""
-        found = self._view.find(dataset)
+        found = self._view.find(dataset) if isinstance(array, str) else None
         # New datasets have no committed chunks.
         if found is not None and array in found[1] and found[0] < self._view.catalog.next_id:
             self._view.load_index(array)

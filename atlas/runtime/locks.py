@@ -84,7 +84,7 @@ class _Changing:
         self._second.acquire()
         self._changes.begun += 1
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._changes.ended += 1
         self._second.release()
         self._first.release()

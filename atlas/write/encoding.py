@@ -45,9 +45,8 @@ _LEVEL = 1
 """zstd level; higher ones gain little on shuffled numbers and cost several times the write."""
 
 
-@dataclass(frozen=True, slots=True)
-class PendingChunk:
-    """A chunk that was written and is not encoded yet."""
+class PendingChunk(NamedTuple):
+    """A chunk that was written and is not encoded yet. A tuple: fleets of small arrays make one a write."""
 
     schema: ArraySchema
     """Schema of its array."""

@@ -70,7 +70,7 @@ class PendingWrites:
 
     def put(self, array: str, dataset: int, chunk: int, pending: PendingChunk) -> None:
         """Stage one chunk, replacing what was staged of it before."""
-        self._put(self._staging(array), dataset, chunk, pending)
+        self._put(self.by_array.get(array) or self._staging(array), dataset, chunk, pending)
 
     def _put(self, staging: Staging, dataset: int, chunk: int, pending: PendingChunk) -> None:
         self._unbounded += staging.put(dataset, chunk, pending)

@@ -35,15 +35,12 @@ def one_chunk(
     schema = entry.schema
     if cells.shape != schema.shape or schema.chunks != 1 or cells.nbytes >= limits.direct_bytes:
         return None
-    if (
-        not isinstance(start, list | tuple)
-        or len(start) != cells.ndim
-        or any(start)
-        or not {int}.issuperset(map(type, start))
-    ):
+    if not isinstance(start, (list, tuple)) or len(start) != cells.ndim:
         return None
-    own = np.array(cells, order="C", subok=False).reshape(-1)
-    return PendingChunk(schema, entry.generation, own, coordinate=coordinate)
+    for first in start:
+        if first or type(first) is not int:
+            return None
+    return PendingChunk(schema, entry.generation, np.asarray(cells).flatten(), None, coordinate)
 
 
 class Cut(NamedTuple):

@@ -5,7 +5,6 @@ Not locked: the store's lock guards every call.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 from operator import attrgetter
@@ -289,7 +288,7 @@ class Staging:
         """Give chunks of the generation `before` the generation `after`."""
         self._raw = {
             dataset: {
-                chunk: replace(pending, generation=after) if pending.generation == before else pending
+                chunk: pending._replace(generation=after) if pending.generation == before else pending
                 for chunk, pending in chunks.items()
             }
             for dataset, chunks in self._raw.items()

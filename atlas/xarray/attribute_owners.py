@@ -13,7 +13,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from atlas.errors import AtlasError, InvalidNameError
-from atlas.format.attribute_keys import DTYPE_KEY, SOURCE_KEY, ArrayPrefixes, check_key, flatten_key
+from atlas.format.attribute_keys import (
+    DTYPE_KEY,
+    ENCODING_KEY,
+    EXACT_FILL_KEY,
+    INDEXES_KEY,
+    ORDER_KEY,
+    SOURCE_KEY,
+    ArrayPrefixes,
+    check_key,
+    flatten_key,
+    is_hidden,
+)
 from atlas.format.attributes import Timestamp, encode_value
 from atlas.format.text import recover_text
 
@@ -24,36 +35,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COORDS_KEY",
-    "ENCODING_KEY",
-    "EXACT_FILL_KEY",
     "FILL_KEY",
-    "INDEXES_KEY",
-    "ORDER_KEY",
     "OwnedAttributes",
     "assign_attributes",
     "check_name_is_free",
     "check_owners",
     "encode_attributes",
-    "is_hidden",
 ]
 
 COORDS_KEY: Final = "_pyatlas_coords"
 """Dataset attribute: the names of the coordinates, as a JSON list."""
-INDEXES_KEY: Final = "_atlas_indexes"
-"""Dataset attribute: the names of the coordinates that have an index, as a JSON list; hidden from users. Stored where
-they are not just those named like their only dimension."""
-ORDER_KEY: Final = "_atlas_order"
-"""Dataset attribute: the names of all variables, as a JSON list; hidden from users. Stored where the coordinates do not
-come after the data variables."""
 FILL_KEY: Final = "_FillValue"
 """Variable attribute of CF that becomes the fill value of the array."""
-EXACT_FILL_KEY: Final = "_atlas_fill"
-"""Variable attribute: the `FILL_KEY` that a variable had in xarray, where the fill value of the array would come back
-as something else; hidden from users."""
-ENCODING_KEY: Final = "_atlas_encoding"
-"""Variable and dataset attribute: its `encoding` as text (see `encoding_record`); hidden from users."""
-HIDDEN_KEYS: Final = (INDEXES_KEY, ORDER_KEY, DTYPE_KEY, EXACT_FILL_KEY, ENCODING_KEY, SOURCE_KEY)
-"""What `DatasetView.attributes` does not show, of the dataset or of an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +71,6 @@ class OwnedAttributes:
     """The `ENCODING_KEY` attribute of the dataset, under None, and of each array that has one, not validated."""
     source: object
     """The `SOURCE_KEY` attribute, likewise; None where there is none."""
-
-
-def is_hidden(key: AttributeKey) -> bool:
-    """Return whether an attribute is one of `HIDDEN_KEYS`, of the dataset or of an array."""
-    return flatten_key(key).rpartition(".")[2] in HIDDEN_KEYS
 
 
 def check_name_is_free(owner: str, key: AttributeKey) -> None:

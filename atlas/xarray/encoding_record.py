@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from atlas.errors import AtlasError, InvalidValueError
-from atlas.format.attribute_keys import SOURCE_KEY
+from atlas.format.attribute_keys import ENCODING_KEY, SOURCE_KEY
 from atlas.format.attributes import decode_value, encode_value
 from atlas.format.dtypes import TIME_UNIT
 from atlas.format.text import recover_text
-from atlas.xarray.attribute_owners import ENCODING_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -17,19 +17,11 @@ import xarray as xr
 from xarray.indexes import PandasIndex, PandasMultiIndex
 
 from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
-from atlas.format.attribute_keys import DTYPE_KEY
+from atlas.format.attribute_keys import DTYPE_KEY, EXACT_FILL_KEY, INDEXES_KEY, ORDER_KEY
 from atlas.format.dtypes import parse_dtype
 from atlas.format.names import check_name
 from atlas.format.strings import is_missing
-from atlas.xarray.attribute_owners import (
-    COORDS_KEY,
-    EXACT_FILL_KEY,
-    FILL_KEY,
-    INDEXES_KEY,
-    ORDER_KEY,
-    check_owners,
-    encode_attributes,
-)
+from atlas.xarray.attribute_owners import COORDS_KEY, FILL_KEY, check_owners, encode_attributes
 from atlas.xarray.cftime_dates import STORED as STORED_DATES
 from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
 from atlas.xarray.chunk_shapes import check_chunks, chunk_shape

@@ -6,16 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.errors import InvalidTypeError
+from atlas.errors import InvalidNameError, InvalidTypeError
 from atlas.format.attribute_keys import (
+    DTYPE_KEY,
     SOURCE_KEY,
     ArrayPrefixes,
     array_keys,
     check_key,
+    check_text,
     find_key,
     flatten_key,
+    is_hidden,
+    is_plain_key,
+    key_places,
     may_be_of_array,
     own_keys,
+    shown_keys,
 )
 
 PARTS = st.text("a.", max_size=6)
@@ -65,3 +71,23 @@ def test_what_may_be_of_no_array_is_of_none(arrays, key):
 def test_what_is_no_key_is_refused(key):
     with pytest.raises(InvalidTypeError, match="attribute key"):
         check_key(key)
+
+
+def test_places_count_own_values_before_those_of_arrays():
+    keys = ("t.units", "a", ("t", "mean"), ("b",), DTYPE_KEY, SOURCE_KEY)
+    in_order = [None, *own_keys(keys), *array_keys(keys)]
+    assert [in_order[place] for place in key_places(keys)] == list(keys)
+    shown = shown_keys(keys)
+    assert [text for text, _ in shown] == ["t.units", "a", "t.mean", "b"]
+    assert [in_order[place] for _, place in shown] == [key for key in keys if not is_hidden(key)]
+    assert key_places(()) == shown_keys(()) == ()
+
+
+@pytest.mark.parametrize("key", ["x", "t.units", "", "_FillValue", "å"])
+def test_plain_keys_are_neither_hidden_nor_beyond_utf8(key):
+    assert is_plain_key(key)
+    check_text(key)
+    for wrong in (key + "\udc80", f"{key}.{DTYPE_KEY}"):
+        assert not is_plain_key(wrong)
+    with pytest.raises(InvalidNameError, match="surrogate"):
+        check_text(("t", key + "\ud800"))
