@@ -8,6 +8,7 @@
 - `measuring`      starts workers, interleaves their runs, checks that the values agree
 - `targets`        the targets, and whether a run met them
 - `report`, `plot` rows to tables, to the page in `docs`, to a picture
+- `calls`          what single calls take, and reads in many threads
 - `scaling`        what grows with datasets, chunks and flushes
 - `decisions`      the measurements behind docs/decisions.md
 - `__main__`       the command line

@@ -17,7 +17,7 @@ import pytest
 
 import atlas
 from atlas.errors import CorruptStoreError
-from benchmarks import coordinates, measuring, metadata, report, samples, scaling
+from benchmarks import calls, coordinates, measuring, metadata, report, samples, scaling
 from benchmarks.__main__ import NOT_QUICK
 from benchmarks.engines import ENGINES, PACKED, PEERS, STRONG, UNPACKED, make
 from benchmarks.engines.base import chunked, digest, scanned
@@ -538,6 +538,25 @@ def test_columns_that_say_something_else_than_the_loop_are_no_figure(tmp_path: P
     wrong = replace(metadata.COMPARISONS[0], same=lambda _: [[0.0] * 4] * 2)
     with pytest.raises(ValueError, match="something else"):
         metadata.measure(store, wrong, 1)
+
+
+def test_calls_are_measured_and_held_against_their_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = [name for name in (*calls.CALLS, *calls.OWN) if name not in {"beside", "p99"} and "profile" not in name]
+    found = calls.measure({"ours": sys.executable}, 30, 1, names)
+    assert set(found) == {"ours"}
+    assert set(found["ours"]) == {*names, "beside"}
+    assert all(value > 0 for value in found["ours"].values())
+    text = calls.tables({"ours": {"open": 2.0, "read": 1.0, "p99": 1.5, "beside": 1.6}, "seed": {"open": 1.0}})
+    assert "| `open_dataset`, us | 2.00 | 1.00 | **0.50 < 0.6** |" in text
+    assert "| `read_array`, us | 1.00 |  |  |" in text
+    assert "in 16 threads / the bare function, 99th percentile | 1.50 ≤ 2 |" in text
+    assert "alone | **1.60 > 1.5** |" in text
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{calls.BEGIN}\n{calls.END}\nafter\n")
+    report.replace_between(page, calls.BEGIN, calls.END, [text])
+    assert text in page.read_text()
+    monkeypatch.setattr(calls, "_SECONDS", 0.05)
+    assert calls.Calls(tmp_path, 20).p99() > 0
 
 
 def test_a_plot_is_a_png(rows: list[Row], tmp_path: Path) -> None:
