@@ -141,13 +141,7 @@ class Datasets:
 
     def names(self) -> list[str]:
         """Return the names of all datasets, in the order they were created."""
-        catalog = self.catalog
-        if len(catalog) == len(catalog.names):
-            names = catalog.names.copy()
-        else:
-            names = [catalog.names[row] for row in catalog.live_rows().tolist()]
-        if self.deleted:
-            names = [name for name in names if name not in self.deleted]
+        names, _ = self.catalog.live_names(self.deleted.values())
         return names + [name for name, state in self.edited.items() if state.new]
 
     def __len__(self) -> int:
@@ -268,7 +262,7 @@ class Datasets:
 
     def _look_up(self, names: list[str]) -> DatasetSelection:
         catalog = self.catalog
-        rows = catalog.find_rows(names)
+        rows = catalog.find_rows(names, self.deleted.values())
         missing = rows < 0
         if len(catalog.ids):
             layouts = catalog.layouts[rows].astype(np.int64)
@@ -278,9 +272,6 @@ class Datasets:
             layouts[missing] = rows[missing] = -1
         else:
             ids, layouts = rows.copy(), rows.copy()
-        if self.deleted and not self.deleted.keys().isdisjoint(names):
-            deleted = [at for at, name in enumerate(names) if name in self.deleted]
-            ids[deleted] = rows[deleted] = layouts[deleted] = -1
         pending: list[Layout] = []
         if self.edited and not self.edited.keys().isdisjoint(names):
             found = list(map(self.edited.get, names))

@@ -298,3 +298,19 @@ def test_a_segment_is_named_once():
             catalog.copy().apply(Changes(2, 0, segments=(again,)), [])
     catalog.apply(Changes(2, 0, dropped=(one.key,), segments=(other,)), [])
     assert catalog.segments == {"u": [other]}
+
+
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
+def test_all_names_in_their_order_are_found_without_a_map_of_them(deleted, hidden, missing):
+    catalog = Catalog()
+    catalog.apply(Changes(0, 10, rows=simple(*range(10))), [])
+    catalog.apply(Changes(1, 10, deleted=np.array(sorted(deleted), np.int64)), [])
+    hidden -= deleted
+    live = [at for at in range(10) if at not in deleted | hidden]
+    names, rows = catalog.live_names(hidden)
+    assert (names, rows.tolist()) == ([f"d{at}" for at in live], live)
+    assert catalog.find_rows(names.copy(), hidden).tolist() == live
+    assert catalog.known_rows == {}
+    some = [f"d{at}" for at in range(9, -1, -1) if at not in missing]
+    want = [int(name[1:]) if int(name[1:]) in live else -1 for name in some]
+    assert catalog.find_rows(some, hidden).tolist() == want
