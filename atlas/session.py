@@ -143,7 +143,7 @@ class Session:
         """
         with self.locks.building.closed(), self.locks.writing:
             self.committer.resolve()
-            with self.locks.state, ExitStack() as closing:
+            with ExitStack() as closing:
                 segments = [NewSegment(array, draft) for array, draft in self.writes.drafts(self._stored.finder)]
                 if not segments and not self.view.datasets.pending:
                     with self.locks.moving:
@@ -345,7 +345,7 @@ class Session:
         segments: list[NewSegment] = []
         for array, refs in self.catalog.segments.items():
             staging = self.writes.new_staging(array)
-            if compact_array(array, refs, self.view.chunk_index(array), self.view.datasets, staging):
+            if compact_array(array, refs, self.view.load_index(array), self.view.datasets, staging):
                 replacements[array] = SegmentReplacement(refs, [])
                 draft = staging.draft(None)
                 segments += [] if draft is None else [NewSegment(array, draft, rewritten=True)]

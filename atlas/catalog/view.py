@@ -303,23 +303,24 @@ class StoreView:
                     index = self.indexes[array] = load_chunk_index(self.storage, refs)
             return index
 
-    def load_index(self, array: str) -> None:
-        """Read the index of an array name for `chunk_index`, unless it is there. Holds no lock that others need.
+    def load_index(self, array: str) -> ChunkIndex:
+        """Return what `chunk_index` does. Holds no lock that others need; the caller must not hold `state`.
 
-        Raises what `chunk_index` raises. Where the handle moves meanwhile, nothing is kept.
+        Where the handle moves meanwhile, nothing is kept.
         """
-        if array in self.indexes:
-            return
+        index = self.indexes.get(array)
+        if index is not None:
+            return index
         with self.locks.loading(array):
             with self.locks.state:
-                refs, moves = self.catalog.segments.get(array, []), self.moves
-                if array in self.indexes:
-                    return
-            with self.stale_check():
-                index = load_chunk_index(self.storage, refs)
-            with self.locks.state:
-                if moves == self.moves:
-                    self.indexes[array] = index
+                refs, moves, index = self.catalog.segments.get(array, []), self.moves, self.indexes.get(array)
+            if index is None:
+                with self.stale_check():
+                    index = load_chunk_index(self.storage, refs)
+                with self.locks.state:
+                    if moves == self.moves:
+                        self.indexes[array] = index
+            return index
 
     def stale_check(self) -> _StaleCheck:
         """Turn a missing file into `StaleHandleError` where the store was compacted or replaced meanwhile."""

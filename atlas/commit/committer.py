@@ -184,8 +184,7 @@ class Committer:
         )
         if before <= now and not joined:
             return segment
-        with self._view.locks.state:
-            content = self._writes.by_array[segment.array].draft(None)
+        content = self._writes.by_array[segment.array].draft(None)
         assert content is not None
         return NewSegment(segment.array, content)
 

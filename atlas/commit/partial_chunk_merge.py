@@ -73,9 +73,9 @@ def _merge_chunk(
 
 def _read_staged(staging: Staging, targets: Targets, region: Region) -> NDArray[Any]:
     """Return the box of each target as staged: (N, *box); cells that are not staged have the fill value."""
-    encoded = staging.encoded_index()
+    overlay, encoded = staging.overlay_of(targets.ids.tolist()), staging.encoded_index()
     out = read_boxes([] if encoded is None else [encoded], targets, region, staging.limits)
-    staging.overlay(out, targets.ids.tolist(), region)
+    overlay(out, targets.ids.tolist(), region)
     return out
 
 

@@ -66,7 +66,7 @@ class StoredCoordinates:
         wanted = np.frombuffer(b"".join([content.digest for content in contents]), DIGEST)
         known = np.isin(wanted, joined)
         try:
-            index = self._view.chunk_index(array)
+            index = self._view.load_index(array)
         except StaleHandleError:  # another handle has compacted; the flush goes on top of that
             return known
         except AtlasError as error:  # the flush stores its own; the next read of the array raises the error

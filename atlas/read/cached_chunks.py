@@ -81,7 +81,7 @@ class CachedChunks:
         first time, and where its blocks are not side by side in memory.
         """
         datatype, geometry = entry.schema.datatype, region.geometry
-        if datatype.cell is None or snapshot.staged is not None or not snapshot.indexes:
+        if datatype.cell is None or snapshot.overlay is not None or not snapshot.indexes:
             return None
         if not 0 < len(region.chunk) <= _MOST_CHUNKS:
             return None

@@ -13,7 +13,7 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.indexing import divide_index, parse_index, plan_index
 from atlas.chunking.regions import box_slices, check_region, plan_region
-from atlas.errors import ArrayNotFoundError, CorruptStoreError, StaleHandleError
+from atlas.errors import ArrayNotFoundError, AtlasError, CorruptStoreError, InvalidValueError, StaleHandleError
 from atlas.read.allocation import allocate_result
 from atlas.read.block_cache import BlockCache
 from atlas.read.bulk_read import check_complete, read_across, read_ragged, read_stacked
@@ -86,7 +86,13 @@ class Reader:
             return None
         identity, arrays = found
         entry, index = arrays.get(array), self._view.indexes.get(array)
-        if entry is None or index is None:
+        if entry is None:
+            return None
+        if array in self._staged.by_array and entry.schema.chunks == 1:
+            waiting = self._staged.find_waiting(array, identity)
+            if waiting is not None:
+                return _box_of(waiting, entry.schema, start, shape) if changes.begun == ended else None
+        if index is None:
             return None
         chunk, cells = 0, self._single_chunks.known(index, identity, entry)
         whole = cells is not None
@@ -103,7 +109,7 @@ class Reader:
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any] | None:
         def read() -> NDArray[Any] | None:
-            self._load_index(dataset, array)
+            self._load_index(array)
             with self._locks.state:
                 state = self._datasets.state(dataset)
                 entry = state.find(array)
@@ -113,7 +119,7 @@ class Reader:
                 if array in self._staged.by_array:
                     region = plan_region(entry.schema, *check_region(entry.schema.shape, start, shape))
                 snapshot = self._take_snapshot(array, state.identity, region)
-                if snapshot.staged is not None:
+                if snapshot.needs_lock:
                     return self._read_one(snapshot, state.identity, entry, start, shape)
             return self._read_one(snapshot, state.identity, entry, start, shape)
 
@@ -123,12 +129,15 @@ class Reader:
         """Return a snapshot for the read of a region of one array. The caller must hold the view's lock."""
         return take_snapshot(self._view, self._staged, self.cache, array, np.array([identity]), region)
 
-    def _load_index(self, dataset: str, array: str) -> None:
-        """Read the chunk index that a read of one array needs, before it takes the lock."""
-        found = self._view.find(dataset) if isinstance(array, str) else None
-        # New datasets have no committed chunks.
-        if found is not None and array in found[1] and found[0] < self._view.catalog.next_id:
-            self._view.load_index(array)
+    def _load_index(self, array: str) -> None:
+        """Read the chunk index of an array name before a read takes the lock, if it has segments."""
+        view = self._view
+        if isinstance(array, str) and array not in view.indexes and array in view.catalog.segments:
+            try:
+                view.load_index(array)
+            except AtlasError:
+                if not view.datasets.pending:  # new datasets stay readable: the read fails if it needs the index
+                    raise
 
     def _read_one(
         self,
@@ -159,7 +168,7 @@ class Reader:
         index = parse_index(key, entry.schema)
 
         def read() -> Any:
-            self._load_index(dataset, array)
+            self._load_index(array)
             with self._locks.state:
                 state = self._datasets.state(dataset)
                 now, identity, region = state.array(array), state.identity, None
@@ -167,7 +176,7 @@ class Reader:
                 if current.box is not None and array in self._staged.by_array:
                     region = plan_region(now.schema, *current.box)
                 snapshot = self._take_snapshot(array, identity, region)
-                if snapshot.staged is not None:
+                if snapshot.needs_lock:
                     return self._read_index(snapshot, identity, now, current)
             return self._read_index(snapshot, identity, now, current)
 
@@ -193,7 +202,7 @@ class Reader:
     def _read_part(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, index: CellIndex) -> NDArray[Any]:
         """Return what an index takes, at least one cell, through one box; it may share memory with that."""
         if index.box is not None:
-            if snapshot.staged is None and snapshot.indexes:
+            if snapshot.overlay is None and snapshot.indexes:
                 found = self._chunks.find(snapshot.indexes[0], identity, entry, *index.box)
                 if found is not None:
                     cells: NDArray[Any] = entry.schema.datatype.in_memory(found[1].copy())[index.in_box]
@@ -207,7 +216,7 @@ class Reader:
     def _find_single_chunk(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
         """Return a whole array of one small chunk, which must not be written to; None for any other array."""
         view = self._view
-        if snapshot.staged is not None or not snapshot.indexes or not is_single_chunk(entry, view.limits):
+        if snapshot.overlay is not None or not snapshot.indexes or not is_single_chunk(entry, view.limits):
             return None
         (index,) = snapshot.indexes
         known = self._single_chunks.known(index, identity, entry)
@@ -270,6 +279,7 @@ class Reader:
         Where that is not known it may still be so.
         """
         view = self._view
+        self._load_index(array)
         with view.locks.state:
             selection = view.datasets.arrays(array, names)
             if not selection.complete or len(selection.groups) != 1 or array in self._staged.by_array:
@@ -296,11 +306,12 @@ class Reader:
         view = self._view
 
         def read_now() -> _T:
+            self._load_index(array)
             with view.locks.state:
                 selection = view.select_of_any(array, view.wanted_names(names))
                 check(selection)
                 snapshot = take_snapshot(view, self._staged, self.cache, array, selection.ids[selection.present])
-                if snapshot.staged is not None:
+                if snapshot.needs_lock:
                     return read(selection, snapshot)
             return read(selection, snapshot)
 
@@ -325,6 +336,7 @@ class Reader:
     def array_stats(self, dataset: str, array: str) -> tuple[ArrayStatistics, int] | None:
         """Return the statistics of an array as of the last flush, and its `nan_count`. See `ArrayView.stats`."""
         view = self._view
+        self._load_index(array)
         with view.locks.state:
             state = view.datasets.state(dataset)
             entry = state.find(array)

@@ -10,7 +10,7 @@ from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes, read_flat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     import numpy as np
@@ -39,13 +39,20 @@ class StagedCells(Protocol):
     def may_hold(self, array: str, dataset: int, chunk: int) -> bool:
         """Return whether a chunk is staged; True also where only `encoded_index` could tell. Needs no lock."""
 
+    def find_waiting(self, array: str, dataset: int) -> NDArray[Any] | None:
+        """Return an array of one chunk that is not encoded yet, in its memory dtype; None for any other. Needs no lock.
+
+        It must not be written to.
+        """
+
     def encoded_index(self, array: str) -> ChunkIndex | None:
         """Return the index of the encoded chunks of an array name, None where there are none."""
 
-    def overlay(self, array: str, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
-        """Copy the cells of chunks that are not encoded yet into `out`, (N, *box), a row for each of the N `ids`.
+    def overlay_of(self, array: str, ids: Iterable[int]) -> Callable[[NDArray[Any], Iterable[int], Region], None]:
+        """Return what copies the cells of chunks that are not encoded yet into a box.
 
-        It is (1, *box) for a region whose arrays, those of the datasets `ids`, have rows of their own.
+        It takes the box, (N, *box), the N datasets that are its rows, and the region; for a region whose arrays have
+        rows of their own the box is (1, *box). To be asked for before `encoded_index`.
         """
 
 
@@ -57,8 +64,10 @@ class ReadSnapshot:
     """Array name."""
     indexes: tuple[ChunkIndex, ...]
     """Chunk indexes to search, newest first."""
-    staged: StagedCells | None
-    """Cells that are staged; None where nothing is. Otherwise the caller must hold the view's lock while it reads."""
+    overlay: Callable[[NDArray[Any], Iterable[int], Region], None] | None
+    """Copies staged cells over what the indexes lead to; None where nothing is staged."""
+    needs_lock: bool
+    """Whether the caller must hold the view's lock while it reads: a flush closes the file of encoded staged cells."""
     view: StoreView
     """For names and errors."""
     cache: BlockCache
@@ -89,8 +98,8 @@ class ReadSnapshot:
         targets = Targets(self.array, schema, ids, generations, self.view.datasets.name_of)
         with self.view.stale_check():
             out = read_boxes(self.indexes, targets, region, self.view.limits, self.cache)
-        if self.staged is not None:
-            self.staged.overlay(self.array, out, ids.tolist(), region)
+        if self.overlay is not None:
+            self.overlay(out, ids.tolist(), region)
         return out
 
     def read_flat(
@@ -111,9 +120,9 @@ class ReadSnapshot:
         limits = self.view.limits
         with self.view.stale_check():
             out = read_flat(self.indexes, targets, flat, limits, self.cache)
-        if self.staged is not None and out.size:
+        if self.overlay is not None and out.size:
             for first, stop in flat.parts(limits.lookup_chunks):
-                self.staged.overlay(self.array, out[None], ids[first:stop].tolist(), flat.plan(first, stop))
+                self.overlay(out[None], ids[first:stop].tolist(), flat.plan(first, stop))
         return out
 
 
@@ -127,20 +136,19 @@ def take_snapshot(
 ) -> ReadSnapshot:
     """Return a snapshot of one array name for reads of the datasets `ids` (N,). The caller must hold the view's lock.
 
-    Where cells are staged (`ReadSnapshot.staged`), the caller must hold the lock until they are read, as another thread
-    may encode or flush them. Of one dataset, `region` may tell what is read of it: what is staged of other chunks does
-    not count then.
+    Where encoded cells are staged (`ReadSnapshot.needs_lock`), the caller must hold the lock until they are read. Of
+    one dataset, `region` may tell what is read of it: what is staged of other chunks does not count then.
     """
     # New datasets have no committed chunks: they stay readable even where files of the version are gone.
     next_id = view.catalog.next_id
     new = view.datasets.pending and int(ids.min(initial=next_id)) >= next_id
     indexes = () if new else (view.chunk_index(array),)
     if array not in staged.by_array:
-        return ReadSnapshot(array, indexes, None, view, cache)
-    encoded = staged.encoded_index(array)
+        return ReadSnapshot(array, indexes, None, False, view, cache)
+    overlay, encoded = staged.overlay_of(array, ids.tolist()), staged.encoded_index(array)
     if region is not None and len(region.chunk) <= _MOST_CHUNKS:
         (identity,) = ids.tolist()
         if not any(staged.may_hold(array, identity, chunk) for chunk in region.chunk.tolist()):
-            return ReadSnapshot(array, indexes, None, view, cache)
+            return ReadSnapshot(array, indexes, None, False, view, cache)
     indexes = indexes if encoded is None else (encoded, *indexes)
-    return ReadSnapshot(array, indexes, staged, view, cache)
+    return ReadSnapshot(array, indexes, overlay, encoded is not None, view, cache)

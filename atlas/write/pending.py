@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from atlas.write.bulk_write import Rows
     from atlas.write.encoding import PendingChunk
     from atlas.write.segment_draft import AreStored, SegmentDraft
+    from atlas.write.staging import Overlay
 
 __all__ = ["PendingWrites"]
 
@@ -149,15 +150,22 @@ class PendingWrites:
         staging = self.by_array.get(array)
         return staging is not None and staging.may_hold(dataset, chunk)
 
+    def find_waiting(self, array: str, dataset: int) -> NDArray[Any] | None:
+        """Return an array of one chunk that is not encoded yet, in its memory dtype; None for any other. Needs no lock.
+
+        It must not be written to.
+        """
+        staging = self.by_array.get(array)
+        return None if staging is None else staging.find_waiting(dataset)
+
     def encoded_index(self, array: str) -> ChunkIndex | None:
         """Return the index of the encoded chunks of an array name, None where there are none."""
         staging = self.by_array.get(array)
         return None if staging is None else staging.encoded_index()
 
-    def overlay(self, array: str, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
-        """Copy the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`."""
-        if array in self.by_array:
-            self.by_array[array].overlay(out, ids, region)
+    def overlay_of(self, array: str, ids: Iterable[int]) -> Overlay:
+        """Return what lays the chunks that are not encoded yet over a box of an array name that is staged."""
+        return self.by_array[array].overlay_of(ids)
 
     # Flushing
 

@@ -1,6 +1,7 @@
 """What was written to one array name since the last flush: chunks not encoded yet, and encoded blocks.
 
-Not locked: the store's lock guards every call.
+One thread may change a staging, and others may read it meanwhile: the caller must hold the handle's lock `writing` to
+encode, `state` too for every other change, and `state` to read. So a flush encodes beside reads.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from atlas.chunking.batches import batches_by_bytes
 from atlas.format.digests import NO_DIGESTS, content_of
 from atlas.format.segment import HEADER, BlockRows, ChunkRows
 from atlas.runtime.limits import DEFAULT, Limits
+from atlas.runtime.locks import ForkSafeLock
 from atlas.runtime.threads import run_all, thread_count
 from atlas.storage import LocalStorage
 from atlas.write.distinct_chunks import DistinctChunks
@@ -34,7 +36,7 @@ from atlas.write.segment_draft import StagedChunks, draft_segment, find_stored, 
 from atlas.write.spill import Spill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -46,9 +48,12 @@ if TYPE_CHECKING:
     from atlas.write.encoding import ChunkKeys, Key
     from atlas.write.segment_draft import AreStored, SegmentDraft
 
+    Overlay = Callable[[NDArray[Any], Iterable[int], Region], None]
+
 __all__ = ["Staging"]
 
 _serials = count()
+_NOTHING: Mapping[int, PendingChunk] = {}
 
 
 class _StagedSource:
@@ -102,6 +107,7 @@ class Staging:
         self._texts: dict[bytes, int] = {}
         self._index: ChunkIndex | None = None
         self._serial = next(_serials)
+        self._lock = ForkSafeLock()  # held while rows come in, and while the index is made of them
 
     # Writing
 
@@ -245,9 +251,10 @@ class Staging:
         self._add_rows(rows, first, is_text=len(encoded.texts) > 0, contents=contents)
 
     def _add_blocks(self, stored: NDArray[np.uint8], blocks: BlockRows) -> None:
-        begin = self._spill.append(stored)
-        self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
-        self._block_count += len(blocks)
+        with self._lock:
+            begin = self._spill.append(stored)
+            self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
+            self._block_count += len(blocks)
 
     def _add_rows(
         self, rows: ChunkRows, first: int, *, is_text: bool = False, contents: Sequence[Content] = ()
@@ -262,9 +269,10 @@ class Staging:
             # Rows of equal chunks lead to earlier blocks, also after a run that failed has left some without rows.
             self._first_blocks.append(np.unique(rows.block[rows.block >= self._counted]))
             self._counted = self._block_count
-        self._rows.append(rows)
-        self._is_text.append(is_text)
-        self._index = None
+        with self._lock:
+            self._rows.append(rows)
+            self._is_text.append(is_text)
+            self._index = None
 
     def spill(self) -> None:
         """Move encoded blocks to the temporary file."""
@@ -311,6 +319,16 @@ class Staging:
         index = self._index
         return bool(self._rows) if index is None else _has_row(index.rows, dataset, chunk)
 
+    def find_waiting(self, dataset: int) -> NDArray[Any] | None:
+        """Return an array of one chunk that is not encoded yet, in its memory dtype; None for any other. Needs no lock.
+
+        It must not be written to.
+        """
+        pending = self._raw.get(dataset, _NOTHING).get(0)
+        if pending is None:
+            return None
+        return pending.cells.reshape(pending.schema.shape).view(pending.schema.memory_dtype)
+
     def keys(self) -> NDArray[np.int64]:
         """Return dataset, generation and chunk of everything that is pending, (3, N)."""
         raw = [
@@ -327,12 +345,13 @@ class Staging:
 
     def encoded_index(self) -> ChunkIndex | None:
         """Return the index of the encoded chunks, of each the newest; None where there are none."""
-        if self._index is None and any(len(rows) for rows in self._rows):
-            blocks: BlockRows = BlockRows.joined([NO_BLOCKS, *self._blocks])
-            rows, texts = needed_texts(*self._merged(), list(self._texts))
-            source = _StagedSource(self._spill, blocks, texts, f"pending data {self._serial} of {self._name}")
-            self._index = ChunkIndex.of([(source, rows)])
-        return self._index
+        with self._lock:
+            if self._index is None and any(len(rows) for rows in self._rows):
+                blocks: BlockRows = BlockRows.joined([NO_BLOCKS, *self._blocks])
+                rows, texts = needed_texts(*self._merged(), list(self._texts))
+                source = _StagedSource(self._spill, blocks, texts, f"pending data {self._serial} of {self._name}")
+                self._index = ChunkIndex.of([(source, rows)])
+            return self._index
 
     def _merged(self) -> tuple[ChunkRows, NDArray[np.bool_]]:
         """Return the rows of the encoded chunks, of each the newest, (N,), and which of them are of text or bytes."""
@@ -340,25 +359,13 @@ class Staging:
         rows, is_text = merge_rows(self._rows, origins)
         return rows, is_text.astype(bool)
 
-    def overlay(self, out: NDArray[Any], ids: Iterable[int], region: Region) -> None:
-        """Lay the chunks that are not encoded yet over `out` (N, *box), whose rows are the datasets `ids`.
+    def overlay_of(self, ids: Iterable[int]) -> Overlay:
+        """Return what lays the chunks of datasets that are not encoded yet over a box; later writes do not change it.
 
-        It is (1, *box) for a region whose arrays have rows of their own.
+        Those that are encoded meanwhile are in it too: ask for it before `encoded_index`.
         """
-        if not self._raw:
-            return
-        for number, dataset in enumerate(ids):
-            chunks = self._raw.get(dataset)
-            if chunks is None:
-                continue
-            row = number if region.edges is None else 0
-            for k in region.rows_of(number):
-                pending = chunks.get(region.chunk.item(k))
-                if pending is not None:
-                    cells = pending.cells.reshape(region.geometry.extent[k])
-                    # One index: out[row] of a 0-D array would be a scalar, which takes no assignment.
-                    index: tuple[int | slice, ...] = (row, *region.in_box(k))
-                    out[index] = cells.view(pending.schema.memory_dtype)[region.in_chunk(k)]
+        raw = self._raw
+        return partial(_lay_over, {dataset: raw[dataset].copy() for dataset in ids if dataset in raw} if raw else {})
 
     # Flushing
 
@@ -387,6 +394,29 @@ def _parallel_batches(runs: Iterable[ChunkRun], limits: Limits) -> Iterator[list
     yield from batches_by_bytes(
         left, min(limits.parallel_bytes, 2 * limits.run_bytes * thread_count()), attrgetter("nbytes")
     )
+
+
+def _lay_over(
+    raw: Mapping[int, Mapping[int, PendingChunk]], out: NDArray[Any], ids: Iterable[int], region: Region
+) -> None:
+    """Lay chunks by dataset and position over `out` (N, *box), whose rows are the datasets `ids`.
+
+    It is (1, *box) for a region whose arrays have rows of their own.
+    """
+    if not raw:
+        return
+    for number, dataset in enumerate(ids):
+        chunks = raw.get(dataset)
+        if chunks is None:
+            continue
+        row = number if region.edges is None else 0
+        for k in region.rows_of(number):
+            pending = chunks.get(region.chunk.item(k))
+            if pending is not None:
+                cells = pending.cells.reshape(region.geometry.extent[k])
+                # One index: out[row] of a 0-D array would be a scalar, which takes no assignment.
+                index: tuple[int | slice, ...] = (row, *region.in_box(k))
+                out[index] = cells.view(pending.schema.memory_dtype)[region.in_chunk(k)]
 
 
 def _has_row(rows: ChunkRows, dataset: int, chunk: int) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from atlas import Atlas
 from atlas.storage.memory import MemoryStorage
+from atlas.write.staging import Staging
 from tests.api.samples import make_cells, put
 from tests.api.subprocesses import run_python
 from tests.model import identical
@@ -241,3 +242,67 @@ def test_a_handle_is_read_while_another_thread_commits(call):
         work.join()
     assert store.version == version + 1
     assert Atlas.open(place).list_datasets() == store.list_datasets()
+
+
+def test_reads_do_not_wait_while_a_flush_encodes(store, monkeypatch):
+    dataset, new = store.create_dataset("d"), np.arange(6, dtype="i4")
+    put(dataset, "t", np.arange(40, dtype="i4"), "int32", (10,))
+    put(dataset, "s", np.full(3, "old", object), "string", (3,))
+    store.flush()
+    dataset.write_array("t", [7], new)
+    dataset.write_array("s", [0], np.full(3, "new", object))
+    want = [*range(7), *range(6), *range(13, 40)]
+    encoding, go_on, draft = threading.Event(), threading.Event(), Staging.draft
+
+    def slow_draft(*args):
+        found = draft(*args)  # what was pending is encoded by now
+        encoding.set()
+        assert go_on.wait(60)
+        return found
+
+    monkeypatch.setattr(Staging, "draft", slow_draft)
+    with ThreadPoolExecutor(2) as pool:
+        flush = pool.submit(store.flush)
+        assert encoding.wait(60)
+        try:
+            assert pool.submit(dataset.read_array, "t").result(60).tolist() == want
+            assert pool.submit(dataset.read_array, "s").result(60).tolist() == ["new"] * 3
+            assert pool.submit(lambda: dataset["t"][12:14]).result(60).tolist() == [5, 13]
+            assert pool.submit(store.read_array_across_stacked, "t", ["d"]).result(60)[0].tolist() == want
+            assert not flush.done()
+        finally:
+            go_on.set()
+        flush.result(60)
+    assert dataset.read_array("t").tolist() == want
+    assert dataset.read_array("s").tolist() == ["new"] * 3
+
+
+def test_what_waits_is_read_beside_what_is_being_encoded():
+    store = Atlas.create(MemoryStorage())
+    names = [f"d{at}" for at in range(300)]
+    for at, name in enumerate(store.create_datasets(names)):
+        name.define_array("t", "int32", ["x"], [8], [4])
+        name.write_array("t", [0], np.full(8, at, "i4"))
+    stop, staging = threading.Event(), store._session.writes.by_array["t"]
+
+    def read():
+        count = 0
+        while not stop.is_set():
+            at = count % 300
+            assert store[names[at]].read_array("t").tolist() == [at] * 8
+            assert store.read_array_across_stacked("t", names)[:, 5].tolist() == list(range(300))
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            for _ in range(20):
+                with store._session.locks.writing:
+                    staging.encode()
+                with store._session.locks.changing:
+                    for at in range(0, 300, 7):
+                        store[names[at]].write_array("t", [0], np.full(8, at, "i4"))
+        finally:
+            stop.set()
+        assert all(reader.result(60) > 0 for reader in readers)

@@ -44,7 +44,7 @@ def read_staging(staging, schema, ids):
     region = plan_region(schema, (0,), (10,))
     table = staging.encoded_index()
     out = read_boxes([] if table is None else [table], targets(schema, ids), region)
-    staging.overlay(out, ids, region)
+    staging.overlay_of(ids)(out, ids, region)
     return out
 
 
@@ -206,7 +206,7 @@ def test_a_run_takes_the_place_of_what_waited():
     assert staging.raw_bytes == 16
     region = plan_region(schema, (0,), (4,))
     out = read_boxes([staging.encoded_index()], targets(schema, [1, 2]), region)
-    staging.overlay(out, [1, 2], region)
+    staging.overlay_of([1, 2])(out, [1, 2], region)
     assert out.tolist() == [[9] * 4, [0, 1, 2, 3]]
     staging.close()
 
