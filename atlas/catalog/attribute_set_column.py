@@ -33,6 +33,8 @@ _POSITION = 0xFFFFFFFF
 """The part of an origin, table << 32 | position, that is the position of a set in its table."""
 _FEW_ROWS = 16
 """Rows of one table of which it takes longer to look at them apart than to put them in a table with others."""
+_TIER = 16
+"""Tables of one tier that are merged. Each row is merged once a tier, and there are few tables of a tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,47 @@ class AttributeSetColumn:
         self._set = self._set.replaced(at, rows.attributes)
         self._array_set = self._array_set.replaced(at, rows.array_attributes)
         self._tables.append(rows.attribute_table)
+
+    def picked(self, mask: NDArray[np.bool_]) -> AttributeSetColumn:
+        """Return the rows that the mask picks, with the same tables."""
+        picked = AttributeSetColumn()
+        picked._table, picked._set = AppendColumn(self._table.values[mask]), AppendColumn(self._set.values[mask])
+        picked._array_set = AppendColumn(self._array_set.values[mask])
+        picked._tables = self._tables.copy()
+        return picked
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether `tidy` would do anything."""
+        return len(self._mergeable()) == _TIER
+
+    def tidy(self, is_live: NDArray[np.bool_]) -> None:
+        """Merge small tables, and drop what no row needs that `is_live`, (N,); other rows must not be looked at again.
+
+        Otherwise a handle that flushes often would keep one table for each flush, and all that it has replaced since.
+        """
+        while len(merged := self._mergeable()) == _TIER:
+            table = self._table.values
+            used = np.zeros(len(self._tables), bool)
+            used[np.unique(table[is_live])] = True
+            at = np.flatnonzero(is_live & (table >= merged.start))
+            used[merged.start :] = False
+            number = (np.cumsum(used) - 1).astype(np.int32)[table]
+            tables = [kept for kept, is_used in zip(self._tables, used.tolist(), strict=True) if is_used]
+            if len(at):
+                own, of_arrays, joined = self.rows(at)
+                self._set, self._array_set = self._set.replaced(at, own), self._array_set.replaced(at, of_arrays)
+                number[at] = len(tables)
+                tables.append(joined)
+            self._table, self._tables = AppendColumn(number), tables
+
+    def _mergeable(self) -> range:
+        """Return the last tables that are of one tier or of smaller ones; of `_TIER` of them a larger one is made."""
+        tiers = [_tier(table) for table in self._tables[-_TIER:]]
+        first = len(tiers)
+        while first and tiers[first - 1] <= tiers[-1]:
+            first -= 1
+        return range(len(self._tables) - len(tiers) + first, len(self._tables))
 
     def encoded(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes at `row` as encoded values, in the order they were set."""
@@ -164,3 +207,8 @@ class AttributeSetColumn:
         if (origin[1:] > origin[:-1]).all():
             return origin, np.arange(len(origin))
         return np.unique(origin, return_inverse=True)
+
+
+def _tier(table: AttributeTable) -> int:
+    sets = len(table.sets) + len(table.array_sets)
+    return sets.bit_length() // _TIER.bit_length()

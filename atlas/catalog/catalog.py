@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 
 _DELETED = -1
 """Layout of a row whose dataset was deleted."""
+_MOST_DEAD = 1024
+"""Rows of deleted datasets that are kept, however few live ones there are."""
 _WRITERS = 64
 """Commits whose writers are kept, so that a writer can tell whether it made one of them."""
 
@@ -58,7 +60,7 @@ class Catalog:
     def _clear(self) -> None:
         """Drop all datasets and segments."""
         self.names: list[str] = []
-        """Name of each row, also of deleted ones."""
+        """Name of each row, also of deleted ones that have not been dropped."""
         self.segments: dict[str, list[SegmentRef]] = {}
         """Segments of each array name, oldest first."""
         self._segment_keys: set[str] = set()
@@ -67,6 +69,8 @@ class Catalog:
         self._attributes = AttributeSetColumn()
         self._layout_table = LayoutTable()
         self._paged = PagedRows()
+        self.numbering: object = object()
+        """Another object whenever rows get other numbers."""
         self.known_rows: dict[str, int] = {}
         """What `row_by_name` has made; empty before."""
         self._live = 0
@@ -126,6 +130,7 @@ class Catalog:
         self._replace_segments(changes.dropped, changes.segments)
         if changes.next_id < self.next_id or (len(self.ids) and int(self.ids[-1]) >= changes.next_id):
             raise CorruptStoreError(f"its next_id {changes.next_id} is not above every id before")
+        self._drop_dead()
         self.version, self.next_id = changes.version, changes.next_id
         self.writers = (*self.writers, *changes.writers)[-_WRITERS:]
 
@@ -192,6 +197,21 @@ class Catalog:
             keys.add(ref.key)
             segments.setdefault(ref.array, []).append(ref)
         self.segments, self._segment_keys = segments, keys
+
+    def _drop_dead(self) -> None:
+        """Drop the rows of deleted datasets where they are many, and attributes that no row has.
+
+        A handle that creates and deletes for months then holds no more than one that opens the store.
+        """
+        if len(self.names) - self._live > max(_MOST_DEAD, self._live):
+            kept = self.layouts != _DELETED
+            self._paged.forget_unpaged(self.ids[~kept])
+            self.names = list(compress(self.names, kept.tolist()))
+            self._ids, self._layouts = AppendColumn(self.ids[kept]), AppendColumn(self.layouts[kept])
+            self._attributes = self._attributes.picked(kept)
+            self.known_rows, self.numbering = {}, object()
+        if self._attributes.is_scattered:
+            self._attributes.tidy(self.layouts != _DELETED)
 
     # Looking up
 
@@ -365,8 +385,9 @@ class Catalog:
     def checkpoint(self) -> Changes:
         """Return the sum of all changes: the pages, and the rows and deletions that differ from them."""
         changed = self._paged.changed
-        rows = self._rows_of_ids(changed) if len(changed) else changed
-        live = self.layouts[rows] != _DELETED
+        rows = find_sorted(self.ids, changed)
+        live = rows >= 0
+        live[live] = self.layouts[rows[live]] != _DELETED
         inline = np.concatenate([rows[live], self._live_unpaged()])
         return Changes(
             self.version,

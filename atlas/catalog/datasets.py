@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from numpy.typing import NDArray
+
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.id_shift import IdShift
     from atlas.catalog.selection import ArraySelection
@@ -188,7 +190,7 @@ class Datasets:
         Looked up once for a selection of datasets.
         """
         if "attributes" not in selection.shared:
-            rows, pending = selection.rows, self._pending_of(selection)
+            rows, pending = self._rows_of(selection), self._pending_of(selection)
             committed = np.flatnonzero(rows >= 0) if pending else slice(None)
             distinct, of = self.catalog.array_attributes(rows[committed])
             all_of = of
@@ -218,7 +220,7 @@ class Datasets:
         their values are returned. Looked up once for a selection of datasets.
         """
         if "own" not in selection.shared:
-            rows, pending = selection.rows, self._pending_of(selection)
+            rows, pending = self._rows_of(selection), self._pending_of(selection)
             few = [
                 self.catalog.encoded_attributes(row) if row >= 0 else self.state(name).attributes
                 for name, row in zip(selection.names[:_FEW_DATASETS], rows[:_FEW_DATASETS].tolist(), strict=True)
@@ -234,6 +236,18 @@ class Datasets:
             selection.shared["own"] = dict(_by_text(parts).values())
         shared: dict[AttributeKey, list[Any]] = selection.shared["own"]
         return shared
+
+    def _rows_of(self, selection: ArraySelection) -> NDArray[np.int64]:
+        """Return the rows of a selection, which another thread may have moved the handle away from.
+
+        Raises `DatasetNotFoundError` where one of its datasets is gone since.
+        """
+        if selection.numbering is self.catalog.numbering:
+            return selection.rows
+        now = self._look_up(selection.names)
+        if (now.ids < 0).any():
+            self.state(selection.names[int(np.argmax(now.ids < 0))])
+        return now.rows
 
     def _pending_of(self, selection: ArraySelection) -> list[tuple[int, DatasetState]]:
         """Return the positions and states of those datasets of a selection that are pending."""
@@ -282,7 +296,7 @@ class Datasets:
             pending = [tuple(arrays.values()) for arrays in distinct.values()]
             ids[at], rows[at] = [state.identity for state in states], -1
             layouts[at] = [numbers[id(state.arrays)] for state in states]
-        return DatasetSelection(names, ids, rows, layouts, pending)
+        return DatasetSelection(names, ids, rows, layouts, pending, catalog.numbering)
 
     def name_of(self, identity: int) -> str:
         """Return the name of the dataset with an id, for messages."""

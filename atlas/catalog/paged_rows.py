@@ -69,6 +69,10 @@ class PagedRows:
         """Note new rows that lie in no page; their ids are above all others."""
         self._unpaged.extend(ids.tolist())
 
+    def forget_unpaged(self, ids: NDArray[np.int64]) -> None:
+        """Forget rows, deleted ones, that lie in no page."""
+        self._unpaged = self.unpaged[~np.isin(self.unpaged, ids)].tolist()
+
     def rewrite_is_due(self, page_rows: int) -> bool:
         """Return whether so much has changed that all pages are worth rewriting."""
         return pages_are_due(len(self._changed), sum(page.rows for page in self.pages), page_rows)

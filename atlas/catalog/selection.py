@@ -66,6 +66,8 @@ class ArraySelection:
     """Id of each, -1 where there is no such dataset."""
     rows: NDArray[np.int64]
     """Its row in the catalog, -1 where that is not what the handle shows: what is pending has no row."""
+    numbering: object
+    """`Catalog.numbering` of these rows: after a move of the handle, other rows may have their numbers."""
     schema: NDArray[np.int64]
     """Index in `schemas` of each, -1 where the dataset or its array is missing."""
     schemas: list[ArraySchema]
@@ -112,6 +114,7 @@ class DatasetSelection:
         rows: NDArray[np.int64],
         layouts: NDArray[np.int64],
         pending: list[Layout],
+        numbering: object,
     ) -> None:
         self.names = names
         """Names of the datasets."""
@@ -119,6 +122,8 @@ class DatasetSelection:
         """Id of each, -1 where there is none of that name."""
         self.rows = rows
         """Its row in the catalog, -1 where it has none or is pending."""
+        self.numbering = numbering
+        """`Catalog.numbering` of these rows."""
         self._layouts = layouts
         self._pending = pending
         self._alike = bool((layouts == layouts[0]).all()) if len(layouts) else False
@@ -176,7 +181,7 @@ class DatasetSelection:
             complete = bool(found.all())
             at = entry if complete else entry[found]
             schemas, generations = _spread(index.schema[at], found), _spread(index.generation[at], found)
-        about = (self.names, self.ids, self.rows)
+        about = (self.names, self.ids, self.rows, self.numbering)
         return ArraySelection(index.array, *about, schemas, index.schemas, generations, complete, self._shared)
 
     def _same(self, number: int) -> NDArray[np.int64]:

@@ -262,14 +262,17 @@ class StoreView:
         ended = self._changes.ended
         try:
             shown = self.datasets.shown_attributes(dataset, _plain)
-            if shown is not None and self._changes.begun == ended:
-                return shown
-            with self.locks.state:
-                self.datasets.state(dataset)
+        except InvalidValueError:  # of an attribute that is damaged, or of half a change
+            shown = None
+        if shown is not None and self._changes.begun == ended:
+            return shown
+        with self.locks.state:
+            self.datasets.state(dataset)
+            try:
                 return self.datasets.shown_attributes(dataset, _plain) or {}
-        except InvalidValueError:
-            self.exact_attributes(dataset)  # raises, and names the one that is damaged
-            raise
+            except InvalidValueError:
+                self.exact_attributes(dataset)  # raises, and names the one that is damaged
+                raise
 
     def attribute(self, dataset: str, key: AttributeKey, default: object = None) -> object:
         """Return the exact value of the attribute that is shown like `key`, `default` where the dataset lacks it."""

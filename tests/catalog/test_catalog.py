@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas.catalog import catalog as catalog_module
 from atlas.catalog.catalog import Catalog
 from atlas.catalog.column_builder import build_rows
 from atlas.errors import CorruptStoreError
@@ -314,3 +317,38 @@ def test_all_names_in_their_order_are_found_without_a_map_of_them(deleted, hidde
     some = [f"d{at}" for at in range(9, -1, -1) if at not in missing]
     want = [int(name[1:]) if int(name[1:]) in live else -1 for name in some]
     assert catalog.find_rows(some, hidden).tolist() == want
+
+
+@given(st.data())
+def test_a_catalog_holds_no_more_than_one_that_is_opened(data):
+    lived, model, version, next_id, pages = Catalog(), {}, 0, 0, {}
+    with mock.patch.object(catalog_module, "_MOST_DEAD", 4):
+        for _ in range(data.draw(st.integers(1, 30))):
+            created = [next_id + at for at in range(data.draw(st.integers(0, 3)))]
+            next_id += len(created)
+            deleted = data.draw(st.sets(st.sampled_from(sorted(model)), max_size=4)) if model else set()
+            kept = sorted(model.keys() - deleted)
+            changed = data.draw(st.sets(st.sampled_from(kept), max_size=2)) if kept else set()
+            rows = batch(
+                *(
+                    (at, f"d{at}", ENTRIES[:1], {"n": version, "t.units": f"u{version % 3}"})
+                    for at in sorted({*created, *changed})
+                )
+            )
+            lived.apply(Changes(version, next_id, deleted=np.array(sorted(deleted), np.int64), rows=rows), [])
+            model = {at: n for at, n in model.items() if at not in deleted} | dict.fromkeys(
+                [*created, *changed], version
+            )
+            version += 1
+            if data.draw(st.integers(0, 5)) == 0:
+                write_pages(lived, pages, 2)
+            if lived.names:
+                lived.find_rows(lived.live_names()[0][::-1])
+            assert lived.live_names()[0] == [f"d{at}" for at in sorted(model)]
+            found = [attributes["n"] for *_, attributes in contents(lived)]
+            assert found == [model[at] for at in sorted(model)]
+        assert len(lived.names) <= 2 * max(4, len(model)) + 4
+        assert len(lived._attributes._tables) <= 48
+        fresh = opened(lived, pages)
+        assert contents(fresh) == contents(lived)
+        assert fresh.next_id == lived.next_id

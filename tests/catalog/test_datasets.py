@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from atlas.catalog import catalog as catalog_module
 from atlas.catalog.catalog import Catalog
 from atlas.catalog.datasets import Datasets
 from atlas.commit.rebase import unchanged_base
@@ -275,3 +276,22 @@ def test_own_attributes_that_are_equal_in_meaning_alone_are_all_found(datasets):
     found = datasets.own_attributes(datasets.arrays("t", ["a", "b"]))
     assert set(map(repr, found["k"])) == {"1", "1.0"}
     assert found["odd"] == [{"$": "no such tag"}]
+
+
+def test_attributes_of_a_selection_are_found_when_rows_have_got_other_numbers(datasets, monkeypatch):
+    monkeypatch.setattr(catalog_module, "_MOST_DEAD", 0)
+    for name in ("d", "e"):
+        datasets.create(name)
+    for name in "abcde":
+        datasets.edit(name).attributes |= {"own": name, "t.units": f"of {name}"}
+    commit(datasets)
+    both, one = datasets.arrays("t", ["d", "e"]), datasets.arrays("t", ["c", "d"])
+    for name in "abc":
+        datasets.delete(name)
+    commit(datasets)
+    assert datasets.catalog.names == ["d", "e"]
+    assert datasets.array_attributes(both).distinct == [{"t.units": "of d"}, {"t.units": "of e"}]
+    assert datasets.own_attributes(both) == {"own": ["d", "e"]}
+    with pytest.raises(DatasetNotFoundError, match="'c'"):
+        datasets.array_attributes(one)
+    assert datasets.arrays("t", ["d", "e"]).rows.tolist() == [0, 1]
