@@ -37,8 +37,9 @@ class Gate:
         finally:
             with self._moved:
                 self._passing[me] -= 1
-                self._passing += Counter()  # drops threads that have none left
-                self._moved.notify_all()
+                if not self._passing[me]:
+                    del self._passing[me]
+                    self._moved.notify_all()
 
     @contextmanager
     def closed(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from atlas.errors import AtlasError, InvalidNameError
@@ -47,6 +48,10 @@ COORDS_KEY: Final = "_pyatlas_coords"
 """Dataset attribute: the names of the coordinates, as a JSON list."""
 FILL_KEY: Final = "_FillValue"
 """Variable attribute of CF that becomes the fill value of the array."""
+
+
+_MOST_LISTS, _LONGEST = 256, 4096
+"""Lists of names that are parsed once, and the longest of them, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +166,22 @@ def _displayed(key: AttributeKey, value: object) -> object:
         except (ValueError, RecursionError):
             return value
         return parsed if isinstance(parsed, list | dict) else value
-    # `deepcopy` takes a while to find that text needs no copy.
-    return value if isinstance(value, str) else copy.deepcopy(value)
+    # `deepcopy` takes a while to find that text and numbers need no copy.
+    return value if isinstance(value, str | int | float) else copy.deepcopy(value)
 
 
 def _parse_names(value: object, names: Collection[str]) -> list[str] | None:
+    if not isinstance(value, str):
+        return None
+    listed = _listed(value) if len(value) <= _LONGEST else _listed.__wrapped__(value)
+    return None if listed is None else [name for name in listed if isinstance(name, str) and name in names]
+
+
+@lru_cache(_MOST_LISTS)
+def _listed(text: str) -> tuple[object, ...] | None:
+    """Return the elements of a JSON list, None for other text. The datasets of a fleet share these lists."""
     try:
-        listed = json.loads(value) if isinstance(value, str) else None
+        listed = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(listed, list):
-        return None
-    return [name for name in listed if isinstance(name, str) and name in names]
+    return tuple(listed) if isinstance(listed, list) else None
