@@ -159,10 +159,11 @@ class Session:
 
     def _show(self, result: CommitResult) -> None:
         """Show the version that was committed, which holds what was pending."""
+        indexes = self.view.indexes_after(result.steps)
         with self.locks.moving:
-            steps = result.apply()
+            result.apply()
             self._forget_pending(result.tip.catalog)
-            self.committer.show(result.tip, steps)
+            self.committer.show(result.tip, indexes)
 
     def _forget_pending(self, catalog: Catalog) -> None:
         """Show a version that holds what was pending."""
@@ -227,6 +228,7 @@ class Session:
                     break
                 except CorruptStoreError as error:
                     tip = tip.advance_past(error, self.catalog.version)
+            indexes = self.view.indexes_after(tip.steps)
             # From here on nothing fails.
             with self.locks.moving:
                 writes.shift(rebased.shift)
@@ -234,7 +236,7 @@ class Session:
                     writes.by_array[array].put(dataset, chunk, cells)
                 datasets.shift_ids(rebased.shift)
                 datasets.move_to(tip.catalog, [*rebased.changed, *rebased.created], rebased.deleted)
-                self.committer.show(tip, tip.steps)
+                self.committer.show(tip, indexes)
             return self.catalog.version
 
     def history(self) -> list[Version]:

@@ -1,9 +1,10 @@
 """What an open store shows: a committed version, what is pending on top of it, and the chunk indexes read so far.
 
-One lock guards a view. It is held for as long as memory takes, never for a disk: a read takes what it needs under the
-lock and runs without it. The view also counts its changes, so that readers without the lock notice them:
+One lock guards a view. It is held for as long as memory takes: a read takes what it needs under the lock and runs
+without it. Calls for one dataset mostly take no lock at all: see `ChangeCount`. The view also counts its changes, so
+that readers without the lock notice them:
 
-- `change` grows with every change of what a read may return. Caches and dask tokens carry it.
+- `change` grows with every change of what a read may return. Dask tokens carry it.
 - `moves` grows before files may go that a running read uses. A read that fails meanwhile is repeated.
 """
 
@@ -335,33 +336,39 @@ class StoreView:
         """Count a change of what a read may return."""
         self.change += 1
 
-    def note_commits(self, steps: Sequence[Changes] | None) -> None:
-        """Follow the catalog, which holds another version by now, with the chunk indexes.
+    def indexes_after(self, steps: Sequence[Changes] | None) -> dict[str, ChunkIndex]:
+        """Return the chunk indexes that are known of another version, for `move_to`. Reads those of new segments.
 
-        `steps` are the changes that led there, None where they are not all known.
+        `steps` are the changes that lead there from the version shown, None where they are not all known. The caller
+        must hold `writing`, and not `state`.
+        """
+        if steps is None or any(changes.reset for changes in steps):
+            return {}
+        indexes = self.indexes.copy()
+        for changes in steps:
+            dropped = set(changes.dropped)
+            if dropped:
+                indexes = {
+                    array: index
+                    for array, index in indexes.items()
+                    if dropped.isdisjoint(source.name for source in index.sources)
+                }
+            for ref in changes.segments:
+                if ref.array in indexes:
+                    try:
+                        indexes[ref.array] = indexes[ref.array].added(*load_segment(self.storage, ref))
+                    except AtlasError:  # the commit stands; the next read of the array raises the error
+                        del indexes[ref.array]
+        return indexes
+
+    def move_to(self, indexes: dict[str, ChunkIndex]) -> None:
+        """Follow the catalog, which holds another version by now, with the chunk indexes that `indexes_after` returned.
+
+        An index that a thread has read since is forgotten.
         """
         self.moves += 1
-        if steps is None or any(changes.reset for changes in steps):
-            self.forget_indexes()
-        else:
-            for changes in steps:
-                self._extend_indexes(changes)
+        self.indexes = indexes
         self.changed()
-
-    def _extend_indexes(self, changes: Changes) -> None:
-        dropped = set(changes.dropped)
-        if dropped:
-            self.indexes = {
-                array: index
-                for array, index in self.indexes.items()
-                if dropped.isdisjoint(source.name for source in index.sources)
-            }
-        for ref in changes.segments:
-            if ref.array in self.indexes:
-                try:
-                    self.indexes[ref.array] = self.indexes[ref.array].added(*load_segment(self.storage, ref))
-                except AtlasError:  # the commit stands; the next read of the array raises the error
-                    del self.indexes[ref.array]
 
     def forget_indexes(self) -> None:
         """Forget all chunk indexes: the files that they lead to are about to go."""

@@ -26,6 +26,7 @@ from atlas.storage.keys import unique_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from atlas.catalog.chunk_index import ChunkIndex
     from atlas.catalog.id_shift import IdShift
     from atlas.catalog.view import StoreView
     from atlas.commit.commit_log import CommitLog
@@ -71,11 +72,14 @@ class CommitResult:
     shift: IdShift
     """The ids that new datasets got."""
 
-    def apply(self) -> list[Changes] | None:
-        """Apply the commit to the catalog of its tip, which then has the version that the commit made.
+    @property
+    def steps(self) -> list[Changes] | None:
+        """The changes of all commits since the version that the handle shows, None where not all are known."""
+        steps = self.tip.steps
+        return None if steps is None else [*steps, self.prepared.changes]
 
-        Returns the changes of all commits since the version that the handle shows, None where not all are known.
-        """
+    def apply(self) -> None:
+        """Apply the commit to the catalog of its tip, which then has the version that the commit made."""
         changes = self.prepared.changes
         self.tip.catalog.apply(changes, self.prepared.page_rows)
         _logger.info(
@@ -85,8 +89,6 @@ class CommitResult:
             len(self.tip.catalog),
             len(changes.segments),
         )
-        steps = self.tip.steps
-        return None if steps is None else [*steps, changes]
 
 
 class Committer:
@@ -315,16 +317,17 @@ class Committer:
         if not landed:
             self.remove([*(segment.key for segment in changes.segments), *(page.key for page in changes.pages)])
             return
+        indexes = self._view.indexes_after(result.steps)
         with self._view.locks.moving:
-            steps = result.apply()
+            result.apply()
             created = [*prepared.page_rows, changes.rows]
             self._view.datasets.rebase_on_own_commit(result.tip.catalog, created, result.shift)
             self._writes.shift(result.shift)
-            self.show(result.tip, steps)
+            self.show(result.tip, indexes)
 
-    def show(self, tip: Tip, steps: list[Changes] | None) -> None:
-        """Show the version `tip`, which the view's datasets already have. `steps` lead there, None where unknown."""
+    def show(self, tip: Tip, indexes: dict[str, ChunkIndex]) -> None:
+        """Show the version `tip`, which the view's datasets already have, with its chunk indexes that are known."""
         self.log = tip.log
         self._writes.config = tip.log.config
         self._view.is_gone = tip.log.has_moved_past
-        self._view.note_commits(steps)
+        self._view.move_to(indexes)

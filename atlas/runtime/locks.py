@@ -104,7 +104,7 @@ class _Refused:
 
 
 class HandleLocks:
-    """The locks of one open store. Take several in the order `building`, `writing`, `state`.
+    """The locks of one open store. Take several in the order `building`, `writing`, `loading`, `state`.
 
     Those of a `read_only` handle refuse every change: `changing` raises `ReadOnlyError`.
     """
@@ -123,7 +123,7 @@ class HandleLocks:
         self.writing = threading.RLock()
         """Held by a call that changes the handle, and by a flush from beginning to end."""
         self.state = threading.RLock()
-        """Guards the view of the store. Held for as long as memory takes, never for a disk."""
+        """Guards the view of the store. Held for as long as memory takes, and to read staged cells from a disk."""
         self.changes.ended = self.changes.begun
         self.moving = _Changing(self.writing, self.state, self.changes)
         """Both: held while the handle moves to another version."""

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from atlas import Atlas
+from atlas.catalog import view
+from atlas.read.block_cache import BlockCache
 from atlas.storage.memory import MemoryStorage
 from atlas.write.staging import Staging
 from tests.api.samples import make_cells, put
@@ -306,3 +308,38 @@ def test_what_waits_is_read_beside_what_is_being_encoded():
         finally:
             stop.set()
         assert all(reader.result(60) > 0 for reader in readers)
+
+
+@pytest.mark.parametrize("loader", ["load_segment", "load_chunk_index", "load"])
+def test_no_lock_is_held_while_an_index_or_a_block_is_read(monkeypatch, loader):
+    storage = MemoryStorage()
+    with Atlas.create(storage) as store:
+        put(store.create_dataset("d"), "t", np.arange(6, dtype="i4"), "int32", (6,))
+    store = Atlas.open(storage)
+    if loader == "load_segment":  # a flush reads the index of its own segment
+        store["d"].read_array("t")
+        store["d"].write_array("t", [0], np.arange(6, dtype="i4"))
+    loading, go_on, where = threading.Event(), threading.Event(), BlockCache if loader == "load" else view
+    load = getattr(where, loader)
+
+    def slow_load(*args):
+        loading.set()
+        assert go_on.wait(60)
+        return load(*args)
+
+    monkeypatch.setattr(where, loader, slow_load)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(store.flush if loader == "load_segment" else store["d"].read_array, *args)
+                   for args in ([[]] if loader == "load_segment" else [["t"], ["t"]])]  # fmt: skip
+        assert loading.wait(60)
+        try:
+            with store._session.locks.state:
+                assert pool.submit(store.open_dataset, "d").result(60).name == "d"
+            assert pool.submit(store.list_datasets).result(60) == ["d"]
+            assert pool.submit(store["d"].attributes).result(60) == {}
+            assert not any(one.done() for one in waiting)
+        finally:
+            go_on.set()
+        for one in waiting:
+            one.result(60)
+    assert store["d"].read_array("t").tolist() == list(range(6))
