@@ -1,8 +1,9 @@
 """`python -m benchmarks.calls`: what single calls take, beside atlas-python, and how long reads wait in many threads.
 
 Each library works in its own process. Measurements are interleaved, and the smallest time counts: other load on the
-machine only ever adds to it. The fleet has three arrays of 24 float32 and three attributes a dataset; every call is
-made for one dataset after another, so what a library remembers of the last few thousand does not decide.
+machine only ever adds to it. Of single calls it is the time of the processor, of whole workloads that of the clock. The
+fleet has three arrays of 24 float32 and three attributes a dataset; every call is made for one dataset after another,
+so what a library remembers of the last few thousand does not decide.
 """
 
 from __future__ import annotations
@@ -271,10 +272,10 @@ def _turn(loops: int) -> None:
 
 
 def _each(items: Any, run: Callable[[Any], object]) -> float:
-    """Microseconds an item."""
-    began = time.perf_counter()
+    """Microseconds of the processor, an item."""
+    began = time.process_time()
     run(items)
-    return (time.perf_counter() - began) / len(items) * 1e6
+    return (time.process_time() - began) / len(items) * 1e6
 
 
 def _percentile(call: Callable[[int], object]) -> float:
