@@ -15,7 +15,7 @@ from atlas import kernels
 from atlas.chunking.regions import box_slices, check_region, chunk_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -73,6 +73,11 @@ class CachedChunks:
         self._limits = limits
         self._known: dict[str, _Known] = {}
         self._count = 0
+
+    def keep_only(self, indexes: Mapping[str, ChunkIndex]) -> None:
+        """Forget what holds for other chunk indexes, by array name, and with it those indexes."""
+        known = list(self._known.items())
+        self._known = {array: some for array, some in known if indexes.get(array) is some.index}
 
     def read(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, region: Region) -> NDArray[Any] | None:
         """Return the box of `region` of the array `entry` of a dataset, None where the caller must read it itself.

@@ -60,6 +60,7 @@ class Reader:
         """The blocks that the handle keeps decoded."""
         self._single_chunks = SingleChunks(self.cache)
         self._chunks = CachedChunks(self.cache, view.limits)
+        self._moves = view.moves
         self._statistics: dict[str, Statistics] = {}
 
     # One array
@@ -68,7 +69,11 @@ class Reader:
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any] | None:
         """Return a box of one array, None where the dataset lacks the array. See `DatasetView.read_array`."""
+        ended = self._changes.ended
         cells = self._find_kept(dataset, array, start, shape)
+        if cells is None and self._changes.begun != ended:  # beside a change: look again beside none
+            with self._locks.state:
+                cells = self._find_kept(dataset, array, start, shape)
         return self._read_array(dataset, array, start, shape) if cells is None else cells
 
     def _find_kept(
@@ -132,9 +137,13 @@ class Reader:
     def _load_index(self, array: str) -> None:
         """Read the chunk index of an array name before a read takes the lock, if it has segments."""
         view = self._view
+        if self._moves != view.moves:
+            self._moves, indexes = view.moves, view.indexes
+            self._single_chunks.keep_only(indexes)
+            self._chunks.keep_only(indexes)
         if isinstance(array, str) and array not in view.indexes and array in view.catalog.segments:
             try:
-                view.load_index(array)
+                self._repeat_if_moved(partial(view.load_index, array))
             except AtlasError:
                 if not view.datasets.pending:  # new datasets stay readable: the read fails if it needs the index
                     raise

@@ -15,6 +15,7 @@ from atlas.kernels import BlockError
 from atlas.read.strings import chunk_strings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from numpy.typing import NDArray
@@ -93,6 +94,11 @@ class SingleChunks:
         self._known[targets.array] = index, locations
         locations[key] = location  # only now, when it is known to be readable
         return cells
+
+    def keep_only(self, indexes: Mapping[str, ChunkIndex]) -> None:
+        """Forget what holds for other chunk indexes, by array name, and with it those indexes."""
+        known = list(self._known.items())
+        self._known = {array: some for array, some in known if indexes.get(array) is some[0]}
 
     def known(self, index: ChunkIndex, identity: int, entry: ArrayEntry) -> NDArray[Any] | None:
         """Return an array that `find` has found before in `index` and whose block is cached, None otherwise."""

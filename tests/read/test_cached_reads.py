@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -298,3 +299,47 @@ def test_the_option_goes_with_pickles(tmp_path):
         again = pickle.loads(pickle.dumps(store))
         assert again._session.reader.cache.pool.cache_bytes == budget
         assert atlas.Atlas.open(tmp_path / "s")._session.reader.cache.pool.cache_bytes is None
+
+
+def test_locations_of_an_index_that_is_gone_are_forgotten(storage):
+    store = Atlas.open(storage, cache_bytes=64 << 20)
+    for _ in range(3):
+        store["d0"].read_array("large", [0, 0], [1, 1])
+        single = store["d0"].read_array("small")
+    parts, whole = store._session.reader._chunks, store._session.reader._single_chunks
+    assert (set(parts._known), set(whole._known)) == ({"large"}, {"small"})
+    store["d1"].write_array("large", [0, 0], np.ones((300, 200), np.float32))
+    store.compact(keep_versions=1, keep_days=0)
+    np.testing.assert_array_equal(store["d0"].read_array("small"), single)
+    assert (set(parts._known), set(whole._known)) == (set(), {"small"})
+    np.testing.assert_array_equal(store["d1"].read_array("large", [0, 0], [1, 1]), [[1]])
+
+
+def test_reads_beside_a_thread_that_writes_are_of_what_it_wrote(storage):
+    store = Atlas.open(storage, cache_bytes=64 << 20)
+    want = store["d0"].read_array("small")
+    stop, written = threading.Event(), 0
+
+    def read():
+        count = 0
+        while not stop.is_set():
+            before = written
+            found = store["d1"].read_array("small")
+            assert before <= found[0] <= written + 1
+            assert (found == found[0]).all()
+            np.testing.assert_array_equal(store["d0"].read_array("small"), want)
+            count += 1
+        return count
+
+    store["d1"].write_array("small", [0], np.zeros(30, np.int16))
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            for at in range(1, 400):
+                store["d1"].write_array("small", [0], np.full(30, at, np.int16))
+                written = at
+                if at % 50 == 0:
+                    store.flush()
+        finally:
+            stop.set()
+        assert all(reader.result(60) > 0 for reader in readers)
