@@ -27,7 +27,7 @@ from atlas.format.attribute_keys import array_keys, find_key, flatten_key, is_hi
 from atlas.format.names import check_each, check_name, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -137,7 +137,7 @@ class Datasets:
         state = self.edited.get(name)
         if state is None:
             state = self.state(name)
-            state = DatasetState(state.identity, name, state.arrays, dict(state.attributes), new=False)
+            _ = state.attributes  # looked up while the catalog is that of its row
             self.edited[name] = state
         return state
 
@@ -355,14 +355,14 @@ class Datasets:
         self._selections.clear()
         return True
 
-    def set_attributes(self, dataset: str, values: Mapping[AttributeKey, object]) -> None:
-        """Set attributes, each in the position of the one that is shown alike, if there is one."""
+    def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
+        """Set an attribute, in the position of the one that is shown alike, if there is one."""
         state = self.edit(dataset)
-        for key, value in values.items():
+        if key not in state.attributes:
             known = find_key(state.attributes, flatten_key(key))
-            if known not in (None, key):
+            if known is not None:
                 state.attributes = {key if name == known else name: old for name, old in state.attributes.items()}
-            state.attributes[key] = value
+        state.attributes[key] = value
 
     def define(self, dataset: str, array: str, schema: ArraySchema) -> ArrayEntry:
         """Add an array to a dataset and return it, or raise `ArrayExistsError` or `InvalidNameError`."""

@@ -67,13 +67,13 @@ class SingleChunks:
 
     def __init__(self, cache: BlockCache) -> None:
         self._cache = cache
-        self._known: dict[str, tuple[ChunkIndex, dict[tuple[int, int], _Location | None]]] = {}
+        self._known: dict[str, tuple[ChunkIndex, dict[tuple[int, int], _Location | bytes]]] = {}
         self._count = 0
 
-    def find(self, index: ChunkIndex, targets: Targets) -> NDArray[Any] | None:
+    def find(self, index: ChunkIndex, targets: Targets) -> NDArray[Any]:
         """Return the one array that `targets` names, in its shape and memory dtype; it must not be written to.
 
-        Numbers are a view of a cached block. None where the array was never written or is constant.
+        Numbers are a view of a cached block, or of one cell where the array is constant or was never written.
 
         Raises `CorruptStoreError` where its block is damaged.
         """
@@ -81,10 +81,11 @@ class SingleChunks:
         known = self._known.get(targets.array)
         locations = known[1] if known is not None and known[0] is index else {}
         location = locations.get(key)
-        if location is None and key not in locations:
+        if location is None:
             location = _locate(index, targets)
-        cells = None
-        if location is not None:
+        if isinstance(location, bytes):
+            cells = _constant(location, targets.schema)
+        else:
             cells = self._cells(location, targets)
             source, block, offset, *_ = location
             location = _Location(source, block, offset, *self._cache.location(source, block))
@@ -108,6 +109,8 @@ class SingleChunks:
         location = known[1].get((identity, entry.generation))
         if location is None:
             return None
+        if isinstance(location, bytes):
+            return _constant(location, entry.schema)
         slab = self._cache.use(location.slab)
         return None if slab is None else _cells_at(slab.data, location.begin + location.offset, entry.schema)
 
@@ -137,11 +140,22 @@ def _cells_at(raw: NDArray[np.uint8], offset: int, schema: ArraySchema) -> NDArr
     return schema.datatype.in_memory(cells.copy() if schema.datatype.kind == "bool" else cells)
 
 
-def _locate(index: ChunkIndex, targets: Targets) -> _Location | None:
-    """Return the location of the first chunk of the one array that `targets` names, None where no block holds it."""
-    pieces = kernels.find_chunks(index.index, index.base, targets.ids, targets.generations, _FIRST, _FIRST).pieces
+def _constant(cell: bytes, schema: ArraySchema) -> NDArray[Any]:
+    """Return an array whose cells all are `cell`, as stored; of strings and bytes they are the fill value."""
+    if schema.datatype.cell is None:
+        return np.full(schema.shape, schema.fill_text, object)
+    cells: NDArray[Any] = np.ndarray(schema.shape, schema.datatype.cell, cell, 0, (0,) * len(schema.shape))
+    return schema.datatype.in_memory(cells.copy() if schema.datatype.kind == "bool" else cells)
+
+
+def _locate(index: ChunkIndex, targets: Targets) -> _Location | bytes:
+    """Return the location of the first chunk of the one array that `targets` names, its cell where no block has it."""
+    found = kernels.find_chunks(index.index, index.base, targets.ids, targets.generations, _FIRST, _FIRST)
+    pieces = found.pieces
+    if found.constant.size and targets.schema.datatype.cell is not None:
+        return found.constant[kernels.PIECE_OFFSET, :1].tobytes()[: targets.schema.datatype.itemsize]
     if not pieces.size:
-        return None
+        return targets.schema.fill_bits
     row, offset = int(pieces[kernels.PIECE_BLOCK, 0]), int(pieces[kernels.PIECE_OFFSET, 0])
     source = int(index.blocks[kernels.BLOCK_SOURCE, row])
     return _Location(index.sources[source], row - int(index.base[source]), offset)

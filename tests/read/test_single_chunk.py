@@ -7,6 +7,7 @@ import pytest
 
 import atlas
 from atlas.errors import CorruptStoreError
+from atlas.read import reader
 from atlas.read.block_cache import BlockCache
 from atlas.storage import MemoryStorage
 
@@ -79,3 +80,30 @@ def test_an_array_that_was_declared_again_is_not_the_earlier_one(store):
     view.define_array("n", "int16", ["x"], [3], fill_value=-1)
     store.flush()
     assert view.read_array("n").tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int16", "float64", "timestamp_nanoseconds", "string", "bytes"])
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+def test_an_array_of_one_value_is_read_again_without_a_plan(monkeypatch, dtype, written, shape):
+    fill = {"bool": True, "string": "fill", "bytes": b"fill"}.get(dtype, 7)
+    storage = MemoryStorage()
+    with atlas.Atlas.create(storage) as store:
+        dataset = store.create_dataset("d")
+        dataset.define_array("v", dtype, ["y", "x"][: len(shape)], shape, fill_value=fill)
+        want = dataset.read_array("v")
+        if written:
+            want = np.full(shape, {"bool": False, "string": "fill", "bytes": b"fill"}.get(dtype, 9), want.dtype)
+            dataset.write_array("v", [0] * len(shape), want)
+    dataset = atlas.Atlas.open(storage)["d"]
+    snapshots, take = [], reader.take_snapshot
+    monkeypatch.setattr(reader, "take_snapshot", lambda *args: snapshots.append(args) or take(*args))
+    for _ in range(3):
+        found = dataset.read_array("v")
+        assert found.dtype == want.dtype
+        assert found.flags.writeable
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, want)
+        found[...] = dataset.read_array("v", shape=[1] * len(shape)).flat[0]  # it belongs to the caller
+        np.testing.assert_array_equal(dataset["v"][...], want)
+    assert len(snapshots) == 4  # the first read, and those of the array view
