@@ -270,6 +270,13 @@ class Catalog:
         except (KeyError, IndexError):
             return None
 
+    def find_attributes(self, name: str) -> dict[AttributeKey, Any] | None:
+        """Return the encoded attributes of a live dataset, as a new dictionary; None as `find` does, and like it."""
+        try:
+            return self.encoded_attributes(self.known_rows[name])
+        except (KeyError, IndexError):
+            return None
+
     def row_by_id(self, identity: int) -> int | None:
         """Return the row of the live dataset with an id, None where there is none."""
         row = int(np.searchsorted(self.ids, identity))

@@ -108,6 +108,16 @@ class Datasets:
             return {flatten_key(key): show(value) for key, value in encoded.items() if not is_hidden(key)}
         return None if name in self.deleted else self.catalog.shown_attributes(name, show)
 
+    def find_attributes(self, name: str) -> dict[AttributeKey, Any] | None:
+        """Return the encoded attributes of a dataset, as a new dictionary.
+
+        None where `find` returns None, and with as much care.
+        """
+        state = self.edited.get(name)
+        if state is not None:
+            return state.attributes.copy()
+        return None if name in self.deleted else self.catalog.find_attributes(name)
+
     def state(self, name: str) -> DatasetState:
         """Return a dataset. The caller must not change it: `edit` returns one to change.
 

@@ -173,6 +173,10 @@ class StoreView:
 
     def attributes(self, dataset: str) -> dict[AttributeKey, Any]:
         """Return the encoded attributes of a dataset in their order, or raise `DatasetNotFoundError`."""
+        ended = self._changes.ended
+        encoded = self.datasets.find_attributes(dataset)
+        if encoded is not None and self._changes.begun == ended:
+            return encoded
         with self.locks.state:
             return dict(self.datasets.state(dataset).attributes)
 
