@@ -12,6 +12,7 @@ from atlas.commit.commit_log import CommitLog
 from atlas.commit.creation import create_store
 from atlas.dataset import DatasetView
 from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.format.attribute_keys import is_hidden
 from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
@@ -22,7 +23,6 @@ from atlas.runtime.limits import limits_or_default
 from atlas.session import Session
 from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
-from atlas.xarray.attribute_owners import is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

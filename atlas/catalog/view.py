@@ -361,7 +361,7 @@ class StoreView:
                 if ref.array in indexes:
                     try:
                         indexes[ref.array] = indexes[ref.array].added(*load_segment(self.storage, ref))
-                    except AtlasError:  # the commit stands; the next read of the array raises the error
+                    except (AtlasError, MemoryError):  # the commit stands; the next read of the array raises the error
                         del indexes[ref.array]
         return indexes
 

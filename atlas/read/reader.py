@@ -6,6 +6,7 @@ Changes nothing but its caches.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from atlas import kernels
 from atlas.chunking.indexing import divide_index, parse_index, plan_index
 from atlas.chunking.regions import box_slices, check_region, plan_region
-from atlas.errors import ArrayNotFoundError, AtlasError, CorruptStoreError, InvalidValueError, StaleHandleError
+from atlas.errors import ArrayNotFoundError, AtlasError, CorruptStoreError, StaleHandleError
 from atlas.read.allocation import allocate_result
 from atlas.read.block_cache import BlockCache
 from atlas.read.bulk_read import check_complete, read_across, read_ragged, read_stacked
@@ -364,6 +365,7 @@ class Reader:
         view = self._view
 
         def read() -> ArrayStatsColumns:
+            self._load_index(array)
             with view.locks.state:
                 selection = view.select_of_any(array, view.names_or_all(names))
                 # What is new has no statistics: it stays readable even where files of the version are gone.
