@@ -24,6 +24,7 @@ from atlas.catalog.chunk_index import load_chunk_index
 from atlas.catalog.schema_cache import SchemaCache
 from atlas.catalog.view import StoreView
 from atlas.commit.commit_log import CommitLog
+from atlas.commit.commit_records import named_files
 from atlas.commit.committer import Committer, NewSegment, SegmentReplacement
 from atlas.commit.history import read_history
 from atlas.commit.partial_chunk_merge import merge_partial_chunks
@@ -40,7 +41,7 @@ from atlas.errors import (
 )
 from atlas.format.digests import NO_DIGESTS
 from atlas.maintenance.compaction import compact_array, join_segments
-from atlas.maintenance.gc import Collector, named_files
+from atlas.maintenance.gc import Collector
 from atlas.maintenance.tiering import segments_to_join
 from atlas.read.cache_pool import pool_for
 from atlas.read.reader import Reader
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.catalog.catalog import Catalog
+    from atlas.commit.commit_records import Version
     from atlas.commit.committer import CommitResult
-    from atlas.commit.history import Version
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
     from atlas.read.block_cache import BlockCache
@@ -288,7 +289,7 @@ class Session:
         old = CommitLog.open(log.storage, version, log.limits)[1]
         try:
             later = log.commits(version + 1, self.catalog.version)
-            if not named_files(old).isdisjoint(key for commit in later for key in commit.changes.tombstoned):
+            if not named_files(old).keys().isdisjoint(key for commit in later for key in commit.changes.tombstoned):
                 raise log.not_kept(version, self.catalog.version)
             # Datasets with lower ids than those of a page are in pages too, or the sum could not be read back.
             self.committer.writer.write_pages(old)
@@ -347,8 +348,9 @@ class Session:
         segments: list[NewSegment] = []
         for array, refs in self.catalog.segments.items():
             staging = self.writes.new_staging(array)
-            if compact_array(array, refs, self.view.load_index(array), self.view.datasets, staging):
-                replacements[array] = SegmentReplacement(refs, [])
+            replaced = compact_array(array, refs, self.view.load_index(array), self.view.datasets, staging)
+            if replaced:
+                replacements[array] = SegmentReplacement(refs, replaced, [])
                 draft = staging.draft(None)
                 segments += [] if draft is None else [NewSegment(array, draft, rewritten=True)]
         for ref in self.committer.write_segments(segments):

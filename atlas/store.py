@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.catalog.attribute_values import AttributeColumn
-    from atlas.commit.history import Version
+    from atlas.commit.commit_records import Version
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.maintenance.description import StoreDescription
@@ -1025,7 +1025,9 @@ class Atlas:
         return self._session.rollback(_version_number(version), message)
 
     def compact(self, keep_versions: int = 1, keep_days: float = 1.0) -> int:
-        """Flush, rewrite the live chunks of each array name as one segment, and remove unneeded files.
+        """Flush, rewrite the segments of each array name as one with live chunks only, and remove unneeded files.
+
+        A large segment is left as it is where all its chunks are live and the others are much smaller.
 
         `compact(keep_days=0)` keeps only the latest version and frees all space at once; a handle that shows an earlier
         one then raises `StaleHandleError`. Other writers may write meanwhile, and lose nothing.

@@ -11,7 +11,7 @@ from atlas.cli.formatting import count_text, size_text, wrapped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from atlas.commit.history import Version
+    from atlas.commit.commit_records import Version
     from atlas.maintenance.description import StoreDescription
 
 __all__ = ["compact_line", "expiry", "held_after_compact_lines", "held_after_rm_lines"]

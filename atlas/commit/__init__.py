@@ -7,5 +7,5 @@
 - `rebase`          turns pending changes into changes of the tip; `conflicts` finds what both sides changed
 - `partial_chunk_merge`   merges chunks that were written in part
 - `creation`        creates a store
-- `history`         lists the versions that are kept
+- `history`         lists the versions that are kept; `commit_records` remembers the commits that were read
 """

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from atlas.catalog.catalog import Catalog
+from atlas.commit.commit_records import CommitRecords
 from atlas.commit.documents import decode_document, is_missing_file, missing_file, try_read
 from atlas.errors import ConflictError, CorruptStoreError, StorageError, StoreNotFoundError, VersionNotFoundError
 from atlas.format.bases import BaseRef, base_from_json, link_from_json
@@ -82,6 +83,8 @@ class CommitLog:
         """When the store was created."""
         self.config_since = base.version
         """Version since which `config` holds: later than the base where a replacement of the store was interrupted."""
+        self.records = CommitRecords()
+        """What is remembered of the commits that were read; the logs of one handle share it."""
         self.checkpoint_size = 0
         """Bytes of the checkpoint when it was last read or written."""
         self.commits_since = 0
@@ -256,6 +259,7 @@ class CommitLog:
         log, tip = self.open(self.storage, limits=self.limits)
         if log.identity != self.identity:
             raise self._replaced()
+        log.records = self.records
         return log, tip, None
 
     def with_lasting_pages(self, tip: Catalog, commits: Sequence[Commit]) -> tuple[Self, Catalog] | None:
@@ -270,6 +274,7 @@ class CommitLog:
         with suppress(VersionNotFoundError):
             log, tip = self.open(self.storage, tip.version, self.limits)
             if log.identity == self.identity and tombstoned.isdisjoint(page.key for page in tip.pages):
+                log.records = self.records
                 return log, tip
         return None
 

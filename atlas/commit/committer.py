@@ -53,12 +53,14 @@ class NewSegment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SegmentReplacement:
-    """Segments of one array name that replace all its segments."""
+    """Segments of one array name that replace some of its segments, or all."""
 
     before: list[SegmentRef]
-    """The segments until now."""
+    """All its segments until now."""
+    replaced: list[SegmentRef]
+    """Those of them that are replaced."""
     after: list[SegmentRef]
-    """The segments that hold the same live chunks."""
+    """The segments that hold the live chunks of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ class Committer:
                     # A rollback may restore datasets whose chunks only the replaced segments hold.
                     if not same or tip.comparable is None or tip.tombstones(ref.key for ref in replacement.after):
                         self.remove(ref.key for ref in left.pop(array).after)
-                dropped = [ref.key for replacement in left.values() for ref in replacement.before]
+                dropped = [ref.key for replacement in left.values() for ref in replacement.replaced]
                 gone = tombstone(tip, dropped)
                 if not left and not gone:
                     return None

@@ -1,13 +1,17 @@
-"""Rewrites segments of one array name, all or some of them, as a single one with live chunks only. Never commits."""
+"""Rewrites segments of one array name as a single one with live chunks only. Never commits."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.catalog.chunk_index import EMPTY
 from atlas.catalog.sorted_search import find_sorted
+from atlas.format.segment import NO_DIGEST
 from atlas.maintenance.chunk_copy import copy_chunks, find_live_chunks
+from atlas.maintenance.tiering import segments_to_rewrite
 from atlas.read.fetch import Targets
 
 if TYPE_CHECKING:
@@ -23,20 +27,30 @@ __all__ = ["compact_array", "join_segments"]
 
 def compact_array(
     array: str, refs: Sequence[SegmentRef], index: ChunkIndex, datasets: Datasets, staging: Staging
-) -> bool:
-    """Copy the live chunks of `array` into `staging`; return False where its one segment holds nothing else.
+) -> list[SegmentRef]:
+    """Copy the live chunks of some segments of `array` into `staging`, and return these segments.
 
-    `refs` are all its segments, `index` their chunk index. Raises `CorruptStoreError` where a live chunk cannot be
-    read.
+    `refs` are all its segments, `index` their chunk index. Left as they are, so that a compaction costs what was added
+    and what it removes, are segments of live chunks alone that are much larger than the others together. Raises
+    `CorruptStoreError` where a live chunk cannot be read.
     """
     catalog = datasets.catalog
     names = [catalog.names[row] for row in catalog.live_rows().tolist()]
     targets = _targets(array, names, datasets)
-    if len(refs) == 1 and sum(len(find_live_chunks(index, group)[0]) for group in targets) == refs[0].footer.chunks:
-        return False
-    for group in targets:
+    live = [find_live_chunks(index, group)[0] for group in targets]
+    count = np.bincount(index.source[np.concatenate([EMPTY, *live])], minlength=len(refs)).tolist()
+    is_live = [ref.footer.chunks == chunks for ref, chunks in zip(refs, count, strict=True)]
+    if (index.rows.digest != NO_DIGEST).any():
+        # Segments of a coordinate may rely on each other for the chunks that they share.
+        chosen = [] if len(refs) == 1 and is_live[0] else list(range(len(refs)))
+    else:
+        chosen = segments_to_rewrite([ref.size for ref in refs], is_live, staging.limits)
+    if 0 < len(chosen) < len(refs):
+        rows = np.flatnonzero(np.isin(index.source, chosen))
+        index = replace(index, rows=index.rows.take(rows), source=index.source[rows], columns=())
+    for group in targets if chosen else ():
         copy_chunks(index, group, staging, group.ids, group.generations)
-    return True
+    return [refs[at] for at in chosen]
 
 
 def join_segments(array: str, index: ChunkIndex, datasets: Datasets, staging: Staging) -> None:

@@ -13,7 +13,8 @@ import math
 from typing import TYPE_CHECKING
 
 from atlas.commit.commit_log import CommitLog, list_bases
-from atlas.commit.documents import missing_file, size_or_none
+from atlas.commit.commit_records import named_files
+from atlas.commit.documents import size_or_none
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.maintenance.retention import oldest_kept
 from atlas.runtime.threads import run_all
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
     from atlas.catalog.catalog import Catalog
     from atlas.commit.commit_writer import CommitWriter
     from atlas.commit.tip import Tip
-    from atlas.format.changes import Changes
     from atlas.storage import Storage
 
-__all__ = ["Collector", "named_files"]
+__all__ = ["Collector"]
 
 
 class Collector:
@@ -62,8 +62,6 @@ class Collector:
         self._bases: list[tuple[int, str]] = []
         self._tombstoned: tuple[str, ...] = ()
         self._kept = 0
-        self._first = -1
-        self._commits: list[tuple[dt.datetime, set[str]]] = []
         self._oldest: tuple[int, set[str]] = (-1, set())
 
     def list_files(self, storage: Storage) -> None:
@@ -78,36 +76,22 @@ class Collector:
         """
         log, catalog = tip.log, tip.catalog
         first, latest = log.find_base().version, catalog.version
-        commits = self._read_commits(log, first, latest)
-        times = [*(time for time, _ in commits), dt.datetime.now(dt.UTC)]
+        records = log.records.read(log, first, latest)
+        times = [*(record.version.time for record in records), dt.datetime.now(dt.UTC)]
         kept = oldest_kept(first, times, self._versions, self._since)
         # The pages of the tip count too: a checkpoint may name pages that no commit names.
-        needed = named_files(catalog)
+        needed = set(named_files(catalog))
         if kept > latest:
             needed -= set(dropped)
+        elif kept == first:
+            needed.update(log.records.base_files(log))
         else:
             if self._oldest[0] != kept:
-                oldest = log.read_base()[1] if kept == first else CommitLog.open(log.storage, kept, log.limits)[1]
-                self._oldest = kept, named_files(oldest)
+                self._oldest = kept, set(named_files(CommitLog.open(log.storage, kept, log.limits)[1]))
             needed |= self._oldest[1]
-        needed = needed.union(*(named for _, named in commits[kept - first :]))
+        needed.update(key for record in records[kept - first :] for key, _ in record.files)
         self._kept, self._tombstoned = kept, tuple(sorted(self._listed - needed))
         return self._tombstoned
-
-    def _read_commits(self, log: CommitLog, first: int, latest: int) -> list[tuple[dt.datetime, set[str]]]:
-        """Return the time of each commit from `first` + 1 to `latest`, and the keys of the files that it names.
-
-        Each commit is read once: if a compaction of a long history read them again for every attempt, other writers
-        would always commit first. Raises `CorruptStoreError` where the store has a later base by now, as late writers
-        may then take the numbers before it.
-        """
-        if first != self._first:
-            self._first, self._commits = first, []
-        more = log.commits(first + len(self._commits) + 1, latest)
-        if log.find_base().version != first:
-            raise missing_file(log.commit_key(first + 1))
-        self._commits += [(commit.header.time, named_files(commit.changes)) for commit in more]
-        return self._commits[: latest - first]
 
     def finish(self, writer: CommitWriter, catalog: Catalog, *, tombstoned: bool) -> int:
         """Remove the files that no kept version needs, and return the bytes reclaimed.
@@ -121,7 +105,8 @@ class Collector:
             return 0  # another process has committed and compacted since
         gone = list(self._tombstoned)
         if not tombstoned:
-            times = [time for time, _ in self._read_commits(log, before.version, catalog.version)]
+            records = log.records.read(log, before.version, catalog.version)
+            times = [record.version.time for record in records]
             self._kept, gone = oldest_kept(before.version, times, self._versions, self._since), []
         if self._kept > before.version:
             base = catalog if self._kept >= catalog.version else CommitLog.open(storage, self._kept, log.limits)[1]
@@ -137,14 +122,6 @@ class Collector:
         reclaimed = sum(run_all(lambda key: size_or_none(storage, key), gone))
         storage.delete(gone)
         return reclaimed
-
-
-def named_files(named: Changes | Catalog) -> set[str]:
-    """Return the keys of the segments and pages that a document or a version names."""
-    keys = {page.key for page in named.pages}
-    for some in named.segments.values() if isinstance(named.segments, dict) else [named.segments]:
-        keys.update(ref.key for ref in some)
-    return keys
 
 
 def _days_ago(days: float) -> dt.datetime:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.sorted_search import find_sorted
+from atlas.commit.commit_records import named_files
 from atlas.commit.documents import size_or_none
 from atlas.errors import AtlasError
 from atlas.format.segment import CONSTANT
-from atlas.maintenance.gc import named_files
 from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["dead_size", "unnamed_sizes"]
 def unnamed_sizes(view: StoreView) -> dict[str, int]:
     """Return the bytes of each segment and page that the version shown does not name, by key."""
     storage = view.storage
-    keys = sorted({*storage.list("arrays"), *storage.list("pages")} - named_files(view.catalog))
+    keys = sorted({*storage.list("arrays"), *storage.list("pages")} - named_files(view.catalog).keys())
     return dict(zip(keys, run_all(lambda key: size_or_none(storage, key), keys), strict=True))
 
 

@@ -219,3 +219,45 @@ def test_chunks_of_an_earlier_declaration_are_not_copied(storage):
     for handle in (store, Atlas.open(storage)):
         assert handle.open_dataset("a").read_array("t").tolist() == [7] * 5 + [-1] * 5
     assert sum(ref.footer.chunks for ref in store._session.catalog.segments["t"]) == 3
+
+
+def test_a_large_segment_of_live_chunks_is_left_and_the_rest_rewritten(storage):
+    store = Atlas.create(storage, codec="none", limits=Limits(largest_joined=50_000))
+    for at in range(6):
+        fill(store, [f"d{at}{number}" for number in range(50)], seed=at, size=100)
+    store.compact(keep_days=0)
+    (large,) = named(store)
+    fill(store, ["e1"], seed=7)
+    fill(store, ["e2"], seed=8)
+    store.compact(keep_days=0)
+    assert len(named(store)) == 2
+    assert large in named(store)
+    assert named(store) == segments(storage)[:: 1 if segments(storage)[0] == large else -1]
+    # A chunk that is written anew, and a dataset that goes, make the large one worth it.
+    before = values(store)
+    view = store.open_dataset("d07")
+    view.write_array("t", [3], np.array([8], "f4"))
+    store.delete_dataset("e1")
+    before["d07"]["t"][3] = 8.0
+    del before["e1"]
+    store.compact(keep_days=0)
+    assert len(named(store)) == 1
+    assert values(store) == values(Atlas.open(storage)) == before
+    assert contents(store) == contents(Atlas.open(storage))
+
+
+def test_segments_that_are_left_and_rewritten_answer_for_their_own_chunks(storage):
+    store = Atlas.create(storage, codec="none", limits=Limits(largest_joined=0))
+    expected = {}
+    for at in range(40):
+        fill(store, [f"d{at}"], seed=at, size=400 // (at + 1) + 1)
+        if at % 5 == 3:
+            store.open_dataset(f"d{at - 2}").write_array("t", [0], np.array([at], "f4"))
+        if at % 9 == 5:
+            store.delete_dataset(f"d{at - 4}")
+        expected = values(store)
+        store.compact(keep_days=0)
+        assert values(store) == expected
+        assert len(named(store)) <= 6
+    assert contents(Atlas.open(storage)) == contents(store)
+    assert Atlas.open(storage).verify().ok

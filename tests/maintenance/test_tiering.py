@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.maintenance.tiering import segments_to_join
+from atlas.maintenance.tiering import segments_to_join, segments_to_rewrite
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,39 @@ def test_many_flushes_leave_few_segments_and_write_each_byte_a_few_times(size):
         assert len(sizes) <= 20 + sum(sizes) // (1 << 20)
     assert sum(sizes) == 1000 * size
     assert written <= 12 * sum(sizes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_live", "chosen"),
+    [
+        ([], [], []),
+        ([1000], [True], []),
+        ([1000], [False], [0]),
+        ([1000, 1000], [True, True], [0, 1]),
+        ([10**9, 1000], [True, True], []),
+        ([10**9, 1000], [False, True], [0, 1]),
+        ([10**9, 1000], [True, False], [1]),
+        ([10**9, 1000, 1000], [True, True, True], [1, 2]),
+        ([1000, 10**9, 1000], [True, True, True], [0, 2]),
+        ([10**9, 2 * 10**8, 10**8], [True, True, True], [0, 1, 2]),
+        ([10**9, 10**8, 10**8], [True, True, True], [1, 2]),
+        ([10**9, 10**8, 10**8], [True, False, True], [1, 2]),
+        ([2 << 20] * 9, [True] * 9, [*range(9)]),
+    ],
+)
+def test_a_compaction_leaves_large_segments_of_live_chunks(sizes, is_live, chosen):
+    assert segments_to_rewrite(sizes, is_live) == chosen
+
+
+@pytest.mark.parametrize("size", [20_000, 336_000, 5 << 20])
+def test_many_compactions_leave_few_segments_and_write_each_byte_a_few_times(size):
+    sizes, written = [], 0
+    for _ in range(1000):
+        sizes.append(size)
+        chosen = segments_to_rewrite(sizes, [True] * len(sizes))
+        joined = sum(sizes[at] for at in chosen)
+        sizes = [bytes_ for at, bytes_ in enumerate(sizes) if at not in chosen] + ([joined] if chosen else [])
+        written += joined
+        assert len(sizes) <= 12
+    assert sum(sizes) == 1000 * size
+    assert written <= 1000 * (4 << 20) + 12 * sum(sizes)

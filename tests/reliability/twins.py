@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from atlas.catalog.chunk_index import load_segment
+from atlas.commit.commit_records import named_files
 from atlas.errors import ConflictError
 from atlas.format.segment import SHARED
-from atlas.maintenance.gc import named_files
 from tests.model import Model, ModelArray, ModelDataset
 
 if TYPE_CHECKING:
