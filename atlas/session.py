@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from atlas.commit.committer import CommitResult
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
+    from atlas.maintenance.compaction_report import CompactionReport
     from atlas.read.block_cache import BlockCache
     from atlas.read.cache_pool import CachePool
     from atlas.runtime.limits import Limits
@@ -305,10 +306,10 @@ class Session:
 
     # Maintenance
 
-    def compact(self, keep_versions: int, keep_days: float) -> int:
+    def compact(self, keep_versions: int, keep_days: float) -> CompactionReport:
         """Flush, rewrite what is spread over many segments or beside dead data, and remove what no kept version needs.
 
-        Returns the bytes reclaimed. Raises `ReadOnlyError`.
+        Returns what was freed and what frees the rest. Raises `ReadOnlyError`.
         """
         self.locks.check_writable()
         collector = Collector(keep_versions, keep_days)
@@ -318,17 +319,17 @@ class Session:
                 self.refresh()
                 before = self.log.find_base()
                 try:
-                    reclaimed = self._compact(collector)
+                    report = self._compact(collector)
                     break
                 except (CorruptStoreError, StaleHandleError, VersionNotFoundError):
                     # Another process may have compacted meanwhile, and removed what was being read.
                     if self.log.find_base() == before:
                         raise
-            _logger.info("%s is compacted: %d bytes reclaimed", self.view.storage.describe, reclaimed)
-            return reclaimed
+            _logger.info("%s is compacted: %s", self.view.storage.describe, report)
+            return report
 
-    def _compact(self, collector: Collector) -> int:
-        """Compact the version shown, which nothing is pending on, and return the bytes reclaimed."""
+    def _compact(self, collector: Collector) -> CompactionReport:
+        """Compact the version shown, which nothing is pending on."""
         writer = self.committer.writer
         writer.finish_replacement(self.catalog)
         writer.write_pages(self.catalog)

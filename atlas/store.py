@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from atlas.commit.commit_records import Version
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
+    from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
     from atlas.read.ragged_array import RaggedArray
     from atlas.read.statistics_columns import ArrayStatsColumns
@@ -1024,7 +1025,7 @@ class Atlas:
         _check_message(message)
         return self._session.rollback(_version_number(version), message)
 
-    def compact(self, keep_versions: int = 1, keep_days: float = 1.0) -> int:
+    def compact(self, keep_versions: int = 1, keep_days: float = 1.0) -> CompactionReport:
         """Flush, rewrite the segments of each array name as one with live chunks only, and remove unneeded files.
 
         A large segment is left as it is where all its chunks are live and the others are much smaller.
@@ -1042,8 +1043,9 @@ class Atlas:
 
         Returns
         -------
-        int
-            Bytes reclaimed.
+        CompactionReport
+            What was freed (`bytes_freed`, `files_freed`), what earlier versions still hold (`bytes_held`, `held_by`),
+            until when (`held_until`), and the call that frees it at once (`free_rest`). It prints as one line.
 
         Raises
         ------
@@ -1053,6 +1055,19 @@ class Atlas:
             (PermissionError) where the store was opened with mode "r".
         StorageError, ConflictError
             What `flush` raises.
+
+        Examples
+        --------
+        >>> store = atlas.Atlas.create(path)
+        >>> _ = store.create_datasets(["a", "b"])
+        >>> store.write_array_across_stacked("t", ["a", "b"], np.arange(20000.0).reshape(2, 10000))
+        >>> store.flush()
+        >>> store.delete_dataset("a")
+        >>> report = store.compact()
+        >>> report.bytes_freed, report.held_by, report.free_rest
+        (0, (0, 2), 'compact(keep_days=0)')
+        >>> report.bytes_held > 0, store.compact(keep_days=0).bytes_freed >= report.bytes_held
+        (True, True)
 
         """
         return self._session.compact(keep_versions, keep_days)

@@ -62,7 +62,7 @@ def main() -> None:
         print("\nrolled back to", theirs.list_datasets(), "in version", theirs.version)
         print("version 3 still has", Atlas.open(path, version=3).list_datasets())
         print("no damage:", theirs.verify().ok)
-        print("bytes reclaimed:", theirs.compact(keep_days=0))
+        print("compacted:", theirs.compact(keep_days=0))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from atlas import Atlas, __version__, verify
 from atlas.cli.demo import run_demo
 from atlas.cli.formatting import count_text, size_text
 from atlas.cli.ingest import SUFFIXES, ReadOptions, find_files, ingest
-from atlas.cli.maintenance_output import compact_line, expiry, held_after_compact_lines, held_after_rm_lines
+from atlas.cli.maintenance_output import compact_line, held_after_compact_lines, held_after_rm_lines
 from atlas.cli.store_output import by_size, history_lines, info_lines, ls_lines, matching_names, show_lines
 from atlas.cli.verify_output import report_json, report_lines
 from atlas.cli.warmup import warm_up
@@ -347,11 +347,9 @@ def compact(store: str, keep_versions: int, keep_days: float) -> None:
 
 def _compact(store: str, target: Atlas, keep_versions: int, keep_days: float) -> None:
     before = target.describe()
-    removed = target.compact(keep_versions, keep_days)
-    after, versions = target.describe(), target.history()
-    click.echo(compact_line(removed, before, after, versions[0].version))
-    until = expiry(versions, keep_versions, keep_days)
-    _note(held_after_compact_lines(store, after.held, versions, until))
+    report = target.compact(keep_versions, keep_days)
+    click.echo(compact_line(report, before, target.describe(), target.history()[0].version))
+    _note(held_after_compact_lines(store, report))
 
 
 @main.command()

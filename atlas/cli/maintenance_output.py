@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import shlex
 from typing import TYPE_CHECKING
 
 from atlas.cli.formatting import count_text, size_text, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from atlas.commit.commit_records import Version
+    from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
 
-__all__ = ["compact_line", "expiry", "held_after_compact_lines", "held_after_rm_lines"]
+__all__ = ["compact_line", "held_after_compact_lines", "held_after_rm_lines"]
 
 
-def compact_line(removed: int, before: StoreDescription, after: StoreDescription, oldest: int) -> str:
-    """Return what a compaction has done, which has removed that many bytes; `oldest` is the first version kept."""
+def compact_line(report: CompactionReport, before: StoreDescription, after: StoreDescription, oldest: int) -> str:
+    """Return what a compaction has done; `oldest` is the first version kept."""
+    removed = report.bytes_freed
     last = after.version
     kept = f"version {last} is kept" if oldest == last else f"versions {oldest} to {last} are kept"
     if last == before.version:
@@ -39,26 +39,15 @@ def held_after_rm_lines(store: str, held: int | None) -> Iterator[str]:
         yield _compact_command(store)
 
 
-def held_after_compact_lines(
-    store: str, held: int, versions: Sequence[Version], until: dt.datetime | None
-) -> Iterator[str]:
-    """Yield what the earlier of `versions` hold, until when, and how to free it; nothing if they hold nothing."""
-    if held and len(versions) > 1:
-        first, last = versions[0].version, versions[-2].version
+def held_after_compact_lines(store: str, report: CompactionReport) -> Iterator[str]:
+    """Yield what the earlier versions hold, until when, and how to free it; nothing if they hold nothing."""
+    if report.held_by is not None:
+        first, last = report.held_by
         which = f"version {first} still holds" if first == last else f"versions {first} to {last} still hold"
+        until = report.held_until
         when = f", which a compaction after {until:%Y-%m-%d %H:%M} UTC frees" if until is not None else ""
-        yield wrapped("", f"{which} {size_text(held)}{when}; to free it now:", 0)
+        yield wrapped("", f"{which} {size_text(report.bytes_held)}{when}; to free it now:", 0)
         yield _compact_command(store)
-
-
-def expiry(versions: Sequence[Version], keep_versions: int, keep_days: float) -> dt.datetime | None:
-    """Return when the last of the earlier versions is no longer kept for its age, None if that is not known."""
-    if keep_versions > 1:
-        return None
-    try:
-        return versions[-1].time + dt.timedelta(days=keep_days)
-    except OverflowError:
-        return None
 
 
 def _compact_command(store: str) -> str:

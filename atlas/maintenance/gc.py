@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from atlas.commit.commit_log import CommitLog, list_bases
 from atlas.commit.commit_records import named_files
 from atlas.commit.documents import size_or_none
 from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.maintenance.compaction_report import CompactionReport
 from atlas.maintenance.retention import oldest_kept
 from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from atlas.catalog.catalog import Catalog
+    from atlas.commit.commit_records import CommitRecord
     from atlas.commit.commit_writer import CommitWriter
     from atlas.commit.tip import Tip
     from atlas.storage import Storage
@@ -57,6 +60,7 @@ class Collector:
                 f"keep_days must be 0 or more, not {keep_days}; pass 0 to keep no version for its age"
             )
         self._versions = keep_versions
+        self._days = keep_days
         self._since = _days_ago(keep_days)
         self._listed: set[str] = set()
         self._bases: list[tuple[int, str]] = []
@@ -93,35 +97,53 @@ class Collector:
         self._kept, self._tombstoned = kept, tuple(sorted(self._listed - needed))
         return self._tombstoned
 
-    def finish(self, writer: CommitWriter, catalog: Catalog, *, tombstoned: bool) -> int:
-        """Remove the files that no kept version needs, and return the bytes reclaimed.
+    def finish(self, writer: CommitWriter, catalog: Catalog, *, tombstoned: bool) -> CompactionReport:
+        """Remove the files that no kept version needs, and report what that freed.
 
         `catalog` is the latest version. `tombstoned` is whether it, or one before it, tombstones what `tombstone`
-        returned; without that only documents go.
+        returned; without that only documents go. Raises `CorruptStoreError` where a commit cannot be read.
         """
         log = writer.log
         storage, before = log.storage, log.find_base()
         if before.version > catalog.version:
-            return 0  # another process has committed and compacted since
+            return CompactionReport(0, 0, 0, None, None)  # another process has committed and compacted since
+        records = log.records.read(log, before.version, catalog.version)
         gone = list(self._tombstoned)
         if not tombstoned:
-            records = log.records.read(log, before.version, catalog.version)
             times = [record.version.time for record in records]
             self._kept, gone = oldest_kept(before.version, times, self._versions, self._since), []
         if self._kept > before.version:
             base = catalog if self._kept >= catalog.version else CommitLog.open(storage, self._kept, log.limits)[1]
             if not writer.advance_base(base):
-                return 0  # another process is removing files; the next compaction removes what is tombstoned
+                # Another process is removing files; the next compaction removes what is tombstoned.
+                return self._report(log, catalog, records, [])
             # No writer can link one of these bases any more, not even by a request that is still on its way.
             gone += [key for _, key in self._bases]
         if not writer.checkpoint(catalog, force=True):
-            return 0
+            return self._report(log, catalog, records, [])
         gone += [key for key in storage.list("commits") if _version(key) < self._kept]
         gone += [key for version, key in self._bases if version < self._kept and key not in gone]
         gone += storage.list_orphans()
-        reclaimed = sum(run_all(lambda key: size_or_none(storage, key), gone))
+        report = self._report(log, catalog, records, gone)
         storage.delete(gone)
-        return reclaimed
+        return report
+
+    def _report(
+        self, log: CommitLog, catalog: Catalog, records: Sequence[CommitRecord], gone: Sequence[str]
+    ) -> CompactionReport:
+        """Return the report of a compaction to the version `catalog` that removes the files `gone`."""
+        storage, last = log.storage, catalog.version - 1
+        freed = sum(run_all(lambda key: size_or_none(storage, key), gone))
+        sizes = log.records.base_files(log) | {key: size for record in records for key, size in record.files}
+        held = (self._listed - named_files(catalog).keys()).difference(gone)
+        rest = sum(run_all(lambda key: sizes.get(key) or size_or_none(storage, key), sorted(held)))
+        if not rest or self._kept > last:
+            return CompactionReport(freed, len(gone), 0, None, None)
+        until = None
+        if self._versions == 1 and records:
+            with suppress(OverflowError):
+                until = records[-1].version.time + dt.timedelta(days=self._days)
+        return CompactionReport(freed, len(gone), rest, (self._kept, last), until)
 
 
 def _days_ago(days: float) -> dt.datetime:

@@ -172,7 +172,7 @@ def test_compaction_keeps_the_last_versions(location):
     readers = {version: Atlas.open(location, version=version) for version in range(7)}
     expected = {version: contents(reader) for version, reader in readers.items()}
     fresh = {version: Atlas.open(location, version=version) for version in range(7)}
-    assert store.compact(keep_versions=3, keep_days=0) > 0
+    assert store.compact(keep_versions=3, keep_days=0).bytes_freed > 0
     latest = store.version
     assert contents(store) == contents(Atlas.open(location)) == expected[6]
     first = latest - 2
@@ -240,12 +240,18 @@ def test_compaction_reports_what_it_gave_back(location):
         store.delete_dataset(name)
     store.flush()
     kept = store.open_dataset("d2").read_array("t")
-    assert store.compact() == 0  # all of it was the latest today
-    before = size()
-    reclaimed = store.compact(keep_versions=1, keep_days=0)
+    report = store.compact()  # all of it was the latest today
+    assert (report.bytes_freed, report.files_freed) == (0, 0)
+    before, held, files = size(), report.bytes_held, len(store._session.view.storage.list())
+    report = store.compact(keep_versions=1, keep_days=0)
+    reclaimed = report.bytes_freed
+    assert held <= reclaimed <= held + 20_000  # commits and the old base
+    assert 0 <= report.files_freed - (files - len(store._session.view.storage.list())) <= 3
+    assert (report.bytes_held, report.held_by, report.held_until, report.free_rest) == (0, None, None, None)
+    assert str(report) == f"freed {reclaimed:,} bytes in {report.files_freed} files"
     assert reclaimed > 1_000_000
     assert 0 <= reclaimed - (before - size()) < 5_000
-    assert store.compact(keep_versions=1, keep_days=0) == 0
+    assert store.compact(keep_versions=1, keep_days=0).bytes_freed == 0
     np.testing.assert_array_equal(Atlas.open(location).open_dataset("d2").read_array("t"), kept)
 
 
@@ -276,7 +282,8 @@ def test_files_of_a_killed_flush_are_invisible_and_go(location):
     for key in leftover:
         storage.write(key, [b"half a file"])
     assert contents(Atlas.open(location)) == contents(store)
-    assert store.compact() == len(leftover) * len(b"half a file")
+    report = store.compact()
+    assert (report.bytes_freed, report.files_freed) == (len(leftover) * len(b"half a file"), len(leftover))
     assert not set(leftover) & set(storage.list())
     assert contents(Atlas.open(location)) == contents(store)
 

@@ -69,7 +69,8 @@ def compact(log, catalog, keep_versions=1):
         )
         assert CommitWriter(log).commit(attempt)
         catalog.apply(attempt.changes, [])
-    return collector.finish(CommitWriter(log), catalog, tombstoned=bool(tombstoned)), tombstoned
+    report = collector.finish(CommitWriter(log), catalog, tombstoned=bool(tombstoned))
+    return report.bytes_freed, tombstoned
 
 
 @every_encoding
