@@ -175,12 +175,13 @@ class Atlas:
             (OSError) where the storage cannot be written to; `ConditionalPutError` where it lacks atomic put-if-absent.
 
         """
+        sizes, pool = limits_or_default(limits), pool_for(cache_bytes)
         config = StoreConfig(
             _choice("codec", codec, {name: name for name in CODECS} | {"uncompressed": "none"}),
             _choice("filter", filter, {"auto": "auto"} | {name: name for name in FILTERS}),
             parse_encoding(meta_format, meta_compression),
+            sizes.pack_commits,
         )
-        sizes, pool = limits_or_default(limits), pool_for(cache_bytes)
         storage = open_storage(source, create=True, durable=durable, single_writer=single_writer)
         return cls._of(Session(*create_store(storage, config, overwrite=overwrite, limits=sizes), pool=pool))
 

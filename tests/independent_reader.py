@@ -298,16 +298,34 @@ def read_base(read: Read, base: list[Any], checkpoint: dict[str, Any]) -> dict[s
 def follow(read: Read, document: dict[str, Any], version: int | None) -> Catalog:
     """A checkpoint, and the commits after it up to a version."""
     catalog = Catalog({field: document[field] for field in ("codec", "filter")})
+    store, pack = document["store"], 256
     while document is not None:
         if "checkpoint" in document:
-            extension = document["checkpoint"].removeprefix("atlas")
+            extension, pack = document["checkpoint"].removeprefix("atlas"), document.get("pack", 256)
         page_extension = extension if extension.count(".") == 2 else f"{extension}.zst"
         catalog.apply(document, lambda key, ending=page_extension: read_page(read, key, ending))
         if catalog.version == version:
             break
-        data = try_read(read, f"commits/{catalog.version + 1:020d}{extension}")
-        document = None if data is None else read_document(data, extension, "commit")
+        document = read_commit(read, catalog.version + 1, extension, page_extension, pack, store)
     return catalog
+
+
+def read_commit(
+    read: Read, version: int, extension: str, page_extension: str, size: int, store: str
+) -> dict[str, Any] | None:
+    alone = try_read(read, f"commits/{version:020d}{extension}")
+    # A pack is looked for afterwards, and counts before a commit of its own.
+    last = -(-version // size) * size
+    data = try_read(read, f"packs/{last:020d}{page_extension}")
+    if data is not None:
+        pack = read_document(data, page_extension, "pack")
+        need(pack["store"] == store and pack["pack"] == size, "a pack of another store or size")
+        need(pack["first"] + len(pack["commits"]) == last + 1 and len(pack["commits"]) <= size, "a pack's commits")
+        if version >= pack["first"]:
+            commit = pack["commits"][version - pack["first"]]
+            plain = ".json" if ".json" in extension else ".msgpack"
+            return read_document(commit.encode() if plain == ".json" else commit, plain, "commit")
+    return None if alone is None else read_document(alone, extension, "commit")
 
 
 # Sections 3 and 4: segments and blocks

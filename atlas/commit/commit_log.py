@@ -3,8 +3,8 @@
 The numbered commits are the truth; each is created only if it is absent. Two shortcuts save a reader from reading all
 of them. The checkpoint is their sum up to some version, and may lag behind. A *base* is the sum up to the oldest
 version that is kept; commits before it may be gone. Links, created only if absent as well, lead from each base to the
-next, so that a reader that begins before the base finds out. Nothing depends on listings, on clocks, or on which writer
-replaced the checkpoint last.
+next, so that a reader that begins before the base finds out. Commits of the past may be in packs (see `packs`). Nothing
+depends on listings, on clocks, or on which writer replaced the checkpoint last.
 
 Writes nothing.
 """
@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Any, Self
 from atlas.catalog.catalog import Catalog
 from atlas.commit.commit_records import CommitRecords
 from atlas.commit.documents import decode_document, is_missing_file, missing_file, try_read
+from atlas.commit.packs import packed_commits
 from atlas.errors import ConflictError, CorruptStoreError, StorageError, StoreNotFoundError, VersionNotFoundError
 from atlas.format.bases import BaseRef, base_from_json, link_from_json
 from atlas.format.changes import Changes, PageRef, changes_from_json, page_from_json
 from atlas.format.commit_header import CommitHeader, header_from_json, time_from_json
 from atlas.format.config import StoreConfig, config_from_json
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
+from atlas.format.packs import pack_key, run_of
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from atlas.format.dataset_columns import RowBatch
     from atlas.storage import Storage
@@ -55,6 +57,18 @@ class Commit:
     """Its changes."""
     size: int
     """Bytes of its document."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Consecutive:
+    """Commits under consecutive keys."""
+
+    commits: list[tuple[Commit, StoreConfig | None]]
+    """The commits, and the options of the store where one changes them."""
+    config_changed: bool = False
+    """Whether the last one does, so that later ones have other keys."""
+    gap: bool = False
+    """Whether the next one is missing although a later one exists."""
 
 
 class CommitLog:
@@ -135,7 +149,10 @@ class CommitLog:
         if catalog.version >= max(base.version, 0 if version is None else version):
             return log, catalog
         if version is not None and not moved:
-            raise log.not_kept(version, type(self).open(self.storage)[1].version)
+            latest = type(self).open(self.storage)[1].version
+            if version < base.version or version > latest:
+                raise log.not_kept(version, latest)
+            log.commits(catalog.version + 1, latest)  # raises where one is missing; else they were made since
         return log, None
 
     def _read_sum(self, start: Changes | None, version: int | None) -> tuple[Self, Catalog, CorruptStoreError | None]:
@@ -258,7 +275,7 @@ class CommitLog:
                     return *lasting, commits
         log, tip = self.open(self.storage, limits=self.limits)
         if log.identity != self.identity:
-            raise self._replaced()
+            raise self.replaced()
         log.records = self.records
         return log, tip, None
 
@@ -284,60 +301,84 @@ class CommitLog:
         Raises `CorruptStoreError` where a commit is damaged, or is missing and neither the last nor before the base.
         """
         commits: list[Commit] = []
-        # The last commit is the one after which two numbers are free: one free number before a commit would be damage.
-        at_once = _FIRST_LOOK
         while catalog.version != version:
-            first, last = catalog.version + 1, catalog.version + at_once
-            stop = (last if version is None else min(last, version)) + 1
-            keys = [self.commit_key(number) for number in range(first, stop)]
-            applied, config_changed = self._apply_consecutive(keys, catalog)
-            commits += applied
-            free = len(keys) - len(applied)
-            if config_changed or free == 1 < len(keys):
-                # Later documents have other names; or the last number was free, and nothing was read after it.
-                at_once = _FIRST_LOOK
-            elif free:
+            first, start = catalog.version + 1, len(commits)
+            found = self._read_consecutive(first, version)
+            # Looked for only now: a number that a pack has may have been free, and a late writer may have taken it.
+            packed = packed_commits(self, range(first, first + len(found.commits) + 1))
+            while catalog.version != version:
+                number = catalog.version + 1
+                if number in packed:
+                    key, data = packed[number]
+                    commit, config = self.read_commit(key, data, packed=True)
+                elif number - first < len(found.commits):
+                    key = self.commit_key(number)
+                    commit, config = found.commits[number - first]
+                else:
+                    break
+                self.apply(catalog, key, commit.changes)
+                self.note_commit(commit.size)
+                commits.append(commit)
+                if config is not None:  # later documents have other names
+                    self.config, self.config_since = config, catalog.version
+                    break
+            more = bool(packed) or found.config_changed
+            if not (more and len(commits) > start) and not (found.gap and self._is_made_since(catalog.version)):
                 break
-            else:
-                # After many commits there may be many more, and on an object store each look is a round trip.
-                at_once *= 2
         return commits
 
-    def _apply_consecutive(self, keys: Sequence[str], catalog: Catalog) -> tuple[list[Commit], bool]:
-        """Apply the commits `keys`, the next after the catalog's version, up to the first missing one.
+    def _read_consecutive(self, first: int, version: int | None) -> _Consecutive:
+        """Read the commits from `first` up to `version` or the last, or up to one that changes how others are named.
 
-        Ends after a commit that changes how later documents are encoded and named. Returns the commits that were
-        applied, and whether it ended so.
+        Packs are not looked at. Raises `CorruptStoreError` where a commit is damaged.
         """
-        applied: list[Commit] = []
-        for key, data in self._read_consecutive(keys, catalog):
-            commit, config = self.read_commit(key, data)
-            self.apply(catalog, key, commit.changes)
-            self.note_commit(commit.size)
-            applied.append(commit)
-            if config is not None:
-                self.config, self.config_since = config, catalog.version
-                return applied, True
-        return applied, False
+        commits: list[tuple[Commit, StoreConfig | None]] = []
+        # The last commit is the one after which two numbers are free: one free number before a commit would be damage.
+        at_once = _FIRST_LOOK
+        while True:
+            begin = first + len(commits)
+            stop = begin + at_once if version is None else min(begin + at_once, version + 1)
+            keys = [self.commit_key(number) for number in range(begin, stop)]
+            found = run_all(lambda key: try_read(self.storage, key), keys)
+            for at, (key, data) in enumerate(zip(keys, found, strict=True)):
+                if data is None:
+                    if any(later is not None for later in found[at + 1 :]):
+                        return _Consecutive(commits, gap=True)
+                    break
+                commits.append(self.read_commit(key, data))
+                if commits[-1][1] is not None:
+                    return _Consecutive(commits, config_changed=True)
+            free = begin + len(keys) - first - len(commits)
+            if not keys or (free and not free == 1 < len(keys)):
+                return _Consecutive(commits)
+            # Where the last number was free, nothing was read after it. After many commits there may be many more, and
+            # on an object store each look is a round trip.
+            at_once = _FIRST_LOOK if free else 2 * at_once
 
-    def _read_consecutive(self, keys: Sequence[str], catalog: Catalog) -> Iterator[tuple[str, bytes]]:
-        """Yield key and bytes of the commits `keys`, the next after the catalog's version, up to the first missing one.
+    def _is_made_since(self, last: int) -> bool:
+        """Return whether the commit after version `last`, of which there are later ones, was made since it was read.
 
-        Raises `CorruptStoreError` where a later commit exists, unless a later base explains the gap.
+        Raises `CorruptStoreError` where it is missing, unless a later base explains that.
         """
-        found = run_all(lambda key: try_read(self.storage, key), keys)
-        for at, key in enumerate(keys):
-            data = found[at]
-            if data is None and any(later is not None for later in found[at + 1 :]):
-                data = try_read(self.storage, key)  # another writer may have made it since
-                if data is None and self.find_base().version <= catalog.version:
-                    raise missing_file(key)
-            if data is None:
-                return
-            yield key, data
+        if try_read(self.storage, self.commit_key(last + 1)) is not None:
+            return True
+        if self.find_base().version <= last:
+            raise self.missing_commit(last + 1, last + 1)
+        return False
 
-    def read_commit(self, key: str, data: bytes) -> tuple[Commit, StoreConfig | None]:
-        """Return a commit, and the options of the store if it changes them, else None.
+    def missing_commit(self, version: int, last: int) -> CorruptStoreError:
+        """Return the error for a missing commit; it names the pack where all commits of the run are missing.
+
+        `last` is a version that exists.
+        """
+        run = run_of(self.config, version)
+        others = run if run[-1] <= last else ()
+        found = run_all(lambda number: try_read(self.storage, self.commit_key(number)), others)
+        is_packed = bool(found) and all(data is None for data in found)
+        return missing_file(pack_key(self.config, version) if is_packed else self.commit_key(version))
+
+    def read_commit(self, key: str, data: bytes, *, packed: bool = False) -> tuple[Commit, StoreConfig | None]:
+        """Return a commit, and the options of the store if it changes them, else None. `packed` is one of a pack.
 
         Raises `CorruptStoreError`, and `ConflictError` where the commit belongs to another store.
         """
@@ -347,12 +388,14 @@ class CommitLog:
             commit = Commit(header_from_json(document), changes, len(data))
             return commit, config_from_json(document) if commit.header.action == "create" else None
 
-        document, found = decode_document(key, data, self.config.encoding, read)
+        encoding = Encoding(self.config.encoding.format, "") if packed else self.config.encoding
+        document, found = decode_document(key, data, encoding, read)
         if document.get("store") != self.identity:
-            raise self._replaced()
+            raise self.replaced()
         return found
 
-    def _replaced(self) -> ConflictError:
+    def replaced(self) -> ConflictError:
+        """Return the error for a handle whose store was replaced by another one."""
         return ConflictError(
             f"another store has replaced the one at {self.storage.describe}; this handle keeps its pending data: open "
             "the new store with Atlas.open and repeat the writes there"
@@ -363,18 +406,20 @@ class CommitLog:
 
         Raises `CorruptStoreError` where one is missing or damaged.
         """
-
-        def read(version: int) -> Commit:
-            key = self.commit_key(version)
-            data = try_read(self.storage, key)
-            if data is None:
-                raise missing_file(key)
-            return self.read_commit(key, data)[0]
-
         commits: list[Commit] = []
         # A damaged document may claim any version: reading in portions ends at the first commit that is missing.
         for begin in range(first, last + 1, _AT_ONCE):
-            commits += run_all(read, range(begin, min(begin + _AT_ONCE, last + 1)))
+            versions = range(begin, min(begin + _AT_ONCE, last + 1))
+            packed = packed_commits(self, versions)
+            alone = [version for version in versions if version not in packed]
+            read = run_all(lambda version: try_read(self.storage, self.commit_key(version)), alone)
+            singles = dict(zip(alone, read, strict=True))
+            packed |= packed_commits(self, alone)  # those that were made meanwhile
+            for version in versions:
+                key, data = packed.get(version) or (self.commit_key(version), singles[version])
+                if data is None:
+                    raise self.missing_commit(version, last)
+                commits.append(self.read_commit(key, data, packed=version in packed)[0])
         return commits
 
     def apply(self, catalog: Catalog, key: str, changes: Changes) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from atlas.commit.checkpointing import checkpoint_is_due
 from atlas.commit.commit_log import LINKS, link_key
 from atlas.commit.documents import try_read
+from atlas.commit.packs import packed_commits
 from atlas.errors import CorruptStoreError, StorageError
 from atlas.format.bases import BaseRef, base_to_json, link_to_json
 from atlas.format.changes import Changes, PageRef, changes_to_json, page_to_json
@@ -103,10 +104,14 @@ class CommitWriter:
         After a `StorageError` or `CorruptStoreError` only `landed` can tell whether the commit was made.
         """
         log, key = self.log, self.log.commit_key(prepared.version)
-        if not log.storage.create(key, prepared.data) and not self._is_made_by(prepared):
+        made: bool | None = log.storage.create(key, prepared.data) or self._is_made_by(prepared)
+        if made is False:
             return False
-        if log.find_base().version > prepared.version and not self._is_in_base(prepared):
-            # The number was free only because the commit that had it is no longer kept. Readers begin at a later one.
+        packed = self._is_packed(prepared)
+        if not made and not packed:
+            return False
+        if packed is False or (log.find_base().version > prepared.version and not self._is_in_base(prepared)):
+            # The number was free only because the commit that had it is in a pack, or is no longer kept.
             log.storage.delete([key])
             return False
         log.note_commit(len(prepared.data))
@@ -133,11 +138,24 @@ class CommitWriter:
             if made:
                 # The file exists, but syncing it may have failed: creating it again waits until it is durable.
                 log.storage.create(key, prepared.data)
+            packed = self._is_packed(prepared)
             if log.find_base().version > prepared.version:
                 return self._is_in_base(prepared)
+            if packed is not None:
+                return packed
         except (StorageError, CorruptStoreError):
             return None
         return made is True
+
+    def _is_packed(self, prepared: PreparedCommit) -> bool | None:
+        """Return whether this commit has made its version, by the pack of that; None where there is no pack yet.
+
+        Raises `CorruptStoreError` where the pack is damaged.
+        """
+        found = packed_commits(self.log, [prepared.version]).get(prepared.version)
+        if found is None:
+            return None
+        return self.log.read_commit(*found, packed=True)[0].changes.writers == prepared.changes.writers
 
     def _is_in_base(self, prepared: PreparedCommit) -> bool:
         """Return whether the base, which is later, sums up this commit; False too where it keeps no name that old.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_store"]
 
-_FOLDERS = ("commits", "arrays", "pages")
+_FOLDERS = ("commits", "packs", "arrays", "pages")
 
 
 def create_store(
@@ -120,7 +120,7 @@ def _replace_unreadable(
     storage: Storage, config: StoreConfig, found: list[str], limits: Limits
 ) -> tuple[CommitLog, Catalog]:
     """Replace a store that cannot be opened: begin after all versions it may have had, so that its writers conflict."""
-    listed = [key for folder in ("arrays", "pages") for key in storage.list(folder)]
+    listed = [key for folder in ("arrays", "pages", "packs") for key in storage.list(folder)]
     listed += [key for _, key in list_bases(storage)]
     version = _latest_version(storage, found) + 1
     while True:
@@ -140,9 +140,8 @@ def _replace_unreadable(
 
 def _latest_version(storage: Storage, checkpoints: list[str]) -> int:
     """Return the last version that a store may have had, by the names of its files and its checkpoints; 0 for none."""
-    numbers = [
-        re.split("[.-]", key.rpartition("/")[2])[0] for folder in ("commits", "bases") for key in storage.list(folder)
-    ]
+    keys = [key for folder in ("commits", "packs", "bases") for key in storage.list(folder)]
+    numbers = [re.split("[.-]", key.rpartition("/")[2])[0] for key in keys]
     versions = [int(number) for number in numbers if number.isdecimal()]
     for name in checkpoints:
         data = try_read(storage, name)

@@ -92,7 +92,7 @@ class Encoding:
 
         Raises `CorruptStoreError` where the bytes are damaged or are no document.
         """
-        body = self._expanded(stored)
+        body = self.expand(stored)
         # The digits have a fixed offset: in JSON after `{"xxh3":"`, in MessagePack after the map's header of one to
         # five bytes, the key and the string's header.
         at = body.find(b"xxh3", 0, 16) + (7 if self.format == "json" else 5)
@@ -110,7 +110,8 @@ class Encoding:
         del document["xxh3"]
         return document
 
-    def _expanded(self, stored: bytes) -> bytes:
+    def expand(self, stored: bytes) -> bytes:
+        """Undo the compression of a document. Raises `CorruptStoreError` where the compressed bytes are damaged."""
         if not self.suffix:
             return stored
         limit, frame = _most_decoded(len(stored)), stored[: -_SEAL.size]

@@ -128,5 +128,5 @@ def describe(view: StoreView, log: CommitLog) -> StoreDescription:
 def _metadata_size(log: CommitLog) -> int:
     storage = log.storage
     keys = [log.config.encoding.checkpoint]
-    keys += [key for folder in ("commits", "bases", "pages") for key in storage.list(folder)]
+    keys += [key for folder in ("commits", "packs", "bases", "pages") for key in storage.list(folder)]
     return sum(size_or_none(storage, key) for key in keys)

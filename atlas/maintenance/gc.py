@@ -4,6 +4,8 @@ A file goes in three steps; no clock decides, and no other process loses a file 
 *tombstones* the file: no later commit may name it. A writer that was about to name it writes its data anew, and no
 rollback leads to a version that needs it. Then, where versions expire, `finish` makes a later base, so that no reader
 begins before it. Then `finish` removes the file.
+
+Commits of kept versions are gathered in packs on that occasion.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 from atlas.commit.commit_log import CommitLog, list_bases
 from atlas.commit.commit_records import named_files
 from atlas.commit.documents import size_or_none
+from atlas.commit.packs import gather_commits
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.maintenance.compaction_report import CompactionReport
 from atlas.maintenance.retention import oldest_kept
@@ -121,7 +124,9 @@ class Collector:
             gone += [key for _, key in self._bases]
         if not writer.checkpoint(catalog, force=True):
             return self._report(log, catalog, records, [])
-        gone += [key for key in storage.list("commits") if _version(key) < self._kept]
+        commits = storage.list("commits")
+        gone += [key for key in [*commits, *storage.list("packs")] if _version(key) < self._kept]
+        gone += gather_commits(log, [key for key in commits if _version(key) >= self._kept], catalog.version)
         gone += [key for version, key in self._bases if version < self._kept and key not in gone]
         gone += storage.list_orphans()
         report = self._report(log, catalog, records, gone)
@@ -156,6 +161,6 @@ def _days_ago(days: float) -> dt.datetime:
 
 
 def _version(key: str) -> float:
-    """Return the version of a commit by its key, infinity for a file that is no commit."""
+    """Return the version of a commit, or the last one of a pack, by its key; infinity for any other file."""
     number = key.rpartition("/")[2].split(".")[0]
     return int(number) if number.isdecimal() else math.inf

@@ -9,13 +9,17 @@ from dataclasses import dataclass, fields
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 
-__all__ = ["DEFAULT", "Limits", "limits_or_default"]
+__all__ = ["DEFAULT", "MOST_PACK_COMMITS", "Limits", "limits_or_default"]
 
 _LEAST = {
-    "cut_into": 16, "joined_at_once": 2, "shared_block": 1, "partial_bytes": 1, "task_bytes": 1, "copied_bytes": 1,
-    "batch_bytes": 1
+    "cut_into": 16, "joined_at_once": 2, "pack_commits": 2, "shared_block": 1, "partial_bytes": 1, "task_bytes": 1,
+    "copied_bytes": 1, "batch_bytes": 1
 }  # fmt: skip
-"""Least values where 0 would not do: a cell takes up to 16 bytes, joining takes two segments, the rest are divisors."""
+"""Least values where 0 would not do: a cell takes up to 16 bytes, a pack two commits, joining two segments; the rest
+are divisors."""
+
+MOST_PACK_COMMITS = 1 << 20
+"""Most commits that a pack may hold by the format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class Limits:
     """Commits after which a small checkpoint is rewritten."""
     many_commits: int = 32
     """Commits after which a large checkpoint is rewritten."""
+    pack_commits: int = 256
+    """Commits of the past that one file holds. A store keeps the number that it was created with."""
 
     # Maintenance
     joined_at_once: int = 4
@@ -100,6 +106,8 @@ class Limits:
             least = _LEAST.get(field.name, 0)
             if value < least:
                 raise InvalidValueError(f"{field.name} is {value}; pass at least {least}, such as {field.default!r}")
+        if self.pack_commits > MOST_PACK_COMMITS:
+            raise InvalidValueError(f"pack_commits is {self.pack_commits}; pass at most {MOST_PACK_COMMITS}")
         if self.own_block > self.cut_over:
             raise InvalidValueError(
                 f"own_block is {self.own_block}; pass at most cut_over, {self.cut_over}, beyond which a chunk is cut"

@@ -20,6 +20,7 @@ from atlas.format.changes import changes_from_json, page_from_json
 from atlas.format.commit_header import header_from_json, time_from_json
 from atlas.format.config import config_from_json
 from atlas.format.documents import Encoding
+from atlas.format.packs import Pack, pack_from_json
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -116,8 +117,11 @@ class DocumentCheck:
             self._findings.advance(len(data))
         return data
 
-    def _decode(self, key: str, encoding: Encoding, read: Callable[[dict[str, Any]], _T]) -> _T | None:
-        data = self.read_file(key)
+    def _decode(
+        self, key: str, encoding: Encoding, read: Callable[[dict[str, Any]], _T], data: bytes | None = None
+    ) -> _T | None:
+        """Return what `read` returns for a document, None where it is damaged. `data` are its bytes, if known."""
+        data = self.read_file(key) if data is None else data
         if data is None:
             self.note_missing(key)
             return None
@@ -170,8 +174,23 @@ class DocumentCheck:
 
         return self._decode(link_key(version), LINKS, read)
 
-    def read_commit(self, key: str, encoding: Encoding, version: int, *, with_pages: bool) -> CommitDocument | None:
-        """Return the commit of `version`, None where it or one of its pages, if wanted, is damaged or missing."""
+    def read_pack(self, key: str, last: int) -> Pack | None:
+        """Return the pack of the commits up to version `last`, None where it is damaged or of another store."""
+        form, _, packed = key.rpartition("/")[2].partition(".")[2].partition(".")
+
+        def read(document: dict[str, Any]) -> Pack | None:
+            pack = pack_from_json(document, last)
+            return pack if self.identity in {None, document.get("store")} else None
+
+        return self._decode(key, Encoding(form, f".{packed}"), read)
+
+    def read_commit(
+        self, key: str, encoding: Encoding, version: int, *, with_pages: bool, packed: bytes | None = None
+    ) -> CommitDocument | None:
+        """Return the commit of `version`, None where it or one of its pages, if wanted, is damaged or missing.
+
+        `packed` are its bytes where the pack `key` holds it.
+        """
 
         def read(document: dict[str, Any]) -> CommitDocument:
             changes, head = changes_from_json("commit", document), header_from_json(document)
@@ -183,7 +202,7 @@ class DocumentCheck:
             config = config_from_json(document) if head.action == "create" else None
             return CommitDocument(identity, head.time, config, changes, [])
 
-        commit = self._decode(key, encoding, read)
+        commit = self._decode(key, encoding if packed is None else Encoding(encoding.format, ""), read, packed)
         if commit is None:
             return None
         pages = self.read_pages(key, commit.changes if with_pages else replace(commit.changes, pages=()), encoding)

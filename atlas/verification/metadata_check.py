@@ -18,7 +18,9 @@ from atlas.errors import CorruptStoreError, StoreNotFoundError
 from atlas.format.attribute_codec import encoded_text
 from atlas.format.bases import BaseRef
 from atlas.format.changes import Changes
+from atlas.format.config import PACK_COMMITS
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
+from atlas.format.packs import pack_key, run_of
 from atlas.verification.document_check import CommitDocument, DocumentCheck, StateDocument
 from atlas.verification.page_recovery import recover_page, without_pages
 
@@ -88,6 +90,8 @@ class Metadata:
     """Key of the checkpoint if it is missing, damaged or not the sum of the commits."""
     last: int
     """The last version that a document names."""
+    pack_commits: int
+    """Number of commits of a pack, where a document does not say it by the packs."""
     keys: set[str]
     """Keys of the documents and of every file that they name."""
 
@@ -112,11 +116,14 @@ class _MetadataCheck:
         self._base = BaseRef(0, None)
         self._latest = self._config_since = -1  # the last version that a document names, and the first with this config
         self._commits: dict[int, str] | None = None  # keys of all commits by version, None where they cannot be listed
+        self._packed: dict[int, tuple[str, bytes]] = {}  # key of the pack and bytes of the commit, by version
+        self._pack_commits = PACK_COMMITS
 
     def run(self) -> Metadata:
         """Find the documents, replay the commits from the base and from the checkpoint, and compare the two."""
         checkpoint = self._read_checkpoint()
         self._commits = self._list_commits()
+        self._read_packs()
         base = self._find_base(checkpoint)
         if checkpoint is None and self._damaged_checkpoint is None:
             if base is None and not self._commits:
@@ -185,6 +192,7 @@ class _MetadataCheck:
             config_since=max(self._config_since, self._base.version),
             damaged_checkpoint=self._damaged_checkpoint,
             last=self._latest,
+            pack_commits=self._pack_commits,
             keys=self._documents.keys,
         )
 
@@ -238,8 +246,33 @@ class _MetadataCheck:
             self._encoding = next(some for some in CHECKPOINT_NAMES.values() if some.extension == extension)
         return found
 
+    def _read_packs(self) -> None:
+        """Read all packs. Their commits count, whatever is under keys of the commits' own."""
+        for key in self._documents.list_folder("packs") or ():
+            number, _, extension = key.removeprefix("packs/").partition(".")
+            known = any(encoding.compressed().extension == f".{extension}" for encoding in CHECKPOINT_NAMES.values())
+            if len(number) == 20 and number.isdecimal() and known:
+                self._read_pack(key, int(number))
+
+    def _read_pack(self, key: str, last: int) -> None:
+        pack = self._documents.read_pack(key, last)
+        if pack is not None:
+            self._pack_commits = pack.size
+            self._packed |= {version: (key, data) for version, data in zip(pack.versions, pack.documents, strict=True)}
+            if self._commits is not None:
+                self._commits |= dict.fromkeys(pack.versions, key)
+
     def _commit_key(self, version: int) -> tuple[str, Encoding]:
-        """Return the key and encoding of a commit: those of the commits before it, unless only another one exists."""
+        """Return the key and encoding of a commit: those of the commits before it, unless only another one exists.
+
+        The key is that of its pack where that holds it.
+        """
+        if self._commits is None and self._config is not None:  # packs could not be listed either
+            key = pack_key(self._config, version)
+            if key not in self._documents.keys and self._documents.read_file(key) is not None:
+                self._read_pack(key, run_of(self._config, version)[-1])
+        if version in self._packed:
+            return self._packed[version][0], self._encoding
         key = f"commits/{version:020d}{self._encoding.extension}"
         listed = (self._commits or {}).get(version, key)
         if listed == key:
@@ -251,9 +284,16 @@ class _MetadataCheck:
         self, key: str, encoding: Encoding, version: int, last: int, *, with_pages: bool
     ) -> CommitDocument | None:
         if self._commits is not None and version not in self._commits:
+            if self._config is not None:
+                run, pack = run_of(self._config, version), pack_key(self._config, version)
+                if pack in self._documents.keys:  # it is damaged
+                    return None
+                if run[-1] <= last and self._commits.keys().isdisjoint(run):  # they were gathered
+                    key = pack
             self._documents.note_missing(key, f", while there is a version {last}" if version < last else "")
             return None
-        return self._documents.read_commit(key, encoding, version, with_pages=with_pages)
+        data = self._packed[version][1] if version in self._packed else None
+        return self._documents.read_commit(key, encoding, version, with_pages=with_pages, packed=data)
 
     def _find_base(self, checkpoint: StateDocument | None) -> StateDocument | None:
         """Return the base (the oldest version that is kept), None where it is empty or cannot be read."""

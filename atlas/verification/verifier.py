@@ -185,7 +185,8 @@ def _config(storage: Storage, catalog: Catalog, metadata: Metadata, known: Known
     if known is not None:
         return known.log.config
     name = metadata.damaged_checkpoint or next(iter(CHECKPOINT_NAMES))
-    return StoreConfig(_newest_codec(storage, catalog), "auto", CHECKPOINT_NAMES.get(name, Encoding("json", "")))
+    encoding = CHECKPOINT_NAMES.get(name, Encoding("json", ""))
+    return StoreConfig(_newest_codec(storage, catalog), "auto", encoding, metadata.pack_commits)
 
 
 def _newest_codec(storage: Storage, catalog: Catalog) -> str:
@@ -205,7 +206,7 @@ def _count_orphans(storage: Storage, metadata: Metadata, catalog: Catalog | None
     if catalog is None or catalog.version < metadata.last:
         return None
     try:
-        keys = {key for folder in ("arrays", "bases", "pages", "commits") for key in storage.list(folder)}
+        keys = {key for folder in ("arrays", "bases", "pages", "commits", "packs") for key in storage.list(folder)}
         return len(keys - metadata.keys) + len(storage.list_orphans())
     except StorageError:
         return None

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.format.attributes import Timestamp
+from atlas.runtime.limits import Limits
 from tests.independent_reader import CELLS
 
 if TYPE_CHECKING:
@@ -201,6 +202,22 @@ def versions(fleet: Fleet) -> None:
     fleet.rollback(mark)
     fleet.write("a", "t", [3], np.array([9], "i2"))
     fleet.create("d")
+    fleet.flush()
+
+
+def packed(fleet: Fleet) -> None:
+    """Commits of the past in packs, of which the first was given up in part."""
+    for at in range(6):
+        fleet.create(f"day {at}")
+        fleet.define(f"day {at}", "t", "int16", [6], [2], fill=-1)
+        fleet.write(f"day {at}", "t", [0], np.arange(4, dtype="i2") * at)
+        fleet.attribute(f"day {at}", "ö", ["x" * at, at, None])
+        if at == 4:
+            fleet.delete("day 1")
+            fleet.write("day 2", "t", [1], np.array([7, 8], "i2"))
+        fleet.flush()
+    fleet.compact(keep_versions=6)
+    fleet.create("after")
     fleet.flush()
 
 
@@ -486,6 +503,10 @@ GOLDEN = {
     "versions": Golden(versions, {"meta_compression": "zstd"}),
     "pages-json": Golden(pages, {"meta_compression": "none"}, page_rows=16),
     "pages-msgpack-lz4": Golden(pages, {"meta_format": "msgpack", "meta_compression": "lz4"}, page_rows=16),
+    "packed-json": Golden(packed, {"limits": Limits(pack_commits=3)}),
+    "packed-msgpack-lz4": Golden(
+        packed, {"limits": Limits(pack_commits=3), "meta_format": "msgpack", "meta_compression": "lz4"}
+    ),
     "dated": Golden(dated),
     "dated-msgpack": Golden(dated, {"meta_format": "msgpack"}),
     "cut": Golden(cut),

@@ -300,6 +300,27 @@ def keeping(s: Script) -> None:
     s.compact(keep_versions=2, keep_days=0)
 
 
+@scenario(_JOINING | {"pack_commits": 3})
+def gathering(s: Script) -> None:
+    """Commits of the past go to packs, beside versions that are given up and a handle that was left behind."""
+    two_datasets(s)
+    other = s.open()
+    for at in range(5):
+        s.dataset(f"c{at}", number=at)
+        if at == 2:
+            s.array("c2", "t", noise(3, 6))
+        s.flush()
+    s.compact()
+    s.compact()
+    s.store, other = other, s.store
+    s.dataset("behind", number=9)
+    s.flush()
+    s.compact(keep_versions=3, keep_days=0)
+    s.dataset("last", number=10)
+    s.flush()
+    s.compact(keep_days=0)
+
+
 @scenario(_PAGES)
 def going_back(s: Script) -> None:
     """Rollbacks, to a version that a commit, a page or a base holds, and on from there."""

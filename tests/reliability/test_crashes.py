@@ -47,6 +47,30 @@ def play_once(name, place):
     return made
 
 
+def gathering_few(s):
+    """Two packs of two commits each."""
+    s.create()
+    for at in range(5):
+        s.dataset(f"d{at}", number=at)
+        s.flush()
+    s.from_here()
+    s.compact()
+
+
+def held_in_all_versions(place):
+    """What the store holds, once each version that it keeps was read too."""
+    store = Atlas.open(place)
+    for version in store.history():
+        assert len(Atlas.open(place, version=version.version)) == min(version.version, 5)
+    return content(store)
+
+
+def test_after_every_crash_while_commits_are_gathered_all_versions_are_there(monkeypatch):
+    monkeypatch.setattr("tests.reliability.enumeration._held", held_in_all_versions)
+    figures = enumerate_crashes(gathering_few, {"pack_commits": 2})
+    assert figures.points > 5
+
+
 @pytest.mark.parametrize("name", SHARING)
 def test_scripts_of_shared_chunks_share_them_and_lose_none(name, tmp_path):
     made = play_once(name, tmp_path)
@@ -118,6 +142,20 @@ class TestBrokenOnPurpose:
         monkeypatch.setattr(LocalStorage, "replace", replace)
         with pytest.raises(Broken):
             play("checkpointing")
+
+    def test_commits_that_are_removed_before_their_pack_lasts(self, monkeypatch):
+        original = LocalStorage.create
+
+        def create(self, key, data):
+            if not key.startswith("packs/"):
+                return original(self, key, data)
+            self.write(key, [data])
+            return True
+
+        monkeypatch.setattr(LocalStorage, "create", create)
+        monkeypatch.setattr("tests.reliability.enumeration._held", held_in_all_versions)
+        with pytest.raises(Broken, match=r"within compact.*(missing|damaged)"):
+            enumerate_crashes(gathering_few, {"pack_commits": 2})
 
     def test_commits_that_are_removed_before_a_later_base_lasts(self, monkeypatch):
         original = CommitWriter.advance_base

@@ -223,6 +223,7 @@ def unneeded(store: Atlas, place: Path) -> list[str]:
     oldest = f"commits/{journal.base.version:020d}"
     files = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
     left = [key for key in files if key not in needed and not (key.startswith("commits/") and key >= oldest)]
+    left = [key for key in left if not (key.startswith("packs/") and key >= oldest.replace("commits", "packs"))]
     return sorted(key for key in left if not key.startswith("bases/"))
 
 

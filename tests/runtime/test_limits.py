@@ -13,6 +13,7 @@ from atlas.runtime.limits import DEFAULT, Limits
 SET_BY_THE_FORMAT = ("cut_over", "cut_into")
 LEAST = {
     "joined_at_once": 2,
+    "pack_commits": 2,
     "shared_block": 1,
     "partial_bytes": 1,
     "task_bytes": 1,

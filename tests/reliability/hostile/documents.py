@@ -44,11 +44,20 @@ def decode(key: str, data: bytes) -> dict[str, Any]:
         data = lz4.frame.decompress(data[:-16])
     document = json.loads(data) if ".json" in key else msgpack.unpackb(data, strict_map_key=False)
     del document["xxh3"]
+    if document["atlas"] == "pack":
+        plain = ".json" if ".json" in key else ".msgpack"
+        commits = [commit.encode() if isinstance(commit, str) else commit for commit in document["commits"]]
+        document["commits"] = [decode(plain, commit) for commit in commits]
     return document
 
 
 def encode(key: str, document: dict[Any, Any]) -> bytes:
-    """Return the bytes of any document, with the checksum that fits, or raise one of `UNWRITABLE`."""
+    """Return the bytes of any document, with the checksum that fits, or raise one of `UNWRITABLE`.
+
+    Commits in a pack get theirs too.
+    """
+    if document.get("atlas") == "pack" and isinstance(document.get("commits"), list):
+        document = document | {"commits": [_packed(key, commit) for commit in document["commits"]]}
     body = _json({"xxh3": _ZEROS} | document) if ".json" in key else _msgpack({"xxh3": _ZEROS} | document)
     at = body.index(_ZEROS.encode())
     body = body[:at] + xxhash.xxh3_64_hexdigest(body).encode() + body[at + 16 :]
@@ -57,6 +66,12 @@ def encode(key: str, document: dict[Any, Any]) -> bytes:
     if key.endswith(".lz4"):
         return _sealed(bytes(lz4.frame.compress(body, store_size=True)))
     return body
+
+
+def _packed(key: str, commit: Any) -> Any:
+    if not isinstance(commit, dict):
+        return commit
+    return encode(".json", commit).decode() if ".json" in key else encode(".msgpack", commit)
 
 
 def _sealed(frame: bytes) -> bytes:

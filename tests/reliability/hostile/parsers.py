@@ -22,6 +22,7 @@ from atlas.errors import AtlasError
 from atlas.format.attributes import decode_value, encode_value, plain_value
 from atlas.format.changes import PageRef, changes_from_json, changes_to_json, page_from_json
 from atlas.format.documents import Encoding
+from atlas.format.packs import pack_from_json
 from atlas.format.segment import FOOTER_SIZE, Footer, decode_footer, decode_index
 from atlas.kernels import BlockError
 from atlas.read.strings import chunk_strings
@@ -39,7 +40,7 @@ _OFFSET = 1 << 20
 
 
 def documents(data: bytes) -> None:
-    """Feed a commit, checkpoint or page: a byte that says which and how encoded, then its fields."""
+    """Feed a commit, checkpoint, page or pack: a byte that says which and how encoded, then its fields."""
     if not data:
         return
     form = "json" if data[0] & 1 else "msgpack"
@@ -54,6 +55,9 @@ def documents(data: bytes) -> None:
     stored = data[1:] if data[0] & 0x80 else encoding._compressed(body)
     try:
         document = encoding.decode(stored)
+        if document.get("atlas") == "pack":
+            pack_from_json(document, 4)
+            return
         if document.get("atlas") == "page":
             rows = document.get("rows")
             names = rows.get("names") if isinstance(rows, dict) else None

@@ -202,6 +202,8 @@ STORES = {
     "pages": _golden("pages-json"),
     "pages-msgpack-zstd": _golden("pages-json", meta_format="msgpack", meta_compression="zstd"),
     "pages-msgpack-lz4": _golden("pages-msgpack-lz4"),
+    "packed": _golden("packed-json"),
+    "packed-msgpack": _golden("packed-msgpack-lz4"),
     "joined": _Recipe(_joined),
     "joined-msgpack": _Recipe(_joined, {"meta_format": "msgpack", "filter": "bitshuffle"}),
     "joined-compact": _Recipe(_joined, {"meta_compression": "zstd"}, compact=True),
@@ -264,9 +266,12 @@ def sound(name: str) -> Sound:
         if documents.is_document(key):
             tree = documents.decode(key, files[key])
             times = {field: _TIME for field in ("time", "created") if field in tree}
-            if times:
+            for commit in tree.get("commits", ()):
+                commit["time"] = _TIME
+            if times or "commits" in tree:
                 tree |= times
                 files[key] = documents.encode(key, tree)
             trees[key] = tree
-    named = {entry["key"] for tree in trees.values() for entry in tree.get("segments", [])}
+    every = [*trees.values(), *(commit for tree in trees.values() for commit in tree.get("commits", ()))]
+    named = {entry["key"] for tree in every for entry in tree.get("segments", [])}
     return Sound(name, files, trees, sorted(named & files.keys()))
