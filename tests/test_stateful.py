@@ -51,7 +51,7 @@ SMALL_LIMITS = Limits(
     raw_bytes=200, checked_bytes=50, encoded_bytes=400, direct_bytes=100, run_bytes=64, partial_bytes=64,
     task_bytes=64, large_bytes=128, parallel_bytes=200,
     lookup_chunks=50, batch_bytes=128, thread_bytes=32,
-    page_rows=2, small_checkpoint=0, many_commits=3,
+    page_rows=2, small_checkpoint=0, many_commits=3, pack_commits=3,
     copied_bytes=64, waiting_bytes=128,
 )  # fmt: skip
 """They make pages, shared blocks, cut chunks, spills and several batches out of a handful of cells."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from atlas.commit.documents import decode_document, try_read
 from atlas.errors import CorruptStoreError
+from atlas.format.commit_header import header_from_json
 from atlas.format.packs import Pack, pack_from_json, pack_key, pack_to_json, run_of
 from atlas.runtime.threads import run_all
 
@@ -89,8 +90,9 @@ def _create_pack(log: CommitLog, first: int, run: range) -> Pack | None:
         key = log.commit_key(version)
         if data is None:
             return read_pack(log, first)
-        if log.read_commit(key, data)[0].header.version != version:
-            raise CorruptStoreError(f"{key} does not make version {version}; restore it from a copy", key=key)
+        document, header = decode_document(key, data, log.config.encoding, header_from_json)
+        if document.get("store") != log.identity or header.version != version:
+            raise CorruptStoreError(f"{key} is damaged: it does not make version {version}; restore it", key=key)
         documents.append(log.config.encoding.expand(data))
     if log.find_base().version >= first:
         return None  # late writers may have taken numbers before the base

@@ -349,6 +349,22 @@ def test_a_missing_pack_is_damage_and_named(storage):
     assert first != second
 
 
+def test_verification_finds_packs_where_files_cannot_be_listed(storage):
+    gathered(storage)
+
+    class Web(MemoryStorage):
+        def list(self, prefix=""):
+            raise StorageError("this server lists no files")
+
+    web = Web()
+    web._objects = storage._objects
+    report = atlas.verify(web)
+    assert report.ok
+    assert report.version == 11
+    storage.delete(storage.list("packs")[:1])
+    assert not atlas.verify(web).ok
+
+
 def test_a_pack_of_another_size_or_place_is_refused(storage):
     store = gathered(storage)
     first, second = storage.list("packs")

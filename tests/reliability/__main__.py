@@ -15,6 +15,7 @@ CAMPAIGNS: dict[str, str] = {
     "damage": "stores damaged and forged in every part",
     "fuzz": "parsers fed by a fuzzer that sees what they cover",
     "writers": "many writers and readers on one store",
+    "longrun": "appending, flushing, reading and compacting for twenty minutes",
 }
 """Module of each campaign, in the order they run, and what it does in a few words."""
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CAMPAIGNS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="as much as the usual tests run")
     parser.add_argument("--scenario", metavar="NAME", help="only this one: of crashes or of faults")
+    parser.add_argument("--minutes", metavar="N", type=float, help="of longrun, which takes 20 otherwise")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(CAMPAIGNS)
     if unknown:
@@ -31,6 +33,10 @@ def main() -> None:
     options = {} if arguments.scenario is None else {"scenario": arguments.scenario}
     if options and (len(arguments.names) != 1 or arguments.names[0] not in {"crashes", "faults"}):
         parser.error("--scenario takes one campaign: crashes or faults")
+    if arguments.minutes is not None:
+        if arguments.names != ["longrun"]:
+            parser.error("--minutes takes one campaign: longrun")
+        options["minutes"] = arguments.minutes
     print("| campaign | figures | lost or wrong | seconds |\n|---|---|---|---|", flush=True)
     for name in arguments.names or CAMPAIGNS:
         begun = time.monotonic()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas import Atlas
+from atlas import Atlas, Limits
 from atlas.errors import ConflictError, StaleHandleError, VersionNotFoundError
 from tests.reliability.replay import BORN, Change, State, succeed
 
@@ -463,7 +463,7 @@ def expected_digest(state: State, what: str, name: str, key: str) -> int | None:
 
 def begin(source: Any, *, codec: str) -> State:
     """Create a store with the beats, as version 1, and return what it holds."""
-    store = Atlas.create(source, codec)
+    store = Atlas.create(source, codec, limits=Limits(pack_commits=6))  # so that commits are gathered all the time
     changes = []
     for at, name in enumerate(BEATS):
         view = store.create_dataset(name)

@@ -52,6 +52,8 @@ class Scenario:
     """Whether the store is created while operations fail; with a setup it replaces one that is there."""
     paged: bool = False
     """Whether rows go to pages at once."""
+    packed: bool = False
+    """Whether two commits make a pack."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,11 @@ def flush(store: Any) -> None:
     store.flush()
 
 
+def gather(store: Any) -> None:
+    """Keep all versions, and gather their commits."""
+    store.compact()
+
+
 def compact(store: Any) -> None:
     """Reclaim all that the latest version does not need."""
     store.compact(keep_versions=1, keep_days=0)
@@ -169,6 +176,12 @@ SCENARIOS = (
         "compacting",
         (*_TWO, _write("a", "t", [1], [5, 6, 7]), flush, *_small(1)),
         (lambda store: store.delete_dataset("b"), _write("a", "t", [3], [9, 9]), compact, *_small(2), compact),
+    ),
+    Scenario(
+        "gathering",
+        (*_TWO, *_small(1), *_small(2)),
+        (*_small(3), gather, *_small(4), compact),
+        packed=True,
     ),
     Scenario("moving on", _TWO, (Rival(_make("r")), _write("a", "t", [1], [5, 6, 7]), refresh, flush)),
     Scenario(
@@ -435,6 +448,8 @@ def run_world(
         with ExitStack() as stack:
             # One thread, so that a case that fails can be run again: the same operations in the same order.
             stack.enter_context(mock.patch.dict(os.environ, ATLAS_NUM_THREADS="1"))
+            if scenario.packed:
+                stack.enter_context(mock.patch.object(limits, "DEFAULT", Limits(pack_commits=2)))
             if scenario.paged:
                 stack.enter_context(mock.patch.object(limits, "DEFAULT", Limits(page_rows=0)))
             with make() as world:

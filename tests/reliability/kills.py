@@ -22,7 +22,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from atlas import Atlas
+from atlas import Atlas, Limits
 from tests.reliability.enumeration import memory_folder
 from tests.reliability.lives import act
 from tests.reliability.twins import Content, Twin, content, differences, modelled, unneeded
@@ -94,7 +94,8 @@ def _live_on(zygote: _Zygote, rng: random.Random, figures: Figures, writers: int
     """Kill processes that change one store, one generation after the other."""
     with tempfile.TemporaryDirectory(prefix="kills-", dir=memory_folder()) as folder:
         place = Path(folder, "store")
-        Atlas.create(place, codec=rng.choice(["zstd", "lz4", "none"]), meta_format=rng.choice(["json", "msgpack"]))
+        codec, form = rng.choice(["zstd", "lz4", "none"]), rng.choice(["json", "msgpack"])
+        Atlas.create(place, codec=codec, meta_format=form, limits=Limits(pack_commits=rng.choice([2, 7, 256])))
         figures.stores += 1
         held = [_Own() for _ in range(writers)]
         for _ in range(_LIVES):
