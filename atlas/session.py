@@ -316,8 +316,8 @@ class Session:
         with self.locks.building.closed(), self.locks.writing:
             self.flush()
             while True:
+                before = self.log.base  # before the refresh: a base that is made after it is noticed
                 self.refresh()
-                before = self.log.find_base()
                 try:
                     report = self._compact(collector)
                     break

@@ -21,6 +21,7 @@ from atlas.errors import (
 from atlas.maintenance import gc
 from atlas.runtime import limits
 from atlas.runtime.limits import Limits
+from atlas.session import Session
 from atlas.storage.memory import MemoryStorage
 
 
@@ -309,6 +310,29 @@ def test_two_compactions_at_once_lose_nothing(location):
         assert contents(handle) == expected
     other.compact(keep_versions=1, keep_days=0)
     assert contents(Atlas.open(location)) == expected
+
+
+def test_a_compaction_that_another_overtakes_before_it_begins_starts_over(location, monkeypatch):
+    store = Atlas.create(location)
+    days(store, 5)
+    other = Atlas.open(location)
+    expected = contents(store)
+    refresh, done = Session.refresh, []
+
+    def overtaken(self):
+        version = refresh(self)
+        if self is store._session and not done:
+            done.append(True)
+            days(other, 1, 5)
+            other.compact(keep_days=0)
+        return version
+
+    monkeypatch.setattr(Session, "refresh", overtaken)
+    store = Atlas.open(location)  # one that holds no indexes
+    store.compact(keep_days=0)
+    assert done
+    assert list(contents(store)) == [*expected, "day5"]
+    assert contents(Atlas.open(location)) == contents(store)
 
 
 def test_a_rollback_never_names_files_that_are_about_to_go(location):
