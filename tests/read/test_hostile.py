@@ -660,5 +660,6 @@ def test_a_checkpoint_that_claims_version_2_to_the_60_is_refused_at_once():
     with pytest.raises(CorruptStoreError, match="is missing"):
         opened.history()
     report = opened.verify()
-    assert 1000 < len(report.damage) < 1100
+    # Of a run of commits that may be in a pack, one piece of damage where all are missing.
+    assert 255 < len(report.damage) < 270
     assert any("and all commits up to version 1152921504606846976 are" in found.what for found in report.damage)
