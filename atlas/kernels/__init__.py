@@ -12,7 +12,7 @@ from atlas.kernels.blocks import decode_block, decode_blocks
 from atlas.kernels.cached import copy_boxes
 from atlas.kernels.codec import new_bytes, stored_buffer
 from atlas.kernels.compiler import JIT
-from atlas.kernels.encoding import choose_filter, encode_blocks, suitable_filter
+from atlas.kernels.encoding import LEAST_TRIED, choose_filter, encode_blocks, suitable_filter
 from atlas.kernels.gather import gather_boxes
 from atlas.kernels.jit import KernelCounts, count_kernels
 from atlas.kernels.layouts import (
@@ -60,6 +60,7 @@ __all__ = [
     "BOX_COUNT",
     "BOX_TARGET",
     "JIT",
+    "LEAST_TRIED",
     "NATIVE_CODECS",
     "PIECE_BEGIN",
     "PIECE_BLOCK",

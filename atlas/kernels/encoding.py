@@ -52,7 +52,7 @@ from atlas.kernels.symbols import NATIVE_CODECS
 if TYPE_CHECKING:
     from atlas.kernels.jit import Int
 
-__all__ = ["choose_filter", "encode_blocks", "suitable_filter"]
+__all__ = ["LEAST_TRIED", "choose_filter", "encode_blocks", "suitable_filter"]
 
 Memory: TypeAlias = tuple[U8, I64, U8, U64, I64]
 """Memory of the thread: `shuffled`, uint8 of as much as the largest block takes, and `sizes`, int64 (257,), the planes
@@ -204,7 +204,7 @@ def encode_blocks(
 
 _SAMPLES = 4
 _SAMPLE_BYTES = 131072  # LZ4 works otherwise, and better, on inputs below 64 KiB
-_TRIED = 512
+LEAST_TRIED = 512
 """Bytes below which no filter is tried: planes of them hardly shrink, and a trial takes longer than all else."""
 _NEARLY_ALL = 0.9
 _SLOWER = 1.02
@@ -226,7 +226,7 @@ def choose_filter(
 
     """
     start, length = as_column(start), as_column(length)
-    if codec == NONE or length.sum() < _TRIED:
+    if codec == NONE or length.sum() < LEAST_TRIED:
         return PLAIN
     rows = np.unique(np.linspace(0, start.size - 1, _SAMPLES).astype(np.int64))
     starts, lengths = start[rows], np.minimum(length[rows], _SAMPLE_BYTES)

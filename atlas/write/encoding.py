@@ -97,14 +97,17 @@ class Compression:
         if self._forced is not None:
             return kernels.suitable_filter(self._forced, cells.dtype)
         kind = cells.dtype.str
-        if kind not in self._chosen:
+        chosen = self._chosen.get(kind)
+        if chosen is None:
             some = np.arange(len(start))
             if len(start) > 3:
                 some = np.unique(np.linspace(0, len(start) - 1, 3).astype(np.int64))
-            self._chosen[kind] = kernels.choose_filter(
+            chosen = kernels.choose_filter(
                 raw, start[some], length[some], codec=self.codec, dtype=cells.dtype, level=_LEVEL, fill=cells.missing
             )
-        return self._chosen[kind]
+            if length[some].sum() >= kernels.LEAST_TRIED:  # a few cells say nothing of the others
+                self._chosen[kind] = chosen
+        return chosen
 
 
 @dataclass(frozen=True, slots=True)

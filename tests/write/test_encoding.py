@@ -129,3 +129,14 @@ def encode_once(parts, _known=[]):  # noqa: B006 - kept between the cases on pur
         (found,) = encode(make_schema("int32", ["x"], [5000]), *parts)
         _known.extend(found.blocks.checksum.tolist())
     return _known
+
+
+@pytest.mark.parametrize("few", [1, 20])
+def test_a_few_cells_do_not_decide_on_the_filter_of_many(few):
+    many = (np.random.default_rng(3).normal(0, 0.2, 40_000).cumsum() + 15).round(2).astype(np.float32)
+    schema = make_schema("float32", ["x"], [3])
+    alone = encode(schema, many)
+    small, large = encode(schema, np.arange(few, dtype=np.float32) / 7, many)
+    assert small.blocks.filter.tolist() == [0] * (few > 1)
+    assert large.blocks.filter.tolist() == alone[0].blocks.filter.tolist() == [FILTERS["decimaldelta"]] * 3
+    assert large.stored.size == alone[0].stored.size
