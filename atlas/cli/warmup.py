@@ -74,7 +74,9 @@ def _use_store(codec: Codec, filter_: Filter, shape: tuple[int, ...]) -> None:
         constant.write_array(name, start, np.full_like(cells, cells.flat[-1]))
     varied.define_array("large", "float32", ["y", "x"], _LARGE, [length // 2 for length in _LARGE])
     varied.write_array("large", [0, 0], np.zeros(_LARGE, np.float32))
+    store.write_array_across_ragged("rows", store.list_datasets(), np.arange(5.0), [2, 0, 3])
     store.flush()
+    store.read_array_across_ragged("rows", store.list_datasets())
     for name, dtype in DATATYPES.items():
         for _ in range(3):  # the third time from memory
             varied.read_array(name, start, box)
