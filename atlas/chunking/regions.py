@@ -63,11 +63,16 @@ class Region:
             return range(len(self.chunk))
         return range(self.edges.item(number), self.edges.item(number + 1))
 
+    def arrays_of(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of the array that each of `pieces`, (6, P), is of, (P,): see `kernels.PIECE_TARGET`."""
+        numbers: NDArray[np.int64] = pieces[PIECE_TARGET]
+        if self.edges is not None:
+            numbers = np.searchsorted(self.edges, pieces[PIECE_CHUNK], side="right") - 1
+        return numbers
+
     def array_of(self, piece: NDArray[np.int64]) -> int:
-        """Return the number of the array that a piece, (6,), is of: see `kernels.PIECE_TARGET`."""
-        if self.edges is None:
-            return int(piece[PIECE_TARGET])
-        return int(np.searchsorted(self.edges, piece[PIECE_CHUNK], side="right")) - 1
+        """Return the number of the array that one piece, (6,), is of."""
+        return int(self.arrays_of(piece[:, None])[0])
 
     def in_chunk(self, row: int) -> tuple[slice, ...]:
         """Return the slices of what the box takes of a chunk, within the chunk."""

@@ -51,6 +51,12 @@ class Targets:
         number = None if self.number is None else self.number[some]
         return replace(self, ids=self.ids[some], generations=self.generations[some], number=number)
 
+    def schemas_of(self, arrays: NDArray[np.int64]) -> tuple[Sequence[ArraySchema], NDArray[np.int64]]:
+        """Return schemas, and which of them each of the arrays with the numbers `arrays` (C,) has, (C,)."""
+        if self.number is None:
+            return (self.schema,), np.zeros(len(arrays), np.int64)
+        return self.schemas, self.number[arrays]
+
     def damage(self, source: Source, reason: str, target: int) -> CorruptStoreError:
         """Return the error for damage in a file that the array number `target` needs."""
         dataset = self.name_of(int(self.ids[target]))

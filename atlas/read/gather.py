@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.chunking.ragged import FlatBoxes
     from atlas.chunking.regions import Region
-    from atlas.format.schema import ArraySchema
     from atlas.read.block_cache import BlockCache
     from atlas.read.fetch import Targets
 
@@ -122,39 +121,38 @@ def _read_targets(
             schema = targets.schema
             out[...] = schema.fill_text if strings else np.frombuffer(schema.fill_bits, out.dtype)[0]
         else:
-            _fill_unwritten(out, np.flatnonzero(taken == 0), targets, region, edges)
+            _fill_unwritten(out, np.flatnonzero(taken == 0), targets, region)
     for index, part in zip(indexes, found, strict=True):
         if part.constant.shape[1]:
-            _fill_constant(out, part.constant, targets.schema, region)
+            _fill_constant(out, part.constant, targets, region)
         if part.pieces.shape[1]:
             read = read_strings if strings else read_numbers
             kept = cache if index.sources[0].written_once else None
             read(index, part.pieces, targets, region, out, limits, kept)
 
 
-def _fill_unwritten(
-    out: NDArray[Any], chunk: NDArray[np.int64], targets: Targets, region: Region, edges: NDArray[np.int64]
-) -> None:
+def _fill_unwritten(out: NDArray[Any], chunk: NDArray[np.int64], targets: Targets, region: Region) -> None:
     """Write the fill values of targets to the boxes of chunks, rows `chunk` (C,) of `region`, in `out` (1, *box)."""
-    schemas = targets.schemas or [targets.schema]
-    number = np.zeros(len(targets.ids), np.int64) if targets.number is None else targets.number
-    of = number[np.searchsorted(edges, chunk, side="right") - 1]
-    if out.dtype == object:
-        for k, at in zip(chunk.tolist(), of.tolist(), strict=True):
-            cells: tuple[int | slice, ...] = (0, *region.in_box(k))
-            out[cells] = schemas[at].fill_text
-        return
-    fills = np.frombuffer(b"".join(schema.fill_bits.ljust(8, b"\0") for schema in schemas), "<u8")
-    kernels.fill_boxes(out, fills[of], chunk, np.zeros_like(chunk), region.geometry)
+    pieces = np.zeros((kernels.PIECE_TARGET + 1, len(chunk)), np.int64)
+    pieces[kernels.PIECE_CHUNK] = chunk
+    if out.dtype != object:
+        schemas, number = targets.schemas_of(region.arrays_of(pieces))
+        fills = np.frombuffer(b"".join(schema.fill_bits.ljust(8, b"\0") for schema in schemas), "<i8")
+        pieces[kernels.PIECE_OFFSET] = fills[number]
+    _fill_constant(out, pieces, targets, region)
 
 
-def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], schema: ArraySchema, region: Region) -> None:
-    """Write the boxes of constant chunks, (6, C), into `out` (N, *box)."""
+def _fill_constant(out: NDArray[Any], constant: NDArray[np.int64], targets: Targets, region: Region) -> None:
+    """Write the boxes of constant chunks, pieces (6, C) with the bits of the cell as `PIECE_OFFSET`, into `out`.
+
+    A constant chunk of text holds the fill value of its array.
+    """
     bits, chunk, target = constant[[kernels.PIECE_OFFSET, kernels.PIECE_CHUNK, kernels.PIECE_TARGET]]
     if out.dtype != object:
         kernels.fill_boxes(out, bits.view(np.uint64), chunk, target, region.geometry)
         return
-    fill = schema.fill_text
-    for k, n in zip(chunk.tolist(), target.tolist(), strict=True):
+    schemas, number = targets.schemas_of(region.arrays_of(constant))
+    fills = [schema.fill_text for schema in schemas]
+    for k, n, at in zip(chunk.tolist(), target.tolist(), number.tolist(), strict=True):
         cells: tuple[int | slice, ...] = (n, *region.in_box(k))
-        out[cells] = fill
+        out[cells] = fills[at]

@@ -112,6 +112,24 @@ def test_cells_never_written_read_as_the_fill_value_of_their_array(store, dtype)
         store.flush()
 
 
+@pytest.mark.parametrize("written", ["all", "one", "none"])
+@pytest.mark.parametrize(("dtype", "fills"), [("string", "ABC"), ("bytes", [b"A", b"", b"C"]), ("int16", [7, -1, 0])])
+def test_each_array_has_the_fill_value_of_its_own(store, dtype, fills, written):
+    names = ["a", "b", "c"]
+    for length, (name, fill) in enumerate(zip(names, fills, strict=True), 2):
+        view = store.create_dataset(name)
+        view.define_array("t", dtype, ["x"], [length], [2], fill_value=fill)
+        if written == "all" or (written == "one" and name == "b"):
+            cells = np.full(length, fill, "i2" if dtype == "int16" else object)
+            view.write_array("t", [0], cells)  # constant chunks
+    for _ in range(2):
+        for start, shape in ((None, None), ([1], [1])):
+            expected = rows_of(store, names, start, shape)
+            assert all(map(identical, store.read_array_across("t", names, start, shape), expected))
+            assert [set(row.tolist()) for row in expected] == [{fill} for fill in fills]
+        store.flush()
+
+
 @pytest.mark.parametrize("cells", [64, 5_000, 300_000])
 def test_large_arrays_are_read_block_by_block(tmp_path, cells):
     rng = np.random.default_rng(1)
