@@ -16,6 +16,7 @@ import sys
 from abc import abstractmethod
 from dataclasses import asdict, replace
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,10 +77,13 @@ class Engine:
         self.folder = folder
         self.path = folder / "data"
 
+    package = ""
+    """Name of the package that does the work; empty where `versions` says more."""
+
     @property
     def versions(self) -> str:
         """Versions of the packages that do the work, for the report."""
-        return ""
+        return f"{self.package} {version(self.package)}" if self.package else ""
 
     @cached_property
     def data(self) -> dict[str, NDArray[Any]]:

@@ -29,6 +29,7 @@ _CHUNK = 4 * 2**20
 class StackedArrays(Stacked):
     """One NDArray file per variable."""
 
+    package = "blosc2"
     shuffle = "BITSHUFFLE"
     level = 1
     """Of zstd."""
@@ -36,10 +37,6 @@ class StackedArrays(Stacked):
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         self._module: Any = import_module("blosc2")
-
-    @property
-    def versions(self) -> str:
-        return f"blosc2 {self._module.__version__}"
 
     def _file(self, variable: str) -> str:
         return str(self.path / f"{variable}.b2nd")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from importlib import import_module
-from importlib.metadata import version
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -164,15 +163,13 @@ class Ours(Seed):
 class Parquet(_Ragged):
     """A row for each dataset, with a list of its values."""
 
+    package = "pyarrow"
+
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         self._arrow: Any = import_module("pyarrow")
         self._parquet: Any = import_module("pyarrow.parquet")
         self._file = str(self.path / "profiles.parquet")
-
-    @property
-    def versions(self) -> str:
-        return f"pyarrow {version('pyarrow')}"
 
     def write(self) -> None:
         arrow = self._arrow
@@ -234,14 +231,12 @@ class _Flat(_Ragged):
 class TensorStore(_Flat):
     """A sharded zarr 3 array: zstd level 1."""
 
+    package = "tensorstore"
+
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         self._module: Any = import_module("tensorstore")
         self._spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{self.path / 'flat'}/"}}
-
-    @property
-    def versions(self) -> str:
-        return f"tensorstore {version('tensorstore')}"
 
     def _create(self, values: NDArray[Any]) -> None:
         little = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -265,13 +260,11 @@ class TensorStore(_Flat):
 class Blosc2(_Flat):
     """A blosc2 array: bit-shuffle and zstd level 1."""
 
+    package = "blosc2"
+
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         self._module: Any = import_module("blosc2")
-
-    @property
-    def versions(self) -> str:
-        return f"blosc2 {self._module.__version__}"
 
     def _create(self, values: NDArray[Any]) -> None:
         blosc2 = self._module

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.engines.base import Unsupported
@@ -23,15 +22,13 @@ __all__ = ["Packed", "StackedArrays"]
 class StackedArrays(Stacked):
     """The zarr3 driver over local files."""
 
+    package = "tensorstore"
+
     def __init__(self, work: Workload, folder: Path) -> None:
         super().__init__(work, folder)
         if self.text:
             raise Unsupported("the zarr3 driver of tensorstore has no strings of variable length")
         self._module: Any = import_module("tensorstore")
-
-    @property
-    def versions(self) -> str:
-        return f"tensorstore {version('tensorstore')}"
 
     def _spec(self, variable: str) -> dict[str, Any]:
         return {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{self.path / variable}/"}}
