@@ -200,6 +200,17 @@ class Stores(RuleBasedStateMachine):
 
     # Arrays
 
+    def those_without(self, data, array):
+        """All datasets that lack an array, in any order."""
+        lacking = [name for name, found in self.model.datasets.items() if array not in found.arrays]
+        return data.draw(st.permutations(lacking), label="names")
+
+    def model_written(self, name, array, found, cells):
+        """Add an array to the model of a dataset, with all its cells written."""
+        self.model.datasets[name].arrays[array] = found
+        found.write((0,) * len(found.shape), np.asarray(cells, MEMORY[found.dtype]))
+        self.model.pending = True
+
     @has_dataset
     # Objects are text to this call, whatever they hold.
     @rule(
@@ -209,13 +220,12 @@ class Stores(RuleBasedStateMachine):
         filled=st.booleans(),
     )
     def write_across(self, data, array, dtype, filled):
-        lacking = [name for name, found in self.model.datasets.items() if array not in found.arrays]
-        names = data.draw(st.permutations(lacking), label="names")
+        names = self.those_without(data, array)
         shape = tuple(data.draw(st.lists(st.integers(0, 7), max_size=3), label="shape"))
         chunk = tuple(data.draw(st.integers(min(n, 1), n + 2), label="chunk") for n in shape)
         fill = data.draw(st.sampled_from(BITS[dtype]), label="fill") if filled else None
         cells = self.cells(data, dtype, (len(names), *shape))
-        if len(lacking) < len(self.model.datasets):
+        if len(names) < len(self.model.datasets):
             everywhere = list(self.model.datasets)
             with pytest.raises(FileExistsError):
                 self.store.write_array_across_stacked(
@@ -224,9 +234,7 @@ class Stores(RuleBasedStateMachine):
         dims = DIMS[: len(shape)]
         self.store.write_array_across_stacked(array, names, cells, dims, chunk, fill)
         for name, part in zip(names, cells, strict=True):
-            found = self.model.datasets[name].arrays[array] = ModelArray(dtype, tuple(dims), shape, chunk, fill)
-            found.write((0,) * len(shape), np.asarray(part, cells.dtype))
-            self.model.pending = True
+            self.model_written(name, array, ModelArray(dtype, tuple(dims), shape, chunk, fill), part)
 
     @has_dataset
     @rule(
@@ -236,26 +244,22 @@ class Stores(RuleBasedStateMachine):
         filled=st.booleans(),
     )
     def write_ragged(self, data, array, dtype, filled):
-        lacking = [name for name, found in self.model.datasets.items() if array not in found.arrays]
-        names = data.draw(st.permutations(lacking), label="names")
+        names = self.those_without(data, array)
         sizes = data.draw(st.lists(st.integers(0, 7), min_size=len(names), max_size=len(names)), label="sizes")
         trailing = tuple(data.draw(st.lists(st.integers(0, 3), max_size=2), label="trailing"))
         whole = data.draw(st.booleans(), label="whole")
         chunk = None if whole else tuple(data.draw(st.integers(1, 5), label="chunk") for _ in (0, *trailing))
         fill = data.draw(st.sampled_from(BITS[dtype]), label="fill") if filled else None
         cells = self.cells(data, dtype, (sum(sizes), *trailing))
-        if len(lacking) < len(self.model.datasets):
+        if len(names) < len(self.model.datasets):
             everywhere = list(self.model.datasets)
             with pytest.raises(FileExistsError):
                 self.store.write_array_across_ragged(array, everywhere, cells[:0], [0] * len(everywhere))
         dims = DIMS[: cells.ndim]
         self.store.write_array_across_ragged(array, names, cells, sizes, dims, chunk, fill)
         for name, part in zip(names, np.split(cells, np.cumsum(sizes)[:-1]), strict=False):
-            found = self.model.datasets[name].arrays[array] = ModelArray(
-                dtype, tuple(dims), part.shape, part.shape if chunk is None else chunk, fill
-            )
-            found.write((0,) * part.ndim, part)
-            self.model.pending = True
+            shape = part.shape if chunk is None else chunk
+            self.model_written(name, array, ModelArray(dtype, tuple(dims), part.shape, shape, fill), part)
 
     @has_dataset
     @rule(data=st.data(), array=st.sampled_from(ARRAYS), dtype=st.sampled_from(DTYPES), filled=st.booleans())

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from atlas import Atlas
 from tests.model import MEMORY
 
 DTYPES = list(MEMORY)
@@ -35,6 +36,15 @@ def make_cells(dtype, shape, seed=0):
         return cells.reshape(shape)
     info = np.iinfo(memory)
     return rng.integers(info.min, info.max, count, memory, endpoint=True).reshape(shape)
+
+
+def settle(store, place, state):
+    """Leave a store flushed, reopened, compacted or as it is, as `state` says; returns the handle to go on with."""
+    if state in {"flushed", "reopened"}:
+        store.flush()
+    if state == "compacted":
+        store.compact(keep_versions=1, keep_days=0)
+    return Atlas.open(place) if state == "reopened" else store
 
 
 def put(view, name, cells, dtype, chunk_shape=None, fill_value=None):

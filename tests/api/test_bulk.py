@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from atlas import Atlas, AtlasError
+from atlas import AtlasError
 from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidValueError
-from tests.api.samples import DTYPES, make_cells, put
+from tests.api.samples import DTYPES, make_cells, put, settle
 from tests.model import identical
 
 NAMES = [f"d{i}" for i in range(12)]
@@ -38,12 +38,7 @@ def test_boxes_across_equal_reads_of_each(store, place, dtype, state):
     fleet(store, dtype, names=NAMES[6:])
     if state == "half":
         store.open_dataset("d2").write_array("t", [1, 1], make_cells(dtype, (2, 3), 77))
-    if state in {"flushed", "reopened"}:
-        store.flush()
-    if state == "compacted":
-        store.compact(keep_versions=1, keep_days=0)
-    if state == "reopened":
-        store = Atlas.open(place)
+    store = settle(store, place, state)
     for start, shape in BOXES:
         expected = one_by_one(store, NAMES, start, shape)
         across = store.read_array_across("t", NAMES, start, shape)

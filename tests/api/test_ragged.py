@@ -21,7 +21,7 @@ from atlas.errors import (
     OutOfRangeError,
 )
 from atlas.runtime.limits import Limits
-from tests.api.samples import DTYPES, FIXED, make_cells, put
+from tests.api.samples import DTYPES, FIXED, make_cells, put, settle
 from tests.model import identical
 
 LENGTHS = [3, 0, 7, 1, 7, 40, 2]
@@ -74,12 +74,7 @@ def test_rows_equal_reads_of_each(store, place, dtype, trailing, chunk, state):
     fleet(store, dtype, trailing, chunk, NAMES[4:], LENGTHS[4:])
     if state == "half":
         store.open_dataset("d2").write_array("t", [1, *(0 for _ in trailing)], make_cells(dtype, (2, *trailing), 77))
-    if state in {"flushed", "reopened"}:
-        store.flush()
-    if state == "compacted":
-        store.compact(keep_versions=1, keep_days=0)
-    if state == "reopened":
-        store = Atlas.open(place)
+    store = settle(store, place, state)
     names = ["d5", "d0", "nowhere", "d2", "d1", "d5", "d6", "d3", "d4"]
     axes = len(trailing)
     boxes = [(None, None), ([1, *[0] * axes], None), (None, [2, *trailing]), ([2, *[1] * axes], [5, *[1] * axes])]
@@ -387,3 +382,26 @@ def test_any_fleet(data, tmp_path_factory):
     check(store.read_array_across_ragged("t", wanted), rows_of(store, wanted))
     check(store.read_array_across_ragged("t", wanted, start, shape), rows_of(store, wanted, start, shape))
     assert all(map(identical, store.read_array_across("t", wanted), rows_of(store, wanted)))
+
+
+@given(data=st.data())
+def test_any_fleet_of_several_fill_values(data, tmp_path_factory):
+    store = Atlas.create(tmp_path_factory.mktemp("fleet") / "s", limits=Limits(lookup_chunks=6))
+    dtype = data.draw(st.sampled_from(["string", "bytes", "int16", "float32", "bool"]))
+    fills = {"string": ["", "A", "é"], "bytes": [b"", b"A"], "bool": [True, False]}.get(dtype, [0, 7, -1])
+    lengths = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=8))
+    names = [f"d{at}" for at in range(len(lengths))]
+    for seed, (name, length) in enumerate(zip(names, lengths, strict=True)):
+        view, fill = store.create_dataset(name), data.draw(st.sampled_from([None, *fills]))
+        view.define_array("t", dtype, ["x"], [length], [data.draw(st.integers(1, 5))], fill_value=fill)
+        written = data.draw(st.sampled_from(["not", "varied", "fill"]))
+        if written != "not":
+            cells = make_cells(dtype, (length,), seed)
+            view.write_array(
+                "t", [0], cells if written == "varied" else np.full_like(cells, fills[0] if fill is None else fill)
+            )
+        if data.draw(st.booleans()):
+            store.flush()
+    for _ in range(2):
+        assert all(map(identical, store.read_array_across("t", names), rows_of(store, names)))
+        store.flush()
