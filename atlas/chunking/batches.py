@@ -76,7 +76,7 @@ def first_alike(*columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
         if more.all():
             return (every := np.arange(count)), every
         ascending = more | (ascending & (column[1:] == column[:-1]))
-    if ascending.all():  # as rows: what lies in blocks mostly comes in the order of blocks and offsets
+    if ascending.all():  # rows, compared column by column, ascend: chunks mostly come in the order of their blocks
         return (every := np.arange(count)), every
     order = np.lexsort(columns[::-1])
     ordered = [column[order] for column in columns]

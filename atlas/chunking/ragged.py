@@ -94,9 +94,9 @@ def check_boxes(schemas: Sequence[ArraySchema], start: Sequence[int] | None, sha
 
 
 def clip_boxes(schemas: Sequence[ArraySchema], start: Sequence[int] | None, shape: Sequence[int] | None) -> Boxes:
-    """Return the part of the box that `start` and `shape` name which lies in arrays of each of S schemas.
+    """Return the box of arrays of each of S schemas: that of `start` and `shape`, clipped along the first axis.
 
-    The arrays have one rank, at least 1. The box may leave them along the first axis only: there it is clipped.
+    The arrays have one rank, at least 1. The box may leave them along the first axis only.
 
     Raises `InvalidValueError` where the box leaves one of them along another axis, or is of another rank,
     `OutOfRangeError` for negative numbers and `InvalidTypeError` for what are no integers.

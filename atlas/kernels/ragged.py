@@ -35,7 +35,7 @@ class ChunkPlan(NamedTuple):
     """The chunks that the boxes of N arrays meet, those of one array after those of another, in C order."""
 
     geometry: Geometry
-    """What the box takes of each, and where that lies in the result."""
+    """The box of each chunk, and its position in the result."""
     chunk: I64
     """Position of each in the grid of its array, C order: (chunks,)."""
     cells: I64

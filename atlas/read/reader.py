@@ -80,10 +80,10 @@ class Reader:
     def _find_kept(
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any] | None:
-        """Return a box of one array if all of it lies in one chunk in memory, None where it must be read. No lock.
+        """Return a box of one array that lies in one chunk in memory, None for any other box. Takes no lock.
 
-        What is remembered of chunks holds for the chunk index that the view has; `ChangeCount` tells whether that, the
-        dataset and what is staged belong together.
+        Locations of chunks hold for one chunk index. `ChangeCount` tells whether the dataset, the index and the staged
+        cells are of one moment.
         """
         changes = self._changes
         ended = changes.ended

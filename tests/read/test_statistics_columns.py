@@ -51,7 +51,7 @@ def test_columns_of_every_dtype_are_those_of_a_loop(dtype):
     storage, store = fleet(dtype)
     check_statistics(store, "t")
     check_statistics(store, "t", ["d3", "nowhere", "bare", "d0", "d3", "d4"])
-    # Pending writes, deletions and declarations are not flushed: they change nothing but what is there.
+    # Statistics are those of the last flush: of what is pending, only deletions and declarations show.
     store["d0"].write_array("t", [0, 0], make_cells(dtype, (3, 4), 99))
     store["d1"].delete_array("t")
     put(store["d1"], "t", make_cells(dtype, (2, 2), 5), dtype)

@@ -1,4 +1,4 @@
-"""Stacked reads of strings: cells of one read are decoded together, whatever lies in memory."""
+"""Stacked reads of strings decode equal cells once, with and without blocks in the cache."""
 
 from __future__ import annotations
 
