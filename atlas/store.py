@@ -825,12 +825,11 @@ class Atlas:
         """
         wanted = check_names("dataset_names", dataset_names)
         if not isinstance(data, np.ndarray) or data.ndim == 0 or len(data) != len(wanted):
-            shape = f"shape {data.shape}" if isinstance(data, np.ndarray) else f"type {type(data).__name__}"
             raise InvalidValueError(
-                f"data must be an ndarray with one row for each of the {len(wanted)} datasets, not of {shape}; "
-                "np.stack makes one of a list of arrays"
+                f"data must be an ndarray with one row for each of the {len(wanted)} datasets, not of "
+                f"{_shape_of(data)}; np.stack makes one of a list of arrays"
             )
-        names = [f"dim_{axis}" for axis in range(data.ndim - 1)] if dims is None else dims
+        names = _axis_names(dims, data.ndim - 1)
         schema = self._session.schemas.make(data.dtype, names, data.shape[1:], chunk_shape, fill_value)
         self._session.writer.write_stacked(array, wanted, data, schema)
 
@@ -890,12 +889,11 @@ class Atlas:
         wanted = check_names("dataset_names", dataset_names)
         sizes = check_row_sizes(row_sizes, len(wanted))
         if not isinstance(values, np.ndarray) or values.ndim == 0 or len(values) != sum(sizes):
-            shape = f"shape {values.shape}" if isinstance(values, np.ndarray) else f"type {type(values).__name__}"
             raise InvalidValueError(
                 f"values must be an ndarray whose first axis is as long as the row sizes together, {sum(sizes)}, not "
-                f"of {shape}; np.concatenate makes one of a list of arrays"
+                f"of {_shape_of(values)}; np.concatenate makes one of a list of arrays"
             )
-        names = [f"dim_{axis}" for axis in range(values.ndim)] if dims is None else dims
+        names = _axis_names(dims, values.ndim)
         distinct, number = np.unique(np.array(sizes, np.int64), return_inverse=True)
         schemas = [
             self._session.schemas.make(values.dtype, names, (size, *values.shape[1:]), chunk_shape, fill_value)
@@ -1104,6 +1102,16 @@ class Atlas:
         return verify_storage(
             known.log.storage, known, repair=repair, target=target, progress=progress, limits=known.log.limits
         )
+
+
+def _shape_of(data: object) -> str:
+    """Return the shape of an array, or the type of what is none, for messages."""
+    return f"shape {data.shape}" if isinstance(data, np.ndarray) else f"type {type(data).__name__}"
+
+
+def _axis_names(dims: Sequence[str] | None, ndim: int) -> Sequence[str]:
+    """Return the names of the axes of an array, "dim_0", "dim_1", … where none are given."""
+    return [f"dim_{axis}" for axis in range(ndim)] if dims is None else dims
 
 
 def verify(

@@ -17,6 +17,7 @@ from atlas.catalog.column_builder import AttributeSets
 from atlas.chunking.batches import equal_groups
 from atlas.format.attribute_keys import flatten_key, may_be_of_array
 from atlas.format.attributes import Timestamp, plain_value
+from atlas.format.dtypes import blank_column
 from atlas.runtime.memory import check_room
 
 if TYPE_CHECKING:
@@ -281,12 +282,7 @@ def _column(count: int, parts: Sequence[_Decoded]) -> AttributeColumn:
         present[part.piece.at] = True
     kinds = set[object]().union(*(part.kinds for part in parts))
     dtype = _dtype(kinds.pop(), parts) if len(kinds) == 1 else np.dtype(object)
-    if dtype.kind == "O":
-        values = np.full(count, None)
-    elif dtype.kind in "mM":
-        values = np.full(count, np.iinfo(np.int64).min, np.int64).view(dtype)
-    else:
-        values = np.full(count, np.nan if dtype.kind == "f" else 0, dtype)
+    values = blank_column(count, dtype)
     for part in parts:
         if dtype.kind in "mM":
             some: NDArray[Any] = np.array([one.ticks for one in part.exact], np.int64).view(dtype)

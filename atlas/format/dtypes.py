@@ -23,6 +23,7 @@ __all__ = [
     "TIME_UNIT",
     "DataType",
     "Fill",
+    "blank_column",
     "check_fill",
     "exact_times",
     "is_stored",
@@ -275,6 +276,13 @@ def exact_times(times: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | Non
 def _as_integers(times: NDArray[Any]) -> NDArray[np.int64]:
     # Comparing times of two units would convert them once more and overflow; NaT would differ from itself.
     return np.asarray(times, dtype=times.dtype.newbyteorder("=")).view(np.int64)
+
+
+def blank_column(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a column of metadata that has no value yet, (count,): False, 0, NaN, not-a-time or None by its dtype."""
+    if dtype.kind in "mM":
+        return np.full(count, np.iinfo(np.int64).min, np.int64).view(dtype)
+    return np.full(count, {"f": np.nan, "O": None}.get(dtype.kind, 0), dtype)
 
 
 def time_range(dtype: np.dtype[Any]) -> str:

@@ -150,6 +150,11 @@ def read_ragged(
     return RaggedArray(values, row_sizes, all_offsets, selection.names.copy(), selection.schema >= 0)
 
 
+def _fill_key(schema: ArraySchema) -> bytes | None:
+    """Return the bits of a fill value, None where none was declared."""
+    return None if schema.fill is None else schema.fill_bits
+
+
 def _unify_fills(
     selection: ArraySelection,
     main: ArraySchema,
@@ -161,9 +166,9 @@ def _unify_fills(
     """Put the fill value of the schema `main` in place of those of others in rows of `values`: see `_with_fill_of`."""
     alike: dict[object, list[int]] = {}
     for at, schema in enumerate(schemas):
-        alike.setdefault((type(schema.fill), schema.fill is not None and schema.fill_bits), []).append(at)
-    for some in alike.values():
-        if schemas[some[0]].fill is main.fill:
+        alike.setdefault(_fill_key(schema), []).append(at)
+    for key, some in alike.items():
+        if key == _fill_key(main):
             continue
         row = np.repeat(np.isin(number, some), np.diff(offsets))
         cells = np.flatnonzero(row)
@@ -277,7 +282,7 @@ def _axes_of(selection: ArraySelection, at: int, schema: ArraySchema, first: Arr
 
 
 def _refuse(selection: ArraySelection, at: int, how: str, what: str, mine: object, other: object) -> InvalidValueError:
-    """Return the error for the array number `at`, which differs from the first that is there in `what`."""
+    """Return the error for two datasets whose arrays differ in `what`: that at position `at`, and the first present."""
     return InvalidValueError(
         f"{how} arrays have one {what}, but array {selection.array!r} has {other} in dataset "
         f"{selection.names[int(selection.present[0])]!r} and {mine} in dataset {selection.names[at]!r}; call "

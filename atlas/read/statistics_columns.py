@@ -12,7 +12,7 @@ import numpy as np
 
 from atlas.chunking.batches import equal_groups
 from atlas.chunking.regions import chunk_cells
-from atlas.format.dtypes import EXTREME_DTYPES
+from atlas.format.dtypes import EXTREME_DTYPES, blank_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,8 +91,8 @@ def statistics_columns(
         null_count=np.zeros(count, np.int64),
         nan_count=np.zeros(count, np.int64),
         has_extremes=nothing.copy(),
-        min=_without(count, dtype),
-        max=_without(count, dtype),
+        min=blank_column(count, dtype),
+        max=blank_column(count, dtype),
     )
     if statistics is not None:
         found = _find(selection, flushed, statistics)
@@ -113,13 +113,6 @@ def _column_dtype(datatype: DataType) -> np.dtype[Any]:
     if datatype.cell is None or datatype.has_nat or datatype.kind == "bool":
         return datatype.memory
     return EXTREME_DTYPES[datatype.kind]
-
-
-def _without(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return a column of `dtype` without extremes."""
-    if dtype.kind in "mM":
-        return np.full(count, np.iinfo(np.int64).min, np.int64).view(dtype)
-    return np.full(count, {"f": np.nan, "O": None}.get(dtype.kind, 0), dtype)
 
 
 def _scalars(values: NDArray[Any]) -> NDArray[Any]:
