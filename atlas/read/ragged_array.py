@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from atlas.errors import InvalidIndexError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +57,17 @@ class RaggedArray:
     def __getitem__(self, row: int) -> NDArray[Any]:
         """Return a row, a view of `values`; negative numbers count from the last row.
 
-        Raises `IndexError` for a row that is not there.
+        Raises `InvalidIndexError` (IndexError) for a row that is not there, and for what is no whole number.
         """
-        at = range(len(self))[row]
+        try:
+            at = operator.index(row)
+        except TypeError:
+            raise InvalidIndexError(
+                f"a row is a whole number, not {type(row).__name__} {row!r}; names.index(name) is that of a dataset"
+            ) from None
+        if not -len(self) <= at < len(self):
+            raise InvalidIndexError(f"there is no row {at}; there are {len(self)}, which count from 0")
+        at %= len(self)
         cells: NDArray[Any] = self.values[self.offsets[at] : self.offsets[at + 1]]
         return cells
 

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas
-from atlas import Atlas, RaggedArray
+from atlas import Atlas, AtlasError, RaggedArray
 from atlas.errors import (
     ArrayExistsError,
     ArrayNotFoundError,
     CorruptStoreError,
     DatasetNotFoundError,
+    InvalidIndexError,
     InvalidTypeError,
     InvalidValueError,
     OutOfRangeError,
@@ -162,6 +163,19 @@ def test_results_are_fresh_and_writable(store):
     for row in store.read_array_across("t", NAMES):
         row[...] = 0
     assert identical(store.read_array_across_ragged("t", NAMES).values, expected)
+
+
+def test_a_row_that_is_not_there_is_refused(store):
+    fleet(store, "int16", names=NAMES[:3], lengths=LENGTHS[:3])
+    found = store.read_array_across_ragged("t", NAMES[:3])
+    for row in (3, -4, 2**70):
+        with pytest.raises(IndexError, match=f"no row {row}; there are 3") as failure:
+            found[row]
+        assert isinstance(failure.value, AtlasError)
+    for row in ("d1", 1.0, slice(0, 2), None):
+        with pytest.raises(InvalidIndexError, match="a row is a whole number, not"):
+            found[row]
+    assert identical(found[np.int64(-1)], found[2])
 
 
 def test_arrays_without_axes_and_of_several_kinds_come_in_one_list(store):
