@@ -42,6 +42,7 @@ from atlas.errors import (
 from atlas.format.digests import NO_DIGESTS
 from atlas.maintenance.compaction import compact_array, join_segments
 from atlas.maintenance.gc import Collector
+from atlas.maintenance.retention import Retention
 from atlas.maintenance.tiering import segments_to_join
 from atlas.read.cache_pool import pool_for
 from atlas.read.reader import Reader
@@ -59,10 +60,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.catalog.catalog import Catalog
-    from atlas.commit.commit_records import Version
     from atlas.commit.committer import CommitResult
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
+    from atlas.format.versions import Version
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.read.block_cache import BlockCache
     from atlas.read.cache_pool import CachePool
@@ -287,32 +288,34 @@ class Session:
         Raises `VersionNotFoundError` also where some of it is about to be removed.
         """
         log = self.log
-        old = CommitLog.open(log.storage, version, log.limits)[1]
-        try:
-            later = log.commits(version + 1, self.catalog.version)
-            if not named_files(old).keys().isdisjoint(key for commit in later for key in commit.changes.tombstoned):
-                raise log.not_kept(version, self.catalog.version)
-            # Datasets with lower ids than those of a page are in pages too, or the sum could not be read back.
-            self.committer.writer.write_pages(old)
-            changes = old.checkpoint()
-            page_rows = log.read_pages(changes)
+        while True:
+            base = log.find_base().version
+            old = CommitLog.open(log.storage, version, log.limits)[1]
+            try:
+                # What was tombstoned before the base is safe: who made the base kept what earlier versions need.
+                later = log.commits(max(version, base) + 1, self.catalog.version)
+                if not named_files(old).keys().isdisjoint(key for commit in later for key in commit.changes.tombstoned):
+                    raise log.not_kept(version, self.catalog.version)
+                # Datasets with lower ids than those of a page are in pages too, or the sum could not be read back.
+                self.committer.writer.write_pages(old)
+                changes = old.checkpoint()
+                page_rows = log.read_pages(changes)
+            except CorruptStoreError:
+                if log.find_base().version == base:
+                    raise
             # Otherwise one of the commits that were read may be a late writer's, under a number that was free again.
-            if log.find_base().version <= version:
+            if log.find_base().version == base:
                 return changes, page_rows
-        except CorruptStoreError:
-            if log.find_base().version <= version:
-                raise
-        raise log.not_kept(version, self.catalog.version)
 
     # Maintenance
 
-    def compact(self, keep_versions: int, keep_days: float) -> CompactionReport:
+    def compact(self, keep_versions: int, keep_days: float | None) -> CompactionReport:
         """Flush, rewrite what is spread over many segments or beside dead data, and remove what no kept version needs.
 
         Returns what was freed and what frees the rest. Raises `ReadOnlyError`.
         """
         self.locks.check_writable()
-        collector = Collector(keep_versions, keep_days)
+        collector = Collector(Retention(keep_versions, keep_days))
         with self.locks.building.closed(), self.locks.writing:
             self.flush()
             while True:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.catalog.attribute_values import AttributeColumn
-    from atlas.commit.commit_records import Version
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
+    from atlas.format.versions import Version
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
     from atlas.read.ragged_array import RaggedArray
@@ -971,6 +971,8 @@ class Atlas:
     def history(self) -> list[Version]:
         """Return the versions that are kept up to the one shown, oldest first: when and how each was made.
 
+        Numbers that are missing were given up: by default a compaction thins versions of more than a day ago.
+
         Raises
         ------
         CorruptStoreError
@@ -1024,7 +1026,7 @@ class Atlas:
         _check_message(message)
         return self._session.rollback(_version_number(version), message)
 
-    def compact(self, keep_versions: int = 1, keep_days: float = 1.0) -> CompactionReport:
+    def compact(self, keep_versions: int = 1, keep_days: float | None = None) -> CompactionReport:
         """Flush, rewrite the segments of each array name as one with live chunks only, and remove unneeded files.
 
         A large segment is left as it is where all its chunks are live and the others are much smaller.
@@ -1036,9 +1038,10 @@ class Atlas:
         ----------
         keep_versions : int, default 1
             Number of the latest versions to keep.
-        keep_days : float, default 1.0
+        keep_days : float, optional
             Keep also the versions that were the latest at some moment of so many last days, so that handles opened
-            since stay readable.
+            since stay readable, and none before. Without it that is one day, and the versions before are thinned: of
+            the last 7 days the last version of each hour (UTC) stays, of the last 30 the last of each day.
 
         Returns
         -------

@@ -268,6 +268,8 @@ def read_catalog(read: Read, version: int | None = None) -> Catalog:
         link = read_document(data, ".json", "link")
         need(link["version"] > base[0] and link["store"] == checkpoint["store"], "a link that leads back")
         base = [link["version"], link["key"]]
+    if version is not None and version < base[0]:
+        return read_earlier(read, read_base(read, base, checkpoint), version)
     past = base[0] > checkpoint["version"] + 1
     if failure is not None and not past and not isinstance(failure, FileNotFoundError):
         raise failure
@@ -276,6 +278,18 @@ def read_catalog(read: Read, version: int | None = None) -> Catalog:
         catalog = follow(read, read_base(read, base, checkpoint), version)
     need(version in {None, catalog.version}, f"no version {version}")
     return catalog
+
+
+def read_earlier(read: Read, base: dict[str, Any], version: int) -> Catalog:
+    """A version before the base, which the base lists."""
+    numbers = [kept["version"] for kept in base.get("earlier", ())]
+    need(all(one < two for one, two in pairwise([*numbers, base["version"]])), "earlier versions that do not ascend")
+    need(version in numbers, f"no version {version}")
+    key = base["earlier"][numbers.index(version)]["key"]
+    need(key.startswith("bases/"), f"key {key}")
+    document = read_document(read(key), key, "checkpoint")
+    need(document["version"] == version and document["store"] == base["store"], f"{key} is of another version or store")
+    return follow(read, document, version)
 
 
 def read_base(read: Read, base: list[Any], checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -368,12 +368,12 @@ class Catalog:
         used = [layout_table[index] for index in layouts.tolist()]
         return RowBatch(self.ids[at], names, layout_of, own, of_arrays, used, table)
 
-    def plan_pages(self, page_rows: int) -> tuple[bool, list[NDArray[np.int64]]]:
+    def plan_pages(self, page_rows: int, *, anew: bool = False) -> tuple[bool, list[NDArray[np.int64]]]:
         """Return the rows of each page to write, and whether these pages replace all others.
 
-        `page_rows` is the number of rows up to which they stay in a document.
+        `page_rows` is the number of rows up to which they stay in a document; `anew` replaces all pages in any case.
         """
-        if self._paged.rewrite_is_due(page_rows):
+        if anew or self._paged.rewrite_is_due(page_rows):
             live = self.live_rows()
             return True, [live] if len(live) else []
         rows = self._live_unpaged()

@@ -331,11 +331,10 @@ def history(store: str, limit: int) -> None:
     "--keep-days",
     metavar="D",
     type=float,
-    default=1.0,
-    show_default=True,
-    help="Also keep the versions that were the latest at any time in the last D days.",
+    help="Also keep the versions that were the latest at any time in the last D days, and none before.",
+    show_default="all of the last day, of the last week one an hour, of the last month one a day",
 )
-def compact(store: str, keep_versions: int, keep_days: float) -> None:
+def compact(store: str, keep_versions: int, keep_days: float | None) -> None:
     """Merge small files and free the space of old versions.
 
     Rewrites each array that is spread over several files, or has deleted data, as one file. Then removes the versions
@@ -345,10 +344,11 @@ def compact(store: str, keep_versions: int, keep_days: float) -> None:
     _compact(store, Atlas.open(store), keep_versions, keep_days)
 
 
-def _compact(store: str, target: Atlas, keep_versions: int, keep_days: float) -> None:
+def _compact(store: str, target: Atlas, keep_versions: int, keep_days: float | None) -> None:
     before = target.describe()
     report = target.compact(keep_versions, keep_days)
-    click.echo(compact_line(report, before, target.describe(), target.history()[0].version))
+    kept = [version.version for version in target.history()]
+    click.echo(compact_line(report, before, target.describe(), kept))
     _note(held_after_compact_lines(store, report))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from atlas.cli.formatting import count_text, size_text, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["compact_line", "held_after_compact_lines", "held_after_rm_lines"]
 
 
-def compact_line(report: CompactionReport, before: StoreDescription, after: StoreDescription, oldest: int) -> str:
-    """Return what a compaction has done; `oldest` is the first version kept."""
+def compact_line(
+    report: CompactionReport, before: StoreDescription, after: StoreDescription, versions: Sequence[int]
+) -> str:
+    """Return what a compaction has done; `versions` are those that are kept, ascending."""
     removed = report.bytes_freed
-    last = after.version
-    kept = f"version {last} is kept" if oldest == last else f"versions {oldest} to {last} are kept"
+    first, last = versions[0], versions[-1]
+    which = (
+        f"versions {first} to {last} are"
+        if len(versions) == last - first + 1
+        else (f"{len(versions):,} of the versions {first} to {last} are")
+    )
+    kept = f"version {last} is kept" if first == last else f"{which} kept"
     if last == before.version:
         return f"reclaimed {size_text(removed)}; {kept}" if removed else f"nothing to reclaim; {kept}"
     # What it has removed, it may have written again without the deleted data.
@@ -45,7 +52,7 @@ def held_after_compact_lines(store: str, report: CompactionReport) -> Iterator[s
         first, last = report.held_by
         which = f"version {first} still holds" if first == last else f"versions {first} to {last} still hold"
         until = report.held_until
-        when = f", which a compaction after {until:%Y-%m-%d %H:%M} UTC frees" if until is not None else ""
+        when = f", of which a compaction after {until:%Y-%m-%d %H:%M} UTC frees the last" if until is not None else ""
         yield wrapped("", f"{which} {size_text(report.bytes_held)}{when}; to free it now:", 0)
         yield _compact_command(store)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from atlas import ArrayMeta, Atlas, DatasetView
-    from atlas.commit.commit_records import Version
+    from atlas.format.versions import Version
     from atlas.maintenance.description import ArrayDescription, StoreDescription
 
 __all__ = ["by_size", "history_lines", "info_lines", "ls_lines", "matching_names", "show_lines"]

@@ -1,10 +1,11 @@
 """Reads the documents of a store: a version is a document that sums up the first commits, and the commits after it.
 
 The numbered commits are the truth; each is created only if it is absent. Two shortcuts save a reader from reading all
-of them. The checkpoint is their sum up to some version, and may lag behind. A *base* is the sum up to the oldest
-version that is kept; commits before it may be gone. Links, created only if absent as well, lead from each base to the
-next, so that a reader that begins before the base finds out. Commits of the past may be in packs (see `packs`). Nothing
-depends on listings, on clocks, or on which writer replaced the checkpoint last.
+of them. The checkpoint is their sum up to some version, and may lag behind. A *base* is the sum up to the version from
+which on all are kept. Commits before it may be gone; the base lists the versions that are kept of them (see
+`earlier_versions`). Links, created only if absent as well, lead from each base to the next, so that a reader that
+begins before the base finds out. Commits of the past may be in packs (see `packs`). Nothing depends on listings, on
+clocks, or on which writer replaced the checkpoint last.
 
 Writes nothing.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from atlas.catalog.catalog import Catalog
 from atlas.commit.commit_records import CommitRecords
 from atlas.commit.documents import decode_document, is_missing_file, missing_file, try_read
+from atlas.commit.earlier_versions import open_earlier
 from atlas.commit.packs import packed_commits
 from atlas.errors import ConflictError, CorruptStoreError, StorageError, StoreNotFoundError, VersionNotFoundError
 from atlas.format.bases import BaseRef, base_from_json, link_from_json
@@ -27,6 +29,7 @@ from atlas.format.commit_header import CommitHeader, header_from_json, time_from
 from atlas.format.config import StoreConfig, config_from_json
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 from atlas.format.packs import pack_key, run_of
+from atlas.format.versions import earlier_from_json
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.threads import run_all
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from atlas.format.dataset_columns import RowBatch
+    from atlas.format.versions import EarlierVersion
     from atlas.storage import Storage
 
 __all__ = ["LINKS", "Commit", "CommitLog", "link_key", "list_bases"]
@@ -43,6 +47,8 @@ _FIRST_LOOK = 2
 """Commits that are looked for at first."""
 _AT_ONCE = 1000
 """Commits that are read side by side."""
+_MOST_NAMED = 8
+"""Earlier versions that an error names."""
 LINKS = Encoding("json", "")
 """Encoding of links, whatever that of other documents: a reader that follows them may know an earlier encoding only."""
 
@@ -90,7 +96,7 @@ class CommitLog:
         self.identity = identity
         """Random name of this store. A store that replaces it at its location, because of damage, has another."""
         self.base = base
-        """The oldest version that is kept, as last read: another process may have moved it since."""
+        """The version from which on all are kept, as last read: another process may have moved it since."""
         self.limits = limits
         """Sizes that decide when documents are rewritten."""
         self.created = created
@@ -99,6 +105,8 @@ class CommitLog:
         """Version since which `config` holds: later than the base where a replacement of the store was interrupted."""
         self.records = CommitRecords()
         """What is remembered of the commits that were read; the logs of one handle share it."""
+        self.earlier: tuple[EarlierVersion, ...] = ()
+        """The earlier versions that the base lists: known only of a log that `read_base` returned."""
         self.checkpoint_size = 0
         """Bytes of the checkpoint when it was last read or written."""
         self.commits_since = 0
@@ -149,8 +157,10 @@ class CommitLog:
         if catalog.version >= max(base.version, 0 if version is None else version):
             return log, catalog
         if version is not None and not moved:
+            if version < base.version:
+                return open_earlier(log, version)
             latest = type(self).open(self.storage)[1].version
-            if version < base.version or version > latest:
+            if version > latest:
                 raise log.not_kept(version, latest)
             log.commits(catalog.version + 1, latest)  # raises where one is missing; else they were made since
         return log, None
@@ -197,7 +207,9 @@ class CommitLog:
             if base.version > changes.version:
                 raise CorruptStoreError(f"its base is of version {base.version}, after its own, {changes.version}")
             created = time_from_json(document.get("created"))
-            return cls(storage, config_from_json(document), identity, base, created), changes
+            log = cls(storage, config_from_json(document), identity, base, created)
+            log.earlier = earlier_from_json(document, changes.version) if key.startswith("bases/") else ()
+            return log, changes
 
         found: tuple[Self, Changes] = decode_document(key, data, encoding, read)[1]
         found[0].checkpoint_size = len(data)
@@ -212,17 +224,26 @@ class CommitLog:
         key = base.key
         if key is None:
             return copy(self), Changes(base.version, 0)
+        return self.read_state(key)
+
+    def read_state(self, key: str) -> tuple[Self, Changes]:
+        """Return a log as of a base or the document of an earlier version, and the sum that it holds.
+
+        Raises `CorruptStoreError` where it is missing or damaged, and `ConflictError` where it is of another store.
+        """
         data = try_read(self.storage, key)
         if data is None:
             raise missing_file(key)
         form = "msgpack" if ".msgpack" in key else "json"
         encoding = Encoding(form, ".lz4" if key.endswith(".lz4") else ".zst")
         log, changes = self._of_checkpoint(self.storage, key, data, encoding)
+        if log.identity != self.identity:
+            raise self.replaced()
         log.limits = self.limits
         return log, changes
 
     def find_base(self) -> BaseRef:
-        """Follow the links to the oldest version that is kept now, note it in `base` and return it.
+        """Follow the links to the version from which on all are kept now, note it in `base` and return it.
 
         Raises `CorruptStoreError` where a link is damaged.
         """
@@ -244,11 +265,23 @@ class CommitLog:
 
     def not_kept(self, version: int | None, latest: int) -> VersionNotFoundError:
         """Return the error for a version that cannot be opened."""
+        earlier = [str(kept.version.version) for kept in self.records.earlier(self)]
+        more = f"{len(earlier) - _MOST_NAMED} more, " if len(earlier) > _MOST_NAMED else ""
+        before = f"; of those before, {more}{', '.join(earlier[-_MOST_NAMED:])}" if earlier else ""
         return VersionNotFoundError(
             f"the store at {self.storage.describe} has no version {version}: it keeps versions {self.base.version} to "
-            f"{latest}; choose one of these",
+            f"{latest}{before}; choose one of these",
             version,
         )
+
+    def keeps(self, version: int) -> bool:
+        """Return whether a version that was made is still kept.
+
+        Raises `CorruptStoreError` where the base is missing or damaged.
+        """
+        if version >= self.find_base().version:
+            return True
+        return any(kept.version.version == version for kept in self.records.earlier(self))
 
     def advance(self, catalog: Catalog) -> tuple[Self, Catalog, list[Commit] | None]:
         """Return log and catalog of the latest version, and the commits that lead there from `catalog`.
@@ -464,9 +497,7 @@ class CommitLog:
     def has_moved_past(self, version: int) -> bool:
         """Return whether a version is no longer kept or another store has replaced this one; False where unknown."""
         try:
-            return (
-                self.find_base().version > version or self._read_checkpoint(self.storage)[0].identity != self.identity
-            )
+            return not self.keeps(version) or self._read_checkpoint(self.storage)[0].identity != self.identity
         except (StorageError, CorruptStoreError, StoreNotFoundError):
             return False
 

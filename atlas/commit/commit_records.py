@@ -1,6 +1,6 @@
 """What a handle remembers of the commits that it has read: a commit never changes, so each is read once.
 
-`history` and garbage collection ask for the commits since the oldest version that is kept; only those that were made
+`history` and garbage collection ask for the commits since the base; only those that were made
 since they last asked are read. Remembered are the facts that these two need, not the changes. Writes nothing.
 """
 
@@ -9,50 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from atlas.commit.documents import missing_file
+from atlas.commit.documents import is_missing_file, missing_file
+from atlas.errors import CorruptStoreError
+from atlas.format.versions import Version
 from atlas.runtime.locks import ForkSafeLock
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from atlas.catalog.catalog import Catalog
     from atlas.commit.commit_log import Commit, CommitLog
     from atlas.format.bases import BaseRef
     from atlas.format.changes import Changes
+    from atlas.format.versions import EarlierVersion
 
-__all__ = ["CommitRecord", "CommitRecords", "Version", "describe_commit", "named_files"]
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One version of a store: when and how it was made, and what it changed."""
-
-    version: int
-    """Number of the version, as `Atlas.open` takes it."""
-    time: dt.datetime
-    """When it was made, in UTC, by the clock of its writer."""
-    action: str
-    """What made it: "create", "flush", "compact" or "rollback"."""
-    message: str | None
-    """The message of `flush(message=...)` or `rollback`, None where there is none."""
-    created: int
-    """Number of datasets that it created."""
-    changed: int
-    """Number of datasets whose arrays or attributes it declared, set or deleted."""
-    deleted: int
-    """Number of datasets that it deleted."""
-    arrays: tuple[str, ...]
-    """Names of the arrays that it wrote to, sorted."""
-
-    def __str__(self) -> str:
-        """Return it in one line."""
-        counts = [
-            f"{sign}{count}" for sign, count in (("+", self.created), ("~", self.changed), ("-", self.deleted)) if count
-        ]
-        datasets = f"datasets {' '.join(counts)}" if counts else ""
-        arrays = f"arrays {', '.join(self.arrays)}" if self.arrays else ""
-        what = "; ".join(part for part in (datasets, arrays, self.message) if part)
-        return f"{self.version:>6}  {self.time:%Y-%m-%d %H:%M:%S}  {self.action:<8}  {what}".rstrip()
+__all__ = ["CommitRecord", "CommitRecords", "describe_commit", "describe_oldest", "named_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +34,19 @@ class CommitRecord:
     """Id of the next new dataset after it."""
     files: tuple[tuple[str, int | None], ...]
     """Keys of the segments and pages that it names, and the bytes of each; None for pages, which do not tell."""
+    tombstoned: frozenset[str]
+    """Keys of the pages that it tombstones."""
 
 
 class CommitRecords:
-    """The commits since the oldest version that is kept, as far as a handle has read them. Locked."""
+    """The base, and the commits since it, as far as a handle has read them. Locked."""
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
         self._first = -1
         self._records: list[CommitRecord] = []
-        self._base: tuple[BaseRef, dict[str, int | None]] | None = None
+        self._base: tuple[BaseRef, dict[str, int | None], tuple[EarlierVersion, ...]] | None = None
+        self._earlier_files: dict[str, dict[str, int | None]] = {}
 
     def read(self, log: CommitLog, first: int, last: int) -> list[CommitRecord]:
         """Return the records of the versions after `first`, the oldest that is kept, to `last`, in order.
@@ -96,21 +68,43 @@ class CommitRecords:
                 raise missing_file(log.commit_key(first + 1))
             for commit in commits:
                 files = tuple(named_files(commit.changes).items())
-                self._records.append(CommitRecord(describe_commit(commit, next_id), commit.changes.next_id, files))
+                tombstoned = frozenset(key for key in commit.changes.tombstoned if key.startswith("pages/"))
+                about = describe_commit(commit, next_id)
+                self._records.append(CommitRecord(about, commit.changes.next_id, files, tombstoned))
                 next_id = commit.changes.next_id
             return self._records[: last - first]
 
     def base_files(self, log: CommitLog) -> dict[str, int | None]:
-        """Return the files that the oldest version that is kept names, as `named_files` does.
+        """Return the files that the base names, as `named_files` does.
 
         Raises `CorruptStoreError` where the base is missing or damaged.
         """
-        while self._base is None or self._base[0] != log.base:
-            base = log.base  # another thread may find a later one at any moment
-            files = named_files(log.read_base()[1])
+        return self._read_base(log)[0]
+
+    def earlier(self, log: CommitLog) -> tuple[EarlierVersion, ...]:
+        """Return the earlier versions that the base lists. Raises `CorruptStoreError` as `base_files` does."""
+        return self._read_base(log)[1]
+
+    def _read_base(self, log: CommitLog) -> tuple[dict[str, int | None], tuple[EarlierVersion, ...]]:
+        """Return the files that the base names, and the earlier versions that it lists."""
+        while True:
+            base = log.base  # once: another thread may find a later one at any moment
+            known = self._base
+            if known is not None and known[0] == base:
+                return known[1], known[2]
+            found, changes = log.read_base()
             if log.base == base:
-                self._base = base, files
-        return self._base[1]
+                self._base = base, named_files(changes), found.earlier
+
+    def earlier_files(self, log: CommitLog) -> dict[str, dict[str, int | None]]:
+        """Return the files that each document of an earlier version names, as `named_files` does.
+
+        Raises `CorruptStoreError` where the document of one is missing or damaged.
+        """
+        keys = [kept.key for kept in self.earlier(log)]
+        known = self._earlier_files
+        self._earlier_files = {key: known[key] if key in known else named_files(log.read_state(key)[1]) for key in keys}
+        return self._earlier_files
 
 
 def describe_commit(commit: Commit, next_id: int) -> Version:
@@ -123,6 +117,20 @@ def describe_commit(commit: Commit, next_id: int) -> Version:
         deleted = len(changes.deleted)
     arrays = sorted({ref.array for ref in changes.segments if not ref.rewritten}) if not changes.reset else []
     return Version(head.version, head.time, head.action, head.message, created, changed, deleted, tuple(arrays))
+
+
+def describe_oldest(log: CommitLog, version: int) -> Version:
+    """Return the version of the base: its commit describes it where that still exists."""
+    created = Version(version, log.created, "create", None, 0, 0, 0, ())
+    if log.base.version == version and log.base.key is None:
+        return created  # there may be no commit, and none says more
+    try:
+        (commit,) = log.commits(version, version)
+    except CorruptStoreError as error:
+        if not is_missing_file(error):
+            raise
+        return created
+    return describe_commit(commit, commit.changes.next_id)
 
 
 def named_files(named: Changes | Catalog) -> dict[str, int | None]:

@@ -21,12 +21,16 @@ from atlas.format.changes import Changes, PageRef, changes_to_json, page_to_json
 from atlas.format.commit_header import time_to_json
 from atlas.format.config import StoreConfig, config_to_json
 from atlas.format.documents import CHECKPOINT_NAMES
+from atlas.format.versions import earlier_to_json
 from atlas.storage.keys import unique_name
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from atlas.catalog.catalog import Catalog
     from atlas.commit.commit_log import CommitLog
     from atlas.format.dataset_columns import RowBatch
+    from atlas.format.versions import EarlierVersion
 
 __all__ = ["CommitWriter", "PreparedCommit"]
 
@@ -203,9 +207,13 @@ class CommitWriter:
         log.commits_since = log.bytes_since = 0
         return True
 
-    def write_pages(self, catalog: Catalog) -> None:
-        """Write rows of the catalog to pages where they are due, and let the catalog name them."""
-        replace_all, runs = catalog.plan_pages(self.log.limits.page_rows)
+    def write_pages(self, catalog: Catalog, tombstoned: AbstractSet[str] = frozenset()) -> None:
+        """Write rows of the catalog to pages where they are due, and let the catalog name them.
+
+        All rows where the catalog names a page of `tombstoned`.
+        """
+        anew = not tombstoned.isdisjoint(page.key for page in catalog.pages)
+        replace_all, runs = catalog.plan_pages(self.log.limits.page_rows, anew=anew)
         if replace_all or runs:
             pages = [self.write_page(catalog.rows(run), synced=True) for run in runs]
             catalog.record_pages(pages, replace=replace_all)
@@ -214,32 +222,54 @@ class CommitWriter:
         """Return the bytes of the checkpoint of a version."""
         return self.log.config.encoding.encode(self._sum(catalog, self.log.base))
 
-    def _sum(self, catalog: Catalog, base: BaseRef) -> dict[str, Any]:
+    def _sum(self, catalog: Catalog, base: BaseRef, **more: Any) -> dict[str, Any]:
         head = {"store": self.log.identity, "created": time_to_json(self.log.created), "base": base_to_json(base)}
-        return changes_to_json("checkpoint", catalog.checkpoint(), **head, **config_to_json(self.log.config))
+        return changes_to_json("checkpoint", catalog.checkpoint(), **head, **more, **config_to_json(self.log.config))
 
     def finish_replacement(self, catalog: Catalog) -> bool:
         """Make a later base where a replacement of the store was interrupted, so that no reader begins before it.
 
         Returns False where another process has made one meanwhile.
         """
-        return self.log.base.version >= self.log.config_since or self.advance_base(catalog)
+        known = self.log.base
+        return known.version >= self.log.config_since or self.advance_base(known, catalog)
 
-    def advance_base(self, catalog: Catalog) -> bool:
-        """Make the version of `catalog` the oldest that is kept; False where another process has made a later base.
+    def advance_base(
+        self,
+        known: BaseRef,
+        catalog: Catalog,
+        earlier: tuple[EarlierVersion, ...] = (),
+        tombstoned: AbstractSet[str] = frozenset(),
+    ) -> bool:
+        """Make the version of `catalog` the base after `known`; False where another process has made another.
 
-        Removes nothing. From now on any process may remove the files that only earlier versions need.
+        Before it only the versions `earlier` are kept. It names none of the pages `tombstoned`, which are to be those
+        that commits tombstone which were made until `known` was found to be the last base, or later: another process
+        may remove them once it has made a base, and it has not made one since if this succeeds.
+
+        Removes nothing. From now on any process may remove the files that no kept version needs.
         """
-        log, encoding = self.log, self.log.config.encoding.compressed()
-        self.write_pages(catalog)
-        known = log.base  # once: another thread may find a later one at any moment
         if known.version >= catalog.version:
             return False
-        base = BaseRef(catalog.version, f"bases/{catalog.version:020d}-{unique_name()}{encoding.extension}")
-        assert base.key is not None
-        log.storage.replace(base.key, encoding.encode(self._sum(catalog, base)))
+        log = self.log
+        base = BaseRef(catalog.version, self.write_base(catalog, earlier, tombstoned))
         log.storage.create(link_key(known.version), LINKS.encode(link_to_json(base, log.identity)))
         if log.find_base() != base:
-            log.storage.delete([base.key])
+            log.storage.delete([str(base.key)])
             return False
         return True
+
+    def write_base(
+        self,
+        catalog: Catalog,
+        earlier: tuple[EarlierVersion, ...] = (),
+        tombstoned: AbstractSet[str] = frozenset(),
+    ) -> str:
+        """Write the document of a base, or of an earlier version, which nothing leads to yet, and return its key."""
+        self.write_pages(catalog, tombstoned)
+        encoding = self.log.config.encoding.compressed()
+        key = f"bases/{catalog.version:020d}-{unique_name()}{encoding.extension}"
+        listed = {"earlier": earlier_to_json(earlier)} if earlier else {}
+        document = self._sum(catalog, BaseRef(catalog.version, key), **listed)
+        self.log.storage.replace(key, encoding.encode(document))
+        return key

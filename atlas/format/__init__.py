@@ -1,7 +1,8 @@
 """Bytes to values and back, as docs/format.md says. No I/O, no kernels.
 
 - `documents`         checksum, encoding and compression of every metadata document
-- `changes`           the body of commits and checkpoints; pages. `commit_header`, `bases`, `config`: their other fields
+- `changes`           the body of commits and checkpoints; pages. `commit_header`, `bases`, `versions`, `config`: their
+                      other fields
 - `dataset_columns`   rows of datasets within documents, in columns
 - `segment`           segments; `index_columns` the columns of their index, `block_types` codecs and filters
 - `schema`, `dtypes`, `names`                                      what users declare

@@ -1,4 +1,4 @@
-"""Bases and the links between them, in documents: which version is the oldest that can still be opened.
+"""Bases and the links between them, in documents: from which version on all can be opened.
 
 Values to JSON and back. No I/O.
 """
@@ -21,7 +21,7 @@ __all__ = ["BaseRef", "base_from_json", "base_to_json", "link_from_json", "link_
 
 @dataclass(frozen=True, slots=True)
 class BaseRef:
-    """The oldest version of a store that is kept. Later versions are reached from it commit by commit."""
+    """The version from which on all are kept. Later ones are reached from it commit by commit."""
 
     version: int
     """The version."""

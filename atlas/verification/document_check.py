@@ -21,6 +21,7 @@ from atlas.format.commit_header import header_from_json, time_from_json
 from atlas.format.config import config_from_json
 from atlas.format.documents import Encoding
 from atlas.format.packs import Pack, pack_from_json
+from atlas.format.versions import earlier_from_json
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from atlas.format.changes import Changes, PageRef
     from atlas.format.config import StoreConfig
     from atlas.format.dataset_columns import RowBatch
+    from atlas.format.versions import EarlierVersion
     from atlas.storage import Storage
     from atlas.verification.findings import Findings
 
@@ -49,11 +51,13 @@ class StateDocument(NamedTuple):
     created: dt.datetime
     """When the store was created."""
     base: BaseRef
-    """The oldest version that was kept when the document was written."""
+    """The version from which on all were kept when the document was written."""
     config: StoreConfig
     """Configuration that `create` chose."""
     changes: Changes
     """The version, as changes to an empty store."""
+    earlier: tuple[EarlierVersion, ...]
+    """The earlier versions that a base lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +156,9 @@ class DocumentCheck:
                 raise CorruptStoreError("it does not say which store it is of")
             if base.version > changes.version:
                 raise CorruptStoreError(f"its base is of version {base.version}, after its own")
+            earlier = earlier_from_json(document, changes.version) if key.startswith("bases/") else ()
             created = time_from_json(document.get("created"))
-            return StateDocument(key, identity, created, base, config_from_json(document), changes)
+            return StateDocument(key, identity, created, base, config_from_json(document), changes, earlier)
 
         return self._decode(key, encoding, read)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from atlas.format.changes import PageRef
     from atlas.format.config import StoreConfig
+    from atlas.format.versions import EarlierVersion
     from atlas.storage import Storage
     from atlas.verification.findings import Findings
 
@@ -83,7 +84,9 @@ class Metadata:
     created: dt.datetime | None
     """When the store was created; None where no document has it."""
     base: BaseRef
-    """The oldest version that is kept."""
+    """The version from which on all are kept."""
+    earlier: frozenset[int]
+    """Versions that are kept before it."""
     config_since: int
     """First version with `config`. It is after `base` where a store was replaced and its new base not yet written."""
     damaged_checkpoint: str | None
@@ -94,6 +97,10 @@ class Metadata:
     """Number of commits of a pack, where a document does not say it by the packs."""
     keys: set[str]
     """Keys of the documents and of every file that they name."""
+
+    def keeps(self, version: int) -> bool:
+        """Return whether a version that was made is still kept."""
+        return version >= self.base.version or version in self.earlier
 
 
 def check_metadata(storage: Storage, findings: Findings, version: int | None = None) -> Metadata:
@@ -114,6 +121,7 @@ class _MetadataCheck:
         self._encoding = Encoding("json", "")  # of the next commit
         self._created: dt.datetime | None = None
         self._base = BaseRef(0, None)
+        self._earlier: frozenset[int] = frozenset()
         self._latest = self._config_since = -1  # the last version that a document names, and the first with this config
         self._commits: dict[int, str] | None = None  # keys of all commits by version, None where they cannot be listed
         self._packed: dict[int, tuple[str, bytes]] = {}  # key of the pack and bytes of the commit, by version
@@ -131,6 +139,10 @@ class _MetadataCheck:
                 raise StoreNotFoundError(f"there is no store at {self._documents.storage.describe}: it holds no {name}")
             self._damaged_checkpoint = self._encoding.checkpoint
             self._documents.note_missing(self._damaged_checkpoint)
+        if base is not None:
+            self._earlier = frozenset(kept.version.version for kept in base.earlier)
+            for kept in base.earlier:
+                self._check_earlier(kept)
         last = self._find_last(checkpoint, base)
         from_checkpoint = self._start_from_checkpoint(checkpoint, last)
         from_base = self._start_from_base(checkpoint, base)
@@ -189,6 +201,7 @@ class _MetadataCheck:
             identity=self._documents.identity or "",
             created=self._created,
             base=self._base,
+            earlier=self._earlier,
             config_since=max(self._config_since, self._base.version),
             damaged_checkpoint=self._damaged_checkpoint,
             last=self._latest,
@@ -296,7 +309,7 @@ class _MetadataCheck:
         return self._documents.read_commit(key, encoding, version, with_pages=with_pages, packed=data)
 
     def _find_base(self, checkpoint: StateDocument | None) -> StateDocument | None:
-        """Return the base (the oldest version that is kept), None where it is empty or cannot be read."""
+        """Return the base (the version from which on all are kept), None where it is empty or cannot be read."""
         links = self._read_links(checkpoint)
         if checkpoint is not None:
             # Each link leads to a later version, so the current base is the latest one.
@@ -316,6 +329,16 @@ class _MetadataCheck:
             self._documents.note_fault(base.key, f"it is of version {base.changes.version}, not {self._base.version}")
             return None
         return base
+
+    def _check_earlier(self, kept: EarlierVersion) -> None:
+        """Read the document of an earlier version, and its pages."""
+        document, number = self._documents.read_base(kept.key), kept.version.version
+        if document is None:
+            self._findings.extend(kept.key, f"; version {number} cannot be opened")
+        elif document.changes.version != number:
+            self._documents.note_fault(kept.key, f"it is of version {document.changes.version}, not {number}")
+        else:
+            self._documents.read_pages(kept.key, document.changes, document.config.encoding)
 
     def _read_links(self, checkpoint: StateDocument | None) -> dict[int, tuple[str, BaseRef]]:
         """Return the identity and base that each link names, by the version that it leads from."""

@@ -129,7 +129,7 @@ def _check(
         findings.total = findings.bytes + sum(ref.size for refs in catalog.segments.values() for ref in refs)
         for array, refs in sorted(catalog.segments.items()):
             check_array(storage, catalog, array, refs, findings)
-        is_stale = known is not None and metadata.base.version > known.catalog.version
+        is_stale = known is not None and not metadata.keeps(known.catalog.version)
         if not findings.missing or (_read_checkpoints(storage) == before and not is_stale):
             return findings, metadata, catalog
         if is_stale:

@@ -23,6 +23,7 @@ from atlas.format.changes import Changes
 from atlas.format.config import StoreConfig
 from atlas.format.documents import CHECKPOINT_NAMES, Encoding
 from atlas.maintenance.gc import Collector
+from atlas.maintenance.retention import Retention
 from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 from atlas.storage.keys import unique_name
@@ -60,7 +61,7 @@ def commit(log, catalog, *ids, paged=False):
 
 def compact(log, catalog, keep_versions=1):
     """Remove what older versions need; return the bytes and what was tombstoned."""
-    collector = Collector(keep_versions, 0)
+    collector = Collector(Retention(keep_versions, 0))
     collector.list_files(log.storage)
     tombstoned = collector.tombstone(Tip(log, catalog, []), [])
     if tombstoned:
@@ -540,7 +541,7 @@ def test_many_threads_may_ask_for_the_base_at_once():
     asked, _ = CommitLog.open(storage)
     for identity in range(2):
         commit(log, catalog, identity)
-        assert CommitWriter(log).advance_base(catalog)
+        assert CommitWriter(log).advance_base(log.base, catalog)
     original, done = storage.read, []
 
     def overtaken(key):
@@ -574,7 +575,7 @@ def test_a_base_that_another_thread_finds_meanwhile_is_in_no_document_of_an_earl
     log.limits = Limits(page_rows=1)
     other, tip = CommitLog.open(storage)
     writer = CommitWriter(log)
-    made = writer.checkpoint(catalog, force=True) if written == "checkpoint" else writer.advance_base(catalog)
+    made = writer.checkpoint(catalog, force=True) if written == "checkpoint" else writer.advance_base(log.base, catalog)
     assert done
     assert not made
     for identity in (4, 5):

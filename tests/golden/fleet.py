@@ -160,9 +160,9 @@ class Fleet:
         if self.store:
             self.store.rollback(version)
 
-    def compact(self, keep_versions: int) -> None:
+    def compact(self, keep_versions: int, keep_days: float | None = 0) -> None:
         if self.store:
-            self.store.compact(keep_versions, keep_days=0)
+            self.store.compact(keep_versions, keep_days)
 
     # Comparing
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from atlas.format.attributes import Timestamp
 from atlas.runtime.limits import Limits
+from tests.clock import lend_clock
 from tests.independent_reader import CELLS
 
 if TYPE_CHECKING:
@@ -203,6 +204,27 @@ def versions(fleet: Fleet) -> None:
     fleet.write("a", "t", [3], np.array([9], "i2"))
     fleet.create("d")
     fleet.flush()
+
+
+def thinned(fleet: Fleet) -> None:
+    """Earlier versions, which a base lists, of a month of flushes."""
+    with lend_clock(speed=0, at=dt.datetime(2026, 7, 1, tzinfo=dt.UTC)) as clock:
+        clock.ago = dt.timedelta(days=28)
+        for at in range(6):
+            clock.ago -= dt.timedelta(hours=15 if at == 2 else 30)
+            fleet.create(f"day {at}")
+            fleet.define(f"day {at}", "t", "int16", [6], [2], fill=-1)
+            fleet.write(f"day {at}", "t", [0], np.arange(4, dtype="i2") * at)
+            fleet.attribute("day 0", "ö", at)
+            fleet.flush()
+            if at == 3:
+                fleet.write("day 1", "t", [1], np.array([7, 8], "i2"))
+                fleet.compact(1, None)
+        clock.ago = dt.timedelta(days=6)
+        fleet.create("after")
+        fleet.delete("day 2")
+        fleet.flush()
+        fleet.compact(1, None)
 
 
 def packed(fleet: Fleet) -> None:
@@ -503,6 +525,7 @@ GOLDEN = {
     "versions": Golden(versions, {"meta_compression": "zstd"}),
     "pages-json": Golden(pages, {"meta_compression": "none"}, page_rows=16),
     "pages-msgpack-lz4": Golden(pages, {"meta_format": "msgpack", "meta_compression": "lz4"}, page_rows=16),
+    "thinned": Golden(thinned, {"limits": Limits(page_rows=3)}),
     "packed-json": Golden(packed, {"limits": Limits(pack_commits=3)}),
     "packed-msgpack-lz4": Golden(
         packed, {"limits": Limits(pack_commits=3), "meta_format": "msgpack", "meta_compression": "lz4"}

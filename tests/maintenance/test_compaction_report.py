@@ -35,7 +35,7 @@ def test_what_earlier_versions_hold_is_counted_without_looking_at_files(store, m
     monkeypatch.undo()
     assert report.bytes_held == unnamed(store) > 6 * 8000
     assert report.held_by == (0, 6)
-    assert report.held_until == store.history()[-1].time + dt.timedelta(days=1)
+    assert report.held_until == store.history()[-1].time + dt.timedelta(days=30)
     assert store.compact() == report  # nothing is left to do
 
 

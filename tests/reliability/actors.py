@@ -181,7 +181,7 @@ class Writer:
 
     def _compact(self) -> None:
         keep, before = self._random.choice(self._settings.keeps), self.store.version
-        self.store.compact(keep_versions=keep, keep_days=0 if self._settings.keep_none else 1)
+        self.store.compact(keep_versions=keep, keep_days=0 if self._settings.keep_none else None)
         self.log.compacted.append((before, self.store.version))
 
     def _roll_back(self) -> None:
@@ -192,8 +192,8 @@ class Writer:
             self.log.conflicts += 1
             self._refresh()
         except VersionNotFoundError:
-            # Where versions are given up, one that is still the base may have files that are tombstoned already.
-            self.log.gone += [] if self._settings.keep_none else [target]
+            # Where versions are given up, one that is still kept may have files that are tombstoned already.
+            self.log.gone += [] if self._settings.keep_none or self._settings.thinning else [target]
         else:
             self.log.rolled.append((made, target))
 
@@ -350,6 +350,8 @@ class Settings:
     """Versions that compactions keep."""
     keep_none: bool = False
     """Whether compactions remove what was the latest just now."""
+    thinning: bool = False
+    """Whether the clock goes fast, so that versions come of age and are thinned."""
     persistent: bool = False
     """Whether a flush is never given up, as others use the handle."""
 

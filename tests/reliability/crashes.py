@@ -6,6 +6,7 @@ and why none is left out, is said in `enumeration`; what a power cut may leave i
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import ConflictError, StorageError
+from tests.clock import lend_clock
 from tests.reliability.enumeration import AXIS, Figures, enumerate_crashes
 from tests.reliability.sharing import SHARING
 
@@ -319,6 +321,26 @@ def gathering(s: Script) -> None:
     s.dataset("last", number=10)
     s.flush()
     s.compact(keep_days=0)
+
+
+@scenario(_JOINING | _PAGES | {"pack_commits": 3})
+def thinning(s: Script) -> None:
+    """Versions are thinned, and those that stay, then thinned again."""
+    with lend_clock() as clock:
+        clock.ago = dt.timedelta(days=20)
+        two_datasets(s)
+        for at in range(4):
+            clock.ago -= dt.timedelta(hours=20)
+            s.dataset(f"c{at}", number=at)
+            s.array(f"c{at}", "t", noise(at, 3))
+            s.flush()
+        s.compact()
+        clock.ago = dt.timedelta(days=9)
+        s.drop("c0")
+        s.flush()
+        s.compact()
+        clock.ago = dt.timedelta(0)
+        s.compact()
 
 
 @scenario(_PAGES)

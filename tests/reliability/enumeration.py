@@ -291,6 +291,10 @@ def _held(place: Path) -> Content | None:
         store = Atlas.open(place)
     except StoreNotFoundError:
         return None
+    numbers = [version.version for version in store.history()]
+    if len(numbers) <= numbers[-1] - numbers[0]:  # thinned: what is listed can be opened
+        for number in numbers:
+            content(Atlas.open(place, version=number))
     return content(store)
 
 

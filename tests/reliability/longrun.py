@@ -1,8 +1,8 @@
-"""A program that appends for days: files, documents and memory per flush level out once the first day is over.
+"""A program that appends for months: files, documents and memory per flush level out once the first month is over.
 
 Each step appends a dataset, changes an older one now and then, flushes and reads; now and then the store is compacted
 with what is kept by default, and its history listed. The clock of the commits is set forward with every flush, so that
-days pass in minutes. Counts of files and documents are asserted, times and memory only told.
+months pass in minutes. Counts of files and documents are asserted, times and memory only told.
 """
 
 from __future__ import annotations
@@ -14,19 +14,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from unittest import mock
+from typing import Any
 
 import numpy as np
 
 from atlas import Atlas, Limits
 from atlas.storage import LocalStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.clock import lend_clock
 
 __all__ = ["run"]
 
@@ -50,7 +46,9 @@ class Course:
     limits: Limits
 
 
-QUICK = Course(None, 240, 40, 16, Limits(pack_commits=8, page_rows=50))
+QUICK = Course(None, 280, 4, 8, Limits(pack_commits=8, page_rows=50))
+_MONTH = 31
+"""Days after which no more versions are added than are given up."""
 
 
 class CountingStorage(LocalStorage):
@@ -106,15 +104,15 @@ class Lap:
 
 def run(full: bool, minutes: float = 20.0) -> dict[str, int]:
     """Run for some minutes, or a short run of a fixed number of flushes, and return the figures."""
-    course = Course(minutes, 0, 1000, 100, Limits()) if full else QUICK
+    course = Course(minutes, 0, 200, 100, Limits()) if full else QUICK
     with tempfile.TemporaryDirectory(prefix="atlas-longrun-") as folder:
         laps, figures = _run(Path(folder) / "store", course)
-    steady = [lap for lap in laps if lap.flushes > 1.3 * course.per_day + course.compact_every]
+    steady = [lap for lap in laps if lap.flushes > _MONTH * course.per_day + course.compact_every]
     _check(steady, course)
     if full:
         _tell(laps)
     return figures | {
-        "files after the first day": steady[0].files.total(),
+        "files after the first month": steady[0].files.total(),
         "files at most since": max(lap.files.total() for lap in steady),
         "files at the end": steady[-1].files.total(),
     }
@@ -123,7 +121,7 @@ def run(full: bool, minutes: float = 20.0) -> dict[str, int]:
 def _run(place: Path, course: Course) -> tuple[list[Lap], dict[str, int]]:
     storage, chance, laps, flushes, compactions, reads = CountingStorage(place), random.Random(1), [], 0, 0, 0
     begun = time.monotonic()
-    with _clock() as clock:
+    with lend_clock() as clock:
         # Little memory for decoded blocks: it is filled in minutes, so that what else grows shows.
         store = Atlas.create(storage, limits=course.limits, cache_bytes=8 << 20)
         while True:
@@ -241,22 +239,3 @@ def _memory() -> int:
     """Return the bytes that the process has in memory, 0 where the system does not tell."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
-
-
-@contextmanager
-def _clock() -> Iterator[Any]:
-    """Lend a clock that commits and compactions go by; `ago` is how far it is behind."""
-    real = dt.datetime
-
-    class Clock(dt.datetime):
-        ago = dt.timedelta(0)
-
-        @classmethod
-        def now(cls, tz: dt.tzinfo | None = None) -> Any:
-            return real.now(tz) - cls.ago
-
-    with (
-        mock.patch("atlas.commit.commit_writer.dt.datetime", Clock),
-        mock.patch("atlas.maintenance.gc.dt.datetime", Clock),
-    ):
-        yield Clock

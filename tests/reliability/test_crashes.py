@@ -160,9 +160,9 @@ class TestBrokenOnPurpose:
     def test_commits_that_are_removed_before_a_later_base_lasts(self, monkeypatch):
         original = CommitWriter.advance_base
 
-        def advance_base(self, catalog):
+        def advance_base(self, *arguments):
             self.log.storage.delete(self.log.storage.list("commits")[:-1])
-            return original(self, catalog)
+            return original(self, *arguments)
 
         monkeypatch.setattr(CommitWriter, "advance_base", advance_base)
         with pytest.raises(Broken, match="within compact"):

@@ -221,6 +221,8 @@ STORES = {
     "attributes-msgpack": _golden("meta-msgpack-none"),
     "dated": _golden("dated"),
     "dated-msgpack": _golden("dated-msgpack"),
+    "thinned": _golden("thinned"),
+    "thinned-msgpack": _golden("thinned", meta_format="msgpack", meta_compression="lz4"),
     "versions": _Recipe(_versions, modelled=False),
     "versions-msgpack": _Recipe(_versions, {"meta_format": "msgpack", "meta_compression": "lz4"}, modelled=False),
     "replaced": _Recipe(_replaced, modelled=False),
@@ -266,8 +268,8 @@ def sound(name: str) -> Sound:
         if documents.is_document(key):
             tree = documents.decode(key, files[key])
             times = {field: _TIME for field in ("time", "created") if field in tree}
-            for commit in tree.get("commits", ()):
-                commit["time"] = _TIME
+            for part in (*tree.get("commits", ()), *tree.get("earlier", ())):
+                part["time"] = _TIME
             if times or "commits" in tree:
                 tree |= times
                 files[key] = documents.encode(key, tree)
