@@ -41,6 +41,7 @@ from atlas.errors import (
 )
 from atlas.format.digests import NO_DIGESTS
 from atlas.maintenance.compaction import compact_array, join_segments
+from atlas.maintenance.description import describe
 from atlas.maintenance.gc import Collector
 from atlas.maintenance.retention import Retention
 from atlas.maintenance.tiering import segments_to_join
@@ -57,18 +58,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from numpy.typing import NDArray
-
     from atlas.catalog.catalog import Catalog
     from atlas.commit.committer import CommitResult
     from atlas.format.changes import Changes
     from atlas.format.dataset_columns import ArrayEntry, RowBatch
     from atlas.format.versions import Version
     from atlas.maintenance.compaction_report import CompactionReport
+    from atlas.maintenance.description import StoreDescription
     from atlas.read.block_cache import BlockCache
     from atlas.read.cache_pool import CachePool
     from atlas.runtime.limits import Limits
     from atlas.storage import Storage
+    from atlas.write.region_write import ReadBox
 
 __all__ = ["Session", "reopen"]
 
@@ -90,7 +91,7 @@ class Session:
         self.reader = Reader(self.view, self.writes, pool_for(None) if pool is None else pool)
         """Every read."""
         # No part refers to the session, so that a handle gives its memory back when its last reference goes.
-        self.writer = Writer(self.view, self.writes, partial(_read_box, self.view, self.writes, self.reader.cache))
+        self.writer = Writer(self.view, self.writes, partial(_take_reader, self.view, self.writes, self.reader.cache))
         """Every change in memory."""
         self.committer = Committer(self.view, self.writes, log)
         """Versions of the store."""
@@ -244,8 +245,13 @@ class Session:
 
     def history(self) -> list[Version]:
         """Return the versions that are kept, up to the one shown, oldest first."""
-        with self.locks.state:
-            return read_history(self.log, self.catalog)
+
+        def read() -> list[Version]:
+            with self.locks.state:
+                log, version = self.log, self.catalog.version
+            return read_history(log, version)
+
+        return self.reader.repeat_if_moved(read)
 
     def rollback(self, version: int, message: str | None = None) -> int:
         """Commit a version that holds what an earlier one held, and return its number.
@@ -309,6 +315,10 @@ class Session:
 
     # Maintenance
 
+    def describe(self) -> StoreDescription:
+        """Describe the version that is shown. See `Atlas.describe`."""
+        return self.reader.repeat_if_moved(lambda: describe(self.view, self.log))
+
     def compact(self, keep_versions: int, keep_days: float | None) -> CompactionReport:
         """Flush, rewrite what is spread over many segments or beside dead data, and remove what no kept version needs.
 
@@ -362,19 +372,10 @@ class Session:
         return replacements
 
 
-def _read_box(
-    view: StoreView,
-    writes: PendingWrites,
-    cache: BlockCache,
-    entry: ArrayEntry,
-    dataset: int,
-    start: tuple[int, ...],
-    count: tuple[int, ...],
-) -> NDArray[Any]:
-    """Return a box of one array as it is now, for a write that changes part of it. The state lock is held."""
+def _take_reader(view: StoreView, writes: PendingWrites, cache: BlockCache, entry: ArrayEntry, dataset: int) -> ReadBox:
+    """Return what reads boxes of an array as it is now, for a write that changes part of it. The state lock is held."""
     ids, generations = np.array([dataset]), np.array([entry.generation])
-    snapshot = take_snapshot(view, writes, cache, entry.name, ids)
-    return snapshot.read(entry.schema, ids, generations, start, count)
+    return partial(take_snapshot(view, writes, cache, entry.name, ids).read, entry.schema, ids, generations)
 
 
 _reopened: dict[tuple[str, int, bool, Limits, bool, int | None], Session] = {}

@@ -17,7 +17,6 @@ from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
-from atlas.maintenance.description import describe
 from atlas.read.cache_pool import pool_for
 from atlas.runtime.limits import limits_or_default
 from atlas.session import Session
@@ -399,7 +398,7 @@ class Atlas:
         'zstd'
 
         """
-        return describe(self._session.view, self._session.log)
+        return self._session.describe()
 
     # xarray
 

@@ -388,31 +388,32 @@ class Datasets:
         state.own_arrays()[array] = entry
         return entry
 
-    def define_many(self, names: Sequence[str], array: str, schema: ArraySchema) -> list[tuple[ArrayEntry, list[int]]]:
-        """Add an array to many datasets, which must exist and must not have it.
+    def entries_of(
+        self, selection: ArraySelection, array: str, schema: ArraySchema
+    ) -> list[tuple[ArrayEntry, NDArray[np.int64]]]:
+        """Return the entries that `define_many` would add to a selection, each with the positions of its datasets."""
+        new = selection.ids >= self.catalog.next_id
+        return [
+            (self._declarations.entry(array, schema, new=kind), np.flatnonzero(new == kind))
+            for kind in np.unique(new).tolist()
+        ]
 
-        Returns the entries that were added, each with the positions of its datasets in `names`.
-        """
+    def define_many(self, names: Sequence[str], array: str, schema: ArraySchema) -> None:
+        """Add an array to many datasets, which must exist and must not have it."""
         check_name("array", array)
-        defined: dict[bool, tuple[ArrayEntry, list[int]]] = {}
         # Datasets that were created together share a dictionary of arrays. They share the new one too.
         extended: dict[tuple[int, bool], tuple[dict[str, ArrayEntry], dict[str, ArrayEntry]]] = {}
-        before, new, after, positions = None, False, _NO_ARRAYS, list[int]()
-        for at, name in enumerate(names):
+        before, new, after = None, False, _NO_ARRAYS
+        for name in names:
             state = self.edited.get(name) or self.edit(name)
             if state.arrays is not before or state.new is not new:
                 before, new = state.arrays, state.new
-                if new not in defined:
-                    defined[new] = self._declarations.entry(array, schema, new=new), []
-                entry, positions = defined[new]
                 key = (id(before), new)
                 if key not in extended:
-                    extended[key] = before, before | {array: entry}
+                    extended[key] = before, before | {array: self._declarations.entry(array, schema, new=new)}
                 after = extended[key][1]
-            positions.append(at)
             state.arrays, state.shared = after, True
         self._selections.clear()
-        return list(defined.values())
 
     # Flushing
 

@@ -1,8 +1,8 @@
 """What an open store shows: a committed version, what is pending on top of it, and the chunk indexes read so far.
 
-One lock guards a view. It is held for as long as memory takes: a read takes what it needs under the lock and runs
-without it. Calls for one dataset mostly take no lock at all: see `ChangeCount`. The view also counts its changes, so
-that readers without the lock notice them:
+One lock guards a view. It is held for as long as memory takes, never while the storage works: a read takes what it
+needs under the lock and runs without it. Calls for one dataset mostly take no lock at all: see `ChangeCount`. The view
+also counts its changes, so that readers without the lock notice them:
 
 - `change` grows with every change of what a read may return. Dask tokens carry it.
 - `moves` grows before files may go that a running read uses. A read that fails meanwhile is repeated.
@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from atlas.catalog.attribute_values import attribute_columns, attribute_parts, owned_parts
-from atlas.catalog.chunk_index import load_chunk_index, load_segment
+from atlas.catalog.chunk_index import ChunkIndex, load_chunk_index, load_segment
 from atlas.catalog.datasets import Datasets
 from atlas.errors import ArrayNotFoundError, AtlasError, CorruptStoreError, InvalidValueError, StaleHandleError
 from atlas.format.attribute_keys import check_key, find_key, flatten_key
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from atlas.catalog.attribute_values import AttributeColumn
     from atlas.catalog.catalog import Catalog
-    from atlas.catalog.chunk_index import ChunkIndex
     from atlas.catalog.meaning import AttributeGroups
     from atlas.catalog.selection import ArraySelection
     from atlas.format.attribute_keys import AttributeKey
@@ -38,7 +37,16 @@ if TYPE_CHECKING:
     from atlas.runtime.locks import HandleLocks
     from atlas.storage import Storage
 
-__all__ = ["StoreView"]
+__all__ = ["IndexNotLoadedError", "StoreView"]
+
+
+class IndexNotLoadedError(Exception):
+    """A chunk index is needed where it cannot be read, because a lock is held: call `load_index` first."""
+
+    def __init__(self, array: str) -> None:
+        super().__init__(array)
+        self.array = array
+        """The array name."""
 
 
 class _StaleCheck:
@@ -299,22 +307,22 @@ class StoreView:
     # Chunks
 
     def chunk_index(self, array: str) -> ChunkIndex:
-        """Return the index of an array name's committed chunks. The first call for a name reads its segments' indexes.
+        """Return the index of an array name's committed chunks. The caller must hold the lock.
 
-        Raises `CorruptStoreError`, and `StaleHandleError` where the version shown is no longer kept.
+        Raises `IndexNotLoadedError` where it was not read yet.
         """
-        with self.locks.state:
-            index = self.indexes.get(array)
-            if index is None:
-                refs = self.catalog.segments.get(array, [])
-                with self.stale_check():
-                    index = self.indexes[array] = load_chunk_index(self.storage, refs)
-            return index
+        index = self.indexes.get(array)
+        if index is None:
+            if array in self.catalog.segments:
+                raise IndexNotLoadedError(array)
+            index = self.indexes[array] = ChunkIndex.of([])
+        return index
 
     def load_index(self, array: str) -> ChunkIndex:
-        """Return what `chunk_index` does. Holds no lock that others need; the caller must not hold `state`.
+        """Return the index of an array name's committed chunks. The first call for a name reads its segments' indexes.
 
-        Where the handle moves meanwhile, nothing is kept.
+        Holds no lock that others need; the caller must not hold `state`. Where the handle moves meanwhile, nothing is
+        kept. Raises `CorruptStoreError`, and `StaleHandleError` where the version shown is no longer kept.
         """
         index = self.indexes.get(array)
         if index is not None:

@@ -9,7 +9,6 @@ from atlas.commit.documents import is_missing_file
 from atlas.errors import CorruptStoreError, StaleHandleError
 
 if TYPE_CHECKING:
-    from atlas.catalog.catalog import Catalog
     from atlas.commit.commit_log import CommitLog
     from atlas.format.bases import BaseRef
     from atlas.format.versions import Version
@@ -17,25 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["read_history"]
 
 
-def read_history(log: CommitLog, catalog: Catalog) -> list[Version]:
-    """Return the versions that are kept, from the oldest to the catalog's.
+def read_history(log: CommitLog, version: int) -> list[Version]:
+    """Return the versions that are kept, from the oldest to `version`, which a handle shows.
 
-    Raises `CorruptStoreError` where a commit is missing or damaged, `StaleHandleError` where the catalog's version is
-    no longer kept.
+    Raises `CorruptStoreError` where a commit is missing or damaged, `StaleHandleError` where `version` is no longer
+    kept.
     """
     while True:
         base = log.find_base()
         try:
-            versions = _versions(log, base, catalog.version)
+            versions = _versions(log, base, version)
             if log.find_base() == base:
                 break
         except CorruptStoreError as error:
             # Another process may have made a later base, and removed the commits before it.
             if not is_missing_file(error) or log.find_base() == base:
                 raise
-    if not versions or versions[-1].version != catalog.version:
+    if not versions or versions[-1].version != version:
         raise StaleHandleError(
-            f"version {catalog.version} of the store at {log.storage.describe}, which this handle shows, is no longer "
+            f"version {version} of the store at {log.storage.describe}, which this handle shows, is no longer "
             "kept: call refresh() or open it again"
         )
     return versions

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.commit.commit_records import named_files
 from atlas.commit.documents import size_or_none
+from atlas.errors import AtlasError
 from atlas.format.dtypes import DATATYPES
 from atlas.format.segment import FORMAT_VERSION
-from atlas.maintenance.held import dead_size, unnamed_sizes
+from atlas.maintenance.held import dead_size, names_with_dead, unnamed_sizes
 
 if TYPE_CHECKING:
+    from typing import Self
+
+    from atlas.catalog.catalog import Catalog
     from atlas.catalog.view import StoreView
     from atlas.commit.commit_log import CommitLog
 
@@ -81,48 +86,106 @@ class StoreDescription:
 
 
 def describe(view: StoreView, log: CommitLog) -> StoreDescription:
-    """Describe the version that the handle shows; pending changes are left out."""
-    with view.locks.state:
-        catalog = view.catalog
-        live = np.bincount(catalog.layouts[catalog.live_rows()], minlength=len(catalog.layout_table)).tolist()
-        arrays: dict[str, tuple[set[str], int, int, int]] = {}
-        for count, layout in zip(live, catalog.layout_table, strict=True):
-            for entry in layout if count else ():
-                dtypes, datasets, cells, raw = arrays.get(entry.name, (set(), 0, 0, 0))
-                datatype = entry.schema.datatype
-                size = 0 if datatype.cell is None else entry.schema.size * datatype.itemsize
-                arrays[entry.name] = (
-                    dtypes | {datatype.name},
-                    datasets + count,
-                    cells + count * entry.schema.size,
-                    raw + count * size,
-                )
-        described = []
-        for name in sorted(arrays.keys() | catalog.segments.keys()):
-            dtypes, datasets, cells, raw = arrays.get(name, (set(), 0, 0, 0))
+    """Describe the version that the handle shows; pending changes are left out.
+
+    The caller must hold no lock: the storage is asked without one. Raises what `StoreView.load_index` raises, perhaps
+    only because another thread moves the handle meanwhile.
+    """
+    damaged: set[str] = set()
+    while True:
+        with view.locks.state:
+            outline = _Outline.of(view, damaged)
+        if not outline.missing:
+            break
+        for name in outline.missing:
+            try:
+                view.load_index(name)
+            except AtlasError:
+                if name in outline.needed:
+                    raise
+                damaged.add(name)
+    storage, metadata = log.storage, _metadata_size(log)
+    unnamed = unnamed_sizes(storage, outline.named)
+    segments = sum(array.stored for array in outline.arrays)
+    segments += sum(size for key, size in unnamed.items() if key.startswith("arrays/"))
+    return StoreDescription(
+        storage.describe,
+        FORMAT_VERSION,
+        outline.version,
+        log.config.codec,
+        log.config.filter,
+        log.config.encoding.checkpoint,
+        outline.datasets,
+        outline.arrays,
+        metadata,
+        segments + metadata,
+        sum(unnamed.values()) + outline.dead,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """What memory tells of one version."""
+
+    missing: set[str]
+    """Array names whose chunk indexes must be read before the rest is known."""
+    needed: set[str]
+    """Array names that cannot be described without their indexes."""
+    version: int
+    """Number of the version."""
+    datasets: int
+    """Number of datasets."""
+    named: set[str]
+    """Keys of the segments and pages that it names."""
+    arrays: tuple[ArrayDescription, ...]
+    """Its arrays."""
+    dead: int
+    """Bytes of dead chunks."""
+
+    @classmethod
+    def of(cls, view: StoreView, damaged: set[str]) -> Self:
+        """Return that of the version shown. The caller must hold `state`.
+
+        The indexes of the array names `damaged` cannot be read.
+        """
+        catalog, indexes = view.catalog, view.indexes
+        found = _count_cells(catalog)
+        # Only blocks know the length of strings.
+        strings = {
+            name for name, (dtypes, *_) in found.items() if all(DATATYPES[dtype].cell is None for dtype in dtypes)
+        }
+        needed = strings & catalog.segments.keys()
+        missing = (needed | names_with_dead(catalog)) - indexes.keys() - damaged
+        described, dead = [], 0
+        for name in () if missing else sorted(found.keys() | catalog.segments.keys()):
+            dtypes, datasets, cells, raw = found.get(name, (set(), 0, 0, 0))
             refs = catalog.segments.get(name, [])
-            if dtypes and all(DATATYPES[dtype].cell is None for dtype in dtypes):
-                # Only blocks know the length of strings.
-                raw = sum(int(source.blocks.raw.sum()) for source in view.chunk_index(name).sources)
+            if name in needed:
+                raw = sum(int(source.blocks.raw.sum()) for source in indexes[name].sources)
             stored = sum(ref.size for ref in refs)
             described.append(ArrayDescription(name, tuple(sorted(dtypes)), datasets, cells, raw, len(refs), stored))
-        metadata = _metadata_size(log)
-        unnamed = unnamed_sizes(view)
-        segments = sum(array.stored for array in described)
-        segments += sum(size for key, size in unnamed.items() if key.startswith("arrays/"))
-        return StoreDescription(
-            log.storage.describe,
-            FORMAT_VERSION,
-            catalog.version,
-            log.config.codec,
-            log.config.filter,
-            log.config.encoding.checkpoint,
-            len(catalog),
-            tuple(described),
-            metadata,
-            segments + metadata,
-            sum(unnamed.values()) + dead_size(view),
-        )
+        if not missing:
+            dead = dead_size(catalog, indexes)
+        named = set(named_files(catalog))
+        return cls(missing, needed, catalog.version, len(catalog), named, tuple(described), dead)
+
+
+def _count_cells(catalog: Catalog) -> dict[str, tuple[set[str], int, int, int]]:
+    """Return the dtypes of each array name that a dataset has, and the number of datasets, cells and bytes of these."""
+    live = np.bincount(catalog.layouts[catalog.live_rows()], minlength=len(catalog.layout_table)).tolist()
+    arrays: dict[str, tuple[set[str], int, int, int]] = {}
+    for count, layout in zip(live, catalog.layout_table, strict=True):
+        for entry in layout if count else ():
+            dtypes, datasets, cells, raw = arrays.get(entry.name, (set(), 0, 0, 0))
+            datatype = entry.schema.datatype
+            size = 0 if datatype.cell is None else entry.schema.size * datatype.itemsize
+            arrays[entry.name] = (
+                dtypes | {datatype.name},
+                datasets + count,
+                cells + count * entry.schema.size,
+                raw + count * size,
+            )
+    return arrays
 
 
 def _metadata_size(log: CommitLog) -> int:

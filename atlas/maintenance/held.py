@@ -8,46 +8,54 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.catalog.sorted_search import find_sorted
-from atlas.commit.commit_records import named_files
 from atlas.commit.documents import size_or_none
-from atlas.errors import AtlasError
 from atlas.format.segment import CONSTANT
 from atlas.runtime.threads import run_all
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
     from numpy.typing import NDArray
 
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.chunk_index import ChunkIndex
-    from atlas.catalog.view import StoreView
     from atlas.format.segment import ChunkRows
+    from atlas.storage import Storage
 
-__all__ = ["dead_size", "unnamed_sizes"]
+__all__ = ["dead_size", "names_with_dead", "unnamed_sizes"]
 
 
-def unnamed_sizes(view: StoreView) -> dict[str, int]:
-    """Return the bytes of each segment and page that the version shown does not name, by key."""
-    storage = view.storage
-    keys = sorted({*storage.list("arrays"), *storage.list("pages")} - named_files(view.catalog).keys())
+def unnamed_sizes(storage: Storage, named: Container[str]) -> dict[str, int]:
+    """Return the bytes of each segment and page that is not `named`, by key."""
+    keys = sorted(key for key in {*storage.list("arrays"), *storage.list("pages")} if key not in named)
     return dict(zip(keys, run_all(lambda key: size_or_none(storage, key), keys), strict=True))
 
 
-def dead_size(view: StoreView) -> int:
-    """Return about how many bytes the dead chunks take in the segments that the version shown names.
+def names_with_dead(catalog: Catalog) -> set[str]:
+    """Return the array names that have more rows than live chunks: `dead_size` needs their indexes."""
+    chunks = _Declared(catalog).chunks
+    return {
+        name for name, refs in catalog.segments.items() if 0 < chunks[name] < sum(ref.footer.chunks for ref in refs)
+    }
 
-    A chunk takes the part of its blocks' stored bytes that it has of their decoded bytes. Only the indexes of array
-    names with more rows than live chunks are read. The caller must hold `locks.state`.
+
+def dead_size(catalog: Catalog, indexes: Mapping[str, ChunkIndex]) -> int:
+    """Return about how many bytes the dead chunks take in the segments that a version names.
+
+    A chunk takes the part of its blocks' stored bytes that it has of their decoded bytes. `indexes` are those of
+    `names_with_dead`, without damaged ones. The caller must hold `locks.state`.
     """
-    catalog = view.catalog
     declared = _Declared(catalog)
     dead = 0
     for name, refs in catalog.segments.items():
         rows, chunks = sum(ref.footer.chunks for ref in refs), declared.chunks[name]
         if rows > chunks:
             size = sum(ref.size for ref in refs)
-            try:
-                dead += _dead_bytes(name, size, view.chunk_index(name), declared) if chunks else size
-            except AtlasError:  # damaged; the numbers of rows still tell about how much
+            if not chunks:
+                dead += size
+            elif name in indexes:
+                dead += _dead_bytes(name, size, indexes[name], declared)
+            else:  # damaged; the numbers of rows still tell about how much
                 dead += size * (rows - chunks) // rows
     return dead
 

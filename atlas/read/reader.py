@@ -1,6 +1,6 @@
 """Reads of one open store: arrays by name, one or many, and their statistics.
 
-A read of committed data takes a snapshot under the view's lock and runs without the lock, beside writes and flushes.
+A read takes a snapshot under the view's lock and runs without the lock, beside writes and flushes.
 Changes nothing but its caches.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from atlas import kernels
+from atlas.catalog.view import IndexNotLoadedError
 from atlas.chunking.indexing import divide_index, parse_index, plan_index
 from atlas.chunking.regions import box_slices, check_region, plan_region
 from atlas.errors import ArrayNotFoundError, AtlasError, CorruptStoreError, StaleHandleError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from atlas.catalog.chunk_index import ChunkIndex
     from atlas.catalog.selection import ArraySelection
     from atlas.catalog.view import StoreView
     from atlas.chunking.indexing import CellIndex
@@ -125,11 +127,9 @@ class Reader:
                 if array in self._staged.by_array:
                     region = plan_region(entry.schema, *check_region(entry.schema.shape, start, shape))
                 snapshot = self._take_snapshot(array, state.identity, region)
-                if snapshot.needs_lock:
-                    return self._read_one(snapshot, state.identity, entry, start, shape)
             return self._read_one(snapshot, state.identity, entry, start, shape)
 
-        return self._repeat_if_moved(read)
+        return self.repeat_if_moved(read)
 
     def _take_snapshot(self, array: str, identity: int, region: Region | None) -> ReadSnapshot:
         """Return a snapshot for the read of a region of one array. The caller must hold the view's lock."""
@@ -144,7 +144,7 @@ class Reader:
             self._chunks.keep_only(indexes)
         if isinstance(array, str) and array not in view.indexes and array in view.catalog.segments:
             try:
-                self._repeat_if_moved(partial(view.load_index, array))
+                self.repeat_if_moved(partial(view.load_index, array))
             except AtlasError:
                 if not view.datasets.pending:  # new datasets stay readable: the read fails if it needs the index
                     raise
@@ -186,11 +186,9 @@ class Reader:
                 if current.box is not None and array in self._staged.by_array:
                     region = plan_region(now.schema, *current.box)
                 snapshot = self._take_snapshot(array, identity, region)
-                if snapshot.needs_lock:
-                    return self._read_index(snapshot, identity, now, current)
             return self._read_index(snapshot, identity, now, current)
 
-        return self._repeat_if_moved(read)
+        return self.repeat_if_moved(read)
 
     def _read_index(self, snapshot: ReadSnapshot, identity: int, entry: ArrayEntry, index: CellIndex) -> Any:
         """Return what an index takes of one array as the snapshot has it, as new cells."""
@@ -289,12 +287,18 @@ class Reader:
         Where that is not known it may still be so.
         """
         view = self._view
-        self._load_index(array)
-        with view.locks.state:
-            selection = view.datasets.arrays(array, names)
-            if not selection.complete or len(selection.groups) != 1 or array in self._staged.by_array:
-                return False
-            index = view.chunk_index(array)
+
+        def look_up() -> tuple[ArraySelection, ChunkIndex | None]:
+            self._load_index(array)
+            with view.locks.state:
+                selection = view.datasets.arrays(array, names)
+                if not selection.complete or len(selection.groups) != 1 or array in self._staged.by_array:
+                    return selection, None
+                return selection, view.chunk_index(array)
+
+        selection, index = self.repeat_if_moved(look_up)
+        if index is None:
+            return False
         (group,) = selection.groups
         if group.schema.chunks > view.limits.lookup_chunks:
             return False
@@ -321,24 +325,27 @@ class Reader:
                 selection = view.select_of_any(array, view.wanted_names(names))
                 check(selection)
                 snapshot = take_snapshot(view, self._staged, self.cache, array, selection.ids[selection.present])
-                if snapshot.needs_lock:
-                    return read(selection, snapshot)
             return read(selection, snapshot)
 
-        return self._repeat_if_moved(read_now)
+        return self.repeat_if_moved(read_now)
 
-    def _repeat_if_moved(self, read: Callable[[], _T]) -> _T:
+    def repeat_if_moved(self, read: Callable[[], _T]) -> _T:
         """Return what `read` returns; repeat it where it fails while another thread moves the handle to a new version.
 
-        The version that was being read may no longer be kept, so a missing file is no damage then.
+        The version that was being read may no longer be kept, so a missing file is no damage then. The caller must not
+        hold `state`, so that a chunk index that `read` needs can be read before it is called again.
         """
+        view = self._view
         while True:
-            moves = self._view.moves
+            moves = view.moves
             try:
-                return read()
+                try:
+                    return read()
+                except IndexNotLoadedError as missing:
+                    view.load_index(missing.array)
             except (CorruptStoreError, StaleHandleError):
-                with self._view.locks.state:  # a thread that is moving the handle has finished once this is free
-                    if moves == self._view.moves:
+                with view.locks.state:  # a thread that is moving the handle has finished once this is free
+                    if moves == view.moves:
                         raise
 
     # Statistics
@@ -346,19 +353,22 @@ class Reader:
     def array_stats(self, dataset: str, array: str) -> tuple[ArrayStatistics, int] | None:
         """Return the statistics of an array as of the last flush, and its `nan_count`. See `ArrayView.stats`."""
         view = self._view
-        self._load_index(array)
-        with view.locks.state:
-            state = view.datasets.state(dataset)
-            entry = state.find(array)
-            if entry is None or state.new:
-                return None
-            statistics = self._statistics_of(array)
+
+        def read() -> tuple[ArrayStatistics, int] | None:
+            self._load_index(array)
+            with view.locks.state:
+                state = view.datasets.state(dataset)
+                entry = state.find(array)
+                if entry is None or state.new:
+                    return None
+                identity, statistics = state.identity, self._statistics_of(array)
             try:
-                # Under the lock: statistics of strings read blocks, which a compaction by another thread could remove.
-                return statistics.find(state.identity, entry.generation, entry.schema, self.cache)
+                return statistics.find(identity, entry.generation, entry.schema, self.cache)
             except CorruptStoreError:
                 with view.stale_check():  # entered here only, as it takes longer than the statistics of most arrays
                     raise
+
+        return self.repeat_if_moved(read)
 
     def array_stats_across(self, array: str, names: Sequence[str] | None) -> ArrayStatsColumns:
         """Return the statistics of one array of many datasets, None for all. See `Atlas.array_stats_across`."""
@@ -374,11 +384,11 @@ class Reader:
             with view.stale_check():
                 return statistics_columns(selection, flushed, statistics, self.cache)
 
-        return self._repeat_if_moved(read)
+        return self.repeat_if_moved(read)
 
     def _statistics_of(self, array: str) -> Statistics:
         """Return the statistics of an array name as of the version shown. The caller must hold the view's lock."""
-        index = self._view.indexes.get(array) or self._view.chunk_index(array)
+        index = self._view.chunk_index(array)
         statistics = self._statistics.get(array)
         if statistics is None or statistics.index is not index:
             statistics = self._statistics[array] = Statistics(index)

@@ -66,8 +66,6 @@ class ReadSnapshot:
     """Chunk indexes to search, newest first."""
     overlay: Callable[[NDArray[Any], Iterable[int], Region], None] | None
     """Copies staged cells over what the indexes lead to; None where nothing is staged."""
-    needs_lock: bool
-    """Whether the caller must hold the view's lock while it reads: a flush closes the file of encoded staged cells."""
     view: StoreView
     """For names and errors."""
     cache: BlockCache
@@ -136,19 +134,18 @@ def take_snapshot(
 ) -> ReadSnapshot:
     """Return a snapshot of one array name for reads of the datasets `ids` (N,). The caller must hold the view's lock.
 
-    Where encoded cells are staged (`ReadSnapshot.needs_lock`), the caller must hold the lock until they are read. Of
-    one dataset, `region` may tell what is read of it: what is staged of other chunks does not count then.
+    Of one dataset, `region` may tell what is read of it: what is staged of other chunks does not count then. The
+    snapshot is read without the lock: what it leads to never changes. Raises what `StoreView.chunk_index` raises.
     """
     # New datasets have no committed chunks: they stay readable even where files of the version are gone.
     next_id = view.catalog.next_id
     new = view.datasets.pending and int(ids.min(initial=next_id)) >= next_id
     indexes = () if new else (view.chunk_index(array),)
     if array not in staged.by_array:
-        return ReadSnapshot(array, indexes, None, False, view, cache)
+        return ReadSnapshot(array, indexes, None, view, cache)
     overlay, encoded = staged.overlay_of(array, ids.tolist()), staged.encoded_index(array)
     if region is not None and len(region.chunk) <= _MOST_CHUNKS:
         (identity,) = ids.tolist()
         if not any(staged.may_hold(array, identity, chunk) for chunk in region.chunk.tolist()):
-            return ReadSnapshot(array, indexes, None, False, view, cache)
-    indexes = indexes if encoded is None else (encoded, *indexes)
-    return ReadSnapshot(array, indexes, overlay, encoded is not None, view, cache)
+            return ReadSnapshot(array, indexes, None, view, cache)
+    return ReadSnapshot(array, indexes if encoded is None else (encoded, *indexes), overlay, view, cache)

@@ -104,7 +104,7 @@ class _Refused:
 
 
 class HandleLocks:
-    """The locks of one open store. Take several in the order `building`, `writing`, `loading`, `state`.
+    """The locks of one open store. Take several in the order `building`, `encoding`, `writing`, `loading`, `state`.
 
     Those of a `read_only` handle refuse every change: `changing` raises `ReadOnlyError`.
     """
@@ -113,17 +113,19 @@ class HandleLocks:
         self.read_only = read_only
         """Whether the handle refuses changes."""
         self.building = Gate()
-        """Passed by calls that build a dataset in many steps, so that no flush commits half of one."""
+        """Passed by calls that change the store in many steps, so that no flush commits half of them."""
         self.changes = ChangeCount()
         """Tells lookups without a lock whether something changed meanwhile."""
         self.renew()
 
     def renew(self) -> None:
         """Make the locks anew, for a forked child; the gate renews itself."""
+        self.encoding = threading.RLock()
+        """Held by a call that encodes pending chunks, beside small ones. A flush has the gate closed instead."""
         self.writing = threading.RLock()
-        """Held by a call that changes the handle, and by a flush from beginning to end."""
+        """Held for as long as memory takes by a call that changes the handle, and by a flush from beginning to end."""
         self.state = threading.RLock()
-        """Guards the view of the store. Held for as long as memory takes, and to read staged cells from a disk."""
+        """Guards the view of the store. Held for as long as memory takes."""
         self.changes.ended = self.changes.begun
         self.moving = _Changing(self.writing, self.state, self.changes)
         """Both: held while the handle moves to another version."""

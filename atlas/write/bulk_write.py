@@ -16,7 +16,7 @@ from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
 from atlas.write.splitting import gather_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -25,17 +25,21 @@ if TYPE_CHECKING:
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
     from atlas.runtime.limits import Limits
-    from atlas.write.staging import Staging
 
-__all__ = ["Rows", "stage_rows", "stage_stack"]
+    Chunk = tuple[int, int, PendingChunk]
+    """Dataset id, position in the grid and cells."""
+
+__all__ = ["Rows", "row_chunks", "row_runs", "stack_chunks", "stack_runs"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Arrays of one name, dtype and fill value in N datasets, to which nothing was written before."""
 
-    entries: Sequence[ArrayEntry]
-    """Their distinct entries."""
+    array: str
+    """Their name."""
+    schemas: Sequence[ArraySchema]
+    """Their distinct schemas."""
     number: NDArray[np.int64]
     """Which of these each has, (N,)."""
     ids: NDArray[np.int64]
@@ -44,54 +48,57 @@ class Rows:
     """Generation of each array, (N,)."""
 
 
-def stage_stack(
-    staging: Staging,
-    entry: ArrayEntry,
-    ids: NDArray[np.int64],
-    data: NDArray[Any],
-    put: Callable[[int, int, PendingChunk], None],
-    bound_memory: Callable[[], None],
-) -> None:
-    """Stage `data` (N, *shape), of the stored dtype, as the arrays `entry` of the datasets `ids`.
-
-    Nothing may have been written to these arrays before. Chunks of strings go to `put`, one by one; `bound_memory` is
-    called now and then for others.
-    """
+def stack_runs(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], limits: Limits) -> Iterator[ChunkRun]:
+    """Yield `data` (N, *shape), numbers of the stored dtype, as the arrays `entry` of the datasets `ids`, in runs."""
     coordinate = entry.schema.dims == (entry.name,)
-    if data.dtype != object:
-        staging.put_runs(_runs(entry, ids, data, staging.limits.run_bytes, coordinate=coordinate), bound_memory)
-        return
+    for chunk, box in _boxes(entry):
+        count = data[(slice(0, 1), *box)].size
+        step = max(1, limits.run_bytes // (count * data.dtype.itemsize))
+        for begin in range(0, len(ids), step):
+            some = slice(begin, begin + step)
+            dataset = ids[some]
+            keys = ChunkKeys(dataset, np.full(len(dataset), entry.generation), np.full(len(dataset), chunk))
+            load = partial(_flat, data, (some, *box))
+            yield ChunkRun(entry.schema, keys, np.full(len(dataset), count), load, coordinate)
+
+
+def stack_chunks(entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any]) -> Iterator[Chunk]:
+    """Yield `data` (N, *shape), strings or bytes, as the arrays `entry` of the datasets `ids`, chunk by chunk."""
+    coordinate = entry.schema.dims == (entry.name,)
     for chunk, box in _boxes(entry):
         for identity, cells in zip(ids.tolist(), data[(slice(None), *box)], strict=True):
             own = np.array(cells, object, order="C").reshape(-1)
-            put(identity, chunk, PendingChunk(entry.schema, entry.generation, own, coordinate=coordinate))
+            yield identity, chunk, PendingChunk(entry.schema, entry.generation, own, coordinate=coordinate)
 
 
-def stage_rows(
-    staging: Staging,
-    rows: Rows,
-    values: NDArray[Any],
-    put: Callable[[int, int, PendingChunk], None],
-    bound_memory: Callable[[], None],
-) -> None:
-    """Stage `values`, of the stored dtype, one array after another along the first axis. See `stage_stack`."""
-    schemas = [entry.schema for entry in rows.entries]
-    name, main = rows.entries[0].name, schemas[0]
-    coordinate = main.dims == (name,)
-    flat = FlatBoxes(Boxes(*(column[rows.number] for column in check_boxes(schemas, None, None))))
-    for first, stop in flat.parts(staging.limits.lookup_chunks):
-        region = flat.plan(first, stop)
-        assert region.edges is not None
-        of = np.repeat(np.arange(first, stop), np.diff(region.edges))
-        if values.dtype != object:
-            keys = ChunkKeys(rows.ids[of], rows.generations[of], region.chunk)
-            runs = _flat_runs(main, keys, values, region, staging.limits, coordinate=coordinate)
-            staging.put_runs(runs, bound_memory)
-            continue
+def row_runs(rows: Rows, values: NDArray[Any], limits: Limits) -> Iterator[ChunkRun]:
+    """Yield `values`, numbers of the stored dtype, one array after another along the first axis, in runs."""
+    for of, region in _planned(rows, limits):
+        keys = ChunkKeys(rows.ids[of], rows.generations[of], region.chunk)
+        yield from _flat_runs(rows.schemas[0], keys, values, region, limits, coordinate=_is_coordinate(rows))
+
+
+def row_chunks(rows: Rows, values: NDArray[Any], limits: Limits) -> Iterator[Chunk]:
+    """Yield `values`, strings or bytes, one array after another along the first axis, chunk by chunk."""
+    for of, region in _planned(rows, limits):
         for k, at in enumerate(of.tolist()):
             own = np.array(values[region.in_box(k)], object, order="C").reshape(-1)
-            pending = PendingChunk(schemas[rows.number[at]], rows.generations.item(at), own, coordinate=coordinate)
-            put(rows.ids.item(at), region.chunk.item(k), pending)
+            schema, generation = rows.schemas[rows.number[at]], rows.generations.item(at)
+            chunk = PendingChunk(schema, generation, own, coordinate=_is_coordinate(rows))
+            yield rows.ids.item(at), region.chunk.item(k), chunk
+
+
+def _is_coordinate(rows: Rows) -> bool:
+    return rows.schemas[0].dims == (rows.array,)
+
+
+def _planned(rows: Rows, limits: Limits) -> Iterator[tuple[NDArray[np.int64], Region]]:
+    """Yield regions of a bounded number of chunks, and which array each chunk is of."""
+    flat = FlatBoxes(Boxes(*(column[rows.number] for column in check_boxes(rows.schemas, None, None))))
+    for first, stop in flat.parts(limits.lookup_chunks):
+        region = flat.plan(first, stop)
+        assert region.edges is not None
+        yield np.repeat(np.arange(first, stop), np.diff(region.edges)), region
 
 
 def _flat_runs(
@@ -109,20 +116,6 @@ def _boxes(entry: ArrayEntry) -> Iterator[tuple[int, tuple[slice, ...]]]:
     region = plan_region(schema, (0,) * len(schema.shape), schema.shape)
     for k, chunk in enumerate(region.chunk.tolist()):
         yield chunk, region.in_box(k)
-
-
-def _runs(
-    entry: ArrayEntry, ids: NDArray[np.int64], data: NDArray[Any], run_bytes: int, *, coordinate: bool
-) -> Iterator[ChunkRun]:
-    for chunk, box in _boxes(entry):
-        count = data[(slice(0, 1), *box)].size
-        step = max(1, run_bytes // (count * data.dtype.itemsize))
-        for begin in range(0, len(ids), step):
-            some = slice(begin, begin + step)
-            dataset = ids[some]
-            keys = ChunkKeys(dataset, np.full(len(dataset), entry.generation), np.full(len(dataset), chunk))
-            load = partial(_flat, data, (some, *box))
-            yield ChunkRun(entry.schema, keys, np.full(len(dataset), count), load, coordinate)
 
 
 def _flat(data: NDArray[Any], box: tuple[slice, ...]) -> NDArray[Any]:

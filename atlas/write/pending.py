@@ -1,32 +1,26 @@
 """The cells written since the last flush, by array name, within bounds of memory.
 
-Not locked: the caller must hold the handle's locks.
+Not locked: the caller must hold the handle's locks, as `staging` has it.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from atlas.write.bulk_write import stage_rows, stage_stack
-from atlas.write.splitting import chunk_runs, cut_chunks, divide_chunks
 from atlas.write.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from threading import RLock
     from typing import Any
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.catalog.id_shift import IdShift
-    from atlas.chunking.regions import Region
     from atlas.format.config import StoreConfig
-    from atlas.format.dataset_columns import ArrayEntry
     from atlas.runtime.limits import Limits
     from atlas.storage import Storage
-    from atlas.write.bulk_write import Rows
     from atlas.write.encoding import PendingChunk
     from atlas.write.segment_draft import AreStored, SegmentDraft
     from atlas.write.staging import Overlay
@@ -61,7 +55,8 @@ class PendingWrites:
             self._limits,
         )
 
-    def _staging(self, array: str) -> Staging:
+    def staging(self, array: str) -> Staging:
+        """Return what is staged of an array name, which may be nothing yet."""
         staging = self.by_array.get(array)
         if staging is None:
             staging = self.by_array[array] = self.new_staging(array)
@@ -71,58 +66,7 @@ class PendingWrites:
 
     def put(self, array: str, dataset: int, chunk: int, pending: PendingChunk) -> None:
         """Stage one chunk, replacing what was staged of it before."""
-        self._put(self.by_array.get(array) or self._staging(array), dataset, chunk, pending)
-
-    def _put(self, staging: Staging, dataset: int, chunk: int, pending: PendingChunk) -> None:
-        self._unbounded += staging.put(dataset, chunk, pending)
-        # Not at every chunk: a store may have thousands of array names to add up.
-        if self._unbounded > self._limits.checked_bytes:
-            self._unbounded = 0
-            self._bound_memory()
-
-    def put_region(
-        self,
-        entry: ArrayEntry,
-        dataset: int,
-        region: Region,
-        cells: NDArray[Any],
-        read_chunk: Callable[[int], NDArray[Any]],
-        *,
-        shared: bool,
-        coordinate: bool = False,
-        taken: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Stage `cells`, which cover `region` of one array: those that `taken`, of their shape, holds True for.
-
-        `read_chunk` returns the present cells of the chunk in a row of the region, for chunks that are covered in part.
-        For a `shared` array, which other handles may write to, the cells that were written are noted. Equal chunks of a
-        `coordinate` are stored once.
-        """
-        staging, cut = self._staging(entry.name), divide_chunks(cells, region, self._limits, taken=taken)
-        for chunk, pending in cut_chunks(
-            cells,
-            entry,
-            region,
-            cut,
-            read_chunk,
-            taken=taken,
-            shared=shared,
-            coordinate=coordinate,
-            limits=self._limits,
-        ):
-            self._put(staging, dataset, chunk, pending)
-        runs = chunk_runs(cells, entry, dataset, region, cut.at_once, coordinate=coordinate, limits=self._limits)
-        staging.put_runs(runs, self._bound_memory)
-
-    def put_stack(self, entry: ArrayEntry, ids: NDArray[np.int64], rows: NDArray[Any]) -> None:
-        """Stage `rows` (N, *shape) as the arrays `entry` of the datasets `ids`, of which nothing was written before."""
-        staging = self._staging(entry.name)
-        stage_stack(staging, entry, ids, rows, partial(self._put, staging), self._bound_memory)
-
-    def put_rows(self, rows: Rows, values: NDArray[Any]) -> None:
-        """Stage `values`, (total, ...), the arrays `rows` one after another, of which nothing was written before."""
-        staging = self._staging(rows.entries[0].name)
-        stage_rows(staging, rows, values, partial(self._put, staging), self._bound_memory)
+        self._unbounded += (self.by_array.get(array) or self.staging(array)).put(dataset, chunk, pending)
 
     def drop(self, dataset: int, arrays: Iterable[str]) -> None:
         """Forget what is staged of arrays of a dataset."""
@@ -130,11 +74,37 @@ class PendingWrites:
             if array in self.by_array:
                 self.by_array[array].drop(dataset)
 
-    def _bound_memory(self) -> None:
-        stagings = self.by_array.values()
-        if sum(staging.raw_bytes for staging in stagings) > self._limits.raw_bytes:
-            for staging in stagings:
-                staging.encode()
+    # Memory
+
+    def is_full(self, state: RLock) -> bool:
+        """Whether `bound_memory` must be called. Takes `state` where much was staged since it last looked."""
+        # Not at every chunk: a store may have thousands of array names to add up.
+        if self._unbounded <= self._limits.checked_bytes:
+            return False
+        with state:
+            stagings = list(self.by_array.values())
+            raw = sum(staging.raw_bytes for staging in stagings)
+            encoded = sum(staging.encoded_bytes for staging in stagings)
+            return raw > self._limits.raw_bytes or encoded > self._limits.encoded_bytes
+
+    def bound_memory(self, state: RLock) -> None:
+        """Encode what waits, and spill what is encoded, where it takes more memory than it may.
+
+        The caller must hold `encoding`, and no lock but the gate besides; `state` is taken where it is needed.
+        """
+        with state:
+            stagings = list(self.by_array.values())
+            full = sum(staging.raw_bytes for staging in stagings) > self._limits.raw_bytes
+            waiting = [(staging, staging.waiting()) for staging in stagings] if full else []
+        for staging, chunks in waiting:
+            encoded = staging.encode_waiting(chunks)
+            with state:
+                staging.replace_waiting(chunks, encoded)
+        self.spill_excess()
+
+    def spill_excess(self) -> None:
+        """Spill encoded blocks where they take more memory than they may. The caller must hold `encoding`."""
+        stagings = list(self.by_array.values())
         excess = sum(staging.encoded_bytes for staging in stagings) - self._limits.encoded_bytes
         if excess > 0:
             # The largest first, so that few files are made.

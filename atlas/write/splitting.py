@@ -11,28 +11,28 @@ from atlas import kernels
 from atlas.chunking.batches import slices_by_bytes
 from atlas.kernels import Geometry
 from atlas.runtime.limits import DEFAULT, Limits
-from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
+from atlas.write.encoding import ChunkKeys, ChunkRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from atlas.chunking.regions import Region
     from atlas.format.dataset_columns import ArrayEntry
+    from atlas.format.schema import ArraySchema
 
-__all__ = ["Cut", "chunk_runs", "cut_chunks", "divide_chunks", "gather_cells", "one_chunk"]
+__all__ = ["Cut", "chunk_runs", "divide_chunks", "gather_cells", "merged_part", "one_chunk", "whole_chunks"]
 
 
 def one_chunk(
-    cells: NDArray[Any], entry: ArrayEntry, start: Sequence[int], limits: Limits = DEFAULT, *, coordinate: bool = False
-) -> PendingChunk | None:
-    """Return the chunk of a small array that `cells` covers whole, None where a region has to be planned.
+    cells: NDArray[Any], schema: ArraySchema, start: Sequence[int], limits: Limits = DEFAULT
+) -> NDArray[Any] | None:
+    """Return a copy of `cells`, 1-D, that are a small array of one chunk; None where a region has to be planned.
 
     Fleets are written like this, array by array, in a tenth of the time that a plan takes.
     """
-    schema = entry.schema
     if cells.shape != schema.shape or schema.chunks != 1 or cells.nbytes >= limits.direct_bytes:
         return None
     if not isinstance(start, (list, tuple)) or len(start) != cells.ndim:
@@ -40,7 +40,7 @@ def one_chunk(
     for first in start:
         if first or type(first) is not int:
             return None
-    return PendingChunk(schema, entry.generation, np.asarray(cells).flatten(), None, coordinate)
+    return np.asarray(cells).flatten()
 
 
 class Cut(NamedTuple):
@@ -88,40 +88,32 @@ def chunk_runs(
         yield ChunkRun(entry.schema, keys, region.cells[some], load, coordinate)
 
 
-def cut_chunks(
+def merged_part(
     cells: NDArray[Any],
-    entry: ArrayEntry,
     region: Region,
-    cut: Cut,
-    present: Callable[[int], NDArray[Any]],
-    *,
+    k: int,
+    present: NDArray[Any],
     taken: NDArray[np.bool_] | None = None,
-    shared: bool = False,
-    coordinate: bool = False,
-    limits: Limits = DEFAULT,
-) -> Iterator[tuple[int, PendingChunk]]:
-    """Yield grid position and cells of the chunks of `region` that are not encoded at once; nothing is borrowed.
+    *,
+    shared: bool,
+) -> NDArray[np.bool_] | None:
+    """Write `cells` to those that the chunk of row `k` has now: where `taken` is True, or all of the box without it.
 
-    `present` returns the cells that the chunk of a row has now, which are written to: where `taken` is True, or all of
-    the box without it. Of a `shared` array, which other handles may write to as well, it is kept which cells of a chunk
-    were written.
+    Of a `shared` array, which other handles may write to as well, returns which cells of the chunk were written.
     """
-    nbytes = region.cells[cut.part] * cells.dtype.itemsize
-    for some in (cut.part[batch] for batch in slices_by_bytes(nbytes, limits.partial_bytes)):
-        # Read before any is handed on: where one cannot be read, a write of few bytes changes nothing.
-        for k, own in [(k, present(k)) for k in some.tolist()]:
-            extent, source = region.geometry.extent[k], _source(region, k)
-            here = True if taken is None else taken[source]
-            np.copyto(own.reshape(extent)[_within(region, k)], cells[source], where=here)
-            written = None
-            if shared:
-                written = np.zeros(extent, bool)
-                written[region.in_chunk(k)] = here
-                written = written.reshape(-1)
-            yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own, written, coordinate)
-    for k in cut.whole.tolist():
-        own = np.array(cells[_source(region, k)], order="C", subok=False).reshape(-1)
-        yield int(region.chunk[k]), PendingChunk(entry.schema, entry.generation, own, coordinate=coordinate)
+    extent, source = region.geometry.extent[k], _source(region, k)
+    here = True if taken is None else taken[source]
+    np.copyto(present.reshape(extent)[_within(region, k)], cells[source], where=here)
+    if not shared:
+        return None
+    written = np.zeros(extent, bool)
+    written[region.in_chunk(k)] = here
+    return written.reshape(-1)
+
+
+def whole_chunks(cells: NDArray[Any], region: Region, rows: NDArray[np.int64]) -> list[tuple[int, NDArray[Any]]]:
+    """Return the rows of whole chunks with a copy of the cells of each, 1-D."""
+    return [(k, np.array(cells[_source(region, k)], order="C", subok=False).reshape(-1)) for k in rows.tolist()]
 
 
 def _source(region: Region, k: int) -> tuple[Any, ...]:

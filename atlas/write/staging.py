@@ -1,15 +1,16 @@
 """What was written to one array name since the last flush: chunks not encoded yet, and encoded blocks.
 
-One thread may change a staging, and others may read it meanwhile: the caller must hold the handle's lock `writing` to
-encode, `state` too for every other change, and `state` to read. So a flush encodes beside reads.
+Threads may encode, change and read a staging at once. The caller must hold the handle's locks: `encoding` to encode,
+`writing` and `state` to change what reads find, `state` to read. Reads find encoded blocks once their rows are
+published. A flush or a compaction, which keeps others from any change, encodes with `writing` alone.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from itertools import count, islice
-from operator import attrgetter
-from typing import IO, TYPE_CHECKING
+from operator import attrgetter, itemgetter
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,7 @@ from atlas.write.segment_draft import StagedChunks, draft_segment, find_stored, 
 from atlas.write.spill import Spill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     Overlay = Callable[[NDArray[Any], Iterable[int], Region], None]
 
-__all__ = ["Staging"]
+__all__ = ["EncodedRows", "Staging"]
 
 _serials = count()
 _NOTHING: Mapping[int, PendingChunk] = {}
@@ -75,6 +76,15 @@ class _StagedSource:
         self._spill.read_into(offset, length, out, target)
 
 
+class EncodedRows(NamedTuple):
+    """Rows of chunks that are encoded. Reads find them once they are published."""
+
+    rows: ChunkRows
+    """The rows; blocks are counted within the staging."""
+    is_text: bool
+    """Whether they are of text or bytes."""
+
+
 class Staging:
     """Pending chunks of one array name over all datasets."""
 
@@ -96,18 +106,18 @@ class Staging:
         """Which cells of a chunk were written, as packed bits, by dataset and chunk; chunks written whole have none."""
         self.raw_bytes = 0
         """Bytes of chunks that are not encoded yet, about."""
-        self._spill = Spill(open_file, HEADER, sync_early)
+        self._new_spill = partial(Spill, open_file, HEADER, sync_early)
+        self._spill = self._new_spill()
         self._blocks: list[BlockRows] = []
         self._block_count = 0
         self._first_blocks: list[NDArray[np.int64]] = []
-        self._counted = 0  # blocks whose first ones are in `_first_blocks`
         self._distinct = DistinctChunks()
         self._rows: list[ChunkRows] = []
         self._is_text: list[bool] = []  # of each of `_rows`
         self._texts: dict[bytes, int] = {}
         self._index: ChunkIndex | None = None
         self._serial = next(_serials)
-        self._lock = ForkSafeLock()  # held while rows come in, and while the index is made of them
+        self._lock = ForkSafeLock()  # held while blocks and rows come in, and while the index is made of them
 
     # Writing
 
@@ -122,7 +132,7 @@ class Staging:
         Its cells belong to the staging from now on.
         """
         if self.parts or pending.written is not None:
-            self._note_part(dataset, chunk, pending.written)
+            self.note_part(dataset, chunk, None if pending.written is None else np.packbits(pending.written))
         chunks = self._raw.setdefault(dataset, {})
         before = chunks.get(chunk)
         chunks[chunk] = pending
@@ -130,21 +140,19 @@ class Staging:
         self.raw_bytes += weight if before is None else weight - _weight(before)
         return weight
 
-    def _note_part(self, dataset: int, chunk: int, written: NDArray[np.bool_] | None) -> None:
+    def note_part(self, dataset: int, chunk: int, written: NDArray[np.uint8] | None) -> None:
+        """Note which cells of a chunk are about to be written, as packed bits; None for all of them."""
         key = (dataset, chunk)
         if written is None:
             self.parts.pop(key, None)
         elif key in self.parts:
-            self.parts[key] |= np.packbits(written)
+            self.parts[key] |= written
         elif not self._holds(dataset, chunk):
-            self.parts[key] = np.packbits(written)
+            self.parts[key] = written
 
     def _holds(self, dataset: int, chunk: int) -> bool:
         """Return whether a chunk is pending."""
-        if chunk in self._raw.get(dataset, {}):
-            return True
-        index = self.encoded_index()
-        return index is not None and _has_row(index.rows, dataset, chunk)
+        return self.find_chunk(dataset, chunk) is not None or self.find_row(dataset, chunk) is not None
 
     def drop(self, dataset: int) -> None:
         """Forget what was written to the array of a dataset."""
@@ -155,65 +163,111 @@ class Staging:
             self._rows = [rows.take(rows.dataset != dataset) for rows in self._rows]
             self._index = None
 
-    def encode(self, are_stored: AreStored | None = None) -> None:
-        """Encode every chunk that waits; of coordinates, those that `are_stored` elsewhere in blocks of their own."""
-        if not self._raw:
-            return
+    def waiting(self) -> list[tuple[Key, PendingChunk]]:
+        """Return the chunks that wait to be encoded, sorted by dataset and chunk."""
         chunks = [
             ((dataset, chunk), pending)
             for dataset, of_dataset in self._raw.items()
             for chunk, pending in of_dataset.items()
         ]
-        chunks.sort(key=lambda item: item[0])
-        for encoded in encode_chunks([item for item in chunks if not item[1].coordinate], self._compression):
-            self._add(encoded)
-        coordinates = [item for item in chunks if item[1].coordinate]
-        if coordinates:
-            self._encode_distinct(coordinates, are_stored)
-        self._raw, self.raw_bytes = {}, 0
+        chunks.sort(key=itemgetter(0))
+        return chunks
 
-    def _encode_distinct(self, chunks: Sequence[tuple[Key, PendingChunk]], are_stored: AreStored | None) -> None:
+    def encode_waiting(
+        self, chunks: Sequence[tuple[Key, PendingChunk]], are_stored: AreStored | None = None
+    ) -> list[EncodedRows]:
+        """Encode chunks, sorted by dataset and chunk, and return their rows, for `replace_waiting` or `publish`.
+
+        Of coordinates, those that `are_stored` elsewhere get blocks of their own.
+        """
+        others = [item for item in chunks if not item[1].coordinate]
+        found = [self._add(encoded) for encoded in encode_chunks(others, self._compression)]
+        coordinates = [item for item in chunks if item[1].coordinate]
+        return found + self._encode_distinct(coordinates, are_stored) if coordinates else found
+
+    def replace_waiting(self, chunks: Sequence[tuple[Key, PendingChunk]], encoded: Iterable[EncodedRows]) -> None:
+        """Publish the rows of chunks that waited, but not of those that were replaced or dropped meanwhile."""
+        raw = self._raw
+        done = {key for key, pending in chunks if raw.get(key[0], _NOTHING).get(key[1]) is pending}
+        if len(done) < len(chunks):
+            encoded = [part._replace(rows=_only(part.rows, done)) for part in encoded]
+        self.publish(encoded)
+        # Only now: a read that takes no lock finds each chunk here or there.
+        self._raw = {
+            dataset: left
+            for dataset, of_dataset in raw.items()
+            if (left := {chunk: pending for chunk, pending in of_dataset.items() if (dataset, chunk) not in done})
+        }
+        self.raw_bytes = sum(_weight(pending) for left in self._raw.values() for pending in left.values())
+
+    def encode(self, are_stored: AreStored | None = None) -> None:
+        """Encode every chunk that waits; see `encode_waiting`. No other thread may change the staging meanwhile."""
+        if self._raw:
+            self.publish(self.encode_waiting(self.waiting(), are_stored))
+            self._raw, self.raw_bytes = {}, 0
+
+    def _encode_distinct(
+        self, chunks: Sequence[tuple[Key, PendingChunk]], are_stored: AreStored | None
+    ) -> list[EncodedRows]:
         """Encode chunks of coordinates, of equal ones the first."""
         contents = {key: content_of(pending.schema, pending.cells) for key, pending in chunks}
         new = self._distinct.find_new(list(contents.values()))
         stored = find_stored([contents[chunks[at][0]] for at in new.tolist()], are_stored, self.limits)
+        found = []
         for some in new[stored], new[~stored]:
             for encoded in encode_chunks([chunks[at] for at in some.tolist()], self._compression):
                 keys = zip(encoded.rows.dataset.tolist(), encoded.rows.chunk.tolist(), strict=True)
-                self._add(encoded, [contents[key] for key in keys])
+                found.append(self._add(encoded, [contents[key] for key in keys]))
         others = np.delete(np.arange(len(chunks)), new)
         for is_text in (False, True):
             known = [chunks[at] for at in others.tolist() if (chunks[at][1].schema.datatype.cell is None) is is_text]
             rows = self._distinct.rows_of(keys_of(known), [contents[key] for key, _ in known])
-            self._add_rows(rows, 0, is_text=is_text)
+            found.append(EncodedRows(rows, is_text))
+        return found
 
-    def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
-        """Encode chunks, replacing what was written of them before; calls `bound_memory` after each batch."""
+    def encode_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> Iterator[EncodedRows]:
+        """Encode chunks and yield their rows, for `publish`; calls `bound_memory` after each batch."""
         for batch in _parallel_batches(runs, self.limits):
             if batch[0].coordinate:
                 for run in batch:
-                    self._put_distinct(run)
+                    yield from self._encode_distinct_run(run)
             elif len(batch) == 1:
-                self._add_run(batch[0])
+                yield self._encode_run(batch[0])
             else:
-                for encoded in run_all(lambda run: encode_run(run, self._compression), batch):
-                    self._add(encoded)
-            for run in batch:
-                self._forget_raw(run.keys)
+                yield from map(self._add, run_all(lambda run: encode_run(run, self._compression), batch))
             bound_memory()
 
-    def _add_run(self, run: ChunkRun, contents: Sequence[Content] = ()) -> None:
+    def put_runs(self, runs: Iterable[ChunkRun], bound_memory: Callable[[], None]) -> None:
+        """Encode chunks, replacing what was written of them before; see `encode_runs`."""
+        for encoded in self.encode_runs(runs, bound_memory):
+            self.replace([encoded])
+
+    def replace(self, encoded: Iterable[EncodedRows], keys: Container[Key] | None = None) -> None:
+        """Publish the rows of encoded chunks, those of `keys` if given, in the place of what was written of them."""
+        for part in encoded:
+            rows = part.rows if keys is None else _only(part.rows, keys)
+            self.publish([part._replace(rows=rows)])
+            self._forget_raw(rows, whole=keys is None)
+
+    def publish(self, encoded: Iterable[EncodedRows]) -> None:
+        """Let reads find encoded chunks, which replace what was encoded of them before."""
+        some = [part for part in encoded if len(part.rows)]
+        with self._lock:
+            self._rows += [part.rows for part in some]
+            self._is_text += [part.is_text for part in some]
+            self._index = None if some else self._index
+
+    def _encode_run(self, run: ChunkRun, contents: Sequence[Content] = ()) -> EncodedRows:
         if run.nbytes <= self.limits.parallel_bytes:
-            self._add(encode_run(run, self._compression), contents)
-            return
+            return self._add(encode_run(run, self._compression), contents)
         first = self._block_count
         rows, batches = encode_in_batches(run, self._compression)
         for stored, blocks in batches:
             self._add_blocks(stored, blocks)
             self.spill()
-        self._add_rows(rows, first, contents=contents)
+        return self._counted_from(first, rows, contents)
 
-    def _put_distinct(self, run: ChunkRun) -> None:
+    def _encode_distinct_run(self, run: ChunkRun) -> Iterator[EncodedRows]:
         """Encode a run of chunks of coordinates, of equal ones the first."""
         values = run.load()
         cells = np.split(values, np.cumsum(run.count)[:-1])
@@ -222,33 +276,34 @@ class Staging:
         if len(new):
             load = partial(np.concatenate, [cells[at] for at in new.tolist()])
             distinct = ChunkRun(run.schema, run.keys.take(new), run.count[new], load)
-            self._add_run(distinct, [contents[at] for at in new.tolist()])
+            yield self._encode_run(distinct, [contents[at] for at in new.tolist()])
         others = np.delete(np.arange(len(contents)), new)
-        self.put_copies(run.keys.take(others), [contents[at] for at in others.tolist()])
+        yield self._copies(run.keys.take(others), [contents[at] for at in others.tolist()])
+
+    def _copies(self, keys: ChunkKeys, contents: Sequence[Content]) -> EncodedRows:
+        return EncodedRows(self._distinct.rows_of(keys, contents), is_text=False)
 
     def put_copies(self, keys: ChunkKeys, contents: Sequence[Content]) -> None:
         """Stage chunks of numbers that hold `contents` (N,), as chunks do that have been encoded."""
-        self._add_rows(self._distinct.rows_of(keys, contents), 0)
+        self.publish([self._copies(keys, contents)])
 
-    def _forget_raw(self, keys: ChunkKeys) -> None:
-        if self.parts:
-            for key in zip(keys.dataset.tolist(), keys.chunk.tolist(), strict=True):
-                self.parts.pop(key, None)
-        if not self._raw:
-            return
-        for dataset, chunk in zip(keys.dataset.tolist(), keys.chunk.tolist(), strict=True):
+    def _forget_raw(self, rows: ChunkRows, *, whole: bool) -> None:
+        keys = list(zip(rows.dataset.tolist(), rows.chunk.tolist(), strict=True)) if self.parts or self._raw else []
+        for key in keys if whole and self.parts else ():
+            self.parts.pop(key, None)
+        for dataset, chunk in keys:
             pending = self._raw.get(dataset, {}).pop(chunk, None)
             if pending is not None:
                 self.raw_bytes -= _weight(pending)
 
-    def _add(self, encoded: Encoded, contents: Sequence[Content] = ()) -> None:
+    def _add(self, encoded: Encoded, contents: Sequence[Content] = ()) -> EncodedRows:
         first = self._block_count
         self._add_blocks(encoded.stored, encoded.blocks)
         rows = encoded.rows
         if encoded.texts:
             own = [self._texts.setdefault(text, len(self._texts)) for text in encoded.texts]
             rows = with_texts_at(rows, slice(None), np.array(own, np.uint64))
-        self._add_rows(rows, first, is_text=len(encoded.texts) > 0, contents=contents)
+        return self._counted_from(first, rows, contents)._replace(is_text=len(encoded.texts) > 0)
 
     def _add_blocks(self, stored: NDArray[np.uint8], blocks: BlockRows) -> None:
         with self._lock:
@@ -256,31 +311,24 @@ class Staging:
             self._blocks.append(BlockRows(**(blocks.columns() | {"offset": blocks.offset + begin})))
             self._block_count += len(blocks)
 
-    def _add_rows(
-        self, rows: ChunkRows, first: int, *, is_text: bool = False, contents: Sequence[Content] = ()
-    ) -> None:
-        """Add rows whose blocks are counted from the block `first`; of coordinates, with what they hold."""
-        if not len(rows):
-            return
+    def _counted_from(self, first: int, rows: ChunkRows, contents: Sequence[Content]) -> EncodedRows:
+        """Return rows whose blocks are counted from the block `first`, where those of a run begin.
+
+        Of coordinates, `contents` tells what they hold.
+        """
         rows = ChunkRows(**(rows.columns() | {"block": np.where(rows.block >= 0, rows.block + first, rows.block)}))
         if contents:
             rows = ChunkRows(**(rows.columns() | {"digest": self._distinct.add(contents, rows)}))
-        if self._block_count > self._counted:
-            # Rows of equal chunks lead to earlier blocks, also after a run that failed has left some without rows.
-            self._first_blocks.append(np.unique(rows.block[rows.block >= self._counted]))
-            self._counted = self._block_count
-        with self._lock:
-            self._rows.append(rows)
-            self._is_text.append(is_text)
-            self._index = None
+        self._first_blocks.append(np.unique(rows.block[rows.block >= first]))
+        return EncodedRows(rows, is_text=False)
 
     def spill(self) -> None:
         """Move encoded blocks to the temporary file."""
         self._spill.to_disk()
 
     def close(self) -> None:
-        """Forget everything."""
-        self._spill.close()
+        """Forget everything. Reads that go on keep what they need of it."""
+        self._spill = self._new_spill()
         self._raw, self.parts, self._rows, self._blocks, self._index = {}, {}, [], [], None
         self._is_text, self._texts, self._distinct = [], {}, DistinctChunks()
 
@@ -317,7 +365,17 @@ class Staging:
         if chunk in self._raw.get(dataset, ()):
             return True
         index = self._index
-        return bool(self._rows) if index is None else _has_row(index.rows, dataset, chunk)
+        return bool(self._rows) if index is None else _find_row(index.rows, dataset, chunk) >= 0
+
+    def find_chunk(self, dataset: int, chunk: int) -> PendingChunk | None:
+        """Return a chunk that is not encoded yet, which must not be changed; None for any other."""
+        return self._raw.get(dataset, _NOTHING).get(chunk)
+
+    def find_row(self, dataset: int, chunk: int) -> tuple[int, ...] | None:
+        """Return the row of a chunk that is encoded, None for any other. While it stays the same, so do the cells."""
+        index = self.encoded_index()
+        at = -1 if index is None else _find_row(index.rows, dataset, chunk)
+        return None if index is None or at < 0 else tuple(column.item(at) for column in index.rows.columns().values())
 
     def find_waiting(self, dataset: int) -> NDArray[Any] | None:
         """Return an array of one chunk that is not encoded yet, in its memory dtype; None for any other. Needs no lock.
@@ -419,10 +477,17 @@ def _lay_over(
                 out[index] = cells.view(pending.schema.memory_dtype)[region.in_chunk(k)]
 
 
-def _has_row(rows: ChunkRows, dataset: int, chunk: int) -> bool:
+def _find_row(rows: ChunkRows, dataset: int, chunk: int) -> int:
     first, stop = np.searchsorted(rows.dataset, [dataset, dataset + 1])
-    at = first + np.searchsorted(rows.chunk[first:stop], chunk)
-    return bool(at < stop and rows.chunk[at] == chunk)
+    at = int(first + np.searchsorted(rows.chunk[first:stop], chunk))
+    return at if at < stop and rows.chunk[at] == chunk else -1
+
+
+def _only(rows: ChunkRows, keys: Container[Key]) -> ChunkRows:
+    """Return those rows whose dataset and chunk are among `keys`."""
+    kept = [key in keys for key in zip(rows.dataset.tolist(), rows.chunk.tolist(), strict=True)]
+    found: ChunkRows = rows.take(np.array(kept, bool))
+    return found
 
 
 def _weight(pending: PendingChunk) -> int:

@@ -1,18 +1,20 @@
 """Changes of one open store in memory: datasets, arrays, attributes and cells. Nothing here reaches the store.
 
-Every call takes the handle's locks. A call that raises has changed nothing.
+Every call takes the handle's locks, and none that small calls need while it encodes or the storage works. A call that
+raises has changed nothing.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import chain, starmap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.chunking.batches import equal_runs
 from atlas.chunking.indexing import parse_index, plan_index
-from atlas.chunking.regions import check_region, chunk_box, plan_region
+from atlas.chunking.regions import check_region, plan_region
 from atlas.errors import (
     ArrayExistsError,
     DatasetExistsError,
@@ -24,12 +26,14 @@ from atlas.errors import (
 from atlas.format.attribute_keys import ArrayPrefixes, check_key, find_key, flatten_key
 from atlas.format.names import check_name
 from atlas.runtime.memory import check_room
-from atlas.write.bulk_write import Rows
+from atlas.write.bulk_write import Rows, row_chunks, row_runs, stack_chunks, stack_runs
 from atlas.write.coercion import broadcast_cells, cast_cells, coerce_cells
+from atlas.write.encoding import PendingChunk
+from atlas.write.region_write import RegionWrite
 from atlas.write.splitting import one_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -39,11 +43,12 @@ if TYPE_CHECKING:
     from atlas.catalog.view import StoreView
     from atlas.chunking.regions import Region
     from atlas.format.attribute_keys import AttributeKey
-    from atlas.format.dataset_columns import ArrayEntry
     from atlas.format.schema import ArraySchema
+    from atlas.write.bulk_write import Chunk
+    from atlas.write.encoding import ChunkRun
     from atlas.write.pending import PendingWrites
-
-    ReadBox = Callable[[ArrayEntry, int, tuple[int, ...], tuple[int, ...]], NDArray[Any]]
+    from atlas.write.region_write import TakeReader
+    from atlas.write.staging import EncodedRows
 
 __all__ = ["Writer"]
 
@@ -51,10 +56,10 @@ __all__ = ["Writer"]
 class Writer:
     """Every change of one open store."""
 
-    def __init__(self, view: StoreView, pending: PendingWrites, read_box: ReadBox) -> None:
+    def __init__(self, view: StoreView, pending: PendingWrites, take_reader: TakeReader) -> None:
         self._view = view
         self._pending = pending
-        self._read_box = read_box
+        self._take_reader = take_reader
 
     # Datasets
 
@@ -147,80 +152,94 @@ class Writer:
 
     def write_array(self, dataset: str, array: str, start: Sequence[int], data: object) -> None:
         """Write `data` with its corner at `start`."""
+        view, locks = self._view, self._view.locks
+        locks.check_writable()
+        while True:
+            schema = view.array(dataset, array).schema
+            cells = coerce_cells(data, schema, array)  # without a lock, as `data` may be read from anywhere
+            if start is None:
+                raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
+            whole = one_chunk(cells, schema, start, view.limits)
+            if whole is not None:
+                if self._put_whole(dataset, array, schema, whole):
+                    break
+                continue
+            region = plan_region(schema, *check_region(schema.shape, start, cells.shape))
+            if not cells.size or self._region_write((dataset, array), schema, region, cells).run():
+                break
+        self._bound_memory()
+
+    def _put_whole(self, dataset: str, array: str, schema: ArraySchema, cells: NDArray[Any]) -> bool:
+        """Stage an array of one chunk; False where it has got another schema, for which `cells` were not made."""
         view = self._view
         with view.locks.changing:
             state = view.datasets.state(dataset)
             entry = state.array(array)
-            cells = coerce_cells(data, entry.schema, array)
-            if start is None:
-                raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
-            whole = one_chunk(cells, entry, start, view.limits, coordinate=state.is_coordinate(entry))
-            if whole is None:
-                self._write_region(state, entry, start, cells)
-            else:
-                self._pending.put(array, state.identity, 0, whole)
+            if entry.schema is not schema and entry.schema != schema:
+                return False
+            chunk = PendingChunk(schema, entry.generation, cells, None, state.is_coordinate(entry))
+            self._pending.put(array, state.identity, 0, chunk)
             view.changed()
+            return True
 
     def write_index(self, dataset: str, array: str, key: object, value: object) -> None:
         """Write `value`, broadcast as NumPy does, to the cells that the NumPy index `key` takes. See `ArrayView`."""
-        view = self._view
-        with view.locks.changing:
-            state = view.datasets.state(dataset)
-            entry = state.array(array)
-            index = parse_index(key, entry.schema)
-            cells = broadcast_cells(cast_cells(value, entry.schema, array), index.shape, array)
+        view, name = self._view, (dataset, array)
+        view.locks.check_writable()
+        while True:
+            schema = view.array(dataset, array).schema
+            index = parse_index(key, schema)
+            cells = broadcast_cells(cast_cells(value, schema, array), index.shape, array)
             if 0 in index.shape:
                 return
             if index.box is not None:
                 start, count = index.box
                 data = _empty_box(count, cells.dtype, array)
                 data[index.in_box] = cells
-                self._write_region(state, entry, start, data)
+                region = plan_region(schema, *check_region(schema.shape, start, data.shape))
+                write = self._region_write(name, schema, region, data)
             else:
-                region, within = plan_index(index, entry.schema)
+                region, within = plan_index(index, schema)
                 data = _empty_box(tuple(region.geometry.box.tolist()), cells.dtype, array)
                 taken = np.zeros(data.shape, np.bool_)
                 data[within], taken[within] = cells, True
-                self._put_region(state, entry, region, data, taken)
-            view.changed()
+                write = self._region_write(name, schema, region, data, taken)
+            if write.run():
+                break
+        self._bound_memory()
 
-    def _write_region(self, state: DatasetState, entry: ArrayEntry, start: Sequence[int], cells: NDArray[Any]) -> None:
-        region = plan_region(entry.schema, *check_region(entry.schema.shape, start, cells.shape))
-        if cells.size:
-            self._put_region(state, entry, region, cells)
-
-    def _put_region(
+    def _region_write(
         self,
-        state: DatasetState,
-        entry: ArrayEntry,
+        key: tuple[str, str],
+        schema: ArraySchema,
         region: Region,
         cells: NDArray[Any],
         taken: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Stage the cells of a box, (*box), where `taken`, (*box), says so; all where it is None."""
-        cell = entry.schema.datatype.cell
+    ) -> RegionWrite:
+        return RegionWrite(self._view, self._pending, self._take_reader, key, schema, region, cells, taken)
 
-        def read_chunk(row: int) -> NDArray[Any]:
-            corner, extent = chunk_box(entry.schema, int(region.chunk[row]))
-            found = self._read_box(entry, state.identity, corner, extent).reshape(-1)
-            return found if cell is None else found.view(cell)
-
-        # An array that no other handle can write to needs no note of which cells were written here.
-        shared = not state.new and entry.generation != self._view.datasets.generation
-        coordinate = state.is_coordinate(entry)
-        self._pending.put_region(
-            entry, state.identity, region, cells, read_chunk, shared=shared, coordinate=coordinate, taken=taken
-        )
+    def _bound_memory(self) -> None:
+        """Encode and spill what waits where it is too much. The caller must hold no lock but the gate."""
+        locks = self._view.locks
+        if self._pending.is_full(locks.state):
+            with locks.building.passing(), locks.encoding:
+                self._pending.bound_memory(locks.state)
 
     def write_stacked(self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema) -> None:
         """Define an array in many datasets and write the rows of `data` to it, all of it or nothing."""
-        with self._view.locks.changing:
-            cells, selection = self._check_bulk(array, names, data, schema)
-            for entry, rows in self._view.datasets.define_many(names, array, schema):
-                if cells.size:
-                    every = len(rows) == len(names)
-                    self._pending.put_stack(entry, selection.ids[rows], cells if every else cells[rows])
-            self._view.changed()
+        datasets, limits = self._view.datasets, self._view.limits
+
+        def prepare(cells: NDArray[Any], selection: ArraySelection) -> tuple[Iterable[ChunkRun], Iterable[Chunk]]:
+            parts = datasets.entries_of(selection, array, schema)
+            every = [(entry, selection.ids[rows], cells if len(parts) == 1 else cells[rows]) for entry, rows in parts]
+            if cells.dtype == object:
+                return (), chain.from_iterable(starmap(stack_chunks, every))
+            return chain.from_iterable(stack_runs(*part, limits) for part in every), ()
+
+        def define() -> None:
+            datasets.define_many(names, array, schema)
+
+        self._write_bulk(array, names, data, schema, prepare, define)
 
     def write_ragged(
         self,
@@ -234,28 +253,65 @@ class Writer:
 
         `number` (N,) tells which of `schemas`, which differ in the length of the first axis, each array gets.
         """
-        with self._view.locks.changing:
-            cells, selection = self._check_bulk(array, names, values, schemas[0])
-            generations = np.empty(len(names), np.int64)
-            entries: list[ArrayEntry] = []
-            order = np.argsort(number, kind="stable")
-            for some in equal_runs(number[order]):
-                mine = order[some]
-                own, schema = [names[at] for at in mine.tolist()], schemas[len(entries)]
-                defined = self._view.datasets.define_many(own, array, schema)
-                entries.append(defined[0][0])
-                for entry, rows in defined:
-                    generations[mine[rows]] = entry.generation
-            if cells.size:
-                self._pending.put_rows(Rows(entries, number, selection.ids, generations), cells)
-            self._view.changed()
+        view = self._view
 
-    def _check_bulk(
-        self, array: str, names: Sequence[str], data: NDArray[Any], schema: ArraySchema
-    ) -> tuple[NDArray[Any], ArraySelection]:
-        """Return `data` as cells of the stored dtype, and the datasets, which must exist and lack the array."""
+        def prepare(cells: NDArray[Any], selection: ArraySelection) -> tuple[Iterable[ChunkRun], Iterable[Chunk]]:
+            generations = np.empty(len(names), np.int64)
+            for entry, rows in view.datasets.entries_of(selection, array, schemas[0]):
+                generations[rows] = entry.generation
+            rows_of = Rows(array, schemas, number, selection.ids, generations)
+            if cells.dtype == object:
+                return (), row_chunks(rows_of, cells, view.limits)
+            return row_runs(rows_of, cells, view.limits), ()
+
+        def define() -> None:
+            order = np.argsort(number, kind="stable")
+            for some, schema in zip(equal_runs(number[order]), schemas, strict=False):  # no datasets: a schema of none
+                view.datasets.define_many([names[at] for at in order[some].tolist()], array, schema)
+
+        self._write_bulk(array, names, values, schemas[0], prepare, define)
+
+    def _write_bulk(
+        self,
+        array: str,
+        names: Sequence[str],
+        data: NDArray[Any],
+        schema: ArraySchema,
+        prepare: Callable[[NDArray[Any], ArraySelection], tuple[Iterable[ChunkRun], Iterable[Chunk]]],
+        define: Callable[[], None],
+    ) -> None:
+        """Encode what `prepare` makes of the cells and the selection, then call `define` and show all at once.
+
+        `prepare` returns runs to encode, and chunks to stage.
+        """
+        view, locks, pending = self._view, self._view.locks, self._pending
+        locks.check_writable()
         check_name("array", array)
         cells = coerce_cells(data, schema, array)
+        ids: NDArray[np.int64] | None = None
+        encoded: list[EncodedRows] = []
+        chunks: list[Chunk] = []
+        with locks.building.passing(), locks.encoding:
+            while True:
+                with locks.changing:
+                    selection = self._select_bulk(array, names)
+                    if ids is not None and np.array_equal(ids, selection.ids):
+                        define()
+                        if cells.size:
+                            pending.staging(array).replace(encoded)
+                            for dataset, chunk, cells_of in chunks:
+                                pending.put(array, dataset, chunk, cells_of)
+                        view.changed()
+                        break
+                    ids, staging = selection.ids, pending.staging(array)
+                    runs, some = prepare(cells, selection)
+                if cells.size:
+                    encoded = list(staging.encode_runs(runs, pending.spill_excess))
+                    chunks = list(some)
+        self._bound_memory()
+
+    def _select_bulk(self, array: str, names: Sequence[str]) -> ArraySelection:
+        """Return the datasets of a bulk write, which must exist and lack the array. The caller must hold `state`."""
         if len(set(names)) != len(names):
             raise InvalidValueError("dataset_names holds a name more than once")
         selection = self._view.datasets.arrays(array, names)
@@ -265,7 +321,7 @@ class Writer:
         if len(selection.present):
             name = names[int(selection.present[0])]
             raise ArrayExistsError(f"dataset {name!r} has an array {array!r} already; delete it first")
-        return cells, selection
+        return selection
 
 
 def _empty_box(shape: tuple[int, ...], dtype: np.dtype[Any], array: str) -> NDArray[Any]:

@@ -146,7 +146,7 @@ def test_a_reader_that_knows_the_index_but_not_the_block_gets_an_error_too(locat
         view.write_array("a", [0], cells)
         other.flush()
     mine = Atlas.open(location)
-    mine._session.view.chunk_index("a")
+    mine._session.view.load_index("a")
     other.delete_dataset("two")
     other.compact(keep_versions=1, keep_days=0)
     with pytest.raises(StaleHandleError, match="open it again"):

@@ -199,8 +199,10 @@ def test_datasets_made_together_part_when_one_is_changed():
     catalog.apply(Changes(0, 0), [])
     datasets = Datasets(catalog)
     datasets.create_many(["a", "b", "c"])
-    ((entry, positions),) = datasets.define_many(["c", "a"], "t", ONE)
-    assert (entry.schema, entry.generation, positions) == (ONE, 0, [0, 1])
+    ((entry, positions),) = datasets.entries_of(datasets.arrays("t", ["c", "a"]), "t", ONE)
+    assert (entry.schema, entry.generation, positions.tolist()) == (ONE, 0, [0, 1])
+    datasets.define_many(["c", "a"], "t", ONE)
+    assert datasets.state("a").arrays == {"t": entry}
     assert datasets.state("a").arrays is datasets.state("c").arrays
     datasets.define("a", "u", TWO)
     del datasets.edit("c").own_arrays()["t"]
@@ -209,11 +211,13 @@ def test_datasets_made_together_part_when_one_is_changed():
     assert [list(datasets.state(name).arrays) for name in "abc"] == [["t", "u"], [], []]
     datasets.define("b", "t", ONE)
     datasets.create("d")
-    defined = datasets.define_many(["d", "c", "b"], "v", TWO)
-    assert [(entry.generation, positions) for entry, positions in defined] == [
-        (0, [0]),
+    defined = datasets.entries_of(datasets.arrays("v", ["d", "c", "b"]), "v", TWO)
+    assert [(entry.generation, positions.tolist()) for entry, positions in defined] == [
         (datasets.generation, [1, 2]),
+        (0, [0]),
     ]
+    datasets.define_many(["d", "c", "b"], "v", TWO)
+    assert [datasets.state(name).arrays["v"].generation for name in "dcb"] == [0, *[datasets.generation] * 2]
     assert [list(datasets.state(name).arrays) for name in "abcd"] == [["t", "u"], ["t", "v"], ["v"], ["v"]]
     commit(datasets)
     assert [list(datasets.state(name).arrays) for name in "abcd"] == [["t", "u"], ["t", "v"], ["v"], ["v"]]

@@ -216,11 +216,11 @@ def test_blocks_of_another_segment_are_not_taken_for_those_of_a_chunk():
         view.define_array("n", "int32", ["x"], [2**18])
         view.write_array("n", [0], np.arange(2**18, dtype="i4"))
     store = Atlas.open(storage)
-    assert len(store._session.view.chunk_index("n").sources) == 2
+    assert len(store._session.view.load_index("n").sources) == 2
     assert store.open_dataset("e").read_array("n")[-1] == 2**18 - 1
     with pytest.raises(CorruptStoreError, match="blocks are missing") as caught:
         store.open_dataset("d").read_array("n", [0], [2**15])
-    assert caught.value.key == store._session.view.chunk_index("n").sources[0].name
+    assert caught.value.key == store._session.view.load_index("n").sources[0].name
 
 
 @pytest.mark.parametrize("axes", [64, 65, 200])
@@ -382,7 +382,7 @@ def test_statistics_of_an_array_that_was_not_written_are_not_sought_in_those_of_
     store.create_datasets(names)
     store.write_array_across_stacked("n", names, np.zeros((100, 2)))
     store.flush()
-    statistics = Statistics(store._session.view.chunk_index("n"))
+    statistics = Statistics(store._session.view.load_index("n"))
     statistics.runs._dataset = counted = Counted(statistics.runs._dataset)
     schema = make_schema("float64", ["x"], [2])
     assert statistics.find(0, 77, schema, BlockCache(CachePool(1 << 20))) is None

@@ -18,7 +18,7 @@ from tests.verification.samples import all_files, build, contents, failing, flip
 def chunks_by_block(storage, ref):
     """The live chunks of each block of a segment, with the bytes of the block, found without the code under test."""
     store = Atlas.open(storage)
-    catalog, table = store._session.catalog, store._session.view.chunk_index(ref.array)
+    catalog, table = store._session.catalog, store._session.view.load_index(ref.array)
     source, rows = load_segment(storage, ref)
     found = []
     for block in range(len(source.blocks)):

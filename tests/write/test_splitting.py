@@ -9,7 +9,7 @@ from atlas.chunking.regions import plan_region
 from atlas.format.dataset_columns import ArrayEntry
 from atlas.format.schema import make_schema
 from atlas.runtime.limits import DEFAULT, Limits
-from atlas.write.splitting import chunk_runs, cut_chunks, divide_chunks, one_chunk
+from atlas.write.splitting import chunk_runs, divide_chunks, merged_part, one_chunk, whole_chunks
 
 
 def cut(cells, schema, start, limits=DEFAULT):
@@ -18,16 +18,14 @@ def cut(cells, schema, start, limits=DEFAULT):
     fill = "" if cells.dtype == object else 99
     entry = ArrayEntry("t", schema, 4)
     parts = divide_chunks(cells, region, limits)
-
-    def present(k):
-        assert k in parts.part
-        return np.full(int(region.cells[k]), fill, cells.dtype)
-
     found = {}
-    for chunk, pending in cut_chunks(cells, entry, region, parts, present, limits=limits):
-        assert (pending.schema, pending.generation) == (schema, 4)
-        assert not np.shares_memory(pending.cells, cells)
-        found[chunk] = pending.cells
+    for k in parts.part.tolist():
+        own = np.full(int(region.cells[k]), fill, cells.dtype)
+        assert merged_part(cells, region, k, own, shared=False) is None
+        found[int(region.chunk[k])] = own
+    for k, own in whole_chunks(cells, region, parts.whole):
+        assert not np.shares_memory(own, cells)
+        found[int(region.chunk[k])] = own
     at_once = []
     for run in chunk_runs(cells, entry, 7, region, parts.at_once, limits=limits):
         loaded = run.load()
@@ -84,50 +82,43 @@ def test_what_is_encoded_at_once_is_borrowed_where_it_lies_as_it_should():
     assert (run.load() == cells[::-1]).all()
 
 
-def test_present_cells_are_read_in_batches():
-    limits = Limits(partial_bytes=160)
-    schema = make_schema("int64", ["x", "y"], [100, 10], [1, 10])
-    region = plan_region(schema, (0, 0), (100, 5))
-    cells = np.zeros((100, 5), "i8")
-    read = []
-
-    def present(k):
-        read.append(k)
-        return np.zeros(10, "i8")
-
-    waiting = [
-        len(read) - at
-        for at, _ in enumerate(
-            cut_chunks(cells, ArrayEntry("t", schema, 0), region, divide_chunks(cells, region), present, limits=limits)
-        )
-    ]
-    assert len(waiting) == 100
-    assert max(waiting) == 2
+def test_what_was_written_of_a_chunk_is_told_where_others_write_to_it():
+    schema = make_schema("int64", ["x"], [10], [4])
+    region = plan_region(schema, (3,), (4,))
+    written = []
+    for k in (0, 1):
+        present = np.zeros(4, "i8")
+        written.append(merged_part(np.arange(1, 5), region, k, present, shared=True).tolist())
+        assert present.tolist() == [[0, 0, 0, 1], [2, 3, 4, 0]][k]
+    assert written == [[False, False, False, True], [True, True, True, False]]
+    taken = np.array([True, False, True, False])
+    assert merged_part(np.ones(4, "i8"), region, 1, np.zeros(4, "i8"), taken, shared=True).tolist() == [
+        False, True, False, False
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["int32", "string"])
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
 def test_a_small_array_written_whole_is_one_chunk(dtype, shape):
     schema = make_schema(dtype, ["d"] * len(shape), shape)
-    entry = ArrayEntry("t", schema, 4)
     cells = np.arange(int(np.prod(shape))).reshape(shape).astype(schema.datatype.cell or str)
     cells = cells if dtype == "int32" else cells.astype(object)
     zeros = [0] * len(shape)
     for given_start, given_cells in ((zeros, cells), (tuple(zeros), np.array(cells, order="F"))):
-        chunk = one_chunk(given_cells, entry, given_start)
+        chunk = one_chunk(given_cells, schema, given_start)
         assert chunk is not None
-        assert (chunk.schema, chunk.generation, chunk.cells.dtype) == (schema, 4, cells.dtype)
-        assert chunk.cells.tolist() == cells.ravel().tolist()
-        assert not np.shares_memory(chunk.cells, given_cells)
+        assert chunk.dtype == cells.dtype
+        assert chunk.tolist() == cells.ravel().tolist()
+        assert not np.shares_memory(chunk, given_cells)
 
 
 @pytest.mark.parametrize("start", [[0], [0, 0, 0], [0, 1], [0, False], [0, 0.0], [0, None], np.zeros(2, int), "00", 0])
 def test_where_it_begins_elsewhere_or_nowhere_a_region_tells(start):
-    entry = ArrayEntry("t", make_schema("int32", ["x", "y"], [2, 3]), 0)
-    assert one_chunk(np.zeros((2, 3), "i4"), entry, start) is None
+    schema = make_schema("int32", ["x", "y"], [2, 3])
+    assert one_chunk(np.zeros((2, 3), "i4"), schema, start) is None
 
 
 @pytest.mark.parametrize(("shape", "chunk"), [((2, 3), (2, 2)), ((3, 3), (3, 3)), ((0, 3), (1, 3))])
 def test_arrays_of_more_chunks_or_written_in_part_are_none(shape, chunk):
-    entry = ArrayEntry("t", make_schema("int32", ["x", "y"], shape, chunk), 0)
-    assert one_chunk(np.zeros((2, 3) if shape[0] else shape, "i4"), entry, [0, 0]) is None
+    schema = make_schema("int32", ["x", "y"], shape, chunk)
+    assert one_chunk(np.zeros((2, 3) if shape[0] else shape, "i4"), schema, [0, 0]) is None
