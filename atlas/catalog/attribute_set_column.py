@@ -7,6 +7,7 @@ are. No I/O.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -125,8 +126,12 @@ class AttributeSetColumn:
 
     def encoded(self, row: int) -> dict[AttributeKey, Any]:
         """Return the attributes at `row` as encoded values, in the order they were set."""
+        return self.loader(row)()
+
+    def loader(self, row: int) -> Callable[[], dict[AttributeKey, Any]]:
+        """Return what looks up the attributes that `row` has now: tables never change."""
         table: AttributeTable = self._tables[self._table.values.item(row)]
-        return table.encoded(self._set.values.item(row), self._array_set.values.item(row))
+        return partial(table.encoded, self._set.values.item(row), self._array_set.values.item(row))
 
     def shown(self, row: int, show: Callable[[Any], _T]) -> dict[str, _T]:
         """Return what `show` returns for those at `row` that are not hidden, by the text that each key is shown by."""

@@ -122,7 +122,7 @@ def attribute_parts(datasets: Datasets, selection: DatasetSelection) -> list[Att
     pending = np.flatnonzero((selection.rows < 0) & (selection.ids >= 0))
     if len(pending):
         sets = AttributeSets()
-        edited = [datasets.edited[selection.names[at]].attributes for at in pending.tolist()]
+        edited = [datasets.edited[selection.names[at]].attributes_now() for at in pending.tolist()]
         own, of_arrays = np.array([sets.add(some) for some in edited], np.int64).T
         parts.append(AttributePart(pending, sets.table(), own, of_arrays))
     return parts

@@ -317,6 +317,10 @@ class Catalog:
         """Return the attributes of the dataset at `row` as encoded values."""
         return self._attributes.encoded(row)
 
+    def attribute_loader(self, row: int) -> Callable[[], dict[AttributeKey, Any]]:
+        """Return what looks up the attributes of the dataset at `row`, as they are now, whatever becomes of the row."""
+        return self._attributes.loader(row)
+
     def live_layouts(self) -> list[Layout]:
         """Return the layouts that live datasets have."""
         layout_table, used = self.layout_table, np.unique(self.layouts)

@@ -8,6 +8,7 @@ import numpy as np
 
 from atlas.catalog.column_builder import build_rows
 from atlas.errors import ArrayNotFoundError, InvalidTypeError
+from atlas.format.attribute_keys import find_key, flatten_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ def check_array_name(name: object) -> None:
 class DatasetState:
     """One dataset."""
 
-    __slots__ = ("_load", "arrays", "attributes", "coordinates", "identity", "name", "new", "shared")
+    __slots__ = ("_attributes", "_load", "_set", "arrays", "coordinates", "identity", "name", "new", "shared")
 
     def __init__(
         self,
@@ -49,22 +50,51 @@ class DatasetState:
         """Its arrays in their order. To change them, call `own_arrays`."""
         self.shared = True
         """Whether other datasets may share the dictionary `arrays`."""
+        self._set: dict[str, Any] = {}  # what was set before the attributes were looked up: no key has a dot
+        self._attributes: dict[AttributeKey, Any] | None = None
         if callable(attributes):
             self._load = attributes
         else:
-            self.attributes = attributes
-            """Its attributes in their order, as encoded values; looked up at the first use, as few writes need them."""
+            self._attributes = attributes
         self.new = new
         """Whether it was created since the last flush."""
         self.coordinates: frozenset[str] = frozenset()
         """Those of its arrays that were declared as coordinates since the last flush."""
 
-    def __getattr__(self, name: str) -> Any:
-        """Look up `attributes`, which have not been asked for before."""
-        if name != "attributes":
-            raise AttributeError(name)
-        self.attributes = self._load()
-        return self.attributes
+    @property
+    def attributes(self) -> dict[AttributeKey, Any]:
+        """Its attributes in their order, as encoded values; looked up at the first use, as few writes need them.
+
+        The caller must hold `writing`, for as long as it relies on this dictionary; others call `attributes_now`.
+        """
+        if self._attributes is None:
+            self._attributes = self._looked_up()
+        return self._attributes
+
+    @attributes.setter
+    def attributes(self, attributes: dict[AttributeKey, Any]) -> None:
+        self._attributes = attributes
+
+    def _looked_up(self) -> dict[AttributeKey, Any]:
+        found = self._load()
+        for key, value in self._set.copy().items():
+            found = _with_attribute(found, key, value)
+        return found
+
+    def attributes_now(self) -> dict[AttributeKey, Any]:
+        """Return its attributes as they are now, in a new dictionary. Needs no lock."""
+        found = self._attributes
+        return self._looked_up() if found is None else found.copy()
+
+    def set_attribute(self, key: AttributeKey, value: Any) -> None:
+        """Set an attribute, in the position of the one that is shown alike, if there is one."""
+        found = self._attributes
+        if found is None:
+            if type(key) is str and "." not in key:
+                self._set[key] = value  # looking up the others takes longer than all else
+                return
+            found = self.attributes
+        self._attributes = _with_attribute(found, key, value)
 
     def own_arrays(self) -> dict[str, ArrayEntry]:
         """Return its arrays in a dictionary of its own, which the caller may change."""
@@ -90,6 +120,16 @@ class DatasetState:
                 f"dataset {self.name!r} has no array {name!r}; it has {', '.join(map(repr, self.arrays)) or 'none'}"
             )
         return entry
+
+
+def _with_attribute(attributes: dict[AttributeKey, Any], key: AttributeKey, value: Any) -> dict[AttributeKey, Any]:
+    """Return `attributes` with another one, in the position of the one that is shown alike; it may be changed."""
+    if key not in attributes:
+        known = find_key(attributes, flatten_key(key))
+        if known is not None:
+            attributes = {key if name == known else name: old for name, old in attributes.items()}
+    attributes[key] = value
+    return attributes
 
 
 def state_rows(states: list[DatasetState]) -> RowBatch:

@@ -6,7 +6,6 @@ Metadata only, no cells and no I/O. Not locked: the session's lock guards every 
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -23,7 +22,7 @@ from atlas.errors import (
     InvalidValueError,
 )
 from atlas.format.attribute_codec import encoded_text
-from atlas.format.attribute_keys import array_keys, find_key, flatten_key, is_hidden, own_keys
+from atlas.format.attribute_keys import array_keys, flatten_key, is_hidden, own_keys
 from atlas.format.names import check_each, check_name, check_names
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Datasets:
         """
         state = self.edited.get(name)
         if state is not None:
-            encoded = state.attributes.copy()
+            encoded = state.attributes_now()
             return {flatten_key(key): show(value) for key, value in encoded.items() if not is_hidden(key)}
         return None if name in self.deleted else self.catalog.shown_attributes(name, show)
 
@@ -115,7 +114,7 @@ class Datasets:
         """
         state = self.edited.get(name)
         if state is not None:
-            return state.attributes.copy()
+            return state.attributes_now()
         return None if name in self.deleted else self.catalog.find_attributes(name)
 
     def state(self, name: str) -> DatasetState:
@@ -137,18 +136,14 @@ class Datasets:
                 "create_dataset() creates one"
             )
         catalog = self.catalog
-        return DatasetState(
-            catalog.ids.item(row), name, catalog.arrays(row), partial(catalog.encoded_attributes, row), new=False
-        )
+        return DatasetState(catalog.ids.item(row), name, catalog.arrays(row), catalog.attribute_loader(row), new=False)
 
     def edit(self, name: str) -> DatasetState:
         """Return a dataset for the caller to change."""
         self._selections.clear()
         state = self.edited.get(name)
         if state is None:
-            state = self.state(name)
-            _ = state.attributes  # looked up while the catalog is that of its row
-            self.edited[name] = state
+            state = self.edited[name] = self.state(name)
         return state
 
     def names(self) -> list[str]:
@@ -209,7 +204,8 @@ class Datasets:
                 all_of[committed] = of
             for at, state in pending:
                 all_of[at] = len(distinct)
-                distinct.append({key: state.attributes[key] for key in array_keys(state.attributes)})
+                attributes = state.attributes_now()
+                distinct.append({key: attributes[key] for key in array_keys(attributes)})
             first = np.zeros(1, np.int64)
             if len(distinct) > 1:
                 # Of several tables, and of what is pending, equal ones are found only by their values.
@@ -232,16 +228,17 @@ class Datasets:
         if "own" not in selection.shared:
             rows, pending = self._rows_of(selection), self._pending_of(selection)
             few = [
-                self.catalog.encoded_attributes(row) if row >= 0 else self.state(name).attributes
+                self.catalog.encoded_attributes(row) if row >= 0 else self.state(name).attributes_now()
                 for name, row in zip(selection.names[:_FEW_DATASETS], rows[:_FEW_DATASETS].tolist(), strict=True)
             ]
+            edited = [state.attributes_now() for _, state in pending]
             first = _by_text([(key, [some[key]]) for some in few for key in own_keys(some)])
             differing = {text: part for text, part in first.items() if differ(part[1])}
             parts = [
                 *((key, []) for key in own_keys(few[0])),
                 *differing.values(),
                 *self.catalog.attributes_by_key(rows[rows >= 0], differing),
-                *((key, [state.attributes[key]]) for _, state in pending for key in own_keys(state.attributes)),
+                *((key, [some[key]]) for some in edited for key in own_keys(some)),
             ]
             selection.shared["own"] = dict(_by_text(parts).values())
         shared: dict[AttributeKey, list[Any]] = selection.shared["own"]
@@ -356,23 +353,11 @@ class Datasets:
             self.deleted[name] = state.identity
         return state
 
-    def replace_attribute(self, dataset: str, key: AttributeKey, value: object) -> bool:
-        """Replace the value of an attribute with just that key; return whether an edited dataset has it."""
-        state = self.edited.get(dataset)
-        if state is None or key not in state.attributes:
-            return False
-        state.attributes[key] = value
-        self._selections.clear()
-        return True
-
     def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
         """Set an attribute, in the position of the one that is shown alike, if there is one."""
-        state = self.edit(dataset)
-        if key not in state.attributes:
-            known = find_key(state.attributes, flatten_key(key))
-            if known is not None:
-                state.attributes = {key if name == known else name: old for name, old in state.attributes.items()}
-        state.attributes[key] = value
+        state = self.edited.get(dataset) or self.edit(dataset)
+        state.set_attribute(key, value)
+        self._selections.clear()
 
     def define(self, dataset: str, array: str, schema: ArraySchema) -> ArrayEntry:
         """Add an array to a dataset and return it, or raise `ArrayExistsError` or `InvalidNameError`."""

@@ -186,7 +186,7 @@ class StoreView:
         if encoded is not None and self._changes.begun == ended:
             return encoded
         with self.locks.state:
-            return dict(self.datasets.state(dataset).attributes)
+            return self.datasets.state(dataset).attributes_now()
 
     def select(self, array: str, names: Sequence[str]) -> ArraySelection:
         """Return one array of the datasets of some names."""

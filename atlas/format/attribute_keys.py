@@ -116,6 +116,8 @@ def find_key(attributes: Collection[AttributeKey], text: str) -> AttributeKey | 
     """Return the key that is shown as `text`, None where there is none."""
     if text in attributes:
         return text
+    if "." not in text:
+        return (text,) if (text,) in attributes else None
     if text.count(".") > _MOST_DOTS:
         return next((key for key in attributes if flatten_key(key) == text), None)
     if (text,) in attributes:
