@@ -129,12 +129,22 @@ class Writer:
 
     # Arrays
 
-    def define_array(self, dataset: str, array: str, schema: ArraySchema, *, coordinate: bool = False) -> None:
-        """Add an array to a dataset; `coordinate` says that many datasets are likely to have the same cells."""
+    def define_array(self, dataset: str, array: str, schema: ArraySchema) -> None:
+        """Add an array to a dataset."""
         with self._view.locks.changing:
             self._view.datasets.define(dataset, array, schema)
-            if coordinate:
-                self._view.datasets.edit(dataset).coordinates |= {array}
+            self._view.changed()
+
+    def define_arrays(self, dataset: str, schemas: Mapping[str, ArraySchema], coordinates: frozenset[str]) -> None:
+        """Add arrays to a dataset that was created since the last flush.
+
+        Many datasets are likely to have the same cells in `coordinates`.
+        """
+        datasets = self._view.datasets
+        with self._view.locks.changing:
+            for array, schema in schemas.items():
+                datasets.define(dataset, array, schema)
+            datasets.edit(dataset).coordinates |= coordinates
             self._view.changed()
 
     def delete_array(self, dataset: str, array: str) -> None:

@@ -50,17 +50,20 @@ def check_chunks(ds: xr.Dataset, chunks: object) -> Chunks:
     return chunks
 
 
-def chunk_shape(name: str, variable: xr.Variable, chunks: Chunks, *, indexed: bool) -> Any:
+def chunk_shape(name: str, variable: xr.Variable, chunks: Chunks, *, indexed: bool, dask_backed: bool) -> Any:
     """Return the chunk shape of a variable, None for one chunk; `indexed` tells whether xarray keeps it in memory.
 
-    A chunk shape is returned as the caller gave it, to be checked with the rest of the schema. Lengths of dimensions
-    leave indexed coordinates whole, as they are always read whole.
+    `dask_backed` tells whether its cells are a dask array. A chunk shape is returned as the caller gave it, to be
+    checked with the rest of the schema. Lengths of dimensions leave indexed coordinates whole, as they are always read
+    whole.
     """
     given = chunks.get(name)
     if given is not None and not _is_length(given):
         return given
     # `chunks` only of dask arrays: for an array in memory it takes xarray 0.1 ms to return None.
-    declared = None if variable.__dask_graph__() is None else _largest(variable.chunks)
+    declared = _largest(variable.chunks) if dask_backed else None
+    if not chunks:
+        return declared
     lengths: dict[Any, Any] = {dim: chunks[dim] for dim in variable.dims if _is_length(chunks.get(dim))}
     if not lengths or indexed:
         return declared

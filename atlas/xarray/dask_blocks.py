@@ -5,6 +5,7 @@ dask never compares the two: a function that returns a shorter block, or one of 
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,12 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import dask.array as da
+    import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["Part", "dask_blocks"]
+__all__ = ["Part", "dask_blocks", "is_dask_backed"]
 
 Part: TypeAlias = "tuple[list[int], Callable[[], NDArray[Any]]]"
 """The start of a box of a variable, and a function that loads its cells."""
+
+
+def is_dask_backed(variable: xr.Variable) -> bool:
+    """Return whether the cells of a variable are a dask array.
+
+    xarray takes 10 us to tell. Without `dask.array`, which to import takes much longer, there is none.
+    """
+    return "dask.array" in sys.modules and variable.__dask_graph__() is not None
 
 
 def dask_blocks(variable: str, data: da.Array) -> Iterator[Part]:

@@ -25,7 +25,7 @@ from atlas.xarray.attribute_owners import COORDS_KEY, FILL_KEY, check_owners, en
 from atlas.xarray.cftime_dates import STORED as STORED_DATES
 from atlas.xarray.cftime_dates import cftime_dtype, encode_dates
 from atlas.xarray.chunk_shapes import check_chunks, chunk_shape
-from atlas.xarray.dask_blocks import dask_blocks
+from atlas.xarray.dask_blocks import dask_blocks, is_dask_backed
 from atlas.xarray.encoding_record import record_encodings
 from atlas.xarray.fill_values import fill_attribute, is_same_fill, to_fill_value
 from atlas.xarray.recorded_dtypes import decoded_dtype
@@ -33,7 +33,7 @@ from atlas.xarray.strings import check_declared, check_strings, objects_to_recor
 from atlas.xarray.time_encoding import NANOSECONDS, encode_times, is_stored_time, time_dtype_to_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,6 +66,8 @@ class _ArrayPlan:
     """Recorded dtype (see `recorded_dtypes`), None for cells that are stored as they are."""
     dask_backed: bool
     """Whether the cells are a dask array, which is written block by block."""
+    coordinate: bool
+    """Whether it is a coordinate."""
 
 
 def add(
@@ -91,11 +93,7 @@ def add(
     with session.locks.building.passing():
         view = store.create_dataset(name)
         try:
-            found = [ds.variables[coord].attrs.get(key) for coord in ds.coords for key in _BOUNDS]
-            bounds = {value for value in found if isinstance(value, str)}
-            for plan in plans:
-                likely_alike = plan.name in ds.coords or plan.name in bounds
-                session.writer.define_array(name, plan.name, plan.schema, coordinate=likely_alike)
+            session.writer.define_arrays(name, {plan.name: plan.schema for plan in plans}, _likely_alike(plans))
             for plan in plans:
                 recorded = _write(view, plan)
                 if recorded is not None:
@@ -106,20 +104,31 @@ def add(
             raise
 
 
+def _likely_alike(plans: Sequence[_ArrayPlan]) -> frozenset[str]:
+    """Return the names of the variables that many datasets are likely to share: coordinates and their bounds."""
+    coords = [plan for plan in plans if plan.coordinate]
+    found = [plan.variable.attrs.get(key) for plan in coords for key in _BOUNDS]
+    return frozenset([plan.name for plan in coords] + [value for value in found if isinstance(value, str)])
+
+
 def _plan(session: Session, ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
-    indexed = _indexed(ds)
-    coords, data_vars = list(ds.coords), list(ds.data_vars)
-    names: list[Any] = coords + data_vars
-    plans = [_plan_variable(session, ds, check_name("array", name), chunks, name in indexed) for name in names]
+    # Once: each of these properties makes an object.
+    indexed, coords, variables = _indexed(ds), list(ds.coords), ds.variables
+    names: list[Any] = coords + list(ds.data_vars)
+    own = frozenset(coords)
+    plans = [
+        _plan_variable(session, ds, check_name("array", name), chunks, indexed=name in indexed, coordinate=name in own)
+        for name in names
+    ]
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
     }
     attributes |= {(key,): value for key, value in encode_attributes("dataset", ds.attrs).items()}
-    check_owners({None: ds.attrs} | {name: ds.variables[name].attrs for name in names}, names)
-    if set(indexed) != {name for name in coords if ds.variables[name].dims == (name,)}:
+    check_owners({None: ds.attrs} | {plan.name: plan.variable.attrs for plan in plans}, names)
+    if set(indexed) != {name for name in coords if variables[name].dims == (name,)}:
         attributes[INDEXES_KEY,] = json.dumps(indexed)
-    if list(ds.variables) != data_vars + coords:
-        attributes[ORDER_KEY,] = json.dumps(list(ds.variables))
+    if list(variables) != names[len(coords) :] + coords:
+        attributes[ORDER_KEY,] = json.dumps(list(variables))
     attributes[COORDS_KEY] = json.dumps(coords)
     return plans, attributes
 
@@ -140,15 +149,17 @@ def _indexed(ds: xr.Dataset) -> list[Any]:
     return names
 
 
-def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks, indexed: bool) -> _ArrayPlan:
+def _plan_variable(
+    session: Session, ds: xr.Dataset, name: str, chunks: Chunks, *, indexed: bool, coordinate: bool
+) -> _ArrayPlan:
     variable = ds.variables[name]
-    owner = f"variable {name!r}"
+    owner, dask_backed = f"variable {name!r}", is_dask_backed(variable)
     attrs = dict(variable.attrs)
     exact_fill = attrs.pop(FILL_KEY, None)
     attributes = encode_attributes(owner, attrs)
     try:
-        dtype, xarray_dtype = _dtypes(ds, name)
-        chosen = chunk_shape(name, variable, chunks, indexed=indexed)
+        dtype, xarray_dtype = _dtypes(ds, variable, name)
+        chosen = chunk_shape(name, variable, chunks, indexed=indexed, dask_backed=dask_backed)
         schema = session.schemas.make(
             dtype,
             variable.dims,  # type: ignore[arg-type]
@@ -173,7 +184,8 @@ def _plan_variable(session: Session, ds: xr.Dataset, name: str, chunks: Chunks, 
         schema,
         attributes=attributes,
         xarray_dtype=xarray_dtype,
-        dask_backed=variable.__dask_graph__() is not None,
+        dask_backed=dask_backed,
+        coordinate=coordinate,
     )
 
 
@@ -182,9 +194,9 @@ def _had_missing_values(variable: xr.Variable) -> bool:
     return any(variable.encoding.get(key) is not None for key in ("_FillValue", "missing_value"))
 
 
-def _dtypes(ds: xr.Dataset, name: str) -> tuple[str, str | None]:
+def _dtypes(ds: xr.Dataset, variable: xr.Variable, name: str) -> tuple[str, str | None]:
     """Return the stored dtype of a variable, and the dtype to record, None where the stored one tells it."""
-    variable, dtype = ds.variables[name], ds.variables[name].dtype
+    dtype = variable.dtype
     if not isinstance(dtype, np.dtype):
         return _stored_dtype(dtype), string_dtype_to_record(dtype)
     if dtype.kind != "O":
@@ -208,7 +220,7 @@ def _first_present(name: str, variable: xr.Variable) -> object:
     first: object = variable[(0,) * variable.ndim].to_numpy()[()]
     if not is_missing(first):
         return first
-    parts = dask_blocks(name, variable.data) if variable.__dask_graph__() is not None else _whole(variable)
+    parts = dask_blocks(name, variable.data) if is_dask_backed(variable) else _whole(variable)
     cells = (cell for _, load in parts for cell in load().ravel().tolist())
     return next((cell for cell in cells if not is_missing(cell)), None)
 
