@@ -20,7 +20,7 @@ from atlas.format.changes import Changes, PageRef
 from atlas.format.dataset_columns import RowBatch
 from atlas.format.names import folder_name
 from atlas.format.segment import SegmentRef
-from atlas.runtime.threads import run_all
+from atlas.runtime.threads import run_all, run_io
 from atlas.storage.keys import unique_name
 
 if TYPE_CHECKING:
@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from atlas.commit.commit_writer import PreparedCommit
     from atlas.commit.rebase import RebasedChanges
     from atlas.write.pending import PendingWrites
-    from atlas.write.segment_draft import SegmentDraft
+    from atlas.write.single_chunks import Draft
 
 __all__ = ["CommitResult", "Committer", "NewSegment", "SegmentReplacement"]
 
 _logger = logging.getLogger(__name__)
+
+_SMALL = 64 << 10
+"""Bytes of a segment that takes no longer to write than to make its file."""
 
 
 class NewSegment(NamedTuple):
@@ -45,7 +48,7 @@ class NewSegment(NamedTuple):
 
     array: str
     """Array name."""
-    content: SegmentDraft
+    content: Draft
     """Its chunks."""
     rewritten: bool = False
     """Whether it holds only chunks of other segments, which are dropped."""
@@ -115,22 +118,22 @@ class Committer:
 
         Removes all of them where one fails. Raises `StorageError`.
         """
-        written: list[SegmentRef] = []
+        written: dict[int, SegmentRef] = {}
 
-        def write(segment: NewSegment) -> SegmentRef:
-            key = f"arrays/{folder_name(segment.array)}/{unique_name()}.seg"
-            segment.content.write(self._view.storage, key)
-            content = segment.content
-            ref = SegmentRef(segment.array, key, content.size, content.footer, rewritten=segment.rewritten)
-            written.append(ref)
-            return ref
+        def write(at: int) -> None:
+            array, content, rewritten = segments[at]
+            key = f"arrays/{folder_name(array)}/{unique_name()}.seg"
+            content.write(self._view.storage, key)
+            written[at] = SegmentRef(array, key, content.size, content.footer, rewritten=rewritten)
 
+        is_small = [segment.content.size <= _SMALL for segment in segments]
         try:
-            refs = run_all(write, segments)
+            run_all(write, [at for at, small in enumerate(is_small) if not small])
+            run_io(write, [at for at, small in enumerate(is_small) if small], self._view.storage.writes_at_once)
         except BaseException:
-            self.remove(ref.key for ref in written)
+            self.remove(ref.key for ref in written.values())
             raise
-        return sorted(refs, key=lambda ref: ref.array)
+        return sorted((written[at] for at in range(len(segments))), key=lambda ref: ref.array)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove files that no version names. Logs a failure: they stay as orphans until the store is compacted."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["count_values", "decode_columns", "encode_columns"]
+__all__ = ["count_values", "decode_columns", "encode_columns", "encode_single_rows"]
 
 _DTYPES = (np.dtype("<u1"), np.dtype("<i8"), np.dtype("<u8"))
 _CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
@@ -66,6 +66,26 @@ def encode_columns(columns: Mapping[str, NDArray[Any]]) -> bytes:
         payloads.append(payload)
         offset += len(payload)
     return b"".join([_COUNT.pack(len(columns)), *entries, *payloads])
+
+
+def encode_single_rows(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """Return what `encode_columns` returns for each row of `columns` alone, (N, bytes), for N of 1 or more.
+
+    `columns` are (N,) each, or empty where no row has a value. One value is a constant column, so that all the indexes
+    have one directory, and differ only in the values that follow it.
+    """
+    indexes = np.tile(
+        np.frombuffer(encode_columns({name: values[:1] for name, values in columns.items()}), np.uint8),
+        (max(map(len, columns.values())), 1),
+    )
+    at = _COUNT.size + _ENTRY.size * len(columns)
+    for values in columns.values():
+        width = values.dtype.itemsize * min(len(values), 1)
+        if width:
+            stored = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+            indexes[:, at : at + width] = stored.view(np.uint8).reshape(-1, width)
+        at += width
+    return indexes
 
 
 def _unshuffled(payload: memoryview, dtype: np.dtype[Any], count: int) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from atlas.errors import InvalidNameError, InvalidTypeError
 
@@ -10,6 +11,7 @@ __all__ = ["check_each", "check_name", "check_names", "folder_name"]
 
 # Bytes that every file system and object store keeps unchanged.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
+_ALL_PLAIN = re.compile("[A-Za-z0-9._-]*")
 # File systems allow 255 bytes in a name: a longer folder is cut, and a digest of the whole name makes it unique.
 _LONGEST_FOLDER = 200
 _A = {"dataset": "a", "array": "an"}
@@ -86,6 +88,8 @@ def check_names(what: str, names: object) -> list[str]:
 
 def folder_name(name: str) -> str:
     """Folder for the array `name`: its UTF-8 bytes, those outside ``A-Z a-z 0-9 - _ .`` percent-encoded."""
+    if len(name) <= _LONGEST_FOLDER and _ALL_PLAIN.fullmatch(name):
+        return name
     folder = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode())
     if len(folder) > _LONGEST_FOLDER:
         digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()

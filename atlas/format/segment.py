@@ -16,7 +16,7 @@ import xxhash
 from atlas.errors import CorruptStoreError, UnsupportedFormatError
 from atlas.format.block_types import CODECS, FILTERS
 from atlas.format.digests import DIGEST, NO_DIGESTS
-from atlas.format.index_columns import count_values, decode_columns, encode_columns
+from atlas.format.index_columns import count_values, decode_columns, encode_columns, encode_single_rows
 from atlas.format.strings import TextTable
 from atlas.runtime.memory import check_room
 
@@ -41,6 +41,7 @@ __all__ = [
     "SegmentRef",
     "decode_footer",
     "decode_index",
+    "encode_single_tails",
     "encode_tail",
 ]
 
@@ -215,9 +216,9 @@ def encode_tail(
     digests: NDArray[np.bytes_] = NO_DIGESTS,
 ) -> tuple[bytes, Footer]:
     """Return the bytes that follow the blocks of a segment, which end at `index_offset`, and the footer among them."""
-    columns = {f"block_{name}": values for name, values in blocks.columns().items()} | chunks.columns()
-    if not len(digests):
-        del columns[_DIGEST]
+    columns = _index_columns(blocks, chunks)
+    if len(digests):
+        columns[_DIGEST] = chunks.digest
     if len(texts):
         columns |= {_TEXT_ENDS: texts.ends, _TEXTS: texts.data}
     if len(digests):
@@ -225,7 +226,34 @@ def encode_tail(
     index = encode_columns(columns)
     rows = max(len(blocks), len(chunks))
     index += bytes(max(0, -(-rows // _ROWS_PER_BYTE) - len(index)))
-    footer = Footer(index_offset, len(index), xxhash.xxh3_64_intdigest(index), len(chunks), len(blocks))
+    return _closed(index, index_offset, len(chunks), len(blocks))
+
+
+def encode_single_tails(
+    blocks: BlockRows, chunks: ChunkRows, index_offset: NDArray[np.int64]
+) -> list[tuple[bytes, Footer]]:
+    """Return what `encode_tail` returns for each of many segments of one chunk and one block, or of none of them.
+
+    `blocks` has a row for each segment, or none. Neither texts nor digests.
+    """
+    indexes = encode_single_rows(_index_columns(blocks, chunks)) if len(chunks) else ()
+    of_each = min(len(blocks), 1)
+    return [
+        _closed(index.tobytes(), offset, 1, of_each)
+        for index, offset in zip(indexes, index_offset.tolist(), strict=True)
+    ]
+
+
+def _index_columns(blocks: BlockRows, chunks: ChunkRows) -> dict[str, NDArray[Any]]:
+    """Return the columns of an index without texts and digests."""
+    columns = {f"block_{name}": values for name, values in blocks.columns().items()} | chunks.columns()
+    del columns[_DIGEST]
+    return columns
+
+
+def _closed(index: bytes, index_offset: int, chunks: int, blocks: int) -> tuple[bytes, Footer]:
+    """Return an index with the footer that follows it, and the footer."""
+    footer = Footer(index_offset, len(index), xxhash.xxh3_64_intdigest(index), chunks, blocks)
     head = _FOOTER.pack(
         footer.index_offset, footer.index_length, footer.index_checksum, footer.chunks, footer.blocks, FORMAT_VERSION, 0
     )

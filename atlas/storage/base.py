@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from atlas.errors import InvalidTypeError
+from atlas.runtime.threads import IO_THREADS
 from atlas.storage.keys import TEMPORARY_PREFIX, check_key
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Storage(ABC):
 
     The planner of a read coalesces ranges by it. `read_into` reads the ranges that it is given and no others.
     """
+
+    writes_at_once: int = IO_THREADS
+    """Small objects to write side by side: requests wait for a service. Files go to memory first, and threads that
+    make them would only wait for each other."""
 
     single_writer: bool = False
     """Asserts that nobody else writes to the location. Needed only without an atomic put-if-absent, see `create`."""

@@ -6,7 +6,7 @@ so a copied store cannot lead out of it. No locks between processes: the atomic 
 """
 
 # ruff: noqa: D102 - `Storage` documents the methods
-# ruff: noqa: PTH100, PTH105, PTH108, PTH111, PTH112 - paths are text in every read and write: `pathlib` would add some 7 us to each
+# ruff: noqa: PTH100, PTH108, PTH111, PTH112 - paths are text in every read and write: `pathlib` would add some 7 us to each
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from atlas.errors import AtlasError, ConditionalPutError, InvalidValueError, StorageError
+from atlas.errors import ConditionalPutError, InvalidValueError, StorageError
 from atlas.runtime.memory import check_room
 from atlas.storage.base import Keys, Part, Storage
 from atlas.storage.descriptors import DescriptorCache, read_at
@@ -38,6 +38,7 @@ from atlas.storage.durable import (
 from atlas.storage.keys import TEMPORARY_PREFIX, check_folder, check_key, is_key, is_temporary
 from atlas.storage.ranges import Int64Array, Uint8Array, check_range, check_ranges, join_adjacent, short_read
 from atlas.storage.sync_queue import SyncQueue
+from atlas.storage.temporary_file import StorageErrors, TemporaryFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,6 +62,7 @@ class LocalStorage(Storage):
     `create` needs a file system with hard links, or Linux and one whose renames can refuse to overwrite, as FAT's can.
     """
 
+    writes_at_once = 1
     coalesce_gap = 32 * 1024
     """Between two costs of one more range: 2 us from the page cache (measured), which copies 16 KiB in that time, and
     some 100 us from a disk (assumed), which reads 100 KiB or more."""
@@ -79,7 +81,7 @@ class LocalStorage(Storage):
                 f"{expanded!r} begins with ~ for the home folder of a user, and there is none: set HOME, or pass an "
                 "absolute path"
             )
-        with _storage_errors(expanded):  # the working folder may be gone
+        with StorageErrors(expanded):  # the working folder may be gone
             self._root = os.path.abspath(expanded)
         self._durable = durable
         self._limit = descriptors
@@ -115,11 +117,11 @@ class LocalStorage(Storage):
         """
         self._make_root()
         if self._durable:
-            with _storage_errors(self._root):
+            with StorageErrors(self._root):
                 sync_ancestors(self._root)
 
     def _make_root(self) -> None:
-        with _storage_errors(self._root):
+        with StorageErrors(self._root):
             if not os.path.isdir(self._root):
                 make_folder(self._root, durable=self._durable)
 
@@ -127,14 +129,14 @@ class LocalStorage(Storage):
 
     def read(self, key: str) -> bytes:
         descriptor = self._open_file(key)
-        with _storage_errors(self._path_of(key)), os.fdopen(descriptor, "rb", buffering=0) as file:
+        with StorageErrors(self._path_of(key)), os.fdopen(descriptor, "rb", buffering=0) as file:
             check_room(os.fstat(descriptor).st_size, f"{key!r}", "the machine is too small for this store")
             return file.read()
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         check_range(offset, length)
         with (
-            _storage_errors(self._path_of(key), missing_is_builtin=True),
+            StorageErrors(self._path_of(key), missing_is_builtin=True),
             self._open.borrow(key) as (descriptor, size),
         ):
             if offset + length > size:
@@ -153,7 +155,7 @@ class LocalStorage(Storage):
         columns = [column.tolist() for column in join_adjacent(offsets, lengths, out_offsets)]
         view = out.data
         with (
-            _storage_errors(self._path_of(key), missing_is_builtin=True),
+            StorageErrors(self._path_of(key), missing_is_builtin=True),
             self._open.borrow(key) as (descriptor, size),
         ):
             for offset, length, begin in zip(*columns, strict=True):
@@ -166,7 +168,7 @@ class LocalStorage(Storage):
     def size(self, key: str) -> int:
         descriptor = self._open_file(key)
         try:
-            with _storage_errors(self._path_of(key)):
+            with StorageErrors(self._path_of(key)):
                 return os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
@@ -180,7 +182,7 @@ class LocalStorage(Storage):
 
     def _is_orphan(self, key: str) -> bool:
         path = self._path_of(key)
-        with _storage_errors(path):
+        with StorageErrors(path):
             return is_orphan(path)
 
     def spill_file(self) -> IO[bytes]:
@@ -207,18 +209,18 @@ class LocalStorage(Storage):
 
     def create(self, key: str, data: bytes) -> bool:
         path = self._path_of(check_key(key))
-        with _storage_errors(path):
+        with StorageErrors(path):
             folder = self._folder_of(key, make=True)
         if self._exists(path):
             # Its writer may have failed just before this step, and be the caller that now retries.
             self._sync_folder(folder)
             return False
-        with self._temporary(path, folder, (data,)) as (temporary, descriptor, _):
+        with self._temporary(path, folder, (data,)) as temporary:
             if self._durable:
                 # The other names in the folder too: their writers may not have synced them, or failed to.
                 self._sync_queue.add_names(folder)
-            self._sync_pending(descriptor)
-            made = link_if_absent(temporary, path)
+            self._sync_pending(temporary)
+            made = link_if_absent(temporary.path, path)
             if made is None:
                 made = self._rename_unless_exists(temporary, path)
         self._atomic_create = True
@@ -227,38 +229,43 @@ class LocalStorage(Storage):
 
     def replace(self, key: str, data: bytes) -> None:
         path = self._path_of(check_key(key))
-        with _storage_errors(path):
+        with StorageErrors(path):
             folder = self._folder_of(key, make=True)
             self._check_atomic_create(folder)
-        with self._temporary(path, folder, (data,)) as (temporary, descriptor, _):
-            self._sync_pending(descriptor)
-            os.replace(temporary, path)
+        with self._temporary(path, folder, (data,)) as temporary:
+            self._sync_pending(temporary)
+            temporary.rename(path)
         self._open.forget(key)
         self._sync_folder(folder)
 
     def write(self, key: str, parts: Iterable[Part]) -> int:
         path = self._path_of(check_key(key))
-        with _storage_errors(path):
+        with StorageErrors(path):
+            self._sync_queue.make_room()
             folder = self._folder_of(key, make=True)
-        with (
-            self._temporary(path, folder, parts) as (temporary, descriptor, total),
-            self._queued_for_sync(path, descriptor),
-        ):
-            os.replace(temporary, path)
+        with self._temporary(path, folder, parts) as temporary:
+            temporary.rename(path)
+            if self._durable and temporary.descriptor is not None:
+                self._sync_queue.add_file(path, temporary.give_away())
         self._open.forget(key)
-        return total
+        return temporary.size
 
     def link_file(self, key: str, file: IO[bytes]) -> bool:
         path = self._path_of(check_key(key))
         descriptor = file.fileno()
-        with _storage_errors(path):
+        with StorageErrors(path):
+            self._sync_queue.make_room()
             self._folder_of(key, make=True)
+            kept = os.dup(descriptor) if self._durable else None
             try:
-                with self._queued_for_sync(path, descriptor):
-                    # The descriptor given for a folder is not used, but asks for the call that follows links.
-                    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+                # The descriptor given for a folder is not used, but asks for the call that follows links.
+                os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
             except (OSError, NotImplementedError):  # on another file system, or one without hard links
+                if kept is not None:
+                    os.close(kept)
                 return False
+            if kept is not None:
+                self._sync_queue.add_file(path, kept)
         return True
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -269,7 +276,7 @@ class LocalStorage(Storage):
             path = self._path_of(key)
             self._open.forget(key)
             self._sync_queue.discard(path)
-            with _storage_errors(path), suppress(FileNotFoundError, NotADirectoryError):
+            with StorageErrors(path), suppress(FileNotFoundError, NotADirectoryError):
                 folder = self._folder_of(key, make=False)
                 if is_temporary(key):
                     remove_orphan(path)
@@ -286,16 +293,19 @@ class LocalStorage(Storage):
 
     def _folder_of(self, key: str, *, make: bool) -> str:
         # Each folder is checked every time, some 2 us each, so that no link can slip in between.
-        if make:
+        parts = key.split("/")[:-1]
+        if make and not parts:
             self._make_root()
         folder = self._root
-        for part in key.split("/")[:-1]:
+        for part in parts:
             folder = f"{folder}{os.sep}{part}"
             try:
                 mode = os.lstat(folder).st_mode
             except FileNotFoundError:
                 if not make:
                     raise
+                if part is parts[0]:
+                    self._make_root()
                 make_folder(folder, durable=False)
                 mode = os.lstat(folder).st_mode
             if stat.S_ISLNK(mode):
@@ -305,13 +315,13 @@ class LocalStorage(Storage):
                 self._sync_queue.add_folder(folder)
         return folder
 
-    def _rename_unless_exists(self, temporary: str, path: str) -> bool:
+    def _rename_unless_exists(self, temporary: TemporaryFile, path: str) -> bool:
         """Rename a file unless the name exists; not atomic, so only for a single writer."""
         if not self.single_writer:
             raise self._refuse_writers()
         if self._exists(path):
             return False
-        os.replace(temporary, path)
+        temporary.rename(path)
         return True
 
     def _check_atomic_create(self, folder: str) -> None:
@@ -339,7 +349,7 @@ class LocalStorage(Storage):
         )
 
     def _exists(self, path: str) -> bool:
-        with _storage_errors(path):
+        with StorageErrors(path):
             try:
                 mode = os.lstat(path).st_mode
             except FileNotFoundError:
@@ -350,7 +360,7 @@ class LocalStorage(Storage):
 
     def _open_file(self, key: str) -> int:
         path = self._path_of(check_key(key))
-        with _storage_errors(path, missing_is_builtin=True):
+        with StorageErrors(path, missing_is_builtin=True):
             self._folder_of(key, make=False)
             descriptor = os.open(path, _READ_FLAGS)
             try:
@@ -366,55 +376,41 @@ class LocalStorage(Storage):
         raise StorageError(errno.EINVAL, "not a regular file", path)
 
     @contextmanager
-    def _temporary(self, path: str, folder: str, parts: Iterable[Part]) -> Iterator[tuple[str, int | None, int]]:
-        """Write a temporary file and lend its name, descriptor and size; both name and descriptor are gone afterwards.
+    def _temporary(self, path: str, folder: str, parts: Iterable[Part]) -> Iterator[TemporaryFile]:
+        """Write a temporary file and lend it. Its name is gone afterwards, and its descriptor unless it is given away.
 
-        The descriptor is None if the file is synced and closed already. Failures of the file become `StorageError` and
-        name `path`; those of `parts` are raised unchanged.
+        Failures of the file become `StorageError` and name `path`; those of `parts` are raised unchanged.
         """
-        with _storage_errors(path):
-            descriptor, temporary = open_temporary(folder)
+        errors = StorageErrors(path)
+        with errors:
+            temporary = TemporaryFile(*open_temporary(folder))
         try:
-            total = 0
             for view in join_small_parts(parts):
-                with _storage_errors(path):
-                    write_all(descriptor, view)
-                total += len(view)
-            with _storage_errors(path):
+                with errors:
+                    write_all(temporary.fileno(), view)
+                temporary.size += len(view)
+            with errors:
                 if os.name == "nt":
                     # Windows renames no open file. Elsewhere it stays open, because its lock marks it as in use.
                     if self._durable:
-                        sync_file(descriptor)
-                    os.close(descriptor)
-                    descriptor = -1
-                yield temporary, None if descriptor < 0 else descriptor, total
+                        sync_file(temporary.fileno())
+                    os.close(temporary.give_away())
+                yield temporary
         finally:
-            with suppress(OSError):
-                os.unlink(temporary)
-            if descriptor >= 0:
-                os.close(descriptor)
+            if not temporary.is_renamed:
+                with suppress(OSError):
+                    os.unlink(temporary.path)
+            if temporary.descriptor is not None:
+                os.close(temporary.descriptor)
 
-    @contextmanager
-    def _queued_for_sync(self, path: str, descriptor: int | None) -> Iterator[None]:
-        """Queue the file of `descriptor`, which gets its name `path` within the block, for the next sync."""
-        kept = os.dup(descriptor) if self._durable and descriptor is not None else None
-        try:
-            yield
-        except BaseException:
-            if kept is not None:
-                os.close(kept)
-            raise
-        if kept is not None:
-            self._sync_queue.add_file(path, kept)
-
-    def _sync_pending(self, descriptor: int | None) -> None:
+    def _sync_pending(self, temporary: TemporaryFile) -> None:
         """Sync all that was written, and the file that is about to get its name."""
         if self._durable:
-            self._sync_queue.sync(*([] if descriptor is None else [descriptor]))
+            self._sync_queue.sync(*([] if temporary.descriptor is None else [temporary.descriptor]))
 
     def _sync_folder(self, folder: str) -> None:
         if self._durable:
-            with _storage_errors(folder):
+            with StorageErrors(folder):
                 sync_folder(folder)
 
     def _walk(self, folder: str) -> Iterator[str]:
@@ -422,7 +418,7 @@ class LocalStorage(Storage):
         while waiting:
             folder = waiting.pop()
             path = self._path_of(folder) if folder else self._root
-            with _storage_errors(path):
+            with StorageErrors(path):
                 try:
                     if folder:
                         self._folder_of(f"{folder}/", make=False)
@@ -440,15 +436,3 @@ class LocalStorage(Storage):
 
 def _reopen(path: str, durable: bool, descriptors: int, single_writer: bool = False) -> LocalStorage:
     return LocalStorage(path, durable, descriptors=descriptors, single_writer=single_writer)
-
-
-@contextmanager
-def _storage_errors(path: str, *, missing_is_builtin: bool = False) -> Iterator[None]:
-    try:
-        yield
-    except AtlasError:
-        raise
-    except OSError as error:
-        if missing_is_builtin and isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise FileNotFoundError(errno.ENOENT, "no such object", path) from None
-        raise StorageError(error.errno, error.strerror or str(error), path) from error

@@ -35,6 +35,7 @@ __all__ = [
     "ChunkRun",
     "Compression",
     "PendingChunk",
+    "encode_apart",
     "encode_chunks",
     "encode_in_batches",
     "encode_run",
@@ -168,9 +169,7 @@ def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compr
     """Yield the encoding of `chunks`, sorted by key, in batches of bounded size."""
     groups: dict[tuple[str, bytes | None], list[tuple[Key, PendingChunk]]] = {}
     for item in chunks:
-        schema = item[1].schema
-        bits = None if schema.fill is None else schema.fill_bits
-        groups.setdefault((schema.datatype.name, bits), []).append(item)
+        groups.setdefault(_kind(item[1].schema), []).append(item)
     for group in groups.values():
         if group[0][1].schema.datatype.cell is None:
             yield _encode_strings(group, compression)
@@ -181,6 +180,11 @@ def encode_chunks(chunks: Sequence[tuple[Key, PendingChunk]], compression: Compr
         large = [item for item in group if item[1].cells.nbytes >= compression.limits.own_block]
         for batch in batches_by_bytes(large, compression.limits.large_bytes, lambda item: item[1].cells.nbytes):
             yield from run_all(lambda item: _encode_large(item, compression), batch)
+
+
+def _kind(schema: ArraySchema) -> tuple[str, bytes | None]:
+    """Return dtype and fill value: chunks that have them in common are encoded together."""
+    return schema.datatype.name, None if schema.fill is None else schema.fill_bits
 
 
 def _statistics(
@@ -212,11 +216,13 @@ def _encode_blocks(
     length: NDArray[np.int64],
     cells: Cells,
     compression: Compression,
+    chosen: int | None = None,
 ) -> tuple[NDArray[np.uint8], BlockRows]:
-    """Encode blocks with several threads and put their bytes back to back."""
+    """Encode blocks with several threads and put their bytes back to back, with the filter `chosen` or one for all."""
     if not len(start):
         return np.empty(0, np.uint8), NO_BLOCKS
-    chosen = compression.filter_for(cells, raw, start, length)
+    if chosen is None:
+        chosen = compression.filter_for(cells, raw, start, length)
     size = max(int(length.sum()) // thread_count() + 1, 64 << 10)
 
     def encode(mine: slice) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -238,9 +244,40 @@ def _encode_blocks(
 
 
 def _encode_small(group: Sequence[tuple[Key, PendingChunk]], compression: Compression) -> Encoded:
+    return _encode_values(group[0][1].schema, keys_of(group), *_join_cells(group), compression)
+
+
+def _join_cells(group: Sequence[tuple[Key, PendingChunk]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the cells of pending chunks, one after the other, and how many each has."""
     values = group[0][1].cells if len(group) == 1 else np.concatenate([chunk.cells for _, chunk in group])
-    count = np.array([len(chunk.cells) for _, chunk in group], np.int64)
-    return _encode_values(group[0][1].schema, keys_of(group), values, count, compression)
+    return values, np.array([len(chunk.cells) for _, chunk in group], np.int64)
+
+
+def encode_apart(
+    chunks: Sequence[tuple[Key, PendingChunk]], compression: Compression
+) -> Iterator[tuple[list[int], Encoded]]:
+    """Yield the encoding of chunks of numbers, each of which has a block of its own unless it is constant.
+
+    They may be of many arrays; each has less than `kernels.LEAST_TRIED` bytes. Yields the positions in `chunks` of
+    those of one dtype and fill value, (M,), with their encoding, whose rows are in that order.
+    """
+    alike: dict[tuple[str, bytes | None], list[int]] = {}
+    for at, (_, chunk) in enumerate(chunks):
+        alike.setdefault(_kind(chunk.schema), []).append(at)
+    for places in alike.values():
+        group = [chunks[at] for at in places]
+        schema = group[0][1].schema
+        values, count = _join_cells(group)
+        first = np.cumsum(count) - count
+        found = _statistics(schema, values, first, count)
+        kept = found.constant == 0
+        block = np.where(kept, np.cumsum(kept) - 1, CONSTANT)
+        offset = np.where(kept, np.uint64(0), _bits(values[first]))
+        raw, cells = values.view(np.uint8), _cells_of(schema)
+        start, length = (column[kept] * values.dtype.itemsize for column in (first, count))
+        chosen = compression.filter_for(cells, raw, start[:1], length[:1])  # they have the one that each has alone
+        stored, blocks = _encode_blocks(raw, start, length, cells, compression, chosen)
+        yield places, Encoded(stored, blocks, _rows_of(keys_of(group), block, offset, found))
 
 
 def encode_run(run: ChunkRun, compression: Compression) -> Encoded:

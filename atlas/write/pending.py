@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from atlas.write.encoding import Compression
+from atlas.write.single_chunks import draft_single_chunks
 from atlas.write.staging import Staging
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from atlas.runtime.limits import Limits
     from atlas.storage import Storage
     from atlas.write.encoding import PendingChunk
-    from atlas.write.segment_draft import AreStored, SegmentDraft
+    from atlas.write.segment_draft import AreStored
+    from atlas.write.single_chunks import Draft
     from atlas.write.staging import Overlay
 
 __all__ = ["PendingWrites"]
@@ -139,13 +142,22 @@ class PendingWrites:
 
     # Flushing
 
-    def drafts(self, are_stored: Callable[[str], AreStored]) -> list[tuple[str, SegmentDraft]]:
+    def drafts(self, are_stored: Callable[[str], AreStored]) -> list[tuple[str, Draft]]:
         """Encode everything and return the segments to write, by array name; empty where nothing is pending.
 
         `are_stored` returns, for an array name, what tells which chunks its other segments store.
         """
-        drafted = [(array, staging.draft(are_stored(array))) for array, staging in self.by_array.items()]
-        return [(array, draft) for array, draft in drafted if draft is not None]
+        single = {array: staging.find_single() for array, staging in self.by_array.items()}
+        chunks = {array: chunk for array, chunk in single.items() if chunk is not None}
+        compression = Compression(self.config.codec, self.config.filter, self._limits)
+        drafts: dict[str, Draft] = dict(
+            zip(chunks, draft_single_chunks(list(chunks.values()), compression), strict=True)
+        )
+        for array, staging in self.by_array.items():
+            draft = None if array in drafts else staging.draft(are_stored(array))
+            if draft is not None:
+                drafts[array] = draft
+        return list(drafts.items())
 
     def shift(self, shift: IdShift) -> None:
         """Follow datasets whose ids were raised."""

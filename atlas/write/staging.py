@@ -18,6 +18,7 @@ from atlas.catalog.chunk_index import NO_BLOCKS, ChunkIndex, merge_rows
 from atlas.chunking.batches import batches_by_bytes
 from atlas.format.digests import NO_DIGESTS, content_of
 from atlas.format.segment import HEADER, BlockRows, ChunkRows
+from atlas.kernels import LEAST_TRIED
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.locks import ForkSafeLock
 from atlas.runtime.threads import run_all, thread_count
@@ -426,6 +427,16 @@ class Staging:
         return partial(_lay_over, {dataset: raw[dataset].copy() for dataset in ids if dataset in raw} if raw else {})
 
     # Flushing
+
+    def find_single(self) -> tuple[Key, PendingChunk] | None:
+        """Return what is pending where that is one small chunk of numbers that waits, and of no coordinate."""
+        if self._block_count or self._rows or len(self._raw) != 1 or self.raw_bytes >= LEAST_TRIED:
+            return None
+        ((dataset, chunks),) = self._raw.items()
+        if len(chunks) != 1:
+            return None
+        ((chunk, pending),) = chunks.items()
+        return None if pending.coordinate or pending.cells.dtype == object else ((dataset, chunk), pending)
 
     def draft(self, are_stored: AreStored | None) -> SegmentDraft | None:
         """Encode what waits and return the segment to write, None where nothing is pending.

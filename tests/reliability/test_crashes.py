@@ -110,7 +110,7 @@ class TestBrokenOnPurpose:
             play("flushing")
 
     def test_a_commit_before_its_segments(self, monkeypatch):
-        monkeypatch.setattr(LocalStorage, "_sync_pending", lambda self, descriptor: os.fsync(descriptor))
+        monkeypatch.setattr(LocalStorage, "_sync_pending", lambda self, temporary: os.fsync(temporary.fileno()))
         with pytest.raises(Broken, match="CorruptStoreError"):
             play("flushing")
 
