@@ -27,6 +27,7 @@ class Operation:
 
 OPERATIONS = {
     "write": Operation("write all, flush"),
+    "write_unsynced": Operation("write all, flush, `durable=False`", ("profile", "gridded")),
     "write_each": Operation("write all dataset by dataset, flush"),
     "write_even": Operation("write as many cells in rows of one length, flush", ("ragged",)),
     "write_dask": Operation("write 1 GiB of dask blocks of 4 MiB, flush", ("gridded",)),

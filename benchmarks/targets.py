@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.engines import OURS, PEERS, STRONG, UNPACKED
+from benchmarks.engines import OURS, PACKED, PEERS, STRONG, UNPACKED
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -161,6 +161,10 @@ TARGETS = (
     Target("array_stats of all: atlas-python / ours", {"strings": 1}, lambda f: f.times("array_stats", "seed")),
     Target("write and flush: atlas-python / ours", _per_workload(1.2, 3, 4, 3), lambda f: f.times("write", "seed")),
     Target("write and flush: fastest peer / ours", _per_workload(1, 1.2, 1, 1), lambda f: f.times("write", *PEERS)),
+    Target("write and flush: fastest of tensorstore, zarrs, blosc2 / ours", {"profile": 1, "gridded": 1},
+           lambda f: f.times("write", *UNPACKED)),
+    Target("write and flush, durable=False: fastest of the three, packed / ours", {"profile": 0.8, "gridded": 0.8},
+           lambda f: f.ms("write", *PACKED) / f.ms("write_unsynced")),
     Target("bytes on disk: smallest of all peers / ours", _per_workload(1, 1, 1, 2), lambda f: f.smaller(*PEERS)),
     Target("warm slice: ours / limit", {"profile": 1.3, "gridded": 1.3}, lambda f: 1 / f.times("slice", "limit"),
            least=False),

@@ -18,6 +18,7 @@ import pytest
 import atlas
 from atlas.errors import CorruptStoreError
 from benchmarks import calls, coordinates, measuring, metadata, report, samples, scaling
+from benchmarks import names as array_names
 from benchmarks.__main__ import NOT_QUICK
 from benchmarks.engines import ENGINES, PACKED, PEERS, STRONG, UNPACKED, make
 from benchmarks.engines.base import chunked, digest, scanned
@@ -88,6 +89,7 @@ def test_what_it_costs_to_be_safe_is_measured(tmp_path: Path) -> None:
         ("cost_write", "atlas"), ("cost_write", "unsynced"), ("cost_write", "unchecked"), ("cost_write", "disk"),
         ("cost_slice", "atlas"), ("cost_slice", "unchecked"), ("cost_read", "atlas"), ("cost_read", "unchecked"),
         ("read_plain", "atlas"), ("read_plain", "plain"), ("slice_lz4", "atlas"), ("slice_lz4", "limit"),
+        ("write_unsynced", "atlas"),
     }  # fmt: skip
     assert {row.runs for row in found if OPERATIONS[row.operation].cost} == {5}
     assert report.costs(found).count("\n") == 4
@@ -530,6 +532,26 @@ def test_columns_of_metadata_are_timed_beside_a_loop_that_says_the_same(
     assert "\n".join(lines) in capsys.readouterr().out
     aimed = [line for line in lines if any(f"{sign} {wanted}" in line for sign in "<≥" for wanted in (4, 68))]
     assert [line.split(" | ")[:2] for line in aimed] == [["| 30", "statistics of float32"], ["| 30", "all attributes"]]
+
+
+def test_a_flush_of_many_names_is_timed_beside_a_loop_that_makes_as_many_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{array_names.BEGIN}\n{array_names.END}\nafter\n")
+    monkeypatch.setattr("benchmarks.names._AIMED", 30)
+    monkeypatch.setattr(
+        "sys.argv",
+        ["names", "--names", "20", "30", "--runs", "2", "--folder", str(tmp_path), "--page", str(page)],
+    )
+    array_names.main()
+    lines = [line for line in page.read_text().splitlines() if line.startswith(("| 20 ", "| 30 "))]
+    assert [line.split(" | ")[1] for line in lines] == [*array_names.FLEETS] * 2
+    assert ["1.5" in line.split(" | ")[-1] for line in lines] == [False, False, True, True]
+    assert "\n".join(lines) in capsys.readouterr().out
+    assert not list(tmp_path.glob("atlas-names-*"))
+    array_names.make_files(tmp_path / "files", 5, 700)
+    assert [path.stat().st_size for path in (tmp_path / "files").glob("*/*")] == [700] * 5
 
 
 def test_columns_that_say_something_else_than_the_loop_are_no_figure(tmp_path: Path) -> None:

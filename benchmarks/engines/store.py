@@ -285,15 +285,27 @@ class Ours(Store):
         """Options of `Atlas.create` besides the codec."""
 
     def write(self) -> None:
-        self._write_to("store", "zstd")
+        self._write_to(self.path / "store", "zstd", **self.options)
+
+    def prepare_write_unsynced(self) -> None:
+        shutil.rmtree(self.folder / "unsynced", ignore_errors=True)
+
+    def write_unsynced(self) -> None:
+        self._write_to(self.folder / "unsynced", "zstd", durable=False)
+
+    def check_write_unsynced(self) -> Values:
+        found = self._atlas.open(self.folder / "unsynced").open_dataset(self.work.names[self.work.one])
+        read = [found.read_array(variable) for variable in self.work.variables]
+        shutil.rmtree(self.folder / "unsynced")
+        return read
 
     def write_as(self, codec: str) -> None:
         """Write the same datasets to a store with another codec."""
-        self._write_to(codec, codec)
+        self._write_to(self.path / codec, codec, **self.options)
 
-    def _write_to(self, folder: str, codec: str) -> None:
+    def _write_to(self, place: Path, codec: str, **options: Any) -> None:
         work = self.work
-        with self._atlas.create(self.path / folder, codec=codec, **self.options) as store:
+        with self._atlas.create(place, codec=codec, **options) as store:
             store.create_datasets(work.names)
             for variable, values in self.data.items():
                 store.write_array_across_stacked(variable, work.names, values, work.dims, work.chunks)
@@ -314,7 +326,7 @@ class Ours(Store):
 
     def cost_write(self) -> None:
         """The same as `write`; the engines of `safety` do it with less safety."""
-        self._write_to("store", "zstd")
+        self._write_to(self.path / "store", "zstd", **self.options)
 
     def cost_slice(self) -> Values:
         return self.slice()
