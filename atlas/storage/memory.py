@@ -29,6 +29,8 @@ __all__ = ["MemoryStorage"]
 class MemoryStorage(Storage):
     """Keeps every object in memory, under the same contract as the others; barriers have nothing to sync."""
 
+    writes_at_once = 1
+
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
         self._lock = ForkSafeLock()
