@@ -216,13 +216,16 @@ def plan_index(index: CellIndex, schema: ArraySchema) -> tuple[Region, tuple[Any
             factors.append({axis: intervals})
             key.append(within)
         axis += 1
-    if points:
-        together, extents, positions = _plan_points(points, schema)
+    within_box: dict[int, NDArray[np.int64]] = {}
+    for axes in _axes_together(points):
+        together, extents, positions = _plan_points({axis: points[axis] for axis in axes}, schema)
         factors.append(together)
+        within_box |= positions
         for point_axis, extent in extents.items():
             box[point_axis] = extent
-        at = iter(positions)
-        key = [next(at) if isinstance(entry, np.ndarray) else own for entry, own in zip(index.key, key, strict=True)]
+    if points:
+        entries = zip(index.key, key, strict=True)
+        key = [within_box[own] if isinstance(entry, np.ndarray) else own for entry, own in entries]
     check_plan(
         math.prod(len(next(iter(factor.values())).index) for factor in factors), schema.shape, schema.chunk_shape
     )
@@ -251,12 +254,32 @@ def _plan_axis(entry: int | slice, length: int, chunk: int, schema: ArraySchema)
     return intervals, count, slice(None, None, -1 if backwards else 1)
 
 
+def _axes_together(points: dict[int, NDArray[np.int64]]) -> list[list[int]]:
+    """Return the axes of `points` in groups, of which each can be planned without the others.
+
+    Axes belong together where their positions vary along the same axis of the result. An open mesh, such as `np.ix_`
+    makes, has each axis by itself: its points, which are as many as the cells of the result, are never listed.
+    """
+    groups: list[tuple[set[int], list[int]]] = []
+    for axis, positions in points.items():
+        varying = {at - positions.ndim for at, count in enumerate(positions.shape) if count != 1}
+        axes = [axis]
+        apart = []
+        for other, others in groups:
+            if varying & other:
+                varying, axes = varying | other, others + axes
+            else:
+                apart.append((other, others))
+        groups = [*apart, (varying, axes)]
+    return [sorted(axes) for _, axes in groups]
+
+
 def _plan_points(
     points: dict[int, NDArray[np.int64]], schema: ArraySchema
-) -> tuple[dict[int, Intervals], dict[int, int], list[NDArray[np.int64]]]:
+) -> tuple[dict[int, Intervals], dict[int, int], dict[int, NDArray[np.int64]]]:
     """Return what points take of the chunks that hold one, the extents of these parts in the box, and their positions.
 
-    `points` are the positions along each axis that is indexed by a list; they index pointwise, as NumPy's do. The parts
+    `points` are the positions along some axes that are indexed by lists; they index pointwise, as NumPy's do. The parts
     lie one after the other along the first of these axes, so that the box grows with the chunks, not with their grid.
     """
     spread = np.broadcast_arrays(*points.values())
@@ -270,7 +293,7 @@ def _plan_points(
     begin = np.searchsorted(group[order], np.arange(len(some)))
     together: dict[int, Intervals] = {}
     extents: dict[int, int] = {}
-    positions = []
+    positions: dict[int, NDArray[np.int64]] = {}
     for (axis, cells), chunk in zip(zip(points, spread, strict=True), chunks, strict=True):
         within = cells.reshape(-1) % schema.chunk_shape[axis]
         first = np.minimum.reduceat(within[order], begin)
@@ -278,5 +301,5 @@ def _plan_points(
         target = np.zeros(len(some), np.int64) if together else np.cumsum(part) - part
         extents[axis] = int(part.max() if together else part.sum())
         together[axis] = Intervals(chunk[some], first, part, target)
-        positions.append((target[group] + within - first[group]).reshape(cells.shape))
+        positions[axis] = (target[group] + within - first[group]).reshape(cells.shape)
     return together, extents, positions

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas.chunking import indexing
 from atlas.chunking.indexing import divide_index, parse_index, plan_index
 from atlas.errors import AtlasError, InvalidIndexError, InvalidValueError, TooLargeError
 from atlas.format.schema import make_schema
@@ -143,3 +144,30 @@ def test_a_bad_index_is_refused_as_numpy_refuses_it(wrong):
     assert isinstance(caught.value, AtlasError)
     assert isinstance(caught.value, InvalidIndexError if kind is IndexError else InvalidValueError)
     assert wrong == "one truth value" or "shape (3, 4)" in str(caught.value)
+
+
+def test_an_open_mesh_is_planned_axis_by_axis_and_its_points_are_never_listed(monkeypatch):
+    schema = schema_of((40_000, 3, 50_000), (100, 3, 100))
+    planned = []
+    plan = indexing._plan_points
+
+    def noted(points, schema):
+        planned.append({axis: positions.size for axis, positions in points.items()})
+        return plan(points, schema)
+
+    monkeypatch.setattr(indexing, "_plan_points", noted)
+    rows, columns = np.arange(0, 40_000, 1000), np.arange(0, 50_000, 1000)
+    index = parse_index((rows[:, None], slice(None), columns), schema)
+    region, within = plan_index(index, schema)
+    assert planned == [{0: 40}, {2: 50}]
+    assert len(region.chunk) == 40 * 50
+    assert region.geometry.box.tolist() == [40, 3, 50]
+    assert np.empty((40, 3, 50), np.bool_)[within].shape == index.shape
+
+
+def test_points_along_some_axes_and_a_mesh_along_another_are_planned_apart():
+    cells = np.arange(6 * 7 * 8).reshape(6, 7, 8)
+    schema, key = schema_of(cells.shape, (2, 2, 2)), ([[5], [0], [3]], [2, 6, 2, 0], [[1], [1], [7]])
+    region, within = plan_index(parse_index(key, schema), schema)
+    np.testing.assert_array_equal(box_of(cells, region, (2, 2, 2))[within], cells[key])
+    assert len(region.chunk) == 3 * 3
