@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["DatasetInterface", "StoreInterface"]
+__all__ = ["ArrayInterface", "DatasetInterface", "StoreInterface"]
+
+
+class ArrayInterface(Protocol):
+    """An array of a dataset (`atlas.ArrayView`)."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read what a NumPy index takes."""
 
 
 class DatasetInterface(Protocol):
@@ -22,6 +29,9 @@ class DatasetInterface(Protocol):
     @property
     def name(self) -> str:
         """Name of the dataset."""
+
+    def __getitem__(self, array: str) -> ArrayInterface:
+        """Return one array; KeyError where the dataset lacks it."""
 
     def define_array(
         self,

@@ -1,4 +1,4 @@
-"""One stored array as a dask array whose blocks are the stored chunks; and the read that each block runs.
+"""One stored array as a dask array whose blocks are the stored chunks.
 
 Building a lazy array costs its chunk tuples and one graph layer, never a task per chunk, and reads nothing. Computing
 a block is one `read_array(name, start=[...], shape=[...])` on the dataset, in the thread or process that the dask
@@ -17,18 +17,17 @@ from dask.base import tokenize
 from dask.blockwise import BlockwiseDep, blockwise
 from dask.highlevelgraph import HighLevelGraph
 
-from atlas.errors import ArrayNotFoundError, StaleHandleError
 from atlas.runtime.memory import check_room
-from atlas.xarray.recorded_dtypes import decode_recorded
+from atlas.xarray.array_reads import ArrayReads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from atlas.xarray.interfaces import DatasetInterface
 
-__all__ = ["grid_chunks", "lazy_array", "read_decoded"]
+__all__ = ["grid_chunks", "lazy_array"]
 
 _TASK_BYTES = 256
 """Bytes of memory that dask takes for each chunk when it computes, at least."""
@@ -60,51 +59,12 @@ class _ChunkBoxes(BlockwiseDep):
 class _ReadChunk:
     """Reads one chunk. Pickles with its dataset."""
 
-    view: DatasetInterface
-    """The dataset."""
-    array: str
-    """Name of the array."""
-    meta: Mapping[str, Any] | None
-    """What `array_meta` returned when the lazy array was made."""
-    xarray_dtype: str | None
-    """Recorded dtype (see `recorded_dtypes`), None for cells as stored."""
+    reads: ArrayReads
+    """Reads the array."""
 
     def __call__(self, box: tuple[tuple[int, int], ...]) -> NDArray[Any]:
         """Read the chunk in `box`. Raises `StaleHandleError` where the array is not the one declared then."""
-        start, shape = [start for start, _ in box], [length for _, length in box]
-        self._check()
-        cells = read_decoded(self.view, self.array, self.xarray_dtype, start, shape)
-        self._check()  # another thread may have declared it anew meanwhile
-        return cells
-
-    def _check(self) -> None:
-        now = self.view.array_meta(self.array)
-        if now is not None and now != self.meta:
-            raise StaleHandleError(
-                f"array {self.array!r} of dataset {self.view.name!r} was declared anew after it was opened lazily: it "
-                f"was {self.meta} and is {now}; call to_xarray again"
-            )
-
-
-def read_decoded(
-    view: DatasetInterface,
-    array: str,
-    xarray_dtype: str | None,
-    start: list[int] | None = None,
-    shape: list[int] | None = None,
-    *,
-    widens: bool = False,
-) -> NDArray[Any]:
-    """Read a box of an array, or all of it, and decode it where an `xarray_dtype` is recorded, see `decode_recorded`.
-
-    Raises `ArrayNotFoundError` where the array has been deleted since it was described.
-    """
-    cells = view.read_array(array, start=start, shape=shape)
-    if cells is None:
-        raise ArrayNotFoundError(
-            f"dataset {view.name!r} no longer has an array {array!r}: it was deleted; call to_xarray again"
-        )
-    return cells if xarray_dtype is None else decode_recorded(array, cells, xarray_dtype, widens=widens)
+        return self.reads.read_box([start for start, _ in box], [length for _, length in box])
 
 
 def grid_chunks(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -143,7 +103,7 @@ def lazy_array(
     chunks = grid_chunks(shape, chunk_shape)
     axes = tuple(range(len(chunks)))
     boxes = _ChunkBoxes(tuple(shape), tuple(chunk_shape), tuple(map(len, chunks)))
-    read = _ReadChunk(view, array, view.array_meta(array), xarray_dtype)
+    read = _ReadChunk(ArrayReads(view, array, view.array_meta(array), xarray_dtype))
     layer = blockwise(read, name, axes, boxes, axes, numblocks={})  # type: ignore[no-untyped-call]
     graph = HighLevelGraph.from_collections(name, layer)
     meta = np.empty((0,) * len(chunks), dtype)

@@ -14,10 +14,11 @@ import pandas as pd
 import xarray as xr
 
 from atlas.errors import CorruptStoreError, InvalidValueError
+from atlas.xarray.array_reads import read_decoded
 from atlas.xarray.attribute_owners import FILL_KEY, assign_attributes
 from atlas.xarray.encoding_record import decode_encoding
 from atlas.xarray.fill_values import fill_attribute
-from atlas.xarray.lazy import lazy_array, read_decoded
+from atlas.xarray.lazy import lazy_array
 from atlas.xarray.recorded_dtypes import decoded_dtype
 from atlas.xarray.strings import PANDAS_DTYPES
 
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
     from atlas.xarray.attribute_owners import OwnedAttributes
     from atlas.xarray.interfaces import DatasetInterface
 
-__all__ = ["Encodings", "StoredArray", "as_pandas", "describe_array", "set_encodings", "to_xarray"]
+__all__ = [
+    "Encodings",
+    "StoredArray",
+    "as_pandas",
+    "describe_array",
+    "misfit",
+    "read_metadata",
+    "set_encodings",
+    "to_xarray",
+]
 
 Encodings: TypeAlias = "dict[str | None, dict[str, Any]]"
 """Encodings by the variable that has them, None for the dataset."""
@@ -82,13 +92,13 @@ def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
         as_stored = array.xarray_dtype is None and array.dtype.kind != "O"
         return xr.Variable(array.dims, as_pandas(array, data), array.attrs, fastpath=as_stored)
 
-    arrays, attrs, encodings = _read_metadata(session, view.name)
+    arrays, attrs, encodings = read_metadata(session, view.name)
     ds = _assemble(view.name, arrays, attrs, variable)
     set_encodings(ds, encodings)
     return ds
 
 
-def _read_metadata(session: Session, dataset: str) -> tuple[list[StoredArray], dict[str, Any], Encodings]:
+def read_metadata(session: Session, dataset: str) -> tuple[list[StoredArray], dict[str, Any], Encodings]:
     """Return the arrays of a dataset in the order of xarray, its attributes and its encodings."""
     entries = session.view.entries(dataset)
     attributes = assign_attributes(session.view.exact_attributes(dataset), entries)
@@ -174,7 +184,12 @@ def _assemble(
         if list(ds.variables) != list(variables):
             ds = ds[list(variables)]
     except ValueError as error:
-        raise InvalidValueError(
-            f"the arrays of dataset {name!r} do not fit in one xr.Dataset: {error}; read them with read_array"
-        ) from error
+        raise misfit(name, error) from error
     return ds
+
+
+def misfit(dataset: str, error: ValueError) -> InvalidValueError:
+    """Return the error for arrays that xarray refuses to make one dataset of, as they differ in a length."""
+    return InvalidValueError(
+        f"the arrays of dataset {dataset!r} do not fit in one xr.Dataset: {error}; read them with read_array"
+    )
