@@ -3,6 +3,7 @@
 The rooms, from the top down; each imports only from rows below its own:
 
 - `cli`               the command line
+- `engine`            the engine `atlas` of xarray
 - `store`, `dataset`, `array`, `attributes`   `Atlas`, `DatasetView`, `ArrayView` and `Attributes`: what users hold
 - `xarray`            xarray and dask
 - `verification`      reads everything, names what is damaged
@@ -19,22 +20,26 @@ The rooms, from the top down; each imports only from rows below its own:
 
 from __future__ import annotations
 
-from importlib import metadata
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
 
+import atlas.xarray  # noqa: F401 - registers `xr.Dataset.atlas`
 from atlas import errors
-from atlas.array import ArrayView
-from atlas.attributes import Attributes
-from atlas.catalog.attribute_values import AttributeColumn
-from atlas.dataset import ArrayMeta, DatasetView
 from atlas.errors import AtlasError
-from atlas.read.ragged_array import RaggedArray
-from atlas.read.statistics import ArrayStatistics, DetailedStatistics
-from atlas.read.statistics_columns import ArrayStatsColumns
 from atlas.runtime.installation import warn_of_namesake
-from atlas.runtime.limits import Limits
-from atlas.runtime.tracing import init_tracing
-from atlas.storage import StoreSource
-from atlas.store import Atlas, verify
+
+if TYPE_CHECKING:
+    from atlas.array import ArrayView
+    from atlas.attributes import Attributes
+    from atlas.catalog.attribute_values import AttributeColumn
+    from atlas.dataset import ArrayMeta, DatasetView
+    from atlas.read.ragged_array import RaggedArray
+    from atlas.read.statistics import ArrayStatistics, DetailedStatistics
+    from atlas.read.statistics_columns import ArrayStatsColumns
+    from atlas.runtime.limits import Limits
+    from atlas.runtime.tracing import init_tracing
+    from atlas.storage import StoreSource
+    from atlas.store import Atlas, verify
 
 try:
     __version__ = metadata.version("atlas-store")
@@ -61,6 +66,32 @@ __all__ = [
     "init_tracing",
     "verify",
 ]
+
+_MODULES = {
+    "ArrayMeta": "dataset",
+    "ArrayStatistics": "read.statistics",
+    "ArrayStatsColumns": "read.statistics_columns",
+    "ArrayView": "array",
+    "Atlas": "store",
+    "AttributeColumn": "catalog.attribute_values",
+    "Attributes": "attributes",
+    "DatasetView": "dataset",
+    "DetailedStatistics": "read.statistics",
+    "Limits": "runtime.limits",
+    "RaggedArray": "read.ragged_array",
+    "StoreSource": "storage",
+    "init_tracing": "runtime.tracing",
+    "verify": "store",
+}
+"""The module of each name that is loaded on first use: xarray imports this package to learn of its engine."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from atlas.verification import Progress, VerifyReport
     from atlas.xarray.stack_options import Join, Missing
 
-__all__ = ["Atlas", "verify"]
+__all__ = ["Atlas", "session_of", "verify"]
 
 _MODES = {"r": True, "r+": False}
 """Whether a handle of that mode refuses changes."""
@@ -463,6 +463,40 @@ class Atlas:
 
         """
         return atlas.xarray.to_xarray(self.open_dataset(name), self._session)
+
+    def to_datatree(self, names: Sequence[str] | None = None, *, limit: int | None = None) -> xr.DataTree:
+        """Return datasets as an `xr.DataTree`, a child of the root for each, however much they differ.
+
+        Cells and attributes are those of `to_xarray`. All variables but indexes are read when they are used, without
+        dask; `chunk()` of the tree makes dask arrays of them. Indexes are read in bulk.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Names of the datasets, in the order of the children; without it all, in the order they were created.
+        limit : int, optional
+            The most datasets to take, 1000 without it: each node takes a millisecond and much memory. For many datasets
+            that look alike use `to_xarray_many`.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            (KeyError) where the store has none of that name.
+        InvalidValueError
+            (ValueError) for more datasets than `limit`, for a name given twice, or where two arrays of a dataset give
+            one dimension different lengths.
+
+        Examples
+        --------
+        >>> store = atlas.Atlas.create(path)
+        >>> store.add_xr_dataset(xr.Dataset({"t": ("time", [1.0, 2.0])}), "buoy")
+        >>> store.add_xr_dataset(xr.Dataset({"salinity": ("depth", [35.1, 35.2, 35.3])}), "float")
+        >>> tree = store.to_datatree()
+        >>> list(tree.children), tree["float/salinity"].mean().item()
+        (['buoy', 'float'], 35.2)
+
+        """
+        return atlas.xarray.to_datatree(self, self._session, names, limit=limit)
 
     def to_xarray_many(
         self,
@@ -1114,6 +1148,11 @@ def _shape_of(data: object) -> str:
 def _axis_names(dims: Sequence[str] | None, ndim: int) -> Sequence[str]:
     """Return the names of the axes of an array, "dim_0", "dim_1", … where none are given."""
     return [f"dim_{axis}" for axis in range(ndim)] if dims is None else dims
+
+
+def session_of(store: Atlas) -> Session:
+    """Return the session of an open store, for rooms above this one."""
+    return store._session  # noqa: SLF001 - of this module
 
 
 def verify(

@@ -6,9 +6,12 @@ import ast
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import atlas
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "atlas").rglob("*.py"))
@@ -82,6 +85,21 @@ def test_importing_atlas_imports_no_optional_package():
     script = f"import sys, atlas; print(sorted(set({optional}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_xarray_imports_to_learn_of_the_engine_is_light():
+    heavy = ["numba", "dask", "orjson", "zstandard", "atlas.store", "atlas.session", "atlas.kernels"]
+    script = f"import sys, xarray, atlas.engine; print(sorted(set({heavy}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_loads_on_first_use_and_no_other_does():
+    assert set(dir(atlas)) == set(atlas.__all__)
+    for name in set(atlas.__all__) - {"AtlasError", "__version__", "errors"}:
+        assert getattr(atlas, name) is getattr(import_module(f"atlas.{atlas._MODULES[name]}"), name)
+    with pytest.raises(AttributeError, match="no attribute 'Atlantis'"):
+        atlas.Atlantis  # noqa: B018
 
 
 def count_lines(source: str) -> int:

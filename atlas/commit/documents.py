@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from atlas.errors import AtlasError, CorruptStoreError, UnsupportedFormatError
+from atlas.format.documents import CHECKPOINT_NAMES, HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from atlas.format.documents import Encoding
     from atlas.storage import Storage
 
-__all__ = ["decode_document", "is_missing_file", "missing_file", "size_or_none", "try_read"]
+__all__ = ["decode_document", "holds_checkpoint", "is_missing_file", "missing_file", "size_or_none", "try_read"]
 
 _T = TypeVar("_T")
 
@@ -34,6 +35,15 @@ def size_or_none(storage: Storage, key: str) -> int:
         return storage.size(key)
     except (FileNotFoundError, AtlasError):
         return 0
+
+
+def holds_checkpoint(storage: Storage) -> bool:
+    """Return whether there is a checkpoint, of this package and not of another, by its first bytes."""
+    for key, encoding in CHECKPOINT_NAMES.items():
+        size = size_or_none(storage, key)
+        if size and encoding.begins(storage.read_range(key, 0, min(size, HEAD_BYTES))):
+            return True
+    return False
 
 
 def missing_file(key: str) -> CorruptStoreError:

@@ -23,7 +23,7 @@ from atlas.errors import CorruptStoreError, InvalidTypeError, InvalidValueError
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["CHECKPOINT_NAMES", "Encoding", "MetaCompression", "MetaFormat", "parse_encoding", "sealed"]
+__all__ = ["CHECKPOINT_NAMES", "HEAD_BYTES", "Encoding", "MetaCompression", "MetaFormat", "parse_encoding", "sealed"]
 
 MetaFormat: TypeAlias = Literal["json", "msgpack", "mp"]
 """What users name the format of documents by; "mp" is "msgpack"."""
@@ -37,7 +37,11 @@ _ZEROS = "0" * 16
 # values differ, stay far below; a decompression bomb cannot grow large.
 _MOST_EXPANSION = 2000
 _FREE_EXPANSION = 1 << 20
+_PREFIX_BYTES = 16
+"""Bytes of a decoded document in which the name of its checksum, the first field, begins and ends."""
 _SEAL = struct.Struct("<IIQ")
+HEAD_BYTES = 1 << 18
+"""Bytes of a stored document that decode to its first ones: no block of either codec is longer compressed."""
 _SEAL_MAGIC = 0x184D2A5A
 """Begins a frame that decompressors of zstd and LZ4 both skip. The last digit is free."""
 
@@ -109,6 +113,20 @@ class Encoding:
             raise CorruptStoreError("it is not a document of a store")
         del document["xxh3"]
         return document
+
+    def begins(self, head: bytes) -> bool:
+        """Return whether a stored document begins with these `HEAD_BYTES` bytes, or consists of fewer.
+
+        Decodes no more than the first few bytes, and checks nothing else.
+        """
+        try:
+            if self.suffix == ".zst":
+                head = zstandard.ZstdDecompressor().stream_reader(head).read(_PREFIX_BYTES)
+            elif self.suffix == ".lz4":
+                head = lz4.frame.LZ4FrameDecompressor().decompress(head, max_length=_PREFIX_BYTES)
+        except (zstandard.ZstdError, RuntimeError, EOFError):
+            return False
+        return b"xxh3" in head[:_PREFIX_BYTES]
 
     def expand(self, stored: bytes) -> bytes:
         """Undo the compression of a document. Raises `CorruptStoreError` where the compressed bytes are damaged."""

@@ -5,6 +5,9 @@
 - `dask_blocks`: the blocks of a dask array, checked against what dask declared.
 - `reading`: a dataset of the store becomes an `xr.Dataset`; many datasets become one, stacked.
 - `lazy`: one stored array as a dask array; a single graph layer, whatever the number of chunks.
+- `backend_array`: one stored array as xarray indexes it lazily, without dask.
+- `array_reads`: the reads that both of these make, of an array that may have been declared anew since.
+- `entrypoint`: the engine of xarray; `opening`: datasets as it gives them; `trees`: many of them as a tree.
 - `netcdf`: opens NetCDF files as `xr.Dataset`s.
 - `time_encoding`, `cftime_dates`: times, durations and dates to stored integers and back.
 - `strings`: which cells of an object array are strings.
@@ -28,9 +31,11 @@ from atlas.xarray.import_hook import on_import
 if TYPE_CHECKING:
     from atlas.xarray.accessor import AtlasAccessor
     from atlas.xarray.netcdf import check_netcdf, inspect_netcdf, open_netcdf
+    from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
     from atlas.xarray.stack_options import StackOptions
     from atlas.xarray.stacking import to_xarray_many
+    from atlas.xarray.trees import open_each, to_datatree
     from atlas.xarray.writing import add
 
 __all__ = [
@@ -39,7 +44,10 @@ __all__ = [
     "add",
     "check_netcdf",
     "inspect_netcdf",
+    "open_each",
+    "open_lazily",
     "open_netcdf",
+    "to_datatree",
     "to_xarray",
     "to_xarray_many",
 ]
@@ -50,7 +58,10 @@ _MODULES = {
     "add": "writing",
     "check_netcdf": "netcdf",
     "inspect_netcdf": "netcdf",
+    "open_each": "trees",
+    "open_lazily": "opening",
     "open_netcdf": "netcdf",
+    "to_datatree": "trees",
     "to_xarray": "reading",
     "to_xarray_many": "stacking",
 }

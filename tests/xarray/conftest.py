@@ -5,6 +5,12 @@ import pytest
 from atlas import Atlas, DatasetView
 
 
+def pytest_configure(config):
+    """Declare the markers of the tests of xarray, some of which are subclassed here."""
+    for marker in ("asyncio", "flaky", "network", "skip_if_param", "skip_with_dask_array", "xfail_with_dask_array"):
+        config.addinivalue_line("markers", f"{marker}: of the tests of xarray")
+
+
 @pytest.fixture
 def store(tmp_path):
     return Atlas.create(tmp_path / "store")
