@@ -36,11 +36,11 @@ class StoredBackendArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
         """Read what an indexer of xarray takes: basic, outer or vectorized."""
-        take = self._take_points if isinstance(key, indexing.VectorizedIndexer) else self._take_outer
-        cells: NDArray[Any] = indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.VECTORIZED, take
+        # Not through xarray's `explicit_indexing_adapter`: there is nothing to adapt, and it fails on empty slices of a
+        # negative step.
+        return (
+            self._take_points(key.tuple) if isinstance(key, indexing.VectorizedIndexer) else self._take_outer(key.tuple)
         )
-        return cells
 
     async def async_getitem(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
         """Read the same in a thread of the running event loop, which bounds how many reads run side by side."""
@@ -50,21 +50,20 @@ class StoredBackendArray(BackendArray):
         """Return what an index takes whose entries, one for each axis, each index their own axis."""
         entries: list[Any] = []
         lists = [axis for axis, entry in enumerate(key) if isinstance(entry, np.ndarray)]
-        for entry, length in zip(key, self.shape, strict=True):
+        for axis, (entry, length) in enumerate(zip(key, self.shape, strict=True)):
             if isinstance(entry, np.ndarray):
                 # An open mesh, which the store plans axis by axis.
-                before = len([have for have in entries if isinstance(have, np.ndarray)])
-                entries.append(entry.reshape((-1,) + (1,) * (len(lists) - 1 - before)))
+                entries.append(entry.reshape((-1,) + (1,) * (len(lists) - 1 - lists.index(axis))))
             elif isinstance(entry, slice):
-                entries.append(slice(*entry.indices(length)))  # the adapter has made its step positive
+                entries.append(entry)
             else:
                 at = entry + length if entry < 0 else entry
                 if not 0 <= at < length:
                     raise InvalidIndexError(f"index {entry} is out of bounds for an axis of {length} cells")
-                entries.append(slice(at, at + 1, 1))
-        if not lists and all(entry.step == 1 for entry in entries):
-            start = [entry.start for entry in entries]
-            cells = self._reads.read_box(start, [max(entry.stop - entry.start, 0) for entry in entries])
+                entries.append(slice(at, at + 1))
+        if not lists and all(entry.step in (None, 1) for entry in entries):
+            spans = [range(length)[entry] for entry, length in zip(entries, self.shape, strict=True)]
+            cells = self._reads.read_box([span.start for span in spans], [len(span) for span in spans])
         else:
             cells = self._reads.read_index(tuple(entries))
             if lists and lists[-1] - lists[0] >= len(lists):  # then NumPy puts the axes of the lists first
