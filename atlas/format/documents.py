@@ -126,7 +126,8 @@ class Encoding:
                 head = lz4.frame.LZ4FrameDecompressor().decompress(head, max_length=_PREFIX_BYTES)
         except (zstandard.ZstdError, RuntimeError, EOFError):
             return False
-        return b"xxh3" in head[:_PREFIX_BYTES]
+        # After `{"` in JSON; in MessagePack after the map's header of one, three or five bytes and the string's of one.
+        return head.find(b"xxh3", 0, _PREFIX_BYTES) in ((2,) if self.format == "json" else (2, 4, 6))
 
     def expand(self, stored: bytes) -> bytes:
         """Undo the compression of a document. Raises `CorruptStoreError` where the compressed bytes are damaged."""

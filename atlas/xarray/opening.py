@@ -50,7 +50,7 @@ def open_lazily(
 ) -> xr.Dataset:
     """The dataset `view` of the store without the variables `dropped`, as lazily indexed arrays without dask.
 
-    `decoders` are arguments of `decode_cf_variables`; without them nothing is decoded. `loaded` has the cells, as
+    `decoders` are arguments of `decode_cf_variables`; where none is set, nothing is decoded. `loaded` has the cells, as
     stored, of arrays that were read already. Coordinates have no index yet, except those that xarray would not index
     by itself.
 
@@ -70,7 +70,7 @@ def open_lazily(
             lengths = [max(chunk, 1) for chunk in array.chunk_shape]
             variable.encoding["preferred_chunks"] = dict(zip(array.dims, lengths, strict=True))
     coords = {array.name for array in arrays if array.coordinate}
-    if decoders is not None:
+    if decoders is not None and any(decoders.values()):
         variables, attrs, named = _decode(arrays, variables, attrs, decoders)
         coords |= named
     try:
@@ -80,7 +80,7 @@ def open_lazily(
             attrs,
         )
         for array in arrays:
-            if array.indexed and array.dims != (array.name,):
+            if array.indexed and (array.dims != (array.name,) or array.xarray_dtype in PANDAS_DTYPES):
                 ds = ds.set_xindex(array.name)
     except ValueError as error:
         raise misfit(view.name, error) from error
