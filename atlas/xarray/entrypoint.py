@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import xarray as xr
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["OpenStore", "StoreEntrypoint"]
 
 _DECODERS = ("mask_and_scale", "decode_times", "decode_timedelta", "use_cftime", "concat_characters", "decode_coords")
+_XARRAY_MAKES_INDEXES = "create_default_indexes" in signature(xr.open_dataset).parameters
+"""Whether this version of xarray makes indexes of what an engine opens; in earlier ones the engine does."""
 _NAMED = 3
 """Datasets that an error names."""
 
@@ -168,6 +171,10 @@ def _open_one(opened: OpenStore, name: str, decoders: dict[str, Any], dropped: l
 
 def _from(opened: OpenStore, ds: xr.Dataset) -> xr.Dataset:
     """Say where a dataset was opened, as xarray does, and what closes it."""
+    if not _XARRAY_MAKES_INDEXES:
+        encoding = ds.encoding
+        ds = atlas.xarray.with_indexes(ds)
+        ds.encoding = encoding
     ds.encoding["source"] = opened.session.view.storage.describe
     ds.set_close(opened.close)
     return ds

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from atlas.xarray.interfaces import DatasetInterface
     from atlas.xarray.reading import StoredArray
 
-__all__ = ["open_lazily"]
+__all__ = ["open_lazily", "with_indexes"]
 
 _NAMING = ("coordinates", *CF_RELATED_DATA)
 """Attributes by which a variable names others, which the decoders make coordinates."""
@@ -88,6 +88,12 @@ def open_lazily(
         ds = ds[list(variables)]
     ds.encoding = dict(encodings.get(None, {}))
     return ds
+
+
+def with_indexes(ds: xr.Dataset) -> xr.Dataset:
+    """Return a dataset with the indexes that xarray makes by itself."""
+    lacking = {name: ds[name].variable for name in ds.coords if ds[name].dims == (name,) and name not in ds.xindexes}
+    return ds.assign_coords(xr.Coordinates(lacking)) if lacking else ds
 
 
 def _data(view: DatasetInterface, array: StoredArray, loaded: NDArray[Any] | None) -> Any:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
-from atlas.xarray.opening import open_lazily
+from atlas.xarray.opening import open_lazily, with_indexes
 from atlas.xarray.reading import read_metadata
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def to_datatree(
     Raises `DatasetNotFoundError`, and `InvalidValueError` for a name given twice or more than `limit` datasets.
     """
     each = open_each(store, session, names, limit=limit)
-    return xr.DataTree.from_dict({f"/{name}": _with_indexes(ds) for name, ds in each.items()})
+    return xr.DataTree.from_dict({f"/{name}": with_indexes(ds) for name, ds in each.items()})
 
 
 def open_each(
@@ -60,12 +60,6 @@ def open_each(
     return {
         name: open_lazily(view, session, decoders, dropped=dropped, loaded=loaded[name]) for name, view in views.items()
     }
-
-
-def _with_indexes(ds: xr.Dataset) -> xr.Dataset:
-    """Return a dataset with the indexes that xarray makes by itself."""
-    lacking = {name: ds[name].variable for name in ds.coords if ds[name].dims == (name,) and name not in ds.xindexes}
-    return ds.assign_coords(xr.Coordinates(lacking)) if lacking else ds
 
 
 def _wanted(session: Session, names: Sequence[str] | None, limit: int | None) -> list[str]:
