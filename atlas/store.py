@@ -475,8 +475,8 @@ class Atlas:
         names : sequence of str, optional
             Names of the datasets, in the order of the children; without it all, in the order they were created.
         limit : int, optional
-            The most datasets to take, 1000 without it: each node takes a millisecond and much memory. For many datasets
-            that look alike use `to_xarray_many`.
+            The most datasets to take, 1000 without it: each node takes about two milliseconds. For many datasets that
+            look alike use `to_xarray_many`.
 
         Raises
         ------

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from atlas.cli import main
+from atlas.engine import AtlasBackendEntrypoint
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -108,12 +110,15 @@ def test_every_block_runs_as_pasted_and_python_twice_and_prints_what_is_shown(tm
         run_python(block, again)
 
 
-def test_the_page_on_arrays_runs_as_pasted(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "arrays.md").read_text(encoding="utf-8")
+def run_page(name: str, count: int) -> None:
+    """Run the Python blocks of a section, `page.md#heading`, or a page, and compare each value with its comment."""
+    page, _, heading = name.partition("#")
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    if heading:
+        text = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     names: dict[str, object] = {}
-    found = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    assert len(found) == 3
+    found = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(found) == count
     statements = [(block.splitlines(), statement) for block in found for statement in ast.parse(block).body]
     for lines, statement in statements:
         line = lines[statement.lineno - 1]
@@ -124,7 +129,20 @@ def test_the_page_on_arrays_runs_as_pasted(tmp_path, monkeypatch):
             shown = value.shape if isinstance(value, np.ndarray) else value
             np.testing.assert_equal(shown, eval(said, {"np": np, "dtype": np.dtype}))
         else:
-            exec(compile(ast.Module([statement], []), "arrays.md", "exec"), names)
+            exec(compile(ast.Module([statement], []), page, "exec"), names)
+
+
+def test_the_page_on_arrays_runs_as_pasted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page("arrays.md", 3)
+
+
+def test_the_section_on_the_engine_of_xarray_runs_as_pasted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # As in an installation: this tree may be on the path alone.
+    engines = {**xr.backends.list_engines(), "atlas": AtlasBackendEntrypoint()}
+    monkeypatch.setattr("xarray.backends.plugins.list_engines", lambda: engines)
+    run_page("xarray.md#Through xarray's own door", 2)
 
 
 def test_one_line_runs_the_demo_and_another_the_tests():

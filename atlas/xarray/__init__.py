@@ -31,7 +31,7 @@ from atlas.xarray.import_hook import on_import
 if TYPE_CHECKING:
     from atlas.xarray.accessor import AtlasAccessor
     from atlas.xarray.netcdf import check_netcdf, inspect_netcdf, open_netcdf
-    from atlas.xarray.opening import open_lazily, with_indexes
+    from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
     from atlas.xarray.stack_options import StackOptions
     from atlas.xarray.stacking import to_xarray_many
@@ -50,7 +50,6 @@ __all__ = [
     "to_datatree",
     "to_xarray",
     "to_xarray_many",
-    "with_indexes",
 ]
 
 _MODULES = {
@@ -65,7 +64,6 @@ _MODULES = {
     "to_datatree": "trees",
     "to_xarray": "reading",
     "to_xarray_many": "stacking",
-    "with_indexes": "opening",
 }
 
 

@@ -116,7 +116,15 @@ class StoreEntrypoint(BackendEntrypoint, ABC):
             name = _dataset_of(group)
             if name is not None:
                 return {"/": _open_one(opened, name, decoders, dropped)}
-            each = atlas.xarray.open_each(opened.store, opened.session, None, decoders, dropped=dropped, limit=limit)
+            each = atlas.xarray.open_each(
+                opened.store,
+                opened.session,
+                None,
+                decoders,
+                dropped=dropped,
+                limit=limit,
+                indexes=not _XARRAY_MAKES_INDEXES,
+            )
             return {"/": _from(opened, xr.Dataset())} | {f"/{name}": _from(opened, ds) for name, ds in each.items()}
 
     def open_datatree(
@@ -166,15 +174,12 @@ class StoreEntrypoint(BackendEntrypoint, ABC):
 
 def _open_one(opened: OpenStore, name: str, decoders: dict[str, Any], dropped: list[str]) -> xr.Dataset:
     view = opened.store.open_dataset(name)
-    return _from(opened, atlas.xarray.open_lazily(view, opened.session, decoders, dropped=dropped))
+    ds = atlas.xarray.open_lazily(view, opened.session, decoders, dropped=dropped, indexes=not _XARRAY_MAKES_INDEXES)
+    return _from(opened, ds)
 
 
 def _from(opened: OpenStore, ds: xr.Dataset) -> xr.Dataset:
     """Say where a dataset was opened, as xarray does, and what closes it."""
-    if not _XARRAY_MAKES_INDEXES:
-        encoding = ds.encoding
-        ds = atlas.xarray.with_indexes(ds)
-        ds.encoding = encoding
     ds.encoding["source"] = opened.session.view.storage.describe
     ds.set_close(opened.close)
     return ds

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from atlas.xarray.interfaces import DatasetInterface
     from atlas.xarray.reading import StoredArray
 
-__all__ = ["open_lazily", "with_indexes"]
+__all__ = ["open_lazily"]
 
 _NAMING = ("coordinates", *CF_RELATED_DATA)
 """Attributes by which a variable names others, which the decoders make coordinates."""
@@ -47,12 +47,13 @@ def open_lazily(
     *,
     dropped: Collection[str] = (),
     loaded: Mapping[str, NDArray[Any]] | None = None,
+    indexes: bool = False,
 ) -> xr.Dataset:
     """The dataset `view` of the store without the variables `dropped`, as lazily indexed arrays without dask.
 
     `decoders` are arguments of `decode_cf_variables`; where none is set, nothing is decoded. `loaded` has the cells, as
-    stored, of arrays that were read already. Coordinates have no index yet, except those that xarray would not index
-    by itself.
+    stored, of arrays that were read already. Without `indexes`, coordinates have only those that xarray does not make
+    of what an engine opens.
 
     Raises `InvalidValueError` where arrays differ in the length of a dimension, and what the decoders raise.
     """
@@ -73,27 +74,26 @@ def open_lazily(
     if decoders is not None and any(decoders.values()):
         variables, attrs, named = _decode(arrays, variables, attrs, decoders)
         coords |= named
+    indexed = [array for array in arrays if array.indexed]
+    usual = {array.name for array in indexed} == {array.name for array in arrays if array.dims == (array.name,)}
+    if not indexes:
+        indexed = [array for array in indexed if array.dims != (array.name,) or array.xarray_dtype in PANDAS_DTYPES]
+    coordinates: Any = {name: variable for name, variable in variables.items() if name in coords}
+    at_once = indexes and usual  # in less time
     try:
         ds = xr.Dataset(
             {name: variable for name, variable in variables.items() if name not in coords},
-            xr.Coordinates({name: variable for name, variable in variables.items() if name in coords}, indexes={}),
+            coordinates if at_once else xr.Coordinates(coordinates, indexes={}),
             attrs,
         )
-        for array in arrays:
-            if array.indexed and (array.dims != (array.name,) or array.xarray_dtype in PANDAS_DTYPES):
-                ds = ds.set_xindex(array.name)
+        for array in () if at_once else indexed:
+            ds = ds.set_xindex(array.name)
     except ValueError as error:
         raise misfit(view.name, error) from error
     if list(ds.variables) != list(variables):
         ds = ds[list(variables)]
     ds.encoding = dict(encodings.get(None, {}))
     return ds
-
-
-def with_indexes(ds: xr.Dataset) -> xr.Dataset:
-    """Return a dataset with the indexes that xarray makes by itself."""
-    lacking = {name: ds[name].variable for name in ds.coords if ds[name].dims == (name,) and name not in ds.xindexes}
-    return ds.assign_coords(xr.Coordinates(lacking)) if lacking else ds
 
 
 def _data(view: DatasetInterface, array: StoredArray, loaded: NDArray[Any] | None) -> Any:

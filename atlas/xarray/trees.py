@@ -12,7 +12,7 @@ import xarray as xr
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
-from atlas.xarray.opening import open_lazily, with_indexes
+from atlas.xarray.opening import open_lazily
 from atlas.xarray.reading import read_metadata
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LIMIT", "open_each", "to_datatree"]
 
 LIMIT = 1000
-"""Nodes that a tree has at most, unless the caller allows more: each costs about a millisecond and 100 KiB."""
+"""Nodes that a tree has at most, unless the caller allows more: each takes about two milliseconds."""
 
 
 def to_datatree(
@@ -36,8 +36,8 @@ def to_datatree(
 
     Raises `DatasetNotFoundError`, and `InvalidValueError` for a name given twice or more than `limit` datasets.
     """
-    each = open_each(store, session, names, limit=limit)
-    return xr.DataTree.from_dict({f"/{name}": with_indexes(ds) for name, ds in each.items()})
+    each = open_each(store, session, names, limit=limit, indexes=True)
+    return xr.DataTree.from_dict({f"/{name}": ds for name, ds in each.items()})
 
 
 def open_each(
@@ -48,6 +48,7 @@ def open_each(
     *,
     dropped: Collection[str] = (),
     limit: int | None = None,
+    indexes: bool = False,
 ) -> dict[str, xr.Dataset]:
     """Open many datasets of the store as `opening.open_lazily` does; coordinates to be indexed are in memory."""
     wanted = _wanted(session, names, limit)
@@ -58,7 +59,8 @@ def open_each(
             if cells is not None:
                 loaded[name][array] = cells
     return {
-        name: open_lazily(view, session, decoders, dropped=dropped, loaded=loaded[name]) for name, view in views.items()
+        name: open_lazily(view, session, decoders, dropped=dropped, loaded=loaded[name], indexes=indexes)
+        for name, view in views.items()
     }
 
 

@@ -187,8 +187,9 @@ def test_ingested_files_are_written_as_by_xarray_alone(tmp_path, raw, chunks):
 
 
 def test_the_example_of_the_page(tmp_path, monkeypatch):
-    page = Path(__file__).parents[2] / "docs" / "xarray.md"
-    (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    page = (Path(__file__).parents[2] / "docs" / "xarray.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Encoding\n")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     write_odd_file("unlimited", "a.nc")
     exec(example, {"xr": xr, "store": Atlas.create(MemoryStorage())})

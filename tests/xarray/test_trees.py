@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from xarray.testing import assert_equal, assert_identical
@@ -36,6 +37,20 @@ def test_each_dataset_is_a_child_of_an_empty_root(filled):
     for name in filled:
         assert_identical(tree[name].to_dataset(), filled.to_xarray(name))
     assert tree["profile/salt"].dtype == "i2", "cells of to_xarray, which decodes nothing"
+
+
+def test_the_indexes_of_a_tree_are_those_of_to_xarray(store):
+    plain = xr.Dataset(coords=xr.Coordinates({"x": ("x", [1, 2])}, indexes={}))
+    store.add_xr_dataset(plain, "none")
+    store.add_xr_dataset(xr.Dataset(coords={"x": [1, 2], "y": ("x", [3, 4])}).set_xindex("y"), "two")
+    store.add_xr_dataset(xr.Dataset(coords={"word": pd.Index(["a", "b"], dtype="string")}), "text")
+    tree = store.to_datatree()
+    for name in store:
+        assert_identical(tree[name].to_dataset(), store.to_xarray(name))
+        found, expected = tree[name].to_dataset().indexes, store.to_xarray(name).indexes
+        assert {key: index.dtype for key, index in found.items()} == {
+            key: index.dtype for key, index in expected.items()
+        }
 
 
 def test_names_choose_the_children_and_their_order(filled):
