@@ -38,9 +38,8 @@ class StoredBackendArray(BackendArray):
         """Read what an indexer of xarray takes: basic, outer or vectorized."""
         # Not through xarray's `explicit_indexing_adapter`: there is nothing to adapt, and it fails on empty slices of a
         # negative step.
-        return (
-            self._take_points(key.tuple) if isinstance(key, indexing.VectorizedIndexer) else self._take_outer(key.tuple)
-        )
+        take = self._take_points if isinstance(key, indexing.VectorizedIndexer) else self._take_outer
+        return take(key.tuple)
 
     async def async_getitem(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
         """Read the same in a thread of the running event loop, which bounds how many reads run side by side."""
@@ -78,7 +77,7 @@ class StoredBackendArray(BackendArray):
         for entry, length in zip(key, self.shape, strict=True):
             if isinstance(entry, slice):
                 rest -= 1
-                entries.append(np.arange(length)[entry].reshape((-1,) + (1,) * rest))
+                entries.append(np.arange(*entry.indices(length)).reshape((-1,) + (1,) * rest))
             else:
                 entries.append(entry.reshape((1,) * (ndim - entry.ndim) + entry.shape + (1,) * len(slices)))
         return self._reads.read_index(tuple(entries))

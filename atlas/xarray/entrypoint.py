@@ -57,8 +57,11 @@ class StoreEntrypoint(BackendEntrypoint, ABC):
     supports_groups: ClassVar[bool] = True
     # xarray fills this in for an engine that is named, not for one that is given as a class.
     open_dataset_parameters: ClassVar[tuple[str, ...] | None] = (
-        *("filename_or_obj", *_DECODERS),
-        *("drop_variables", "group", "version"),
+        "filename_or_obj",
+        *_DECODERS,
+        "drop_variables",
+        "group",
+        "version",
     )
 
     @abstractmethod
