@@ -5,6 +5,7 @@ The rooms, from the top down; each imports only from rows below its own:
 - `cli`               the command line
 - `engine`            the engine `atlas` of xarray
 - `store`, `dataset`, `array`, `attributes`   `Atlas`, `DatasetView`, `ArrayView` and `Attributes`: what users hold
+- `many`              many datasets as one `xr.Dataset`
 - `xarray`            xarray and dask
 - `verification`      reads everything, names what is damaged
 - `session`           one open store, composed of the rooms below

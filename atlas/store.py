@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import atlas.many
 import atlas.xarray
 from atlas.chunking.ragged import check_row_sizes
 from atlas.commit.commit_log import CommitLog
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     from atlas.format.versions import Version
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
+    from atlas.many.options import Join, Missing
     from atlas.read.ragged_array import RaggedArray
     from atlas.read.statistics_columns import ArrayStatsColumns
     from atlas.runtime.limits import Limits
     from atlas.storage import StoreSource
     from atlas.verification import Progress, VerifyReport
-    from atlas.xarray.stack_options import Join, Missing
 
 __all__ = ["Atlas", "session_of", "verify"]
 
@@ -557,7 +558,7 @@ class Atlas:
         array([ 60., -60.])
 
         """
-        options = atlas.xarray.StackOptions(
+        options = atlas.many.StackOptions(
             concat_dim,
             None if variables is None else tuple(check_names("variables", variables)),
             join,
@@ -565,7 +566,7 @@ class Atlas:
             missing,
             combine_attrs,
         )
-        return atlas.xarray.to_xarray_many(self, self._session, names, options, parallel=parallel)
+        return atlas.many.to_xarray_many(self, self._session, names, options, parallel=parallel)
 
     # Bulk reads
 

@@ -1,9 +1,11 @@
-"""xarray, dask and NetCDF files on top of the store. The only package that imports them; never imports `atlas.store`.
+"""xarray, dask and NetCDF files on top of the store: one dataset at a time. Never imports `atlas.store`.
+
+Only this package and `atlas.many` import xarray and dask.
 
 - `writing`: an `xr.Dataset` becomes a dataset of the store, one dask block at a time.
 - `chunk_shapes`: the chunk shape of each variable.
 - `dask_blocks`: the blocks of a dask array, checked against what dask declared.
-- `reading`: a dataset of the store becomes an `xr.Dataset`; many datasets become one, stacked.
+- `reading`: a dataset of the store becomes an `xr.Dataset`.
 - `lazy`: one stored array as a dask array; a single graph layer, whatever the number of chunks.
 - `backend_array`: one stored array as xarray indexes it lazily, without dask.
 - `array_reads`: the reads that both of these make, of an array that may have been declared anew since.
@@ -33,14 +35,11 @@ if TYPE_CHECKING:
     from atlas.xarray.netcdf import check_netcdf, inspect_netcdf, open_netcdf
     from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
-    from atlas.xarray.stack_options import StackOptions
-    from atlas.xarray.stacking import to_xarray_many
     from atlas.xarray.trees import open_each, to_datatree
     from atlas.xarray.writing import add
 
 __all__ = [
     "AtlasAccessor",
-    "StackOptions",
     "add",
     "check_netcdf",
     "inspect_netcdf",
@@ -49,12 +48,10 @@ __all__ = [
     "open_netcdf",
     "to_datatree",
     "to_xarray",
-    "to_xarray_many",
 ]
 
 _MODULES = {
     "AtlasAccessor": "accessor",
-    "StackOptions": "stack_options",
     "add": "writing",
     "check_netcdf": "netcdf",
     "inspect_netcdf": "netcdf",
@@ -63,7 +60,6 @@ _MODULES = {
     "open_netcdf": "netcdf",
     "to_datatree": "trees",
     "to_xarray": "reading",
-    "to_xarray_many": "stacking",
 }
 
 

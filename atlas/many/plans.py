@@ -80,19 +80,20 @@ class Plan:
         return self.first.coordinate and len(self.dims) == 1 and any(part.array.indexed for part in self.parts)
 
 
-def plan_variable(name: str, parts: Sequence[Part], *, aligned: bool) -> Plan:
+def plan_variable(name: str, parts: Sequence[Part], *, aligned: bool, along: str | None = None) -> Plan:
     """Return the plan of a variable from its parts, sorted by their first dataset.
 
-    `aligned` tells whether axes of other lengths will be aligned by their labels. Raises `InvalidValueError`, which
+    `aligned` tells whether axes of other lengths will be aligned by their labels; along the axis `along` lengths may
+    differ in any case. Raises `InvalidValueError`, which
     names what differs and two datasets, where the parts cannot be one variable.
     """
     first, *others = parts
     for part in others:
-        _check_pair(name, first, part, aligned=aligned)
+        _check_pair(name, first, part, aligned=aligned, along=along)
     return Plan(name, tuple(parts), first.array.dims, _must_decode(name, parts))
 
 
-def _check_pair(name: str, one: Part, two: Part, *, aligned: bool) -> None:
+def _check_pair(name: str, one: Part, two: Part, *, aligned: bool, along: str | None) -> None:
     """Raise `InvalidValueError` where two parts cannot be one variable."""
     mine, other = one.array, two.array
     if mine.coordinate != other.coordinate:
@@ -109,7 +110,8 @@ def _check_pair(name: str, one: Part, two: Part, *, aligned: bool) -> None:
         raise _refusal(name, list(mine.dims), list(other.dims), one, two, "has the dimensions")
     sizes = dict(zip(other.dims, other.shape, strict=True))
     shape = other.shape if mine.dims == other.dims else tuple(sizes[dim] for dim in mine.dims)
-    if shape != mine.shape and not aligned:
+    differ = any(length != own and dim != along for dim, length, own in zip(mine.dims, mine.shape, shape, strict=True))
+    if differ and not aligned:
         raise _refusal(
             name, mine.shape, shape, one, two, "has the shape", "join='outer' or 'inner' aligns labelled axes"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError
-from atlas.xarray.combining import check_combine_attrs
+from atlas.many.combining import check_combine_attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

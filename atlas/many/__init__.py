@@ -1,0 +1,29 @@
+"""Many datasets as one `xr.Dataset`: stacked along a new dimension, or ragged. Never imports `atlas.store`.
+
+- `fleet`: what the metadata of many datasets say: variables and their parts, attributes.
+- `plans`: which arrays can be one variable, and what makes them one; `options` of the calls, checked.
+- `part_cells`, `combining`: cells and attributes of parts as those of one variable, exactly or not at all.
+- `stacked_variables`: variables along the new dimension; `stacking`: datasets that are made of them.
+- `unaligned_index`: an index for labels that differ between datasets.
+
+As in `atlas.xarray`, each name below loads its module on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atlas.many.options import StackOptions
+    from atlas.many.stacking import to_xarray_many
+
+__all__ = ["StackOptions", "to_xarray_many"]
+
+_MODULES = {"StackOptions": "options", "to_xarray_many": "stacking"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

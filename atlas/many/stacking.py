@@ -1,0 +1,198 @@
+"""Many datasets of the store as one xarray dataset, along a new dimension; in memory.
+
+No cell changes its meaning: variables whose axes, kinds of dtype, units, packing or calendars differ are brought to one
+exactly, or refused by name. Coordinates that differ are kept for each dataset. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from atlas.errors import CorruptStoreError, InvalidTypeError, InvalidValueError
+from atlas.format.names import check_names
+from atlas.many.combining import common_cells
+from atlas.many.fleet import Fleet
+from atlas.many.part_cells import attributes_of
+from atlas.many.stacked_variables import StackedVariables
+from atlas.many.unaligned_index import UnalignedIndex
+from atlas.runtime.threads import run_io
+from atlas.xarray.encoding_record import common_encoding
+from atlas.xarray.reading import set_encodings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from atlas.many.options import StackOptions
+    from atlas.many.plans import Plan
+    from atlas.session import Session
+    from atlas.xarray.interfaces import StoreInterface
+    from atlas.xarray.reading import Encodings
+
+__all__ = ["to_xarray_many"]
+
+_SIDE_BY_SIDE = 4
+"""Variables that are read at once."""
+_PARALLEL_BYTES = 8 << 20
+"""Smallest result, in bytes, whose variables are read in parallel: for less, starting threads takes longer."""
+
+
+def to_xarray_many(
+    store: StoreInterface, session: Session, names: Iterable[str], options: StackOptions, *, parallel: bool = True
+) -> xr.Dataset:
+    """Many datasets stacked along a new dimension, whose coordinate is their names. See `Atlas.to_xarray_many`."""
+    labels = check_names("names", names)
+    if not isinstance(parallel, bool | np.bool_):
+        raise InvalidTypeError(f"parallel is True or False, not {type(parallel).__name__} {parallel!r}")
+    if not labels:
+        raise InvalidValueError("names is empty; to_xarray_many needs at least one dataset name")
+    return _Stack(store, session, labels, options).read(parallel=bool(parallel))
+
+
+class _Stack:
+    """One call of `to_xarray_many`."""
+
+    def __init__(self, store: StoreInterface, session: Session, labels: list[str], options: StackOptions) -> None:
+        self._labels, self._options = labels, options
+        self._fleet = Fleet(session, labels)
+        self._fleet.check_new("concat_dim", options.concat_dim)
+        self._variables = StackedVariables(store, session, labels, options)
+
+    def read(self, *, parallel: bool) -> xr.Dataset:
+        """Return the stack."""
+        aligns = self._options.join in ("outer", "inner")
+        plans = self._fleet.plans(self._options.variables, self._options.missing, aligned=aligns)
+        labels = self._equal_labels(plans) if aligns else {}
+        stacked = self._align(plans) if labels is None else self._stack(plans, labels, parallel=parallel)
+        self._set_encodings(stacked, plans)
+        return stacked
+
+    def _stack(self, plans: Sequence[Plan], known: dict[str, xr.Variable], *, parallel: bool) -> xr.Dataset:
+        """Return the datasets as they lie, without aligning; `known` are variables that have been read."""
+        unread = [plan for plan in plans if plan.name not in known]
+        size = sum(math.prod(plan.first.shape) * plan.first.dtype.itemsize for plan in unread) * len(self._labels)
+        # One read uses all cores by itself; threads only overlap the Python code between large reads.
+        side_by_side = parallel and size >= _PARALLEL_BYTES and len(unread) > 1
+        read = (
+            run_io(self._variables.read, unread, _SIDE_BY_SIDE) if side_by_side else map(self._variables.read, unread)
+        )
+        made = known | {plan.name: variable for plan, variable in zip(unread, read, strict=True)}
+        return self._assemble({plan.name: made[plan.name] for plan in plans}, plans)
+
+    def _set_encodings(self, ds: xr.Dataset, plans: Sequence[Plan]) -> None:
+        """Set what the encodings of the datasets have in common; decoded variables have none."""
+        common: Encodings = {None: _common(self._fleet.records, stacked=False)} if self._fleet.records else {}
+        for plan in plans:
+            if not plan.decode:
+                records = [(part.label, part.encoding) for part in plan.parts]
+                common[plan.name] = _common(records, stacked=ds.variables[plan.name].ndim > len(plan.dims))
+        set_encodings(ds, {owner: encoding for owner, encoding in common.items() if encoding})
+
+    # The dataset
+
+    def _assemble(self, variables: dict[str, xr.Variable], plans: Sequence[Plan]) -> xr.Dataset:
+        dim = self._options.concat_dim
+        coordinates = {plan.name for plan in plans if plan.first.coordinate}
+        coords: dict[Any, Any] = {name: variables[name] for name in variables if name in coordinates}
+        coords[dim] = self._labels
+        unaligned = [plan.name for plan in plans if plan.labels_axis and variables[plan.name].ndim > 1]
+        usual = not unaligned and all(
+            plan.first.indexed == (plan.dims == (plan.name,)) for plan in plans if plan.name in coordinates
+        )
+        data = {name: variable for name, variable in variables.items() if name not in coordinates}
+        attrs = self._fleet.attributes(self._options.combine_attrs)
+        try:
+            ds = xr.Dataset(data, coords if usual else xr.Coordinates(coords, indexes={}), attrs)
+            ds = ds if usual else ds.set_xindex(dim)
+            for plan in () if usual else plans:
+                if plan.name in unaligned:
+                    ds = ds.set_xindex(plan.name, UnalignedIndex)
+                elif plan.first.indexed and plan.name in coordinates and variables[plan.name].dims == plan.dims:
+                    ds = ds.set_xindex(plan.name)
+        except ValueError as error:
+            raise InvalidValueError(
+                f"the arrays of dataset {self._labels[0]!r} do not fit in one xr.Dataset: {error}; read them with "
+                "read_array_across_stacked"
+            ) from error
+        order = [*variables, dim]
+        return ds if list(ds.variables) == order else ds[order]
+
+    # Labels that differ
+
+    def _equal_labels(self, plans: Sequence[Plan]) -> dict[str, xr.Variable] | None:
+        """Return the labels of all axes, None where they or the lengths of an axis differ between datasets."""
+        for plan in plans:
+            if len({tuple(sorted(zip(part.array.dims, part.array.shape, strict=True))) for part in plan.parts}) > 1:
+                return None
+        labels = {plan.name: self._variables.read(plan) for plan in plans if plan.labels_axis}
+        return None if any(variable.ndim > 1 for variable in labels.values()) else labels
+
+    def _align(self, plans: Sequence[Plan]) -> xr.Dataset:
+        """Return the datasets aligned by their labels, one by one."""
+        dim, count = self._options.concat_dim, len(self._labels)
+        for plan in plans:
+            if sum(len(part.at) for part in plan.parts) < count:
+                raise InvalidValueError(
+                    f"missing='fill' does not go with join={self._options.join!r} where labels differ, as some "
+                    f"datasets lack variable {plan.name!r}; use missing='drop' or variables="
+                )
+        singles: list[dict[str, xr.Variable]] = [{} for _ in self._labels]
+        attrs: dict[str, dict[str, Any]] = {}
+        for plan in plans:
+            read = [self._variables.read_part(plan, part) for part in plan.parts]
+            attrs[plan.name] = attributes_of(plan, [found for _, found in read], self._options.combine_attrs)
+            cells = common_cells(plan.name, [cells for cells, _ in read])
+            self._check_floats(plan, cells)
+            dims = plan.dims if plan.first.coordinate else (dim, *plan.dims)
+            for part, own in zip(plan.parts, cells, strict=True):
+                for at, row in zip(part.at.tolist(), own, strict=True):
+                    singles[at][plan.name] = xr.Variable(dims, row if plan.first.coordinate else np.asarray(row)[None])
+        coordinates = [plan.name for plan in plans if plan.first.coordinate]
+        try:
+            aligned: xr.Dataset = xr.concat(  # type: ignore[call-overload]
+                [
+                    xr.Dataset(variables).set_coords(coordinates).assign_coords({dim: [label]})
+                    for label, variables in zip(self._labels, singles, strict=True)
+                ],
+                dim,
+                data_vars=[plan.name for plan in plans if not plan.first.coordinate],
+                coords="different",
+                compat="equals",
+                join=self._options.join,
+            )
+        except (ValueError, TypeError) as error:
+            raise InvalidValueError(f"join={self._options.join!r} cannot align these datasets: {error}") from error
+        for name, combined in attrs.items():
+            aligned[name].attrs = combined
+        return aligned.assign_attrs(self._fleet.attributes(self._options.combine_attrs))
+
+    def _check_floats(self, plan: Plan, cells: Sequence[NDArray[Any]]) -> None:
+        """Refuse integers that are lost where an outer join makes floats of them, to have NaN for what is missing."""
+        most = 2**53
+        for part in cells:
+            is_large = part.dtype.kind in "iu" and part.dtype.itemsize == 8 and not plan.labels_axis
+            if is_large and part.size and (int(part.max()) > most or int(part.min()) < -most):
+                raise InvalidValueError(
+                    f"variable {plan.name!r} holds integers beyond 2**53, of which join={self._options.join!r} would "
+                    "make floats that do not keep them; use join='exact', or leave it out with variables="
+                )
+
+
+def _common(records: Sequence[tuple[str, object]], *, stacked: bool) -> dict[str, Any]:
+    """Return what the encodings of several datasets, each with its name, have in common."""
+    name = records[0][0]
+    try:
+        for name, record in records:  # noqa: B007 - it is what the error names
+            common_encoding([record], stacked=stacked)
+        return common_encoding([record for _, record in records], stacked=stacked)
+    except InvalidValueError as error:
+        raise CorruptStoreError(
+            f"an encoding of dataset {name!r} is damaged: {error}; restore the store from a copy, or read the cells "
+            "with read_array_across_stacked",
+            dataset=name,
+        ) from error
