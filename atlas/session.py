@@ -110,8 +110,13 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.pending:
             raise InvalidValueError("a store with unflushed changes cannot be pickled: call flush() first")
-        state = (self.view.storage, self.catalog.version, self.log.limits, self.locks.read_only)
-        return reopen, (*state, self.reader.cache.pool.cache_bytes)
+        storage, limits, cache_bytes = self.address
+        return reopen, (storage, self.catalog.version, limits, self.locks.read_only, cache_bytes)
+
+    @property
+    def address(self) -> tuple[Storage, Limits, int | None]:
+        """What opens the store again, in this process or another: see `reopen`."""
+        return self.view.storage, self.log.limits, self.reader.cache.pool.cache_bytes
 
     @property
     def log(self) -> CommitLog:
@@ -395,6 +400,6 @@ def reopen(storage: Storage, version: int, limits: Limits, read_only: bool, cach
                 session = _reopened[key] = Session(*opened, read_only=read_only, pool=pool_for(cache_bytes))
             except VersionNotFoundError as error:
                 raise StaleHandleError(
-                    f"a pickled handle cannot be opened: {error}; open the store again with Atlas.open"
+                    f"a version that was opened earlier cannot be opened again: {error}; open the store with Atlas.open"
                 ) from error
         return session

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from atlas.format.versions import Version
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
-    from atlas.many.options import Join, Missing
+    from atlas.many.blocks import Chunks
+    from atlas.many.options import Combine, FeatureType, Join, Missing
     from atlas.read.ragged_array import RaggedArray
     from atlas.read.statistics_columns import ArrayStatsColumns
     from atlas.runtime.limits import Limits
@@ -567,6 +568,91 @@ class Atlas:
             combine_attrs,
         )
         return atlas.many.to_xarray_many(self, self._session, names, options, parallel=parallel)
+
+    def open_many(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        combine: Combine = "stack",
+        dim: str | None = None,
+        variables: Sequence[str] | None = None,
+        attributes: Sequence[str] | bool = False,
+        missing: Missing = "raise",
+        join: Join | None = None,
+        combine_attrs: str | Callable[..., Any] = "drop_conflicts",
+        feature_type: FeatureType | None = None,
+        chunks: Chunks = None,
+    ) -> xr.Dataset:
+        """Open many datasets as one `xr.Dataset`, lazily: stacked, or ragged where their lengths differ.
+
+        As in `to_xarray_many`, no cell changes its meaning: what cannot be one variable is refused by name. Coordinates
+        are read at once, but for those along the sample dimension of a ragged result. All else is read when it is
+        needed: each selection is one read of the datasets and boxes that it takes. The result belongs to the version
+        that the handle shows, whatever it shows later.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Names of the N datasets; all without it.
+        combine : {"stack", "ragged"}, default "stack"
+            "stack" puts arrays of one shape along a new dimension, (N, ...). "ragged" puts what lies along one
+            dimension one dataset after another: a contiguous ragged array of the CF conventions, whose variable
+            `row_size` (N,) tells how many cells each dataset has. What does not lie along that dimension is stacked.
+        dim : str, optional
+            Stacked, the name of the new dimension, "dataset" without it. Ragged, the dimension along which datasets
+            follow one another; without it the only one whose lengths differ, or the only first one of an array. The
+            dimension of the datasets is "dataset" then.
+        variables : sequence of str, optional
+            The variables to take, with the coordinates along their axes; all without it.
+        attributes : sequence of str or True, optional
+            Attributes of the datasets that become variables along the dimension of the datasets, in columns of one
+            dtype; True for all. NaN, NaT or None where a dataset lacks one.
+        missing : {"raise", "drop", "fill"}, default "raise"
+            What to do with a variable that some datasets lack, as in `to_xarray_many`.
+        join : {"exact", "override"}, optional
+            What to do where labels of an axis differ: refuse, or take the first dataset's. Without it each dataset
+            keeps its own.
+        combine_attrs : str or callable, default "drop_conflicts"
+            What to do with other attributes that differ, as in `to_xarray_many`.
+        feature_type : {"profile", "timeSeries", "trajectory"}, optional
+            What a ragged result is, for the attributes `featureType` and `cf_role` of the CF conventions.
+        chunks : mapping or "auto", optional
+            Without it variables are indexed lazily by xarray, without dask. "auto" makes dask arrays whose blocks are
+            whole datasets, as many as fit in the size that dask is configured for; a mapping gives lengths by
+            dimension, those of the dimension of the datasets in datasets.
+
+        Raises
+        ------
+        InvalidValueError
+            (ValueError) for no names, for an unknown option, while changes are pending, and for what cannot be one
+            variable: it names the variable, what differs, two datasets and what would allow it.
+        DatasetNotFoundError, ArrayNotFoundError
+            (KeyError) where a dataset or a variable is missing.
+        StaleHandleError
+            (RuntimeError) on reading, where the version is no longer kept.
+
+        Examples
+        --------
+        >>> store = atlas.Atlas.create(path)
+        >>> for name, depth in (("north", [5.0, 10.0]), ("south", [5.0, 10.0, 20.0])):
+        ...     store.add_xr_dataset(xr.Dataset({"depth": ("level", depth)}, attrs={"ship": name[0]}), name)
+        >>> store.flush()
+        >>> profiles = store.open_many(combine="ragged", attributes=["ship"])
+        >>> profiles["depth"].values, profiles["row_size"].values, profiles["ship"].values
+        (array([ 5., 10.,  5., 10., 20.]), array([2, 3]), array(['n', 's'], dtype=object))
+
+        """
+        options = atlas.many.ManyOptions(
+            combine,
+            dim,
+            None if variables is None else tuple(check_names("variables", variables)),
+            attributes if isinstance(attributes, bool) else tuple(check_names("attributes", attributes)),
+            missing,
+            join,
+            combine_attrs,
+            feature_type,
+        )
+        return atlas.many.open_many(self, self._session, names, options, chunks)
 
     # Bulk reads
 

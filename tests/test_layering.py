@@ -20,9 +20,9 @@ DOORS = {
     "llvmlite": {"atlas/kernels"},
     "obstore": {"atlas/storage"},
     "xarray": {"atlas/xarray", "atlas/many"},
-    "dask": {"atlas/xarray"},
+    "dask": {"atlas/xarray", "atlas/many"},
 }
-"""The rooms that may import each package: one, but for xarray."""
+"""The rooms that may import each package: one, but for xarray and dask."""
 MAX_LINES = 430
 """Lines of the longest file that `atlas` may have, without its docstrings."""
 

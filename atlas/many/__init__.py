@@ -4,6 +4,9 @@
 - `plans`: which arrays can be one variable, and what makes them one; `options` of the calls, checked.
 - `part_cells`, `combining`: cells and attributes of parts as those of one variable, exactly or not at all.
 - `stacked_variables`: variables along the new dimension; `stacking`: datasets that are made of them.
+- `opening`: many datasets as one, lazily: `ragged` ones, or stacked. `lazy_cells` indexes their cells, `blocks` makes
+  dask arrays of them, `pinned_reads` reads one version; `attribute_variables` and `encodings` do as they say.
+- `assembling`: variables as a dataset, with its indexes.
 - `unaligned_index`: an index for labels that differ between datasets.
 
 As in `atlas.xarray`, each name below loads its module on first use.
@@ -15,12 +18,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from atlas.many.options import StackOptions
+    from atlas.many.opening import open_many
+    from atlas.many.options import ManyOptions, StackOptions
     from atlas.many.stacking import to_xarray_many
 
-__all__ = ["StackOptions", "to_xarray_many"]
+__all__ = ["ManyOptions", "StackOptions", "open_many", "to_xarray_many"]
 
-_MODULES = {"StackOptions": "options", "to_xarray_many": "stacking"}
+_MODULES = {
+    "ManyOptions": "options",
+    "StackOptions": "options",
+    "open_many": "opening",
+    "to_xarray_many": "stacking",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -14,12 +14,13 @@ from atlas.xarray.attribute_owners import assign_attributes
 from atlas.xarray.reading import describe_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
 
     from atlas.format.attribute_keys import AttributeKey
+    from atlas.format.dataset_columns import ArrayEntry
     from atlas.many.options import Missing
     from atlas.many.plans import Plan
     from atlas.session import Session
@@ -37,13 +38,32 @@ class Fleet:
         """Encoding records of the datasets, each with the first dataset that has it; known after `plans`."""
         self._session = session
         self._layouts = session.view.layouts(labels)
-        self._names = list(dict.fromkeys(name for layout in self._layouts for name in layout))
+        self.names = list(dict.fromkeys(name for layout in self._layouts for name in layout))
+        """Names of the arrays, in the order of the first datasets that have them."""
 
     def check_new(self, argument: str, dim: str) -> None:
         """Raise `InvalidValueError` where the name of a new dimension, the value of `argument`, is taken."""
         axes = {dim for layout in self._layouts for entry in layout.values() for dim in entry.schema.dims}
-        if dim in self._names or dim in axes:
+        if dim in self.names or dim in axes:
             raise InvalidValueError(f"{argument} {dim!r} is an array or a dimension of these datasets; choose another")
+
+    def lengths(self, wanted: tuple[str, ...] | None) -> dict[str, set[int]]:
+        """Return the lengths of each dimension of the arrays `wanted`, None for all, in all datasets."""
+        found: dict[str, set[int]] = {}
+        for entry in self._entries(wanted):
+            for dim, length in zip(entry.schema.dims, entry.schema.shape, strict=True):
+                found.setdefault(dim, set()).add(length)
+        return found
+
+    def first_dimensions(self, wanted: tuple[str, ...] | None) -> dict[str, None]:
+        """Return the first dimensions of these arrays."""
+        return {entry.schema.dims[0]: None for entry in self._entries(wanted) if entry.schema.dims}
+
+    def _entries(self, wanted: tuple[str, ...] | None) -> Iterator[ArrayEntry]:
+        for layout in self._layouts:
+            for name, entry in layout.items():
+                if wanted is None or name in wanted:
+                    yield entry
 
     def plans(
         self, wanted: tuple[str, ...] | None, missing: Missing, *, aligned: bool = False, along: str | None = None
@@ -55,25 +75,26 @@ class Fleet:
 
         Raises `ArrayNotFoundError`, and `InvalidValueError` for arrays that cannot be one variable.
         """
-        if not self._names:
+        if not self.names:
             return []
         view = self._session.view
-        groups = view.array_attributes(view.select(self._names[0], self.labels))
-        owned = [assign_attributes(found, self._names) for found in groups.distinct]
+        groups = view.array_attributes(view.select(self.names[0], self.labels))
+        owned = [assign_attributes(found, self.names) for found in groups.distinct]
         self.records = [
             (self.labels[at], own.encodings.get(None)) for at, own in zip(groups.first.tolist(), owned, strict=True)
         ]
         for name in wanted or ():
-            if name not in self._names:
+            if name not in self.names:
                 raise ArrayNotFoundError(f"variables names {name!r}, which none of the datasets has")
         found: dict[str, tuple[list[Part], NDArray[np.int64]]] = {}
-        for name in self._names:
+        for name in self.names:
             selection = view.select(name, self.labels)
             parts = []
             for group in selection.groups:
                 for number, at in groups.split(group.at):
                     array, record = describe_array(name, group.schema, owned[number]), owned[number].encodings.get(name)
-                    parts.append(Part(at, self.labels[int(at[0])], array, group.schema.datatype.name, record))
+                    schema, label = group.schema, self.labels[int(at[0])]
+                    parts.append(Part(at, label, array, schema.datatype.name, schema.memory_dtype, record))
             parts.sort(key=lambda part: int(part.at[0]))
             found[name] = parts, selection.schema
         plans = []
@@ -84,6 +105,10 @@ class Fleet:
         order = {name: at for at, name in enumerate(owned[int(groups.of[0])].order or ())}
         plans.sort(key=lambda plan: order.get(plan.name, len(order)) if order else plan.first.coordinate)
         return plans
+
+    def has_all(self, plan: Plan) -> bool:
+        """Return whether all datasets have a variable."""
+        return sum(len(part.at) for part in plan.parts) == len(self.labels)
 
     def _takes_incomplete(self, name: str, parts: list[Part], entry: NDArray[np.int64], missing: Missing) -> bool:
         if missing == "raise":
@@ -105,8 +130,8 @@ class Fleet:
 
     def _common_attributes(self) -> dict[str, Any]:
         """Return those that do not differ between datasets that have them."""
-        view, prefixes = self._session.view, ArrayPrefixes(self._names)
-        selection = view.select(self._names[0] if self._names else "", self.labels)
+        view, prefixes = self._session.view, ArrayPrefixes(self.names)
+        selection = view.select(self.names[0] if self.names else "", self.labels)
         values: dict[str, tuple[AttributeKey, list[object]]] = {
             flatten_key(key): (key, self._distinct(found)) for key, found in view.own_attributes(selection).items()
         }

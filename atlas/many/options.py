@@ -1,4 +1,4 @@
-"""How datasets are stacked: the options of `Atlas.to_xarray_many`, checked. Reads nothing."""
+"""How datasets are made one: the options of `Atlas.to_xarray_many` and `Atlas.open_many`, checked. Reads nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from atlas.many.combining import check_combine_attrs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Join", "Missing", "StackOptions"]
+__all__ = ["Combine", "FeatureType", "Join", "ManyOptions", "Missing", "StackOptions"]
 
 Join: TypeAlias = Literal["exact", "outer", "inner", "override"]
 """What becomes of labels of an axis that differ between datasets."""
 Missing: TypeAlias = Literal["raise", "fill", "drop"]
 """What becomes of a variable that some datasets lack."""
+Combine: TypeAlias = Literal["stack", "ragged"]
+"""How many datasets become one."""
+FeatureType: TypeAlias = Literal["profile", "timeSeries", "trajectory"]
+"""Kinds of discrete sampling geometries of the CF conventions whose contiguous ragged arrays have one count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,54 @@ class StackOptions:
         ):
             raise InvalidValueError(f"tolerance is a number from 0 on, not {self.tolerance!r}")
         check_combine_attrs(self.combine_attrs)
+
+
+@dataclass(frozen=True, slots=True)
+class ManyOptions:
+    """How datasets are opened as one, see `Atlas.open_many`."""
+
+    combine: Combine = "stack"
+    """How they become one."""
+    dim: str | None = None
+    """Name of the new dimension of a stack; dimension along which datasets follow one another where it is ragged."""
+    variables: tuple[str, ...] | None = None
+    """The variables to take, None for all."""
+    attributes: tuple[str, ...] | bool = False
+    """The attributes that become variables."""
+    missing: Missing = "raise"
+    """What becomes of variables that some datasets lack."""
+    join: Join | None = None
+    """What becomes of labels of an axis that differ."""
+    combine_attrs: str | Callable[..., Any] = "drop_conflicts"
+    """What becomes of other attributes that differ."""
+    feature_type: FeatureType | None = None
+    """Kind of discrete sampling geometry of a ragged result."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no option."""
+        for name, value, known in (
+            ("combine", self.combine, ("stack", "ragged")),
+            ("feature_type", self.feature_type, (None, "profile", "timeSeries", "trajectory")),
+            ("join", self.join, (None, "exact", "override")),
+        ):
+            if not isinstance(value, str | None) or value not in known:
+                aligns = name == "join" and isinstance(value, str) and value in ("outer", "inner")
+                more = "; to_xarray_many() aligns labels" if aligns else ""
+                raise InvalidValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}{more}")
+        if not isinstance(self.dim, str | None):
+            raise InvalidTypeError(f"dim is the name of a dimension, not {self.dim!r}; write 'dataset'")
+        if self.feature_type is not None and self.combine != "ragged":
+            raise InvalidValueError(
+                f"feature_type={self.feature_type!r} describes ragged arrays; use it with combine='ragged'"
+            )
+        _ = self.stack
+
+    @property
+    def new_dim(self) -> str:
+        """Name of the new dimension, that of the datasets."""
+        return "dataset" if self.dim is None or self.combine == "ragged" else self.dim
+
+    @property
+    def stack(self) -> StackOptions:
+        """How what is stacked is stacked."""
+        return StackOptions(self.new_dim, self.variables, self.join, None, self.missing, self.combine_attrs)

@@ -9,7 +9,7 @@ import xarray as xr
 
 from atlas.catalog.meaning import comparable
 from atlas.errors import InvalidValueError
-from atlas.many.combining import combine_attributes
+from atlas.many.combining import combine_attributes, common_cells
 from atlas.xarray.attribute_owners import FILL_KEY
 from atlas.xarray.recorded_dtypes import decode_recorded
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from atlas.many.plans import Part, Plan
 
-__all__ = ["attributes_of", "decode_part", "filler"]
+__all__ = ["attributes_of", "decode_part", "filler", "variable_dtype"]
 
 _LEADING = "__leading__"
 """Name of the axis that cells of several datasets have before their own, while they are decoded."""
@@ -49,6 +49,22 @@ def decode_part(plan: Plan, part: Part, cells: NDArray[Any], *, leads: bool) -> 
             f"of dataset {part.label!r} cannot be decoded: {error}; leave it out with variables="
         ) from error
     return np.moveaxis(values, range(leads, cells.ndim), axes), dict(decoded.attrs)
+
+
+def variable_dtype(plan: Plan, *, filled: bool) -> tuple[np.dtype[Any], list[dict[str, Any]]]:
+    """Return the dtype of a variable, and the attributes that decoding leaves of each of its parts.
+
+    `filled` tells whether datasets that lack it are filled. Raises what decoding the cells would raise for their dtype.
+    """
+    empty = []
+    for part in plan.reads:
+        stored = np.empty((0,) * len(part.array.dims), part.memory_dtype)
+        empty.append(decode_part(plan, part, stored, leads=False))
+    dtype = common_cells(plan.name, [cells for cells, _ in empty])[0].dtype
+    if filled:
+        filler(plan, dtype)
+        dtype = np.dtype(object) if dtype.kind == "S" else dtype  # a fill may be longer than all cells
+    return dtype, [attrs for _, attrs in empty]
 
 
 def attributes_of(plan: Plan, decoded: list[dict[str, Any]], how: str | Callable[..., Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ units or flags, and what is a coordinate here and data there.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Part:
     """Its metadata."""
     stored: str
     """Stored dtype."""
+    memory_dtype: np.dtype[Any]
+    """dtype of its cells as they are read."""
     encoding: object
     """Its encoding record (see `encoding_record`), None where it has none."""
 

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from atlas.errors import CorruptStoreError, InvalidTypeError, InvalidValueError
+from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
+from atlas.many.assembling import assemble
 from atlas.many.combining import common_cells
+from atlas.many.encodings import set_common_encodings
 from atlas.many.fleet import Fleet
 from atlas.many.part_cells import attributes_of
 from atlas.many.stacked_variables import StackedVariables
-from atlas.many.unaligned_index import UnalignedIndex
 from atlas.runtime.threads import run_io
-from atlas.xarray.encoding_record import common_encoding
-from atlas.xarray.reading import set_encodings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from atlas.many.plans import Plan
     from atlas.session import Session
     from atlas.xarray.interfaces import StoreInterface
-    from atlas.xarray.reading import Encodings
 
 __all__ = ["to_xarray_many"]
 
@@ -69,7 +67,7 @@ class _Stack:
         plans = self._fleet.plans(self._options.variables, self._options.missing, aligned=aligns)
         labels = self._equal_labels(plans) if aligns else {}
         stacked = self._align(plans) if labels is None else self._stack(plans, labels, parallel=parallel)
-        self._set_encodings(stacked, plans)
+        set_common_encodings(stacked, self._fleet.records, plans)
         return stacked
 
     def _stack(self, plans: Sequence[Plan], known: dict[str, xr.Variable], *, parallel: bool) -> xr.Dataset:
@@ -82,45 +80,10 @@ class _Stack:
             run_io(self._variables.read, unread, _SIDE_BY_SIDE) if side_by_side else map(self._variables.read, unread)
         )
         made = known | {plan.name: variable for plan, variable in zip(unread, read, strict=True)}
-        return self._assemble({plan.name: made[plan.name] for plan in plans}, plans)
-
-    def _set_encodings(self, ds: xr.Dataset, plans: Sequence[Plan]) -> None:
-        """Set what the encodings of the datasets have in common; decoded variables have none."""
-        common: Encodings = {None: _common(self._fleet.records, stacked=False)} if self._fleet.records else {}
-        for plan in plans:
-            if not plan.decode:
-                records = [(part.label, part.encoding) for part in plan.parts]
-                common[plan.name] = _common(records, stacked=ds.variables[plan.name].ndim > len(plan.dims))
-        set_encodings(ds, {owner: encoding for owner, encoding in common.items() if encoding})
-
-    # The dataset
-
-    def _assemble(self, variables: dict[str, xr.Variable], plans: Sequence[Plan]) -> xr.Dataset:
-        dim = self._options.concat_dim
-        coordinates = {plan.name for plan in plans if plan.first.coordinate}
-        coords: dict[Any, Any] = {name: variables[name] for name in variables if name in coordinates}
-        coords[dim] = self._labels
-        unaligned = [plan.name for plan in plans if plan.labels_axis and variables[plan.name].ndim > 1]
-        usual = not unaligned and all(
-            plan.first.indexed == (plan.dims == (plan.name,)) for plan in plans if plan.name in coordinates
-        )
-        data = {name: variable for name, variable in variables.items() if name not in coordinates}
         attrs = self._fleet.attributes(self._options.combine_attrs)
-        try:
-            ds = xr.Dataset(data, coords if usual else xr.Coordinates(coords, indexes={}), attrs)
-            ds = ds if usual else ds.set_xindex(dim)
-            for plan in () if usual else plans:
-                if plan.name in unaligned:
-                    ds = ds.set_xindex(plan.name, UnalignedIndex)
-                elif plan.first.indexed and plan.name in coordinates and variables[plan.name].dims == plan.dims:
-                    ds = ds.set_xindex(plan.name)
-        except ValueError as error:
-            raise InvalidValueError(
-                f"the arrays of dataset {self._labels[0]!r} do not fit in one xr.Dataset: {error}; read them with "
-                "read_array_across_stacked"
-            ) from error
-        order = [*variables, dim]
-        return ds if list(ds.variables) == order else ds[order]
+        return assemble(
+            {plan.name: made[plan.name] for plan in plans}, plans, self._labels, self._options.concat_dim, attrs
+        )
 
     # Labels that differ
 
@@ -181,18 +144,3 @@ class _Stack:
                     f"variable {plan.name!r} holds integers beyond 2**53, of which join={self._options.join!r} would "
                     "make floats that do not keep them; use join='exact', or leave it out with variables="
                 )
-
-
-def _common(records: Sequence[tuple[str, object]], *, stacked: bool) -> dict[str, Any]:
-    """Return what the encodings of several datasets, each with its name, have in common."""
-    name = records[0][0]
-    try:
-        for name, record in records:  # noqa: B007 - it is what the error names
-            common_encoding([record], stacked=stacked)
-        return common_encoding([record for _, record in records], stacked=stacked)
-    except InvalidValueError as error:
-        raise CorruptStoreError(
-            f"an encoding of dataset {name!r} is damaged: {error}; restore the store from a copy, or read the cells "
-            "with read_array_across_stacked",
-            dataset=name,
-        ) from error

@@ -98,12 +98,19 @@ def _read_rows(
     number: NDArray[np.int64],
     boxes: Boxes,
     snapshot: ReadSnapshot,
+    spans: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the boxes of the datasets at the positions `at` (M,), one after another, and their offsets, (M + 1,).
 
-    Each has one of S `schemas`, which `number` (M,) tells, and the box that `boxes` (S, ndim) have for it.
+    Each has one of S `schemas`, which `number` (M,) tells, and the box that `boxes` (S, ndim) have for it; `spans`
+    (M, 2) has another first cell and length along the first axis for each.
     """
     ids, generations = selection.ids[at], selection.generations[at]
+    if spans is not None:
+        own = Boxes(*(column[number] for column in boxes))
+        own.start[:, 0], own.extent[:, 0] = spans.T
+        flat = FlatBoxes(own)
+        return snapshot.read_flat(schemas, number, ids, generations, flat), flat.offsets
     if len(schemas) > 1:
         flat = FlatBoxes(Boxes(*(column[number] for column in boxes)))
         return snapshot.read_flat(schemas, number, ids, generations, flat), flat.offsets
@@ -115,9 +122,16 @@ def _read_rows(
 
 
 def read_ragged(
-    selection: ArraySelection, start: Sequence[int] | None, shape: Sequence[int] | None, snapshot: ReadSnapshot
+    selection: ArraySelection,
+    start: Sequence[int] | None,
+    shape: Sequence[int] | None,
+    snapshot: ReadSnapshot,
+    spans: NDArray[np.int64] | None = None,
 ) -> RaggedArray:
     """Return the box of every array of the selection, clipped along the first axis, one after another.
+
+    `spans` (N, 2) are instead the first cell and the length of each row, which must lie within its array; all datasets
+    must have it then.
 
     Raises `InvalidValueError` where the arrays differ in dtype, in the names of their axes or in the lengths of those
     after the first, have no axis, or the box leaves them along another than the first. They must have been found to
@@ -141,7 +155,7 @@ def read_ragged(
         where = int(np.argmax(other))
         mine, theirs = schemas[where].shape[1:], main.shape[1:]
         raise _refuse(selection, int(first[where]), "ragged", "shape after the first axis", mine, theirs)
-    values, offsets = _read_rows(selection, at, schemas, number, boxes, snapshot)
+    values, offsets = _read_rows(selection, at, schemas, number, boxes, snapshot, spans)
     _unify_fills(selection, main, schemas, number, values, offsets)
     row_sizes = np.zeros(len(selection.names), np.int64)
     row_sizes[at] = np.diff(offsets)

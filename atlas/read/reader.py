@@ -262,9 +262,17 @@ class Reader:
         return self._read_selection(array, names, read, check)
 
     def read_ragged(
-        self, array: str, names: Sequence[str], start: Sequence[int] | None, shape: Sequence[int] | None
+        self,
+        array: str,
+        names: Sequence[str],
+        start: Sequence[int] | None,
+        shape: Sequence[int] | None,
+        spans: NDArray[np.int64] | None = None,
     ) -> RaggedArray:
-        """Return the same box of one array from N datasets, clipped along the first axis, one after another."""
+        """Return the same box of one array from N datasets, clipped along the first axis, one after another.
+
+        `spans` (N, 2) gives each row its own first cell and length along the first axis, within its array.
+        """
 
         def check(selection: ArraySelection) -> None:
             if not len(selection.present):
@@ -277,7 +285,7 @@ class Reader:
             self._datasets.check_one_meaning(selection)
 
         def read(selection: ArraySelection, snapshot: ReadSnapshot) -> RaggedArray:
-            return read_ragged(selection, start, shape, snapshot)
+            return read_ragged(selection, start, shape, snapshot, spans)
 
         return self._read_selection(array, names, read, check)
 

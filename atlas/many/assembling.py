@@ -1,0 +1,55 @@
+"""Variables of many datasets as one `xr.Dataset`, with the names of the datasets and the indexes. Reads nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from atlas.errors import InvalidValueError
+from atlas.many.unaligned_index import UnalignedIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from atlas.many.plans import Plan
+
+__all__ = ["assemble"]
+
+
+def assemble(
+    variables: Mapping[str, xr.Variable],
+    plans: Sequence[Plan],
+    labels: Sequence[str],
+    dim: str,
+    attrs: Mapping[str, Any],
+    unindexed: str | None = None,
+) -> xr.Dataset:
+    """Return the dataset of some variables, of the datasets `labels`, whose names are the coordinate of `dim`.
+
+    Along the dimension `unindexed` labels get no index. Raises `InvalidValueError` where the variables do not fit.
+    """
+    coordinates = {plan.name for plan in plans if plan.first.coordinate}
+    coords: dict[Any, Any] = {name: variables[name] for name in variables if name in coordinates}
+    coords[dim] = list(labels)
+    unaligned = [plan.name for plan in plans if plan.labels_axis and variables[plan.name].ndim > 1]
+    indexed = {plan.name for plan in plans if plan.first.indexed and plan.dims != (unindexed,)}
+    usual = not unaligned and all(
+        (plan.name in indexed) == (plan.dims == (plan.name,)) for plan in plans if plan.name in coordinates
+    )
+    data = {name: variable for name, variable in variables.items() if name not in coordinates}
+    try:
+        ds = xr.Dataset(data, coords if usual else xr.Coordinates(coords, indexes={}), attrs)
+        ds = ds if usual else ds.set_xindex(dim)
+        for plan in () if usual else plans:
+            if plan.name in unaligned:
+                ds = ds.set_xindex(plan.name, UnalignedIndex)
+            elif plan.name in indexed & coordinates and variables[plan.name].dims == plan.dims:
+                ds = ds.set_xindex(plan.name)
+    except ValueError as error:
+        raise InvalidValueError(
+            f"the arrays of dataset {labels[0]!r} do not fit in one xr.Dataset: {error}; read them with "
+            "read_array_across_stacked or read_array_across_ragged"
+        ) from error
+    order = [*variables, dim]
+    return ds if list(ds.variables) == order else ds[order]

@@ -1,0 +1,56 @@
+"""Reads in bulk of one version of a store, whatever its handle shows by then. Pickles as location and version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from atlas.session import reopen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from atlas.read.reader import Reader
+    from atlas.session import Session
+
+__all__ = ["PinnedReads"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedReads:
+    """Reads one version."""
+
+    session: Session
+    """A session that showed it, with nothing pending."""
+    version: int
+    """The version."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (*self.session.address, self.version)
+
+    @property
+    def token(self) -> str:
+        """Text that names the store and the version."""
+        return f"{self.session.view.storage.token}@{self.version}"
+
+    def read(self, call: Callable[[Reader], _T]) -> _T:
+        """Return what `call` returns for a reader of the version.
+
+        Raises `StaleHandleError` where the handle has moved on and the version is no longer kept.
+        """
+        if self._is_shown():
+            found = call(self.session.reader)
+            if self._is_shown():  # another thread may have moved the handle meanwhile
+                return found
+        storage, limits, cache_bytes = self.session.address
+        return call(reopen(storage, self.version, limits, True, cache_bytes).reader)
+
+    def _is_shown(self) -> bool:
+        return self.session.catalog.version == self.version and not self.session.pending
+
+
+def _open(storage: Any, limits: Any, cache_bytes: int | None, version: int) -> PinnedReads:
+    return PinnedReads(reopen(storage, version, limits, True, cache_bytes), version)

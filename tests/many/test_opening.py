@@ -1,0 +1,401 @@
+"""Many datasets opened as one, lazily: stacked and ragged, beside NumPy, in versions, threads, processes and dask."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas import Atlas
+from atlas.errors import (
+    ArrayNotFoundError,
+    DatasetNotFoundError,
+    InvalidIndexError,
+    InvalidTypeError,
+    InvalidValueError,
+    StaleHandleError,
+)
+from atlas.storage.memory import MemoryStorage
+
+LENGTHS = [5, 0, 17, 1, 8, 8, 30]
+NAMES = [f"p{at}" for at in range(len(LENGTHS))]
+
+
+def profile(at, length):
+    rng = np.random.default_rng(at)
+    return xr.Dataset(
+        {
+            "t": (("level", "band"), rng.random((length, 3)).round(2).astype("f4"), {"units": "K"}),
+            "word": ("level", np.array([f"{at}-{cell}" if cell % 3 else None for cell in range(length)], object)),
+            "lat": ((), at * 1.5),
+            "cal": ("k", np.array([at, 7])),
+        },
+        {"time": ((), np.datetime64("2026-01-01", "ns") + np.timedelta64(at, "D")), "level": np.arange(length) * 0.5},
+        {"ship": "abc"[at % 3], "number": at, "title": "casts"},
+    )
+
+
+@pytest.fixture(scope="module")
+def source():
+    storage = MemoryStorage()
+    store = Atlas.create(storage)
+    for at, (name, length) in enumerate(zip(NAMES, LENGTHS, strict=True)):
+        store.add_xr_dataset(profile(at, length), name, chunks={"level": 4})
+    store.flush()
+    return storage
+
+
+@pytest.fixture
+def profiles(source):
+    return Atlas.open(source)
+
+
+def flat(variable):
+    cells = np.concatenate([profile(at, length)[variable].values for at, length in enumerate(LENGTHS)])
+    return (
+        np.array([cell if isinstance(cell, str) else None for cell in cells], object) if variable == "word" else cells
+    )
+
+
+class TestRagged:
+    def test_what_lies_along_one_dimension_follows_one_another(self, profiles):
+        ds = profiles.open_many(combine="ragged", attributes=["ship", "number"], feature_type="profile")
+        assert dict(ds.sizes) == {"level": sum(LENGTHS), "band": 3, "dataset": 7, "k": 2}
+        assert ds["row_size"].attrs["sample_dimension"] == "level"
+        np.testing.assert_array_equal(ds["row_size"], LENGTHS)
+        for variable in ("t", "word", "level"):
+            np.testing.assert_array_equal(ds[variable].values, flat(variable))
+        np.testing.assert_array_equal(ds["lat"], np.arange(7) * 1.5)
+        assert ds["time"].dims == ("dataset",)
+        assert ds["cal"].dims == ("dataset", "k")
+        assert ds["ship"].values.tolist() == list("abcabca")
+        assert ds["number"].dtype == np.int64
+        assert ds["t"].attrs == {"units": "K"}
+        assert (ds.attrs, ds["dataset"].attrs) == (
+            {"title": "casts", "featureType": "profile"},
+            {"cf_role": "profile_id"},
+        )
+        assert "level" in ds.coords
+        assert list(ds.xindexes) == ["dataset"]
+
+    def test_names_choose_and_order_the_datasets(self, profiles):
+        ds = profiles.open_many(["p6", "p0"], combine="ragged", variables=["t"])
+        np.testing.assert_array_equal(ds["t"], np.concatenate([profile(6, 30)["t"], profile(0, 5)["t"]]))
+        assert set(ds.variables) == {"t", "time", "level", "row_size", "dataset"}
+        with pytest.raises(DatasetNotFoundError, match="p9"):
+            profiles.open_many(["p0", "p9"], combine="ragged")
+
+    def test_it_is_written_to_netcdf_as_it_stands(self, profiles, tmp_path):
+        ds = profiles.open_many(combine="ragged", feature_type="profile")
+        ds.drop_vars("word").to_netcdf(tmp_path / "ragged.nc")
+        with xr.open_dataset(tmp_path / "ragged.nc") as back:
+            xr.testing.assert_equal(back.load(), ds.drop_vars("word").load())
+            assert back.attrs["featureType"] == "profile"
+            assert back["row_size"].attrs["sample_dimension"] == "level"
+
+    def test_what_some_datasets_lack(self):
+        store = Atlas.create(MemoryStorage())
+        for at, name in enumerate("abc"):
+            ds = profile(at, 4).drop_vars(["t"] if name == "b" else [])
+            store.add_xr_dataset(ds, name)
+        store.flush()
+        with pytest.raises(ArrayNotFoundError, match="dataset 'b' has no array 't'"):
+            store.open_many(combine="ragged", dim="level")
+        assert "t" not in store.open_many(combine="ragged", dim="level", missing="drop")
+        filled = store.open_many(combine="ragged", dim="level", missing="fill")["t"]
+        np.testing.assert_array_equal(np.isnan(filled.values[:, 0]), [False] * 4 + [True] * 4 + [False] * 4)
+        np.testing.assert_array_equal(filled[5:10].values[3:], profile(2, 4)["t"][:2])
+
+    def test_cells_keep_their_meaning(self):
+        store = Atlas.create(MemoryStorage())
+        for name, scale in (("a", 0.5), ("b", 0.25)):
+            store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([2, 4, 8], "i2"), {"scale_factor": scale})}), name)
+        for name, units in (("k", "K"), ("c", "degC")):
+            store.add_xr_dataset(xr.Dataset({"u": ("x", np.zeros(3 + len(units)), {"units": units})}), name)
+        store.flush()
+        cells = store.open_many(["a", "b"], combine="ragged", dim="x")["t"]
+        assert (cells.dtype, cells.values.tolist()) == (np.float64, [1, 2, 4, 0.5, 1, 2])
+        assert cells[4:].values.tolist() == [1, 2]
+        assert "scale_factor" not in cells.attrs
+        with pytest.raises(InvalidValueError, match="array 'u' has units 'K' in dataset 'k' and 'degC' in"):
+            store.open_many(["k", "c"], combine="ragged")
+
+    def test_the_dimension_is_found_or_asked_for(self, profiles):
+        same = Atlas.create(MemoryStorage())
+        for name in "ab":
+            same.add_xr_dataset(profile(1, 6).drop_vars("cal"), name)
+        same.flush()
+        assert same.open_many(combine="ragged").sizes["level"] == 12
+        assert same.open_many(combine="ragged", dim="level").sizes["level"] == 12
+        with pytest.raises(InvalidValueError, match=r"'t' of dataset 'a' has the dimensions .* 'band' first"):
+            same.open_many(combine="ragged", dim="band")
+        with pytest.raises(InvalidValueError, match="dim 'depth' is no dimension of these datasets"):
+            profiles.open_many(combine="ragged", dim="depth")
+        with pytest.raises(InvalidValueError, match="no lengths differ, and arrays begin with 'level', 'k': name"):
+            profiles.open_many(["p4", "p5"], combine="ragged")
+        assert profiles.open_many(["p4", "p5"], combine="ragged", dim="level").sizes["level"] == 16
+
+    def test_arrays_of_one_dataset_agree_in_length(self):
+        store = Atlas.create(MemoryStorage())
+        view = store.create_dataset("a")
+        for name, length in (("t", 3), ("u", 4)):
+            view.define_array(name, "f4", ["x"], [length])
+        store.flush()
+        with pytest.raises(InvalidValueError, match="dataset 'a' has 3 cells along 'x' in array 't' and 4 in 'u'"):
+            store.open_many(combine="ragged", dim="x")
+
+    def test_a_name_that_is_taken(self, profiles):
+        store = Atlas.create(MemoryStorage())
+        store.add_xr_dataset(xr.Dataset({"row_size": ("x", [1, 2])}), "a")
+        store.add_xr_dataset(xr.Dataset({"t": ("dataset", [1, 2])}), "b")
+        store.flush()
+        with pytest.raises(InvalidValueError, match="have an array 'row_size'"):
+            store.open_many(["a"], combine="ragged")
+        with pytest.raises(InvalidValueError, match="'dataset' is an array or a dimension of these datasets"):
+            store.open_many(["b"], combine="ragged")
+
+
+class TestStacked:
+    def test_it_is_what_to_xarray_many_reads(self, profiles):
+        names, wanted = ["p4", "p5"], ["t", "word", "lat", "cal"]
+        expected = profiles.to_xarray_many(names, variables=wanted)
+        xr.testing.assert_identical(profiles.open_many(names, variables=wanted).load(), expected)
+        expected = profiles.to_xarray_many(names, "cast", variables=["lat"], combine_attrs="override")
+        opened = profiles.open_many(names, dim="cast", variables=["lat"], combine_attrs="override")
+        xr.testing.assert_identical(opened.load(), expected)
+
+    def test_attributes_become_columns(self, profiles):
+        ds = profiles.open_many(variables=["lat"], attributes=True)
+        assert ds["title"].values.tolist() == ["casts"] * 7
+        assert ds["number"].values.tolist() == list(range(7))
+        assert ds.attrs == {}
+        assert set(ds.data_vars) == {"lat", "ship", "number", "title"}
+        store = Atlas.create(MemoryStorage())
+        for name in "abc":
+            store.create_dataset(name)
+        store["a"].set_attribute("n", 5)
+        store["a"].set_attribute("ok", value=True)
+        store["b"].set_attribute("big", 2**60 + 1)
+        store.flush()
+        ds = store.open_many(attributes=["n", "ok", "big"])
+        np.testing.assert_array_equal(ds["n"], [5, np.nan, np.nan])
+        assert ds["ok"].values.tolist() == [True, None, None]
+        assert ds["big"].values.tolist() == [None, 2**60 + 1, None]
+        with pytest.raises(InvalidValueError, match="none of the datasets has an attribute 'm'"):
+            store.open_many(attributes=["m"])
+        store["c"].set_attribute("dataset", 1)
+        store.flush()
+        with pytest.raises(InvalidValueError, match="attribute 'dataset' has the name of a variable"):
+            store.open_many(attributes=True)
+
+    def test_lengths_that_differ_are_refused(self, profiles):
+        with pytest.raises(InvalidValueError, match=r"has the shape .* in dataset 'p0' and .* in dataset 'p1'"):
+            profiles.open_many(variables=["t"])
+
+
+@st.composite
+def keys(draw, lengths):
+    """An index of each axis, each by itself."""
+    entries = []
+    for length in lengths:
+        kind = draw(st.sampled_from(["slice", "list", "int", "all"]))
+        if kind == "slice":
+            entries.append(draw(st.slices(length)))
+        elif kind == "list":
+            entries.append(draw(st.lists(st.integers(-length, length - 1), max_size=6)))
+        elif kind == "int":
+            entries.append(draw(st.integers(-length, length - 1)))
+        else:
+            entries.append(slice(None))
+    return entries
+
+
+class TestSelections:
+    @given(data=st.data())
+    @settings(max_examples=150, deadline=None)
+    def test_any_selection_of_ragged_cells(self, source, data):
+        variable = data.draw(st.sampled_from(["t", "word", "level"]))
+        expected = flat(variable)
+        key = data.draw(keys(expected.shape))
+        opened = Atlas.open(source).open_many(combine="ragged").variables[variable]
+        for axis, entry in reversed(list(enumerate(key))):
+            expected = expected[(slice(None),) * axis + (entry,)]
+        np.testing.assert_array_equal(opened[tuple(key)].values, expected)
+
+    @given(data=st.data())
+    @settings(max_examples=80, deadline=None)
+    def test_any_selection_of_a_stack(self, source, data):
+        names = data.draw(st.permutations(["p4", "p5"]))
+        expected = Atlas.open(source).to_xarray_many(names, variables=["t"]).variables["t"]
+        key = tuple(data.draw(keys(expected.shape)))
+        found = Atlas.open(source).open_many(names, variables=["t"]).variables["t"][key]
+        np.testing.assert_array_equal(found.values, expected[key].values)
+
+    def test_points(self, profiles):
+        cells = profiles.open_many(combine="ragged")["t"]
+        level, band = (xr.DataArray(entry, dims="point") for entry in ([3, 40, 3, 68], [0, 2, 1, 1]))
+        np.testing.assert_array_equal(cells.isel(level=level, band=band), flat("t")[[3, 40, 3, 68], [0, 2, 1, 1]])
+
+    def test_an_index_out_of_bounds(self, profiles):
+        with pytest.raises(InvalidIndexError, match="index 69 is out of bounds for an axis of 69 cells"):
+            _ = profiles.open_many(combine="ragged")["t"][69].values
+
+    def test_only_the_datasets_wanted_are_read_and_each_once(self, source, monkeypatch):
+        store = Atlas.open(source)
+        cells = store.open_many(combine="ragged")["t"]
+        asked, reader = [], store._session.reader
+        original = type(reader).read_ragged
+
+        def counted(self, array, names, start, shape, spans=None):
+            asked.append((names, spans.tolist(), start, shape[1:]))
+            return original(self, array, names, start, shape, spans)
+
+        monkeypatch.setattr(type(reader), "read_ragged", counted)
+        _ = cells[3:24, 1:].values
+        _ = cells.isel(level=[68, 6, 6, 10], band=[2, 0]).values
+        _ = cells[0:0].values
+        assert asked == [
+            (["p0", "p2", "p3", "p4"], [[3, 2], [0, 17], [0, 1], [0, 1]], [0, 1], [2]),
+            (["p2", "p6"], [[1, 5], [29, 1]], [0, 0], [3]),
+        ]
+
+
+class TestVersions:
+    def test_pending_changes_have_no_version(self, profiles):
+        profiles["p0"].set_attribute("x", 1)
+        with pytest.raises(InvalidValueError, match=r"call flush\(\) before open_many\(\)"):
+            profiles.open_many(combine="ragged")
+
+    @pytest.mark.parametrize("combine", ["ragged", "stack"])
+    def test_it_stays_what_it_was(self, tmp_path, combine, monkeypatch):
+        store = Atlas.create(tmp_path / "store")
+        for at, name in enumerate("ab"):
+            store.add_xr_dataset(profile(at, 4), name)
+        store.flush()
+        opened = store.open_many(combine=combine, dim="level" if combine == "ragged" else None)
+        expected = opened.copy().load()
+        stays = pickle.dumps(opened)
+        store["a"].write_array("t", [0, 0], np.full((4, 3), 9, "f4"))
+        assert opened["t"][..., :2].load().equals(expected["t"][..., :2])
+        store.delete_dataset("b")
+        store.flush()
+        xr.testing.assert_identical(opened.copy().load(), expected)
+        xr.testing.assert_identical(pickle.loads(stays).load(), expected)
+        store.compact(keep_days=0)
+        monkeypatch.setattr("atlas.session._reopened", {})  # as in another process
+        with pytest.raises(StaleHandleError, match=r"cannot be opened again: .* keeps versions 3 to 3"):
+            opened["t"].load()
+
+    def test_an_earlier_version(self, tmp_path):
+        store = Atlas.create(tmp_path / "store")
+        for at, name in enumerate("ab"):
+            store.add_xr_dataset(profile(at, 3 + at), name)
+            store.flush()
+        assert Atlas.open(tmp_path / "store", version=1).open_many(combine="ragged", dim="level").sizes["level"] == 3
+        assert store.open_many(combine="ragged").sizes["level"] == 7
+
+
+class TestBlocks:
+    @pytest.mark.parametrize(
+        "chunks", ["auto", {"dataset": 3}, {"level": 10}, {"level": -1, "band": 2}, {"dataset": -1}]
+    )
+    def test_blocks_hold_what_the_variables_do(self, profiles, chunks):
+        ds = profiles.open_many(combine="ragged", chunks=chunks)
+        for variable in ("t", "word", "level"):
+            assert ds[variable].chunks is not None
+            np.testing.assert_array_equal(ds[variable].values, flat(variable))
+            again = profiles.open_many(combine="ragged", chunks=chunks)[variable]
+            assert again.data.name == ds[variable].data.name
+        assert ds["lat"].chunks is None
+
+    def test_blocks_are_whole_datasets(self, profiles):
+        ds = profiles.open_many(combine="ragged", chunks={"dataset": 3})
+        assert ds["t"].chunks == ((22, 17, 30), (3,))
+        assert len(dict(ds["t"].data.__dask_graph__())) <= 4
+        import dask  # noqa: PLC0415 - only here
+
+        with dask.config.set({"array.chunk-size": "300 B"}):
+            lengths = profiles.open_many(combine="ragged", chunks="auto")["t"].chunks[0]
+        edges = set(np.cumsum(LENGTHS).tolist())
+        assert set(np.cumsum(lengths).tolist()) <= edges
+        assert len(lengths) > 1
+
+    def test_a_stack_in_blocks(self, profiles):
+        ds = profiles.open_many(variables=["lat", "cal"], chunks={"dataset": 2})
+        assert ds["cal"].chunks == ((2, 2, 2, 1), (2,))
+        np.testing.assert_array_equal(ds["cal"], [[at, 7] for at in range(7)])
+        assert float(ds["lat"].mean()) == 4.5
+
+    def test_blocks_run_in_other_processes(self, tmp_path):
+        store = Atlas.create(tmp_path / "store")
+        for at, length in enumerate(LENGTHS):
+            store.add_xr_dataset(profile(at, length), f"p{at}")
+        store.flush()
+        data = store.open_many(combine="ragged", chunks={"dataset": 4})["t"].data
+        np.testing.assert_array_equal(data.compute(scheduler="processes", num_workers=2), flat("t"))
+
+    @pytest.mark.parametrize(
+        ("chunks", "error", "says"),
+        [
+            (3, InvalidTypeError, "chunks is None, 'auto' or a mapping"),
+            ({"depth": 3}, InvalidValueError, "chunks names 'depth', which is no dimension of the result"),
+            ({"level": 0}, InvalidValueError, "give a length from 1 on, or -1"),
+            ({"level": "x"}, InvalidValueError, "give a length from 1 on, or -1"),
+            ({"level": (3, 4)}, InvalidValueError, "chunks does not fit variable"),
+        ],
+    )
+    def test_chunks_that_cannot_be(self, profiles, chunks, error, says):
+        with pytest.raises(error, match=says):
+            profiles.open_many(combine="ragged", chunks=chunks)
+
+
+def test_many_threads_read_one(profiles):
+    opened, expected = profiles.open_many(combine="ragged")["t"], flat("t")
+
+    def read(seed):
+        first, last = sorted(np.random.default_rng(seed).integers(0, len(expected), 2).tolist())
+        np.testing.assert_array_equal(opened[first:last].values, expected[first:last])
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(read, range(200)))
+
+
+def test_it_is_loaded_in_an_event_loop(profiles):
+    ds = profiles.open_many(combine="ragged")
+    if not hasattr(ds, "load_async"):
+        pytest.skip("this version of xarray has no load_async")
+    loaded = asyncio.run(ds.load_async())
+    np.testing.assert_array_equal(loaded["t"], flat("t"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"combine": "concat"}, InvalidValueError, "combine is one of 'stack', 'ragged'"),
+        ({"combine": 3}, InvalidValueError, "combine is one of"),
+        ({"join": "outer"}, InvalidValueError, r"join is one of .*; to_xarray_many\(\) aligns labels"),
+        ({"dim": 3}, InvalidTypeError, "dim is the name of a dimension"),
+        ({"feature_type": "profile"}, InvalidValueError, "use it with combine='ragged'"),
+        ({"feature_type": "point", "combine": "ragged"}, InvalidValueError, "feature_type is one of"),
+        ({"missing": "no"}, InvalidValueError, "missing is one of"),
+        ({"names": []}, InvalidValueError, "names is empty"),
+        ({"names": "p0"}, InvalidTypeError, "names"),
+        ({"variables": ["no"]}, ArrayNotFoundError, "variables names 'no'"),
+        ({"attributes": "ship"}, InvalidTypeError, "attributes"),
+        ({"combine_attrs": "x"}, InvalidValueError, "combine_attrs is one of"),
+    ],
+)
+def test_options_that_are_none(profiles, options, error, says):
+    with pytest.raises(error, match=says):
+        profiles.open_many(**options)
+
+
+def test_a_store_without_datasets():
+    with pytest.raises(InvalidValueError, match="names is empty"):
+        Atlas.create(MemoryStorage()).open_many()
