@@ -16,7 +16,7 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from atlas.errors import InvalidIndexError
+from atlas.errors import InvalidIndexError, InvalidValueError
 from atlas.many.combining import common_cells
 from atlas.many.part_cells import decode_part, filler
 
@@ -91,6 +91,8 @@ class LazyCells(BackendArray):
 
     def _box_of(self, part: Part, corner: Sequence[int], extent: Sequence[int]) -> tuple[list[int], list[int]]:
         """Return a box of the variable's axes in the order of those of a part."""
+        if part.array.dims == self._plan.dims:  # of which one may occur twice
+            return list(corner), list(extent)
         dims = self._plan.dims[-len(corner) :] if corner else ()
         box = dict(zip(dims, zip(corner, extent, strict=True), strict=True))
         pairs = [box[dim] for dim in part.array.dims if dim in box]
@@ -98,13 +100,21 @@ class LazyCells(BackendArray):
 
     def _joined(self, pieces: list[tuple[NDArray[Any], NDArray[Any]]], shape: tuple[int, ...]) -> NDArray[Any]:
         """Return one array of pieces: positions along the first axis, and their cells; the rest is filled."""
-        if len(pieces) == 1 and pieces[0][1].shape == shape:
-            return pieces[0][1].astype(self.dtype, copy=False)
+        none = np.empty(0, self.dtype)
+        # Exactly or not at all: when the variable was opened, only dtypes were known.
+        cast = [(at, common_cells(self._plan.name, [cells, none])[0]) for at, cells in pieces]
+        for _, cells in cast:
+            if cells.dtype != self.dtype:
+                raise InvalidValueError(
+                    f"variable {self._plan.name!r} was opened as {self.dtype}, and cells of it are {cells.dtype}; read "
+                    "it with to_xarray_many() or read_array_across()"
+                )
+        if len(cast) == 1 and cast[0][1].shape == shape:
+            return cast[0][1]
         out = np.empty(shape, self.dtype)
-        if sum(len(cells) for _, cells in pieces) < shape[0]:
+        if sum(len(cells) for _, cells in cast) < shape[0]:
             out[...] = filler(self._plan, self.dtype)
-        # Into a dtype that keeps them all, which the variable was given when it was opened.
-        for (at, _), cells in zip(pieces, common_cells(self._plan.name, [cells for _, cells in pieces]), strict=True):
+        for at, cells in cast:
             out[at] = cells
         return out
 
@@ -123,7 +133,7 @@ class StackedCells(LazyCells):
             begin, length = self._box_of(part, corner, extent)
             names = [self._names[dataset] for dataset in wanted[mine].tolist()]
             cells = self._reads.read(partial(_read_stacked, self._plan.name, names, begin, length))
-            pieces.append((mine, decode_part(self._plan, part, cells, leads=True)[0]))
+            pieces.append((mine, decode_part(self._plan, part, cells, leads=True, widens=False)[0]))
         found = self._joined(pieces, (len(wanted), *extent))
         return found if np.array_equal(at, np.arange(len(wanted))) else found[at]
 
@@ -186,7 +196,7 @@ class FlatCells(LazyCells):
             names = [self._names[row] for row in rows[mine].tolist()]
             spans = np.stack([begin[mine], count[mine]], axis=1)
             found = self._reads.read(partial(_read_flat, self._plan.name, names, own, length, spans))
-            cells = decode_part(self._plan, part, found, leads=False)[0]
+            cells = decode_part(self._plan, part, found, leads=False, widens=False)[0]
             at = np.arange(total) if mine.all() else np.flatnonzero(np.repeat(mine, count))
             pieces.append((at, cells))
         return self._joined(pieces, (total, *extent))

@@ -26,14 +26,17 @@ _LEADING = "__leading__"
 """Name of the axis that cells of several datasets have before their own, while they are decoded."""
 
 
-def decode_part(plan: Plan, part: Part, cells: NDArray[Any], *, leads: bool) -> tuple[NDArray[Any], dict[str, Any]]:
+def decode_part(
+    plan: Plan, part: Part, cells: NDArray[Any], *, leads: bool, widens: bool
+) -> tuple[NDArray[Any], dict[str, Any]]:
     """Return cells of a part as the variable has them, and the attributes of their variable.
 
-    `leads` tells whether an axis comes before those of the array, for its datasets.
+    `leads` tells whether an axis comes before those of the array, for its datasets; `widens` whether bytes that have
+    become longer than their recorded dtype get a longer one, or are refused.
     """
     array = part.array
     if array.xarray_dtype is not None:
-        cells = decode_recorded(plan.name, cells, array.xarray_dtype, widens=True)
+        cells = decode_recorded(plan.name, cells, array.xarray_dtype, widens=widens)
     # Of equal lists of dimensions a name may occur twice.
     same = array.dims == plan.dims
     axes = [leads + (axis if same else plan.dims.index(dim)) for axis, dim in enumerate(array.dims)]
@@ -59,7 +62,7 @@ def variable_dtype(plan: Plan, *, filled: bool) -> tuple[np.dtype[Any], list[dic
     empty = []
     for part in plan.reads:
         stored = np.empty((0,) * len(part.array.dims), part.memory_dtype)
-        empty.append(decode_part(plan, part, stored, leads=False))
+        empty.append(decode_part(plan, part, stored, leads=False, widens=False))
     dtype = common_cells(plan.name, [cells for cells, _ in empty])[0].dtype
     if filled:
         filler(plan, dtype)

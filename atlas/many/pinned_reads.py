@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from atlas.errors import AtlasError
 from atlas.session import reopen
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ class PinnedReads:
         Raises `StaleHandleError` where the handle has moved on and the version is no longer kept.
         """
         if self._is_shown():
-            found = call(self.session.reader)
-            if self._is_shown():  # another thread may have moved the handle meanwhile
-                return found
+            try:
+                found = call(self.session.reader)
+            except AtlasError:
+                if self._is_shown():
+                    raise
+            else:
+                if self._is_shown():  # another thread may have moved the handle meanwhile
+                    return found
         storage, limits, cache_bytes = self.session.address
         return call(reopen(storage, self.version, limits, True, cache_bytes).reader)
 

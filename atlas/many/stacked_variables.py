@@ -65,7 +65,7 @@ class StackedVariables:
     def read_part(self, plan: Plan, part: Part) -> tuple[NDArray[Any], dict[str, Any]]:
         """Return the cells of a part, its axes in the order of the plan, and its attributes."""
         names = self._labels if len(part.at) == len(self._labels) else [self._labels[at] for at in part.at.tolist()]
-        return decode_part(plan, part, self._store.read_array_across_stacked(plan.name, names), leads=True)
+        return decode_part(plan, part, self._store.read_array_across_stacked(plan.name, names), leads=True, widens=True)
 
     def _joined(self, plan: Plan, parts: list[NDArray[Any]]) -> NDArray[Any]:
         """Return the cells of all parts in the order of the datasets, (N, *shape)."""

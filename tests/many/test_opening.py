@@ -126,6 +126,44 @@ class TestRagged:
         with pytest.raises(InvalidValueError, match="array 'u' has units 'K' in dataset 'k' and 'degC' in"):
             store.open_many(["k", "c"], combine="ragged")
 
+    def test_dates_of_different_references_are_decoded(self):
+        store = Atlas.create(MemoryStorage())
+        for name, units in (("a", "days since 2000-01-01"), ("b", "hours since 2001-01-01")):
+            store.add_xr_dataset(xr.Dataset({"when": ("x", np.array([1, 48, 72]), {"units": units})}), name)
+        store.flush()
+        for combine in ("ragged", "stack"):
+            opened = store.open_many(combine=combine, dim="x" if combine == "ragged" else None)["when"]
+            assert opened.dtype.kind == "M"
+            expected = store.to_xarray_many(["a", "b"])["when"].values
+            np.testing.assert_array_equal(opened.values.reshape(2, 3), expected)
+            np.testing.assert_array_equal(opened[1:].values.reshape(-1)[-2:], expected.reshape(-1)[-2:])
+
+    def test_a_cell_that_the_dtype_does_not_keep_is_refused_when_it_is_read(self):
+        store = Atlas.create(MemoryStorage())
+        store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([1, 2**53 + 1]))}), "a")
+        store.add_xr_dataset(xr.Dataset({"t": ("x", np.array([0.5, 1]))}), "b")
+        store.add_xr_dataset(xr.Dataset({"s": ("x", np.array([b"ab", b"c"]))}), "c")
+        store.flush()
+        cells = store.open_many(["a", "b"], combine="ragged", dim="x")["t"]
+        assert cells[[0, 2, 3]].values.tolist() == [1, 0.5, 1]
+        with pytest.raises(InvalidValueError, match="holds integers of int64 that float64 does not keep"):
+            _ = cells[1].values
+        store["c"].write_array("s", [0], np.array([b"longer"], object))
+        store.flush()
+        with pytest.raises(InvalidValueError, match=r"xarray dtype .S2 cannot represent"):
+            _ = store.open_many(["c"], combine="ragged", dim="x")["s"].values
+
+    @pytest.mark.filterwarnings("ignore:Duplicate dimension names")
+    def test_a_dimension_that_an_array_has_twice(self):
+        store = Atlas.create(MemoryStorage())
+        for at, name in enumerate("ab"):
+            view = store.create_dataset(name)
+            view.define_array("c", "int64", ["x", "x"], [3, 3])
+            view.write_array("c", [0, 0], np.arange(9).reshape(3, 3) + at)
+        store.flush()
+        found = store.open_many().variables["c"][:, 1:, :2].values
+        np.testing.assert_array_equal(found, [[[3, 4], [6, 7]], [[4, 5], [7, 8]]])
+
     def test_the_dimension_is_found_or_asked_for(self, profiles):
         same = Atlas.create(MemoryStorage())
         for name in "ab":
