@@ -102,24 +102,22 @@ def _sample_dimension(fleet: Fleet, options: ManyOptions) -> str:
 def _row_sizes(fleet: Fleet, sample: str, plans: Sequence[Plan]) -> NDArray[np.int64]:
     """Return the length of each dataset along the sample dimension, 0 where it has no array along it."""
     sizes = np.full(len(fleet.labels), -1)
-    of: dict[int, str] = {}
-    for plan in plans:
-        if plan.dims.count(sample) > 1 or any(part.array.dims[0] != sample for part in plan.parts):
-            at = next(part for part in plan.parts if part.array.dims[0] != sample or plan.dims.count(sample) > 1)
-            raise InvalidValueError(
-                f"array {plan.name!r} of dataset {at.label!r} has the dimensions {list(at.array.dims)}, and only what "
-                f"has {sample!r} first can follow one another; leave it out with variables="
-            )
+    for number, plan in enumerate(plans):
         for part in plan.parts:
+            if part.array.dims[0] != sample or part.array.dims.count(sample) > 1:
+                raise InvalidValueError(
+                    f"array {plan.name!r} of dataset {part.label!r} has the dimensions {list(part.array.dims)}, and "
+                    f"only what has {sample!r} first, and once, can follow one another; leave it out with variables="
+                )
             length = part.array.shape[0]
             wrong = part.at[(sizes[part.at] >= 0) & (sizes[part.at] != length)]
             if len(wrong):
                 first = int(wrong[0])
+                other = next(one.name for one in plans[:number] if any(first in some.at for some in one.parts))
                 raise InvalidValueError(
                     f"dataset {fleet.labels[first]!r} has {int(sizes[first])} cells along {sample!r} in array "
-                    f"{of[first]!r} and {length} in {plan.name!r}; leave one out with variables="
+                    f"{other!r} and {length} in {plan.name!r}; leave one out with variables="
                 )
-            of |= dict.fromkeys(part.at[sizes[part.at] < 0].tolist(), plan.name)
             sizes[part.at] = length
     known: NDArray[np.int64] = np.maximum(sizes, 0)
     return known
