@@ -196,7 +196,7 @@ class TestPip:
 
         return paste
 
-    ASK = """python -c "import atlas; print(*sorted({'Atlas', 'NAMESAKE'} & set(vars(atlas))))" """
+    ASK = """python -c "import atlas; print(*sorted({'Atlas', 'NAMESAKE'} & set(dir(atlas))))" """
     INSTALL = "python -m pip install --quiet --no-deps"
 
     def test_the_warning_has_a_line_that_repairs_it(self, paste, environment, tmp_path):
