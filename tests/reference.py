@@ -146,7 +146,7 @@ def split_integers(
         near = (off >= -127) & (off <= 127)
         apart = off != 0
         if 64 * (near & apart).sum() > items:
-            apart, corrections = ~near, [off.astype("i1").tobytes()]
+            apart, corrections = ~near, [np.where(near, off, 0).astype("i1").tobytes()]
         head["exponent"], head["corrections"] = exponent, len(corrections)
     if fill is not None:
         apart |= bits == _bits_of(np.frombuffer(fill, cells.dtype))

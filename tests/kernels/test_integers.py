@@ -284,6 +284,12 @@ def test_any_mixture(data):
     assert found.tobytes() == cells[first:last].tobytes()
 
 
+def test_a_cell_that_is_stored_apart_has_no_correction():
+    cells = np.append(cells_of("packed", "f4", 27, 0), np.float32(58_426_512))
+    for codec in (1, 2):
+        check_block(cells, 3, codec, None)
+
+
 @given(st.binary(min_size=1, max_size=300), st.sampled_from(KINDS), st.sampled_from([None, 0, 1]))
 def test_any_bytes_of_integers(raw, which, repeat):
     dtype, kind = which
