@@ -45,7 +45,8 @@ class PendingWrites:
 
     def __bool__(self) -> bool:
         """Return whether anything is pending."""
-        return bool(self.by_array)
+        # A write of no cells, and one that failed, leave what stages nothing.
+        return any(staging.holds_any() for staging in list(self.by_array.values()))
 
     def new_staging(self, array: str) -> Staging:
         """Return an empty staging for an array name, which does not belong to what is pending."""

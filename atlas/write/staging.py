@@ -155,6 +155,10 @@ class Staging:
         """Return whether a chunk is pending."""
         return self.find_chunk(dataset, chunk) is not None or self.find_row(dataset, chunk) is not None
 
+    def holds_any(self) -> bool:
+        """Return whether any chunk is staged. Needs no lock."""
+        return any(list(self._raw.values())) or any(len(rows) for rows in list(self._rows))
+
     def drop(self, dataset: int) -> None:
         """Forget what was written to the array of a dataset."""
         self.parts = {key: written for key, written in self.parts.items() if key[0] != dataset}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,21 @@ def test_datasets_are_created_all_or_none(store, names, error):
 
 def test_creating_many_returns_views_in_order(store):
     assert [view.name for view in store.create_datasets(NAMES)] == NAMES == store.list_datasets()
+
+
+@pytest.mark.parametrize("how", ["ragged", "stacked", "refused"])
+def test_a_write_of_nothing_leaves_nothing_pending(how, tmp_path):
+    store = atlas.Atlas.create(tmp_path / "store")
+    store.create_dataset("a")
+    store.flush()
+    if how == "ragged":
+        store.write_array_across_ragged("t", [], np.zeros(0), [], dims=["x"])
+    elif how == "stacked":
+        store.write_array_across_stacked("t", [], np.zeros((0, 3)), dims=["x"])
+    else:
+        with pytest.raises(DatasetNotFoundError, match="no dataset 'b'"):
+            store.write_array_across_stacked("t", ["a", "b"], np.zeros((2, 3)), dims=["x"])
+    assert not store._session.pending
+    assert pickle.loads(pickle.dumps(store)).list_datasets() == ["a"]
+    store.flush()
+    assert store.version == 1
