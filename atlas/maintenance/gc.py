@@ -142,9 +142,12 @@ class Collector:
             records = log.records.read(log, before.version, catalog.version)
         gone = list(self._tombstoned)
         stay = {self._documents[version] for version in self._kept.earlier}
+        # Another process that has made a base may keep versions that were to go; the next compaction looks again.
+        if before != self._before:
+            return self._report(log, catalog, records, [])
         if self._kept.base > before.version:
             # Another process may be removing files; then the next compaction removes what is tombstoned.
-            if before != self._before or not self._make_base(writer, catalog, records):
+            if not self._make_base(writer, catalog, records):
                 return self._report(log, catalog, records, [])
             # No writer can link one of these bases any more, not even by a request that is still on its way.
             gone += {*(key for _, key in self._bases), *self._documents.values()} - stay

@@ -10,6 +10,7 @@ import pytest
 
 from atlas import Atlas, Limits
 from atlas.errors import CorruptStoreError, StaleHandleError, VersionNotFoundError
+from atlas.maintenance.gc import Collector
 from atlas.storage.memory import MemoryStorage
 from tests.clock import lend_clock
 from tests.independent_reader import read_catalog
@@ -22,6 +23,18 @@ def clock():
     with lend_clock() as clock:
         clock.ago = dt.timedelta(days=60)
         yield clock
+
+
+class Overtaken(MemoryStorage):
+    """Calls `overtake` once, before a base gets its link."""
+
+    overtake = None
+
+    def create(self, key, data):
+        if key.startswith("bases/") and self.overtake is not None:
+            overtake, self.overtake = self.overtake, None
+            overtake()
+        return super().create(key, data)
 
 
 def append(store, number):
@@ -182,15 +195,6 @@ def test_a_listed_version_whose_document_is_missing_or_damaged_is_damage(clock):
 
 
 def test_of_two_compactions_one_makes_the_base_and_nothing_is_lost(clock):
-    class Overtaken(MemoryStorage):
-        overtake = None
-
-        def create(self, key, data):
-            if key.startswith("bases/") and self.overtake is not None:
-                overtake, self.overtake = self.overtake, None
-                overtake()
-            return super().create(key, data)
-
     storage = Overtaken()
     store, held = grown(clock, storage, count=12)
     other = Atlas.open(storage, limits=SMALL)
@@ -213,15 +217,6 @@ def test_of_two_compactions_one_makes_the_base_and_nothing_is_lost(clock):
 
 @pytest.mark.parametrize("keep", [{}, {"keep_versions": 50}, {"keep_days": 0}])
 def test_pages_that_no_commit_names_survive_another_compaction(keep):
-    class Overtaken(MemoryStorage):
-        overtake = None
-
-        def create(self, key, data):
-            if key.startswith("bases/") and self.overtake is not None:
-                overtake, self.overtake = self.overtake, None
-                overtake()
-            return super().create(key, data)
-
     storage, limits = Overtaken(), Limits(page_rows=2)
     store = Atlas.create(storage, limits=limits)
     for name in "abc":
@@ -236,3 +231,27 @@ def test_pages_that_no_commit_names_survive_another_compaction(keep):
     Atlas.open(storage).compact(keep_days=0)
     assert Atlas.open(storage).verify().orphans == 0
     assert Atlas.open(storage).list_datasets() == ["a", "b", "c"]
+
+
+def test_what_another_compaction_keeps_is_not_removed(clock, monkeypatch):
+    storage = MemoryStorage()
+    store, held = grown(clock, storage, hours=7, count=40)
+    other = Atlas.open(storage, limits=SMALL)
+    finish = Collector.finish
+
+    def overtaken(self, writer, catalog, *, tombstoned):
+        monkeypatch.setattr(Collector, "finish", finish)
+        clock.ago -= dt.timedelta(days=3)
+        append(other, 70)
+        other.compact()
+        return finish(self, writer, catalog, tombstoned=tombstoned)
+
+    monkeypatch.setattr(Collector, "finish", overtaken)
+    store.compact(keep_days=4)
+    assert Atlas.open(storage).verify().damage == ()
+    numbers = [number for number in kept(Atlas.open(storage)) if number in held]
+    assert len(numbers) > 10
+    for number in numbers:
+        assert contents(Atlas.open(storage, version=number)) == held[number]
+    store.compact(keep_days=0)
+    assert store.verify().orphans == 0
