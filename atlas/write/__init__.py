@@ -5,5 +5,6 @@
 - `coercion`    data of a caller -> cells as they are stored
 - `splitting`   cells -> chunks; `bulk_write` the same for rows of many datasets
 - `encoding`    chunks -> blocks and index rows
-- `staging`     chunks and blocks of one array that wait; `spill` blocks on disk that wait
+- `staging`     chunks and blocks of one array that wait; `spill` blocks on disk that wait, and `staged_source` what
+                reads them
 """

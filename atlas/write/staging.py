@@ -16,13 +16,12 @@ import numpy as np
 
 from atlas.catalog.chunk_index import NO_BLOCKS, ChunkIndex, merge_rows
 from atlas.chunking.batches import batches_by_bytes
-from atlas.format.digests import NO_DIGESTS, content_of
+from atlas.format.digests import content_of
 from atlas.format.segment import HEADER, BlockRows, ChunkRows
 from atlas.kernels import LEAST_TRIED
 from atlas.runtime.limits import DEFAULT, Limits
 from atlas.runtime.locks import ForkSafeLock
 from atlas.runtime.threads import run_all, thread_count
-from atlas.storage import LocalStorage
 from atlas.write.distinct_chunks import DistinctChunks
 from atlas.write.encoding import (
     ChunkRun,
@@ -36,6 +35,7 @@ from atlas.write.encoding import (
 )
 from atlas.write.segment_draft import StagedChunks, draft_segment, find_stored, needed_texts, with_texts_at
 from atlas.write.spill import Spill
+from atlas.write.staged_source import StagedSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from atlas.catalog.id_shift import IdShift
     from atlas.chunking.regions import Region
     from atlas.format.digests import Content
-    from atlas.format.strings import TextTable
     from atlas.write.encoding import ChunkKeys, Key
     from atlas.write.segment_draft import AreStored, SegmentDraft
 
@@ -56,25 +55,6 @@ __all__ = ["EncodedRows", "Staging"]
 
 _serials = count()
 _NOTHING: Mapping[int, PendingChunk] = {}
-
-
-class _StagedSource:
-    """The encoded blocks of a staging, as a source for reads."""
-
-    coalesce_gap = LocalStorage.coalesce_gap  # blocks are spilled to a local file
-    written_once = False  # blocks are appended and moved
-    digests = NO_DIGESTS  # its rows lead to blocks, none to a digest
-
-    def __init__(self, spill: Spill, blocks: BlockRows, texts: TextTable, name: str) -> None:
-        self.blocks = blocks
-        self.texts = texts
-        self.name = name
-        self._spill = spill
-
-    def read_into(
-        self, offset: NDArray[np.int64], length: NDArray[np.int64], out: NDArray[np.uint8], target: NDArray[np.int64]
-    ) -> None:
-        self._spill.read_into(offset, length, out, target)
 
 
 class EncodedRows(NamedTuple):
@@ -412,7 +392,7 @@ class Staging:
             if self._index is None and any(len(rows) for rows in self._rows):
                 blocks: BlockRows = BlockRows.joined([NO_BLOCKS, *self._blocks])
                 rows, texts = needed_texts(*self._merged(), list(self._texts))
-                source = _StagedSource(self._spill, blocks, texts, f"pending data {self._serial} of {self._name}")
+                source = StagedSource(self._spill, blocks, texts, f"pending data {self._serial} of {self._name}")
                 self._index = ChunkIndex.of([(source, rows)])
             return self._index
 
