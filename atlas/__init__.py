@@ -21,13 +21,14 @@ The rooms, from the top down; each imports only from rows below its own:
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import atlas.xarray  # noqa: F401 - registers `xr.Dataset.atlas`
 from atlas import errors
 from atlas.errors import AtlasError
 from atlas.runtime.installation import warn_of_namesake
+from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
     from atlas.array import ArrayView
@@ -87,12 +88,7 @@ _MODULES = {
 """The module of each name that is loaded on first use: xarray imports this package to learn of its engine."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
+__getattr__ = late_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -14,8 +14,9 @@ As in `atlas.xarray`, each name below loads its module on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
     from atlas.many.opening import open_many
@@ -32,7 +33,4 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = late_names(__name__, _MODULES)

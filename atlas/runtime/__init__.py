@@ -7,6 +7,7 @@
 - `limits`   the sizes of buffers, caches, blocks and documents, in one frozen value
 - `tracing`  the log on stderr
 - `notices`  lines on a terminal about what takes long
+- `late_names`  names of a package that load their module on first use
 - `installation`  the line that installs an extra; another package of the same import name
 
 Imports only `errors`. Knows nothing of stores, arrays or keys.

@@ -28,6 +28,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from atlas.runtime.late_names import late_names
 from atlas.xarray.import_hook import on_import
 
 if TYPE_CHECKING:
@@ -63,10 +64,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = late_names(__name__, _MODULES)
 
 
 on_import("xarray", lambda: import_module(f"{__name__}.accessor"))
