@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from atlas.errors import InvalidValueError
+from atlas.many.encodings import set_common_encodings
 from atlas.many.unaligned_index import UnalignedIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from atlas.many.fleet import Fleet
     from atlas.many.plans import Plan
 
 __all__ = ["assemble"]
@@ -20,18 +22,19 @@ __all__ = ["assemble"]
 def assemble(
     variables: Mapping[str, xr.Variable],
     plans: Sequence[Plan],
-    labels: Sequence[str],
+    fleet: Fleet,
     dim: str,
     attrs: Mapping[str, Any],
     unindexed: str | None = None,
 ) -> xr.Dataset:
-    """Return the dataset of some variables, of the datasets `labels`, whose names are the coordinate of `dim`.
+    """Return the dataset of some variables of a fleet, the names of whose datasets are the coordinate of `dim`.
 
-    Along the dimension `unindexed` labels get no index. Raises `InvalidValueError` where the variables do not fit.
+    Encodings are those that the datasets have in common. Along the dimension `unindexed` labels get no index. Raises
+    `InvalidValueError` where the variables do not fit.
     """
     coordinates = {plan.name for plan in plans if plan.first.coordinate}
     coords: dict[Any, Any] = {name: variables[name] for name in variables if name in coordinates}
-    coords[dim] = list(labels)
+    coords[dim] = fleet.labels
     unaligned = [plan.name for plan in plans if plan.labels_axis and variables[plan.name].ndim > 1]
     indexed = {plan.name for plan in plans if plan.first.indexed and plan.dims != (unindexed,)}
     usual = not unaligned and all(
@@ -48,8 +51,10 @@ def assemble(
                 ds = ds.set_xindex(plan.name)
     except ValueError as error:
         raise InvalidValueError(
-            f"the arrays of dataset {labels[0]!r} do not fit in one xr.Dataset: {error}; read them with "
+            f"the arrays of dataset {fleet.labels[0]!r} do not fit in one xr.Dataset: {error}; read them with "
             "read_array_across_stacked or read_array_across_ragged"
         ) from error
     order = [*variables, dim]
-    return ds if list(ds.variables) == order else ds[order]
+    ds = ds if list(ds.variables) == order else ds[order]
+    set_common_encodings(ds, fleet.records, plans)
+    return ds

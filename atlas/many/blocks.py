@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dask
 import dask.array as da
 import numpy as np
+import xarray as xr
 from dask.base import tokenize
 from dask.utils import parse_bytes
 from xarray.core import indexing
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.many.lazy_cells import FlatCells, LazyCells
+from atlas.many.part_cells import attributes_of, variable_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    import xarray as xr
+    from atlas.many.fleet import Fleet
+    from atlas.many.plans import Plan
 
 __all__ = ["Blocks", "Chunks"]
 
@@ -57,7 +60,19 @@ class Blocks:
                 f"chunks names {unknown[0]!r}, which is no dimension of the result; it has {list(ds.dims)}"
             )
 
-    def data_of(self, name: str, dims: Sequence[str], cells: LazyCells) -> Any:
+    def variable(
+        self,
+        fleet: Fleet,
+        plan: Plan,
+        dims: tuple[str, ...],
+        how: str | Callable[..., Any],
+        cells_of: Callable[[np.dtype[Any]], LazyCells],
+    ) -> xr.Variable:
+        """Return a variable of the datasets; `cells_of` makes its cells of a dtype, and `how` combines attributes."""
+        dtype, decoded = variable_dtype(plan, filled=not fleet.has_all(plan))
+        return xr.Variable(dims, self._data_of(plan.name, dims, cells_of(dtype)), attributes_of(plan, decoded, how))
+
+    def _data_of(self, name: str, dims: Sequence[str], cells: LazyCells) -> Any:
         """Return the data of a variable: lazily indexed, or a dask array.
 
         Where no length is given along the first axis, blocks have whole datasets, as many as fit in the size of a chunk

@@ -7,18 +7,17 @@ Nothing is read twice. The arrays belong to one version of the store, pickle wit
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from atlas.errors import InvalidIndexError, InvalidValueError
 from atlas.many.combining import common_cells
 from atlas.many.part_cells import decode_part, filler
+from atlas.xarray.backend_array import ThreadedArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +33,8 @@ __all__ = ["FlatCells", "LazyCells", "StackedCells"]
 _LARGEST = np.iinfo(np.int64).max
 
 
-class LazyCells(BackendArray):
-    """A variable of N datasets. Wrap it in `LazilyIndexedArray`."""
+class LazyCells(ThreadedArray):
+    """A variable of N datasets."""
 
     def __init__(
         self, reads: PinnedReads, names: list[str], plan: Plan, shape: tuple[int, ...], dtype: np.dtype[Any]
@@ -65,10 +64,6 @@ class LazyCells(BackendArray):
             )
             return found
         return self._take(key.tuple if isinstance(key, indexing.ExplicitIndexer) else key)
-
-    async def async_getitem(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
-        """Read the same in a thread of the running event loop, which bounds how many reads run side by side."""
-        return await asyncio.to_thread(self.__getitem__, key)
 
     def _take(self, key: tuple[Any, ...]) -> NDArray[Any]:
         """Return what an index takes whose entries, one for each axis, each index their own axis."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
-
-import xarray as xr
 
 from atlas.errors import InvalidValueError
 from atlas.format.names import check_names
 from atlas.many.assembling import assemble
 from atlas.many.attribute_variables import attribute_variables
 from atlas.many.blocks import Blocks
-from atlas.many.encodings import set_common_encodings
 from atlas.many.fleet import Fleet
 from atlas.many.lazy_cells import StackedCells
-from atlas.many.part_cells import attributes_of, variable_dtype
 from atlas.many.pinned_reads import PinnedReads
 from atlas.many.ragged import open_ragged
 from atlas.many.stacked_variables import StackedVariables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import xarray as xr
 
     from atlas.many.blocks import Chunks
     from atlas.many.options import ManyOptions
@@ -71,10 +70,7 @@ def _open_stacked(
             variables[plan.name] = stacked.read(plan)
             continue
         dims = (options.new_dim, *plan.dims)
-        dtype, decoded = variable_dtype(plan, filled=not fleet.has_all(plan))
-        cells = StackedCells(reads, fleet.labels, plan, (len(fleet.labels), *plan.first.shape), dtype)
-        attrs = attributes_of(plan, decoded, options.combine_attrs)
-        variables[plan.name] = xr.Variable(dims, blocks.data_of(plan.name, dims, cells), attrs)
-    ds = assemble(variables, plans, fleet.labels, options.new_dim, fleet.attributes(options.combine_attrs))
-    set_common_encodings(ds, fleet.records, plans)
-    return ds
+        shape = (len(fleet.labels), *plan.first.shape)
+        cells_of = partial(StackedCells, reads, fleet.labels, plan, shape)
+        variables[plan.name] = blocks.variable(fleet, plan, dims, options.combine_attrs, cells_of)
+    return assemble(variables, plans, fleet, options.new_dim, fleet.attributes(options.combine_attrs))

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atlas.read.reader import Reader
+    from atlas.runtime.limits import Limits
     from atlas.session import Session
+    from atlas.storage import Storage
 
 __all__ = ["PinnedReads"]
 
@@ -30,7 +32,7 @@ class PinnedReads:
     """The version."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open, (*self.session.address, self.version)
+        return _open, (self.session.address, self.version)
 
     @property
     def token(self) -> str:
@@ -51,12 +53,12 @@ class PinnedReads:
             else:
                 if self._is_shown():  # another thread may have moved the handle meanwhile
                     return found
-        storage, limits, cache_bytes = self.session.address
-        return call(reopen(storage, self.version, limits, True, cache_bytes).reader)
+        return call(_open(self.session.address, self.version).session.reader)
 
     def _is_shown(self) -> bool:
         return self.session.catalog.version == self.version and not self.session.pending
 
 
-def _open(storage: Any, limits: Any, cache_bytes: int | None, version: int) -> PinnedReads:
-    return PinnedReads(reopen(storage, version, limits, True, cache_bytes), version)
+def _open(address: tuple[Storage, Limits, int | None], version: int) -> PinnedReads:
+    storage, limits, cache_bytes = address
+    return PinnedReads(reopen(storage, version, limits, read_only=True, cache_bytes=cache_bytes), version)

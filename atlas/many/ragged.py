@@ -7,6 +7,7 @@ cells of coordinates that do not lie along that dimension.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,7 @@ import xarray as xr
 
 from atlas.errors import InvalidValueError
 from atlas.many.assembling import assemble
-from atlas.many.encodings import set_common_encodings
 from atlas.many.lazy_cells import FlatCells
-from atlas.many.part_cells import attributes_of, variable_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,20 +52,17 @@ def open_ragged(
         if plan not in flat:
             variables[plan.name] = stacked.read(plan)
             continue
-        dtype, decoded = variable_dtype(plan, filled=not fleet.has_all(plan))
         shape = (int(offsets[-1]), *plan.first.shape[1:])
-        cells = FlatCells(reads, fleet.labels, plan, offsets, shape, dtype)
-        attrs = attributes_of(plan, decoded, options.combine_attrs)
-        variables[plan.name] = xr.Variable(plan.dims, blocks.data_of(plan.name, plan.dims, cells), attrs)
+        cells_of = partial(FlatCells, reads, fleet.labels, plan, offsets, shape)
+        variables[plan.name] = blocks.variable(fleet, plan, plan.dims, options.combine_attrs, cells_of)
     counts = {"long_name": "number of cells of each dataset", "sample_dimension": sample}
     variables[ROW_SIZE] = xr.Variable((options.new_dim,), sizes, counts)
     attrs = fleet.attributes(options.combine_attrs)
     if options.feature_type is not None:
         attrs["featureType"] = options.feature_type
-    ds = assemble(variables, plans, fleet.labels, options.new_dim, attrs, unindexed=sample)
+    ds = assemble(variables, plans, fleet, options.new_dim, attrs, unindexed=sample)
     if options.feature_type is not None:
         ds[options.new_dim].attrs["cf_role"] = f"{options.feature_type.lower()}_id"
-    set_common_encodings(ds, fleet.records, plans)
     return ds
 
 

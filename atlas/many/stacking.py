@@ -66,9 +66,7 @@ class _Stack:
         aligns = self._options.join in ("outer", "inner")
         plans = self._fleet.plans(self._options.variables, self._options.missing, aligned=aligns)
         labels = self._equal_labels(plans) if aligns else {}
-        stacked = self._align(plans) if labels is None else self._stack(plans, labels, parallel=parallel)
-        set_common_encodings(stacked, self._fleet.records, plans)
-        return stacked
+        return self._align(plans) if labels is None else self._stack(plans, labels, parallel=parallel)
 
     def _stack(self, plans: Sequence[Plan], known: dict[str, xr.Variable], *, parallel: bool) -> xr.Dataset:
         """Return the datasets as they lie, without aligning; `known` are variables that have been read."""
@@ -81,9 +79,8 @@ class _Stack:
         )
         made = known | {plan.name: variable for plan, variable in zip(unread, read, strict=True)}
         attrs = self._fleet.attributes(self._options.combine_attrs)
-        return assemble(
-            {plan.name: made[plan.name] for plan in plans}, plans, self._labels, self._options.concat_dim, attrs
-        )
+        ordered = {plan.name: made[plan.name] for plan in plans}
+        return assemble(ordered, plans, self._fleet, self._options.concat_dim, attrs)
 
     # Labels that differ
 
@@ -132,7 +129,9 @@ class _Stack:
             raise InvalidValueError(f"join={self._options.join!r} cannot align these datasets: {error}") from error
         for name, combined in attrs.items():
             aligned[name].attrs = combined
-        return aligned.assign_attrs(self._fleet.attributes(self._options.combine_attrs))
+        aligned = aligned.assign_attrs(self._fleet.attributes(self._options.combine_attrs))
+        set_common_encodings(aligned, self._fleet.records, plans)
+        return aligned
 
     def _check_floats(self, plan: Plan, cells: Sequence[NDArray[Any]]) -> None:
         """Refuse integers that are lost where an outer join makes floats of them, to have NaN for what is missing."""

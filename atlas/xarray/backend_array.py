@@ -8,6 +8,7 @@ dataset, and many threads may read one.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +22,25 @@ if TYPE_CHECKING:
 
     from atlas.xarray.array_reads import ArrayReads
 
-__all__ = ["StoredBackendArray"]
+__all__ = ["StoredBackendArray", "ThreadedArray"]
 
 
-class StoredBackendArray(BackendArray):
-    """One stored array. Wrap it in `LazilyIndexedArray`."""
+class ThreadedArray(BackendArray):
+    """An array that an event loop reads in its threads. Wrap it in `LazilyIndexedArray`."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
+        """Read what an indexer of xarray takes."""
+
+    async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
+        """Read what `__getitem__` reads, in a thread of the running loop, which bounds how many run side by side."""
+        return await asyncio.to_thread(self.__getitem__, key)
+
+
+class StoredBackendArray(ThreadedArray):
+    """One stored array."""
 
     __slots__ = ("_reads", "dtype", "shape")
 
@@ -40,10 +55,6 @@ class StoredBackendArray(BackendArray):
         # negative step.
         take = self._take_points if isinstance(key, indexing.VectorizedIndexer) else self._take_outer
         return take(key.tuple)
-
-    async def async_getitem(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
-        """Read the same in a thread of the running event loop, which bounds how many reads run side by side."""
-        return await asyncio.to_thread(self.__getitem__, key)
 
     def _take_outer(self, key: tuple[Any, ...]) -> NDArray[Any]:
         """Return what an index takes whose entries, one for each axis, each index their own axis."""
