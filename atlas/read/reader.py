@@ -82,10 +82,10 @@ class Reader:
     def _find_kept(
         self, dataset: str, array: str, start: Sequence[int] | None, shape: Sequence[int] | None
     ) -> NDArray[Any] | None:
-        """Return a box of one array that lies in one chunk in memory, None for any other box. Takes no lock.
+        """Return a box of one array if it is part of one chunk that the handle keeps decoded, else None.
 
-        Locations of chunks hold for one chunk index. `ChangeCount` tells whether the dataset, the index and the staged
-        cells are of one moment.
+        The method takes no lock. It relies on locations of chunks, which hold for one chunk index, and on
+        `ChangeCount`, which tells whether it has found the dataset, the index and the staged cells at one moment.
         """
         changes = self._changes
         ended = changes.ended
