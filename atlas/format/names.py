@@ -11,7 +11,7 @@ __all__ = ["check_each", "check_name", "check_names", "folder_name"]
 
 # Bytes that every file system and object store keeps unchanged.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
-_ALL_PLAIN = re.compile("[A-Za-z0-9._-]*")
+_ALL_PLAIN = re.compile(f"[{re.escape(bytes(_PLAIN).decode())}]*")
 # File systems allow 255 bytes in a name: a longer folder is cut, and a digest of the whole name makes it unique.
 _LONGEST_FOLDER = 200
 _A = {"dataset": "a", "array": "an"}
