@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from atlas.session import Session
     from atlas.xarray.interfaces import DatasetInterface
-    from atlas.xarray.reading import StoredArray
+    from atlas.xarray.reading import Metadata, StoredArray
 
 __all__ = ["open_lazily"]
 
@@ -46,18 +46,19 @@ def open_lazily(
     decoders: Mapping[str, Any] | None = None,
     *,
     dropped: Collection[str] = (),
+    metadata: Metadata | None = None,
     loaded: Mapping[str, NDArray[Any]] | None = None,
     indexes: bool = False,
 ) -> xr.Dataset:
     """The dataset `view` of the store without the variables `dropped`, as lazily indexed arrays without dask.
 
-    `decoders` are arguments of `decode_cf_variables`; where none is set, nothing is decoded. `loaded` has the cells, as
-    stored, of arrays that were read already. Without `indexes`, coordinates have only those that xarray does not make
-    of what an engine opens.
+    `decoders` are arguments of `decode_cf_variables`; where none is set, nothing is decoded. `metadata`, which becomes
+    that of the result, and `loaded`, the cells of arrays as stored, are what was read already. Without `indexes`,
+    coordinates have only those that xarray does not make of what an engine opens.
 
     Raises `InvalidValueError` where arrays differ in the length of a dimension, and what the decoders raise.
     """
-    arrays, attrs, encodings = read_metadata(session, view.name)
+    arrays, attrs, encodings = read_metadata(session, view.name) if metadata is None else metadata
     arrays = [array for array in arrays if array.name not in dropped]
     variables: dict[Any, xr.Variable] = {}
     for array in arrays:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Encodings",
+    "Metadata",
     "StoredArray",
     "as_pandas",
     "describe_array",
@@ -43,6 +44,8 @@ __all__ = [
 
 Encodings: TypeAlias = "dict[str | None, dict[str, Any]]"
 """Encodings by the variable that has them, None for the dataset."""
+Metadata: TypeAlias = "tuple[list[StoredArray], dict[str, Any], Encodings]"
+"""The arrays of a dataset in the order of xarray, its attributes and its encodings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def to_xarray(view: DatasetInterface, session: Session) -> xr.Dataset:
     return ds
 
 
-def read_metadata(session: Session, dataset: str) -> tuple[list[StoredArray], dict[str, Any], Encodings]:
+def read_metadata(session: Session, dataset: str) -> Metadata:
     """Return the arrays of a dataset in the order of xarray, its attributes and its encodings."""
     entries = session.view.entries(dataset)
     attributes = assign_attributes(session.view.exact_attributes(dataset), entries)

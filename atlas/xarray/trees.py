@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from atlas.session import Session
     from atlas.xarray.interfaces import StoreInterface
+    from atlas.xarray.reading import Metadata
 
 __all__ = ["LIMIT", "open_each", "to_datatree"]
 
@@ -53,13 +54,22 @@ def open_each(
     """Open many datasets of the store as `opening.open_lazily` does; coordinates to be indexed are in memory."""
     wanted = _wanted(session, names, limit)
     views = {name: store.open_dataset(name) for name in wanted}
+    metadata = {name: read_metadata(session, name) for name in wanted}
     loaded: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in wanted}
-    for array, owners in _indexed(session, wanted, dropped).items():
+    for array, owners in _indexed(metadata, dropped).items():
         for name, cells in zip(owners, store.read_array_across(array, owners), strict=True):
             if cells is not None:
                 loaded[name][array] = cells
     return {
-        name: open_lazily(view, session, decoders, dropped=dropped, loaded=loaded[name], indexes=indexes)
+        name: open_lazily(
+            view,
+            session,
+            decoders,
+            dropped=dropped,
+            metadata=metadata[name],
+            loaded=loaded[name],
+            indexes=indexes,
+        )
         for name, view in views.items()
     }
 
@@ -80,11 +90,11 @@ def _wanted(session: Session, names: Sequence[str] | None, limit: int | None) ->
     return wanted
 
 
-def _indexed(session: Session, names: Sequence[str], dropped: Collection[str]) -> dict[str, list[str]]:
+def _indexed(metadata: Mapping[str, Metadata], dropped: Collection[str]) -> dict[str, list[str]]:
     """Return the names of the arrays that are indexes, each with the datasets that it indexes."""
     owners: dict[str, list[str]] = {}
-    for name in names:
-        for array in read_metadata(session, name)[0]:
+    for name, (arrays, _, _) in metadata.items():
+        for array in arrays:
             if array.indexed and array.name not in dropped:
                 owners.setdefault(array.name, []).append(name)
     return owners
