@@ -182,14 +182,14 @@ def _must_decode(name: str, parts: Sequence[Part]) -> bool:
     are_numbers = all(part.array.dtype.kind in "iuf" for part in parts)
     decode = False
     for part in others:
-        are_dates = are_numbers and all(" since " in str(one.array.attrs.get("units", "")) for one in (first, part))
         for key in (*DECIDING_KEYS, FILL_KEY):
             mine, other = first.array.attrs.get(key), part.array.attrs.get(key)
             compare = calendar_of if key == "calendar" else comparable
-            if key == DTYPE_KEY or compare(mine) == compare(other):
+            if mine is other or key == DTYPE_KEY or compare(mine) == compare(other):
                 continue
             if key == FILL_KEY and {_is_no_number(mine), _is_no_number(other)} == {True}:
                 continue  # NaN is missing whether it is declared or not
+            are_dates = are_numbers and all(" since " in str(one.array.attrs.get("units", "")) for one in (first, part))
             decodes = (key in _PACKING and are_numbers) or (key == "units" and are_dates)
             if decodes or (key == "calendar" and are_dates and {calendar_of(mine), calendar_of(other)} == _STANDARD):
                 decode = True
