@@ -133,13 +133,18 @@ class DatasetSelection:
 
     def distinct_layouts(self, committed: Sequence[Layout]) -> list[Layout]:
         """Return the distinct layouts of the datasets, which must all exist, in the order of their first dataset."""
-        if self._alike:
-            numbers = self._layouts[:1].tolist()
-        else:
-            _, first = np.unique(self._layouts, return_index=True)
-            numbers = self._layouts[np.sort(first)].tolist()
         count = len(committed)
+        numbers = self._distinct_numbers
         return [committed[number] if number < count else self._pending[number - count] for number in numbers]
+
+    @cached_property
+    def _distinct_numbers(self) -> list[int]:
+        """Numbers of the distinct layouts, in the order of their first dataset."""
+        if self._alike:
+            return [int(self._layouts[0])]
+        _, first = np.unique(self._layouts, return_index=True)
+        numbers: list[int] = self._layouts[np.sort(first)].tolist()
+        return numbers
 
     def layout_groups(self, committed: Sequence[Layout]) -> list[tuple[Layout, NDArray[np.int64]]]:
         """Return each distinct layout of the datasets that exist, with the positions of those that have it."""

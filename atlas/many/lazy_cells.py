@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import xxhash
 from xarray.core import indexing
 
 from atlas.errors import InvalidIndexError, InvalidValueError
@@ -69,8 +70,10 @@ class LazyCells(ThreadedArray):
     @property
     def token(self) -> tuple[object, ...]:
         """What distinguishes its cells from others of the same version."""
+        # dask would digest a list of names several times more slowly, name by name.
+        names = xxhash.xxh3_128_hexdigest(repr(self._names).encode())
         windows = [(part.array.dims, part.window) for part in self._plan.reads]
-        return type(self).__name__, self._plan.name, self._names, self.shape, self._begin, self._length, windows
+        return type(self).__name__, self._plan.name, names, self.shape, self._begin, self._length, windows
 
     @property
     def ndim(self) -> int:
@@ -189,7 +192,10 @@ class StackedCells(LazyCells):
 
     def _read(self, first: range | NDArray[np.int64], corner: list[int], extent: list[int]) -> NDArray[Any]:
         """Read the datasets wanted, each once, with one read for each part."""
-        wanted, at = np.unique(np.asarray(first, np.int64), return_inverse=True)
+        if isinstance(first, range) and first.step == 1:
+            wanted, at = np.arange(first.start, first.stop), None
+        else:
+            wanted, at = np.unique(np.asarray(first, np.int64), return_inverse=True)
         pieces: list[tuple[_Place, NDArray[Any]]] = []
         of = self._part[wanted]
         for number, part in enumerate(self._plan.reads):
@@ -197,24 +203,20 @@ class StackedCells(LazyCells):
             if len(mine):
                 pieces += self._read_part(part, mine, wanted[mine], corner, extent)
         found = self._joined(pieces, (len(wanted), *extent))
-        return found if np.array_equal(at, np.arange(len(wanted))) else found[at]
+        return found if at is None else found[at]
 
     def _read_part(
         self, part: Part, mine: NDArray[np.int64], rows: NDArray[np.int64], corner: list[int], extent: list[int]
     ) -> list[tuple[_Place, NDArray[Any]]]:
         """Read the datasets `rows` of a part, whose place in the result is `mine`."""
-        begin, length = self._begin[rows], self._length[rows]
-        stored = self._stored_length[rows]
+        if len(self._plan.parts) == 1:
+            return self._read_alike(part, mine, rows, corner, extent)
+        begin, length, stored = self._begin[rows], self._length[rows], self._stored_length[rows]
         alike = (begin == begin[0]) & (length == length[0]) & (stored == stored[0])
         if alike.all() or part.array.dims != self._plan.dims:
-            part_of_first = _with_first_axis(part, int(begin[0]), int(length[0]))
-            lengths = self._plan.shape_of(part_of_first)
-            own = [max(min(n, of - c), 0) for c, n, of in zip(corner, extent, lengths, strict=True)]
+            of_first = _with_first_axis(part, int(begin[0]), int(length[0]))
             others = [] if alike.all() else self._read_part(part, mine[~alike], rows[~alike], corner, extent)
-            if 0 in own:
-                return others
-            cells = self._read_stacked(part_of_first, rows[alike], corner, own)
-            return [((mine[alike], *map(slice, own)), cells), *others]
+            return [*self._read_alike(of_first, mine[alike], rows[alike], corner, extent), *others]
         if not part.window.kept[0]:
             spans = np.stack([begin, np.ones_like(begin)], axis=1)
             return [((mine,), self._read_flat(part, rows, spans, corner, extent))]
@@ -226,6 +228,16 @@ class StackedCells(LazyCells):
         cells = self._read_flat(part, rows, spans, corner[1:], extent[1:])
         within = np.arange(len(cells)) - np.repeat(np.cumsum(counts) - counts, counts)
         return [((np.repeat(mine, counts), within, *map(slice, own)), cells)]
+
+    def _read_alike(
+        self, part: Part, mine: NDArray[np.int64], rows: NDArray[np.int64], corner: list[int], extent: list[int]
+    ) -> list[tuple[_Place, NDArray[Any]]]:
+        """Read datasets of one shape, as `_read_part` does."""
+        lengths = self._plan.shape_of(part)
+        own = [max(min(n, length - c), 0) for c, n, length in zip(corner, extent, lengths, strict=True)]
+        if 0 in own:
+            return []
+        return [((mine, *map(slice, own)), self._read_stacked(part, rows, corner, own))]
 
 
 class FlatCells(LazyCells):
@@ -291,11 +303,12 @@ class FlatCells(LazyCells):
 
 
 def _with_first_axis(part: Part, begin: int, length: int) -> Part:
-    """Return a part that begins elsewhere along its first stored axis, and has another length."""
+    """Return a part that begins at some cell of its first stored axis, and has some length along it."""
     window, array = part.window, part.array
-    if window.kept:
-        window = replace(window, begin=(begin, *window.begin[1:]))
-    if window.kept[:1] == (True,):
+    if not window.kept or (window.begin[0] == begin and (not window.kept[0] or array.shape[0] == length)):
+        return part
+    window = replace(window, begin=(begin, *window.begin[1:]))
+    if window.kept[0]:
         array = replace(array, shape=(length, *array.shape[1:]))
     return replace(part, window=window, array=array)
 

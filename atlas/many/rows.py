@@ -74,17 +74,18 @@ def row_sizes(fleet: Fleet, dim: str, plans: Sequence[Plan]) -> NDArray[np.int64
     sizes = np.full(len(fleet.labels), -1)
     along = [plan for plan in plans if dim in plan.dims]
     for number, plan in enumerate(along):
+        own = np.full(len(fleet.labels), -1)
         for part in plan.parts:
-            length = part.array.shape[part.array.dims.index(dim)]
-            wrong = part.at[(sizes[part.at] >= 0) & (sizes[part.at] != length)]
-            if len(wrong):
-                first = int(wrong[0])
-                other = next(one.name for one in along[:number] if any(first in some.at for some in one.parts))
-                raise InvalidValueError(
-                    f"dataset {fleet.labels[first]!r} has {int(sizes[first])} cells along {dim!r} in array "
-                    f"{other!r} and {length} in {plan.name!r}; leave one out with variables="
-                )
-            sizes[part.at] = length
+            own[part.at] = part.array.shape[part.array.dims.index(dim)]
+        wrong = np.flatnonzero((sizes >= 0) & (own >= 0) & (sizes != own))
+        if len(wrong):
+            first = int(wrong[0])
+            other = next(one.name for one in along[:number] if any(first in some.at for some in one.parts))
+            raise InvalidValueError(
+                f"dataset {fleet.labels[first]!r} has {int(sizes[first])} cells along {dim!r} in array {other!r} and "
+                f"{int(own[first])} in {plan.name!r}; leave one out with variables="
+            )
+        sizes = np.maximum(sizes, own)
     known: NDArray[np.int64] = np.maximum(sizes, 0)
     return known
 

@@ -41,22 +41,22 @@ class StackedVariables:
         Coordinates are taken once by default, data are not.
         """
         if not (plan.first.coordinate if once is None else once):
-            cells = self.cells(plan)
+            cells, attrs = self._read(plan)
             # See `to_xarray`: xarray converts what is given otherwise.
             as_stored = not plan.decode and plan.first.xarray_dtype is None and cells.dtype.kind != "O"
-            return xr.Variable(self._stacked_dims(plan), cells, self.attributes(plan), fastpath=as_stored)
+            return xr.Variable(self._stacked_dims(plan), cells, attrs, fastpath=as_stored)
         if self._is_known_equal(plan):
-            return self._once(plan, self.cells(plan, slice(0, 1))[0])
+            return self._read_once(plan, 0)
         if plan.is_padded and len(plan.dims) == 1:
             return self._read_uneven(plan)
-        cells = self.cells(plan)
+        cells, attrs = self._read(plan)
         first = int(plan.parts[0].at[0])
         differs = self._find_differing(plan, cells, cells[first : first + 1])
         if differs is None or (self._options.join == "override" and plan.labels_axis):
-            return self._once(plan, cells[first])
+            return xr.Variable(plan.dims, as_pandas(plan.first, cells[first]), attrs)
         if self._options.join == "exact" and plan.labels_axis:
             raise self._refuse(plan, first, differs)
-        return xr.Variable(self._stacked_dims(plan), cells, self.attributes(plan))
+        return xr.Variable(self._stacked_dims(plan), cells, attrs)
 
     def _read_uneven(self, plan: Plan) -> xr.Variable:
         """Return a coordinate of different lengths: once, where shorter ones are how the longest begins."""
@@ -64,18 +64,18 @@ class StackedVariables:
         for part in plan.parts:
             lengths[part.at] = part.array.shape[0]
         offsets = np.append(0, np.cumsum(lengths))
-        dtype, _ = variable_dtype(plan, filled=False)
+        dtype, decoded = variable_dtype(plan, filled=False)
         cells = FlatCells(self._reads, self._labels, plan, offsets, (int(offsets[-1]),), dtype)[(slice(None),)]
         longest = int(np.argmax(lengths))
         whole = cells[offsets[longest] : offsets[longest + 1]]
         within = np.arange(len(cells)) - np.repeat(offsets[:-1], lengths)
         same = self._are_equal(plan, cells, whole[within])
         if same.all():
-            return self._once(plan, whole)
+            return xr.Variable(plan.dims, as_pandas(plan.first, whole), self._combined(plan, decoded))
         if self._options.join == "exact" and plan.labels_axis:
             differs = int(np.searchsorted(offsets, int(np.argmin(same)), "right")) - 1
             raise self._refuse(plan, longest, differs)
-        return xr.Variable(self._stacked_dims(plan), self.cells(plan), self.attributes(plan))
+        return xr.Variable(self._stacked_dims(plan), *self._read(plan))
 
     def read_equal(self, plan: Plan) -> xr.Variable:
         """Return a variable that is equal in all datasets that have it, without the new dimension.
@@ -83,43 +83,45 @@ class StackedVariables:
         Raises `InvalidValueError` where it differs; labels of an axis may, with `join="override"`.
         """
         first = int(plan.parts[0].at[0])
-        if self._is_known_equal(plan) or (self._options.join == "override" and plan.labels_axis):
-            return self._once(plan, self.cells(plan, slice(first, first + 1))[0])
-        having = np.sort(np.concatenate([part.at for part in plan.parts]))
-        base = self.cells(plan, having[:1])
-        some = max(1, _COMPARED_BYTES // max(base.nbytes, 1))
-        for begin in range(1, len(having), some):
-            rows = having[begin : begin + some]
-            differs = self._find_differing(plan, self.cells(plan, rows), base)
-            if differs is not None:
-                raise self._refuse(plan, first, int(rows[differs]))
-        return self._once(plan, base[0])
+        if not (self._is_known_equal(plan) or (self._options.join == "override" and plan.labels_axis)):
+            having = np.sort(np.concatenate([part.at for part in plan.parts]))
+            base, _ = self._read(plan, having[:1])
+            some = max(1, _COMPARED_BYTES // max(base.nbytes, 1))
+            for begin in range(1, len(having), some):
+                rows = having[begin : begin + some]
+                differs = self._find_differing(plan, self._read(plan, rows)[0], base)
+                if differs is not None:
+                    raise self._refuse(plan, first, int(rows[differs]))
+        return self._read_once(plan, first)
 
-    def cells(self, plan: Plan, rows: slice | NDArray[np.int64] = slice(None)) -> NDArray[Any]:
-        """Return the cells of the datasets at `rows`, all without it: (M, ...). What some lack is filled."""
+    def _read_once(self, plan: Plan, row: int) -> xr.Variable:
+        """Return the variable of one dataset."""
+        cells, attrs = self._read(plan, slice(row, row + 1))
+        return xr.Variable(plan.dims, as_pandas(plan.first, cells[0]), attrs)
+
+    def _read(self, plan: Plan, rows: slice | NDArray[np.int64] = slice(None)) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return the cells of the datasets at `rows`, (M, ...), and the attributes of the variable."""
         having = sum(len(part.at) for part in plan.parts)
-        dtype, _ = variable_dtype(plan, filled=plan.is_padded or having < len(self._labels))
+        dtype, decoded = variable_dtype(plan, filled=having < len(self._labels) or plan.is_padded)
         shape = (len(self._labels), *plan.shape)
-        return StackedCells(self._reads, self._labels, plan, shape, dtype, widens=True)[
-            (rows, *(slice(None) for _ in plan.dims))
-        ]
+        cells = StackedCells(self._reads, self._labels, plan, shape, dtype, widens=True)
+        return cells[(rows, *(slice(None) for _ in plan.dims))], self._combined(plan, decoded)
 
     def cells_of_part(self, plan: Plan, part: Part) -> NDArray[Any]:
         """Return the cells of the datasets of one part of a plan: (M, ...)."""
         labels = [self._labels[at] for at in part.at.tolist()]
         alone = replace(part, at=np.arange(len(labels)))
         own = replace(plan, parts=(alone,), reads=(alone,))
-        return StackedVariables(self._reads, labels, self._options).cells(own)
+        return StackedVariables(self._reads, labels, self._options).read(own, once=False).to_numpy()
 
     def _stacked_dims(self, plan: Plan) -> tuple[str, ...]:
         return (self._options.concat_dim, *plan.dims)
 
-    def _once(self, plan: Plan, cells: NDArray[Any]) -> xr.Variable:
-        return xr.Variable(plan.dims, as_pandas(plan.first, cells), self.attributes(plan))
-
     def attributes(self, plan: Plan) -> dict[str, Any]:
         """Return the attributes of the variable as one."""
-        decoded = variable_dtype(plan, filled=False)[1]
+        return self._combined(plan, variable_dtype(plan, filled=False)[1])
+
+    def _combined(self, plan: Plan, decoded: list[dict[str, Any]]) -> dict[str, Any]:
         return attributes_of(plan, decoded, self._options.combine_attrs)
 
     def _is_known_equal(self, plan: Plan) -> bool:
