@@ -629,7 +629,8 @@ class Atlas:
             Whether datasets that are concatenated are put in the order of their labels, rising or falling as they do in
             each dataset. Otherwise they follow one another as named.
         feature_type : {"profile", "timeSeries", "trajectory"}, optional
-            What a ragged result is, for the attributes `featureType` and `cf_role` of the CF conventions.
+            What a ragged result is, for the attributes `featureType` and `cf_role` of the CF conventions. `to_netcdf`
+            then writes for each ragged variable which coordinates it has, those of whole datasets too.
         chunks : mapping or "auto", optional
             Without it variables are indexed lazily by xarray, without dask. "auto" makes dask arrays whose blocks are
             whole datasets, as many as fit in the size that dask is configured for; a mapping gives lengths by

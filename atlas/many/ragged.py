@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+from xarray.conventions import CF_RELATED_DATA
 
 from atlas.errors import InvalidValueError
 from atlas.many.assembling import assemble
 from atlas.many.rows import dimension_of_rows, flat_variable, row_sizes, select_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from atlas.many.blocks import Blocks
     from atlas.many.bulk_reads import PinnedReads
     from atlas.many.fleet import Fleet
     from atlas.many.options import ManyOptions
+    from atlas.many.plans import Plan
     from atlas.many.stacked_variables import StackedVariables
 
 __all__ = ["ROW_SIZE", "open_ragged"]
@@ -60,4 +64,31 @@ def open_ragged(
     ds = assemble(variables, plans, fleet, options.new_dim, attrs, unindexed=sample)
     if options.feature_type is not None:
         ds[options.new_dim].attrs["cf_role"] = f"{options.feature_type.lower()}_id"
+        _name_coordinates(ds, flat, options.new_dim)
     return ds
+
+
+def _name_coordinates(ds: xr.Dataset, flat: Sequence[Plan], dim: str) -> None:
+    """Name in the encodings of ragged data the coordinates of their cells, those of whole datasets, along `dim`, too.
+
+    By itself, xarray names in a file neither these nor a coordinate with the name of the sample dimension. As there,
+    what another attribute names, such as `grid_mapping`, is no coordinate.
+    """
+    related = {
+        word.rstrip(":")
+        for variable in ds.variables.values()
+        for key in CF_RELATED_DATA
+        for word in str(variable.encoding.get(key, "")).split()
+    }
+    for plan in flat:
+        if plan.first.coordinate:
+            continue
+        others = {dim, *plan.dims[1:], *related}
+        named = [
+            name
+            for name in sorted(map(str, ds.coords))
+            if name not in others and " " not in name and {dim, *plan.dims}.issuperset(ds.variables[name].dims)
+        ]
+        if named:
+            variable = ds.variables[plan.name]
+            variable.encoding = {**variable.encoding, "coordinates": " ".join(named)}

@@ -99,6 +99,26 @@ class TestRagged:
             assert back.attrs["featureType"] == "profile"
             assert back["row_size"].attrs["sample_dimension"] == "level"
 
+    def test_a_file_names_the_coordinates_of_ragged_cells(self, tmp_path):
+        store = Atlas.create(MemoryStorage())
+        for at, length in enumerate([2, 3]):
+            ds = profile(at, length).rename(level="depth").set_coords("lat").assign_coords(band=[1, 2, 3], crs=0)
+            ds = ds.assign_coords({"two words": 1.0, "quality": (("depth", "band"), np.zeros((length, 3)))})
+            ds["t"].encoding |= {"coordinates": "lat lost", "grid_mapping": "crs", "zlib": True}
+            store.add_xr_dataset(ds, f"p{at}")
+        store.flush()
+        ds = store.open_many(combine="ragged", variables=["t", "word", "lat", "cal"], feature_type="profile")
+        assert ds["t"].encoding == {"coordinates": "depth lat quality time", "grid_mapping": "crs", "zlib": True}
+        assert ds["word"].encoding == {"coordinates": "depth lat time"}
+        assert ds["cal"].encoding == ds["depth"].encoding == {}
+        ds.drop_vars("two words").to_netcdf(tmp_path / "ragged.nc")
+        with xr.open_dataset(tmp_path / "ragged.nc", decode_coords=False) as back:
+            assert back["t"].attrs["coordinates"] == "depth lat quality time"
+        with xr.open_dataset(tmp_path / "ragged.nc") as back:
+            assert set(back.coords) == {"band", "dataset", "depth", "lat", "quality", "time"}
+        plain = store.open_many(combine="ragged", variables=["t", "lat"])
+        assert plain["t"].encoding == {"coordinates": "lat lost", "grid_mapping": "crs", "zlib": True}
+
     def test_what_some_datasets_lack(self):
         store = Atlas.create(MemoryStorage())
         for at, name in enumerate("abc"):
