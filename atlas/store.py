@@ -538,7 +538,8 @@ class Atlas:
             Largest difference between numbers of coordinates that count as equal, in their unit.
         missing : {"raise", "drop", "fill"}, default "raise"
             What to do with a variable that some datasets lack: refuse, leave it out, or fill it with its fill value,
-            else NaN, NaT or None.
+            else NaN, NaT or None. "fill" also fills the ends of arrays that are shorter than others; a coordinate
+            `<dimension>_size` (N,) tells the lengths.
         combine_attrs : str or callable, default "drop_conflicts"
             What to do with other attributes that differ: "drop_conflicts", "drop", "identical", "no_conflicts",
             "override" or a function, as of `xarray.concat`.
@@ -617,9 +618,8 @@ class Atlas:
             columns of one dtype; True for all attributes. NaN, NaT or None where a dataset lacks one. Not with
             "concat".
         missing : {"raise", "drop", "fill"}, default "raise"
-            What to do with a variable that some datasets lack, as in `to_xarray_many`. Stacked, "fill" also fills the
-            ends of arrays that are shorter than others, with the fill value that is declared, else NaN, NaT or None; a
-            coordinate `<dimension>_size` (N,) tells the lengths.
+            What to do with a variable that some datasets lack, and stacked with arrays that are shorter than others, as
+            in `to_xarray_many`.
         join : {"exact", "override"}, optional
             What to do where labels of an axis differ: refuse, or take the first dataset's. Without it each dataset
             keeps its own; concatenated, they are refused.
