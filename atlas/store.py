@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from atlas.maintenance.description import StoreDescription
     from atlas.many.blocks import Chunks
     from atlas.many.options import Combine, FeatureType, Join, Missing
+    from atlas.many.windows import Positions
     from atlas.read.ragged_array import RaggedArray
     from atlas.read.statistics_columns import ArrayStatsColumns
     from atlas.runtime.limits import Limits
@@ -537,7 +538,8 @@ class Atlas:
             Largest difference between numbers of coordinates that count as equal, in their unit.
         missing : {"raise", "drop", "fill"}, default "raise"
             What to do with a variable that some datasets lack: refuse, leave it out, or fill it with its fill value,
-            else NaN, NaT or None.
+            else NaN, NaT or None. "fill" also fills the ends of arrays that are shorter than others; a coordinate
+            `<dimension>_size` (N,) tells the lengths.
         combine_attrs : str or callable, default "drop_conflicts"
             What to do with other attributes that differ: "drop_conflicts", "drop", "identical", "no_conflicts",
             "override" or a function, as of `xarray.concat`.
@@ -567,7 +569,7 @@ class Atlas:
             missing,
             combine_attrs,
         )
-        return atlas.many.to_xarray_many(self, self._session, names, options, parallel=parallel)
+        return atlas.many.to_xarray_many(self._session, names, options, parallel=parallel)
 
     def open_many(
         self,
@@ -576,46 +578,59 @@ class Atlas:
         combine: Combine = "stack",
         dim: str | None = None,
         variables: Sequence[str] | None = None,
+        isel: Positions | None = None,
         attributes: Sequence[str] | bool = False,
         missing: Missing = "raise",
         join: Join | None = None,
         combine_attrs: str | Callable[..., Any] = "drop_conflicts",
+        sort: bool = True,
         feature_type: FeatureType | None = None,
         chunks: Chunks = None,
     ) -> xr.Dataset:
-        """Open many datasets as one `xr.Dataset`, lazily: stacked, or ragged where their lengths differ.
+        """Open many datasets as one `xr.Dataset`, lazily: stacked, concatenated, or ragged where lengths differ.
 
         As in `to_xarray_many`, no cell changes its meaning: what cannot be one variable is refused by name. Coordinates
-        are read at once, but for those along the sample dimension of a ragged result. All else is read when it is
-        needed: each selection is one read of the datasets and boxes that it takes. The result belongs to the version
-        that the handle shows, whatever it shows later.
+        are read at once, but for those along the dimension on which datasets follow one another, of which only labels
+        are. All else is read when it is needed: each selection is one read of the datasets and boxes that it takes. The
+        result belongs to the version that the handle shows, whatever it shows later.
 
         Parameters
         ----------
         names : sequence of str, optional
             Names of the N datasets; all without it.
-        combine : {"stack", "ragged"}, default "stack"
-            "stack" puts arrays of one shape along a new dimension, (N, ...). "ragged" puts what lies along one
-            dimension one dataset after another: a contiguous ragged array of the CF conventions, whose variable
-            `row_size` (N,) tells how many cells each dataset has. What does not lie along that dimension is stacked.
+        combine : {"stack", "concat", "ragged"}, default "stack"
+            "stack" puts arrays along a new dimension, (N, ...). "concat" puts datasets one after another along a
+            dimension that they have, days along time; what does not lie along it must be equal in all and is taken
+            once, but scalars that differ are repeated along it. "ragged" puts them one after another too, and keeps
+            which cells are whose: a contiguous ragged array of the CF conventions, whose variable `row_size` (N,) tells
+            how many cells each dataset has. What does not lie along that dimension is stacked.
         dim : str, optional
-            Stacked, the name of the new dimension, "dataset" without it. Ragged, the dimension along which datasets
-            follow one another; without it the only one whose lengths differ, or the only first one of an array. The
-            dimension of the datasets is "dataset" then.
+            Stacked, the name of the new dimension, "dataset" without it. Else the dimension along which datasets follow
+            one another, the first one of its arrays; without it the only one whose lengths differ, or the only first
+            one of an array. The dimension of ragged datasets is "dataset".
         variables : sequence of str, optional
             The variables to take, with the coordinates along their axes; all without it.
+        isel : mapping of str to int or slice, optional
+            What to take of each dataset before it becomes part of the result, by dimension: a position, or a slice of
+            step 1. Negative ones count from the end of each dataset.
         attributes : sequence of str or True, optional
-            Attributes of the datasets that become variables along the dimension of the datasets, in columns of one
-            dtype; True for all. NaN, NaT or None where a dataset lacks one.
+            Attributes and scalar arrays of the datasets that become variables along the dimension of the datasets, in
+            columns of one dtype; True for all attributes. NaN, NaT or None where a dataset lacks one. Not with
+            "concat".
         missing : {"raise", "drop", "fill"}, default "raise"
-            What to do with a variable that some datasets lack, as in `to_xarray_many`.
+            What to do with a variable that some datasets lack, and stacked with arrays that are shorter than others, as
+            in `to_xarray_many`.
         join : {"exact", "override"}, optional
             What to do where labels of an axis differ: refuse, or take the first dataset's. Without it each dataset
-            keeps its own.
+            keeps its own; concatenated, they are refused.
         combine_attrs : str or callable, default "drop_conflicts"
             What to do with other attributes that differ, as in `to_xarray_many`.
+        sort : bool, default True
+            Whether datasets that are concatenated are put in the order of their labels, rising or falling as they do in
+            each dataset. Otherwise they follow one another as named.
         feature_type : {"profile", "timeSeries", "trajectory"}, optional
-            What a ragged result is, for the attributes `featureType` and `cf_role` of the CF conventions.
+            What a ragged result is, for the attributes `featureType` and `cf_role` of the CF conventions. `to_netcdf`
+            then writes for each ragged variable which coordinates it has, those of whole datasets too.
         chunks : mapping or "auto", optional
             Without it variables are indexed lazily by xarray, without dask. "auto" makes dask arrays whose blocks are
             whole datasets, as many as fit in the size that dask is configured for; a mapping gives lengths by
@@ -625,11 +640,20 @@ class Atlas:
         ------
         InvalidValueError
             (ValueError) for no names, for an unknown option, while changes are pending, and for what cannot be one
-            variable: it names the variable, what differs, two datasets and what would allow it.
+            variable: it names the variable, what differs, two datasets and what would allow it. For labels that
+            overlap, where they are to be sorted.
+        InvalidIndexError
+            (IndexError) for a position that a dataset does not have.
         DatasetNotFoundError, ArrayNotFoundError
             (KeyError) where a dataset or a variable is missing.
         StaleHandleError
             (RuntimeError) on reading, where the version is no longer kept.
+
+        Warns
+        -----
+        UserWarning
+            Where labels along which datasets are concatenated have a gap: a step between two datasets longer than all
+            steps inside of them, and than 1.5 times the median step. Where `sort=False` leaves them in no order.
 
         Examples
         --------
@@ -646,13 +670,15 @@ class Atlas:
             combine,
             dim,
             None if variables is None else tuple(check_names("variables", variables)),
+            () if isel is None else atlas.many.check_positions(isel),
             attributes if isinstance(attributes, bool) else tuple(check_names("attributes", attributes)),
             missing,
             join,
             combine_attrs,
+            sort,
             feature_type,
         )
-        return atlas.many.open_many(self, self._session, names, options, chunks)
+        return atlas.many.open_many(self._session, names, options, chunks)
 
     # Bulk reads
 

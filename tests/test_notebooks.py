@@ -17,7 +17,7 @@ image = pytest.importorskip("matplotlib.image")
 pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-PICTURES = {"real_data.ipynb": 4}
+PICTURES = {"profiles.ipynb": 3, "real_data.ipynb": 4}
 
 
 def test_every_notebook_is_run():

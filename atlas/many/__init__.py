@@ -1,12 +1,17 @@
-"""Many datasets as one `xr.Dataset`: stacked along a new dimension, or ragged. Never imports `atlas.store`.
+"""Many datasets as one `xr.Dataset`: stacked, concatenated or ragged. Never imports `atlas.store`.
 
 - `fleet`: what the metadata of many datasets say: variables and their parts, attributes.
-- `plans`: which arrays can be one variable, and what makes them one; `options` of the calls, checked.
+- `plans`: which arrays can be one variable, and what makes them one; `windows`: what is taken of each dataset;
+  `options` of the calls, checked.
 - `part_cells`, `combining`: cells and attributes of parts as those of one variable, exactly or not at all.
-- `stacked_variables`: variables along the new dimension; `stacking`: datasets that are made of them.
-- `opening`: many datasets as one, lazily: `ragged` ones, or stacked. `lazy_cells` indexes their cells, `blocks` makes
-  dask arrays of them, `pinned_reads` reads one version; `attribute_variables` and `encodings` do as they say.
-- `assembling`: variables as a dataset, with its indexes.
+- `lazy_cells` indexes the cells of many datasets, `blocks` makes dask arrays of them, `bulk_reads` reads what a handle
+  or one version shows.
+- `stacked_variables`: variables in memory along the new dimension, or once where all are equal; `stacking`: datasets
+  that are made of them. `padded`: the lengths of what is filled at the end.
+- `rows`: what lies along one dimension, one dataset after another; `ragged` and `concatenated` datasets that are made
+  of it; `sequence`: the order of labels, overlaps and gaps.
+- `opening`: many datasets as one, lazily, in one of these shapes.
+- `assembling`: variables as a dataset, with its indexes; `encodings` and `attribute_variables` do as they say.
 - `unaligned_index`: an index for labels that differ between datasets.
 
 As in `atlas.xarray`, each name below loads its module on first use.
@@ -22,11 +27,13 @@ if TYPE_CHECKING:
     from atlas.many.opening import open_many
     from atlas.many.options import ManyOptions, StackOptions
     from atlas.many.stacking import to_xarray_many
+    from atlas.many.windows import check_positions
 
-__all__ = ["ManyOptions", "StackOptions", "open_many", "to_xarray_many"]
+__all__ = ["ManyOptions", "StackOptions", "check_positions", "open_many", "to_xarray_many"]
 
 _MODULES = {
     "ManyOptions": "options",
+    "check_positions": "windows",
     "StackOptions": "options",
     "open_many": "opening",
     "to_xarray_many": "stacking",

@@ -23,18 +23,19 @@ def assemble(
     variables: Mapping[str, xr.Variable],
     plans: Sequence[Plan],
     fleet: Fleet,
-    dim: str,
+    dim: str | None,
     attrs: Mapping[str, Any],
     unindexed: str | None = None,
 ) -> xr.Dataset:
-    """Return the dataset of some variables of a fleet, the names of whose datasets are the coordinate of `dim`.
+    """Return the dataset of some variables of a fleet, the names of whose datasets are the coordinate of `dim`, if any.
 
     Encodings are those that the datasets have in common. Along the dimension `unindexed` labels get no index. Raises
     `InvalidValueError` where the variables do not fit.
     """
     coordinates = {plan.name for plan in plans if plan.first.coordinate}
     coords: dict[Any, Any] = {name: variables[name] for name in variables if name in coordinates}
-    coords[dim] = fleet.labels
+    if dim is not None:
+        coords[dim] = fleet.labels
     unaligned = [plan.name for plan in plans if plan.labels_axis and variables[plan.name].ndim > 1]
     indexed = {plan.name for plan in plans if plan.first.indexed and plan.dims != (unindexed,)}
     usual = not unaligned and all(
@@ -43,7 +44,7 @@ def assemble(
     data = {name: variable for name, variable in variables.items() if name not in coordinates}
     try:
         ds = xr.Dataset(data, coords if usual else xr.Coordinates(coords, indexes={}), attrs)
-        ds = ds if usual else ds.set_xindex(dim)
+        ds = ds if usual or dim is None else ds.set_xindex(dim)
         for plan in () if usual else plans:
             if plan.name in unaligned:
                 ds = ds.set_xindex(plan.name, UnalignedIndex)
@@ -54,7 +55,7 @@ def assemble(
             f"the arrays of dataset {fleet.labels[0]!r} do not fit in one xr.Dataset: {error}; read them with "
             "read_array_across_stacked or read_array_across_ragged"
         ) from error
-    order = [*variables, dim]
+    order = [*variables] if dim is None else [*variables, dim]
     ds = ds if list(ds.variables) == order else ds[order]
     set_common_encodings(ds, fleet.records, plans)
     return ds

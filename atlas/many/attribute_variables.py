@@ -25,11 +25,13 @@ __all__ = ["attribute_variables"]
 def attribute_variables(ds: xr.Dataset, fleet: Fleet, session: Session, options: ManyOptions) -> xr.Dataset:
     """Return the dataset with the attributes asked for as variables, which it has as attributes no more.
 
-    Raises `InvalidValueError` for an attribute that no dataset has, and for one that has the name of a variable.
+    Names of arrays without axes are left to those who read arrays. Raises `InvalidValueError` for an attribute that no
+    dataset has, and for one that has the name of a variable.
     """
     wanted = options.attributes
     if wanted is False or wanted == ():
         return ds
+    arrays = fleet.scalars(wanted)
     keys = None if wanted is True else list(wanted)
     columns = session.view.attribute_columns(fleet.labels, keys, None, is_hidden)
     if wanted is True:
@@ -39,6 +41,8 @@ def attribute_variables(ds: xr.Dataset, fleet: Fleet, session: Session, options:
         }
     made: dict[str, Any] = {}
     for key, column in columns.items():
+        if key in arrays and not column.present.any():
+            continue
         if key in ds.variables or key in ds.dims:
             raise InvalidValueError(
                 f"attribute {key!r} has the name of a variable or dimension; leave it out of attributes="

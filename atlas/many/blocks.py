@@ -23,7 +23,6 @@ from atlas.many.part_cells import attributes_of, variable_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from atlas.many.fleet import Fleet
     from atlas.many.plans import Plan
 
 __all__ = ["Blocks", "Chunks"]
@@ -33,11 +32,14 @@ Chunks: TypeAlias = "Mapping[str, int | tuple[int, ...]] | str | None"
 
 
 class Blocks:
-    """How lazily indexed cells become what variables hold. Raises for `chunks` that say nothing of blocks."""
+    """How lazily indexed cells of a version become what variables hold.
 
-    def __init__(self, chunks: object, new_dim: str) -> None:
+    Raises for `chunks` that say nothing of blocks.
+    """
+
+    def __init__(self, chunks: object, new_dim: str, version: str) -> None:
         self._lengths: Mapping[Any, Any] = chunks if isinstance(chunks, Mapping) else {}
-        self._is_lazy, self._new_dim = chunks is None, new_dim
+        self._is_lazy, self._new_dim, self._version = chunks is None, new_dim, version
         if not (chunks is None or chunks == "auto" or isinstance(chunks, Mapping)):
             raise InvalidTypeError(
                 f"chunks is None, 'auto' or a mapping of dimensions to lengths, not {type(chunks).__name__} {chunks!r}"
@@ -62,14 +64,18 @@ class Blocks:
 
     def variable(
         self,
-        fleet: Fleet,
         plan: Plan,
         dims: tuple[str, ...],
         how: str | Callable[..., Any],
         cells_of: Callable[[np.dtype[Any]], LazyCells],
+        *,
+        filled: bool,
     ) -> xr.Variable:
-        """Return a variable of the datasets; `cells_of` makes its cells of a dtype, and `how` combines attributes."""
-        dtype, decoded = variable_dtype(plan, filled=not fleet.has_all(plan))
+        """Return a variable of the datasets; `cells_of` makes its cells of a dtype, and `how` combines attributes.
+
+        `filled` tells whether it has cells that datasets lack.
+        """
+        dtype, decoded = variable_dtype(plan, filled=filled)
         return xr.Variable(dims, self._data_of(plan.name, dims, cells_of(dtype)), attributes_of(plan, decoded, how))
 
     def _data_of(self, name: str, dims: Sequence[str], cells: LazyCells) -> Any:
@@ -90,7 +96,7 @@ class Blocks:
             parts: Any = da.core.normalize_chunks((rows, *lengths), cells.shape, dtype=cells.dtype)  # type: ignore[no-untyped-call]
         except ValueError as error:
             raise InvalidValueError(f"chunks does not fit variable {name!r}: {error}") from error
-        key = f"atlas-{name}-{tokenize(cells.token, cells.dtype.str, parts)}"
+        key = f"atlas-{name}-{tokenize(self._version, cells.token, cells.dtype.str, parts)}"
         meta = np.empty((0,) * cells.ndim, cells.dtype)
         return da.from_array(cells, parts, name=key, meta=meta)  # type: ignore[no-untyped-call]
 

@@ -10,11 +10,12 @@ from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
 from atlas.format.attributes import decode_value
 from atlas.many.combining import combine_attributes
 from atlas.many.plans import Part, plan_variable
+from atlas.many.windows import take
 from atlas.xarray.attribute_owners import assign_attributes
 from atlas.xarray.reading import describe_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -41,6 +42,20 @@ class Fleet:
         self.names = list(dict.fromkeys(name for layout in self._layouts for name in layout))
         """Names of the arrays, in the order of the first datasets that have them."""
 
+    def in_order(self, order: NDArray[np.int64]) -> Fleet:
+        """Return the same datasets, in the order of their positions."""
+        return Fleet(self._session, [self.labels[at] for at in order.tolist()])
+
+    def check_known(self, dims: Iterable[str], argument: str) -> None:
+        """Raise `InvalidValueError` where the value of `argument` names something that is no dimension."""
+        known = self.lengths(None)
+        for dim in dims:
+            if dim not in known:
+                raise InvalidValueError(
+                    f"{argument} names {dim!r}, which is no dimension of these datasets; they have "
+                    f"{', '.join(map(repr, known))}"
+                )
+
     def check_new(self, argument: str, dim: str) -> None:
         """Raise `InvalidValueError` where the name of a new dimension, the value of `argument`, is taken."""
         axes = {dim for layout in self._layouts for entry in layout.values() for dim in entry.schema.dims}
@@ -59,6 +74,23 @@ class Fleet:
         """Return the first dimensions of these arrays."""
         return {entry.schema.dims[0]: None for entry in self._entries(wanted) if entry.schema.dims}
 
+    def scalars(self, asked: tuple[str, ...] | bool) -> list[str]:
+        """Return the arrays without axes among the names `asked`, True for all.
+
+        Raises `InvalidValueError` where one of those names is an array that has axes.
+        """
+        found = []
+        for name in self.names if asked is True else asked or ():
+            of_name = [layout[name].schema for layout in self._layouts if name in layout]
+            if of_name and all(not schema.dims for schema in of_name):
+                found.append(name)
+            elif of_name and asked is not True:
+                raise InvalidValueError(
+                    f"attributes names {name!r}, an array with the dimensions {list(of_name[0].dims)}, and takes "
+                    "attributes and arrays without dimensions; name it in variables="
+                )
+        return found
+
     def _entries(self, wanted: tuple[str, ...] | None) -> Iterator[ArrayEntry]:
         for layout in self._layouts:
             for name, entry in layout.items():
@@ -66,17 +98,26 @@ class Fleet:
                     yield entry
 
     def plans(
-        self, wanted: tuple[str, ...] | None, missing: Missing, *, aligned: bool = False, along: str | None = None
+        self,
+        wanted: tuple[str, ...] | None,
+        missing: Missing,
+        *,
+        aligned: bool = False,
+        uneven: Collection[str] = (),
+        isel: Sequence[tuple[str, int | slice]] = (),
+        filled: Collection[str] = (),
     ) -> list[Plan]:
         """Return every variable, in the order of the first dataset; of those that some lack as `missing` says.
 
-        `wanted` names the variables to take, None for all. `aligned` tells whether axes of other lengths will be
-        aligned by their labels; along the axis `along` lengths may differ in any case.
+        `wanted` names the variables to take, None for all, and `isel` what is taken of each dataset. `aligned` tells
+        whether axes will be aligned by their labels; `uneven` names the dimensions along which lengths may differ, and
+        `filled` further variables to take, which some may lack.
 
         Raises `ArrayNotFoundError`, and `InvalidValueError` for arrays that cannot be one variable.
         """
         if not self.names:
             return []
+        wanted = wanted if wanted is None else (*wanted, *filled)
         view = self._session.view
         groups = view.array_attributes(view.select(self.names[0], self.labels))
         owned = [assign_attributes(found, self.names) for found in groups.distinct]
@@ -94,14 +135,15 @@ class Fleet:
                 for number, at in groups.split(group.at):
                     array, record = describe_array(name, group.schema, owned[number]), owned[number].encodings.get(name)
                     schema, label = group.schema, self.labels[int(at[0])]
-                    parts.append(Part(at, label, array, schema.datatype.name, schema.memory_dtype, record))
+                    taken, window = take(array, label, isel)
+                    parts.append(Part(at, label, taken, window, schema.datatype.name, schema.memory_dtype, record))
             parts.sort(key=lambda part: int(part.at[0]))
             found[name] = parts, selection.schema
         plans = []
         for name in _chosen({name: parts for name, (parts, _) in found.items()}, wanted):
             parts, entry = found[name]
-            if (entry >= 0).all() or self._takes_incomplete(name, parts, entry, missing):
-                plans.append(plan_variable(name, parts, aligned=aligned, along=along))
+            if (entry >= 0).all() or self._takes_incomplete(name, parts, entry, "fill" if name in filled else missing):
+                plans.append(plan_variable(name, parts, aligned=aligned, uneven=uneven))
         order = {name: at for at, name in enumerate(owned[int(groups.of[0])].order or ())}
         plans.sort(key=lambda plan: order.get(plan.name, len(order)) if order else plan.first.coordinate)
         return plans

@@ -8,15 +8,18 @@ Nothing is read twice. The arrays belong to one version of the store, pickle wit
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import xxhash
 from xarray.core import indexing
 
 from atlas.errors import InvalidIndexError, InvalidValueError
 from atlas.many.combining import common_cells
 from atlas.many.part_cells import decode_part, filler
+from atlas.many.windows import Window
 from atlas.xarray.backend_array import ThreadedArray
 
 if TYPE_CHECKING:
@@ -24,32 +27,53 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from atlas.many.pinned_reads import PinnedReads
+    from atlas.many.bulk_reads import Reads
     from atlas.many.plans import Part, Plan
     from atlas.read.reader import Reader
 
 __all__ = ["FlatCells", "LazyCells", "StackedCells"]
 
 _LARGEST = np.iinfo(np.int64).max
+_Place: TypeAlias = "tuple[Any, ...]"
+"""An index: where cells belong in a result."""
 
 
 class LazyCells(ThreadedArray):
     """A variable of N datasets."""
 
     def __init__(
-        self, reads: PinnedReads, names: list[str], plan: Plan, shape: tuple[int, ...], dtype: np.dtype[Any]
+        self,
+        reads: Reads,
+        names: list[str],
+        plan: Plan,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        *,
+        widens: bool = False,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
-        self._reads, self._names, self._plan = reads, names, plan
+        self._reads, self._names, self._plan, self._widens = reads, names, plan, widens
         self._part = np.full(len(names), -1)
         for number, part in enumerate(plan.reads):
             self._part[part.at] = number
+        # Along the first stored axis datasets that are read together may differ.
+        self._begin, self._length = np.zeros(len(names), np.int64), np.ones(len(names), np.int64)
+        self._stored_length = np.ones(len(names), np.int64)
+        for part in plan.parts:
+            if part.window.kept:
+                self._begin[part.at] = part.window.begin[0]
+                self._stored_length[part.at] = part.window.shape[0]
+            if part.window.kept[:1] == (True,):
+                self._length[part.at] = part.array.shape[0]
 
     @property
     def token(self) -> tuple[object, ...]:
-        """What distinguishes its cells from those of others."""
-        return type(self).__name__, self._reads.token, self._plan.name, self._names, self.shape
+        """What distinguishes its cells from others of the same version."""
+        # dask would digest a list of names several times more slowly, name by name.
+        names = xxhash.xxh3_128_hexdigest(repr(self._names).encode())
+        windows = [(part.array.dims, part.window) for part in self._plan.reads]
+        return type(self).__name__, self._plan.name, names, self.shape, self._begin, self._length, windows
 
     @property
     def ndim(self) -> int:
@@ -85,52 +109,135 @@ class LazyCells(ThreadedArray):
         """Return the cells at the positions `first` along the first axis, and in a box of the others."""
 
     def _box_of(self, part: Part, corner: Sequence[int], extent: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return a box of the variable's axes in the order of those of a part."""
+        """Return a box of the variable's last axes in the order of those of a part, clipped to it."""
+        dims = self._plan.dims[len(self._plan.dims) - len(corner) :]
+        lengths = self._plan.shape_of(part)[len(self._plan.dims) - len(corner) :]
+        clipped = [max(min(n, own - c), 0) for c, n, own in zip(corner, extent, lengths, strict=True)]
         if part.array.dims == self._plan.dims:  # of which one may occur twice
-            return list(corner), list(extent)
-        dims = self._plan.dims[-len(corner) :] if corner else ()
-        box = dict(zip(dims, zip(corner, extent, strict=True), strict=True))
+            return list(corner), clipped
+        box = dict(zip(dims, zip(corner, clipped, strict=True), strict=True))
         pairs = [box[dim] for dim in part.array.dims if dim in box]
         return [begin for begin, _ in pairs], [length for _, length in pairs]
 
-    def _joined(self, pieces: list[tuple[NDArray[Any], NDArray[Any]]], shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return one array of pieces: positions along the first axis, and their cells; the rest is filled."""
+    def _read_stacked(
+        self, part: Part, rows: NDArray[np.int64], corner: Sequence[int], extent: Sequence[int]
+    ) -> NDArray[Any]:
+        """Return a box of the datasets `rows` of a part, which have one shape, as (M, *box) in the variable's order."""
+        start, shape = part.window.box(*self._box_of(part, corner, extent))
+        names, leading = self._with_fill(rows)
+        found = self._reads.read(partial(_read_stacked, self._plan.name, names, start, shape))[leading:]
+        found = part.window.without_dropped(found, leads=True)
+        return decode_part(self._plan, part, found, leads=True, widens=self._widens)[0]
+
+    def _read_flat(
+        self,
+        part: Part,
+        rows: NDArray[np.int64],
+        spans: NDArray[np.int64],
+        corner: Sequence[int],
+        extent: Sequence[int],
+    ) -> NDArray[Any]:
+        """Return cells of the datasets `rows` of a part, one after another.
+
+        `spans` (M, 2) are the first cell and the length of each along the first stored axis; the box is of the others.
+        """
+        kept = part.window.kept[0]
+        begin, length = self._box_of(part, [0, *corner] if kept else corner, [1, *extent] if kept else extent)
+        start, shape = part.window.box(begin, length)
+        names, leading = self._with_fill(rows)
+        spans = np.concatenate([np.zeros((leading, 2), np.int64), spans])
+        start[0], shape[0] = 0, _LARGEST
+        found = self._reads.read(partial(_read_flat, self._plan.name, names, start, shape, spans))
+        rest = Window(part.window.shape[1:], part.window.begin[1:], part.window.kept[1:])
+        found = rest.without_dropped(found, leads=True)
+        return decode_part(self._plan, part, found, leads=not kept, widens=self._widens)[0]
+
+    def _with_fill(self, rows: NDArray[np.int64]) -> tuple[list[str], int]:
+        """Return the names of datasets to read, and how many come before those of `rows`.
+
+        A read gives all datasets the fill value of its first one, which must be that of the variable.
+        """
+        names = self._names if len(rows) == len(self._names) else [self._names[row] for row in rows.tolist()]
+        first = int(self._plan.parts[0].at[0])
+        if self._plan.fills_differ and rows[0] != first:
+            return [self._names[first], *names], 1
+        return names, 0
+
+    def _joined(self, pieces: list[tuple[_Place, NDArray[Any]]], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return one array of pieces: where their cells belong, and the cells; the rest is filled."""
         none = np.empty(0, self.dtype)
-        # Exactly or not at all: when the variable was opened, only dtypes were known.
-        cast = [(at, common_cells(self._plan.name, [cells, none])[0]) for at, cells in pieces]
-        for _, cells in cast:
-            if cells.dtype != self.dtype:
+        if self._widens:
+            cast = common_cells(self._plan.name, [none, *(cells for _, cells in pieces)])[1:]
+        else:
+            # Exactly or not at all: when the variable was opened, only dtypes were known.
+            cast = [common_cells(self._plan.name, [cells, none])[0] for _, cells in pieces]
+        for cells in cast:
+            if cells.dtype != self.dtype and not self._widens:
                 raise InvalidValueError(
                     f"variable {self._plan.name!r} was opened as {self.dtype}, and cells of it are {cells.dtype}; read "
                     "it with to_xarray_many() or read_array_across()"
                 )
-        if len(cast) == 1 and cast[0][1].shape == shape:
-            return cast[0][1]
-        out = np.empty(shape, self.dtype)
-        if sum(len(cells) for _, cells in cast) < shape[0]:
+        if len(cast) == 1 and cast[0].shape == shape:
+            return cast[0]
+        out = np.empty(shape, cast[0].dtype if cast else self.dtype)
+        if sum(cells.size for cells in cast) < out.size:
             out[...] = filler(self._plan, self.dtype)
-        for at, cells in cast:
-            out[at] = cells
+        for (place, _), cells in zip(pieces, cast, strict=True):
+            out[place] = cells
         return out
 
 
 class StackedCells(LazyCells):
-    """A variable whose first axis is that of the datasets."""
+    """A variable whose first axis is that of the datasets. What shorter ones lack at the end of an axis is filled."""
 
     def _read(self, first: range | NDArray[np.int64], corner: list[int], extent: list[int]) -> NDArray[Any]:
         """Read the datasets wanted, each once, with one read for each part."""
-        wanted, at = np.unique(np.asarray(first, np.int64), return_inverse=True)
-        pieces = []
+        if isinstance(first, range) and first.step == 1:
+            wanted, at = np.arange(first.start, first.stop), None
+        else:
+            wanted, at = np.unique(np.asarray(first, np.int64), return_inverse=True)
+        pieces: list[tuple[_Place, NDArray[Any]]] = []
+        of = self._part[wanted]
         for number, part in enumerate(self._plan.reads):
-            mine = np.flatnonzero(self._part[wanted] == number)
-            if not len(mine):
-                continue
-            begin, length = self._box_of(part, corner, extent)
-            names = [self._names[dataset] for dataset in wanted[mine].tolist()]
-            cells = self._reads.read(partial(_read_stacked, self._plan.name, names, begin, length))
-            pieces.append((mine, decode_part(self._plan, part, cells, leads=True, widens=False)[0]))
+            mine = np.flatnonzero(of == number)
+            if len(mine):
+                pieces += self._read_part(part, mine, wanted[mine], corner, extent)
         found = self._joined(pieces, (len(wanted), *extent))
-        return found if np.array_equal(at, np.arange(len(wanted))) else found[at]
+        return found if at is None else found[at]
+
+    def _read_part(
+        self, part: Part, mine: NDArray[np.int64], rows: NDArray[np.int64], corner: list[int], extent: list[int]
+    ) -> list[tuple[_Place, NDArray[Any]]]:
+        """Read the datasets `rows` of a part, whose place in the result is `mine`."""
+        if len(self._plan.parts) == 1:
+            return self._read_alike(part, mine, rows, corner, extent)
+        begin, length, stored = self._begin[rows], self._length[rows], self._stored_length[rows]
+        alike = (begin == begin[0]) & (length == length[0]) & (stored == stored[0])
+        if alike.all() or part.array.dims != self._plan.dims:
+            of_first = _with_first_axis(part, int(begin[0]), int(length[0]))
+            others = [] if alike.all() else self._read_part(part, mine[~alike], rows[~alike], corner, extent)
+            return [*self._read_alike(of_first, mine[alike], rows[alike], corner, extent), *others]
+        if not part.window.kept[0]:
+            spans = np.stack([begin, np.ones_like(begin)], axis=1)
+            return [((mine,), self._read_flat(part, rows, spans, corner, extent))]
+        counts = np.clip(length - corner[0], 0, extent[0])
+        spans = np.stack([begin + np.minimum(corner[0], length), counts], axis=1)
+        own = self._box_of(part, corner[1:], extent[1:])[1]
+        if 0 in own or not counts.any():
+            return []
+        cells = self._read_flat(part, rows, spans, corner[1:], extent[1:])
+        within = np.arange(len(cells)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return [((np.repeat(mine, counts), within, *map(slice, own)), cells)]
+
+    def _read_alike(
+        self, part: Part, mine: NDArray[np.int64], rows: NDArray[np.int64], corner: list[int], extent: list[int]
+    ) -> list[tuple[_Place, NDArray[Any]]]:
+        """Read datasets of one shape, as `_read_part` does."""
+        lengths = self._plan.shape_of(part)
+        own = [max(min(n, length - c), 0) for c, n, length in zip(corner, extent, lengths, strict=True)]
+        if 0 in own:
+            return []
+        return [((mine, *map(slice, own)), self._read_stacked(part, rows, corner, own))]
 
 
 class FlatCells(LazyCells):
@@ -138,7 +245,7 @@ class FlatCells(LazyCells):
 
     def __init__(
         self,
-        reads: PinnedReads,
+        reads: Reads,
         names: list[str],
         plan: Plan,
         offsets: NDArray[np.int64],
@@ -182,19 +289,28 @@ class FlatCells(LazyCells):
         extent: list[int],
     ) -> NDArray[Any]:
         """Return `count` cells of each row from the cell `begin` on, one after another."""
-        total, pieces = int(count.sum()), []
+        total = int(count.sum())
+        spans = np.stack([self._begin[rows] + begin, count], axis=1)
+        of = self._part[rows]
+        pieces: list[tuple[_Place, NDArray[Any]]] = []
         for number, part in enumerate(self._plan.reads):
-            mine = self._part[rows] == number
-            if not mine.any():
-                continue
-            own, length = self._box_of(part, corner, extent)
-            names = [self._names[row] for row in rows[mine].tolist()]
-            spans = np.stack([begin[mine], count[mine]], axis=1)
-            found = self._reads.read(partial(_read_flat, self._plan.name, names, own, length, spans))
-            cells = decode_part(self._plan, part, found, leads=False, widens=False)[0]
-            at = np.arange(total) if mine.all() else np.flatnonzero(np.repeat(mine, count))
-            pieces.append((at, cells))
+            mine = of == number
+            if mine.any():
+                cells = self._read_flat(part, rows[mine], spans[mine], corner, extent)
+                at = slice(None) if mine.all() else np.flatnonzero(np.repeat(mine, count))
+                pieces.append(((at,), cells))
         return self._joined(pieces, (total, *extent))
+
+
+def _with_first_axis(part: Part, begin: int, length: int) -> Part:
+    """Return a part that begins at some cell of its first stored axis, and has some length along it."""
+    window, array = part.window, part.array
+    if not window.kept or (window.begin[0] == begin and (not window.kept[0] or array.shape[0] == length)):
+        return part
+    window = replace(window, begin=(begin, *window.begin[1:]))
+    if window.kept[0]:
+        array = replace(array, shape=(length, *array.shape[1:]))
+    return replace(part, window=window, array=array)
 
 
 def _read_stacked(array: str, names: list[str], start: list[int], shape: list[int], reader: Reader) -> NDArray[Any]:
@@ -204,7 +320,7 @@ def _read_stacked(array: str, names: list[str], start: list[int], shape: list[in
 def _read_flat(
     array: str, names: list[str], start: list[int], shape: list[int], spans: NDArray[np.int64], reader: Reader
 ) -> NDArray[Any]:
-    return reader.read_ragged(array, names, [0, *start], [_LARGEST, *shape], spans).values
+    return reader.read_ragged(array, names, start, shape, spans).values
 
 
 def _positions(entry: Any, length: int) -> range | NDArray[np.int64]:

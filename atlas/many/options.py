@@ -19,7 +19,7 @@ Join: TypeAlias = Literal["exact", "outer", "inner", "override"]
 """What becomes of labels of an axis that differ between datasets."""
 Missing: TypeAlias = Literal["raise", "fill", "drop"]
 """What becomes of a variable that some datasets lack."""
-Combine: TypeAlias = Literal["stack", "ragged"]
+Combine: TypeAlias = Literal["stack", "concat", "ragged"]
 """How many datasets become one."""
 FeatureType: TypeAlias = Literal["profile", "timeSeries", "trajectory"]
 """Kinds of discrete sampling geometries of the CF conventions whose contiguous ragged arrays have one count."""
@@ -68,9 +68,11 @@ class ManyOptions:
     combine: Combine = "stack"
     """How they become one."""
     dim: str | None = None
-    """Name of the new dimension of a stack; dimension along which datasets follow one another where it is ragged."""
+    """Name of the new dimension of a stack, else the dimension along which datasets follow one another."""
     variables: tuple[str, ...] | None = None
     """The variables to take, None for all."""
+    isel: tuple[tuple[str, int | slice], ...] = ()
+    """What is taken of each dataset, by dimension."""
     attributes: tuple[str, ...] | bool = False
     """The attributes that become variables."""
     missing: Missing = "raise"
@@ -79,13 +81,15 @@ class ManyOptions:
     """What becomes of labels of an axis that differ."""
     combine_attrs: str | Callable[..., Any] = "drop_conflicts"
     """What becomes of other attributes that differ."""
+    sort: bool = True
+    """Whether datasets that are concatenated are put in the order of their labels."""
     feature_type: FeatureType | None = None
     """Kind of discrete sampling geometry of a ragged result."""
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
         for name, value, known in (
-            ("combine", self.combine, ("stack", "ragged")),
+            ("combine", self.combine, ("stack", "concat", "ragged")),
             ("feature_type", self.feature_type, (None, "profile", "timeSeries", "trajectory")),
             ("join", self.join, (None, "exact", "override")),
         ):
@@ -99,12 +103,19 @@ class ManyOptions:
             raise InvalidValueError(
                 f"feature_type={self.feature_type!r} describes ragged arrays; use it with combine='ragged'"
             )
+        if self.attributes and self.combine == "concat":
+            raise InvalidValueError(
+                f"attributes={self.attributes!r} become variables along the dimension of the datasets, and "
+                "combine='concat' makes none; use it with combine='stack' or 'ragged', or attributes_across()"
+            )
+        if not isinstance(self.sort, bool | np.bool_):
+            raise InvalidTypeError(f"sort is True or False, not {type(self.sort).__name__} {self.sort!r}")
         _ = self.stack
 
     @property
     def new_dim(self) -> str:
         """Name of the new dimension, that of the datasets."""
-        return "dataset" if self.dim is None or self.combine == "ragged" else self.dim
+        return self.dim if self.dim is not None and self.combine == "stack" else "dataset"
 
     @property
     def stack(self) -> StackOptions:

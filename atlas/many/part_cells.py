@@ -37,11 +37,8 @@ def decode_part(
     array = part.array
     if array.xarray_dtype is not None:
         cells = decode_recorded(plan.name, cells, array.xarray_dtype, widens=widens)
-    # Of equal lists of dimensions a name may occur twice.
-    same = array.dims == plan.dims
-    axes = [leads + (axis if same else plan.dims.index(dim)) for axis, dim in enumerate(array.dims)]
     if not plan.decode:
-        return np.moveaxis(cells, range(leads, cells.ndim), axes), array.attrs
+        return _in_order(plan, part, cells, leads=leads), array.attrs
     raw = xr.Variable((_LEADING, *array.dims) if leads else array.dims, cells, array.attrs)
     try:
         decoded = xr.conventions.decode_cf_variable(plan.name, raw, concat_characters=False, decode_timedelta=False)
@@ -51,7 +48,15 @@ def decode_part(
             f"array {plan.name!r} has another packing or reference date in some datasets than in others, and that "
             f"of dataset {part.label!r} cannot be decoded: {error}; leave it out with variables="
         ) from error
-    return np.moveaxis(values, range(leads, cells.ndim), axes), dict(decoded.attrs)
+    return _in_order(plan, part, values, leads=leads), dict(decoded.attrs)
+
+
+def _in_order(plan: Plan, part: Part, cells: NDArray[Any], *, leads: bool) -> NDArray[Any]:
+    """Return cells of a part with their axes in the order of the plan."""
+    if part.array.dims == plan.dims:  # of which one may occur twice
+        return cells
+    axes = [leads + plan.dims.index(dim) for dim in part.array.dims]
+    return np.moveaxis(cells, range(leads, cells.ndim), axes)
 
 
 def variable_dtype(plan: Plan, *, filled: bool) -> tuple[np.dtype[Any], list[dict[str, Any]]]:

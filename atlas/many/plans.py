@@ -18,16 +18,19 @@ from atlas.xarray.attribute_owners import FILL_KEY
 from atlas.xarray.cftime_dates import HAS_OPTIONAL_YEAR_ZERO, is_cftime_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
+    from atlas.many.windows import Window
     from atlas.xarray.reading import StoredArray
 
 __all__ = ["Part", "Plan", "plan_variable"]
 
 _PACKING = frozenset({"scale_factor", "add_offset", "missing_value", "_Unsigned", FILL_KEY})
 """Attributes of numbers that xarray decodes, besides those of dates."""
+_DECODED = (*sorted(_PACKING), "units", "calendar")
+"""Attributes that decide what decoded cells are."""
 _STANDARD = {"standard", "proleptic_gregorian"}
 """Calendars whose dates xarray decodes to datetime64, where it can."""
 
@@ -41,7 +44,9 @@ class Part:
     label: str
     """Name of the first of them."""
     array: StoredArray
-    """Its metadata."""
+    """Its metadata, as what is taken of it."""
+    window: Window
+    """What is taken of it."""
     stored: str
     """Stored dtype."""
     memory_dtype: np.dtype[Any]
@@ -52,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A variable of the stack, whose parts were found to mean the same, or will once they are decoded."""
+    """A variable of many datasets, whose parts were found to mean the same, or will once they are decoded."""
 
     name: str
     """Name of the arrays."""
@@ -62,6 +67,8 @@ class Plan:
     """Names of the axes, as in the first of them."""
     decode: bool
     """Whether the cells of the parts mean the same only once they are decoded."""
+    reads: tuple[Part, ...]
+    """The parts to read apart: one for all that differ in nothing but the first axis, fill values and attributes."""
 
     @property
     def first(self) -> StoredArray:
@@ -69,12 +76,25 @@ class Plan:
         return self.parts[0].array
 
     @property
-    def reads(self) -> tuple[Part, ...]:
-        """The parts to read apart: one for all where a stacked read makes them one, or only attributes differ."""
-        if len(self.parts) == 1 or self.decode or not _is_stored_alike(self.parts):
-            return self.parts
-        at = np.sort(np.concatenate([part.at for part in self.parts]))
-        return (replace(self.parts[0], at=at),)
+    def shape(self) -> tuple[int, ...]:
+        """The largest length along each axis, of one dataset."""
+        return tuple(map(max, zip(*map(self.shape_of, self.parts), strict=True)))
+
+    def shape_of(self, part: Part) -> tuple[int, ...]:
+        """Return the lengths of a part along the axes."""
+        return _in_order(self.dims, part.array.dims, part.array.shape)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether some datasets have fewer cells along an axis than others."""
+        shape = self.shape
+        return any(self.shape_of(part) != shape for part in self.parts)
+
+    @property
+    def fills_differ(self) -> bool:
+        """Whether datasets that are read together have other fill values than the first."""
+        fills = {comparable(part.array.attrs.get(FILL_KEY)) for part in self.parts}
+        return not self.decode and len(fills) > 1
 
     @property
     def labels_axis(self) -> bool:
@@ -82,20 +102,42 @@ class Plan:
         return self.first.coordinate and len(self.dims) == 1 and any(part.array.indexed for part in self.parts)
 
 
-def plan_variable(name: str, parts: Sequence[Part], *, aligned: bool, along: str | None = None) -> Plan:
+def plan_variable(name: str, parts: Sequence[Part], *, aligned: bool, uneven: Collection[str]) -> Plan:
     """Return the plan of a variable from its parts, sorted by their first dataset.
 
-    `aligned` tells whether axes of other lengths will be aligned by their labels; along the axis `along` lengths may
-    differ in any case. Raises `InvalidValueError`, which
-    names what differs and two datasets, where the parts cannot be one variable.
+    `aligned` tells whether axes will be aligned by their labels; `uneven` names the dimensions along which lengths may
+    differ. Raises `InvalidValueError`, which names what differs and two datasets, where the parts cannot be one
+    variable.
     """
     first, *others = parts
     for part in others:
-        _check_pair(name, first, part, aligned=aligned, along=along)
-    return Plan(name, tuple(parts), first.array.dims, _must_decode(name, parts))
+        _check_pair(name, first, part, aligned=aligned, uneven=uneven)
+    decode = _must_decode(name, parts)
+    return Plan(name, tuple(parts), first.array.dims, decode, _reads(parts, decode=decode))
 
 
-def _check_pair(name: str, one: Part, two: Part, *, aligned: bool, along: str | None) -> None:
+def _reads(parts: Sequence[Part], *, decode: bool) -> tuple[Part, ...]:
+    """Return parts as few as can be read one by one."""
+    groups: dict[object, list[Part]] = {}
+    for part in parts:
+        array, window = part.array, part.window
+        trailing = array.shape[1:] if window.kept[:1] == (True,) else array.shape
+        layout = array.dims, window.kept, trailing, window.begin[1:], window.shape[1:]
+        meaning = [(key, repr(comparable(array.attrs.get(key)))) for key in _DECODED] if decode else []
+        groups.setdefault((part.stored, array.xarray_dtype, *layout, *meaning), []).append(part)
+    at = [np.sort(np.concatenate([part.at for part in group])) for group in groups.values()]
+    return tuple(replace(group[0], at=found) for group, found in zip(groups.values(), at, strict=True))
+
+
+def _in_order(dims: tuple[str, ...], own: tuple[str, ...], values: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the values of the dimensions `own` in the order of `dims`; of equal lists a name may occur twice."""
+    if own == dims:
+        return values
+    of = dict(zip(own, values, strict=True))
+    return tuple(of[dim] for dim in dims)
+
+
+def _check_pair(name: str, one: Part, two: Part, *, aligned: bool, uneven: Collection[str]) -> None:
     """Raise `InvalidValueError` where two parts cannot be one variable."""
     mine, other = one.array, two.array
     if mine.coordinate != other.coordinate:
@@ -110,12 +152,17 @@ def _check_pair(name: str, one: Part, two: Part, *, aligned: bool, along: str | 
         raise _refusal(name, _kind(one), _kind(two), one, two, "holds")
     if set(mine.dims) != set(other.dims) or (mine.dims != other.dims and len(set(mine.dims)) < len(mine.dims)):
         raise _refusal(name, list(mine.dims), list(other.dims), one, two, "has the dimensions")
-    sizes = dict(zip(other.dims, other.shape, strict=True))
-    shape = other.shape if mine.dims == other.dims else tuple(sizes[dim] for dim in mine.dims)
-    differ = any(length != own and dim != along for dim, length, own in zip(mine.dims, mine.shape, shape, strict=True))
-    if differ and not aligned:
+    shape = _in_order(mine.dims, other.dims, other.shape)
+    if any(length != own and dim not in uneven for dim, length, own in zip(mine.dims, mine.shape, shape, strict=True)):
         raise _refusal(
-            name, mine.shape, shape, one, two, "has the shape", "join='outer' or 'inner' aligns labelled axes"
+            name,
+            mine.shape,
+            shape,
+            one,
+            two,
+            "has the shape",
+            "combine='ragged' or 'concat' puts rows one after another, missing='fill' fills shorter ones, and "
+            "join='outer' or 'inner' aligns labelled axes (see Atlas.open_many and Atlas.to_xarray_many)",
         )
 
 
@@ -146,14 +193,9 @@ def _must_decode(name: str, parts: Sequence[Part]) -> bool:
             decodes = (key in _PACKING and are_numbers) or (key == "units" and are_dates)
             if decodes or (key == "calendar" and are_dates and {calendar_of(mine), calendar_of(other)} == _STANDARD):
                 decode = True
-            elif key != FILL_KEY or not _is_stored_alike(parts):  # one read gives all of them the fill of the first
+            elif key != FILL_KEY or len(_reads(parts, decode=False)) > 1:  # one read gives all the fill of the first
                 raise _refusal(name, repr(mine), repr(other), first, part, f"has {key}")
     return decode
-
-
-def _is_stored_alike(parts: Sequence[Part]) -> bool:
-    """Return whether one stacked read can return all parts."""
-    return len({(part.stored, part.array.xarray_dtype) for part in parts}) == 1
 
 
 def _is_no_number(value: object) -> bool:

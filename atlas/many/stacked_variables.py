@@ -1,4 +1,4 @@
-"""Variables of many datasets, stacked along a new dimension. Reads their cells in bulk; writes nothing."""
+"""Variables of many datasets in memory: stacked along a new dimension, or once where all have the same cells."""
 
 from __future__ import annotations
 
@@ -10,88 +10,152 @@ import xarray as xr
 
 from atlas.errors import InvalidValueError
 from atlas.format.strings import is_missing
-from atlas.many.combining import common_cells
-from atlas.many.part_cells import attributes_of, decode_part, filler
+from atlas.many.lazy_cells import FlatCells, StackedCells
+from atlas.many.part_cells import attributes_of, variable_dtype
 from atlas.xarray.reading import as_pandas
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from atlas.many.bulk_reads import Reads
     from atlas.many.options import StackOptions
     from atlas.many.plans import Part, Plan
-    from atlas.session import Session
-    from atlas.xarray.interfaces import StoreInterface
 
 __all__ = ["StackedVariables"]
+
+_COMPARED_BYTES = 64 << 20
+"""Cells that are read at once to be compared, in bytes."""
 
 
 class StackedVariables:
     """Reads variables of some datasets, stacked."""
 
-    def __init__(self, store: StoreInterface, session: Session, labels: list[str], options: StackOptions) -> None:
-        self._store, self._session, self._labels, self._options = store, session, labels, options
+    def __init__(self, reads: Reads, labels: list[str], options: StackOptions) -> None:
+        self._reads, self._labels, self._options = reads, labels, options
 
-    def read(self, plan: Plan) -> xr.Variable:
-        """Return the variable along the new dimension, or without it where it is an equal coordinate of all."""
-        how = self._options.combine_attrs
+    def read(self, plan: Plan, *, once: bool | None = None) -> xr.Variable:
+        """Return the variable along the new dimension, or without it where all are equal, if `once`.
+
+        Coordinates are taken once by default, data are not.
+        """
+        if not (plan.first.coordinate if once is None else once):
+            cells, attrs = self._read(plan)
+            # See `to_xarray`: xarray converts what is given otherwise.
+            as_stored = not plan.decode and plan.first.xarray_dtype is None and cells.dtype.kind != "O"
+            return xr.Variable(self._stacked_dims(plan), cells, attrs, fastpath=as_stored)
         if self._is_known_equal(plan):
-            (part,) = plan.reads
-            cells, attrs = self.read_part(plan, replace(part, at=part.at[:1]))
-            return xr.Variable(plan.dims, as_pandas(plan.first, cells[0]), attributes_of(plan, [attrs], how))
-        read = [self.read_part(plan, part) for part in plan.reads]
-        attrs = attributes_of(plan, [attrs for _, attrs in read], how)
-        cells = self._joined(plan, [cells for cells, _ in read])
-        # See `to_xarray`: xarray converts what is given otherwise.
-        as_stored = not plan.decode and plan.first.xarray_dtype is None and cells.dtype.kind != "O"
-        if not plan.first.coordinate:
-            return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs, fastpath=as_stored)
+            return self._read_once(plan, 0)
+        if plan.is_padded and len(plan.dims) == 1:
+            return self._read_uneven(plan)
+        cells, attrs = self._read(plan)
         first = int(plan.parts[0].at[0])
-        differs = self._differing(plan, cells, first)
+        differs = self._find_differing(plan, cells, cells[first : first + 1])
         if differs is None or (self._options.join == "override" and plan.labels_axis):
             return xr.Variable(plan.dims, as_pandas(plan.first, cells[first]), attrs)
         if self._options.join == "exact" and plan.labels_axis:
-            raise InvalidValueError(
-                f"the labels {plan.name!r} differ between datasets {self._labels[first]!r} and "
-                f"{self._labels[differs]!r}, which join='exact' refuses; use join='outer' or 'inner' to align them, "
-                "'override' to take the first one's, or tolerance= for small differences"
-            )
-        return xr.Variable((self._options.concat_dim, *plan.dims), cells, attrs)
+            raise self._refuse(plan, first, differs)
+        return xr.Variable(self._stacked_dims(plan), cells, attrs)
+
+    def _read_uneven(self, plan: Plan) -> xr.Variable:
+        """Return a coordinate of different lengths: once, where shorter ones are how the longest begins."""
+        lengths = np.zeros(len(self._labels), np.int64)
+        for part in plan.parts:
+            lengths[part.at] = part.array.shape[0]
+        offsets = np.append(0, np.cumsum(lengths))
+        dtype, decoded = variable_dtype(plan, filled=False)
+        cells = FlatCells(self._reads, self._labels, plan, offsets, (int(offsets[-1]),), dtype)[(slice(None),)]
+        longest = int(np.argmax(lengths))
+        whole = cells[offsets[longest] : offsets[longest + 1]]
+        within = np.arange(len(cells)) - np.repeat(offsets[:-1], lengths)
+        same = self._are_equal(plan, cells, whole[within])
+        if same.all():
+            return xr.Variable(plan.dims, as_pandas(plan.first, whole), self._combined(plan, decoded))
+        if self._options.join == "exact" and plan.labels_axis:
+            differs = int(np.searchsorted(offsets, int(np.argmin(same)), "right")) - 1
+            raise self._refuse(plan, longest, differs)
+        return xr.Variable(self._stacked_dims(plan), *self._read(plan))
+
+    def read_equal(self, plan: Plan) -> xr.Variable:
+        """Return a variable that is equal in all datasets that have it, without the new dimension.
+
+        Raises `InvalidValueError` where it differs; labels of an axis may, with `join="override"`.
+        """
+        first = int(plan.parts[0].at[0])
+        if not (self._is_known_equal(plan) or (self._options.join == "override" and plan.labels_axis)):
+            having = np.sort(np.concatenate([part.at for part in plan.parts]))
+            base, _ = self._read(plan, having[:1])
+            some = max(1, _COMPARED_BYTES // max(base.nbytes, 1))
+            for begin in range(1, len(having), some):
+                rows = having[begin : begin + some]
+                differs = self._find_differing(plan, self._read(plan, rows)[0], base)
+                if differs is not None:
+                    raise self._refuse(plan, first, int(rows[differs]))
+        return self._read_once(plan, first)
+
+    def _read_once(self, plan: Plan, row: int) -> xr.Variable:
+        """Return the variable of one dataset."""
+        cells, attrs = self._read(plan, slice(row, row + 1))
+        return xr.Variable(plan.dims, as_pandas(plan.first, cells[0]), attrs)
+
+    def _read(self, plan: Plan, rows: slice | NDArray[np.int64] = slice(None)) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return the cells of the datasets at `rows`, (M, ...), and the attributes of the variable."""
+        having = sum(len(part.at) for part in plan.parts)
+        dtype, decoded = variable_dtype(plan, filled=having < len(self._labels) or plan.is_padded)
+        shape = (len(self._labels), *plan.shape)
+        cells = StackedCells(self._reads, self._labels, plan, shape, dtype, widens=True)
+        return cells[(rows, *(slice(None) for _ in plan.dims))], self._combined(plan, decoded)
+
+    def cells_of_part(self, plan: Plan, part: Part) -> NDArray[Any]:
+        """Return the cells of the datasets of one part of a plan: (M, ...)."""
+        labels = [self._labels[at] for at in part.at.tolist()]
+        alone = replace(part, at=np.arange(len(labels)))
+        own = replace(plan, parts=(alone,), reads=(alone,))
+        return StackedVariables(self._reads, labels, self._options).read(own, once=False).to_numpy()
+
+    def _stacked_dims(self, plan: Plan) -> tuple[str, ...]:
+        return (self._options.concat_dim, *plan.dims)
+
+    def attributes(self, plan: Plan) -> dict[str, Any]:
+        """Return the attributes of the variable as one."""
+        return self._combined(plan, variable_dtype(plan, filled=False)[1])
+
+    def _combined(self, plan: Plan, decoded: list[dict[str, Any]]) -> dict[str, Any]:
+        return attributes_of(plan, decoded, self._options.combine_attrs)
 
     def _is_known_equal(self, plan: Plan) -> bool:
         """Return whether a variable is a coordinate that is known to be equal in all datasets, without being read."""
         alike = plan.first.coordinate and len(plan.reads) == 1 and len(plan.reads[0].at) == len(self._labels)
-        return alike and self._session.reader.are_known_equal(plan.name, self._labels)
+        if not alike or plan.is_padded or len({part.window for part in plan.parts}) > 1:
+            return False
+        return self._reads.read(lambda reader: reader.are_known_equal(plan.name, self._labels))
 
-    def read_part(self, plan: Plan, part: Part) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Return the cells of a part, its axes in the order of the plan, and its attributes."""
-        names = self._labels if len(part.at) == len(self._labels) else [self._labels[at] for at in part.at.tolist()]
-        return decode_part(plan, part, self._store.read_array_across_stacked(plan.name, names), leads=True, widens=True)
+    def _refuse(self, plan: Plan, first: int, differs: int) -> InvalidValueError:
+        one, other = self._labels[first], self._labels[differs]
+        if plan.labels_axis:
+            return InvalidValueError(
+                f"the labels {plan.name!r} differ between datasets {one!r} and {other!r}, which must be equal here; "
+                "to_xarray_many() with join='outer' or 'inner' aligns them, join='override' takes the first one's, and "
+                "to_xarray_many() with tolerance= allows small differences"
+            )
+        return InvalidValueError(
+            f"variable {plan.name!r} does not lie along the dimension that datasets follow one another on, and differs "
+            f"between datasets {one!r} and {other!r}; leave it out with variables=, or use combine='ragged', which "
+            "keeps each"
+        )
 
-    def _joined(self, plan: Plan, parts: list[NDArray[Any]]) -> NDArray[Any]:
-        """Return the cells of all parts in the order of the datasets, (N, *shape)."""
-        known = sum(len(part.at) for part in plan.reads)
-        if len(parts) == 1 and known == len(self._labels):
-            return parts[0]
-        parts = common_cells(plan.name, parts)
-        dtype = parts[0].dtype
-        if known < len(self._labels):
-            missing = filler(plan, dtype)
-            dtype = np.dtype(object) if dtype.kind == "S" else dtype  # a fill may be longer than all cells
-        out = np.empty((len(self._labels), *parts[0].shape[1:]), dtype)
-        if known < len(self._labels):
-            out[...] = missing
-        for part, cells in zip(plan.reads, parts, strict=True):
-            out[part.at] = cells
-        return out
+    def _find_differing(self, plan: Plan, cells: NDArray[Any], base: NDArray[Any]) -> int | None:
+        """Return a row of `cells` (M, ...) that is not `base` (1, ...), None where all are equal."""
+        same = self._are_equal(plan, cells, base).reshape(len(cells), -1).all(axis=1)
+        return None if same.all() else int(np.argmin(same))
 
-    def _differing(self, plan: Plan, cells: NDArray[Any], first: int) -> int | None:
-        """Return a dataset whose cells are not those of the dataset number `first`, None where all are equal."""
+    def _are_equal(self, plan: Plan, cells: NDArray[Any], base: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which cells equal those of `base`, which broadcast against them; what is missing equals itself."""
         if cells.dtype.kind in "OST":
-            rows = cells.reshape(len(cells), -1).tolist()
-            rows = [[None if is_missing(cell) else cell for cell in row] for row in rows]
-            return next((at for at, row in enumerate(rows) if row != rows[first]), None)
-        base = cells[first : first + 1]
-        same = cells == base
+            found: NDArray[np.bool_] = np.asarray(_with_none(cells) == _with_none(base), np.bool_)
+            return found
+        same: NDArray[np.bool_] = cells == base
         if cells.dtype.kind in "fmM":
             same |= (cells != cells) & (base != base)  # noqa: PLR0124 - NaN and NaT
         if self._options.tolerance is not None and cells.dtype.kind in "iuf":
@@ -101,5 +165,12 @@ class StackedVariables:
             scale = plan.first.attrs.get("scale_factor", 1) if not plan.decode else 1
             unit = abs(float(scale)) if isinstance(scale, int | float | np.number) and scale else 1.0
             same |= apart * unit <= self._options.tolerance
-        same = same.reshape(len(cells), -1).all(axis=1)
-        return None if same.all() else int(np.argmin(same))
+        return same
+
+
+def _with_none(cells: NDArray[Any]) -> NDArray[np.object_]:
+    """Return text, bytes or dates as objects, None for what is missing."""
+    flat: Sequence[object] = cells.reshape(-1).tolist()
+    out = np.empty(len(flat), object)
+    out[:] = [None if is_missing(cell) else cell for cell in flat]
+    return out.reshape(cells.shape)

@@ -15,10 +15,11 @@ import xarray as xr
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
 from atlas.many.assembling import assemble
+from atlas.many.bulk_reads import HandleReads
 from atlas.many.combining import common_cells
 from atlas.many.encodings import set_common_encodings
 from atlas.many.fleet import Fleet
-from atlas.many.part_cells import attributes_of
+from atlas.many.padded import length_variables
 from atlas.many.stacked_variables import StackedVariables
 from atlas.runtime.threads import run_io
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from atlas.many.options import StackOptions
     from atlas.many.plans import Plan
     from atlas.session import Session
-    from atlas.xarray.interfaces import StoreInterface
 
 __all__ = ["to_xarray_many"]
 
@@ -41,7 +41,7 @@ _PARALLEL_BYTES = 8 << 20
 
 
 def to_xarray_many(
-    store: StoreInterface, session: Session, names: Iterable[str], options: StackOptions, *, parallel: bool = True
+    session: Session, names: Iterable[str], options: StackOptions, *, parallel: bool = True
 ) -> xr.Dataset:
     """Many datasets stacked along a new dimension, whose coordinate is their names. See `Atlas.to_xarray_many`."""
     labels = check_names("names", names)
@@ -49,22 +49,24 @@ def to_xarray_many(
         raise InvalidTypeError(f"parallel is True or False, not {type(parallel).__name__} {parallel!r}")
     if not labels:
         raise InvalidValueError("names is empty; to_xarray_many needs at least one dataset name")
-    return _Stack(store, session, labels, options).read(parallel=bool(parallel))
+    return _Stack(session, labels, options).read(parallel=bool(parallel))
 
 
 class _Stack:
     """One call of `to_xarray_many`."""
 
-    def __init__(self, store: StoreInterface, session: Session, labels: list[str], options: StackOptions) -> None:
+    def __init__(self, session: Session, labels: list[str], options: StackOptions) -> None:
         self._labels, self._options = labels, options
         self._fleet = Fleet(session, labels)
         self._fleet.check_new("concat_dim", options.concat_dim)
-        self._variables = StackedVariables(store, session, labels, options)
+        self._variables = StackedVariables(HandleReads(session), labels, options)
 
     def read(self, *, parallel: bool) -> xr.Dataset:
         """Return the stack."""
         aligns = self._options.join in ("outer", "inner")
-        plans = self._fleet.plans(self._options.variables, self._options.missing, aligned=aligns)
+        pads = self._options.missing == "fill"
+        uneven = self._fleet.lengths(None) if aligns or pads else ()
+        plans = self._fleet.plans(self._options.variables, self._options.missing, aligned=aligns, uneven=uneven)
         labels = self._equal_labels(plans) if aligns else {}
         return self._align(plans) if labels is None else self._stack(plans, labels, parallel=parallel)
 
@@ -80,7 +82,9 @@ class _Stack:
         made = known | {plan.name: variable for plan, variable in zip(unread, read, strict=True)}
         attrs = self._fleet.attributes(self._options.combine_attrs)
         ordered = {plan.name: made[plan.name] for plan in plans}
-        return assemble(ordered, plans, self._fleet, self._options.concat_dim, attrs)
+        lengths = length_variables(self._fleet, plans, self._options.concat_dim)
+        ds = assemble(ordered, plans, self._fleet, self._options.concat_dim, attrs)
+        return ds.assign_coords(lengths) if lengths else ds
 
     # Labels that differ
 
@@ -104,9 +108,8 @@ class _Stack:
         singles: list[dict[str, xr.Variable]] = [{} for _ in self._labels]
         attrs: dict[str, dict[str, Any]] = {}
         for plan in plans:
-            read = [self._variables.read_part(plan, part) for part in plan.parts]
-            attrs[plan.name] = attributes_of(plan, [found for _, found in read], self._options.combine_attrs)
-            cells = common_cells(plan.name, [cells for cells, _ in read])
+            attrs[plan.name] = self._variables.attributes(plan)
+            cells = common_cells(plan.name, [self._variables.cells_of_part(plan, part) for part in plan.parts])
             self._check_floats(plan, cells)
             dims = plan.dims if plan.first.coordinate else (dim, *plan.dims)
             for part, own in zip(plan.parts, cells, strict=True):

@@ -342,6 +342,7 @@ def test_parts_of_a_chunk_that_many_threads_write_all_arrive(place, limits):
         finally:
             stop.set()
         flusher.result(SECONDS)
+    store.flush()
     numbers, texts = np.full(64, -1, "i4"), np.full(64, "", object)
     for mine in range(threads):
         for step in range(rounds):

@@ -99,6 +99,26 @@ class TestRagged:
             assert back.attrs["featureType"] == "profile"
             assert back["row_size"].attrs["sample_dimension"] == "level"
 
+    def test_a_file_names_the_coordinates_of_ragged_cells(self, tmp_path):
+        store = Atlas.create(MemoryStorage())
+        for at, length in enumerate([2, 3]):
+            ds = profile(at, length).rename(level="depth").set_coords("lat").assign_coords(band=[1, 2, 3], crs=0)
+            ds = ds.assign_coords({"two words": 1.0, "quality": (("depth", "band"), np.zeros((length, 3)))})
+            ds["t"].encoding |= {"coordinates": "lat lost", "grid_mapping": "crs", "zlib": True}
+            store.add_xr_dataset(ds, f"p{at}")
+        store.flush()
+        ds = store.open_many(combine="ragged", variables=["t", "word", "lat", "cal"], feature_type="profile")
+        assert ds["t"].encoding == {"coordinates": "depth lat quality time", "grid_mapping": "crs", "zlib": True}
+        assert ds["word"].encoding == {"coordinates": "depth lat time"}
+        assert ds["cal"].encoding == ds["depth"].encoding == {}
+        ds.drop_vars("two words").to_netcdf(tmp_path / "ragged.nc")
+        with xr.open_dataset(tmp_path / "ragged.nc", decode_coords=False) as back:
+            assert back["t"].attrs["coordinates"] == "depth lat quality time"
+        with xr.open_dataset(tmp_path / "ragged.nc") as back:
+            assert set(back.coords) == {"band", "dataset", "depth", "lat", "quality", "time"}
+        plain = store.open_many(combine="ragged", variables=["t", "lat"])
+        assert plain["t"].encoding == {"coordinates": "lat lost", "grid_mapping": "crs", "zlib": True}
+
     def test_what_some_datasets_lack(self):
         store = Atlas.create(MemoryStorage())
         for at, name in enumerate("abc"):
@@ -231,6 +251,37 @@ class TestStacked:
         store.flush()
         with pytest.raises(InvalidValueError, match="attribute 'dataset' has the name of a variable"):
             store.open_many(attributes=True)
+
+    def test_arrays_without_dimensions_become_columns(self):
+        store = Atlas.create(MemoryStorage())
+        for name, lat in (("a", 1.5), ("b", None), ("c", 2.5)):
+            ds = xr.Dataset({"t": ("x", [1.0]), "u": ("x", [2.0])})
+            store.add_xr_dataset(ds if lat is None else ds.assign(lat=lat), name)
+        store.flush()
+        for ds in (
+            store.open_many(variables=["t"], attributes=["lat"]),
+            store.open_many(variables=["t"], attributes=True),
+            store.open_many(["c", "a", "b"], variables=["t"], attributes=["lat"], combine="ragged").isel(
+                dataset=[1, 2, 0]
+            ),
+        ):
+            np.testing.assert_array_equal(ds["lat"], [1.5, np.nan, 2.5])
+            assert "u" not in ds
+        with pytest.raises(ArrayNotFoundError, match="dataset 'b' has no array 'lat'"):
+            store.open_many(variables=["t", "lat"])
+        with pytest.raises(InvalidValueError, match=r"attributes names 'u', an array with the dimensions \['x'\]"):
+            store.open_many(attributes=["u"])
+
+    def test_axes_in_another_order_than_the_first(self):
+        store = Atlas.create(MemoryStorage())
+        cells = np.arange(9.0).reshape(3, 3)
+        store.add_xr_dataset(xr.Dataset({"t": (("x", "y"), cells)}), "a")
+        store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), cells.T)}), "b")
+        store.flush()
+        found = store.open_many()["t"]
+        np.testing.assert_array_equal(found[1], cells)
+        np.testing.assert_array_equal(found[1:, 1:, 2], cells[None, 1:, 2])
+        np.testing.assert_array_equal(found, [cells, cells])
 
     def test_lengths_that_differ_are_refused(self, profiles):
         with pytest.raises(InvalidValueError, match=r"has the shape .* in dataset 'p0' and .* in dataset 'p1'"):
@@ -415,7 +466,14 @@ def test_it_is_loaded_in_an_event_loop(profiles):
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"combine": "concat"}, InvalidValueError, "combine is one of 'stack', 'ragged'"),
+        ({"combine": "merge"}, InvalidValueError, "combine is one of 'stack', 'concat', 'ragged', not 'merge'"),
+        ({"combine": "concat", "attributes": True}, InvalidValueError, "combine='concat' makes none"),
+        ({"sort": "no"}, InvalidTypeError, "sort is True or False"),
+        ({"isel": 3}, InvalidTypeError, "isel maps dimensions to positions"),
+        ({"isel": {"level": [1]}}, InvalidTypeError, r"isel has \[1\] for 'level'; give an integer or a slice"),
+        ({"isel": {"level": slice(0, 4, 2)}}, InvalidValueError, "takes slices of step 1"),
+        ({"isel": {"height": 0}}, InvalidValueError, "isel names 'height', which is no dimension"),
+        ({"isel": {"level": 5}}, InvalidIndexError, "isel takes the position 5 along 'level', and .* has 5 cells"),
         ({"combine": 3}, InvalidValueError, "combine is one of"),
         ({"join": "outer"}, InvalidValueError, r"join is one of .*; to_xarray_many\(\) aligns labels"),
         ({"dim": 3}, InvalidTypeError, "dim is the name of a dimension"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from atlas import Atlas
 from atlas.errors import ArrayNotFoundError, InvalidTypeError, InvalidValueError
+from atlas.read.reader import Reader
 from atlas.storage import MemoryStorage
 
 
@@ -209,13 +210,13 @@ def test_a_coordinate_that_is_known_to_be_equal_is_read_of_one_dataset(monkeypat
     put(add, *[one(height + at, {}, "height", height=height, lat=float(at)) for at in range(4, 8)], names="efgh")
     add.flush()
     store, names = Atlas.open(storage), list("abcdefgh")
-    read, original = [], Atlas.read_array_across_stacked
+    read, original = [], Reader.read_stacked
 
     def noting(self, array, dataset_names, *arguments):
         read.append((array, list(dataset_names)))
         return original(self, array, dataset_names, *arguments)
 
-    monkeypatch.setattr(Atlas, "read_array_across_stacked", noting)
+    monkeypatch.setattr(Reader, "read_stacked", noting)
     many = store.to_xarray_many(names)
     assert sorted(read) == [("height", ["a"]), ("lat", names), ("t", names)]
     assert many.height.dims == ("height",)
@@ -361,8 +362,8 @@ def test_an_attribute_that_differs_in_any_dataset_is_left_out(store):
 
 def test_arrays_that_differ_in_other_attributes_are_read_in_one_go(store, monkeypatch):
     names = put(store, *(one([float(n)], {"history": f"file {n}", "units": "K"}) for n in range(8)))
-    calls, read = [], Atlas.read_array_across_stacked
-    monkeypatch.setattr(Atlas, "read_array_across_stacked", lambda *args: calls.append(args) or read(*args))
+    calls, read = [], Reader.read_stacked
+    monkeypatch.setattr(Reader, "read_stacked", lambda *args: calls.append(args) or read(*args))
     many = store.to_xarray_many(names)
     assert (many.t.attrs, many.t.values.ravel().tolist()) == ({"units": "K"}, list(range(8)))
     assert len(calls) == 1

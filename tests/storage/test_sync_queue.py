@@ -76,10 +76,10 @@ def add_files(queue, folder, count):
     """Add files that were made in a folder each, and return their descriptors."""
     descriptors = []
     for at in range(count):
+        queue.make_room()
         place = folder / f"{at}"
         place.mkdir(exist_ok=True)
         descriptors.append(opened(place / "x"))
-        queue.make_room()
         queue.add_folder(str(place))
         queue.add_file(str(place / "x"), descriptors[-1])
     return descriptors

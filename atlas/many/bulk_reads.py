@@ -1,9 +1,9 @@
-"""Reads in bulk of one version of a store, whatever its handle shows by then. Pickles as location and version."""
+"""Reads in bulk: of what a handle shows, or of one version of its store, whatever the handle shows by then."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from atlas.errors import AtlasError
 from atlas.session import reopen
@@ -17,14 +17,33 @@ if TYPE_CHECKING:
     from atlas.session import Session
     from atlas.storage import Storage
 
-__all__ = ["PinnedReads"]
+__all__ = ["HandleReads", "PinnedReads", "Reads"]
 
 _T = TypeVar("_T")
 
 
+class Reads(Protocol):
+    """Reads in bulk."""
+
+    def read(self, call: Callable[[Reader], _T]) -> _T:
+        """Return what `call` returns for a reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandleReads:
+    """Reads what a handle shows, with what is pending."""
+
+    session: Session
+    """The session of the handle."""
+
+    def read(self, call: Callable[[Reader], _T]) -> _T:
+        """Return what `call` returns for the reader of the handle."""
+        return call(self.session.reader)
+
+
 @dataclass(frozen=True, slots=True)
 class PinnedReads:
-    """Reads one version."""
+    """Reads one version. Pickles as location and version."""
 
     session: Session
     """A session that showed it, with nothing pending."""
