@@ -39,7 +39,8 @@ def _common(records: Sequence[tuple[str, object]], *, stacked: bool) -> dict[str
     name = records[0][0]
     try:
         for name, record in records:  # noqa: B007 - it is what the error names
-            common_encoding([record], stacked=stacked)
+            if record is not None:
+                common_encoding([record], stacked=stacked)
         return common_encoding([record for _, record in records], stacked=stacked)
     except InvalidValueError as error:
         raise CorruptStoreError(

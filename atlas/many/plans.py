@@ -180,9 +180,10 @@ def _must_decode(name: str, parts: Sequence[Part]) -> bool:
     """Return whether the parts mean the same only once they are decoded, or refuse what stays different."""
     first, *others = parts
     are_numbers = all(part.array.dtype.kind in "iuf" for part in parts)
+    keys = [key for key in (*DECIDING_KEYS, FILL_KEY) if any(key in part.array.attrs for part in parts)]
     decode = False
     for part in others:
-        for key in (*DECIDING_KEYS, FILL_KEY):
+        for key in keys:
             mine, other = first.array.attrs.get(key), part.array.attrs.get(key)
             compare = calendar_of if key == "calendar" else comparable
             if mine is other or key == DTYPE_KEY or compare(mine) == compare(other):
