@@ -106,6 +106,7 @@ def measure(fleet: Fleet, calls: Sequence[Call], runs: int) -> list[float]:
     for run in range(runs):
         turns = list(zip(calls, taken, strict=True))
         for call, own in turns if run % 2 else reversed(turns):
+            gc.collect()  # what the call before has left
             began = time.perf_counter()
             result = call.run(fleet)
             own.append(time.perf_counter() - began)

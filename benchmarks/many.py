@@ -93,9 +93,10 @@ def _ragged(handle: str, open_store: Callable[[Fleet], Atlas]) -> list[Call]:
     ]
 
 
-def _series(fleet: Fleet, chunks: Any = None) -> list[xr.Dataset]:
+def _series(fleet: Fleet, chunks: Any = None, *, new: bool = False) -> list[xr.Dataset]:
+    store = Atlas.open(fleet.path) if new else fleet.store
     return [
-        fleet.store.open_many([path.stem for path in paths], combine="concat", dim="time", chunks=chunks)
+        store.open_many([path.stem for path in paths], combine="concat", dim="time", chunks=chunks)
         for paths in fleet.series
     ]
 
@@ -118,6 +119,7 @@ _UNCOMPARED = {"combine": "nested", "concat_dim": "time", "coords": "minimal", "
 
 def _one_after_another(wanted: float | None = None) -> list[Call]:
     ways: list[tuple[str, Callable[[Fleet], list[xr.Dataset]], float | None]] = [
+        ("`open_many`, new handle", partial(_series, new=True), None),
         ("`open_many`", _series, None),
         ('`open_many(chunks="auto")`', partial(_series, chunks="auto"), None),
         ("`xr.concat` of `to_xarray`", _series_one_by_one, None),
