@@ -102,6 +102,6 @@ def filler(plan: Plan, dtype: np.dtype[Any]) -> Any:
     if dtype.kind not in missing:
         raise InvalidValueError(
             f"missing='fill' has nothing to fill variable {plan.name!r} of {dtype} with, as it has no _FillValue; "
-            "use missing='drop' or variables="
+            "use missing='drop', variables=, or combine='ragged', which fills no ends"
         )
     return missing[dtype.kind]

@@ -9,7 +9,8 @@ Only this package and `atlas.many` import xarray and dask.
 - `lazy`: one stored array as a dask array; a single graph layer, whatever the number of chunks.
 - `backend_array`: one stored array as xarray indexes it lazily, without dask.
 - `array_reads`: the reads that both of these make, of an array that may have been declared anew since.
-- `entrypoint`: the engine of xarray; `opening`: datasets as it gives them; `trees`: many of them as a tree.
+- `entrypoint`: the engine of xarray; `opening`: datasets as it gives them; `trees`: many of them as a tree; `decoding`:
+  what was stored raw, decoded as CF says.
 - `netcdf`: opens NetCDF files as `xr.Dataset`s.
 - `time_encoding`, `cftime_dates`: times, durations and dates to stored integers and back.
 - `strings`: which cells of an object array are strings.
@@ -33,6 +34,7 @@ from atlas.xarray.import_hook import on_import
 
 if TYPE_CHECKING:
     from atlas.xarray.accessor import AtlasAccessor
+    from atlas.xarray.decoding import decode_dataset
     from atlas.xarray.netcdf import check_netcdf, inspect_netcdf, open_netcdf
     from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
@@ -43,6 +45,7 @@ __all__ = [
     "AtlasAccessor",
     "add",
     "check_netcdf",
+    "decode_dataset",
     "inspect_netcdf",
     "open_each",
     "open_lazily",
@@ -55,6 +58,7 @@ _MODULES = {
     "AtlasAccessor": "accessor",
     "add": "writing",
     "check_netcdf": "netcdf",
+    "decode_dataset": "decoding",
     "inspect_netcdf": "netcdf",
     "open_each": "trees",
     "open_lazily": "opening",
