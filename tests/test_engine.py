@@ -346,7 +346,9 @@ class TestMany:
         assert raw["salinity"].attrs == {"scale_factor": 0.5}
 
     def test_names_or_a_pattern_choose_which(self, casts):
-        stacked = xr.open_dataset(casts, **ENGINE, names=["cast2", "cast0"], drop_variables=["when", "salinity", "level"])
+        stacked = xr.open_dataset(
+            casts, **ENGINE, names=["cast2", "cast0"], drop_variables=["when", "salinity", "level"]
+        )
         assert stacked["dataset"].values.tolist() == ["cast2", "cast0"]
         assert list(stacked.data_vars) == ["lat"]
         joined = xr.open_dataset(casts, **ENGINE, names="cast[01]", combine="concat", isel={"level": slice(0, 2)})

@@ -139,7 +139,7 @@ def test_the_page_on_arrays_runs_as_pasted(tmp_path, monkeypatch):
 
 def test_the_page_on_many_as_one_runs_as_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_page("many.md", 8)
+    run_page("many.md", 9)
 
 
 def test_the_section_on_the_engine_of_xarray_runs_as_pasted(tmp_path, monkeypatch):

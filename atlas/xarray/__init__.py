@@ -16,8 +16,6 @@ Only this package and `atlas.many` import xarray and dask.
 - `strings`: which cells of an object array are strings.
 - `encoding_record`: `encoding` of variables and datasets to text and back.
 - `attribute_owners`: assigns each stored attribute to the dataset or to one of its variables.
-- `accessor`: `xr.Dataset.atlas`.
-- `import_hook`: registers the accessor when xarray is imported.
 - `interfaces`: the calls that this package makes on a store and on a dataset.
 
 xarray and dask take a second to import. The modules that need them import them at the top, and each name below loads
@@ -26,14 +24,11 @@ its module on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from atlas.runtime.late_names import late_names
-from atlas.xarray.import_hook import on_import
 
 if TYPE_CHECKING:
-    from atlas.xarray.accessor import AtlasAccessor
     from atlas.xarray.decoding import decode_dataset
     from atlas.xarray.netcdf import check_netcdf, inspect_netcdf, open_netcdf
     from atlas.xarray.opening import open_lazily
@@ -42,7 +37,6 @@ if TYPE_CHECKING:
     from atlas.xarray.writing import add
 
 __all__ = [
-    "AtlasAccessor",
     "add",
     "check_netcdf",
     "decode_dataset",
@@ -55,7 +49,6 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AtlasAccessor": "accessor",
     "add": "writing",
     "check_netcdf": "netcdf",
     "decode_dataset": "decoding",
@@ -69,6 +62,3 @@ _MODULES = {
 
 
 __getattr__ = late_names(__name__, _MODULES)
-
-
-on_import("xarray", lambda: import_module(f"{__name__}.accessor"))
