@@ -5,7 +5,7 @@ The rooms, from the top down; each imports only from rows below its own:
 - `cli`               the command line
 - `engine`            the engine `atlas` of xarray
 - `store`, `dataset`, `array`, `attributes`   `Atlas`, `DatasetView`, `ArrayView` and `Attributes`: what users hold
-- `many`              many datasets as one `xr.Dataset`
+- `many`              many datasets as one `xr.Dataset`; `xr.Dataset.atlas`
 - `xarray`            xarray and dask
 - `verification`      reads everything, names what is damaged
 - `session`           one open store, composed of the rooms below
@@ -21,12 +21,12 @@ The rooms, from the top down; each imports only from rows below its own:
 
 from __future__ import annotations
 
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
-import atlas.xarray  # noqa: F401 - registers `xr.Dataset.atlas`
 from atlas import errors
 from atlas.errors import AtlasError
+from atlas.runtime.import_hook import on_import
 from atlas.runtime.installation import warn_of_namesake
 from atlas.runtime.late_names import late_names
 
@@ -48,6 +48,7 @@ try:
 except metadata.PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 warn_of_namesake()
+on_import("xarray", lambda: import_module("atlas.many.accessor"))  # registers `xr.Dataset.atlas`
 
 __all__ = [
     "ArrayMeta",

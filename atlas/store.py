@@ -573,7 +573,7 @@ class Atlas:
 
     def open_many(
         self,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | str | None = None,
         *,
         combine: Combine = "stack",
         dim: str | None = None,
@@ -596,8 +596,9 @@ class Atlas:
 
         Parameters
         ----------
-        names : sequence of str, optional
-            Names of the N datasets; all without it.
+        names : sequence of str, or str, optional
+            Names of the N datasets; or a shell pattern, `"2024-*"`, for those that match, in the order they were
+            created; all without it.
         combine : {"stack", "concat", "ragged"}, default "stack"
             "stack" puts arrays along a new dimension, (N, ...). "concat" puts datasets one after another along a
             dimension that they have, days along time; what does not lie along it must be equal in all and is taken

@@ -308,3 +308,77 @@ def test_xarray_finds_an_installed_engine_by_name_and_by_guess(installed, only):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == ["15.0 ['only']", "15.0 ['only']", AtlasBackendEntrypoint.description]
+
+
+class TestMany:
+    @pytest.fixture
+    def casts(self, place):
+        with Atlas.create(place) as store:
+            for at, levels in enumerate([3, 1, 4]):
+                ds = xr.Dataset(
+                    {
+                        "salinity": ("level", np.arange(levels, dtype="i2") + at, {"scale_factor": 0.5}),
+                        "lat": ((), 1.5 * at),
+                        "when": ("level", np.arange(levels), {"units": "days since 2026-01-01"}),
+                    },
+                    {"level": np.arange(levels) + 10 * at},
+                    {"ship": "abc"[at]},
+                )
+                store.add_xr_dataset(ds, f"cast{at}")
+        return place
+
+    @pytest.mark.parametrize("chunks", [None, {}, {"level": 2}])
+    def test_many_datasets_are_opened_as_one_and_decoded(self, casts, chunks):
+        with xr.open_dataset(casts, **ENGINE, combine="ragged", attributes=["ship"], chunks=chunks) as ds:
+            assert (ds.chunks == {}) == (chunks is None)
+            assert ds["salinity"].values.tolist() == [0, 0.5, 1, 0.5, 1, 1.5, 2, 2.5]
+            assert ds["when"].values.astype("M8[D]").astype(str).tolist()[:4] == [
+                "2026-01-01",
+                "2026-01-02",
+                "2026-01-03",
+                "2026-01-01",
+            ]
+            assert ds["row_size"].values.tolist() == [3, 1, 4]
+            assert ds["ship"].values.tolist() == ["a", "b", "c"]
+            assert ds.encoding["source"] == str(casts)
+        raw = xr.open_dataset(casts, **ENGINE, combine="ragged", decode_cf=False)
+        assert raw["salinity"].values.tolist() == [0, 1, 2, 1, 2, 3, 4, 5]
+        assert raw["salinity"].attrs == {"scale_factor": 0.5}
+
+    def test_names_or_a_pattern_choose_which(self, casts):
+        stacked = xr.open_dataset(
+            casts, **ENGINE, names=["cast2", "cast0"], drop_variables=["when", "salinity", "level"]
+        )
+        assert stacked["dataset"].values.tolist() == ["cast2", "cast0"]
+        assert list(stacked.data_vars) == ["lat"]
+        joined = xr.open_dataset(casts, **ENGINE, names="cast[01]", combine="concat", isel={"level": slice(0, 2)})
+        assert joined["level"].values.tolist() == [0, 1, 10]
+        assert list(joined.xindexes) == ["level"]
+        assert joined["salinity"].sel(level=10).item() == 0.5
+        assert xr.open_dataset(Atlas.open(casts), **ENGINE, names="cast1", version=1)["lat"].values.tolist() == [1.5]
+
+    def test_labels_that_are_dates_in_numbers_are_decoded_and_indexed(self, place):
+        with Atlas.create(place) as store:
+            for at in range(2):
+                time = xr.Variable("time", np.array([2 * at, 2 * at + 1]), {"units": "days since 2026-01-01"})
+                store.add_xr_dataset(xr.Dataset({"t": ("time", [1.0, 2.0])}, {"time": time}), f"d{at}")
+        ds = xr.open_dataset(place, **ENGINE, combine="concat", dim="time")
+        assert ds["t"].sel(time="2026-01-03").item() == 1
+        assert ds["time"].to_index().is_monotonic_increasing
+
+    def test_it_pickles(self, casts):
+        ds = xr.open_dataset(casts, **ENGINE, combine="ragged")
+        assert_identical(pickle.loads(pickle.dumps(ds)).load(), ds.load())
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"dim": "level"}, r"dim= is of the arguments that open many datasets as one; say how, combine='stack'"),
+            ({"group": "cast0", "combine": "ragged"}, "group='cast0' opens one dataset, and combine= is of those"),
+            ({"combine": "merge"}, "combine is one of"),
+            ({"names": "x*"}, "matches none of the 3 datasets"),
+        ],
+    )
+    def test_arguments_that_do_not_go_together(self, casts, options, says):
+        with pytest.raises(ValueError, match=says):
+            xr.open_dataset(casts, **ENGINE, **options)

@@ -139,7 +139,7 @@ def test_the_page_on_arrays_runs_as_pasted(tmp_path, monkeypatch):
 
 def test_the_page_on_many_as_one_runs_as_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_page("many.md", 8)
+    run_page("many.md", 9)
 
 
 def test_the_section_on_the_engine_of_xarray_runs_as_pasted(tmp_path, monkeypatch):
@@ -147,7 +147,7 @@ def test_the_section_on_the_engine_of_xarray_runs_as_pasted(tmp_path, monkeypatc
     # As in an installation: this tree may be on the path alone.
     engines = {**xr.backends.list_engines(), "atlas": AtlasBackendEntrypoint()}
     monkeypatch.setattr("xarray.backends.plugins.list_engines", lambda: engines)
-    run_page("xarray.md#Through xarray's own door", 2)
+    run_page("xarray.md#Through xarray's own door", 3)
 
 
 def test_one_line_runs_the_demo_and_another_the_tests():

@@ -18,10 +18,11 @@ from atlas.cli.demo import run_demo
 from atlas.cli.formatting import count_text, size_text
 from atlas.cli.ingest import SUFFIXES, ReadOptions, find_files, ingest
 from atlas.cli.maintenance_output import compact_line, held_after_compact_lines, held_after_rm_lines
-from atlas.cli.store_output import by_size, history_lines, info_lines, ls_lines, matching_names, show_lines
+from atlas.cli.store_output import by_size, history_lines, info_lines, ls_lines, show_lines
 from atlas.cli.verify_output import report_json, report_lines
 from atlas.cli.warmup import warm_up
 from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
+from atlas.format.names import matching_names
 from atlas.runtime.installation import install_line
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def list_(store: str, pattern: str | None, limit: int, *, long: bool) -> None:
     """
     target = Atlas.open(store)
     names = target.list_datasets()
-    found = matching_names(names, pattern)
+    found = names if pattern is None else matching_names(names, pattern)
     shown = found[: limit or None]
     _print(ls_lines(target, shown, long=long))
     hidden = len(found) - len(shown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,15 +20,10 @@ if TYPE_CHECKING:
     from atlas.format.versions import Version
     from atlas.maintenance.description import ArrayDescription, StoreDescription
 
-__all__ = ["by_size", "history_lines", "info_lines", "ls_lines", "matching_names", "show_lines"]
+__all__ = ["by_size", "history_lines", "info_lines", "ls_lines", "show_lines"]
 
 _MAX_TEXT = 24
 _MAX_ARRAYS = 8
-
-
-def matching_names(names: Sequence[str], pattern: str | None) -> Sequence[str]:
-    """Return the names that match the shell pattern; all of them if it is None."""
-    return names if pattern is None else [name for name in names if fnmatchcase(name, pattern)]
 
 
 def ls_lines(store: Atlas, names: Sequence[str], *, long: bool) -> Iterator[str]:

@@ -1,13 +1,14 @@
-"""Names of datasets and arrays: the rule for them, and the folder of an array name. Pure text; no I/O."""
+"""Names of datasets and arrays: the rule for them, patterns, and the folder of an array name. Pure text; no I/O."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from fnmatch import translate
 
 from atlas.errors import InvalidNameError, InvalidTypeError
 
-__all__ = ["check_each", "check_name", "check_names", "folder_name"]
+__all__ = ["check_each", "check_name", "check_names", "folder_name", "matching_names"]
 
 # Bytes that every file system and object store keeps unchanged.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -41,6 +42,12 @@ def check_name(kind: str, name: object) -> str:
             f"{name!r} cannot name {_A[kind]} {kind}: it holds a surrogate, which UTF-8 lacks"
         ) from error
     return name
+
+
+def matching_names(names: list[str], pattern: str) -> list[str]:
+    """Return the names that match a shell pattern (`*`, `?`, `[seq]`, `[!seq]`), upper and lower case told apart."""
+    matches = re.compile(translate(pattern)).match
+    return [name for name in names if matches(name)]
 
 
 def check_each(kind: str, names: list[str]) -> None:

@@ -10,6 +10,7 @@
   that are made of them. `padded`: the lengths of what is filled at the end.
 - `rows`: what lies along one dimension, one dataset after another; `ragged` and `concatenated` datasets that are made
   of it; `sequence`: the order of labels, overlaps and gaps.
+- `row_shapes`: ragged datasets to padded ones and back, and to one dataset; `accessor`: `xr.Dataset.atlas`.
 - `opening`: many datasets as one, lazily, in one of these shapes.
 - `assembling`: variables as a dataset, with its indexes; `encodings` and `attribute_variables` do as they say.
 - `unaligned_index`: an index for labels that differ between datasets.
@@ -26,16 +27,29 @@ from atlas.runtime.late_names import late_names
 if TYPE_CHECKING:
     from atlas.many.opening import open_many
     from atlas.many.options import ManyOptions, StackOptions
+    from atlas.many.row_shapes import select_row, to_padded, to_ragged
     from atlas.many.stacking import to_xarray_many
     from atlas.many.windows import check_positions
 
-__all__ = ["ManyOptions", "StackOptions", "check_positions", "open_many", "to_xarray_many"]
+__all__ = [
+    "ManyOptions",
+    "StackOptions",
+    "check_positions",
+    "open_many",
+    "select_row",
+    "to_padded",
+    "to_ragged",
+    "to_xarray_many",
+]
 
 _MODULES = {
     "ManyOptions": "options",
-    "check_positions": "windows",
     "StackOptions": "options",
+    "check_positions": "windows",
     "open_many": "opening",
+    "select_row": "row_shapes",
+    "to_padded": "row_shapes",
+    "to_ragged": "row_shapes",
     "to_xarray_many": "stacking",
 }
 

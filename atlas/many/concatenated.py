@@ -17,9 +17,10 @@ from atlas.many.assembling import assemble
 from atlas.many.lazy_cells import FlatCells
 from atlas.many.part_cells import variable_dtype
 from atlas.many.rows import dimension_of_rows, flat_variable, row_sizes, select_rows
-from atlas.many.sequence import find_break, find_order
+from atlas.many.sequence import Labels, find_break, find_order
 from atlas.many.stacked_variables import StackedVariables
 from atlas.xarray.reading import as_pandas
+from atlas.xarray.recorded_dtypes import decode_recorded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,8 +52,7 @@ def open_concatenated(fleet: Fleet, reads: PinnedReads, options: ManyOptions, bl
     if labels is not None:
         order = find_order(dim, fleet.labels, labels, sizes) if options.sort else np.arange(len(sizes))
         if not np.array_equal(order, np.arange(len(order))):
-            edges = np.append(0, np.cumsum(sizes))
-            labels = np.concatenate([labels[edges[at] : edges[at + 1]] for at in order.tolist()])
+            labels = labels.in_order(order, sizes)
             fleet, sizes = fleet.in_order(order), sizes[order]
             plans = plan_all(fleet)
         told = find_break(dim, fleet.labels, labels, sizes)
@@ -63,7 +63,7 @@ def open_concatenated(fleet: Fleet, reads: PinnedReads, options: ManyOptions, bl
     variables: dict[str, xr.Variable] = {}
     for plan in plans:
         if labels is not None and plan.name == dim:
-            variables[dim] = xr.Variable((dim,), as_pandas(plan.first, labels), stacked.attributes(plan))
+            variables[dim] = xr.Variable((dim,), as_pandas(plan.first, labels.cells), stacked.attributes(plan))
         elif dim in plan.dims:
             variables[plan.name] = flat_variable(fleet, plan, offsets, reads, options, blocks)
         else:
@@ -79,7 +79,7 @@ def _beside(stacked: StackedVariables, plan: Plan, dim: str, sizes: NDArray[np.i
     return found if found.dims == plan.dims else xr.Variable((dim,), np.repeat(found.data, sizes), found.attrs)
 
 
-def _read_labels(fleet: Fleet, plan: Plan, sizes: NDArray[np.int64], reads: PinnedReads) -> NDArray[Any]:
+def _read_labels(fleet: Fleet, plan: Plan, sizes: NDArray[np.int64], reads: PinnedReads) -> Labels:
     """Return the labels of all datasets, one after another."""
     if not fleet.has_all(plan):
         lacking = np.ones(len(fleet.labels), bool)
@@ -89,6 +89,15 @@ def _read_labels(fleet: Fleet, plan: Plan, sizes: NDArray[np.int64], reads: Pinn
             f"dataset {fleet.labels[int(np.argmax(lacking))]!r} has no labels {plan.name!r}, which others have; leave "
             "it out, or leave the labels out with missing='drop'"
         )
+    recorded = {part.array.xarray_dtype for part in plan.parts}
+    if plan.decode or len(recorded) > 1 or None in recorded:
+        cells = _flat_cells(fleet, plan, sizes, reads)
+        return Labels(cells, cells)
+    stored = _flat_cells(fleet, plan.as_stored(), sizes, reads)
+    return Labels(decode_recorded(plan.name, stored, str(plan.first.xarray_dtype), widens=True), stored)
+
+
+def _flat_cells(fleet: Fleet, plan: Plan, sizes: NDArray[np.int64], reads: PinnedReads) -> NDArray[Any]:
     offsets = np.append(0, np.cumsum(sizes))
     dtype, _ = variable_dtype(plan, filled=False)
     return FlatCells(reads, fleet.labels, plan, offsets, (int(offsets[-1]),), dtype)[(slice(None),)]

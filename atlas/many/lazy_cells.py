@@ -18,7 +18,7 @@ from xarray.core import indexing
 
 from atlas.errors import InvalidIndexError, InvalidValueError
 from atlas.many.combining import common_cells
-from atlas.many.part_cells import decode_part, filler
+from atlas.many.part_cells import decode_part, filler_of
 from atlas.many.windows import Window
 from atlas.xarray.backend_array import ThreadedArray
 
@@ -181,7 +181,7 @@ class LazyCells(ThreadedArray):
             return cast[0]
         out = np.empty(shape, cast[0].dtype if cast else self.dtype)
         if sum(cells.size for cells in cast) < out.size:
-            out[...] = filler(self._plan, self.dtype)
+            out[...] = filler_of(self._plan, self.dtype)
         for (place, _), cells in zip(pieces, cast, strict=True):
             out[place] = cells
         return out

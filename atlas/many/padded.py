@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from atlas.many.fleet import Fleet
     from atlas.many.plans import Plan
 
-__all__ = ["length_variables"]
+__all__ = ["PADDED_KEY", "length_name", "length_variables"]
+
+PADDED_KEY = "padded_dimension"
+"""Attribute of the lengths that names the dimension along which they are."""
+
+
+def length_name(dim: str) -> str:
+    """Return the name of the coordinate that tells the lengths of datasets along a dimension."""
+    return f"{dim}_size"
 
 
 def length_variables(fleet: Fleet, plans: Sequence[Plan], new_dim: str) -> dict[str, xr.Variable]:
@@ -32,12 +40,12 @@ def length_variables(fleet: Fleet, plans: Sequence[Plan], new_dim: str) -> dict[
     )
     lengths = {}
     for dim in uneven:
-        name = f"{dim}_size"
+        name = length_name(dim)
         if name in fleet.names or name == new_dim:
             raise InvalidValueError(
                 f"these datasets have an array {name!r}, the name of the coordinate that tells their lengths along "
                 f"{dim!r}; leave it out with variables="
             )
-        attrs = {"long_name": f"number of cells of each dataset along {dim}", "padded_dimension": dim}
+        attrs = {"long_name": f"number of cells of each dataset along {dim}", PADDED_KEY: dim}
         lengths[name] = xr.Variable((new_dim,), row_sizes(fleet, dim, plans), attrs)
     return lengths

@@ -14,13 +14,13 @@ from atlas.xarray.attribute_owners import FILL_KEY
 from atlas.xarray.recorded_dtypes import decode_recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from atlas.many.plans import Part, Plan
 
-__all__ = ["attributes_of", "decode_part", "filler", "variable_dtype"]
+__all__ = ["attributes_of", "decode_part", "filler", "filler_of", "variable_dtype"]
 
 _LEADING = "__leading__"
 """Name of the axis that cells of several datasets have before their own, while they are decoded."""
@@ -70,7 +70,7 @@ def variable_dtype(plan: Plan, *, filled: bool) -> tuple[np.dtype[Any], list[dic
         empty.append(decode_part(plan, part, stored, leads=False, widens=False))
     dtype = common_cells(plan.name, [cells for cells, _ in empty])[0].dtype
     if filled:
-        filler(plan, dtype)
+        filler_of(plan, dtype)
         dtype = np.dtype(object) if dtype.kind == "S" else dtype  # a fill may be longer than all cells
     return dtype, [attrs for _, attrs in empty]
 
@@ -85,23 +85,31 @@ def attributes_of(plan: Plan, decoded: list[dict[str, Any]], how: str | Callable
     return attrs
 
 
-def filler(plan: Plan, dtype: np.dtype[Any]) -> Any:
-    """Return what a variable has in datasets that lack it."""
-    if FILL_KEY in plan.first.attrs and not plan.decode:
-        fill = plan.first.attrs[FILL_KEY]
+def filler(name: str, attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> Any:
+    """Return what a variable has where cells are filled: its fill value, else NaN, NaT or None.
+
+    Raises `InvalidValueError` where it has none of these.
+    """
+    if FILL_KEY in attrs:
+        fill = attrs[FILL_KEY]
         try:
             cell = np.asarray(fill, object if dtype.kind in "OST" else dtype).reshape(())[()]
         except (ValueError, TypeError, OverflowError):
             cell = None
         if comparable(cell) == comparable(fill) or dtype.kind in "mM":
             return cell
-        raise InvalidValueError(f"_FillValue {fill!r} of variable {plan.name!r} is no cell of {dtype}; set it anew")
+        raise InvalidValueError(f"_FillValue {fill!r} of variable {name!r} is no cell of {dtype}; set it anew")
     if dtype.kind in "mM":
         return np.array("NaT", dtype)[()]
     missing = {"f": np.nan, "O": None, "S": None, "T": getattr(dtype, "na_object", "")}
     if dtype.kind not in missing:
         raise InvalidValueError(
-            f"missing='fill' has nothing to fill variable {plan.name!r} of {dtype} with, as it has no _FillValue; "
-            "use missing='drop' or variables="
+            f"nothing to fill variable {name!r} of {dtype} with, as it has no _FillValue; use missing='drop', "
+            "variables=, or combine='ragged', which fills no ends"
         )
     return missing[dtype.kind]
+
+
+def filler_of(plan: Plan, dtype: np.dtype[Any]) -> Any:
+    """Return what a variable has in datasets that lack it, see `filler`."""
+    return filler(plan.name, {} if plan.decode else plan.first.attrs, dtype)

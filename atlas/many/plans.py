@@ -96,6 +96,11 @@ class Plan:
         fills = {comparable(part.array.attrs.get(FILL_KEY)) for part in self.parts}
         return not self.decode and len(fills) > 1
 
+    def as_stored(self) -> Plan:
+        """Return the plan of the same cells as they are stored, whatever dtype xarray had."""
+        parts = tuple(replace(part, array=replace(part.array, xarray_dtype=None)) for part in self.parts)
+        return replace(self, parts=parts, reads=_reads(parts, decode=False))
+
     @property
     def labels_axis(self) -> bool:
         """Whether it has the labels of an axis, which an index would look up."""

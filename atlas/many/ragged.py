@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from atlas.many.plans import Plan
     from atlas.many.stacked_variables import StackedVariables
 
-__all__ = ["ROW_SIZE", "open_ragged"]
+__all__ = ["ROW_SIZE", "SAMPLE_KEY", "open_ragged"]
 
 ROW_SIZE = "row_size"
 """Name of the count variable."""
+SAMPLE_KEY = "sample_dimension"
+"""Its attribute that names the dimension along which cells follow one another."""
 
 
 def open_ragged(
@@ -56,7 +58,7 @@ def open_ragged(
         plan.name: flat_variable(fleet, plan, offsets, reads, options, blocks) if plan in flat else stacked.read(plan)
         for plan in plans
     }
-    counts = {"long_name": "number of cells of each dataset", "sample_dimension": sample}
+    counts = {"long_name": "number of cells of each dataset", SAMPLE_KEY: sample}
     variables[ROW_SIZE] = xr.Variable((options.new_dim,), sizes, counts)
     attrs = fleet.attributes(options.combine_attrs)
     if options.feature_type is not None:

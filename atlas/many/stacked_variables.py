@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,16 +84,18 @@ class StackedVariables:
         Raises `InvalidValueError` where it differs; labels of an axis may, with `join="override"`.
         """
         first = int(plan.parts[0].at[0])
-        if not (self._is_known_equal(plan) or (self._options.join == "override" and plan.labels_axis)):
-            having = np.sort(np.concatenate([part.at for part in plan.parts]))
-            base, _ = self._read(plan, having[:1])
-            some = max(1, _COMPARED_BYTES // max(base.nbytes, 1))
-            for begin in range(1, len(having), some):
-                rows = having[begin : begin + some]
-                differs = self._find_differing(plan, self._read(plan, rows)[0], base)
-                if differs is not None:
-                    raise self._refuse(plan, first, int(rows[differs]))
-        return self._read_once(plan, first)
+        if self._is_known_equal(plan) or (self._options.join == "override" and plan.labels_axis):
+            return self._read_once(plan, first)
+        having = np.sort(np.concatenate([part.at for part in plan.parts]))
+        itemsize = plan.first.dtype.itemsize
+        some = max(1, _COMPARED_BYTES // max(math.prod(plan.shape) * itemsize, 1))
+        base, attrs = self._read(plan, having[:some])
+        for begin in range(0, len(having), some):
+            cells = self._read(plan, having[begin : begin + some])[0] if begin else base
+            differs = self._find_differing(plan, cells, base[:1])
+            if differs is not None:
+                raise self._refuse(plan, first, int(having[begin + differs]))
+        return xr.Variable(plan.dims, as_pandas(plan.first, base[0]), attrs)
 
     def _read_once(self, plan: Plan, row: int) -> xr.Variable:
         """Return the variable of one dataset."""

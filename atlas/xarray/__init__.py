@@ -9,14 +9,13 @@ Only this package and `atlas.many` import xarray and dask.
 - `lazy`: one stored array as a dask array; a single graph layer, whatever the number of chunks.
 - `backend_array`: one stored array as xarray indexes it lazily, without dask.
 - `array_reads`: the reads that both of these make, of an array that may have been declared anew since.
-- `entrypoint`: the engine of xarray; `opening`: datasets as it gives them; `trees`: many of them as a tree.
+- `entrypoint`: the engine of xarray; `opening`: datasets as it gives them; `trees`: many of them as a tree; `decoding`:
+  what was stored raw, decoded as CF says.
 - `netcdf`: opens NetCDF files as `xr.Dataset`s.
 - `time_encoding`, `cftime_dates`: times, durations and dates to stored integers and back.
 - `strings`: which cells of an object array are strings.
 - `encoding_record`: `encoding` of variables and datasets to text and back.
 - `attribute_owners`: assigns each stored attribute to the dataset or to one of its variables.
-- `accessor`: `xr.Dataset.atlas`.
-- `import_hook`: registers the accessor when xarray is imported.
 - `interfaces`: the calls that this package makes on a store and on a dataset.
 
 xarray and dask take a second to import. The modules that need them import them at the top, and each name below loads
@@ -25,14 +24,12 @@ its module on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from atlas.runtime.late_names import late_names
-from atlas.xarray.import_hook import on_import
 
 if TYPE_CHECKING:
-    from atlas.xarray.accessor import AtlasAccessor
+    from atlas.xarray.decoding import decode_dataset
     from atlas.xarray.netcdf import check_netcdf, inspect_netcdf, open_netcdf
     from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
@@ -40,9 +37,9 @@ if TYPE_CHECKING:
     from atlas.xarray.writing import add
 
 __all__ = [
-    "AtlasAccessor",
     "add",
     "check_netcdf",
+    "decode_dataset",
     "inspect_netcdf",
     "open_each",
     "open_lazily",
@@ -52,9 +49,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AtlasAccessor": "accessor",
     "add": "writing",
     "check_netcdf": "netcdf",
+    "decode_dataset": "decoding",
     "inspect_netcdf": "netcdf",
     "open_each": "trees",
     "open_lazily": "opening",
@@ -65,6 +62,3 @@ _MODULES = {
 
 
 __getattr__ = late_names(__name__, _MODULES)
-
-
-on_import("xarray", lambda: import_module(f"{__name__}.accessor"))

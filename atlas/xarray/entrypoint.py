@@ -19,7 +19,7 @@ import atlas.xarray
 from atlas.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from atlas.session import Session
     from atlas.xarray.interfaces import StoreInterface
@@ -27,6 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["OpenStore", "StoreEntrypoint"]
 
 _DECODERS = ("mask_and_scale", "decode_times", "decode_timedelta", "use_cftime", "concat_characters", "decode_coords")
+_OF_MANY = (
+    "names",
+    "combine",
+    "dim",
+    "variables",
+    "isel",
+    "attributes",
+    "missing",
+    "join",
+    "combine_attrs",
+    "sort",
+    "feature_type",
+)
+"""Arguments of `Atlas.open_many`, which open several datasets as one."""
 _XARRAY_MAKES_INDEXES = "create_default_indexes" in signature(xr.open_dataset).parameters
 """Whether this version of xarray makes indexes of what an engine opens; in earlier ones the engine does."""
 _NAMED = 3
@@ -62,6 +76,7 @@ class StoreEntrypoint(BackendEntrypoint, ABC):
         "drop_variables",
         "group",
         "version",
+        *_OF_MANY,
     )
 
     @abstractmethod
@@ -81,17 +96,38 @@ class StoreEntrypoint(BackendEntrypoint, ABC):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         version: int | None = None,
+        names: Any = None,
+        combine: Any = None,
+        dim: Any = None,
+        variables: Any = None,
+        isel: Any = None,
+        attributes: Any = None,
+        missing: Any = None,
+        join: Any = None,
+        combine_attrs: Any = None,
+        sort: Any = None,
+        feature_type: Any = None,
     ) -> xr.Dataset:
-        """Open one dataset: the one that `group` names, or the only one of the store.
+        """Open one dataset, the one that `group` names or the only one of the store; or many as one.
 
-        `filename_or_obj` is what `Atlas.open` takes, or an open `Atlas`; `version` is an earlier version. Raises
-        `DatasetNotFoundError` (KeyError), and `InvalidValueError` (ValueError) without a `group` where the store has
-        several datasets or none.
+        `filename_or_obj` is what `Atlas.open` takes, or an open `Atlas`; `version` is an earlier version. The arguments
+        from `names` on are those of `Atlas.open_many`; with `names` or `combine` many datasets are opened, all of the
+        store without `names`.
+
+        Raises `DatasetNotFoundError` (KeyError), and `InvalidValueError` (ValueError) without a `group` where the store
+        has several datasets or none, and for arguments that do not go together; for many, what `Atlas.open_many`
+        raises.
         """
         settings = (mask_and_scale, decode_times, decode_timedelta, use_cftime, concat_characters, decode_coords)
+        decoders, dropped = dict(zip(_DECODERS, settings, strict=True)), _names(drop_variables)
+        values = (names, combine, dim, variables, isel, attributes, missing, join, combine_attrs, sort, feature_type)
+        options = {name: value for name, value in zip(_OF_MANY, values, strict=True) if value is not None}
+        _check_many(options, group)
         with self._opened(filename_or_obj, version) as opened:
+            if options:
+                return _open_many(opened, options, decoders, dropped)
             name = _dataset_of(group) or _only_dataset(opened)
-            return _open_one(opened, name, dict(zip(_DECODERS, settings, strict=True)), _names(drop_variables))
+            return _open_one(opened, name, decoders, dropped)
 
     def open_groups_as_dict(
         self,
@@ -178,6 +214,33 @@ class StoreEntrypoint(BackendEntrypoint, ABC):
 def _open_one(opened: OpenStore, name: str, decoders: dict[str, Any], dropped: list[str]) -> xr.Dataset:
     view = opened.store.open_dataset(name)
     ds = atlas.xarray.open_lazily(view, opened.session, decoders, dropped=dropped, indexes=not _XARRAY_MAKES_INDEXES)
+    return _from(opened, ds)
+
+
+def _check_many(options: Mapping[str, Any], group: object) -> None:
+    """Raise `InvalidValueError` where arguments do not go together."""
+    if options and group is not None:
+        raise InvalidValueError(
+            f"group={group!r} opens one dataset, and {next(iter(options))}= is of those that open many; leave one out"
+        )
+    if options and "names" not in options and "combine" not in options:
+        raise InvalidValueError(
+            f"{next(iter(options))}= is of the arguments that open many datasets as one; say how, combine='stack', "
+            "'concat' or 'ragged', or which, names=[...]"
+        )
+
+
+def _open_many(
+    opened: OpenStore, options: dict[str, Any], decoders: Mapping[str, Any], dropped: Collection[str]
+) -> xr.Dataset:
+    names = options.pop("names", None)
+    if dropped and "variables" not in options:
+        view = opened.session.view
+        layouts = view.layouts(view.dataset_names() if names is None else list(names))
+        options["variables"] = list(dict.fromkeys(name for layout in layouts for name in layout if name not in dropped))
+    ds = atlas.xarray.decode_dataset(
+        opened.store.open_many(names, **options).drop_vars(dropped, errors="ignore"), decoders
+    )
     return _from(opened, ds)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -70,6 +70,10 @@ class StoreInterface(Protocol):
 
     def read_array_across_stacked(self, array: str, dataset_names: Sequence[str]) -> NDArray[Any]:
         """One array of N datasets as one array of shape (N, *shape)."""
+
+    @property
+    def open_many(self) -> Callable[..., xr.Dataset]:
+        """Many datasets as one, as `Atlas.open_many`."""
 
     def add_xr_dataset(
         self, ds: xr.Dataset, name: str, chunks: Mapping[str, int | Sequence[int]] | None = None

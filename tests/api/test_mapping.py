@@ -12,7 +12,7 @@ import pytest
 import atlas
 from atlas import ArrayView, Atlas, DatasetView, errors
 from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidTypeError
-from atlas.xarray import AtlasAccessor
+from atlas.many.accessor import AtlasAccessor
 
 PUBLIC = [Atlas, DatasetView, ArrayView, atlas.Attributes]
 

@@ -23,12 +23,18 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def originals():
-    """The datasets of the package by the names of their files."""
+def paths():
+    """The files of the package by their names."""
     assert PACKAGE is not None
     assert PACKAGE.origin is not None
+    return {path.stem: path for path in sorted(Path(PACKAGE.origin).parent.rglob("*.nc"))}
+
+
+@pytest.fixture(scope="module")
+def originals(paths):
+    """The datasets of the package by the names of their files."""
     found = {}
-    for path in sorted(Path(PACKAGE.origin).parent.rglob("*.nc")):
+    for path in paths.values():
         with xr.open_dataset(path, decode_timedelta=False) as ds:
             found[path.stem] = ds.load()
     assert len(found) > 300
@@ -40,7 +46,16 @@ def store(originals):
     store = Atlas.create(MemoryStorage())
     for name, ds in originals.items():
         store.add_xr_dataset(ds, name)
+    store.flush()
     return store
+
+
+def models_of(names):
+    """Names of the files of each model."""
+    models = defaultdict(list)
+    for name in names:
+        models[name.rsplit("_", 1)[0]].append(name)  # what follows are the years
+    return models
 
 
 def calendar(ds):
@@ -53,11 +68,8 @@ def test_every_file_comes_back_identical(store, originals):
 
 
 def test_the_years_of_each_model_keep_their_dates_and_cells(store, originals):
-    models = defaultdict(list)
-    for name in originals:
-        models[name.rsplit("_", 1)[0]].append(name)  # what follows are the years
     stacked = refused = 0
-    for names in models.values():
+    for names in models_of(originals).values():
         lengths = [originals[name].sizes["time"] for name in names]
         if len(set(lengths)) > 1:
             refused += 1
@@ -97,4 +109,35 @@ def test_models_of_other_calendars_are_refused_by_name(store, originals):
     for one, other in pairs:
         with pytest.raises(AtlasError, match=r"array 'time' holds dates.* of the calendar") as caught:
             store.to_xarray_many([one, other], variables=["time"])
+        assert all(name in str(caught.value) for name in (one, other))
+
+
+@pytest.mark.parametrize("chunks", [None, "auto"])
+def test_the_years_of_each_model_one_after_another_are_what_xarray_makes_of_the_files(store, paths, chunks):
+    many = [names for names in models_of(paths).values() if len(names) > 1]
+    assert len(many) > 30
+    for names in many:
+        ours = store.open_many(names[::-1], combine="concat", dim="time", chunks=chunks)
+        with xr.open_mfdataset(
+            [paths[name] for name in names],
+            decode_timedelta=False,
+            data_vars="minimal",
+            coords="minimal",
+            compat="override",
+            combine_attrs="drop_conflicts",
+        ) as theirs:
+            xr.testing.assert_identical(ours.copy().load(), theirs.load())
+            middle = theirs.sizes["time"] // 2
+            xr.testing.assert_equal(ours.isel(time=middle), theirs.isel(time=middle))
+
+
+def test_models_of_other_calendars_do_not_follow_one_another(store, originals):
+    first = {}
+    for name, ds in originals.items():
+        first.setdefault(calendar(ds), name)
+    one, *others = first.values()
+    assert others
+    for other in others:
+        with pytest.raises(AtlasError, match=r"array 'time' holds dates.* of the calendar") as caught:
+            store.open_many([one, other], combine="concat", dim="time", variables=["time"])
         assert all(name in str(caught.value) for name in (one, other))

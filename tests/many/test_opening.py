@@ -91,6 +91,11 @@ class TestRagged:
         with pytest.raises(DatasetNotFoundError, match="p9"):
             profiles.open_many(["p0", "p9"], combine="ragged")
 
+    def test_a_pattern_chooses_the_datasets(self, profiles):
+        ds = profiles.open_many("p[!4]", variables=["lat"])
+        assert ds["dataset"].values.tolist() == ["p0", "p1", "p2", "p3", "p5", "p6"]
+        assert profiles.open_many("p3", combine="ragged", dim="level")["row_size"].values.tolist() == [1]
+
     def test_it_is_written_to_netcdf_as_it_stands(self, profiles, tmp_path):
         ds = profiles.open_many(combine="ragged", feature_type="profile")
         ds.drop_vars("word").to_netcdf(tmp_path / "ragged.nc")
@@ -481,7 +486,8 @@ def test_it_is_loaded_in_an_event_loop(profiles):
         ({"feature_type": "point", "combine": "ragged"}, InvalidValueError, "feature_type is one of"),
         ({"missing": "no"}, InvalidValueError, "missing is one of"),
         ({"names": []}, InvalidValueError, "names is empty"),
-        ({"names": "p0"}, InvalidTypeError, "names"),
+        ({"names": 3}, InvalidTypeError, "names"),
+        ({"names": "x*"}, InvalidValueError, r"names='x\*' matches none of the 7 datasets; .* as in names='p\*'"),
         ({"variables": ["no"]}, ArrayNotFoundError, "variables names 'no'"),
         ({"attributes": "ship"}, InvalidTypeError, "attributes"),
         ({"combine_attrs": "x"}, InvalidValueError, "combine_attrs is one of"),
@@ -493,5 +499,5 @@ def test_options_that_are_none(profiles, options, error, says):
 
 
 def test_a_store_without_datasets():
-    with pytest.raises(InvalidValueError, match="names is empty"):
+    with pytest.raises(InvalidValueError, match="the store holds no dataset; add one"):
         Atlas.create(MemoryStorage()).open_many()

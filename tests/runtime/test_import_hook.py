@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from atlas.xarray.import_hook import on_import
+from atlas.runtime.import_hook import on_import
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from atlas.errors import InvalidTypeError
-from atlas.xarray import AtlasAccessor
+from atlas.many.accessor import AtlasAccessor
 
 
 def test_write_is_add_xr_dataset(store):
