@@ -17,7 +17,7 @@ import pytest
 
 import atlas
 from atlas.errors import CorruptStoreError
-from benchmarks import calls, coordinates, measuring, metadata, report, samples, scaling
+from benchmarks import calls, compared, coordinates, fleets, many, measuring, metadata, report, samples, scaling
 from benchmarks import names as array_names
 from benchmarks.__main__ import NOT_QUICK
 from benchmarks.engines import ENGINES, PACKED, PEERS, STRONG, UNPACKED, make
@@ -560,6 +560,64 @@ def test_columns_that_say_something_else_than_the_loop_are_no_figure(tmp_path: P
     wrong = replace(metadata.COMPARISONS[0], same=lambda _: [[0.0] * 4] * 2)
     with pytest.raises(ValueError, match="something else"):
         metadata.measure(store, wrong, 1)
+
+
+@pytest.mark.parametrize("names", [["stack", "ragged", "10,000"], ["concat", "cmip6"]])
+def test_many_datasets_are_opened_as_one_beside_others_that_make_the_same(
+    names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("netCDF4")
+    fleets.days(tmp_path, 6)
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{many.BEGIN}\n{many.END}\nafter\n")
+    options = ["--tables", *names, "--datasets", "6", "--runs", "1", "--page", str(page)]
+    monkeypatch.setattr("sys.argv", ["many", *options, "--cmip6", str(tmp_path / "files")])
+    many.main()
+    text = page.read_text()
+    titles = [line for line in text.splitlines() if line.startswith("###")]
+    assert titles == [f"### 6 {many.TABLES[name].title}" for name in names]
+    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    found = [line for line in cells if line[0] not in ("---", "result")]
+    every = [call for name in names for call in many.TABLES[name].calls]
+    assert [line[:2] for line in found] == [[call.result, call.title] for call in every]
+    assert all(float(line[2].replace(",", "")) > 0 for line in found)
+    assert not any(sign in text for sign in "≤≥")  # targets are set for more datasets
+    assert titles[0] in capsys.readouterr().out
+
+
+def test_targets_of_many_datasets_are_those_of_ratios_and_times() -> None:
+    calls = [
+        compared.Call("lazy", "ours", len, most_ms=1000),
+        compared.Call("lazy", "theirs", len, 50),
+        compared.Call("loaded", "read", len),
+        compared.Call("loaded", "open, load", len, 1.25, least=False),
+    ]
+    times = [1200.0, 6000.0, 10.0, 12.0]
+    assert compared.rows(calls, times, [0.5, 1, 2, 300], aimed=True) == [
+        ["lazy", "ours", "**1,200 > 1000**", "", "0.50"],
+        ["lazy", "theirs", "6,000", "**5.00 < 50**", "1.00"],
+        ["loaded", "read", "10.0", "", "2.00"],
+        ["loaded", "open, load", "12.0", "1.20 ≤ 1.25", "300"],
+    ]
+    assert [row[2:4] for row in compared.rows(calls, times, times, aimed=False)] == [
+        ["1,200", ""], ["6,000", "5.00"], ["10.0", ""], ["12.0", "1.20"]
+    ]  # fmt: skip
+
+
+def test_calls_that_make_something_else_are_no_figure(tmp_path: Path) -> None:
+    fleets.stations(tmp_path, 4)
+    fleet = compared.Fleet(tmp_path)
+    own = compared.Call("lazy", "own", lambda fleet: fleet.store.open_many())
+    with pytest.raises(ValueError, match="reversed returns other values than the first call of 'lazy'"):
+        compared.measure(
+            fleet,
+            [own, compared.Call("lazy", "reversed", lambda fleet: own.run(fleet)[{"x": slice(None, None, -1)}])],
+            1,
+        )
+    mean = compared.Call("mean", "near", lambda _: 0.5)
+    with pytest.raises(ValueError, match="far returns other values"):
+        compared.measure(fleet, [mean, compared.Call("mean", "far", lambda _: 0.50001)], 1)
+    assert len(compared.measure(fleet, [mean, compared.Call("mean", "last digit", lambda _: 0.5 + 1e-16)], 1)) == 2
 
 
 def test_calls_are_measured_and_held_against_their_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

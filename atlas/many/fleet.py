@@ -138,9 +138,11 @@ class Fleet:
                 for number, at in groups.split(group.at):
                     # Arrays that differ in nothing but their shape share their attributes, which are compared once.
                     kind = number, schema.datatype.name, schema.dims, None if schema.fill is None else repr(schema.fill)
-                    if kind not in described:
-                        described[kind] = describe_array(name, schema, owned[number])
-                    array = replace(described[kind], shape=schema.shape, chunk_shape=schema.chunk_shape)
+                    array = described.get(kind)
+                    if array is None:
+                        described[kind] = array = describe_array(name, schema, owned[number])
+                    elif array.shape != schema.shape:
+                        array = replace(array, shape=schema.shape, chunk_shape=schema.chunk_shape)
                     label, record = self.labels[int(at[0])], owned[number].encodings.get(name)
                     taken, window = take(array, label, isel)
                     parts.append(Part(at, label, taken, window, schema.datatype.name, schema.memory_dtype, record))

@@ -110,6 +110,8 @@ def plan_variable(name: str, parts: Sequence[Part], *, aligned: bool, uneven: Co
     differ. Raises `InvalidValueError`, which names what differs and two datasets, where the parts cannot be one
     variable.
     """
+    if len(parts) == 1:
+        return Plan(name, tuple(parts), parts[0].array.dims, decode=False, reads=tuple(parts), fills_differ=False)
     first, *others = kinds = _kinds(parts)
     for part in others:
         _check_pair(name, first, part, aligned=aligned)
@@ -203,9 +205,10 @@ def _must_decode(name: str, parts: Sequence[Part], *, one_read: bool) -> bool:
     """
     first, *others = parts
     are_numbers = all(part.array.dtype.kind in "iuf" for part in parts)
+    keys = [key for key in (*DECIDING_KEYS, FILL_KEY) if any(key in part.array.attrs for part in parts)]
     decode = False
     for part in others:
-        for key in (*DECIDING_KEYS, FILL_KEY):
+        for key in keys:
             mine, other = first.array.attrs.get(key), part.array.attrs.get(key)
             compare = calendar_of if key == "calendar" else comparable
             if mine is other or key == DTYPE_KEY or compare(mine) == compare(other):
