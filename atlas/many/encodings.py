@@ -38,9 +38,9 @@ def _common(records: Sequence[tuple[str, object]], *, stacked: bool) -> dict[str
     """Return what the encodings of several datasets, each with its name, have in common."""
     name = records[0][0]
     try:
-        for name, record in records:  # noqa: B007 - it is what the error names
-            if record is not None:
-                common_encoding([record], stacked=stacked)
+        distinct = {id(record): (name, record) for name, record in records}
+        for name, record in distinct.values():  # noqa: B007 - it is what the error names
+            common_encoding([record], stacked=stacked)
         return common_encoding([record for _, record in records], stacked=stacked)
     except InvalidValueError as error:
         raise CorruptStoreError(

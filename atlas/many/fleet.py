@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from atlas.catalog.meaning import comparable
@@ -12,7 +13,7 @@ from atlas.many.combining import combine_attributes
 from atlas.many.plans import Part, plan_variable
 from atlas.many.windows import take
 from atlas.xarray.attribute_owners import assign_attributes
-from atlas.xarray.reading import describe_array
+from atlas.xarray.reading import StoredArray, describe_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -48,7 +49,8 @@ class Fleet:
 
     def check_known(self, dims: Iterable[str], argument: str) -> None:
         """Raise `InvalidValueError` where the value of `argument` names something that is no dimension."""
-        known = self.lengths(None)
+        dims = list(dims)
+        known = self.lengths(None) if dims else {}
         for dim in dims:
             if dim not in known:
                 raise InvalidValueError(
@@ -130,11 +132,18 @@ class Fleet:
         found: dict[str, tuple[list[Part], NDArray[np.int64]]] = {}
         for name in self.names:
             selection = view.select(name, self.labels)
-            parts = []
+            parts, described = [], dict[object, StoredArray]()
             for group in selection.groups:
+                schema = group.schema
                 for number, at in groups.split(group.at):
-                    array, record = describe_array(name, group.schema, owned[number]), owned[number].encodings.get(name)
-                    schema, label = group.schema, self.labels[int(at[0])]
+                    # Arrays that differ in nothing but their shape share their attributes, which are compared once.
+                    kind = number, schema.datatype.name, schema.dims, None if schema.fill is None else repr(schema.fill)
+                    array = described.get(kind)
+                    if array is None:
+                        described[kind] = array = describe_array(name, schema, owned[number])
+                    elif array.shape != schema.shape:
+                        array = replace(array, shape=schema.shape, chunk_shape=schema.chunk_shape)
+                    label, record = self.labels[int(at[0])], owned[number].encodings.get(name)
                     taken, window = take(array, label, isel)
                     parts.append(Part(at, label, taken, window, schema.datatype.name, schema.memory_dtype, record))
             parts.sort(key=lambda part: int(part.at[0]))

@@ -201,21 +201,27 @@ class StackedCells(LazyCells):
         for number, part in enumerate(self._plan.reads):
             mine = np.flatnonzero(of == number)
             if len(mine):
-                pieces += self._read_part(part, mine, wanted[mine], corner, extent)
+                pieces += self._read_part(part, mine, wanted[mine], corner, extent, len(wanted))
         found = self._joined(pieces, (len(wanted), *extent))
         return found if at is None else found[at]
 
     def _read_part(
-        self, part: Part, mine: NDArray[np.int64], rows: NDArray[np.int64], corner: list[int], extent: list[int]
+        self,
+        part: Part,
+        mine: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        corner: list[int],
+        extent: list[int],
+        total: int,
     ) -> list[tuple[_Place, NDArray[Any]]]:
-        """Read the datasets `rows` of a part, whose place in the result is `mine`."""
+        """Read the datasets `rows` of a part, whose place among the `total` of the result is `mine`."""
         if len(self._plan.parts) == 1:
             return self._read_alike(part, mine, rows, corner, extent)
         begin, length, stored = self._begin[rows], self._length[rows], self._stored_length[rows]
         alike = (begin == begin[0]) & (length == length[0]) & (stored == stored[0])
         if alike.all() or part.array.dims != self._plan.dims:
             of_first = _with_first_axis(part, int(begin[0]), int(length[0]))
-            others = [] if alike.all() else self._read_part(part, mine[~alike], rows[~alike], corner, extent)
+            others = [] if alike.all() else self._read_part(part, mine[~alike], rows[~alike], corner, extent, total)
             return [*self._read_alike(of_first, mine[alike], rows[alike], corner, extent), *others]
         if not part.window.kept[0]:
             spans = np.stack([begin, np.ones_like(begin)], axis=1)
@@ -226,8 +232,9 @@ class StackedCells(LazyCells):
         if 0 in own or not counts.any():
             return []
         cells = self._read_flat(part, rows, spans, corner[1:], extent[1:])
-        within = np.arange(len(cells)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return [((np.repeat(mine, counts), within, *map(slice, own)), cells)]
+        known = np.zeros((total, extent[0]), bool)
+        known[mine] = np.arange(extent[0]) < counts[:, None]
+        return [((known, *map(slice, own)), cells)]
 
     def _read_alike(
         self, part: Part, mine: NDArray[np.int64], rows: NDArray[np.int64], corner: list[int], extent: list[int]

@@ -69,6 +69,8 @@ class Plan:
     """Whether the cells of the parts mean the same only once they are decoded."""
     reads: tuple[Part, ...]
     """The parts to read apart: one for all that differ in nothing but the first axis, fill values and attributes."""
+    fills_differ: bool
+    """Whether datasets that are read together have other fill values than the first."""
 
     @property
     def first(self) -> StoredArray:
@@ -90,12 +92,6 @@ class Plan:
         shape = self.shape
         return any(self.shape_of(part) != shape for part in self.parts)
 
-    @property
-    def fills_differ(self) -> bool:
-        """Whether datasets that are read together have other fill values than the first."""
-        fills = {comparable(part.array.attrs.get(FILL_KEY)) for part in self.parts}
-        return not self.decode and len(fills) > 1
-
     def as_stored(self) -> Plan:
         """Return the plan of the same cells as they are stored, whatever dtype xarray had."""
         parts = tuple(replace(part, array=replace(part.array, xarray_dtype=None)) for part in self.parts)
@@ -114,11 +110,27 @@ def plan_variable(name: str, parts: Sequence[Part], *, aligned: bool, uneven: Co
     differ. Raises `InvalidValueError`, which names what differs and two datasets, where the parts cannot be one
     variable.
     """
-    first, *others = parts
+    if len(parts) == 1:
+        return Plan(name, tuple(parts), parts[0].array.dims, decode=False, reads=tuple(parts), fills_differ=False)
+    first, *others = kinds = _kinds(parts)
     for part in others:
-        _check_pair(name, first, part, aligned=aligned, uneven=uneven)
-    decode = _must_decode(name, parts)
-    return Plan(name, tuple(parts), first.array.dims, decode, _reads(parts, decode=decode))
+        _check_pair(name, first, part, aligned=aligned)
+    for part in parts[1:]:
+        _check_lengths(name, first, part, uneven)
+    decode = _must_decode(name, kinds, one_read=len(_reads(parts, decode=False)) == 1)
+    fills = {comparable(part.array.attrs.get(FILL_KEY)) for part in kinds}
+    reads = _reads(parts, decode=decode)
+    return Plan(name, tuple(parts), first.array.dims, decode, reads, fills_differ=not decode and len(fills) > 1)
+
+
+def _kinds(parts: Sequence[Part]) -> list[Part]:
+    """Return the first of all parts that differ in nothing but their lengths, by their first dataset."""
+    found: dict[object, Part] = {}
+    for part in parts:
+        array = part.array
+        kind = id(array.attrs), part.stored, array.xarray_dtype, array.dims, array.coordinate, array.indexed
+        found.setdefault(kind, part)
+    return list(found.values())
 
 
 def _reads(parts: Sequence[Part], *, decode: bool) -> tuple[Part, ...]:
@@ -142,7 +154,7 @@ def _in_order(dims: tuple[str, ...], own: tuple[str, ...], values: tuple[int, ..
     return tuple(of[dim] for dim in dims)
 
 
-def _check_pair(name: str, one: Part, two: Part, *, aligned: bool, uneven: Collection[str]) -> None:
+def _check_pair(name: str, one: Part, two: Part, *, aligned: bool) -> None:
     """Raise `InvalidValueError` where two parts cannot be one variable."""
     mine, other = one.array, two.array
     if mine.coordinate != other.coordinate:
@@ -157,6 +169,11 @@ def _check_pair(name: str, one: Part, two: Part, *, aligned: bool, uneven: Colle
         raise _refusal(name, _kind(one), _kind(two), one, two, "holds")
     if set(mine.dims) != set(other.dims) or (mine.dims != other.dims and len(set(mine.dims)) < len(mine.dims)):
         raise _refusal(name, list(mine.dims), list(other.dims), one, two, "has the dimensions")
+
+
+def _check_lengths(name: str, one: Part, two: Part, uneven: Collection[str]) -> None:
+    """Raise `InvalidValueError` where two parts of the same dimensions differ in the length of one not in `uneven`."""
+    mine, other = one.array, two.array
     shape = _in_order(mine.dims, other.dims, other.shape)
     if any(length != own and dim not in uneven for dim, length, own in zip(mine.dims, mine.shape, shape, strict=True)):
         raise _refusal(
@@ -181,8 +198,11 @@ def _refusal(
     )
 
 
-def _must_decode(name: str, parts: Sequence[Part]) -> bool:
-    """Return whether the parts mean the same only once they are decoded, or refuse what stays different."""
+def _must_decode(name: str, parts: Sequence[Part], *, one_read: bool) -> bool:
+    """Return whether the parts mean the same only once they are decoded, or refuse what stays different.
+
+    `one_read` tells whether one read returns all, which gives all of them the fill value of the first.
+    """
     first, *others = parts
     are_numbers = all(part.array.dtype.kind in "iuf" for part in parts)
     keys = [key for key in (*DECIDING_KEYS, FILL_KEY) if any(key in part.array.attrs for part in parts)]
@@ -199,7 +219,7 @@ def _must_decode(name: str, parts: Sequence[Part]) -> bool:
             decodes = (key in _PACKING and are_numbers) or (key == "units" and are_dates)
             if decodes or (key == "calendar" and are_dates and {calendar_of(mine), calendar_of(other)} == _STANDARD):
                 decode = True
-            elif key != FILL_KEY or len(_reads(parts, decode=False)) > 1:  # one read gives all the fill of the first
+            elif key != FILL_KEY or not one_read:
                 raise _refusal(name, repr(mine), repr(other), first, part, f"has {key}")
     return decode
 

@@ -360,19 +360,24 @@ class TestSelections:
         ]
 
 
+EACH = {"ragged": {}, "stack": {}, "concat": {"variables": ["t", "word"], "sort": False}}
+"""Options with which profiles, whose labels overlap, are opened in each shape."""
+
+
+@pytest.mark.filterwarnings("ignore:the labels 'level' are in no order")
 class TestVersions:
     def test_pending_changes_have_no_version(self, profiles):
         profiles["p0"].set_attribute("x", 1)
         with pytest.raises(InvalidValueError, match=r"call flush\(\) before open_many\(\)"):
             profiles.open_many(combine="ragged")
 
-    @pytest.mark.parametrize("combine", ["ragged", "stack"])
+    @pytest.mark.parametrize("combine", ["ragged", "stack", "concat"])
     def test_it_stays_what_it_was(self, tmp_path, combine, monkeypatch):
         store = Atlas.create(tmp_path / "store")
         for at, name in enumerate("ab"):
             store.add_xr_dataset(profile(at, 4), name)
         store.flush()
-        opened = store.open_many(combine=combine, dim="level" if combine == "ragged" else None)
+        opened = store.open_many(combine=combine, dim=None if combine == "stack" else "level", **EACH[combine])
         expected = opened.copy().load()
         stays = pickle.dumps(opened)
         store["a"].write_array("t", [0, 0], np.full((4, 3), 9, "f4"))
@@ -425,6 +430,32 @@ class TestBlocks:
         assert ds["cal"].chunks == ((2, 2, 2, 1), (2,))
         np.testing.assert_array_equal(ds["cal"], [[at, 7] for at in range(7)])
         assert float(ds["lat"].mean()) == 4.5
+
+    @pytest.mark.filterwarnings("default")
+    def test_blocks_of_every_shape_run_in_a_cluster(self, tmp_path):
+        distributed = pytest.importorskip("distributed")
+        store = Atlas.create(tmp_path / "store")
+        for at, length in enumerate(LENGTHS):
+            store.add_xr_dataset(profile(at, length)[["t"]].drop_vars("level"), f"p{at}")
+        store.flush()
+        opened = {
+            "ragged": store.open_many(combine="ragged", chunks={"dataset": 4}),
+            "concat": store.open_many(combine="concat", chunks={"level": 20}),
+            "stack": store.open_many(missing="fill", chunks={"dataset": 3}),
+        }
+        with (
+            distributed.LocalCluster(
+                n_workers=1, threads_per_worker=2, dashboard_address=None, local_directory=str(tmp_path / "work")
+            ) as cluster,
+            distributed.Client(cluster),
+        ):
+            found = {shape: ds["t"].values for shape, ds in opened.items()}
+            assert float(opened["stack"]["t"].mean()) == pytest.approx(flat("t").mean(), rel=1e-6)
+        np.testing.assert_array_equal(found["ragged"], flat("t"))
+        np.testing.assert_array_equal(found["concat"], flat("t"))
+        for row, length, at in zip(found["stack"], LENGTHS, range(7), strict=True):
+            np.testing.assert_array_equal(row[:length], profile(at, length)["t"])
+            assert np.isnan(row[length:]).all()
 
     def test_blocks_run_in_other_processes(self, tmp_path):
         store = Atlas.create(tmp_path / "store")
