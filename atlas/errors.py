@@ -15,6 +15,7 @@ __all__ = [
     "CorruptStoreError",
     "DatasetExistsError",
     "DatasetNotFoundError",
+    "IngestError",
     "InvalidIndexError",
     "InvalidNameError",
     "InvalidTypeError",
@@ -151,6 +152,15 @@ class TooLargeError(MemoryError, AtlasError):
         """Bytes needed, where known."""
         self.available = available
         """Bytes of memory that were available, where known."""
+
+
+class IngestError(AtlasError, ValueError):
+    """A source could not be stored. What was read before it is committed."""
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
+        """What became of each source (`atlas.ingest.report.IngestReport`)."""
 
 
 class StaleHandleError(AtlasError, RuntimeError):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+import atlas.ingest
 import atlas.many
 import atlas.xarray
 from atlas.chunking.ragged import check_row_sizes
@@ -26,6 +29,7 @@ from atlas.verification import KnownVersion, verify_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Any, Literal, Self
 
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.format.versions import Version
+    from atlas.ingest.options import IfExists, OnError, OnUnsupported
+    from atlas.ingest.report import IngestReport
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
     from atlas.many.blocks import Chunks
@@ -439,6 +445,119 @@ class Atlas:
 
         """
         atlas.xarray.add(self, self._session, ds, name, chunks=chunks)
+
+    def add_many(
+        self,
+        sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        names: Callable[[Path], str] | None = None,
+        pattern: str | None = None,
+        follow_links: bool = False,
+        drop: Sequence[str] = (),
+        chunks: Mapping[str, int] | None = None,
+        raw: bool = False,
+        if_exists: IfExists = "error",
+        on_error: OnError = "raise",
+        on_unsupported: OnUnsupported = "raise",
+        resume: bool = True,
+        flush_every: str = "5 min",
+        workers: int = 1,
+        timeout: float = 600.0,
+        progress: bool | Callable[[IngestReport], None] = False,
+    ) -> IngestReport:
+        """Add NetCDF files, one dataset for each, and commit as it goes.
+
+        Each file is read in a process of its own, which it may crash without taking the rest along, and is stored whole
+        or not at all. What was read is committed early at first, then as `flush_every` says, and at the end; the same
+        call goes on where an interrupted one was. A dataset keeps where it came from: path, size, time and digest.
+
+        Parameters
+        ----------
+        sources : path, pattern, or sequence of them
+            Folders, which are searched with what is below them; files; and patterns such as `"data/*.nc"`.
+        names : callable, optional
+            Returns the name of a dataset; gets the path of a file below its folder without the suffix. Without it, the
+            path with "." for "/".
+        pattern : str, optional
+            A shell pattern for the names of files in folders. Without it, files of the suffixes .nc, .nc3, .nc4, .cdf
+            and .netcdf are taken.
+        follow_links : bool, default False
+            Whether to search folders that links lead to.
+        drop : sequence of str
+            Variables to leave out.
+        chunks : mapping of str to int, optional
+            Lengths of chunks by dimension, in cells; dimensions that a file lacks are ignored.
+        raw : bool, default False
+            Whether to keep packed values, missing values and times as they are in the files.
+        if_exists : {"error", "skip"}, default "error"
+            What to do with a file whose name the store has from elsewhere, or from an earlier form of the file.
+        on_error : {"raise", "skip"}, default "raise"
+            Whether a file that cannot be stored ends the call, or the others go on.
+        on_unsupported : {"raise", "drop"}, default "raise"
+            Whether a variable that is not stored, of a compound dtype or of lists, fails its file or is left out.
+        resume : bool, default True
+            Whether to pass over files that the store has already, unchanged.
+        flush_every : str, default "5 min"
+            How much to add before it is committed: a number of "s", "min", "h", "files", "KiB", "MiB" or "GiB".
+        workers : int, default 1
+            Processes that read.
+        timeout : float, default 600
+            The longest time that reading a file, or one block of a large variable, may take, in seconds.
+        progress : bool or callable, default False
+            Whether to show a bar on stderr, or a line every 30 seconds where that is no terminal; or a function that is
+            called with the report after each source.
+
+        Returns
+        -------
+        IngestReport
+            What became of each source, which files and links were passed over, and the versions committed.
+
+        Raises
+        ------
+        IngestError
+            (ValueError) with the report as `report`, where a file or folder cannot be stored or read and `on_error` is
+            "raise". What was read before is committed.
+        InvalidValueError
+            (ValueError) for an unknown option, while changes are pending, and for a source that is not there.
+        MissingExtraError
+            (ImportError) where netCDF4 is not installed.
+        StorageError
+            (OSError) where a commit fails, for example on a full disk. Earlier commits stay.
+        KeyboardInterrupt
+            With the report as `report`, once what was read is committed.
+
+        Examples
+        --------
+        >>> xr.Dataset({"t": ("time", [1.0, 2.0])}).to_netcdf(path + ".nc")
+        >>> store = atlas.Atlas.create(path)
+        >>> report = store.add_many(path + ".nc", names=lambda file: "buoy")
+        >>> report.count("stored"), store.list_datasets()
+        (1, ['buoy'])
+
+        """
+        options = atlas.ingest.IngestOptions(
+            tuple(check_names("drop", drop)) if drop else (),
+            dict(chunks or {}),
+            raw,
+            if_exists,
+            on_error,
+            on_unsupported,
+            resume,
+            atlas.ingest.Every.parse(flush_every),
+            workers,
+            timeout,
+        )
+        atlas.ingest.check_netcdf()
+        found = atlas.ingest.find_files(
+            [sources] if isinstance(sources, str | os.PathLike) else list(sources),
+            pattern=pattern,
+            follow_links=follow_links,
+            name_of=names or (lambda file: ".".join(file.parts)),
+        )
+        if progress is True:
+            with closing(atlas.ingest.Progress()) as shown:
+                return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, shown)
+        return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, progress or None)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.

@@ -134,7 +134,9 @@ def read_rows(rows: dict[str, Any]) -> list[Dataset]:
         keys = [key if isinstance(key, str) else tuple(key) for key in rows["keyset_table"][keyset]]
         shown = [key if isinstance(key, str) else ".".join(key) for key in keys]
         need(len(set(shown)) == len(shown), "two attributes of one name")
-        of_array = ["." in text or (text[:1] == "_" and text != "_atlas_source") for text in shown]
+        of_array = [
+            "." in text or (text[:1] == "_" and text not in ("_atlas_source", "_atlas_ingested")) for text in shown
+        ]
         counts = [of_array.count(False), of_array.count(True)]
         need(counts == [len(own_values), len(array_values)], "attribute values that do not fit their keys")
         positions = [(array_values if found else own_values).pop(0) for found in of_array]

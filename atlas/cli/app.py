@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import orjson
 from click.core import ParameterSource
 
-import atlas.xarray
 from atlas import Atlas, __version__, verify
 from atlas.cli.demo import run_demo
 from atlas.cli.formatting import count_text, size_text
-from atlas.cli.ingest import SUFFIXES, ReadOptions, find_files, ingest
+from atlas.cli.ingest_output import ReportPrinter, note_passed_over, note_unused_options
 from atlas.cli.maintenance_output import compact_line, held_after_compact_lines, held_after_rm_lines
 from atlas.cli.store_output import by_size, history_lines, info_lines, ls_lines, show_lines
 from atlas.cli.verify_output import report_json, report_lines
 from atlas.cli.warmup import warm_up
-from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError
+from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError, StoreNotFoundError
 from atlas.format.names import matching_names
+from atlas.ingest import SUFFIXES, Every, IngestInterruptedError, check_netcdf, find_files
 from atlas.runtime.installation import install_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
-    from atlas.cli.ingest import Outcome
     from atlas.format.block_types import Codec, Filter
+    from atlas.ingest import IngestReport
 
 __all__ = ["main"]
 
@@ -118,70 +121,108 @@ _limit = click.option(
 )
 
 
-@main.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@_store
-@click.option(
-    "--append", is_flag=True, help="Add to an existing store; files whose dataset it already has are skipped."
-)
-@click.option("--overwrite", is_flag=True, help="Replace an existing store and everything in it.")
-@click.option("--codec", default="zstd", show_default=True, help="Compression: zstd, lz4 or none.")
-@click.option(
+def _reading(command: Any) -> Any:
+    """Give a command the options of reading files."""
+    options = [
+        click.option(
+            "--chunk",
+            "chunks",
+            multiple=True,
+            metavar="DIM=LENGTH",
+            callback=_parse_chunks,
+            help="Length of chunks along one dimension; default: the whole dimension. Repeat it for other dimensions. "
+            "Variables larger than 64 MiB without this option get chunks of about 64 MiB.",
+        ),
+        click.option("--drop", multiple=True, metavar="VARIABLE", help="Leave out a variable; repeat it for others."),
+        click.option(
+            "--raw",
+            is_flag=True,
+            help="Do not decode: keep packed values, missing values and times as in the files. Character arrays always "
+            "become strings.",
+        ),
+        click.option("--separator", default=".", show_default=True, help="Text that replaces / in dataset names."),
+        click.option("--prefix", default="", metavar="TEXT", help="Text before each dataset name."),
+        click.option(
+            "--pattern",
+            metavar="PATTERN",
+            help="Shell pattern for the names of files in folders, such as 'wrfout_*'; default: files that end in "
+            f"{', '.join(sorted(SUFFIXES))}.",
+        ),
+        click.option("--follow", is_flag=True, help="Search folders that links lead to."),
+        click.option(
+            "--if-exists",
+            type=click.Choice(["error", "skip"]),
+            default="error",
+            show_default=True,
+            help="What to do with a file whose name the store has from elsewhere.",
+        ),
+        click.option(
+            "--on-unsupported",
+            type=click.Choice(["raise", "drop"]),
+            default="raise",
+            show_default=True,
+            help="Whether a variable that is not stored fails its file or is left out.",
+        ),
+        click.option("--flush-every", default="5 min", show_default=True, help="How much to add between two commits."),
+        click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Reading processes."),
+        click.option(
+            "--timeout", type=float, default=600.0, show_default=True, help="Seconds that reading a file may take."
+        ),
+        click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as JSON."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_codec = click.option("--codec", default="zstd", show_default=True, help="Compression: zstd, lz4 or none.")
+_filter = click.option(
     "--filter",
     default="auto",
     show_default=True,
     help="Filter before compression: auto, none, byteshuffle, bitshuffle, decimal, delta or decimaldelta.",
 )
-@click.option(
-    "--chunk",
-    "chunks",
-    multiple=True,
-    metavar="DIM=LENGTH",
-    callback=_parse_chunks,
-    help="Length of chunks along one dimension; default: the whole dimension. Repeat it for other dimensions. "
-    "Variables larger than 64 MiB without this option get chunks of about 64 MiB.",
-)
-@click.option("--drop", multiple=True, metavar="VARIABLE", help="Leave out a variable; repeat it for others.")
-@click.option(
-    "--raw",
-    is_flag=True,
-    help="Do not decode: keep packed values, missing values and times as in the files. Character arrays always become "
-    "strings.",
-)
-@click.option("--separator", default=".", show_default=True, help="Text that replaces / in dataset names.")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_store
+@click.option("--append", is_flag=True, help="Add to an existing store; files that it has already are skipped.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing store and everything in it.")
+@_codec
+@_filter
+@_reading
 def create(
     folder: Path,
     store: str,
     codec: Codec,
     filter: Filter,  # noqa: A002 - the option's name
-    separator: str,
-    chunks: dict[str, int],
-    drop: tuple[str, ...],
     *,
     append: bool,
     overwrite: bool,
-    raw: bool,
+    **reading: Any,
 ) -> None:
-    """Add the NetCDF files in DIR and its subfolders to STORE.
+    """Add the NetCDF files in DIR and its subfolders to a new STORE.
 
-    Reads files that end in .nc, .nc3, .nc4, .cdf or .netcdf, in upper or lower case. Each file becomes one dataset,
-    named by its path within DIR without the suffix, with "." for "/" (see --separator): 2024/jan.nc becomes 2024.jan.
+    Each file becomes one dataset, named by its path within DIR without the suffix, with "." for "/" (see --separator):
+    2024/jan.nc becomes 2024.jan.
 
-    A file that cannot be read or stored is reported on stderr and skipped, and the exit code is 1. Files with groups,
-    and files that would get the same dataset name, are skipped too.
-
-    Ctrl-C stores the files read so far; run the command again with --append for the rest. A second Ctrl-C, while the
-    store is written, stores nothing.
+    A file that cannot be read or stored is reported on stderr and skipped, and the exit code is 1. Files are read in
+    processes of their own, which a damaged one may end. What was read is committed as it goes, early at first: after an
+    interrupt, a crash or a full disk, run the command again with --append for the rest.
     """
     if append and overwrite:
         raise click.UsageError("--append adds to the store and --overwrite replaces it; give only one of them")
-    atlas.xarray.check_netcdf()
-    files = find_files(folder)
-    if not files:
+    check_netcdf()
+    if (
+        reading["pattern"] is None
+        and not find_files([folder], pattern=None, follow_links=reading["follow"], name_of=str).files
+    ):
         raise click.ClickException(
-            f"{folder} and its subfolders have no NetCDF files, which end in {', '.join(sorted(SUFFIXES))}"
+            f"{folder} and its subfolders have no NetCDF files, which end in {', '.join(sorted(SUFFIXES))}; --pattern "
+            "chooses others"
         )
-    begun = time.perf_counter()
+    Every.parse(reading["flush_every"])
     try:
         target = Atlas.open(store) if append else Atlas.create(store, codec, filter=filter, overwrite=overwrite)
     except StoreExistsError as error:
@@ -190,8 +231,86 @@ def create(
         ) from error
     if append:
         _warn_of_kept_encoding(target)
-    outcome = ingest(target, folder, files, ReadOptions(separator, chunks, drop, raw=raw))
-    _report(outcome, len(files), target, time.perf_counter() - begun)
+    _ingest(target, [str(folder)], **reading)
+
+
+@main.command()
+@click.argument("sources", metavar="SOURCES...", nargs=-1, required=True)
+@_store
+@_codec
+@_filter
+@_reading
+def add(
+    sources: tuple[str, ...],
+    store: str,
+    codec: Codec,
+    filter: Filter,  # noqa: A002 - the option's name
+    **reading: Any,
+) -> None:
+    """Add folders, files or patterns of NetCDF files to STORE, which is made if it is missing.
+
+    SOURCES are folders, which are searched with what is below them, files, and quoted patterns such as 'data/*.nc'. As
+    for `atlas create`, each file becomes one dataset; files that the store has already, unchanged, are skipped.
+    """
+    check_netcdf()
+    Every.parse(reading["flush_every"])
+    try:
+        target = Atlas.open(store)
+    except StoreNotFoundError:
+        target = Atlas.create(store, codec, filter=filter)
+    else:
+        _warn_of_kept_encoding(target)
+    _ingest(target, sources, **reading)
+
+
+def _ingest(
+    store: Atlas, sources: Sequence[str], *, separator: str, prefix: str, report: Path | None, **reading: Any
+) -> None:
+    """Add sources to a store, and print and write what became of them; ends with the exit code."""
+    begun = time.perf_counter()
+    chunks, drop = reading["chunks"], reading["drop"]
+    stopped = None
+    with closing(ReportPrinter()) as printer, _terminable():
+        try:
+            found = store.add_many(
+                sources,
+                names=lambda file: prefix + separator.join(file.parts),
+                follow_links=reading.pop("follow"),
+                on_error="skip",
+                progress=printer,
+                **reading,
+            )
+        except KeyboardInterrupt as error:
+            if not isinstance(error, IngestInterruptedError):
+                raise
+            found, stopped = error.report, error.__cause__
+    note_passed_over(found)
+    if stopped is None:
+        note_unused_options(found, chunks, drop)
+    if report is not None:
+        report.write_bytes(orjson.dumps(found.to_dict(), option=orjson.OPT_INDENT_2))
+    _summarize(found, store, time.perf_counter() - begun, stopped)
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """The process was asked to end, by SIGTERM."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM interrupt like Ctrl-C, so that what was read is stored."""
+
+    def stop(*_: object) -> None:
+        raise _TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _warn_of_kept_encoding(store: Atlas) -> None:
@@ -204,23 +323,25 @@ def _warn_of_kept_encoding(store: Atlas) -> None:
             _note([f"Warning: --{option} {context.params[option]} had no effect: the store has {option} {kept}"])
 
 
-def _report(outcome: Outcome, files: int, store: Atlas, seconds: float) -> None:
-    if outcome.lost:
-        click.echo("interrupted while the store was written; nothing was stored. Run the command again", err=True)
-        raise click.exceptions.Exit(130)
+def _summarize(report: IngestReport, store: Atlas, seconds: float, stopped: BaseException | None) -> None:
     found = store.describe()
     sizes = f"{size_text(found.raw)} of arrays in {size_text(found.stored)} on disk"
-    if outcome.present == files:
+    if report.sources and report.count("present") == report.sources:
         click.echo(f"nothing new to store; the store has {count_text(found.datasets, 'dataset')}: {sizes}")
         return
-    stored = f"stored {count_text(outcome.stored, 'dataset')} in {seconds:.1f} s"
+    stored = f"stored {count_text(report.count('stored'), 'dataset')} in {seconds:.1f} s"
     click.echo(f"{stored}; the store now has {found.datasets:,}: {sizes}")
-    left = files - outcome.stored - outcome.present - outcome.failed
-    if outcome.interrupted:
-        click.echo(f"interrupted with {count_text(left, 'file')} left; add the rest with --append", err=True)
-        raise click.exceptions.Exit(130)
-    if outcome.failed:
-        raise click.ClickException(f"{outcome.failed} of {count_text(files, 'file')} not stored; the reasons are above")
+    if stopped is not None:
+        left = report.sources - len(report.results)
+        click.echo(f"interrupted with {count_text(left, 'file')} left; run it again (create: with --append)", err=True)
+        raise click.exceptions.Exit(143 if isinstance(stopped, _TerminatedError) else 130)
+    failed = len(report.failures)
+    if failed or report.unreadable:
+        raise click.ClickException(
+            f"{failed} of {count_text(report.sources, 'file')} not stored"
+            + (f", {count_text(len(report.unreadable), 'folder')} not read" if report.unreadable else "")
+            + "; the reasons are above"
+        )
 
 
 @main.command("ls")

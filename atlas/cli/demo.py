@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-import atlas.xarray
 from atlas import Atlas
 from atlas.cli.formatting import count_text, size_text
-from atlas.cli.ingest import ReadOptions, find_files, ingest
 from atlas.cli.store_output import ls_lines, show_lines
-from atlas.errors import AtlasError, StorageError, StoreExistsError
+from atlas.errors import StorageError, StoreExistsError
+from atlas.ingest import check_netcdf
 from atlas.runtime.installation import missing_extra
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["draw_months", "run_demo"]
-
-_READ_OPTIONS = ReadOptions(".", {}, (), raw=False)
 
 
 def _import_optional(module: str) -> ModuleType:
@@ -44,7 +41,7 @@ def run_demo(folder: Path | None) -> None:
     """
     samples = Path(_import_optional("iris_sample_data").path)
     _import_optional("matplotlib")
-    atlas.xarray.check_netcdf()
+    check_netcdf()
     try:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="atlas-demo-"))
@@ -61,13 +58,10 @@ def run_demo(folder: Path | None) -> None:
         store = Atlas.create(path)
     except StoreExistsError as error:
         raise StoreExistsError(f"a store already exists at {path}; give another folder with --to") from error
-    files = find_files(samples)
-    outcome = ingest(store, samples, files, _READ_OPTIONS)
-    if outcome.failed:
-        raise AtlasError(f"{outcome.failed} of {count_text(len(files), 'file')} not stored; the reasons are above")
+    report = store.add_many(samples)
     found = store.describe()
     click.echo(
-        f"stored {count_text(outcome.stored, 'dataset')} in {time.perf_counter() - begun:.1f} s "
+        f"stored {count_text(report.count('stored'), 'dataset')} in {time.perf_counter() - begun:.1f} s "
         f"(a first run compiles the kernels): {size_text(found.raw)} of arrays in {size_text(found.stored)} on disk"
     )
 

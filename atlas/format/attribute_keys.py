@@ -23,6 +23,7 @@ __all__ = [
     "ENCODING_KEY",
     "EXACT_FILL_KEY",
     "INDEXES_KEY",
+    "INGESTED_KEY",
     "ORDER_KEY",
     "SOURCE_KEY",
     "ArrayPrefixes",
@@ -44,6 +45,8 @@ DTYPE_KEY: Final = "_atlas_dtype"
 """Reserved attribute of an array: the dtype that its variable had in xarray, where the stored dtype does not tell."""
 SOURCE_KEY: Final = "_atlas_source"
 """Reserved attribute of a dataset: the file that it came from, `source` in the encodings of xarray."""
+INGESTED_KEY: Final = "_atlas_ingested"
+"""Reserved attribute of a dataset: the file it was read from, with its size, time and digest, as JSON."""
 INDEXES_KEY: Final = "_atlas_indexes"
 """Dataset attribute: the names of the coordinates that have an index, as a JSON list; stored where they are not just
 those named like their only dimension."""
@@ -55,8 +58,12 @@ EXACT_FILL_KEY: Final = "_atlas_fill"
 as something else."""
 ENCODING_KEY: Final = "_atlas_encoding"
 """Variable and dataset attribute: its `encoding` as text (see `atlas.xarray`)."""
-HIDDEN_KEYS: Final = frozenset({INDEXES_KEY, ORDER_KEY, DTYPE_KEY, EXACT_FILL_KEY, ENCODING_KEY, SOURCE_KEY})
+HIDDEN_KEYS: Final = frozenset(
+    {INDEXES_KEY, ORDER_KEY, DTYPE_KEY, EXACT_FILL_KEY, ENCODING_KEY, SOURCE_KEY, INGESTED_KEY}
+)
 """What `DatasetView.attributes` does not show, of the dataset or of an array."""
+_OF_DATASETS: Final = frozenset({SOURCE_KEY, INGESTED_KEY})
+"""Reserved attributes that mostly differ between datasets."""
 
 AttributeKey: TypeAlias = str | tuple[str] | tuple[str, str]
 """`"key"` as a user set it on a dataset, where text that begins with `json:` may stand for a list; `("key",)` or
@@ -81,7 +88,7 @@ def may_be_of_array(key: AttributeKey) -> bool:
     What this is false for is the dataset's own, whatever its arrays are.
     """
     text = flatten_key(key)
-    return "." in text or (text.startswith("_") and text != SOURCE_KEY)
+    return "." in text or (text.startswith("_") and text not in _OF_DATASETS)
 
 
 def own_keys(keys: Iterable[AttributeKey]) -> list[AttributeKey]:

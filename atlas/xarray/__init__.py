@@ -11,7 +11,6 @@ Only this package and `atlas.many` import xarray and dask.
 - `array_reads`: the reads that both of these make, of an array that may have been declared anew since.
 - `entrypoint`: the engine of xarray; `opening`: datasets as it gives them; `trees`: many of them as a tree; `decoding`:
   what was stored raw, decoded as CF says.
-- `netcdf`: opens NetCDF files as `xr.Dataset`s.
 - `time_encoding`, `cftime_dates`: times, durations and dates to stored integers and back.
 - `strings`: which cells of an object array are strings.
 - `encoding_record`: `encoding` of variables and datasets to text and back.
@@ -30,7 +29,6 @@ from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
     from atlas.xarray.decoding import decode_dataset
-    from atlas.xarray.netcdf import check_netcdf, inspect_netcdf, open_netcdf
     from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
     from atlas.xarray.trees import open_each, to_datatree
@@ -38,24 +36,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add",
-    "check_netcdf",
     "decode_dataset",
-    "inspect_netcdf",
     "open_each",
     "open_lazily",
-    "open_netcdf",
     "to_datatree",
     "to_xarray",
 ]
 
 _MODULES = {
     "add": "writing",
-    "check_netcdf": "netcdf",
     "decode_dataset": "decoding",
-    "inspect_netcdf": "netcdf",
     "open_each": "trees",
     "open_lazily": "opening",
-    "open_netcdf": "netcdf",
     "to_datatree": "trees",
     "to_xarray": "reading",
 }

@@ -33,7 +33,7 @@ from atlas.xarray.strings import check_declared, check_strings, objects_to_recor
 from atlas.xarray.time_encoding import NANOSECONDS, encode_times, is_stored_time, time_dtype_to_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -76,8 +76,9 @@ def add(
     ds: xr.Dataset,
     name: str,
     chunks: Chunks | None = None,
+    hidden: Mapping[AttributeKey, object] | None = None,
 ) -> None:
-    """Create the dataset `name` of `store` from `ds`; for `chunks` see `chunk_shapes`.
+    """Create the dataset `name` of `store` from `ds`, with hidden attributes; for `chunks` see `chunk_shapes`.
 
     Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError), naming the
     variable, for dtypes that are not stored and for a MultiIndex; `InvalidTypeError` for cells, fill values and names
@@ -98,7 +99,7 @@ def add(
                 recorded = _write(view, plan)
                 if recorded is not None:
                     attributes[plan.name, DTYPE_KEY] = recorded
-            session.writer.set_attributes(name, {**attributes, **encodings})
+            session.writer.set_attributes(name, {**attributes, **encodings, **(hidden or {})})
         except BaseException:
             session.writer.discard_dataset(name)
             raise

@@ -1,0 +1,54 @@
+"""Files of others become datasets of the store, one for each. Never imports `atlas.store`.
+
+- `sources`: which files; what of the folders is passed over.
+- `options` of `Atlas.add_many`, checked; `report`: what became of each source.
+- `adding`: adds what was read and commits as it goes; `commits`: when.
+- `workers`: processes that read, and may crash; `worker` is what runs in them, `reading` reads one file,
+  `classic_netcdf` finds those that were cut short.
+- `provenance`: the file that a dataset came from, and whether it has changed since.
+- `progress`: a bar, or lines.
+
+As in `atlas.xarray`, each name below loads its module on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.runtime.late_names import late_names
+
+if TYPE_CHECKING:
+    from atlas.ingest.adding import IngestInterruptedError, add_files
+    from atlas.ingest.options import Every, IngestOptions
+    from atlas.ingest.progress import Progress
+    from atlas.ingest.report import IngestReport, SourceResult
+    from atlas.ingest.sources import SUFFIXES, check_netcdf, find_files
+
+__all__ = [
+    "SUFFIXES",
+    "Every",
+    "IngestInterruptedError",
+    "IngestOptions",
+    "IngestReport",
+    "Progress",
+    "SourceResult",
+    "add_files",
+    "check_netcdf",
+    "find_files",
+]
+
+_MODULES = {
+    "SUFFIXES": "sources",
+    "Every": "options",
+    "IngestInterruptedError": "adding",
+    "IngestOptions": "options",
+    "IngestReport": "report",
+    "Progress": "progress",
+    "SourceResult": "report",
+    "add_files": "adding",
+    "check_netcdf": "sources",
+    "find_files": "sources",
+}
+
+
+__getattr__ = late_names(__name__, _MODULES)

@@ -1,0 +1,289 @@
+"""Adds sources to a store, one dataset for each, and commits as it goes. See `Atlas.add_many`.
+
+Worker processes read ahead while datasets are added, in the order of their sources. A source is stored whole or not at
+all, and every one ends in the report.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+import atlas.xarray
+from atlas.errors import AtlasError, ConflictError, IngestError, InvalidValueError, StorageError
+from atlas.format.attribute_keys import INGESTED_KEY
+from atlas.format.names import check_name
+from atlas.ingest.commits import CommitPolicy
+from atlas.ingest.provenance import describe_source, fingerprint, read_fingerprint
+from atlas.ingest.reading import ReadOptions
+from atlas.ingest.report import IngestReport, SourceResult
+from atlas.ingest.sources import path_text
+from atlas.ingest.workers import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from atlas.format.attribute_keys import AttributeKey
+    from atlas.ingest.options import IngestOptions
+    from atlas.ingest.reading import LargeVariable, ReadFile
+    from atlas.ingest.sources import FileSource, Found
+    from atlas.session import Session
+    from atlas.xarray.interfaces import StoreInterface
+
+__all__ = ["IngestInterruptedError", "add_files"]
+
+_AHEAD = 4
+"""Files for each worker that are read or waiting, before the next one is begun."""
+
+
+class IngestInterruptedError(KeyboardInterrupt):
+    """The user interrupted. What had been read is committed."""
+
+    def __init__(self, report: IngestReport) -> None:
+        super().__init__("interrupted; what had been read is stored, and adding the same sources again goes on")
+        self.report = report
+        """What became of the sources by then."""
+
+
+def add_files(
+    store: StoreInterface,
+    session: Session,
+    found: Found,
+    options: IngestOptions,
+    version: str,
+    progress: Callable[[IngestReport], None] | None,
+) -> IngestReport:
+    """Add files to a store, and return what became of each.
+
+    `version` is that of this package, and `progress` is called after each source. Raises what `Atlas.add_many` says.
+    """
+    if session.pending:
+        raise InvalidValueError(
+            "unflushed changes would be committed with what is added: call flush() before add_many()"
+        )
+    return _Ingest(store, session, options, version, found).run(progress)
+
+
+class _Ingest:
+    """One call of `add_many`."""
+
+    def __init__(
+        self, store: StoreInterface, session: Session, options: IngestOptions, version: str, found: Found
+    ) -> None:
+        self._store, self._session, self._options, self._version = store, session, options, version
+        self._files = found.files
+        self._report = IngestReport(
+            others=found.others, links=found.links, unreadable=found.unreadable, sources=len(found.files)
+        )
+        self._policy = CommitPolicy(options.every)
+        self._read = ReadOptions(options.drop, options.raw, options.on_unsupported == "drop")
+
+    def run(self, progress: Callable[[IngestReport], None] | None) -> IngestReport:
+        """Add all files."""
+        report = self._report
+        try:
+            with ExitStack() as stack:
+                for source, outcome in self._read_ahead(stack):
+                    result = outcome if isinstance(outcome, SourceResult) else self._add(source, outcome)
+                    report.results.append(result)
+                    if self._policy.is_due():
+                        self._commit()
+                    if progress is not None:
+                        progress(report)
+                    if result.status == "failed" and self._options.on_error == "raise":
+                        break
+        except KeyboardInterrupt as error:
+            self._commit()
+            raise IngestInterruptedError(report) from error
+        self._commit()
+        if self._options.on_error == "raise" and not report.is_complete:
+            raise IngestError(self._complaint(), report)
+        return report
+
+    def _complaint(self) -> str:
+        """Return what is to be said of the first failure."""
+        report, kept = self._report, f"; {self._report.count('stored')} sources were stored before it"
+        if report.failures:
+            first = report.failures[0]
+            return f"{first.source} is not stored: {first.reason}{kept}, and on_error='skip' goes on with the others"
+        folder, reason = report.unreadable[0]
+        return f"the folder {folder} could not be read: {reason}{kept}; on_error='skip' passes it over"
+
+    def _read_ahead(
+        self, stack: ExitStack
+    ) -> Iterator[tuple[FileSource, SourceResult | tuple[ReadFile, Worker] | AtlasError]]:
+        """Yield each source with what became of it, or with what was read, in their order."""
+        count = self._options.workers
+        workers = [stack.enter_context(Worker(self._options.seconds)) for _ in range(count)]
+        free: SimpleQueue[Worker] = SimpleQueue()
+        for worker in workers:
+            free.put(worker)
+        threads = ThreadPoolExecutor(count, "atlas-ingest")
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        waiting: deque[tuple[FileSource, SourceResult | Future[tuple[ReadFile, Worker] | AtlasError]]] = deque()
+        for source in self._files:
+            known = self._known(source)
+            waiting.append((source, known or threads.submit(self._read_file, free, source.path)))
+            if len(waiting) > _AHEAD * count:
+                yield self._taken(*waiting.popleft())
+        while waiting:
+            yield self._taken(*waiting.popleft())
+
+    @staticmethod
+    def _taken(source: FileSource, outcome: Any) -> tuple[FileSource, Any]:
+        return source, outcome if isinstance(outcome, SourceResult) else outcome.result()
+
+    def _read_file(self, free: SimpleQueue[Worker], path: Path) -> tuple[ReadFile, Worker] | AtlasError:
+        worker = free.get()
+        try:
+            return worker.call("file", path, self._read), worker
+        except AtlasError as error:
+            return error
+        finally:
+            free.put(worker)
+
+    def _known(self, source: FileSource) -> SourceResult | None:
+        """Return what becomes of a source that need not be read, None of others."""
+        result = partial(SourceResult, path_text(source.path), source.name)
+        if source.reason is not None:
+            return result("failed", source.reason)
+        try:
+            check_name("dataset", source.name)
+            if not self._session.view.exists(source.name):
+                return None
+            return result(*self._compare(source))
+        except (AtlasError, OSError) as error:
+            return result("failed", str(error))
+
+    def _compare(self, source: FileSource) -> tuple[Any, str | None]:
+        """Return what becomes of a source whose dataset the store has."""
+        before = read_fingerprint(self._session.view.exact_attributes(source.name).get((INGESTED_KEY,)))
+        now = fingerprint(source.path, digest=False)
+        if self._options.resume and before is not None:
+            is_same = before.is_unchanged(now) or before.has_equal_bytes(fingerprint(source.path, digest=True))
+            if is_same:
+                return "present", None
+        of = "" if before is None else f", from {before.path}" + (", changed since" if before.path == now.path else "")
+        reason = f"the store has a dataset {source.name!r} already{of}"
+        if self._options.if_exists == "skip":
+            return "skipped", reason
+        return "failed", (
+            f"{reason}; keep that one with if_exists='skip' (--if-exists skip of the command), choose another name, or "
+            "delete it first"
+        )
+
+    def _add(self, source: FileSource, outcome: tuple[ReadFile, Worker] | AtlasError) -> SourceResult:
+        """Add what was read of a file."""
+        report = self._report
+        if isinstance(outcome, AtlasError):
+            return SourceResult(path_text(source.path), source.name, "failed", str(outcome))
+        read, worker = outcome
+        report.dims |= read.dims
+        report.variables |= read.variables
+        result = SourceResult(
+            path_text(source.path), source.name, "stored", dropped=read.dropped, kept_raw=read.kept_raw
+        )
+        now = dt.datetime.now(dt.UTC)
+        hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
+        chunks = {dim: length for dim, length in self._options.chunks.items() if dim in read.dims}
+        ds = self._assembled(source.path, read, worker)
+        try:
+            with dask.config.set(scheduler="synchronous"):
+                atlas.xarray.add(self._store, self._session, ds, source.name, chunks, hidden)
+        except StorageError:
+            raise
+        except (AtlasError, NotImplementedError) as error:
+            return replace(result, status="failed", reason=" ".join(str(error).split()))
+        self._policy.add(len(report.results), ds.nbytes)
+        return result
+
+    def _assembled(self, path: Path, read: ReadFile, worker: Worker) -> xr.Dataset:
+        """Return the dataset of a file, its large variables read block by block."""
+        if not read.large:
+            return read.ds
+        made = {}
+        for name, large in read.large.items():
+            cells = _RemoteCells(worker, path, self._read, tuple(read.kept_raw), name, large)
+            blocks = da.from_array(cells, self._lengths(large), name=f"{path}:{name}", asarray=False)  # type: ignore[no-untyped-call]
+            made[name] = xr.Variable(large.dims, blocks, large.attrs, large.encoding)
+        ds = read.ds.assign(made).set_coords([name for name in made if name in read.coords])
+        ordered = ds[read.order]
+        ordered.encoding = read.ds.encoding
+        return ordered
+
+    def _lengths(self, large: LargeVariable) -> Any:
+        """Return the lengths of the blocks of a large variable."""
+        asked = {axis: self._options.chunks[dim] for axis, dim in enumerate(large.dims) if dim in self._options.chunks}
+        if asked:
+            return tuple(asked.get(axis, -1) for axis in range(len(large.dims)))
+        if large.dtype == object:
+            itemsize = large.dtype.itemsize * int(np.prod(large.shape[1:]))
+            return (max(1, self._read.large_bytes // max(itemsize, 1)), *large.shape[1:])
+        with dask.config.set({"array.chunk-size": self._read.large_bytes}):
+            return da.core.normalize_chunks("auto", large.shape, dtype=large.dtype)  # type: ignore[no-untyped-call]
+
+    def _commit(self) -> None:
+        """Commit what was added. A name that another writer has taken meanwhile costs itself alone."""
+        if not self._policy.waiting:
+            return
+        while True:
+            try:
+                self._session.flush()
+                break
+            except ConflictError as error:
+                taken = {name for name, _ in error.collisions}
+                lost = [at for at in self._policy.waiting if self._report.results[at].dataset in taken]
+                if not lost:
+                    raise
+                for at in lost:
+                    result = self._report.results[at]
+                    self._session.writer.discard_dataset(result.dataset)
+                    self._policy.waiting.remove(at)
+                    reason = f"another writer has added a dataset {result.dataset!r} meanwhile; choose another name"
+                    self._report.results[at] = replace(result, status="failed", reason=reason)
+                if not self._policy.waiting:
+                    return
+            except BaseException:
+                for at in self._policy.waiting:
+                    result = self._report.results[at]
+                    reason = "the commit that it was in failed; once the cause is gone, add it again"
+                    self._report.results[at] = replace(result, status="failed", reason=reason)
+                raise
+        self._report.versions.append(self._session.catalog.version)
+        self._policy.committed()
+
+
+class _RemoteCells:
+    """The cells of a large variable, read by a worker block by block."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        path: Path,
+        options: ReadOptions,
+        kept_raw: tuple[str, ...],
+        name: str,
+        large: LargeVariable,
+    ) -> None:
+        self._call = partial(worker.call, "block", path, options, kept_raw, name)
+        self.shape, self.dtype, self.ndim = large.shape, large.dtype, len(large.shape)
+
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a block."""
+        cells: NDArray[Any] = self._call(key)
+        return cells

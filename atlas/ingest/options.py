@@ -1,0 +1,93 @@
+"""The options of `Atlas.add_many`, checked. Reads nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from atlas.errors import InvalidTypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Every", "IfExists", "IngestOptions", "OnError", "OnUnsupported"]
+
+IfExists: TypeAlias = Literal["error", "skip"]
+"""What becomes of a source whose dataset the store has from elsewhere."""
+OnError: TypeAlias = Literal["raise", "skip"]
+"""What becomes of the rest where a source cannot be stored."""
+OnUnsupported: TypeAlias = Literal["raise", "drop"]
+"""What becomes of a variable that is not stored."""
+
+_UNITS = {"s": 1, "min": 60, "h": 3600, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "files": 1, "file": 1}
+_FIELD = {"s": "seconds", "min": "seconds", "h": "seconds", "files": "files", "file": "files"}
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """How much is added before it is committed: one of these, the others are 0."""
+
+    seconds: float = 0.0
+    """Seconds since the last commit."""
+    files: int = 0
+    """Files."""
+    size: int = 0
+    """Bytes of cells."""
+
+    @classmethod
+    def parse(cls, text: object) -> Every:
+        """Return what a text such as "5 min", "50 files" or "256 MiB" says.
+
+        Raises `InvalidValueError` for another text, and `InvalidTypeError` for what is no text.
+        """
+        if not isinstance(text, str):
+            raise InvalidTypeError(f"flush_every is a text with a unit, not {text!r}; write '5 min' or '256 MiB'")
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+        if match is None or match[2] not in _UNITS or float(match[1]) <= 0:
+            raise InvalidValueError(
+                f"flush_every is a number from 1 on and one of the units {', '.join(_UNITS)}, not {text!r}; write "
+                "'5 min', '50 files' or '256 MiB'"
+            )
+        amount, name = float(match[1]) * _UNITS[match[2]], _FIELD.get(match[2], "size")
+        return cls(**{name: amount if name == "seconds" else max(int(amount), 1)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How sources become datasets, see `Atlas.add_many`."""
+
+    drop: tuple[str, ...] = ()
+    """Variables to leave out."""
+    chunks: Mapping[str, int] = field(default_factory=dict)
+    """Lengths of chunks by dimension."""
+    raw: bool = False
+    """Whether packed values, missing values and times stay as they are in the file."""
+    if_exists: IfExists = "error"
+    """What becomes of a source whose dataset the store has from elsewhere."""
+    on_error: OnError = "raise"
+    """What becomes of the rest where a source cannot be stored."""
+    on_unsupported: OnUnsupported = "raise"
+    """What becomes of a variable that is not stored."""
+    resume: bool = True
+    """Whether sources that the store has already, unchanged, are passed over."""
+    every: Every = Every(seconds=300)
+    """How much is added before it is committed."""
+    workers: int = 1
+    """Processes that read."""
+    seconds: float = 600.0
+    """The longest time that reading a file, or one block of a large variable, may take."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no option."""
+        for name, value, known in (
+            ("if_exists", self.if_exists, ("error", "skip")),
+            ("on_error", self.on_error, ("raise", "skip")),
+            ("on_unsupported", self.on_unsupported, ("raise", "drop")),
+        ):
+            if not isinstance(value, str) or value not in known:
+                raise InvalidValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+        if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
+            raise InvalidValueError(f"workers is a number of processes from 1 on, not {self.workers!r}")
+        if not isinstance(self.seconds, int | float) or not self.seconds > 0:
+            raise InvalidValueError(f"timeout is a number of seconds above 0, not {self.seconds!r}")

@@ -1,0 +1,48 @@
+"""Shows how far adding has come: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from atlas.ingest.report import IngestReport
+
+__all__ = ["Progress"]
+
+_LINE_SECONDS = 30.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class Progress:
+    """Shows counts, rate and the time left, on stderr. Call it after each source, and close it."""
+
+    def __init__(self) -> None:
+        self._out: TextIO = sys.stderr
+        self._begun = self._shown = time.monotonic()
+        self._bar = tqdm(unit="file", file=self._out, leave=False, dynamic_ncols=True, disable=None)
+
+    def __call__(self, report: IngestReport) -> None:
+        """Show what has become of the sources so far."""
+        self._bar.total = report.sources
+        self._bar.set_postfix(stored=report.count("stored"), failed=len(report.failures), refresh=False)
+        self._bar.update()
+        now = time.monotonic()
+        if self._bar.disable and now - self._shown >= _LINE_SECONDS:
+            self._shown = now
+            print(self._line(report, now - self._begun), file=self._out, flush=True)
+
+    @staticmethod
+    def _line(report: IngestReport, seconds: float) -> str:
+        done = len(report.results)
+        rate = done / seconds
+        left = tqdm.format_interval((report.sources - done) / rate)
+        failed = len(report.failures)
+        return f"{done:,} of {report.sources:,} files, {failed:,} failed, {rate:.3g} files/s, {left} left"
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()

@@ -1,0 +1,253 @@
+"""Reads one NetCDF file as a dataset in memory; runs in a process of its own, which a damaged file may end.
+
+Variables that are large are left to `read_block`. Times that cannot be decoded keep their numbers. Imports netCDF4
+when a file is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from atlas.errors import InvalidValueError
+from atlas.format.names import check_name
+from atlas.ingest.classic_netcdf import check_length
+from atlas.ingest.provenance import Fingerprint, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["LARGE_BYTES", "LargeVariable", "ReadFile", "ReadOptions", "read_block", "read_file"]
+
+LARGE_BYTES = 64 << 20
+"""Bytes from which a variable is read block by block."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How files are read."""
+
+    drop: tuple[str, ...]
+    """Variables to leave out."""
+    raw: bool
+    """Whether nothing is decoded."""
+    drop_unsupported: bool
+    """Whether variables that are not stored are left out; else they fail the file."""
+    large_bytes: int = LARGE_BYTES
+    """Bytes from which a variable is read block by block."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeVariable:
+    """A variable whose cells are read block by block."""
+
+    dims: tuple[str, ...]
+    """Names of its axes."""
+    shape: tuple[int, ...]
+    """Its shape."""
+    dtype: np.dtype[Any]
+    """dtype of its cells once they are decoded."""
+    attrs: dict[str, Any]
+    """Its attributes."""
+    encoding: dict[str, Any]
+    """Its encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """What a file holds."""
+
+    ds: xr.Dataset
+    """The dataset without the large variables; coordinates among those are named in `coords`."""
+    order: list[str]
+    """Names of all variables, in their order."""
+    coords: frozenset[str]
+    """Names of the coordinates."""
+    large: dict[str, LargeVariable]
+    """The large variables."""
+    fingerprint: Fingerprint
+    """What tells the file from its later forms."""
+    dims: frozenset[str]
+    """Names of the dimensions of the file."""
+    variables: frozenset[str]
+    """Names of its variables, those that were left out included."""
+    dropped: dict[str, str] = field(default_factory=dict)
+    """Variables that are not stored, and why."""
+    kept_raw: dict[str, str] = field(default_factory=dict)
+    """Times that could not be decoded, and why."""
+
+
+def read_file(path: Path, options: ReadOptions) -> ReadFile:
+    """Read a file. Raises `InvalidValueError` for one that cannot be stored, and what netCDF4 and xarray raise."""
+    before = fingerprint(path, digest=False)
+    check_length(path)
+    dims, variables, unsupported = _inspect(path, options.drop)
+    if unsupported and not options.drop_unsupported:
+        name, reason = next(iter(unsupported.items()))
+        raise InvalidValueError(
+            f"variable {name!r} {reason}; leave it out with drop=[{name!r}] (--drop {name} of the command), or all "
+            "such with on_unsupported='drop' (--on-unsupported drop)"
+        )
+    kept_raw: dict[str, str] = {}
+    leave_out = (*options.drop, *unsupported)
+    while True:
+        try:
+            loaded, large, names, coords = _load(path, leave_out, kept_raw, options)
+            break
+        except _UndecodedError as error:
+            kept_raw[error.variable] = error.reason
+    after = fingerprint(path, digest=True)
+    if not before.is_unchanged(after):
+        raise InvalidValueError(f"{path.name} was changed while it was read; add it again once it is whole")
+    return ReadFile(loaded, names, coords, large, after, dims, variables, unsupported, kept_raw)
+
+
+def read_block(
+    path: Path, options: ReadOptions, kept_raw: tuple[str, ...], variable: str, key: tuple[slice, ...]
+) -> NDArray[Any]:
+    """Read a block of a variable, decoded as `read_file` says."""
+    with _opened(path, options.drop, kept_raw, options) as ds:
+        cells: NDArray[Any] = ds.variables[variable][key].to_numpy()
+        return cells
+
+
+def _inspect(path: Path, drop: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], dict[str, str]]:
+    """Return the names of dimensions and variables, and which variables are not stored and why; reads no values."""
+    netCDF4 = importlib.import_module("netCDF4")  # noqa: N806 - its own spelling
+    unsupported = {}
+    with netCDF4.Dataset(path) as file:
+        groups = list(file.groups)
+        if groups:
+            raise InvalidValueError(
+                f"{path.name} has the group{'s' if len(groups) > 1 else ''} {', '.join(groups)}; only files whose "
+                "variables are all in the root can be stored. Write each group to a file of its own first: "
+                f"xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(...)"
+            )
+        for name, variable in file.variables.items():
+            if name not in drop:
+                reason = _unsupported(name, variable.datatype, netCDF4)
+                if reason is not None:
+                    unsupported[name] = reason
+        return frozenset(file.dimensions), frozenset(file.variables), unsupported
+
+
+def _unsupported(name: str, datatype: Any, netCDF4: Any) -> str | None:  # noqa: N803 - its own spelling
+    """Return why a variable is not stored."""
+    if isinstance(datatype, netCDF4.CompoundType):
+        return f"is of the compound dtype {datatype.name!r}, and compound dtypes are not stored"
+    if isinstance(datatype, netCDF4.VLType) and datatype.dtype is not str:
+        return f"has lists of {datatype.dtype} of different lengths (vlen), which are not stored"
+    try:
+        check_name("array", name)
+    except ValueError as error:
+        return f"has a name that no array may have: {error}"
+    return None
+
+
+class _UndecodedError(Exception):
+    """Times of a variable cannot be decoded."""
+
+    def __init__(self, variable: str, reason: str) -> None:
+        super().__init__(variable, reason)
+        self.variable, self.reason = variable, reason
+
+
+def _load(
+    path: Path, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
+) -> tuple[xr.Dataset, dict[str, LargeVariable], list[str], frozenset[str]]:
+    """Read all variables of a file but the large ones, which are described.
+
+    Raises `_UndecodedError` for times that cannot be decoded, and else what names the variable that cannot be read.
+    """
+    large: dict[str, LargeVariable] = {}
+    with _opened(path, leave_out, kept_raw, options) as ds:
+        names, coords = [str(name) for name in ds.variables], frozenset(map(str, ds.coords))
+        for name, variable in ds.variables.items():
+            if variable.nbytes > options.large_bytes and name not in ds.indexes:
+                dims = tuple(map(str, variable.dims))
+                large[str(name)] = LargeVariable(
+                    dims, variable.shape, variable.dtype, dict(variable.attrs), dict(variable.encoding)
+                )
+                continue
+            try:
+                variable.load()
+            except (ValueError, OverflowError, TypeError, RuntimeError, OSError) as error:
+                if not options.raw and _are_times(variable) and name not in kept_raw:
+                    raise _UndecodedError(str(name), _one_line(error)) from error
+                raise InvalidValueError(
+                    f"variable {name!r} cannot be read: {_one_line(error)}; leave it out with drop=[{str(name)!r}] "
+                    f"(--drop {name} of the command)"
+                ) from error
+        loaded = ds.drop_vars(list(large))
+        loaded.encoding = ds.encoding
+        return loaded, large, names, coords
+
+
+@contextmanager
+def _opened(
+    path: Path, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
+) -> Iterator[xr.Dataset]:
+    """Open a file; the times `kept_raw` keep their numbers. Raises `_UndecodedError`."""
+    with warnings.catch_warnings():
+        # Archives are full of odd encodings, which xarray warns about; values that it cannot decode raise.
+        warnings.simplefilter("ignore")
+        decode_times = not options.raw and (dict.fromkeys(kept_raw, False) or True)
+        try:
+            ds = _open(path, leave_out, decode_times, options)
+        except (ValueError, OverflowError) as error:
+            # xarray does not say which variable it is.
+            undecoded = None if options.raw else _find_undecoded(path, leave_out, kept_raw, options)
+            if undecoded is None:
+                raise
+            raise _UndecodedError(undecoded, _one_line(error)) from error
+        with ds:
+            yield ds
+
+
+def _open(path: Path, leave_out: tuple[str, ...], decode_times: object, options: ReadOptions) -> xr.Dataset:
+    return xr.open_dataset(
+        path,
+        engine="netcdf4",
+        mask_and_scale=not options.raw,
+        decode_times=decode_times,  # type: ignore[arg-type]
+        decode_timedelta=False,
+        decode_coords=not options.raw,
+        concat_characters=True,
+        drop_variables=list(leave_out) or None,
+        cache=False,
+    )
+
+
+def _find_undecoded(
+    path: Path, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
+) -> str | None:
+    """Return the first variable of times without which the others can be decoded, one by one."""
+    with _open(path, leave_out, decode_times=False, options=options) as ds:
+        names = [str(name) for name, variable in ds.variables.items() if _are_times(variable)]
+    for name in names:
+        if name not in kept_raw:
+            try:
+                _open(path, leave_out, {other: other == name for other in names}, options).close()
+            except (ValueError, OverflowError):
+                return name
+    return None
+
+
+def _are_times(variable: xr.Variable) -> bool:
+    """Return whether a variable has, or had before it was decoded, units of times."""
+    return any(" since " in str(found.get("units", "")) for found in (variable.attrs, variable.encoding))
+
+
+def _one_line(error: Exception) -> str:
+    """Return what an error says, without advice on arguments of xarray."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.partition(" Try opening your dataset with decode_times")[0].removesuffix(".")

@@ -1,0 +1,80 @@
+"""What became of each source: the report of `Atlas.add_many`. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["IngestReport", "SourceResult", "Status"]
+
+Status: TypeAlias = Literal["stored", "present", "skipped", "failed"]
+"""What became of a source."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceResult:
+    """What became of one source."""
+
+    source: str
+    """Its path."""
+    dataset: str
+    """Name of its dataset."""
+    status: Status
+    """"present" where the store had it unchanged, "skipped" where it had the name from elsewhere."""
+    reason: str | None = None
+    """Why it was skipped or failed, and what to do."""
+    dropped: dict[str, str] = field(default_factory=dict)
+    """Variables that are not in the dataset, and why."""
+    kept_raw: dict[str, str] = field(default_factory=dict)
+    """Variables of times that could not be decoded and have their numbers, and why."""
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What became of each source, and what was passed over."""
+
+    results: list[SourceResult] = field(default_factory=list)
+    """One for each source, in their order; of an interrupted run for those that were dealt with."""
+    others: list[str] = field(default_factory=list)
+    """Files in the folders that are no sources: their suffix is none of NetCDF, or the pattern does not match."""
+    links: list[str] = field(default_factory=list)
+    """Links to folders that were not followed."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Folders that could not be read, and why."""
+    versions: list[int] = field(default_factory=list)
+    """Versions that were committed."""
+    sources: int = 0
+    """Number of sources that were found."""
+    dims: set[str] = field(default_factory=set)
+    """Names of dimensions in the files that were read."""
+    variables: set[str] = field(default_factory=set)
+    """Names of variables in them, those that were left out included."""
+
+    def count(self, status: Status) -> int:
+        """Return how many sources have a status."""
+        return sum(result.status == status for result in self.results)
+
+    @property
+    def failures(self) -> list[SourceResult]:
+        """The sources that could not be stored."""
+        return [result for result in self.results if result.status == "failed"]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing failed, no folder was unreadable, and every source was dealt with."""
+        return not self.failures and not self.unreadable and len(self.results) == self.sources
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as values that JSON has."""
+        return asdict(self) | {"dims": sorted(self.dims), "variables": sorted(self.variables)}
+
+    def __str__(self) -> str:
+        counts = {status: self.count(status) for status in ("stored", "present", "skipped", "failed")}
+        told = [f"{count:,} {status}" for status, count in counts.items() if count]
+        for what, found in (
+            ("other files", len(self.others)),
+            ("links not followed", len(self.links)),
+            ("unreadable folders", len(self.unreadable)),
+        ):
+            told += [f"{found:,} {what}"] if found else []
+        return f"{self.sources:,} sources: {', '.join(told) or 'none dealt with'}"

@@ -1,0 +1,145 @@
+"""What to read: the files that folders, paths and patterns name, and what is passed over. Reads names."""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from fnmatch import translate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.runtime.installation import missing_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["SUFFIXES", "FileSource", "Found", "check_netcdf", "find_files", "path_text"]
+
+SUFFIXES = frozenset({".nc", ".nc3", ".nc4", ".cdf", ".netcdf"})
+"""Suffixes of NetCDF files, compared in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file that becomes a dataset."""
+
+    path: Path
+    """Where it is."""
+    name: str
+    """Name of the dataset."""
+    reason: str | None = None
+    """Why it cannot become one."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found."""
+
+    files: list[FileSource] = field(default_factory=list)
+    """Files, in the order in which they were named; those of a folder are sorted."""
+    others: list[str] = field(default_factory=list)
+    """Files that are passed over, as their suffix is none of NetCDF or no pattern matches."""
+    links: list[str] = field(default_factory=list)
+    """Links to folders that are not followed."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Folders that could not be read, and why."""
+
+
+def check_netcdf() -> None:
+    """Raise `MissingExtraError` where netCDF4 is not installed."""
+    if importlib.util.find_spec("netCDF4") is None:
+        raise missing_extra("netcdf", "NetCDF files need netCDF4", "netCDF4")
+
+
+def find_files(
+    sources: Sequence[str | os.PathLike[str]],
+    *,
+    pattern: str | None,
+    follow_links: bool,
+    name_of: Callable[[Path], str],
+) -> Found:
+    """Return the files that sources name: folders with what is below them, files, and patterns such as `data/*.nc`.
+
+    `name_of` gets the path of a file below its folder, without the suffix, or its name where it was named itself.
+    `pattern` chooses files of folders by their name, in place of the suffixes of NetCDF.
+
+    Raises `InvalidValueError` where a source is neither a folder nor a file and matches none.
+    """
+    found, paths = Found(), list[tuple[Path, Path]]()
+    chosen = None if pattern is None else re.compile(translate(pattern)).match
+    for source in sources:
+        if not isinstance(source, str | os.PathLike):
+            raise InvalidTypeError(f"a source is a path or a pattern, not {type(source).__name__} {source!r}")
+        path = Path(source).expanduser()
+        if path.is_dir():
+            paths += [(file, file.relative_to(path)) for file in _below(path, chosen, found, follow_links=follow_links)]
+        elif path.exists():
+            paths.append((path, Path(path.name)))
+        else:
+            matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - a pattern may be absolute
+            if not matches:
+                raise InvalidValueError(f"{str(source)!r} is neither a folder nor a file, and matches none")
+            for match in matches:
+                if match.is_file():
+                    paths.append((match, Path(match.name)))
+    names = {path: name_of(inner.with_suffix("")) for path, inner in paths}
+    reasons = _clashes(names)
+    found.files = [FileSource(path, name, reasons.get(path) or _not_utf8(path)) for path, name in names.items()]
+    return found
+
+
+def _below(folder: Path, chosen: Callable[[str], object] | None, found: Found, *, follow_links: bool) -> Iterable[Path]:
+    """Return the files below a folder, sorted, and note what is passed over."""
+    files, visited = list[Path](), {os.path.realpath(folder)}
+
+    def note(error: OSError) -> None:
+        found.unreadable.append((path_text(Path(error.filename)), error.strerror or str(error)))
+
+    for root, folders, names in os.walk(folder, onerror=note, followlinks=follow_links):
+        folders.sort()
+        for name in list(folders):
+            inner = Path(root) / name
+            real = os.path.realpath(inner)
+            if inner.is_symlink() and (not follow_links or real in visited):
+                found.links.append(path_text(inner))
+                if follow_links:  # a circle
+                    folders.remove(name)
+            visited.add(real)
+        for name in names:
+            is_wanted = chosen(name) if chosen else os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a name
+            if is_wanted:
+                files.append(Path(root) / name)
+            else:
+                found.others.append(path_text(Path(root) / name))
+    return sorted(files)
+
+
+def _clashes(names: dict[Path, str]) -> dict[Path, str]:
+    """Return the reason for each file that shares its dataset name with another; none of them is stored."""
+    by_name = defaultdict(list)
+    for path, name in names.items():
+        by_name[name].append(path)
+    reasons = {}
+    for name, paths in by_name.items():
+        for path in paths if len(paths) > 1 else ():
+            others = ", ".join(path_text(other) for other in paths if other != path)
+            reasons[path] = f"{others} would also be dataset {name!r}; rename all but one, or choose other names"
+    return reasons
+
+
+def _not_utf8(path: Path) -> str | None:
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return "its path is not valid UTF-8; rename the file or its folder"
+    return None
+
+
+def path_text(path: Path) -> str:
+    """Return a path as text, with bytes that are not UTF-8 escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
