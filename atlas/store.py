@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +26,7 @@ from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -528,36 +527,19 @@ class Atlas:
 
         Examples
         --------
-        >>> xr.Dataset({"t": ("time", [1.0, 2.0])}).to_netcdf(path + ".nc")
+        >>> file = path.with_suffix(".nc")
+        >>> xr.Dataset({"t": ("time", [1.0, 2.0])}).to_netcdf(file)
         >>> store = atlas.Atlas.create(path)
-        >>> report = store.add_many(path + ".nc", names=lambda file: "buoy")
+        >>> report = store.add_many(file, names=lambda inner: "buoy")
         >>> report.count("stored"), store.list_datasets()
         (1, ['buoy'])
 
         """
         options = atlas.ingest.IngestOptions(
-            tuple(check_names("drop", drop)) if drop else (),
-            dict(chunks or {}),
-            raw,
-            if_exists,
-            on_error,
-            on_unsupported,
-            resume,
-            atlas.ingest.Every.parse(flush_every),
-            workers,
-            timeout,
+            drop, chunks or {}, raw, if_exists, on_error, on_unsupported, resume, flush_every, workers, timeout
         )
-        atlas.ingest.check_netcdf()
-        found = atlas.ingest.find_files(
-            [sources] if isinstance(sources, str | os.PathLike) else list(sources),
-            pattern=pattern,
-            follow_links=follow_links,
-            name_of=names or (lambda file: ".".join(file.parts)),
-        )
-        if progress is True:
-            with closing(atlas.ingest.Progress()) as shown:
-                return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, shown)
-        return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, progress or None)
+        found = atlas.ingest.find_files(sources, pattern=pattern, follow_links=follow_links, name_of=names)
+        return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, progress)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.
@@ -680,14 +662,7 @@ class Atlas:
         array([ 60., -60.])
 
         """
-        options = atlas.many.StackOptions(
-            concat_dim,
-            None if variables is None else tuple(check_names("variables", variables)),
-            join,
-            tolerance,
-            missing,
-            combine_attrs,
-        )
+        options = atlas.many.StackOptions(concat_dim, variables, join, tolerance, missing, combine_attrs)
         return atlas.many.to_xarray_many(self._session, names, options, parallel=parallel)
 
     def open_many(
@@ -787,16 +762,7 @@ class Atlas:
 
         """
         options = atlas.many.ManyOptions(
-            combine,
-            dim,
-            None if variables is None else tuple(check_names("variables", variables)),
-            () if isel is None else atlas.many.check_positions(isel),
-            attributes if isinstance(attributes, bool) else tuple(check_names("attributes", attributes)),
-            missing,
-            join,
-            combine_attrs,
-            sort,
-            feature_type,
+            combine, dim, variables, isel, attributes, missing, join, combine_attrs, sort, feature_type
         )
         return atlas.many.open_many(self._session, names, options, chunks)
 

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
-from click.core import ParameterSource
 
 from atlas import Atlas, __version__, verify
+from atlas.cli.arguments import check_folder, store_argument
 from atlas.cli.demo import run_demo
 from atlas.cli.formatting import count_text, size_text
-from atlas.cli.ingest_output import ReportPrinter, note_passed_over, note_unused_options
+from atlas.cli.ingest_commands import add, create
 from atlas.cli.maintenance_output import compact_line, held_after_compact_lines, held_after_rm_lines
 from atlas.cli.store_output import by_size, history_lines, info_lines, ls_lines, show_lines
 from atlas.cli.verify_output import report_json, report_lines
 from atlas.cli.warmup import warm_up
-from atlas.errors import AtlasError, DatasetNotFoundError, StoreExistsError, StoreNotFoundError
+from atlas.errors import AtlasError, DatasetNotFoundError
 from atlas.format.names import matching_names
-from atlas.ingest import SUFFIXES, Every, IngestInterruptedError, check_netcdf, find_files
 from atlas.runtime.installation import install_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
-    from atlas.format.block_types import Codec, Filter
-    from atlas.ingest import IngestReport
 
 __all__ = ["main"]
 
@@ -88,30 +81,11 @@ def main() -> None:
     """
 
 
-def _parse_chunks(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
-    chunks = {}
-    for value in values:
-        dim, _sign, length = value.rpartition("=")
-        if not dim or not length.isdecimal() or int(length) < 1:
-            raise click.BadParameter(f"{value!r} is not DIM=LENGTH with a length of 1 or more, such as time=24")
-        chunks[dim] = int(length)
-    return chunks
-
-
-def _check_folder(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    if value is not None and "://" in value:
-        raise click.BadParameter(
-            f"{value!r} is a URL, and this command opens folders; open object stores from Python, by obstore handles"
-        )
-    return value
-
-
 def _default_limit(_: click.Context, __: click.Parameter, value: int | None) -> int:
     """Return how many entries to show; 0 for all."""
     return value if value is not None else _TERMINAL_LINES if sys.stdout.isatty() else 0
 
 
-_store = click.argument("store", metavar="STORE", callback=_check_folder)
 _limit = click.option(
     "--limit",
     metavar="N",
@@ -121,231 +95,12 @@ _limit = click.option(
 )
 
 
-def _reading(command: Any) -> Any:
-    """Give a command the options of reading files."""
-    options = [
-        click.option(
-            "--chunk",
-            "chunks",
-            multiple=True,
-            metavar="DIM=LENGTH",
-            callback=_parse_chunks,
-            help="Length of chunks along one dimension; default: the whole dimension. Repeat it for other dimensions. "
-            "Variables larger than 64 MiB without this option get chunks of about 64 MiB.",
-        ),
-        click.option("--drop", multiple=True, metavar="VARIABLE", help="Leave out a variable; repeat it for others."),
-        click.option(
-            "--raw",
-            is_flag=True,
-            help="Do not decode: keep packed values, missing values and times as in the files. Character arrays always "
-            "become strings.",
-        ),
-        click.option("--separator", default=".", show_default=True, help="Text that replaces / in dataset names."),
-        click.option("--prefix", default="", metavar="TEXT", help="Text before each dataset name."),
-        click.option(
-            "--pattern",
-            metavar="PATTERN",
-            help="Shell pattern for the names of files in folders, such as 'wrfout_*'; default: files that end in "
-            f"{', '.join(sorted(SUFFIXES))}.",
-        ),
-        click.option("--follow", is_flag=True, help="Search folders that links lead to."),
-        click.option(
-            "--if-exists",
-            type=click.Choice(["error", "skip"]),
-            default="error",
-            show_default=True,
-            help="What to do with a file whose name the store has from elsewhere.",
-        ),
-        click.option(
-            "--on-unsupported",
-            type=click.Choice(["raise", "drop"]),
-            default="raise",
-            show_default=True,
-            help="Whether a variable that is not stored fails its file or is left out.",
-        ),
-        click.option("--flush-every", default="5 min", show_default=True, help="How much to add between two commits."),
-        click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Reading processes."),
-        click.option(
-            "--timeout", type=float, default=600.0, show_default=True, help="Seconds that reading a file may take."
-        ),
-        click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as JSON."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_codec = click.option("--codec", default="zstd", show_default=True, help="Compression: zstd, lz4 or none.")
-_filter = click.option(
-    "--filter",
-    default="auto",
-    show_default=True,
-    help="Filter before compression: auto, none, byteshuffle, bitshuffle, decimal, delta or decimaldelta.",
-)
-
-
-@main.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@_store
-@click.option("--append", is_flag=True, help="Add to an existing store; files that it has already are skipped.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing store and everything in it.")
-@_codec
-@_filter
-@_reading
-def create(
-    folder: Path,
-    store: str,
-    codec: Codec,
-    filter: Filter,  # noqa: A002 - the option's name
-    *,
-    append: bool,
-    overwrite: bool,
-    **reading: Any,
-) -> None:
-    """Add the NetCDF files in DIR and its subfolders to a new STORE.
-
-    Each file becomes one dataset, named by its path within DIR without the suffix, with "." for "/" (see --separator):
-    2024/jan.nc becomes 2024.jan.
-
-    A file that cannot be read or stored is reported on stderr and skipped, and the exit code is 1. Files are read in
-    processes of their own, which a damaged one may end. What was read is committed as it goes, early at first: after an
-    interrupt, a crash or a full disk, run the command again with --append for the rest.
-    """
-    if append and overwrite:
-        raise click.UsageError("--append adds to the store and --overwrite replaces it; give only one of them")
-    check_netcdf()
-    if (
-        reading["pattern"] is None
-        and not find_files([folder], pattern=None, follow_links=reading["follow"], name_of=str).files
-    ):
-        raise click.ClickException(
-            f"{folder} and its subfolders have no NetCDF files, which end in {', '.join(sorted(SUFFIXES))}; --pattern "
-            "chooses others"
-        )
-    Every.parse(reading["flush_every"])
-    try:
-        target = Atlas.open(store) if append else Atlas.create(store, codec, filter=filter, overwrite=overwrite)
-    except StoreExistsError as error:
-        raise click.ClickException(
-            f"a store already exists at {store}; add to it with --append, or replace it with --overwrite"
-        ) from error
-    if append:
-        _warn_of_kept_encoding(target)
-    _ingest(target, [str(folder)], **reading)
-
-
-@main.command()
-@click.argument("sources", metavar="SOURCES...", nargs=-1, required=True)
-@_store
-@_codec
-@_filter
-@_reading
-def add(
-    sources: tuple[str, ...],
-    store: str,
-    codec: Codec,
-    filter: Filter,  # noqa: A002 - the option's name
-    **reading: Any,
-) -> None:
-    """Add folders, files or patterns of NetCDF files to STORE, which is made if it is missing.
-
-    SOURCES are folders, which are searched with what is below them, files, and quoted patterns such as 'data/*.nc'. As
-    for `atlas create`, each file becomes one dataset; files that the store has already, unchanged, are skipped.
-    """
-    check_netcdf()
-    Every.parse(reading["flush_every"])
-    try:
-        target = Atlas.open(store)
-    except StoreNotFoundError:
-        target = Atlas.create(store, codec, filter=filter)
-    else:
-        _warn_of_kept_encoding(target)
-    _ingest(target, sources, **reading)
-
-
-def _ingest(
-    store: Atlas, sources: Sequence[str], *, separator: str, prefix: str, report: Path | None, **reading: Any
-) -> None:
-    """Add sources to a store, and print and write what became of them; ends with the exit code."""
-    begun = time.perf_counter()
-    chunks, drop = reading["chunks"], reading["drop"]
-    stopped = None
-    with closing(ReportPrinter()) as printer, _terminable():
-        try:
-            found = store.add_many(
-                sources,
-                names=lambda file: prefix + separator.join(file.parts),
-                follow_links=reading.pop("follow"),
-                on_error="skip",
-                progress=printer,
-                **reading,
-            )
-        except KeyboardInterrupt as error:
-            if not isinstance(error, IngestInterruptedError):
-                raise
-            found, stopped = error.report, error.__cause__
-    note_passed_over(found)
-    if stopped is None:
-        note_unused_options(found, chunks, drop)
-    if report is not None:
-        report.write_bytes(orjson.dumps(found.to_dict(), option=orjson.OPT_INDENT_2))
-    _summarize(found, store, time.perf_counter() - begun, stopped)
-
-
-class _TerminatedError(KeyboardInterrupt):
-    """The process was asked to end, by SIGTERM."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM interrupt like Ctrl-C, so that what was read is stored."""
-
-    def stop(*_: object) -> None:
-        raise _TerminatedError
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _warn_of_kept_encoding(store: Atlas) -> None:
-    """Warn about a codec or filter that was asked for and is not that of the store, which keeps its own."""
-    found = store.describe()
-    context = click.get_current_context()
-    for option, kept in (("codec", found.codec), ("filter", found.filter)):
-        given = context.get_parameter_source(option) is not ParameterSource.DEFAULT
-        if given and context.params[option] != kept:
-            _note([f"Warning: --{option} {context.params[option]} had no effect: the store has {option} {kept}"])
-
-
-def _summarize(report: IngestReport, store: Atlas, seconds: float, stopped: BaseException | None) -> None:
-    found = store.describe()
-    sizes = f"{size_text(found.raw)} of arrays in {size_text(found.stored)} on disk"
-    if report.sources and report.count("present") == report.sources:
-        click.echo(f"nothing new to store; the store has {count_text(found.datasets, 'dataset')}: {sizes}")
-        return
-    stored = f"stored {count_text(report.count('stored'), 'dataset')} in {seconds:.1f} s"
-    click.echo(f"{stored}; the store now has {found.datasets:,}: {sizes}")
-    if stopped is not None:
-        left = report.sources - len(report.results)
-        click.echo(f"interrupted with {count_text(left, 'file')} left; run it again (create: with --append)", err=True)
-        raise click.exceptions.Exit(143 if isinstance(stopped, _TerminatedError) else 130)
-    failed = len(report.failures)
-    if failed or report.unreadable:
-        raise click.ClickException(
-            f"{failed} of {count_text(report.sources, 'file')} not stored"
-            + (f", {count_text(len(report.unreadable), 'folder')} not read" if report.unreadable else "")
-            + "; the reasons are above"
-        )
+main.add_command(create)
+main.add_command(add)
 
 
 @main.command("ls")
-@_store
+@store_argument
 @click.argument("pattern", metavar="[PATTERN]", required=False)
 @click.option(
     "--long", "-l", is_flag=True, help="Also show the number of arrays and attributes, and the uncompressed size."
@@ -370,7 +125,7 @@ def list_(store: str, pattern: str | None, limit: int, *, long: bool) -> None:
 
 
 @main.command()
-@_store
+@store_argument
 @click.argument("name", metavar="NAME")
 def show(store: str, name: str) -> None:
     """Show the contents and statistics of one dataset.
@@ -381,7 +136,7 @@ def show(store: str, name: str) -> None:
 
 
 @main.command()
-@_store
+@store_argument
 @_limit
 def info(store: str, limit: int) -> None:
     """Show a summary of STORE and the size of each array.
@@ -398,7 +153,7 @@ def info(store: str, limit: int) -> None:
 
 
 @main.command()
-@_store
+@store_argument
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--compact", is_flag=True, help="Free the disk space at once; this removes all earlier versions.")
 def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
@@ -429,7 +184,7 @@ def rm(store: str, names: tuple[str, ...], *, compact: bool) -> None:
 
 
 @main.command()
-@_store
+@store_argument
 @_limit
 def history(store: str, limit: int) -> None:
     """List the versions that STORE keeps, oldest first.
@@ -445,7 +200,7 @@ def history(store: str, limit: int) -> None:
 
 
 @main.command()
-@_store
+@store_argument
 @click.option(
     "--keep-versions", metavar="N", type=int, default=1, show_default=True, help="Keep at least the last N versions."
 )
@@ -475,7 +230,7 @@ def _compact(store: str, target: Atlas, keep_versions: int, keep_days: float | N
 
 
 @main.command()
-@_store
+@store_argument
 @click.argument("version", metavar="VERSION", type=int)
 @click.option("--message", "-m", metavar="TEXT", help="Message to show in the history.")
 def rollback(store: str, version: int, message: str | None) -> None:
@@ -495,12 +250,12 @@ def rollback(store: str, version: int, message: str | None) -> None:
 
 
 @main.command("verify")
-@_store
+@store_argument
 @click.option("--repair", is_flag=True, help="Rewrite a damaged checkpoint from the commits; drops no data.")
 @click.option(
     "--export",
     metavar="TARGET",
-    callback=_check_folder,
+    callback=check_folder,
     help="Write all undamaged data to a new store in the folder TARGET.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress, and print nothing unless there is damage.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
@@ -25,6 +25,8 @@ from atlas.errors import AtlasError, ConflictError, IngestError, InvalidValueErr
 from atlas.format.attribute_keys import INGESTED_KEY
 from atlas.format.names import check_name
 from atlas.ingest.commits import CommitPolicy
+from atlas.ingest.options import Every
+from atlas.ingest.progress import Progress
 from atlas.ingest.provenance import describe_source, fingerprint, read_fingerprint
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.report import IngestReport, SourceResult
@@ -66,17 +68,22 @@ def add_files(
     found: Found,
     options: IngestOptions,
     version: str,
-    progress: Callable[[IngestReport], None] | None,
+    progress: bool | Callable[[IngestReport], None] = False,
 ) -> IngestReport:
     """Add files to a store, and return what became of each.
 
-    `version` is that of this package, and `progress` is called after each source. Raises what `Atlas.add_many` says.
+    `version` is that of this package. `progress` is called after each source; True shows it. Raises what
+    `Atlas.add_many` says.
     """
     if session.pending:
         raise InvalidValueError(
             "unflushed changes would be committed with what is added: call flush() before add_many()"
         )
-    return _Ingest(store, session, options, version, found).run(progress)
+    ingest = _Ingest(store, session, options, version, found)
+    if progress is True:
+        with closing(Progress()) as shown:
+            return ingest.run(shown)
+    return ingest.run(progress or None)
 
 
 class _Ingest:
@@ -90,8 +97,8 @@ class _Ingest:
         self._report = IngestReport(
             others=found.others, links=found.links, unreadable=found.unreadable, sources=len(found.files)
         )
-        self._policy = CommitPolicy(options.every)
-        self._read = ReadOptions(options.drop, options.raw, options.on_unsupported == "drop")
+        self._policy = CommitPolicy(Every.parse(options.flush_every))
+        self._read = ReadOptions(tuple(options.drop), options.raw, options.on_unsupported == "drop")
 
     def run(self, progress: Callable[[IngestReport], None] | None) -> IngestReport:
         """Add all files."""

@@ -14,16 +14,20 @@ _FIRST_SECONDS = 2.0
 """Seconds after which the first commits are due, whatever was added. The span doubles up to the one asked for."""
 
 
+_FIRST_FILES = 8
+"""Sources after which the first commit is due. The number doubles."""
+
+
 class CommitPolicy:
     """Counts what waits for a commit.
 
-    The first commits come after one source, two, four and so on, or a few seconds: they show early whether the place
-    can be written, and cost little. From then on `every` decides.
+    The first commits come after a few sources, twice as many and so on, or a few seconds: they show early whether the
+    place can be written, and cost little. From then on `every` decides.
     """
 
     def __init__(self, every: Every) -> None:
         self._every = every
-        self._files, self._seconds = 1, _FIRST_SECONDS
+        self._files, self._seconds = _FIRST_FILES, _FIRST_SECONDS
         self._size, self._since = 0, time.monotonic()
         self.waiting: list[int] = []
         """Numbers of the sources that were added since the last commit."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.format.names import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Every", "IfExists", "IngestOptions", "OnError", "OnUnsupported"]
 
@@ -57,7 +58,7 @@ class Every:
 class IngestOptions:
     """How sources become datasets, see `Atlas.add_many`."""
 
-    drop: tuple[str, ...] = ()
+    drop: Sequence[str] = ()
     """Variables to leave out."""
     chunks: Mapping[str, int] = field(default_factory=dict)
     """Lengths of chunks by dimension."""
@@ -71,8 +72,8 @@ class IngestOptions:
     """What becomes of a variable that is not stored."""
     resume: bool = True
     """Whether sources that the store has already, unchanged, are passed over."""
-    every: Every = Every(seconds=300)
-    """How much is added before it is committed."""
+    flush_every: str = "5 min"
+    """How much is added before it is committed, see `Every.parse`."""
     workers: int = 1
     """Processes that read."""
     seconds: float = 600.0
@@ -80,6 +81,8 @@ class IngestOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
+        check_names("drop", self.drop)
+        Every.parse(self.flush_every)
         for name, value, known in (
             ("if_exists", self.if_exists, ("error", "skip")),
             ("on_error", self.on_error, ("raise", "skip")),

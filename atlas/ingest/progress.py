@@ -27,7 +27,8 @@ class Progress:
 
     def __call__(self, report: IngestReport) -> None:
         """Show what has become of the sources so far."""
-        self._bar.total = report.sources
+        if self._bar.total is None:
+            self._bar.reset(report.sources)
         self._bar.set_postfix(stored=report.count("stored"), failed=len(report.failures), refresh=False)
         self._bar.update()
         now = time.monotonic()

@@ -16,7 +16,7 @@ from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.runtime.installation import missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
 __all__ = ["SUFFIXES", "FileSource", "Found", "check_netcdf", "find_files", "path_text"]
 
@@ -57,22 +57,26 @@ def check_netcdf() -> None:
 
 
 def find_files(
-    sources: Sequence[str | os.PathLike[str]],
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
-    pattern: str | None,
-    follow_links: bool,
-    name_of: Callable[[Path], str],
+    pattern: str | None = None,
+    follow_links: bool = False,
+    name_of: Callable[[Path], str] | None = None,
 ) -> Found:
     """Return the files that sources name: folders with what is below them, files, and patterns such as `data/*.nc`.
 
-    `name_of` gets the path of a file below its folder, without the suffix, or its name where it was named itself.
-    `pattern` chooses files of folders by their name, in place of the suffixes of NetCDF.
+    `name_of` gets the path of a file below its folder, or its name where it was named itself, without the suffix; else
+    "." stands for "/" in names. `pattern` chooses files of folders by their name, in place of the suffixes of NetCDF.
 
-    Raises `InvalidValueError` where a source is neither a folder nor a file and matches none.
+    Raises `InvalidValueError` where a source is neither a folder nor a file and matches none, and `MissingExtraError`
+    where netCDF4 is not installed.
     """
+    check_netcdf()
+    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    name_of = name_of or _with_dots
     found, paths = Found(), list[tuple[Path, Path]]()
     chosen = None if pattern is None else re.compile(translate(pattern)).match
-    for source in sources:
+    for source in given:
         if not isinstance(source, str | os.PathLike):
             raise InvalidTypeError(f"a source is a path or a pattern, not {type(source).__name__} {source!r}")
         path = Path(source).expanduser()
@@ -93,6 +97,10 @@ def find_files(
     return found
 
 
+def _with_dots(path: Path) -> str:
+    return ".".join(path.parts)
+
+
 def _below(folder: Path, chosen: Callable[[str], object] | None, found: Found, *, follow_links: bool) -> Iterable[Path]:
     """Return the files below a folder, sorted, and note what is passed over."""
     files, visited = list[Path](), {os.path.realpath(folder)}
@@ -110,7 +118,7 @@ def _below(folder: Path, chosen: Callable[[str], object] | None, found: Found, *
                 if follow_links:  # a circle
                     folders.remove(name)
             visited.add(real)
-        for name in names:
+        for name in sorted(names):
             is_wanted = chosen(name) if chosen else os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a name
             if is_wanted:
                 files.append(Path(root) / name)

@@ -29,12 +29,10 @@ if TYPE_CHECKING:
     from atlas.many.options import ManyOptions, StackOptions
     from atlas.many.row_shapes import select_row, to_padded, to_ragged
     from atlas.many.stacking import to_xarray_many
-    from atlas.many.windows import check_positions
 
 __all__ = [
     "ManyOptions",
     "StackOptions",
-    "check_positions",
     "open_many",
     "select_row",
     "to_padded",
@@ -45,7 +43,6 @@ __all__ = [
 _MODULES = {
     "ManyOptions": "options",
     "StackOptions": "options",
-    "check_positions": "windows",
     "open_many": "opening",
     "select_row": "row_shapes",
     "to_padded": "row_shapes",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from atlas.format.dataset_columns import ArrayEntry
     from atlas.many.options import Missing
     from atlas.many.plans import Plan
+    from atlas.many.windows import Positions
     from atlas.session import Session
 
 __all__ = ["Fleet"]
@@ -64,7 +65,7 @@ class Fleet:
         if dim in self.names or dim in axes:
             raise InvalidValueError(f"{argument} {dim!r} is an array or a dimension of these datasets; choose another")
 
-    def lengths(self, wanted: tuple[str, ...] | None) -> dict[str, set[int]]:
+    def lengths(self, wanted: Sequence[str] | None) -> dict[str, set[int]]:
         """Return the lengths of each dimension of the arrays `wanted`, None for all, in all datasets."""
         found: dict[str, set[int]] = {}
         for entry in self._entries(wanted):
@@ -72,11 +73,11 @@ class Fleet:
                 found.setdefault(dim, set()).add(length)
         return found
 
-    def first_dimensions(self, wanted: tuple[str, ...] | None) -> dict[str, None]:
+    def first_dimensions(self, wanted: Sequence[str] | None) -> dict[str, None]:
         """Return the first dimensions of these arrays."""
         return {entry.schema.dims[0]: None for entry in self._entries(wanted) if entry.schema.dims}
 
-    def scalars(self, asked: tuple[str, ...] | bool) -> list[str]:
+    def scalars(self, asked: Sequence[str] | bool) -> list[str]:
         """Return the arrays without axes among the names `asked`, True for all.
 
         Raises `InvalidValueError` where one of those names is an array that has axes.
@@ -93,7 +94,7 @@ class Fleet:
                 )
         return found
 
-    def _entries(self, wanted: tuple[str, ...] | None) -> Iterator[ArrayEntry]:
+    def _entries(self, wanted: Sequence[str] | None) -> Iterator[ArrayEntry]:
         for layout in self._layouts:
             for name, entry in layout.items():
                 if wanted is None or name in wanted:
@@ -101,12 +102,12 @@ class Fleet:
 
     def plans(
         self,
-        wanted: tuple[str, ...] | None,
+        wanted: Sequence[str] | None,
         missing: Missing,
         *,
         aligned: bool = False,
         uneven: Collection[str] = (),
-        isel: Sequence[tuple[str, int | slice]] = (),
+        isel: Positions | None = None,
         filled: Collection[str] = (),
     ) -> list[Plan]:
         """Return every variable, in the order of the first dataset; of those that some lack as `missing` says.
@@ -144,7 +145,7 @@ class Fleet:
                     elif array.shape != schema.shape:
                         array = replace(array, shape=schema.shape, chunk_shape=schema.chunk_shape)
                     label, record = self.labels[int(at[0])], owned[number].encodings.get(name)
-                    taken, window = take(array, label, isel)
+                    taken, window = take(array, label, isel or {})
                     parts.append(Part(at, label, taken, window, schema.datatype.name, schema.memory_dtype, record))
             parts.sort(key=lambda part: int(part.at[0]))
             found[name] = parts, selection.schema
@@ -202,7 +203,7 @@ class Fleet:
         return [first] if other is None else [first, other]
 
 
-def _chosen(found: dict[str, list[Part]], wanted: tuple[str, ...] | None) -> list[str]:
+def _chosen(found: dict[str, list[Part]], wanted: Sequence[str] | None) -> list[str]:
     """Return the variables asked for, with the coordinates that lie along their axes."""
     if wanted is None:
         return list(found)

@@ -66,7 +66,7 @@ def _labels(session: Session, names: Iterable[str] | None) -> list[str]:
 def _open(session: Session, labels: list[str], options: ManyOptions, reads: PinnedReads, chunks: Chunks) -> xr.Dataset:
     blocks = Blocks(chunks, options.new_dim, reads.token)
     fleet = Fleet(session, labels)
-    fleet.check_known((dim for dim, _ in options.isel), "isel")
+    fleet.check_known((dim for dim in options.isel or {}), "isel")
     if options.combine == "concat":
         ds = open_concatenated(fleet, reads, options, blocks)
     else:

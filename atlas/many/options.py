@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.format.names import check_names
 from atlas.many.combining import check_combine_attrs
+from atlas.many.windows import check_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from atlas.many.windows import Positions
 
 __all__ = ["Combine", "FeatureType", "Join", "ManyOptions", "Missing", "StackOptions"]
 
@@ -31,7 +35,7 @@ class StackOptions:
 
     concat_dim: str = "dataset"
     """Name of the new dimension."""
-    variables: tuple[str, ...] | None = None
+    variables: Sequence[str] | None = None
     """The variables to take, None for all."""
     join: Join | None = None
     """What becomes of labels that differ; None keeps those of each dataset."""
@@ -44,6 +48,8 @@ class StackOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
+        if self.variables is not None:
+            check_names("variables", self.variables)
         if not isinstance(self.concat_dim, str):
             raise InvalidTypeError(
                 f"concat_dim is the name of the new dimension, not {self.concat_dim!r}; write 'dataset'"
@@ -69,11 +75,11 @@ class ManyOptions:
     """How they become one."""
     dim: str | None = None
     """Name of the new dimension of a stack, else the dimension along which datasets follow one another."""
-    variables: tuple[str, ...] | None = None
+    variables: Sequence[str] | None = None
     """The variables to take, None for all."""
-    isel: tuple[tuple[str, int | slice], ...] = ()
+    isel: Positions | None = None
     """What is taken of each dataset, by dimension."""
-    attributes: tuple[str, ...] | bool = False
+    attributes: Sequence[str] | bool = False
     """The attributes that become variables."""
     missing: Missing = "raise"
     """What becomes of variables that some datasets lack."""
@@ -88,6 +94,9 @@ class ManyOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
+        if not isinstance(self.attributes, bool):
+            check_names("attributes", self.attributes)
+        check_positions(self.isel)
         for name, value, known in (
             ("combine", self.combine, ("stack", "concat", "ragged")),
             ("feature_type", self.feature_type, (None, "profile", "timeSeries", "trajectory")),

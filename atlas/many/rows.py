@@ -30,7 +30,7 @@ def dimension_of_rows(fleet: Fleet, options: ManyOptions) -> str:
 
     That is the one asked for, else the only one whose lengths differ, else the only first one of an array.
     """
-    single = {dim for dim, entry in options.isel if not isinstance(entry, slice)}
+    single = {dim for dim, entry in (options.isel or {}).items() if not isinstance(entry, slice)}
     lengths = {dim: found for dim, found in fleet.lengths(options.variables).items() if dim not in single}
     if options.dim is not None:
         if options.dim not in lengths:

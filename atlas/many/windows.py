@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,7 +11,7 @@ import numpy as np
 from atlas.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -46,17 +47,18 @@ class Window:
         return cells.squeeze(dropped) if dropped else cells
 
 
-def check_positions(isel: object) -> tuple[tuple[str, int | slice], ...]:
-    """Return `isel` as pairs.
+def check_positions(isel: object) -> None:
+    """Refuse what is neither None nor a mapping of dimensions to positions or slices of step 1.
 
-    Raises `InvalidTypeError` and `InvalidValueError` for what is no mapping of dimensions to positions or slices.
+    Raises `InvalidTypeError` and `InvalidValueError`.
     """
-    items = getattr(isel, "items", None)
-    if items is None:
+    if isel is None:
+        return
+    if not isinstance(isel, Mapping):
         raise InvalidTypeError(
             f"isel maps dimensions to positions, as in {{'level': slice(0, 10)}}; it is {type(isel).__name__} {isel!r}"
         )
-    for dim, entry in items():
+    for dim, entry in isel.items():
         of_slice = (entry.start, entry.stop, entry.step) if isinstance(entry, slice) else (entry,)
         allowed = (int, np.integer, type(None)) if isinstance(entry, slice) else (int, np.integer)
         if not all(isinstance(each, allowed) and not isinstance(each, bool) for each in of_slice):
@@ -68,20 +70,18 @@ def check_positions(isel: object) -> tuple[tuple[str, int | slice], ...]:
             raise InvalidValueError(
                 f"isel has {entry!r} for {dim!r}, and takes slices of step 1; take steps with .isel() of the result"
             )
-    return tuple(items())
 
 
-def take(array: StoredArray, dataset: str, isel: Sequence[tuple[str, int | slice]]) -> tuple[StoredArray, Window]:
+def take(array: StoredArray, dataset: str, isel: Positions) -> tuple[StoredArray, Window]:
     """Return an array of a dataset as its part that `isel` takes, and where that lies.
 
     Raises `InvalidIndexError` for a position that the array does not have.
     """
-    wanted = dict(isel)
-    if not wanted:
+    if not isel:
         return array, Window(array.shape, (0,) * len(array.dims), (True,) * len(array.dims))
     ranges = []
     for dim, length in zip(array.dims, array.shape, strict=True):
-        entry = wanted.get(dim, slice(None))
+        entry = isel.get(dim, slice(None))
         if isinstance(entry, slice):
             ranges.append(range(length)[entry])
             continue
@@ -92,7 +92,7 @@ def take(array: StoredArray, dataset: str, isel: Sequence[tuple[str, int | slice
                 f"isel takes the position {entry} along {dim!r}, and array {array.name!r} of dataset {dataset!r} has "
                 f"{length} cells along it; take a slice, or leave the dataset out"
             ) from None
-    kept = tuple(isinstance(wanted.get(dim, slice(None)), slice) for dim in array.dims)
+    kept = tuple(isinstance(isel.get(dim, slice(None)), slice) for dim in array.dims)
     window = Window(array.shape, tuple(positions.start for positions in ranges), kept)
     taken = replace(
         array,

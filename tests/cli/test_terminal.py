@@ -72,7 +72,8 @@ def test_the_installed_script(folder, tmp_path):
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("atlas ")
     piped = subprocess.run([script, "create", folder, tmp_path / "s"], capture_output=True, text=True, check=False)
-    assert (piped.returncode, piped.stderr) == (0, "")  # no bar without a terminal
+    said = f"1 other file passed over: {folder}/readme.txt; --pattern '*' takes all files\n"
+    assert (piped.returncode, piped.stderr) == (0, said)  # no bar without a terminal
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")

@@ -20,6 +20,7 @@ from obstore.store import MemoryStore
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import atlas.ingest
 import atlas.xarray
 from atlas.cli.demo import draw_months, run_demo
 from atlas.errors import MissingExtraError
@@ -66,7 +67,7 @@ def without_obstore():
 
 MISSING = {
     "obstore": ("cloud", without_obstore),
-    "netCDF4": ("netcdf", atlas.xarray.check_netcdf),
+    "netCDF4": ("netcdf", atlas.ingest.check_netcdf),
     "cftime": ("netcdf", lambda: decode_dates("t", np.array([1], "m8[us]"), "cftime[360_day,1]")),
     "iris_sample_data": ("demo", lambda: run_demo(None)),
     "matplotlib": ("demo", lambda: run_demo(None)),

@@ -12,7 +12,6 @@ import pytest
 import xarray as xr
 
 from atlas import Atlas
-from atlas.cli.ingest import ReadOptions, ingest
 from atlas.errors import CorruptStoreError, InvalidNameError
 from atlas.storage import MemoryStorage
 from tests.exact import set_exact_attribute
@@ -171,8 +170,8 @@ def test_ingested_files_are_written_as_by_xarray_alone(tmp_path, raw, chunks):
     for name in ODD_FILES:
         write_odd_file(name, folder / f"{name}.nc")
     store = Atlas.create(MemoryStorage())
-    outcome = ingest(store, folder, sorted(folder.iterdir()), ReadOptions(".", chunks, (), raw=raw))
-    assert outcome.stored == len(ODD_FILES)
+    report = store.add_many(folder, chunks=chunks, raw=raw)
+    assert report.count("stored") == len(ODD_FILES)
     options = {"mask_and_scale": False, "decode_times": False, "decode_coords": False} if raw else {}
     for name in ODD_FILES:
         path = folder / f"{name}.nc"

@@ -1,0 +1,321 @@
+"""`Atlas.add_many`: what is stored, present, skipped and failed; commits as it goes; crashes, other writers, resuming."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+
+from atlas import Atlas, errors
+from atlas.errors import IngestError, InvalidTypeError, InvalidValueError
+from atlas.format.attribute_keys import INGESTED_KEY
+from atlas.ingest import IngestInterruptedError
+from atlas.ingest.provenance import read_fingerprint
+from atlas.storage import MemoryStorage
+
+pytestmark = pytest.mark.usefixtures("netcdf")
+
+
+@pytest.fixture
+def netcdf():
+    pytest.importorskip("netCDF4")
+
+
+def profile(at):
+    rng = np.random.default_rng(at)
+    return xr.Dataset(
+        {
+            "t": ("level", rng.normal(10, 3, 5 + at % 7).round(2)),
+            "qc": ("level", rng.integers(0, 5, 5 + at % 7, dtype="i1")),
+        },
+        {"time": np.datetime64("2026-01-01", "ns") + np.timedelta64(at, "D")},
+        {"platform": f"P{at}"},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "casts"
+    (root / "2026").mkdir(parents=True)
+    for at in range(6):
+        profile(at).to_netcdf(root / ("2026" if at % 2 else ".") / f"c{at}.nc")
+    return root
+
+
+NAMES = ["2026.c1", "2026.c3", "2026.c5", "c0", "c2", "c4"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_file_becomes_a_dataset_in_order_and_is_what_xarray_reads(folder, workers):
+    store = Atlas.create(MemoryStorage())
+    report = store.add_many(folder, workers=workers)
+    assert store.list_datasets() == NAMES
+    assert [(result.dataset, result.status) for result in report.results] == [(name, "stored") for name in NAMES]
+    assert (report.is_complete, report.sources, report.versions) == (True, 6, [1])
+    assert str(report) == "6 sources: 6 stored"
+    for name in NAMES:
+        with xr.open_dataset(folder / (name.replace(".", "/") + ".nc")) as ds:
+            xr.testing.assert_identical(store.to_xarray(name), ds.load())
+            assert store.to_xarray(name).encoding["source"] == ds.encoding["source"]
+
+
+def test_files_patterns_and_names(folder):
+    store = Atlas.create(MemoryStorage())
+    store.add_many([folder / "c0.nc", str(folder / "2026" / "*.nc")], names=lambda inner: f"cast {inner}")
+    assert store.list_datasets() == ["cast c0", "cast c1", "cast c3", "cast c5"]
+    report = store.add_many(folder, pattern="c[24]*")
+    assert store.list_datasets()[4:] == ["c2", "c4"]
+    assert len(report.others) == 4
+
+
+class TestAgain:
+    def test_what_is_there_unchanged_is_passed_over_also_from_elsewhere(self, folder, tmp_path):
+        store = Atlas.create(MemoryStorage())
+        store.add_many(folder)
+        (folder / "c6.nc").write_bytes((folder / "c0.nc").read_bytes())
+        report = store.add_many(folder)
+        assert (report.count("present"), report.count("stored")) == (6, 1)
+        os.utime(folder / "c0.nc", ns=(1, 1))
+        folder.rename(tmp_path / "moved")
+        assert store.add_many(tmp_path / "moved").count("present") == 7
+
+    def test_another_file_or_a_later_form_of_a_name_is_told(self, folder):
+        store = Atlas.create(MemoryStorage())
+        store.add_many(folder)
+        profile(9).to_netcdf(folder / "c0.nc")
+        with pytest.raises(
+            IngestError, match=r"already, from .*c0\.nc, changed since; keep that one with if_exists='skip'"
+        ):
+            store.add_many(folder)
+        report = store.add_many(folder, if_exists="skip")
+        assert [result.dataset for result in report.results if result.status == "skipped"] == ["c0"]
+        assert report.is_complete
+        xr.testing.assert_equal(store.to_xarray("c0"), profile(0))
+
+    def test_a_dataset_that_came_from_no_file(self, folder):
+        store = Atlas.create(MemoryStorage())
+        store.create_dataset("c0")
+        store.flush()
+        report = store.add_many(folder, on_error="skip")
+        assert [one.dataset for one in report.failures] == ["c0"]
+        assert report.failures[0].reason == (
+            "the store has a dataset 'c0' already; keep that one with if_exists='skip' (--if-exists skip of the command), "
+            "choose another name, or delete it first"
+        )
+
+    def test_without_resume_nothing_is_passed_over(self, folder):
+        store = Atlas.create(MemoryStorage())
+        store.add_many(folder)
+        assert len(store.add_many(folder, resume=False, on_error="skip").failures) == 6
+
+    def test_where_a_dataset_came_from_is_kept(self, folder, tmp_path):
+        store = Atlas.create(tmp_path / "s")
+        store.add_many(folder)
+        text = Atlas.open(tmp_path / "s")._session.view.exact_attributes("c2")[INGESTED_KEY,]
+        found, status = read_fingerprint(text), (folder / "c2.nc").stat()
+        assert (found.path, found.size, found.mtime_ns) == (str(folder / "c2.nc"), status.st_size, status.st_mtime_ns)
+        assert len(found.digest) == 32
+        assert "by" in text
+        assert store.to_xarray("c2").attrs == {"platform": "P2"}
+        assert INGESTED_KEY not in store["c2"].attributes()
+
+
+class TestFailures:
+    def test_the_first_one_ends_it_and_what_was_before_is_kept(self, folder):
+        (folder / "b.nc").write_bytes(b"no NetCDF")
+        store = Atlas.create(MemoryStorage())
+        with pytest.raises(IngestError, match=r"b\.nc is not stored: .*; 3 sources were stored before it") as caught:
+            store.add_many(folder)
+        assert store.list_datasets() == NAMES[:3]
+        assert [result.status for result in caught.value.report.results] == ["stored"] * 3 + ["failed"]
+        report = store.add_many(folder, on_error="skip")
+        assert (report.count("present"), report.count("stored"), len(report.failures)) == (3, 3, 1)
+
+    def test_a_file_that_was_cut_short_is_refused(self, folder):
+        profile(1).to_netcdf(folder / "cut.nc", format="NETCDF3_CLASSIC")
+        whole = (folder / "cut.nc").read_bytes()
+        (folder / "cut.nc").write_bytes(whole[:-8])
+        report = Atlas.create(MemoryStorage()).add_many(folder, on_error="skip")
+        assert [one.dataset for one in report.failures] == ["cut"]
+        assert "it was cut short, and what is missing would read as zeros; fetch it again" in report.failures[0].reason
+
+    def test_a_file_that_hangs_costs_its_time_and_no_more(self, folder):
+        os.mkfifo(folder / "hang.nc")
+        report = Atlas.create(MemoryStorage()).add_many(folder, on_error="skip", timeout=3)
+        assert [(one.dataset, one.reason) for one in report.failures] == [
+            ("hang", "reading it took longer than 3 s and was stopped")
+        ]
+        assert report.count("stored") == 6
+
+    def test_a_file_that_crashes_its_reader_costs_itself_alone(self, folder, tmp_path):
+        # A module of that name in front of the real one ends the process, as a damaged file may make the C library do.
+        (tmp_path / "first").mkdir()
+        (tmp_path / "first" / "netCDF4.py").write_text(
+            textwrap.dedent(
+                f"""
+                import importlib.util, os, sys
+                sys.path.remove({str(tmp_path / "first")!r})
+                sys.modules.pop("netCDF4")
+                import netCDF4
+                class Dataset(netCDF4.Dataset):
+                    def __init__(self, path, *rest, **more):
+                        if "c2" in str(path):
+                            os.kill(os.getpid(), 11)
+                        super().__init__(path, *rest, **more)
+                netCDF4.Dataset = Dataset
+                """
+            )
+        )
+        sys.path.insert(0, str(tmp_path / "first"))
+        try:
+            report = Atlas.create(MemoryStorage()).add_many(folder, on_error="skip")
+        finally:
+            sys.path.remove(str(tmp_path / "first"))
+        assert [(one.dataset, one.reason) for one in report.failures] == [
+            ("c2", "the process that read it ended: SIGSEGV, as a damaged file may make it")
+        ]
+        assert report.count("stored") == 5
+
+    def test_variables_that_are_not_stored(self, folder):
+        with netCDF4.Dataset(folder / "lists.nc", "w") as file:
+            file.createDimension("n", 2)
+            file.createVariable("ok", "f8", ("n",))[:] = [1, 2]
+            file.createVariable("_tmp", "f8", ("n",))[:] = [1, 2]
+        store = Atlas.create(MemoryStorage())
+        with pytest.raises(IngestError, match=r"'_tmp' has a name that no array may have: .* drop=\['_tmp'\]"):
+            store.add_many(folder / "lists.nc")
+        report = store.add_many(folder / "lists.nc", on_unsupported="drop")
+        assert (list(report.results[0].dropped), store["lists"].list_arrays()) == (["_tmp"], ["ok"])
+        assert Atlas.create(MemoryStorage()).add_many(folder / "lists.nc", drop=["_tmp"]).is_complete
+
+    def test_sources_that_are_not_there_and_options_that_are_none(self, folder):
+        store = Atlas.create(MemoryStorage())
+        with pytest.raises(InvalidValueError, match="'nowhere' is neither a folder nor a file, and matches none"):
+            store.add_many("nowhere")
+        with pytest.raises(InvalidTypeError, match="a source is a path or a pattern"):
+            store.add_many([3])
+        with pytest.raises(InvalidValueError, match="write '5 min', '50 files' or '256 MiB'"):
+            store.add_many(folder, flush_every="often")
+        store.create_dataset("pending")
+        with pytest.raises(InvalidValueError, match=r"call flush\(\) before add_many\(\)"):
+            store.add_many(folder)
+
+
+class TestCommits:
+    def test_they_come_as_asked(self, folder):
+        store = Atlas.create(MemoryStorage())
+        assert store.add_many(folder, flush_every="2 files").versions == [1, 2, 3]
+        assert len(store.history()) == 4
+
+    def test_a_name_that_another_writer_takes_costs_itself_alone(self, folder):
+        storage = MemoryStorage()
+        store = Atlas.create(storage)
+
+        def take(report):
+            if report.count("stored") == 3:
+                other = Atlas.open(storage)
+                other.create_dataset("2026.c3").set_attribute("by", "another")
+                other.flush()
+
+        report = store.add_many(folder, on_error="skip", progress=take)
+        assert [(one.dataset, one.reason) for one in report.failures] == [
+            ("2026.c3", "another writer has added a dataset '2026.c3' meanwhile; choose another name")
+        ]
+        found = Atlas.open(storage)
+        assert sorted(found.list_datasets()) == NAMES
+        assert found["2026.c3"].attributes() == {"by": "another"}
+        xr.testing.assert_equal(found.to_xarray("c4"), profile(4))
+
+    def test_a_commit_that_fails_stores_nothing_of_it_and_says_so(self, folder, monkeypatch):
+        store = Atlas.create(MemoryStorage())
+        reports = []
+
+        def full(self, *arguments):
+            raise errors.StorageError(28, "No space left on device")
+
+        monkeypatch.setattr("atlas.session.Session.flush", full)
+        with pytest.raises(errors.StorageError, match="No space left"):
+            store.add_many(folder, progress=reports.append)
+        assert {result.status for result in reports[0].results} == {"failed"}
+        assert "once the cause is gone, add it again" in reports[0].results[0].reason
+
+    def test_an_interrupt_commits_what_was_read(self, folder):
+        store = Atlas.create(MemoryStorage())
+
+        def stop(report):
+            if report.count("stored") == 4:
+                raise KeyboardInterrupt
+
+        with pytest.raises(IngestInterruptedError) as caught:
+            store.add_many(folder, progress=stop)
+        assert store.list_datasets() == NAMES[:4]
+        assert (caught.value.report.count("stored"), caught.value.report.is_complete) == (4, False)
+        assert not store._session.pending
+        assert store.add_many(folder).count("stored") == 2
+        assert store.list_datasets() == NAMES
+
+    def test_a_killed_run_goes_on_where_it_was(self, folder, tmp_path):
+        for at in range(6, 120):
+            profile(at).to_netcdf(folder / f"c{at}.nc")
+        script = (
+            f"import atlas; atlas.Atlas.open({str(tmp_path / 's')!r}).add_many({str(folder)!r}, flush_every='3 files')"
+        )
+        Atlas.create(tmp_path / "s").flush()
+        rounds = 0
+        while len(Atlas.open(tmp_path / "s").list_datasets()) < 60 and rounds < 40:
+            rounds += 1
+            process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+            before = len(Atlas.open(tmp_path / "s").list_datasets())
+            timer = threading.Timer(60, process.kill)
+            timer.start()
+            while process.poll() is None and len(Atlas.open(tmp_path / "s").list_datasets()) < before + 20:
+                pass
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            timer.cancel()
+        store = Atlas.open(tmp_path / "s")
+        assert rounds > 1
+        assert store.add_many(folder).is_complete
+        assert len(store) == 120
+        for at in (0, 7, 59, 119):
+            name = f"2026.c{at}" if at < 6 and at % 2 else f"c{at}"
+            xr.testing.assert_equal(store.to_xarray(name), profile(at))
+
+
+def test_large_variables_are_stored_block_by_block(folder, monkeypatch):
+    from functools import partial  # noqa: PLC0415
+
+    from atlas.ingest.reading import ReadOptions  # noqa: PLC0415
+
+    monkeypatch.setattr("atlas.ingest.adding.ReadOptions", partial(ReadOptions, large_bytes=4000))
+    rng = np.random.default_rng(1)
+    cells = rng.normal(280, 5, (60, 100)).round(2)
+    ds = xr.Dataset(
+        {
+            "packed": (("y", "x"), cells, {"units": "K"}),
+            "text": (("y", "x"), np.array([[f"{y}.{x}" for x in range(100)] for y in range(60)], object)),
+            "small": ("x", np.arange(100)),
+        },
+        {"area": (("y", "x"), cells + 1), "x": np.arange(100) / 2},
+    )
+    ds.to_netcdf(
+        folder / "big.nc",
+        encoding={"packed": {"dtype": "i2", "scale_factor": 0.01, "add_offset": 280.0, "_FillValue": -9}},
+    )
+    store = Atlas.create(MemoryStorage())
+    store.add_many(folder / "big.nc", chunks={"y": 7, "nowhere": 3})
+    with xr.open_dataset(folder / "big.nc") as expected:
+        xr.testing.assert_identical(store.to_xarray("big").compute(), expected.load())
+    assert list(store.to_xarray("big").variables) == ["packed", "text", "small", "area", "x"]
+    assert store["big"].array_meta("packed")["chunk_shape"] == [7, 100]
+    store.add_many(folder / "big.nc", names=lambda inner: "auto")
+    assert np.prod(store["auto"].array_meta("text")["chunk_shape"]) <= 500
+    xr.testing.assert_identical(store.to_xarray("auto").compute(), store.to_xarray("big").compute())
