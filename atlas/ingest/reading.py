@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
+from xarray.backends import NetCDF4DataStore
 
 from atlas.errors import InvalidValueError
 from atlas.format.names import check_name
@@ -90,21 +91,17 @@ def read_file(path: Path, options: ReadOptions) -> ReadFile:
     """Read a file. Raises `InvalidValueError` for one that cannot be stored, and what netCDF4 and xarray raise."""
     before = fingerprint(path, digest=False)
     check_length(path)
-    dims, variables, unsupported = _inspect(path, options.drop)
-    if unsupported and not options.drop_unsupported:
-        name, reason = next(iter(unsupported.items()))
-        raise InvalidValueError(
-            f"variable {name!r} {reason}; leave it out with drop=[{name!r}] (--drop {name} of the command), or all "
-            "such with on_unsupported='drop' (--on-unsupported drop)"
-        )
     kept_raw: dict[str, str] = {}
-    leave_out = (*options.drop, *unsupported)
-    while True:
-        try:
-            loaded, large, names, coords = _load(path, leave_out, kept_raw, options)
-            break
-        except _UndecodedError as error:
-            kept_raw[error.variable] = error.reason
+    with _opened(path) as file:
+        unsupported = _check_variables(path, file, options)
+        dims, variables = frozenset(file.dimensions), frozenset(file.variables)
+        while True:
+            try:
+                loaded, large, names, coords = _load(file, (*options.drop, *unsupported), kept_raw, options)
+                break
+            except _UndecodedError as error:
+                kept_raw[error.variable] = error.reason
+    loaded.encoding["source"] = str(path.absolute())
     after = fingerprint(path, digest=True)
     if not before.is_unchanged(after):
         raise InvalidValueError(f"{path.name} was changed while it was read; add it again once it is whole")
@@ -115,33 +112,44 @@ def read_block(
     path: Path, options: ReadOptions, kept_raw: tuple[str, ...], variable: str, key: tuple[slice, ...]
 ) -> NDArray[Any]:
     """Read a block of a variable, decoded as `read_file` says."""
-    with _opened(path, options.drop, kept_raw, options) as ds:
+    with _opened(path) as file, _decoded(file, options.drop, kept_raw, options) as ds:
         cells: NDArray[Any] = ds.variables[variable][key].to_numpy()
         return cells
 
 
-def _inspect(path: Path, drop: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], dict[str, str]]:
-    """Return the names of dimensions and variables, and which variables are not stored and why; reads no values."""
-    netCDF4 = importlib.import_module("netCDF4")  # noqa: N806 - its own spelling
-    unsupported = {}
-    with netCDF4.Dataset(path) as file:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file as netCDF4 does. Raises what that raises."""
+    with importlib.import_module("netCDF4").Dataset(path) as file:
+        yield file
+
+
+def _check_variables(path: Path, file: Any, options: ReadOptions) -> dict[str, str]:
+    """Return which variables are not stored, and why.
+
+    Raises `InvalidValueError` where there are any and they are not to be dropped, and for a file with groups.
+    """
+    if file.groups:
         groups = list(file.groups)
-        if groups:
-            raise InvalidValueError(
-                f"{path.name} has the group{'s' if len(groups) > 1 else ''} {', '.join(groups)}; only files whose "
-                "variables are all in the root can be stored. Write each group to a file of its own first: "
-                f"xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(...)"
-            )
-        for name, variable in file.variables.items():
-            if name not in drop:
-                reason = _unsupported(name, variable.datatype, netCDF4)
-                if reason is not None:
-                    unsupported[name] = reason
-        return frozenset(file.dimensions), frozenset(file.variables), unsupported
+        raise InvalidValueError(
+            f"{path.name} has the group{'s' if len(groups) > 1 else ''} {', '.join(groups)}; only files whose "
+            "variables are all in the root can be stored. Write each group to a file of its own first: "
+            f"xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(...)"
+        )
+    found = {name: _unsupported(name, variable.datatype) for name, variable in file.variables.items()}
+    unsupported = {name: reason for name, reason in found.items() if reason is not None and name not in options.drop}
+    if unsupported and not options.drop_unsupported:
+        name, reason = next(iter(unsupported.items()))
+        raise InvalidValueError(
+            f"variable {name!r} {reason}; leave it out with drop=[{name!r}] (--drop {name} of the command), or all "
+            "such with on_unsupported='drop' (--on-unsupported drop)"
+        )
+    return unsupported
 
 
-def _unsupported(name: str, datatype: Any, netCDF4: Any) -> str | None:  # noqa: N803 - its own spelling
+def _unsupported(name: str, datatype: Any) -> str | None:
     """Return why a variable is not stored."""
+    netCDF4 = importlib.import_module("netCDF4")  # noqa: N806 - its own spelling
     if isinstance(datatype, netCDF4.CompoundType):
         return f"is of the compound dtype {datatype.name!r}, and compound dtypes are not stored"
     if isinstance(datatype, netCDF4.VLType) and datatype.dtype is not str:
@@ -162,14 +170,14 @@ class _UndecodedError(Exception):
 
 
 def _load(
-    path: Path, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
+    file: Any, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
 ) -> tuple[xr.Dataset, dict[str, LargeVariable], list[str], frozenset[str]]:
     """Read all variables of a file but the large ones, which are described.
 
     Raises `_UndecodedError` for times that cannot be decoded, and else what names the variable that cannot be read.
     """
     large: dict[str, LargeVariable] = {}
-    with _opened(path, leave_out, kept_raw, options) as ds:
+    with _decoded(file, leave_out, kept_raw, options) as ds:
         names, coords = [str(name) for name in ds.variables], frozenset(map(str, ds.coords))
         for name, variable in ds.variables.items():
             if variable.nbytes > options.large_bytes and name not in ds.indexes:
@@ -193,30 +201,28 @@ def _load(
 
 
 @contextmanager
-def _opened(
-    path: Path, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
+def _decoded(
+    file: Any, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
 ) -> Iterator[xr.Dataset]:
-    """Open a file; the times `kept_raw` keep their numbers. Raises `_UndecodedError`."""
+    """Yield the dataset in a file; the times `kept_raw` keep their numbers. Raises `_UndecodedError`."""
     with warnings.catch_warnings():
         # Archives are full of odd encodings, which xarray warns about; values that it cannot decode raise.
         warnings.simplefilter("ignore")
         decode_times = not options.raw and (dict.fromkeys(kept_raw, False) or True)
         try:
-            ds = _open(path, leave_out, decode_times, options)
+            ds = _dataset(file, leave_out, decode_times, options)
         except (ValueError, OverflowError) as error:
             # xarray does not say which variable it is.
-            undecoded = None if options.raw else _find_undecoded(path, leave_out, kept_raw, options)
+            undecoded = None if options.raw else _find_undecoded(file, leave_out, kept_raw, options)
             if undecoded is None:
                 raise
             raise _UndecodedError(undecoded, _one_line(error)) from error
-        with ds:
-            yield ds
+        yield ds
 
 
-def _open(path: Path, leave_out: tuple[str, ...], decode_times: object, options: ReadOptions) -> xr.Dataset:
+def _dataset(file: Any, leave_out: tuple[str, ...], decode_times: object, options: ReadOptions) -> xr.Dataset:
     return xr.open_dataset(
-        path,
-        engine="netcdf4",
+        NetCDF4DataStore(file),  # type: ignore[no-untyped-call]
         mask_and_scale=not options.raw,
         decode_times=decode_times,  # type: ignore[arg-type]
         decode_timedelta=False,
@@ -228,15 +234,15 @@ def _open(path: Path, leave_out: tuple[str, ...], decode_times: object, options:
 
 
 def _find_undecoded(
-    path: Path, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
+    file: Any, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
 ) -> str | None:
-    """Return the first variable of times without which the others can be decoded, one by one."""
-    with _open(path, leave_out, decode_times=False, options=options) as ds:
-        names = [str(name) for name, variable in ds.variables.items() if _are_times(variable)]
+    """Return the first variable of times that cannot be decoded, by decoding them one by one."""
+    raw = _dataset(file, leave_out, decode_times=False, options=options)
+    names = [str(name) for name, variable in raw.variables.items() if _are_times(variable)]
     for name in names:
         if name not in kept_raw:
             try:
-                _open(path, leave_out, {other: other == name for other in names}, options).close()
+                _dataset(file, leave_out, {other: other == name for other in names}, options)
             except (ValueError, OverflowError):
                 return name
     return None

@@ -1,4 +1,4 @@
-"""`Atlas.add_many`: what is stored, present, skipped and failed; commits as it goes; crashes, other writers, resuming."""
+"""`Atlas.add_many`: what is stored, present, skipped and failed; commits as it goes; crashes, resuming."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ class TestAgain:
         report = store.add_many(folder, on_error="skip")
         assert [one.dataset for one in report.failures] == ["c0"]
         assert report.failures[0].reason == (
-            "the store has a dataset 'c0' already; keep that one with if_exists='skip' (--if-exists skip of the command), "
-            "choose another name, or delete it first"
+            "the store has a dataset 'c0' already; keep that one with if_exists='skip' (--if-exists skip of the "
+            "command), choose another name, or delete it first"
         )
 
     def test_without_resume_nothing_is_passed_over(self, folder):
