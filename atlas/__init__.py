@@ -5,6 +5,7 @@ The rooms, from the top down; each imports only from rows below its own:
 - `cli`               the command line
 - `engine`            the engine `atlas` of xarray
 - `store`, `dataset`, `array`, `attributes`   `Atlas`, `DatasetView`, `ArrayView` and `Attributes`: what users hold
+- `ingest`            files of others become datasets
 - `many`              many datasets as one `xr.Dataset`; `xr.Dataset.atlas`
 - `xarray`            xarray and dask
 - `verification`      reads everything, names what is damaged

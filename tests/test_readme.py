@@ -142,6 +142,11 @@ def test_the_page_on_many_as_one_runs_as_pasted(tmp_path, monkeypatch):
     run_page("many.md", 9)
 
 
+def test_the_page_on_ingest_runs_as_pasted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page("ingest.md", 2)
+
+
 def test_the_section_on_the_engine_of_xarray_runs_as_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # As in an installation: this tree may be on the path alone.
