@@ -6,17 +6,18 @@ import glob
 import importlib.util
 import os
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.errors import InvalidNameError, InvalidTypeError, InvalidValueError
+from atlas.format.names import check_name
 from atlas.runtime.installation import missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["SUFFIXES", "FileSource", "Found", "check_netcdf", "find_files", "path_text"]
 
@@ -74,26 +75,24 @@ def find_files(
     check_netcdf()
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     name_of = name_of or _with_dots
-    found, paths = Found(), list[tuple[Path, Path]]()
+    found, below = Found(), dict[Path, Path]()
     chosen = None if pattern is None else re.compile(translate(pattern)).match
     for source in given:
-        if not isinstance(source, str | os.PathLike):
-            raise InvalidTypeError(f"a source is a path or a pattern, not {type(source).__name__} {source!r}")
-        path = Path(source).expanduser()
-        if path.is_dir():
-            paths += [(file, file.relative_to(path)) for file in _below(path, chosen, found, follow_links=follow_links)]
-        elif path.exists():
-            paths.append((path, Path(path.name)))
-        else:
-            matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - a pattern may be absolute
-            if not matches:
-                raise InvalidValueError(f"{str(source)!r} is neither a folder nor a file, and matches none")
-            for match in matches:
-                if match.is_file():
-                    paths.append((match, Path(match.name)))
-    names = {path: name_of(inner.with_suffix("")) for path, inner in paths}
-    reasons = _clashes(names)
-    found.files = [FileSource(path, name, reasons.get(path) or _not_utf8(path)) for path, name in names.items()]
+        for path in _named(source):
+            if path.is_dir():
+                for file in _below(path, chosen, found, follow_links=follow_links):
+                    below.setdefault(file, file.relative_to(path))
+            else:
+                below.setdefault(path, Path(path.name))
+    names = {path: name_of(inner.with_suffix("")) for path, inner in below.items()}
+    shown = {path: str(name).encode("utf-8", "backslashreplace").decode() for path, name in names.items()}
+    clashes = _clashes(shown)
+    found.files = [
+        FileSource(path, shown[path], _refusal(path, name) or clashes.get(path)) for path, name in names.items()
+    ]
+    # Sources may overlap.
+    found.others, found.links = list(dict.fromkeys(found.others)), list(dict.fromkeys(found.links))
+    found.unreadable = list(dict.fromkeys(found.unreadable))
     return found
 
 
@@ -101,30 +100,61 @@ def _with_dots(path: Path) -> str:
     return ".".join(path.parts)
 
 
+def _named(source: object) -> list[Path]:
+    """Return the folder or file that a source names, or those that match it."""
+    if not isinstance(source, str | os.PathLike):
+        raise InvalidTypeError(f"a source is a path or a pattern, not {type(source).__name__} {source!r}")
+    path = Path(source).expanduser()
+    if path.exists():
+        return [path]
+    matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - a pattern may be absolute
+    if not matches:
+        raise InvalidValueError(f"{str(source)!r} is neither a folder nor a file, and matches none")
+    return matches
+
+
 def _below(folder: Path, chosen: Callable[[str], object] | None, found: Found, *, follow_links: bool) -> Iterable[Path]:
     """Return the files below a folder, sorted, and note what is passed over."""
-    files, visited = list[Path](), {os.path.realpath(folder)}
+    files = []
+    for path, names in _folders(folder, found, follow_links=follow_links):
+        for name in sorted(names):
+            is_wanted = chosen(name) if chosen else os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a name
+            if is_wanted:
+                files.append(path / name)
+            else:
+                found.others.append(path_text(path / name))
+    return sorted(files)
+
+
+def _folders(folder: Path, found: Found, *, follow_links: bool) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and those below it, each with the names of its files, and note what is passed over.
+
+    No folder comes twice. Links are followed last, so that one has its own path rather than that of a link.
+    """
+    waiting, searched = deque([folder]), set[str]()
 
     def note(error: OSError) -> None:
         found.unreadable.append((path_text(Path(error.filename)), error.strerror or str(error)))
 
-    for root, folders, names in os.walk(folder, onerror=note, followlinks=follow_links):
-        folders.sort()
-        for name in list(folders):
-            inner = Path(root) / name
-            real = os.path.realpath(inner)
-            if inner.is_symlink() and (not follow_links or real in visited):
-                found.links.append(path_text(inner))
-                if follow_links:  # a circle
-                    folders.remove(name)
-            visited.add(real)
-        for name in sorted(names):
-            is_wanted = chosen(name) if chosen else os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a name
-            if is_wanted:
-                files.append(Path(root) / name)
+    while waiting:
+        top = waiting.popleft()
+        for root, folders, names in os.walk(top, onerror=note):
+            path = Path(root)
+            if follow_links:
+                real = os.path.realpath(root)
+                if real in searched:
+                    folders.clear()
+                    if path == top:
+                        found.links.append(path_text(path))
+                    continue
+                searched.add(real)
+            folders.sort()
+            links = [path / name for name in folders if (path / name).is_symlink()]
+            if follow_links:
+                waiting.extend(links)
             else:
-                found.others.append(path_text(Path(root) / name))
-    return sorted(files)
+                found.links += map(path_text, links)
+            yield path, names
 
 
 def _clashes(names: dict[Path, str]) -> dict[Path, str]:
@@ -140,11 +170,16 @@ def _clashes(names: dict[Path, str]) -> dict[Path, str]:
     return reasons
 
 
-def _not_utf8(path: Path) -> str | None:
+def _refusal(path: Path, name: object) -> str | None:
+    """Return why a file cannot become a dataset of that name."""
     try:
-        os.fsencode(path).decode()
+        os.fsencode(path.absolute()).decode()
     except UnicodeDecodeError:
         return "its path is not valid UTF-8; rename the file or its folder"
+    try:
+        check_name("dataset", name)
+    except (InvalidNameError, InvalidTypeError) as error:
+        return str(error)
     return None
 
 
