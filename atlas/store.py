@@ -482,7 +482,7 @@ class Atlas:
             and .netcdf are taken.
         follow_links : bool, default False
             Whether to search folders that links lead to.
-        drop : sequence of str
+        drop : sequence of str, default ()
             Variables to leave out.
         chunks : mapping of str to int, optional
             Lengths of chunks by dimension, in cells; dimensions that a file lacks are ignored.
@@ -536,7 +536,7 @@ class Atlas:
 
         """
         options = atlas.ingest.IngestOptions(
-            drop, chunks or {}, raw, if_exists, on_error, on_unsupported, resume, flush_every, workers, timeout
+            drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, workers, timeout
         )
         found = atlas.ingest.find_files(sources, pattern=pattern, follow_links=follow_links, name_of=names)
         return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, progress)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
-    from atlas.ingest.adding import IngestInterruptedError, add_files
+    from atlas.ingest.adding import add_files
     from atlas.ingest.options import Every, IngestOptions
     from atlas.ingest.progress import Progress
-    from atlas.ingest.report import IngestReport, SourceResult
+    from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
     from atlas.ingest.sources import SUFFIXES, check_netcdf, find_files
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
 _MODULES = {
     "SUFFIXES": "sources",
     "Every": "options",
-    "IngestInterruptedError": "adding",
+    "IngestInterruptedError": "report",
     "IngestOptions": "options",
     "IngestReport": "report",
     "Progress": "progress",

@@ -7,13 +7,11 @@ all, and every one ends in the report.
 from __future__ import annotations
 
 import datetime as dt
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dask
 import dask.array as da
@@ -21,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 import atlas.xarray
-from atlas.errors import AtlasError, ConflictError, IngestError, InvalidValueError, StorageError
+from atlas.errors import AtlasError, ConflictError, IngestError, InvalidTypeError, InvalidValueError, StorageError
 from atlas.format.attribute_keys import INGESTED_KEY
 from atlas.format.names import check_name
 from atlas.ingest.commits import CommitPolicy
@@ -29,13 +27,13 @@ from atlas.ingest.options import Every
 from atlas.ingest.progress import Progress
 from atlas.ingest.provenance import describe_source, fingerprint, read_fingerprint
 from atlas.ingest.reading import ReadOptions
-from atlas.ingest.report import IngestReport, SourceResult
+from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
 from atlas.ingest.sources import path_text
 from atlas.ingest.workers import Worker
+from atlas.runtime.threads import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,19 +45,12 @@ if TYPE_CHECKING:
     from atlas.session import Session
     from atlas.xarray.interfaces import StoreInterface
 
-__all__ = ["IngestInterruptedError", "add_files"]
+__all__ = ["add_files"]
 
 _AHEAD = 4
 """Files for each worker that are read or waiting, before the next one is begun."""
-
-
-class IngestInterruptedError(KeyboardInterrupt):
-    """The user interrupted. What had been read is committed."""
-
-    def __init__(self, report: IngestReport) -> None:
-        super().__init__("interrupted; what had been read is stored, and adding the same sources again goes on")
-        self.report = report
-        """What became of the sources by then."""
+_Outcome: TypeAlias = "SourceResult | tuple[ReadFile, Worker] | AtlasError"
+"""What became of a source, or what was read of it."""
 
 
 def add_files(
@@ -79,11 +70,13 @@ def add_files(
         raise InvalidValueError(
             "unflushed changes would be committed with what is added: call flush() before add_many()"
         )
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise InvalidTypeError(f"progress is True, False or a function, not {type(progress).__name__} {progress!r}")
     ingest = _Ingest(store, session, options, version, found)
     if progress is True:
         with closing(Progress()) as shown:
             return ingest.run(shown)
-    return ingest.run(progress or None)
+    return ingest.run(None if progress is False else progress)
 
 
 class _Ingest:
@@ -131,31 +124,20 @@ class _Ingest:
         folder, reason = report.unreadable[0]
         return f"the folder {folder} could not be read: {reason}{kept}; on_error='skip' passes it over"
 
-    def _read_ahead(
-        self, stack: ExitStack
-    ) -> Iterator[tuple[FileSource, SourceResult | tuple[ReadFile, Worker] | AtlasError]]:
-        """Yield each source with what became of it, or with what was read, in their order."""
+    def _read_ahead(self, stack: ExitStack) -> Iterator[tuple[FileSource, _Outcome]]:
+        """Yield each source with what became of it, or what was read, in their order."""
         count = self._options.workers
-        workers = [stack.enter_context(Worker(self._options.seconds)) for _ in range(count)]
         free: SimpleQueue[Worker] = SimpleQueue()
-        for worker in workers:
-            free.put(worker)
-        threads = ThreadPoolExecutor(count, "atlas-ingest")
-        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        waiting: deque[tuple[FileSource, SourceResult | Future[tuple[ReadFile, Worker] | AtlasError]]] = deque()
-        for source in self._files:
+        for _ in range(count):
+            free.put(stack.enter_context(Worker(self._options.seconds)))
+
+        def read(source: FileSource) -> tuple[FileSource, _Outcome]:
             known = self._known(source)
-            waiting.append((source, known or threads.submit(self._read_file, free, source.path)))
-            if len(waiting) > _AHEAD * count:
-                yield self._taken(*waiting.popleft())
-        while waiting:
-            yield self._taken(*waiting.popleft())
+            return source, known or self._read_file(free, source.path)
 
-    @staticmethod
-    def _taken(source: FileSource, outcome: Any) -> tuple[FileSource, Any]:
-        return source, outcome if isinstance(outcome, SourceResult) else outcome.result()
+        return run_ahead(read, self._files, count, _AHEAD * count)
 
-    def _read_file(self, free: SimpleQueue[Worker], path: Path) -> tuple[ReadFile, Worker] | AtlasError:
+    def _read_file(self, free: SimpleQueue[Worker], path: Path) -> _Outcome:
         worker = free.get()
         try:
             return worker.call("file", path, self._read), worker
@@ -207,7 +189,7 @@ class _Ingest:
         )
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
-        chunks = {dim: length for dim, length in self._options.chunks.items() if dim in read.dims}
+        chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in read.dims}
         ds = self._assembled(source.path, read, worker)
         try:
             with dask.config.set(scheduler="synchronous"):
@@ -235,7 +217,8 @@ class _Ingest:
 
     def _lengths(self, large: LargeVariable) -> Any:
         """Return the lengths of the blocks of a large variable."""
-        asked = {axis: self._options.chunks[dim] for axis, dim in enumerate(large.dims) if dim in self._options.chunks}
+        chunks = self._options.chunks or {}
+        asked = {axis: chunks[dim] for axis, dim in enumerate(large.dims) if dim in chunks}
         if asked:
             return tuple(asked.get(axis, -1) for axis in range(len(large.dims)))
         if large.dtype == object:

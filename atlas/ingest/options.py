@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Every", "IfExists", "IngestOptions", "OnError", "OnUnsupported"]
 
@@ -60,7 +63,7 @@ class IngestOptions:
 
     drop: Sequence[str] = ()
     """Variables to leave out."""
-    chunks: Mapping[str, int] = field(default_factory=dict)
+    chunks: Mapping[str, int] | None = None
     """Lengths of chunks by dimension."""
     raw: bool = False
     """Whether packed values, missing values and times stay as they are in the file."""
@@ -83,6 +86,12 @@ class IngestOptions:
         """Refuse what is no option."""
         check_names("drop", self.drop)
         Every.parse(self.flush_every)
+        for dim, length in _items(self.chunks):
+            if not isinstance(length, int | np.integer) or isinstance(length, bool) or length < 1:
+                raise InvalidValueError(f"chunks has {length!r} for {dim!r}; give a number of cells from 1 on")
+        for name, flag in (("raw", self.raw), ("resume", self.resume)):
+            if not isinstance(flag, bool | np.bool_):
+                raise InvalidTypeError(f"{name} is True or False, not {type(flag).__name__} {flag!r}")
         for name, value, known in (
             ("if_exists", self.if_exists, ("error", "skip")),
             ("on_error", self.on_error, ("raise", "skip")),
@@ -94,3 +103,13 @@ class IngestOptions:
             raise InvalidValueError(f"workers is a number of processes from 1 on, not {self.workers!r}")
         if not isinstance(self.seconds, int | float) or not self.seconds > 0:
             raise InvalidValueError(f"timeout is a number of seconds above 0, not {self.seconds!r}")
+
+
+def _items(chunks: object) -> Iterable[tuple[object, object]]:
+    if chunks is None:
+        return ()
+    if not isinstance(chunks, Mapping):
+        raise InvalidTypeError(
+            f"chunks maps dimensions to lengths, as in {{'time': 24}}; it is {type(chunks).__name__} {chunks!r}"
+        )
+    return chunks.items()

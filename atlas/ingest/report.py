@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["IngestReport", "SourceResult", "Status"]
+__all__ = ["IngestInterruptedError", "IngestReport", "SourceResult", "Status"]
 
 Status: TypeAlias = Literal["stored", "present", "skipped", "failed"]
 """What became of a source."""
@@ -78,3 +78,12 @@ class IngestReport:
         ):
             told += [f"{found:,} {what}"] if found else []
         return f"{self.sources:,} sources: {', '.join(told) or 'none dealt with'}"
+
+
+class IngestInterruptedError(KeyboardInterrupt):
+    """The user interrupted. What had been read is committed."""
+
+    def __init__(self, report: IngestReport) -> None:
+        super().__init__("interrupted; what had been read is stored, and adding the same sources again goes on")
+        self.report = report
+        """What became of the sources by then."""

@@ -73,7 +73,20 @@ def find_files(
     where netCDF4 is not installed.
     """
     check_netcdf()
-    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    if not isinstance(pattern, str | None):
+        raise InvalidTypeError(
+            f"pattern is a shell pattern such as 'wrfout_*', not {type(pattern).__name__} {pattern!r}"
+        )
+    if not isinstance(follow_links, bool):
+        raise InvalidTypeError(f"follow_links is True or False, not {type(follow_links).__name__} {follow_links!r}")
+    if name_of is not None and not callable(name_of):
+        raise InvalidTypeError(f"names is a function of a path, not {type(name_of).__name__} {name_of!r}")
+    try:
+        given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    except TypeError as error:
+        raise InvalidTypeError(
+            f"sources are paths or patterns, or a sequence of them, not {type(sources).__name__} {sources!r}"
+        ) from error
     name_of = name_of or _with_dots
     found, below = Found(), dict[Path, Path]()
     chosen = None if pattern is None else re.compile(translate(pattern)).match

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import selectors
 import signal
 import subprocess
 import sys
@@ -43,32 +44,27 @@ class Worker:
             process = self._running()
             assert process.stdin is not None
             assert process.stdout is not None
-            timed_out = threading.Event()
-
-            def stop() -> None:
-                timed_out.set()
-                process.kill()
-
-            timer = threading.Timer(self._seconds, stop)
-            timer.daemon = True
-            timer.start()
             try:
                 pickle.dump((name, arguments), process.stdin, protocol=5)
                 process.stdin.flush()
+                self._wait(process.stdout)
                 reason, answer = pickle.load(process.stdout)  # noqa: S301 - from a process of our own
             except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
                 self._end()
-                if timed_out.is_set():
-                    raise ReadError(f"reading it took longer than {self._seconds:g} s and was stopped") from error
                 raise ReadError(f"the process that read it ended: {_how(process.returncode)}") from error
             except BaseException:
                 self._end()  # an answer on the way would be taken for that of the next call
                 raise
-            finally:
-                timer.cancel()
         if reason is not None:
             raise ReadError(reason)
         return answer
+
+    def _wait(self, pipe: Any) -> None:
+        """Wait until an answer begins. Raises `ReadError` where that takes too long."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            if not selector.select(self._seconds):
+                raise ReadError(f"reading it took longer than {self._seconds:g} s and was stopped")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:

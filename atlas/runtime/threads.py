@@ -2,13 +2,15 @@
 
 The pools are made when first needed and anew in a forked child. `run_all` is for tasks that keep a processor busy while
 they hold no GIL (kernels); `run_io` is for tasks that wait for a disk or a network. Both return once their tasks have
-ended. `run_behind` returns at once. No other module starts a thread. Nothing here cancels a task that has begun.
+ended. `run_behind` returns at once, and `run_ahead` yields results in order. No other module starts a thread. Nothing here
+cancels a task that has begun.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -17,9 +19,9 @@ from atlas.errors import InvalidValueError
 from atlas.runtime.forks import renew_in_children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["IO_THREADS", "run_all", "run_behind", "run_io", "thread_count"]
+__all__ = ["IO_THREADS", "run_ahead", "run_all", "run_behind", "run_io", "thread_count"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -137,6 +139,24 @@ def run_io(task: Callable[[_T], _R], items: Sequence[_T], at_once: int = IO_THRE
     The threads serve all calls of the process together, so a call may get fewer; its own thread always takes part.
     """
     return _io.run(task, items, min(at_once, IO_THREADS), IO_THREADS - 1)
+
+
+def run_ahead(task: Callable[[_T], _R], items: Iterable[_T], threads: int, ahead: int) -> Iterator[_R]:
+    """Yield `task` of each item, in order, run by threads of its own, `ahead` of what is asked for.
+
+    Raises what the task of an item raises in its place. Tasks that have not begun when the caller stops never do.
+    """
+    executor = ThreadPoolExecutor(threads, "atlas-ahead")
+    waiting: deque[Future[_R]] = deque()
+    try:
+        for item in items:
+            waiting.append(executor.submit(task, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def run_behind(task: Callable[[], None]) -> threading.Thread:
