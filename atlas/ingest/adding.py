@@ -33,7 +33,7 @@ from atlas.ingest.workers import Worker
 from atlas.runtime.threads import run_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -97,8 +97,8 @@ class _Ingest:
         """Add all files."""
         report = self._report
         try:
-            with ExitStack() as stack:
-                for source, outcome in self._read_ahead(stack):
+            with ExitStack() as stack, closing(self._read_ahead(stack)) as sources:
+                for source, outcome in sources:
                     result = outcome if isinstance(outcome, SourceResult) else self._add(source, outcome)
                     report.results.append(result)
                     if self._policy.is_due():
@@ -124,7 +124,7 @@ class _Ingest:
         folder, reason = report.unreadable[0]
         return f"the folder {folder} could not be read: {reason}{kept}; on_error='skip' passes it over"
 
-    def _read_ahead(self, stack: ExitStack) -> Iterator[tuple[FileSource, _Outcome]]:
+    def _read_ahead(self, stack: ExitStack) -> Generator[tuple[FileSource, _Outcome], None, None]:
         """Yield each source with what became of it, or what was read, in their order."""
         count = self._options.workers
         free: SimpleQueue[Worker] = SimpleQueue()

@@ -34,6 +34,7 @@ class Worker:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_closed = False
 
     def call(self, name: str, *arguments: object) -> Any:
         """Return what a call in the process returns.
@@ -41,6 +42,8 @@ class Worker:
         Raises `ReadError` for what it raises, and where the process crashes or takes longer than its time.
         """
         with self._lock:
+            if self._is_closed:
+                raise ReadError("reading was stopped")
             process = self._running()
             assert process.stdin is not None
             assert process.stdout is not None
@@ -90,6 +93,11 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Another thread may be in a call, which ends with its process.
+        self._is_closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
         with self._lock:
             self._end()
 

@@ -2,8 +2,8 @@
 
 The pools are made when first needed and anew in a forked child. `run_all` is for tasks that keep a processor busy while
 they hold no GIL (kernels); `run_io` is for tasks that wait for a disk or a network. Both return once their tasks have
-ended. `run_behind` returns at once, and `run_ahead` yields results in order. No other module starts a thread. Nothing here
-cancels a task that has begun.
+ended. `run_behind` returns at once, and `run_ahead` yields results in order. No other module starts a thread. Nothing
+here cancels a task that has begun.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from atlas.errors import InvalidValueError
 from atlas.runtime.forks import renew_in_children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
 __all__ = ["IO_THREADS", "run_ahead", "run_all", "run_behind", "run_io", "thread_count"]
 
@@ -141,7 +141,7 @@ def run_io(task: Callable[[_T], _R], items: Sequence[_T], at_once: int = IO_THRE
     return _io.run(task, items, min(at_once, IO_THREADS), IO_THREADS - 1)
 
 
-def run_ahead(task: Callable[[_T], _R], items: Iterable[_T], threads: int, ahead: int) -> Iterator[_R]:
+def run_ahead(task: Callable[[_T], _R], items: Iterable[_T], threads: int, ahead: int) -> Generator[_R, None, None]:
     """Yield `task` of each item, in order, run by threads of its own, `ahead` of what is asked for.
 
     Raises what the task of an item raises in its place. Tasks that have not begun when the caller stops never do.
