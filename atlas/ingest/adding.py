@@ -189,8 +189,8 @@ class _Ingest:
         )
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
-        chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in read.dims}
         ds = self._assembled(source.path, read, worker)
+        chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in ds.dims}
         try:
             with dask.config.set(scheduler="synchronous"):
                 atlas.xarray.add(self._store, self._session, ds, source.name, chunks, hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,8 @@ __all__ = ["CommitPolicy"]
 
 _FIRST_SECONDS = 2.0
 """Seconds after which the first commits are due, whatever was added. The span doubles up to the one asked for."""
-
-
 _FIRST_FILES = 8
-"""Sources after which the first commit is due. The number doubles."""
+"""Sources after which the first commit is due, if it takes no longer. The number doubles."""
 
 
 class CommitPolicy:
@@ -46,7 +45,7 @@ class CommitPolicy:
             return True
         if every.size and self._size >= every.size:
             return True
-        if every.seconds and seconds >= min(every.seconds, self._seconds):
+        if seconds >= min(every.seconds or math.inf, self._seconds):
             return True
         return seconds < _FIRST_SECONDS and count >= self._files
 

@@ -13,7 +13,7 @@ from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["Every", "IfExists", "IngestOptions", "OnError", "OnUnsupported"]
 
@@ -47,10 +47,10 @@ class Every:
         """
         if not isinstance(text, str):
             raise InvalidTypeError(f"flush_every is a text with a unit, not {text!r}; write '5 min' or '256 MiB'")
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+        match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
         if match is None or match[2] not in _UNITS or float(match[1]) <= 0:
             raise InvalidValueError(
-                f"flush_every is a number from 1 on and one of the units {', '.join(_UNITS)}, not {text!r}; write "
+                f"flush_every is a number above 0 and one of the units {', '.join(_UNITS)}, not {text!r}; write "
                 "'5 min', '50 files' or '256 MiB'"
             )
         amount, name = float(match[1]) * _UNITS[match[2]], _FIELD.get(match[2], "size")
@@ -84,14 +84,9 @@ class IngestOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
-        check_names("drop", self.drop)
+        object.__setattr__(self, "drop", tuple(check_names("drop", self.drop)))  # an iterator gives its names once
         Every.parse(self.flush_every)
-        for dim, length in _items(self.chunks):
-            if not isinstance(length, int | np.integer) or isinstance(length, bool) or length < 1:
-                raise InvalidValueError(f"chunks has {length!r} for {dim!r}; give a number of cells from 1 on")
-        for name, flag in (("raw", self.raw), ("resume", self.resume)):
-            if not isinstance(flag, bool | np.bool_):
-                raise InvalidTypeError(f"{name} is True or False, not {type(flag).__name__} {flag!r}")
+        self._check_chunks()
         for name, value, known in (
             ("if_exists", self.if_exists, ("error", "skip")),
             ("on_error", self.on_error, ("raise", "skip")),
@@ -99,17 +94,23 @@ class IngestOptions:
         ):
             if not isinstance(value, str) or value not in known:
                 raise InvalidValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+        for name, flag in (("raw", self.raw), ("resume", self.resume)):
+            if not isinstance(flag, bool | np.bool_):
+                raise InvalidTypeError(f"{name} is True or False, not {type(flag).__name__} {flag!r}")
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
             raise InvalidValueError(f"workers is a number of processes from 1 on, not {self.workers!r}")
-        if not isinstance(self.seconds, int | float) or not self.seconds > 0:
+        is_number = isinstance(self.seconds, int | float) and not isinstance(self.seconds, bool)
+        if not is_number or not self.seconds > 0:
             raise InvalidValueError(f"timeout is a number of seconds above 0, not {self.seconds!r}")
 
-
-def _items(chunks: object) -> Iterable[tuple[object, object]]:
-    if chunks is None:
-        return ()
-    if not isinstance(chunks, Mapping):
-        raise InvalidTypeError(
-            f"chunks maps dimensions to lengths, as in {{'time': 24}}; it is {type(chunks).__name__} {chunks!r}"
-        )
-    return chunks.items()
+    def _check_chunks(self) -> None:
+        if self.chunks is None:
+            return
+        if not isinstance(self.chunks, Mapping):
+            raise InvalidTypeError(f"chunks maps dimensions to lengths, such as {{'time': 24}}, and is {self.chunks!r}")
+        for dim, length in self.chunks.items():
+            if not isinstance(dim, str):
+                raise InvalidTypeError(f"chunks maps names of dimensions to lengths, and has {dim!r} for a name")
+            is_length = isinstance(length, int | np.integer) and not isinstance(length, bool | np.timedelta64)
+            if not is_length or length < 1:
+                raise InvalidValueError(f"chunks has {length!r} for dimension {dim!r}; give it 1 or more cells")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -15,6 +16,8 @@ __all__ = ["Progress"]
 
 _LINE_SECONDS = 30.0
 """Seconds between two lines where there is no terminal."""
+_COUNT_SECONDS = 0.5
+"""Seconds between two counts of what became of the sources, of which there may be a million."""
 
 
 class Progress:
@@ -23,18 +26,23 @@ class Progress:
     def __init__(self) -> None:
         self._out: TextIO = sys.stderr
         self._begun = self._shown = time.monotonic()
+        self._counted = -math.inf
         self._bar = tqdm(unit="file", file=self._out, leave=False, dynamic_ncols=True, disable=None)
 
     def __call__(self, report: IngestReport) -> None:
         """Show what has become of the sources so far."""
         if self._bar.total is None:
             self._bar.reset(report.sources)
-        self._bar.set_postfix(stored=report.count("stored"), failed=len(report.failures), refresh=False)
-        self._bar.update()
         now = time.monotonic()
-        if self._bar.disable and now - self._shown >= _LINE_SECONDS:
-            self._shown = now
-            print(self._line(report, now - self._begun), file=self._out, flush=True)
+        if self._bar.disable:
+            if now - self._shown >= _LINE_SECONDS:
+                self._shown = now
+                print(self._line(report, now - self._begun), file=self._out, flush=True)
+            return
+        if now - self._counted >= _COUNT_SECONDS or len(report.results) == report.sources:
+            self._counted = now
+            self._bar.set_postfix(stored=report.count("stored"), failed=len(report.failures), refresh=False)
+        self._bar.update()
 
     @staticmethod
     def _line(report: IngestReport, seconds: float) -> str:

@@ -319,3 +319,11 @@ def test_large_variables_are_stored_block_by_block(folder, monkeypatch):
     store.add_many(folder / "big.nc", names=lambda inner: "auto")
     assert np.prod(store["auto"].array_meta("text")["chunk_shape"]) <= 500
     xr.testing.assert_identical(store.to_xarray("auto").compute(), store.to_xarray("big").compute())
+
+
+def test_chunks_of_dimensions_that_only_variables_left_out_have(folder):
+    store = Atlas.create(MemoryStorage())
+    store.add_many(folder / "c0.nc", drop=["t", "qc"], chunks={"level": 2, "time": 3})
+    assert store["c0"].list_arrays() == ["time"]
+    store.add_many(folder / "c2.nc", drop=["t"], chunks={"level": 2, "time": 3})
+    assert store["c2"].array_meta("qc")["chunk_shape"] == [2]
