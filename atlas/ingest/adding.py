@@ -110,7 +110,8 @@ class _Ingest:
         except KeyboardInterrupt as error:
             self._commit()
             raise IngestInterruptedError(report) from error
-        self._commit()
+        finally:
+            self._commit()
         if self._options.on_error == "raise" and not report.is_complete:
             raise IngestError(self._complaint(), report)
         return report
@@ -196,8 +197,10 @@ class _Ingest:
                 atlas.xarray.add(self._store, self._session, ds, source.name, chunks, hidden)
         except StorageError:
             raise
-        except (AtlasError, NotImplementedError) as error:
-            return replace(result, status="failed", reason=" ".join(str(error).split()))
+        except Exception as error:  # noqa: BLE001 - odd files lead to errors of any type, and cost themselves alone
+            reason = " ".join(str(error).split())
+            reason = reason if isinstance(error, AtlasError) else f"{type(error).__name__}: {reason}"
+            return replace(result, status="failed", reason=reason)
         self._policy.add(len(report.results), ds.nbytes)
         return result
 
@@ -253,6 +256,7 @@ class _Ingest:
                     result = self._report.results[at]
                     reason = "the commit that it was in failed; once the cause is gone, add it again"
                     self._report.results[at] = replace(result, status="failed", reason=reason)
+                self._policy.waiting.clear()
                 raise
         self._report.versions.append(self._session.catalog.version)
         self._policy.committed()

@@ -247,6 +247,17 @@ class TestCommits:
         assert {result.status for result in reports[0].results} == {"failed"}
         assert "once the cause is gone, add it again" in reports[0].results[0].reason
 
+    def test_a_failing_progress_function_costs_nothing_that_was_read(self, folder):
+        store = Atlas.create(MemoryStorage())
+
+        def fail(report):
+            if report.count("stored") == 2:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            store.add_many(folder, progress=fail)
+        assert (store.list_datasets(), store._session.pending) == (NAMES[:2], False)
+
     def test_an_interrupt_commits_what_was_read(self, folder):
         store = Atlas.create(MemoryStorage())
 
