@@ -40,8 +40,11 @@ class Fingerprint:
 
 
 def fingerprint(path: Path, *, digest: bool) -> Fingerprint:
-    """Return that of a file; with `digest`, all of it is read. Raises `OSError`."""
-    found = path.stat()
+    """Return that of a file; with `digest`, all of it is read. Raises `OSError`.
+
+    Size and time are those after the digest was made: one that differs in neither from an earlier fingerprint has not
+    been changed meanwhile.
+    """
     made = None
     if digest:
         state = xxhash.xxh3_128()
@@ -49,6 +52,7 @@ def fingerprint(path: Path, *, digest: bool) -> Fingerprint:
             while block := file.read(_READ_BYTES):
                 state.update(block)
         made = state.hexdigest()
+    found = path.stat()
     return Fingerprint(str(path.absolute()), found.st_size, found.st_mtime_ns, made)
 
 
