@@ -17,7 +17,7 @@ import pytest
 
 import atlas
 from atlas.errors import CorruptStoreError
-from benchmarks import calls, compared, coordinates, fleets, many, measuring, metadata, report, samples, scaling
+from benchmarks import calls, compared, coordinates, fleets, ingest, many, measuring, metadata, report, samples, scaling
 from benchmarks import names as array_names
 from benchmarks.__main__ import NOT_QUICK
 from benchmarks.engines import ENGINES, PACKED, PEERS, STRONG, UNPACKED, make
@@ -532,6 +532,21 @@ def test_columns_of_metadata_are_timed_beside_a_loop_that_says_the_same(
     assert "\n".join(lines) in capsys.readouterr().out
     aimed = [line for line in lines if any(f"{sign} {wanted}" in line for sign in "<≥" for wanted in (4, 68))]
     assert [line.split(" | ")[:2] for line in aimed] == [["| 30", "statistics of float32"], ["| 30", "all attributes"]]
+
+
+def test_adding_files_is_timed_beside_loops_that_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{ingest.BEGIN}\nold\n{ingest.END}\nafter\n")
+    monkeypatch.setattr("benchmarks.ingest._AIMED", 12)
+    monkeypatch.setattr("sys.argv", ["ingest", "--files", "12", "--runs", "1", "--page", str(page)])
+    ingest.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 12 ")]
+    assert [line.split("|")[2].strip() for line in lines] == [title for title, _ in ingest.WAYS.values()]
+    assert all(float(line.split("|")[3]) > 0 for line in lines)
+    assert ["0.9" in lines[2], "1.4" in lines[3]] == [True, True]
+    assert "old" not in page.read_text()
 
 
 def test_a_flush_of_many_names_is_timed_beside_a_loop_that_makes_as_many_files(

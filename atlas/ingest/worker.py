@@ -23,25 +23,26 @@ _CALLS: dict[str, Callable[..., Any]] = {"file": read_file, "block": read_block}
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Say that it is ready, and answer requests until there are no more."""
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    answer: object = (None, "ready")
     while True:
+        pickle.dump(answer, answers, protocol=5)
+        answers.flush()
         try:
             call, arguments = pickle.load(requests)  # noqa: S301 - from the parent
         except EOFError:
             return
         try:
-            answer: object = (None, _CALLS[call](*arguments))
+            answer = (None, _CALLS[call](*arguments))
         except MemoryError:
             answer = ("it does not fit in memory", None)
         except Exception as error:  # noqa: BLE001 - damaged files raise errors of any type
             text = " ".join(str(error).split()) or type(error).__name__
             is_said = isinstance(error, AtlasError | OSError | ValueError)
             answer = (text if is_said else f"{type(error).__name__}: {text}", None)
-        pickle.dump(answer, answers, protocol=5)
-        answers.flush()
 
 
 if __name__ == "__main__":

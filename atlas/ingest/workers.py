@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["ReadError", "Worker"]
 
 
+_BEGIN_SECONDS = 120.0
+"""The longest time that a process may take to begin."""
+
+
 class ReadError(AtlasError, ValueError):
     """A file could not be read."""
 
@@ -44,17 +48,13 @@ class Worker:
         with self._lock:
             if self._is_closed:
                 raise ReadError("reading was stopped")
-            process = self._running()
-            assert process.stdin is not None
-            assert process.stdout is not None
             try:
-                pickle.dump((name, arguments), process.stdin, protocol=5)
-                process.stdin.flush()
-                self._wait(process.stdout)
-                reason, answer = pickle.load(process.stdout)  # noqa: S301 - from a process of our own
+                process = self._running()
+                pickle.dump((name, arguments), process.stdin, protocol=5)  # type: ignore[arg-type]  # it is a pipe
+                process.stdin.flush()  # type: ignore[union-attr]
+                reason, answer = self._answer(process, self._seconds)
             except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-                self._end()
-                raise ReadError(f"the process that read it ended: {_how(process.returncode)}") from error
+                raise ReadError(f"the process that read it ended: {_how(self._end())}") from error
             except BaseException:
                 self._end()  # an answer on the way would be taken for that of the next call
                 raise
@@ -62,30 +62,37 @@ class Worker:
             raise ReadError(reason)
         return answer
 
-    def _wait(self, pipe: Any) -> None:
-        """Wait until an answer begins. Raises `ReadError` where that takes too long."""
+    @staticmethod
+    def _answer(process: subprocess.Popen[bytes], seconds: float) -> Any:
+        """Return the next answer. Raises `ReadError` where it does not begin in time."""
         with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_READ)
-            if not selector.select(self._seconds):
-                raise ReadError(f"reading it took longer than {self._seconds:g} s and was stopped")
+            selector.register(process.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
+            if not selector.select(seconds):
+                raise ReadError(f"reading it took longer than {seconds:g} s and was stopped")
+        return pickle.load(process.stdout)  # type: ignore[arg-type]  # noqa: S301 - from a process of our own
 
     def _running(self) -> subprocess.Popen[bytes]:
+        """Return the process, which is ready; its beginning counts for no file."""
         if self._process is None:
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
             command = [sys.executable, "-m", "atlas.ingest.worker"]
             self._process = subprocess.Popen(  # noqa: S603 - this package
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
             )
+            self._answer(self._process, max(self._seconds, _BEGIN_SECONDS))
         return self._process
 
-    def _end(self) -> None:
+    def _end(self) -> int | None:
+        """End the process, and return its exit code."""
         process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    _close(pipe)
+        if process is None:
+            return None
+        process.kill()
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                _close(pipe)
+        return code
 
     def __enter__(self) -> Self:
         return self
