@@ -1,7 +1,6 @@
-"""The process that reads files, `python -m atlas.ingest.worker`: pickled requests on stdin, pickled answers on stdout.
+"""The process that reads files, `python -m atlas.ingest.worker FD`: pickled requests on stdin, pickled answers to FD.
 
-Ends with its parent, whose end of stdin closes. Nothing but answers reaches the pipe: what libraries print goes to
-stderr.
+Ends with its parent, whose end of stdin closes, also while a read hangs. What libraries print goes to stderr.
 """
 
 from __future__ import annotations
@@ -9,6 +8,8 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
@@ -19,32 +20,40 @@ __all__ = ["main"]
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_CALLS: dict[str, Callable[..., Any]] = {"file": read_file, "block": read_block}
+    Request = tuple[str, tuple[Any, ...]]
+
+_CALLS: dict[str, Callable[..., Any]] = {"begin": lambda: None, "file": read_file, "block": read_block}
 
 
 def main() -> None:
-    """Say that it is ready, and answer requests until there are no more."""
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
+    """Answer requests until there are no more."""
+    answers = os.fdopen(int(sys.argv[1]), "wb")
     os.dup2(2, 1)
-    answer: object = (None, "ready")
+    requests: SimpleQueue[Request] = SimpleQueue()
+    threading.Thread(target=_take_requests, args=(requests,), daemon=True).start()
     while True:
-        pickle.dump(answer, answers, protocol=5)
-        answers.flush()
+        call, arguments = requests.get()
         try:
-            call, arguments = pickle.load(requests)  # noqa: S301 - from the parent
-        except EOFError:
-            return
-        try:
-            answer = (None, _CALLS[call](*arguments))
+            answer: object = (None, _CALLS[call](*arguments))
         except MemoryError:
             answer = ("it does not fit in memory", None)
         except Exception as error:  # noqa: BLE001 - damaged files raise errors of any type
             text = " ".join(str(error).split()) or type(error).__name__
             is_said = isinstance(error, AtlasError | OSError | ValueError)
             answer = (text if is_said else f"{type(error).__name__}: {text}", None)
+        pickle.dump(answer, answers, protocol=5)
+        answers.flush()
+
+
+def _take_requests(requests: SimpleQueue[Request]) -> None:
+    """Pass on what the parent sends, and end the process where it has ended."""
+    try:
+        with os.fdopen(0, "rb") as sent:
+            while True:
+                requests.put(pickle.load(sent))  # noqa: S301 - from the parent
+    finally:
+        os._exit(0)
 
 
 if __name__ == "__main__":
     main()
-    sys.exit()

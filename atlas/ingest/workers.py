@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
-import selectors
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from atlas.errors import AtlasError
 
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadError", "Worker"]
 
-
 _BEGIN_SECONDS = 120.0
-"""The longest time that a process may take to begin."""
+"""The longest time that a process may take to begin, which is no time of a file."""
+_END_SECONDS = 1.0
+"""The longest time to wait for the exit code of a process that has closed its pipe."""
+_NO_LIMIT_SECONDS = 1e6
+"""A time that is none to wait for, as the operating system takes it in milliseconds, 31 bits."""
 
 
 class ReadError(AtlasError, ValueError):
@@ -31,13 +34,14 @@ class ReadError(AtlasError, ValueError):
 class Worker:
     """A process that reads one file, or one block of one, at a time; begun when it is needed, and again after a crash.
 
-    Many threads may call: one waits for another.
+    Many threads may call: one waits for another. Leaving it ends the process at once, also while it reads.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._answers: BinaryIO | None = None
         self._is_closed = False
 
     def call(self, name: str, *arguments: object) -> Any:
@@ -48,51 +52,71 @@ class Worker:
         with self._lock:
             if self._is_closed:
                 raise ReadError("reading was stopped")
-            try:
-                process = self._running()
-                pickle.dump((name, arguments), process.stdin, protocol=5)  # type: ignore[arg-type]  # it is a pipe
-                process.stdin.flush()  # type: ignore[union-attr]
-                reason, answer = self._answer(process, self._seconds)
-            except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-                raise ReadError(f"the process that read it ended: {_how(self._end())}") from error
-            except BaseException:
-                self._end()  # an answer on the way would be taken for that of the next call
-                raise
+            if self._process is not None and self._process.poll() is not None:
+                self._end()  # while it had nothing to read
+            if self._process is None:
+                self._begin()
+            reason, answer = self._exchange(name, arguments, self._seconds, "reading it")
         if reason is not None:
             raise ReadError(reason)
         return answer
 
-    @staticmethod
-    def _answer(process: subprocess.Popen[bytes], seconds: float) -> Any:
-        """Return the next answer. Raises `ReadError` where it does not begin in time."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
-            if not selector.select(seconds):
-                raise ReadError(f"reading it took longer than {seconds:g} s and was stopped")
-        return pickle.load(process.stdout)  # type: ignore[arg-type]  # noqa: S301 - from a process of our own
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        """Return the process, which is ready; its beginning counts for no file."""
-        if self._process is None:
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-            command = [sys.executable, "-m", "atlas.ingest.worker"]
+    def _begin(self) -> None:
+        paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - "" is the current folder
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        # -P: no module of the current folder, unless this process too imports from there.
+        command = [sys.executable, "-P", "-m", "atlas.ingest.worker"]
+        answers, inner = os.pipe()
+        try:
             self._process = subprocess.Popen(  # noqa: S603 - this package
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+                [*command, str(inner)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(inner,),
+                env=environment,
+                start_new_session=True,
             )
-            self._answer(self._process, max(self._seconds, _BEGIN_SECONDS))
-        return self._process
+        except OSError as error:
+            os.close(answers)
+            raise ReadError(f"no process could be begun to read it: {error}") from error
+        finally:
+            os.close(inner)
+        self._answers = os.fdopen(answers, "rb")
+        self._exchange("begin", (), _BEGIN_SECONDS, "starting the process that reads it")
 
-    def _end(self) -> int | None:
-        """End the process, and return its exit code."""
+    def _exchange(self, name: str, arguments: tuple[object, ...], seconds: float, what: str) -> tuple[str | None, Any]:
+        """Send a request and return the answer: why it failed, or what it returns."""
+        process, answers = self._process, self._answers
+        assert process is not None
+        assert process.stdin is not None
+        assert answers is not None
+        try:
+            pickle.dump((name, arguments), process.stdin, protocol=5)
+            process.stdin.flush()
+            is_late = not wait([answers.fileno()], seconds if seconds < _NO_LIMIT_SECONDS else None)
+            answer = (None, None) if is_late else pickle.load(answers)  # noqa: S301 - from a process of our own
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+            self._end()
+            raise ReadError(f"the process that read it ended: {_how(process.returncode)}") from error
+        except BaseException:
+            self._end()  # an answer on the way would be taken for that of the next call
+            raise
+        if is_late:
+            self._end()
+            raise ReadError(f"{what} took longer than {seconds:g} s and was stopped")
+        return answer
+
+    def _end(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return None
-        process.kill()
-        code = process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                _close(pipe)
-        return code
+        answers, self._answers = self._answers, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, answers):
+                if pipe is not None:
+                    _close(pipe)
 
     def __enter__(self) -> Self:
         return self
@@ -100,13 +124,13 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Another thread may be in a call, which ends with its process.
         self._is_closed = True
-        process = self._process
-        if process is not None:
-            process.kill()
-        with self._lock:
-            self._end()
+        while not self._lock.acquire(timeout=0.05):  # another thread waits for an answer
+            process = self._process
+            if process is not None:
+                process.kill()
+        self._end()
+        self._lock.release()
 
 
 def _close(pipe: Any) -> None:
