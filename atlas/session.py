@@ -166,6 +166,14 @@ class Session:
             self._show(result)
             self.committer.writer.checkpoint(self.catalog)
 
+    def discard(self) -> None:
+        """Forget everything that is pending."""
+        with self.locks.building.closed(), self.locks.writing:
+            self.committer.resolve()
+            with self.locks.moving:
+                self._forget_pending(self.catalog)
+                self.view.changed()
+
     def _show(self, result: CommitResult) -> None:
         """Show the version that was committed, which holds what was pending."""
         indexes = self.view.indexes_after(result.steps)

@@ -54,9 +54,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Atlas", "session_of", "verify"]
 
-_MODES = {"r": True, "r+": False}
-"""Whether a handle of that mode refuses changes."""
-
 
 def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
     """Return the option that `value` names, in any case; `choices` maps names to options."""
@@ -69,8 +66,8 @@ def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
 
 
 def _is_read_only(mode: object) -> bool:
-    if isinstance(mode, str) and mode in _MODES:
-        return _MODES[mode]
+    if isinstance(mode, str) and mode in ("r", "r+"):
+        return mode == "r"
     raise InvalidValueError(f'mode is "r+" to read and write or "r" to read, not {mode!r}; Atlas.create makes a store')
 
 
@@ -460,6 +457,7 @@ class Atlas:
         on_unsupported: OnUnsupported = "raise",
         resume: bool = True,
         flush_every: str = "5 min",
+        overwrite: bool = False,
         workers: int = 1,
         timeout: float = 600.0,
         progress: bool | Callable[[IngestReport], None] = False,
@@ -498,6 +496,9 @@ class Atlas:
             Whether to pass over files that the store has already, unchanged.
         flush_every : str, default "5 min"
             How much to add before it is committed: a number of "s", "min", "h", "files", "KiB", "MiB" or "GiB".
+        overwrite : bool, default False
+            Whether what is added replaces everything in the store, in one commit at the end. Until then, where that is
+            not reached, and where no source is stored, the store stays as it was; afterwards its history has it.
         workers : int, default 1
             Processes that read.
         timeout : float, default 600
@@ -536,7 +537,7 @@ class Atlas:
 
         """
         options = atlas.ingest.IngestOptions(
-            drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, workers, timeout
+            drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, overwrite, workers, timeout
         )
         found = atlas.ingest.find_files(sources, pattern=pattern, follow_links=follow_links, name_of=names)
         return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, progress)

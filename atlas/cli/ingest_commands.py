@@ -17,7 +17,7 @@ from atlas import Atlas
 from atlas.cli.arguments import store_argument
 from atlas.cli.formatting import count_text, size_text
 from atlas.cli.ingest_output import ReportPrinter, note, note_passed_over, note_unused_options
-from atlas.errors import StorageError, StoreExistsError, StoreNotFoundError
+from atlas.errors import CorruptStoreError, StorageError, StoreExistsError, StoreNotFoundError, UnsupportedFormatError
 from atlas.ingest import SUFFIXES, Every, IngestInterruptedError, find_files
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ _filter = click.option(
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @store_argument
 @click.option("--append", is_flag=True, help="Add to an existing store; files that it has already are skipped.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing store and everything in it.")
+@click.option("--overwrite", is_flag=True, help="Replace everything in an existing store, once all files are read.")
 @_codec
 @_filter
 @_reading
@@ -134,14 +134,26 @@ def create(
         raise click.UsageError("--append adds to the store and --overwrite replaces it; give only one of them")
     _check_sources([str(folder)], **reading)
     try:
-        target = Atlas.open(store) if append else Atlas.create(store, codec, filter=filter, overwrite=overwrite)
+        target = Atlas.open(store) if append else Atlas.create(store, codec, filter=filter)
     except StoreExistsError as error:
-        raise click.ClickException(
-            f"a store already exists at {store}; add to it with --append, or replace it with --overwrite"
-        ) from error
-    if append:
+        if not overwrite:
+            raise click.ClickException(
+                f"a store already exists at {store}; add to it with --append, or replace it with --overwrite"
+            ) from error
+        target = _open_to_replace(store, codec, filter)
+    else:
+        overwrite = False
+    if append or overwrite:
         _warn_of_kept_encoding(target)
-    _ingest(target, [str(folder)], **reading)
+    _ingest(target, [str(folder)], overwrite=overwrite, **reading)
+
+
+def _open_to_replace(store: str, codec: Codec, filter_: Filter) -> Atlas:
+    """Open a store whose datasets will be replaced; one that cannot be read is replaced at once."""
+    try:
+        return Atlas.open(store)
+    except (CorruptStoreError, UnsupportedFormatError):
+        return Atlas.create(store, codec, filter=filter_, overwrite=True)
 
 
 @click.command()

@@ -101,20 +101,45 @@ class _Ingest:
                 for source, outcome in sources:
                     result = outcome if isinstance(outcome, SourceResult) else self._add(source, outcome)
                     report.results.append(result)
-                    if self._policy.is_due():
+                    if self._policy.is_due() and not self._options.overwrite:
                         self._commit()
                     if progress is not None:
                         progress(report)
                     if result.status == "failed" and self._options.on_error == "raise":
                         break
         except KeyboardInterrupt as error:
-            self._commit()
+            self._finish(is_whole=False)
             raise IngestInterruptedError(report) from error
-        finally:
-            self._commit()
+        except BaseException:
+            self._finish(is_whole=False)
+            raise
+        self._finish(is_whole=self._options.on_error == "skip" or report.is_complete)
         if self._options.on_error == "raise" and not report.is_complete:
             raise IngestError(self._complaint(), report)
         return report
+
+    def _finish(self, *, is_whole: bool) -> None:
+        """Commit what was added; what is to replace the store only where it is whole."""
+        if not self._options.overwrite:
+            self._commit()
+            return
+        try:
+            if is_whole and self._policy.waiting:
+                added = {self._report.results[at].dataset for at in self._policy.waiting}
+                for name in self._session.view.dataset_names():
+                    if name not in added:
+                        self._session.writer.delete_dataset(name)
+                self._commit()
+            else:
+                self._revoke("nothing was replaced, as not all was read; add it again")
+        finally:
+            self._session.discard()
+
+    def _revoke(self, reason: str) -> None:
+        """Say of what was added that it is not stored."""
+        for at in self._policy.waiting:
+            self._report.results[at] = replace(self._report.results[at], status="failed", reason=reason)
+        self._policy.waiting.clear()
 
     def _complaint(self) -> str:
         """Return what is to be said of the first failure."""
@@ -154,7 +179,7 @@ class _Ingest:
             return result("failed", source.reason)
         try:
             check_name("dataset", source.name)
-            if not self._session.view.exists(source.name):
+            if self._options.overwrite or not self._session.view.exists(source.name):
                 return None
             return result(*self._compare(source))
         except (AtlasError, OSError) as error:
@@ -193,6 +218,8 @@ class _Ingest:
         ds = self._assembled(source.path, read, worker)
         chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in ds.dims}
         try:
+            if self._options.overwrite and self._session.view.exists(source.name):
+                self._session.writer.delete_dataset(source.name)
             with dask.config.set(scheduler="synchronous"):
                 atlas.xarray.add(self._store, self._session, ds, source.name, chunks, hidden)
         except StorageError:
@@ -234,14 +261,22 @@ class _Ingest:
         """Commit what was added. A name that another writer has taken meanwhile costs itself alone."""
         if not self._policy.waiting:
             return
+        interrupted: KeyboardInterrupt | None = None
         while True:
             try:
                 self._session.flush()
                 break
+            except KeyboardInterrupt as error:
+                # What was read is to be stored: only a second one, or an error, ends the commit.
+                if interrupted is not None:
+                    self._revoke("the commit that it was in was interrupted; add it again")
+                    raise
+                interrupted = error
             except ConflictError as error:
                 taken = {name for name, _ in error.collisions}
                 lost = [at for at in self._policy.waiting if self._report.results[at].dataset in taken]
                 if not lost:
+                    self._revoke("the commit that it was in met another writer's; add it again")
                     raise
                 for at in lost:
                     result = self._report.results[at]
@@ -252,14 +287,12 @@ class _Ingest:
                 if not self._policy.waiting:
                     return
             except BaseException:
-                for at in self._policy.waiting:
-                    result = self._report.results[at]
-                    reason = "the commit that it was in failed; once the cause is gone, add it again"
-                    self._report.results[at] = replace(result, status="failed", reason=reason)
-                self._policy.waiting.clear()
+                self._revoke("the commit that it was in failed; once the cause is gone, add it again")
                 raise
         self._report.versions.append(self._session.catalog.version)
         self._policy.committed()
+        if interrupted is not None:
+            raise interrupted
 
 
 class _RemoteCells:

@@ -77,6 +77,8 @@ class IngestOptions:
     """Whether sources that the store has already, unchanged, are passed over."""
     flush_every: str = "5 min"
     """How much is added before it is committed, see `Every.parse`."""
+    overwrite: bool = False
+    """Whether what is added replaces everything in the store, in one commit at the end."""
     workers: int = 1
     """Processes that read."""
     seconds: float = 600.0
@@ -94,7 +96,7 @@ class IngestOptions:
         ):
             if not isinstance(value, str) or value not in known:
                 raise InvalidValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
-        for name, flag in (("raw", self.raw), ("resume", self.resume)):
+        for name, flag in (("raw", self.raw), ("resume", self.resume), ("overwrite", self.overwrite)):
             if not isinstance(flag, bool | np.bool_):
                 raise InvalidTypeError(f"{name} is True or False, not {type(flag).__name__} {flag!r}")
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:

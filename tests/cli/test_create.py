@@ -214,6 +214,24 @@ def test_an_existing_store_is_kept_unless_overwritten(run, store, folder):
     assert len(Atlas.open(store).list_datasets()) == 2
 
 
+def test_overwrite_keeps_the_old_store_until_the_new_one_is_read(run, store, folder, tmp_path):
+    before = Atlas.open(store).list_datasets()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.nc").write_bytes(b"no NetCDF")
+    result = run("create", broken, store, "--overwrite", code=1)
+    assert "1 of 1 file not stored" in result.stderr
+    assert Atlas.open(store).list_datasets() == before
+    month(7).to_netcdf(broken / "a.nc")
+    result = run("create", broken, store, "--overwrite", "--codec", "lz4")
+    assert "Warning: --codec lz4 had no effect: the store has codec zstd" in result.stderr
+    assert Atlas.open(store).list_datasets() == ["a"]
+    assert Atlas.open(store, version=Atlas.open(store).version - 1).list_datasets() == before
+    (store / "atlas.json").write_text("damaged")
+    run("create", broken, store, "--overwrite")
+    assert Atlas.open(store).list_datasets() == ["a"]
+
+
 def test_append_to_no_store_is_an_error(run, folder, tmp_path):
     result = run("create", folder, tmp_path / "s", "--append", code=1)
     assert "no store" in result.stderr

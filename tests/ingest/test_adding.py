@@ -19,6 +19,7 @@ from atlas.errors import IngestError, InvalidTypeError, InvalidValueError
 from atlas.format.attribute_keys import INGESTED_KEY
 from atlas.ingest import IngestInterruptedError
 from atlas.ingest.provenance import read_fingerprint
+from atlas.session import Session
 from atlas.storage import MemoryStorage
 
 pytestmark = pytest.mark.usefixtures("netcdf")
@@ -273,6 +274,25 @@ class TestCommits:
         assert store.add_many(folder).count("stored") == 2
         assert store.list_datasets() == NAMES
 
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_an_interrupt_of_a_commit_lets_it_end_and_a_second_one_does_not(self, folder, monkeypatch, times):
+        store, flush, flushes = Atlas.create(MemoryStorage()), Session.flush, []
+
+        def interrupted(self, *arguments):
+            flushes.append(self)
+            if len(flushes) <= times:
+                raise KeyboardInterrupt
+            flush(self, *arguments)
+
+        monkeypatch.setattr(Session, "flush", interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            store.add_many(folder, flush_every="2 files")
+        monkeypatch.undo()
+        report = caught.value.report
+        assert [result.status for result in report.results] == ["stored" if times == 1 else "failed"] * 2
+        assert store._session.pending == (times == 2)
+        assert store.version == 2 - times
+
     def test_a_killed_run_goes_on_where_it_was(self, folder, tmp_path):
         for at in range(6, 120):
             profile(at).to_netcdf(folder / f"c{at}.nc")
@@ -299,6 +319,72 @@ class TestCommits:
         for at in (0, 7, 59, 119):
             name = f"2026.c{at}" if at < 6 and at % 2 else f"c{at}"
             xr.testing.assert_equal(store.to_xarray(name), profile(at))
+
+
+class TestOverwrite:
+    @pytest.fixture
+    def store(self, tmp_path):
+        store = Atlas.create(tmp_path / "s")
+        for name in ("old", "c0"):
+            store.add_xr_dataset(profile(100), name)
+        store.flush()
+        return store
+
+    def test_all_is_replaced_in_one_commit_and_the_history_has_the_rest(self, store, folder, tmp_path):
+        report = store.add_many(folder, overwrite=True, flush_every="1 file")
+        assert (report.versions, report.count("stored")) == ([2], 6)
+        found = Atlas.open(tmp_path / "s")
+        assert sorted(found.list_datasets()) == NAMES
+        xr.testing.assert_equal(found.to_xarray("c0"), profile(0))
+        assert sorted(Atlas.open(tmp_path / "s", version=1).list_datasets()) == ["c0", "old"]
+
+    def test_some_that_fail_are_left_out(self, store, folder):
+        (folder / "b.nc").write_bytes(b"no NetCDF")
+        report = store.add_many(folder, overwrite=True, on_error="skip")
+        assert (len(report.failures), sorted(store.list_datasets())) == (1, NAMES)
+
+    @pytest.mark.parametrize("how", ["all fail", "the first fails", "interrupted", "full", "killed"])
+    def test_nothing_is_replaced_unless_the_new_is_whole(self, store, folder, tmp_path, monkeypatch, how):
+        if how == "killed":
+            script = textwrap.dedent(
+                f"""
+                import atlas, os
+                stop = lambda report: os.kill(os.getpid(), 9) if report.count("stored") == 5 else None
+                atlas.Atlas.open({str(tmp_path / "s")!r}).add_many({str(folder)!r}, overwrite=True, progress=stop)
+                """
+            )
+            assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+        elif how == "interrupted":
+
+            def stop(report):
+                if report.count("stored") == 5:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(IngestInterruptedError) as caught:
+                store.add_many(folder, overwrite=True, progress=stop)
+            assert {result.status for result in caught.value.report.results} == {"failed"}
+        elif how == "full":
+
+            def full(self, *arguments):
+                raise errors.StorageError(28, "No space left on device")
+
+            monkeypatch.setattr("atlas.session.Session.flush", full)
+            with pytest.raises(errors.StorageError):
+                store.add_many(folder, overwrite=True)
+            monkeypatch.undo()
+        else:
+            for path in folder.rglob("*.nc") if how == "all fail" else [folder / "c2.nc"]:
+                path.write_bytes(b"no NetCDF")
+            if how == "all fail":
+                report = store.add_many(folder, overwrite=True, on_error="skip")
+                assert (report.count("stored"), report.versions) == (0, [])
+            else:
+                with pytest.raises(IngestError, match="0 sources were stored before it"):
+                    store.add_many(folder, overwrite=True)
+        for opened in (store, Atlas.open(tmp_path / "s")):
+            assert (opened.list_datasets(), opened.version) == (["old", "c0"], 1)
+            xr.testing.assert_equal(opened.to_xarray("c0"), profile(100))
+        assert not store._session.pending
 
 
 def test_large_variables_are_stored_block_by_block(folder, monkeypatch):

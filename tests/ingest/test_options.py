@@ -98,7 +98,7 @@ def test_names_to_drop_may_come_once():
 
 
 def test_without_options_each_has_its_documented_value():
-    assert IngestOptions() == IngestOptions((), None, False, "error", "raise", "raise", True, "5 min", 1, 600.0)
+    assert IngestOptions() == IngestOptions((), None, False, "error", "raise", "raise", True, "5 min", False, 1, 600.0)
 
 
 @pytest.mark.parametrize(
