@@ -237,7 +237,7 @@ class _Ingest:
             return read.ds
         made = {}
         for name, large in read.large.items():
-            cells = _RemoteCells(worker, path, self._read, tuple(read.kept_raw), name, large)
+            cells = _RemoteCells(worker, path, self._read, read, name)
             blocks = da.from_array(cells, self._lengths(large), name=f"{path}:{name}", asarray=False)  # type: ignore[no-untyped-call]
             made[name] = xr.Variable(large.dims, blocks, large.attrs, large.encoding)
         ds = read.ds.assign(made).set_coords([name for name in made if name in read.coords])
@@ -298,16 +298,10 @@ class _Ingest:
 class _RemoteCells:
     """The cells of a large variable, read by a worker block by block."""
 
-    def __init__(
-        self,
-        worker: Worker,
-        path: Path,
-        options: ReadOptions,
-        kept_raw: tuple[str, ...],
-        name: str,
-        large: LargeVariable,
-    ) -> None:
-        self._call = partial(worker.call, "block", path, options, kept_raw, name)
+    def __init__(self, worker: Worker, path: Path, options: ReadOptions, read: ReadFile, name: str) -> None:
+        left_out = replace(options, drop=(*options.drop, *read.dropped))
+        self._call = partial(worker.call, "block", path, left_out, read.fingerprint, tuple(read.kept_raw), name)
+        large = read.large[name]
         self.shape, self.dtype, self.ndim = large.shape, large.dtype, len(large.shape)
 
     def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ when a file is opened.
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,9 +93,9 @@ def read_file(path: Path, options: ReadOptions) -> ReadFile:
     before = fingerprint(path, digest=False)
     check_length(path)
     kept_raw: dict[str, str] = {}
-    with _opened(path) as file:
-        unsupported = _check_variables(path, file, options)
-        dims, variables = frozenset(file.dimensions), frozenset(file.variables)
+    with _opened(path) as (file, skipped):
+        unsupported = _check_variables(path, file, skipped, options)
+        dims, variables = frozenset(file.dimensions), frozenset((*file.variables, *skipped))
         while True:
             try:
                 loaded, large, names, coords = _load(file, (*options.drop, *unsupported), kept_raw, options)
@@ -103,28 +104,54 @@ def read_file(path: Path, options: ReadOptions) -> ReadFile:
                 kept_raw[error.variable] = error.reason
     loaded.encoding["source"] = str(path.absolute())
     after = fingerprint(path, digest=True)
-    if not before.is_unchanged(after):
-        raise InvalidValueError(f"{path.name} was changed while it was read; add it again once it is whole")
+    _check_unchanged(path, before, after)
     return ReadFile(loaded, names, coords, large, after, dims, variables, unsupported, kept_raw)
 
 
 def read_block(
-    path: Path, options: ReadOptions, kept_raw: tuple[str, ...], variable: str, key: tuple[slice, ...]
+    path: Path,
+    options: ReadOptions,
+    read: Fingerprint,
+    kept_raw: tuple[str, ...],
+    variable: str,
+    key: tuple[slice, ...],
 ) -> NDArray[Any]:
-    """Read a block of a variable, decoded as `read_file` says."""
-    with _opened(path) as file, _decoded(file, options.drop, kept_raw, options) as ds:
-        cells: NDArray[Any] = ds.variables[variable][key].to_numpy()
-        return cells
+    """Read a block of a variable, decoded as `read_file` says, which gave `read` and left `options.drop` out.
+
+    Raises `InvalidValueError` where the file has been changed since.
+    """
+    with _opened(path) as (file, _), _decoded(file, options.drop, kept_raw, options) as ds:
+        found = ds.variables[variable]
+        try:
+            cells: NDArray[Any] = found[key].to_numpy()
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _unreadable(variable, error) from error
+    _check_unchanged(path, read, fingerprint(path, digest=False))
+    return cells
+
+
+def _check_unchanged(path: Path, before: Fingerprint, after: Fingerprint) -> None:
+    if not before.is_unchanged(after):
+        raise InvalidValueError(f"{path.name} was changed while it was read; add it again once it is whole")
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a file as netCDF4 does. Raises what that raises."""
-    with importlib.import_module("netCDF4").Dataset(path) as file:
-        yield file
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Open a file as netCDF4 does, which leaves out variables of some dtypes: with their names and why.
+
+    Raises what netCDF4 raises.
+    """
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        file = importlib.import_module("netCDF4").Dataset(path)
+    found = (re.search(r"variable '(.*)' has unsupported (.*)datatype", str(one.message)) for one in warned)
+    with file:
+        yield file, {match[1]: f"is of a {match[2]}dtype that netCDF4 cannot read" for match in found if match}
 
 
-def _check_variables(path: Path, file: Any, options: ReadOptions) -> dict[str, str]:
+def _check_variables(path: Path, file: Any, skipped: dict[str, str], options: ReadOptions) -> dict[str, str]:
     """Return which variables are not stored, and why.
 
     Raises `InvalidValueError` where there are any and they are not to be dropped, and for a file with groups.
@@ -136,7 +163,7 @@ def _check_variables(path: Path, file: Any, options: ReadOptions) -> dict[str, s
             "variables are all in the root can be stored. Write each group to a file of its own first: "
             f"xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(...)"
         )
-    found = {name: _unsupported(name, variable.datatype) for name, variable in file.variables.items()}
+    found = {name: _unsupported(name, variable.datatype) for name, variable in file.variables.items()} | skipped
     unsupported = {name: reason for name, reason in found.items() if reason is not None and name not in options.drop}
     if unsupported and not options.drop_unsupported:
         name, reason = next(iter(unsupported.items()))
@@ -179,25 +206,42 @@ def _load(
     large: dict[str, LargeVariable] = {}
     with _decoded(file, leave_out, kept_raw, options) as ds:
         names, coords = [str(name) for name in ds.variables], frozenset(map(str, ds.coords))
-        for name, variable in ds.variables.items():
-            if variable.nbytes > options.large_bytes and name not in ds.indexes:
-                dims = tuple(map(str, variable.dims))
-                large[str(name)] = LargeVariable(
-                    dims, variable.shape, variable.dtype, dict(variable.attrs), dict(variable.encoding)
-                )
-                continue
+        for name, variable in zip(names, ds.variables.values(), strict=True):
+            is_large = variable.nbytes > options.large_bytes and name not in ds.indexes
+            are_times = not options.raw and name not in kept_raw and _are_times(variable)
             try:
-                variable.load()
-            except (ValueError, OverflowError, TypeError, RuntimeError, OSError) as error:
-                if not options.raw and _are_times(variable) and name not in kept_raw:
-                    raise _UndecodedError(str(name), _one_line(error)) from error
-                raise InvalidValueError(
-                    f"variable {name!r} cannot be read: {_one_line(error)}; leave it out with drop=[{str(name)!r}] "
-                    f"(--drop {name} of the command)"
-                ) from error
+                if not is_large:
+                    variable.load()
+                elif are_times:
+                    _check_times(variable, options.large_bytes)
+            except MemoryError:
+                raise
+            except Exception as error:
+                if are_times:
+                    raise _UndecodedError(name, _one_line(error)) from error
+                raise _unreadable(name, error) from error
+            if is_large:
+                dims, attrs, encoding = tuple(map(str, variable.dims)), dict(variable.attrs), dict(variable.encoding)
+                large[name] = LargeVariable(dims, variable.shape, variable.dtype, attrs, encoding)
         loaded = ds.drop_vars(list(large))
         loaded.encoding = ds.encoding
         return loaded, large, names, coords
+
+
+def _check_times(variable: xr.Variable, block_bytes: int) -> None:
+    """Decode times block by block: what they become, and whether they can be, is known once all are."""
+    rows = max(1, block_bytes * variable.shape[0] // variable.nbytes)
+    for start in range(0, variable.shape[0], rows):
+        found = variable[start : start + rows].to_numpy().dtype
+        if found != variable.dtype:
+            raise InvalidValueError(f"some are out of the range of {variable.dtype}")
+
+
+def _unreadable(name: str, error: Exception) -> InvalidValueError:
+    return InvalidValueError(
+        f"variable {name!r} cannot be read: {_one_line(error)}; leave it out with drop=[{name!r}] (--drop {name} of "
+        "the command)"
+    )
 
 
 @contextmanager
@@ -211,12 +255,17 @@ def _decoded(
         decode_times = not options.raw and (dict.fromkeys(kept_raw, False) or True)
         try:
             ds = _dataset(file, leave_out, decode_times, options)
-        except (ValueError, OverflowError) as error:
-            # xarray does not say which variable it is.
+        except MemoryError:
+            raise
+        except Exception as error:  # xarray does not say which variable it is
             undecoded = None if options.raw else _find_undecoded(file, leave_out, kept_raw, options)
-            if undecoded is None:
-                raise
-            raise _UndecodedError(undecoded, _one_line(error)) from error
+            if undecoded is not None:
+                raise _UndecodedError(undecoded, _one_line(error)) from error
+            for name in file.variables:
+                others = tuple(other for other in file.variables if other != name)
+                if name not in leave_out and not _opens(file, others, decode_times, options):
+                    raise _unreadable(name, error) from error
+            raise
         yield ds
 
 
@@ -233,24 +282,36 @@ def _dataset(file: Any, leave_out: tuple[str, ...], decode_times: object, option
     )
 
 
+def _opens(file: Any, leave_out: tuple[str, ...], decode_times: object, options: ReadOptions) -> bool:
+    try:
+        _dataset(file, leave_out, decode_times, options)
+    except Exception:  # noqa: BLE001 - what is wrong in a file leads to errors of any type
+        return False
+    return True
+
+
 def _find_undecoded(
     file: Any, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
 ) -> str | None:
     """Return the first variable of times that cannot be decoded, by decoding them one by one."""
-    raw = _dataset(file, leave_out, decode_times=False, options=options)
-    names = [str(name) for name, variable in raw.variables.items() if _are_times(variable)]
+    if not _opens(file, leave_out, decode_times=False, options=options):
+        return None
+    raw = _dataset(file, leave_out, decode_times=False, options=options).variables
+    times = [str(name) for name, variable in raw.items() if _are_times(variable)]
+    bounds = [raw[name].attrs.get("bounds") for name in times]  # they have the units of their times
+    names = dict.fromkeys([*times, *(name for name in bounds if isinstance(name, str) and name in raw)])
     for name in names:
         if name not in kept_raw:
-            try:
-                _dataset(file, leave_out, {other: other == name for other in names}, options)
-            except (ValueError, OverflowError):
+            chosen = {other: other == name for other in names}
+            if not _opens(file, leave_out, chosen, options):
                 return name
     return None
 
 
 def _are_times(variable: xr.Variable) -> bool:
-    """Return whether a variable has, or had before it was decoded, units of times."""
-    return any(" since " in str(found.get("units", "")) for found in (variable.attrs, variable.encoding))
+    """Return whether a variable has, or had before it was decoded, units of times, as xarray knows them."""
+    units = (found.get("units") for found in (variable.attrs, variable.encoding))
+    return any(isinstance(text, str) and "since" in text for text in units)
 
 
 def _one_line(error: Exception) -> str:
