@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-import threading
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
 from atlas.ingest.reading import read_block, read_file
+from atlas.runtime.threads import run_behind
 
 __all__ = ["main"]
 
@@ -30,7 +31,7 @@ def main() -> None:
     answers = os.fdopen(int(sys.argv[1]), "wb")
     os.dup2(2, 1)
     requests: SimpleQueue[Request] = SimpleQueue()
-    threading.Thread(target=_take_requests, args=(requests,), daemon=True).start()
+    run_behind(partial(_take_requests, requests))
     while True:
         call, arguments = requests.get()
         try:
