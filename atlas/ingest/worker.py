@@ -5,6 +5,7 @@ Ends with its parent, whose end of stdin closes, also while a read hangs. What l
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import sys
@@ -30,6 +31,7 @@ def main() -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(int(sys.argv[1]), "wb")
     os.dup2(2, 1)
+    importlib.import_module("netCDF4")  # else the first file takes the time
     requests: SimpleQueue[Request] = SimpleQueue()
     run_behind(partial(_take_requests, requests))
     while True:

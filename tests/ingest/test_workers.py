@@ -213,9 +213,9 @@ class TestTimes:
             assert read(one, file).ds.attrs["first"] == 1
 
     def test_the_start_of_a_process_is_no_time_of_a_file(self, tmp_path, file, monkeypatch):
-        (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(1.2)")
+        (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(1.8)")
         monkeypatch.syspath_prepend(tmp_path)
-        with Worker(1.0) as one:
+        with Worker(1.5) as one:
             assert read(one, file).ds.attrs["first"] == 1
 
     @pytest.mark.parametrize("seconds", [1e9, 1e300, math.inf])
