@@ -48,8 +48,8 @@ class StackOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
-        if self.variables is not None:
-            check_names("variables", self.variables)
+        if self.variables is not None:  # an iterator gives its names once
+            object.__setattr__(self, "variables", tuple(check_names("variables", self.variables)))
         if not isinstance(self.concat_dim, str):
             raise InvalidTypeError(
                 f"concat_dim is the name of the new dimension, not {self.concat_dim!r}; write 'dataset'"
@@ -94,8 +94,10 @@ class ManyOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
+        if self.variables is not None:  # an iterator gives its names once
+            object.__setattr__(self, "variables", tuple(check_names("variables", self.variables)))
         if not isinstance(self.attributes, bool):
-            check_names("attributes", self.attributes)
+            object.__setattr__(self, "attributes", tuple(check_names("attributes", self.attributes)))
         check_positions(self.isel)
         for name, value, known in (
             ("combine", self.combine, ("stack", "concat", "ragged")),

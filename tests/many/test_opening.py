@@ -91,6 +91,13 @@ class TestRagged:
         with pytest.raises(DatasetNotFoundError, match="p9"):
             profiles.open_many(["p0", "p9"], combine="ragged")
 
+    def test_names_may_come_from_an_iterator(self, profiles):
+        ds = profiles.open_many(iter(["p1", "p2"]), combine="ragged", variables=iter(["t"]), attributes=iter(["ship"]))
+        assert (ds["t"].sizes["level"], ds["ship"].values.tolist()) == (17, ["b", "c"])
+        assert "word" not in ds
+        stacked = profiles.to_xarray_many(iter(["p1", "p2"]), variables=iter(["lat"]))
+        assert list(stacked.data_vars) == ["lat"]
+
     def test_a_pattern_chooses_the_datasets(self, profiles):
         ds = profiles.open_many("p[!4]", variables=["lat"])
         assert ds["dataset"].values.tolist() == ["p0", "p1", "p2", "p3", "p5", "p6"]
