@@ -239,7 +239,7 @@ class TestUndecodedTimes:
         chosen = options(large_bytes=large_bytes)
         read = read_file(write(path, times), chosen)
         assert list(read.kept_raw) == ["bad"]
-        assert read.kept_raw["bad"].startswith(said)
+        assert said in read.kept_raw["bad"]  # earlier versions of xarray name the variable before it
         assert "decode_times" not in read.kept_raw["bad"]
         ds = blockwise(path, read, chosen)
         np.testing.assert_array_equal(ds["bad"], cells)

@@ -44,7 +44,7 @@ EXPECTED = {
     "t": padded("t", np.nan),
     "count": padded("count", -1),
     "word": padded("word", None),
-    "when": padded("when", np.datetime64("NaT")),
+    "when": padded("when", np.datetime64("NaT", "ns")),
     "depth": padded("depth", np.nan),
 }
 
