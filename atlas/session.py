@@ -155,9 +155,7 @@ class Session:
             with ExitStack() as closing:
                 segments = [NewSegment(array, draft) for array, draft in self.writes.drafts(self._stored.finder)]
                 if not segments and not self.view.datasets.pending:
-                    with self.locks.moving:
-                        self._forget_pending(self.catalog)
-                        self.view.changed()
+                    self._show_nothing_pending()
                     return
                 segments, joined, dropped = self._join_small(segments, closing)
                 kept = closing.pop_all()
@@ -170,9 +168,12 @@ class Session:
         """Forget everything that is pending."""
         with self.locks.building.closed(), self.locks.writing:
             self.committer.resolve()
-            with self.locks.moving:
-                self._forget_pending(self.catalog)
-                self.view.changed()
+            self._show_nothing_pending()
+
+    def _show_nothing_pending(self) -> None:
+        with self.locks.moving:
+            self._forget_pending(self.catalog)
+            self.view.changed()
 
     def _show(self, result: CommitResult) -> None:
         """Show the version that was committed, which holds what was pending."""
