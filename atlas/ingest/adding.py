@@ -21,7 +21,6 @@ import xarray as xr
 import atlas.xarray
 from atlas.errors import AtlasError, ConflictError, IngestError, InvalidTypeError, InvalidValueError, StorageError
 from atlas.format.attribute_keys import INGESTED_KEY
-from atlas.format.names import check_name
 from atlas.ingest.commits import CommitPolicy
 from atlas.ingest.options import Every
 from atlas.ingest.progress import Progress
@@ -178,7 +177,6 @@ class _Ingest:
         if source.reason is not None:
             return result("failed", source.reason)
         try:
-            check_name("dataset", source.name)
             if self._options.overwrite or not self._session.view.exists(source.name):
                 return None
             return result(*self._compare(source))
@@ -285,11 +283,12 @@ class _Ingest:
                     reason = f"another writer has added a dataset {result.dataset!r} meanwhile; choose another name"
                     self._report.results[at] = replace(result, status="failed", reason=reason)
                 if not self._policy.waiting:
-                    return
+                    break
             except BaseException:
                 self._revoke("the commit that it was in failed; once the cause is gone, add it again")
                 raise
-        self._report.versions.append(self._session.catalog.version)
+        if self._policy.waiting:
+            self._report.versions.append(self._session.catalog.version)
         self._policy.committed()
         if interrupted is not None:
             raise interrupted

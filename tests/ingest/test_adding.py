@@ -235,6 +235,27 @@ class TestCommits:
         assert found["2026.c3"].attributes() == {"by": "another"}
         xr.testing.assert_equal(found.to_xarray("c4"), profile(4))
 
+    def test_an_interrupt_counts_where_all_names_were_taken_too(self, folder, monkeypatch):
+        storage = MemoryStorage()
+        store, flush, flushes = Atlas.create(storage), Session.flush, []
+
+        def taken(self, *arguments):
+            if self is not store._session:
+                return flush(self, *arguments)
+            flushes.append(self)
+            if len(flushes) == 1:
+                other = Atlas.open(storage)
+                other.create_datasets(self.view.dataset_names())
+                other.flush()
+                raise KeyboardInterrupt
+            return flush(self, *arguments)
+
+        monkeypatch.setattr(Session, "flush", taken)
+        with pytest.raises(IngestInterruptedError) as caught:
+            store.add_many(folder, flush_every="2 files")
+        assert [result.status for result in caught.value.report.results] == ["failed", "failed"]
+        assert (caught.value.report.versions, store._session.pending) == ([], False)
+
     def test_a_commit_that_fails_stores_nothing_of_it_and_says_so(self, folder, monkeypatch):
         store = Atlas.create(MemoryStorage())
         reports = []
