@@ -10,13 +10,14 @@ import numpy as np
 from atlas.catalog.meaning import comparable
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.dtypes import exact_times
+from atlas.format.strings import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["COMBINE_ATTRS", "check_combine_attrs", "combine_attributes", "common_cells"]
+__all__ = ["COMBINE_ATTRS", "check_combine_attrs", "combine_attributes", "common_cells", "equal_cells"]
 
 COMBINE_ATTRS = ("drop_conflicts", "drop", "identical", "no_conflicts", "override")
 """What xarray takes for `combine_attrs`, besides a function."""
@@ -70,6 +71,17 @@ def _conflict(owner: str, *keys: str, how: str) -> InvalidValueError:
     )
 
 
+def equal_cells(cells: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which cells equal the others, which broadcast against them; what is missing equals itself."""
+    if cells.dtype.kind in "OST":
+        found: NDArray[np.bool_] = np.asarray(_with_none(cells) == _with_none(others), np.bool_)
+        return found
+    same: NDArray[np.bool_] = cells == others
+    if cells.dtype.kind in "fcmM":
+        same |= (cells != cells) & (others != others)  # noqa: PLR0124 - NaN and NaT
+    return same
+
+
 def common_cells(variable: str, parts: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Return cells of several datasets in one dtype that keeps them all.
 
@@ -110,3 +122,11 @@ def _common_times(variable: str, parts: Sequence[NDArray[Any]]) -> list[NDArray[
             "of one unit"
         )
     return [part for part in exact if part is not None]
+
+
+def _with_none(cells: NDArray[Any]) -> NDArray[np.object_]:
+    """Return text, bytes or dates as objects, None for what is missing."""
+    flat: Sequence[object] = cells.reshape(-1).tolist()
+    out = np.empty(len(flat), object)
+    out[:] = [None if is_missing(cell) else cell for cell in flat]
+    return out.reshape(cells.shape)

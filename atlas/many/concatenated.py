@@ -7,16 +7,14 @@ once; scalars that differ are repeated along it. Reads metadata, labels, and wha
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from atlas.errors import InvalidValueError
 from atlas.many.assembling import assemble
-from atlas.many.lazy_cells import FlatCells
-from atlas.many.part_cells import variable_dtype
-from atlas.many.rows import dimension_of_rows, flat_variable, row_sizes, select_rows
+from atlas.many.rows import dimension_of_rows, flat_variable, read_flat, row_sizes, select_rows
 from atlas.many.sequence import Labels, find_break, find_order
 from atlas.many.stacked_variables import StackedVariables
 from atlas.xarray.reading import as_pandas
@@ -82,22 +80,15 @@ def _beside(stacked: StackedVariables, plan: Plan, dim: str, sizes: NDArray[np.i
 def _read_labels(fleet: Fleet, plan: Plan, sizes: NDArray[np.int64], reads: PinnedReads) -> Labels:
     """Return the labels of all datasets, one after another."""
     if not fleet.has_all(plan):
-        lacking = np.ones(len(fleet.labels), bool)
-        for part in plan.parts:
-            lacking[part.at] = False
+        lacking = np.setdiff1d(np.arange(len(fleet.labels)), plan.at)
         raise InvalidValueError(
-            f"dataset {fleet.labels[int(np.argmax(lacking))]!r} has no labels {plan.name!r}, which others have; leave "
+            f"dataset {fleet.labels[int(lacking[0])]!r} has no labels {plan.name!r}, which others have; leave "
             "it out, or leave the labels out with missing='drop'"
         )
+    offsets = np.append(0, np.cumsum(sizes))
     recorded = {part.array.xarray_dtype for part in plan.parts}
     if plan.decode or len(recorded) > 1 or None in recorded:
-        cells = _flat_cells(fleet, plan, sizes, reads)
+        cells, _ = read_flat(reads, fleet.labels, plan, offsets)
         return Labels(cells, cells)
-    stored = _flat_cells(fleet, plan.as_stored(), sizes, reads)
+    stored, _ = read_flat(reads, fleet.labels, plan.as_stored(), offsets)
     return Labels(decode_recorded(plan.name, stored, str(plan.first.xarray_dtype), widens=True), stored)
-
-
-def _flat_cells(fleet: Fleet, plan: Plan, sizes: NDArray[np.int64], reads: PinnedReads) -> NDArray[Any]:
-    offsets = np.append(0, np.cumsum(sizes))
-    dtype, _ = variable_dtype(plan, filled=False)
-    return FlatCells(reads, fleet.labels, plan, offsets, (int(offsets[-1]),), dtype)[(slice(None),)]

@@ -160,7 +160,7 @@ class Fleet:
 
     def has_all(self, plan: Plan) -> bool:
         """Return whether all datasets have a variable."""
-        return sum(len(part.at) for part in plan.parts) == len(self.labels)
+        return len(plan.at) == len(self.labels)
 
     def _takes_incomplete(self, name: str, parts: list[Part], entry: NDArray[np.int64], missing: Missing) -> bool:
         if missing == "raise":

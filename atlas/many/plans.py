@@ -78,6 +78,11 @@ class Plan:
         return self.parts[0].array
 
     @property
+    def at(self) -> NDArray[np.int64]:
+        """Positions of the datasets that have it, ascending."""
+        return _positions(self.parts)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The largest length along each axis, of one dataset."""
         return tuple(map(max, zip(*map(self.shape_of, self.parts), strict=True)))
@@ -142,8 +147,11 @@ def _reads(parts: Sequence[Part], *, decode: bool) -> tuple[Part, ...]:
         layout = array.dims, window.kept, trailing, window.begin[1:], window.shape[1:]
         meaning = [(key, repr(comparable(array.attrs.get(key)))) for key in _DECODED] if decode else []
         groups.setdefault((part.stored, array.xarray_dtype, *layout, *meaning), []).append(part)
-    at = [np.sort(np.concatenate([part.at for part in group])) for group in groups.values()]
-    return tuple(replace(group[0], at=found) for group, found in zip(groups.values(), at, strict=True))
+    return tuple(replace(group[0], at=_positions(group)) for group in groups.values())
+
+
+def _positions(parts: Sequence[Part]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate([part.at for part in parts]))
 
 
 def _in_order(dims: tuple[str, ...], own: tuple[str, ...], values: tuple[int, ...]) -> tuple[int, ...]:

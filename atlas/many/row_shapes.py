@@ -13,6 +13,7 @@ import xarray as xr
 
 from atlas.errors import DatasetNotFoundError, InvalidValueError
 from atlas.format.strings import is_missing
+from atlas.many.combining import equal_cells
 from atlas.many.padded import PADDED_KEY, length_name
 from atlas.many.part_cells import filler
 from atlas.many.ragged import ROW_SIZE, SAMPLE_KEY
@@ -40,7 +41,7 @@ def to_padded(ds: xr.Dataset) -> xr.Dataset:
         cells = rows.to_numpy()
         if name == sample and rows.ndim == 1:
             whole = cells[sizes[: int(sizes.argmax())].sum() :][:longest]
-            if _are_equal(cells, np.broadcast_to(whole, filled.shape)[filled]):
+            if equal_cells(cells, np.broadcast_to(whole, filled.shape)[filled]).all():
                 return xr.Variable((sample,), whole, variable.attrs, variable.encoding)
         out = np.empty((*filled.shape, *cells.shape[1:]), cells.dtype)
         if not filled.all():
@@ -161,13 +162,6 @@ def _with(
 
 def _name_of(ds: xr.Dataset, variable: xr.Variable) -> str:
     return next(str(name) for name, other in ds.variables.items() if other is variable)
-
-
-def _are_equal(cells: NDArray[Any], others: NDArray[Any]) -> bool:
-    """Return whether cells are equal; what is missing equals itself."""
-    if cells.dtype.kind == "O":
-        return bool(cells.tolist() == others.tolist())
-    return bool(np.array_equal(cells, others, equal_nan=cells.dtype.kind in "fcmM"))
 
 
 def _are_missing(cells: NDArray[Any], attrs: Mapping[Any, Any]) -> bool:

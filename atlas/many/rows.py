@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atlas.errors import InvalidValueError
 from atlas.many.lazy_cells import FlatCells
+from atlas.many.part_cells import variable_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.many.blocks import Blocks
-    from atlas.many.bulk_reads import PinnedReads
+    from atlas.many.bulk_reads import PinnedReads, Reads
     from atlas.many.fleet import Fleet
     from atlas.many.options import ManyOptions
     from atlas.many.plans import Plan
 
-__all__ = ["dimension_of_rows", "flat_variable", "row_sizes", "select_rows"]
+__all__ = ["dimension_of_rows", "flat_variable", "lengths_of", "read_flat", "row_sizes", "select_rows"]
 
 
 def dimension_of_rows(fleet: Fleet, options: ManyOptions) -> str:
@@ -74,9 +75,7 @@ def row_sizes(fleet: Fleet, dim: str, plans: Sequence[Plan]) -> NDArray[np.int64
     sizes = np.full(len(fleet.labels), -1)
     along = [plan for plan in plans if dim in plan.dims]
     for number, plan in enumerate(along):
-        own = np.full(len(fleet.labels), -1)
-        for part in plan.parts:
-            own[part.at] = part.array.shape[part.array.dims.index(dim)]
+        own = lengths_of(plan, dim, len(fleet.labels), -1)
         wrong = np.flatnonzero((sizes >= 0) & (own >= 0) & (sizes != own))
         if len(wrong):
             first = int(wrong[0])
@@ -88,6 +87,25 @@ def row_sizes(fleet: Fleet, dim: str, plans: Sequence[Plan]) -> NDArray[np.int64
         sizes = np.maximum(sizes, own)
     known: NDArray[np.int64] = np.maximum(sizes, 0)
     return known
+
+
+def lengths_of(plan: Plan, dim: str, count: int, missing: int = 0) -> NDArray[np.int64]:
+    """Return the length of a variable along a dimension in each of `count` datasets, `missing` where one lacks it."""
+    lengths = np.full(count, missing)
+    for part in plan.parts:
+        lengths[part.at] = part.array.shape[part.array.dims.index(dim)]
+    return lengths
+
+
+def read_flat(
+    reads: Reads, names: list[str], plan: Plan, offsets: NDArray[np.int64]
+) -> tuple[NDArray[Any], list[dict[str, Any]]]:
+    """Return the cells of a variable of one axis, one dataset after another, and the attributes left of each part.
+
+    `offsets` (N + 1,) are the edges of the datasets.
+    """
+    dtype, decoded = variable_dtype(plan, filled=False)
+    return FlatCells(reads, names, plan, offsets, (int(offsets[-1]),), dtype)[(slice(None),)], decoded
 
 
 def flat_variable(

@@ -10,14 +10,13 @@ import numpy as np
 import xarray as xr
 
 from atlas.errors import InvalidValueError
-from atlas.format.strings import is_missing
-from atlas.many.lazy_cells import FlatCells, StackedCells
+from atlas.many.combining import equal_cells
+from atlas.many.lazy_cells import StackedCells
 from atlas.many.part_cells import attributes_of, variable_dtype
+from atlas.many.rows import lengths_of, read_flat
 from atlas.xarray.reading import as_pandas
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from atlas.many.bulk_reads import Reads
@@ -61,12 +60,9 @@ class StackedVariables:
 
     def _read_uneven(self, plan: Plan) -> xr.Variable:
         """Return a coordinate of different lengths: once, where shorter ones are how the longest begins."""
-        lengths = np.zeros(len(self._labels), np.int64)
-        for part in plan.parts:
-            lengths[part.at] = part.array.shape[0]
+        lengths = lengths_of(plan, plan.dims[0], len(self._labels))
         offsets = np.append(0, np.cumsum(lengths))
-        dtype, decoded = variable_dtype(plan, filled=False)
-        cells = FlatCells(self._reads, self._labels, plan, offsets, (int(offsets[-1]),), dtype)[(slice(None),)]
+        cells, decoded = read_flat(self._reads, self._labels, plan, offsets)
         longest = int(np.argmax(lengths))
         whole = cells[offsets[longest] : offsets[longest + 1]]
         within = np.arange(len(cells)) - np.repeat(offsets[:-1], lengths)
@@ -86,7 +82,7 @@ class StackedVariables:
         first = int(plan.parts[0].at[0])
         if self._is_known_equal(plan) or (self._options.join == "override" and plan.labels_axis):
             return self._read_once(plan, first)
-        having = np.sort(np.concatenate([part.at for part in plan.parts]))
+        having = plan.at
         itemsize = plan.first.dtype.itemsize
         some = max(1, _COMPARED_BYTES // max(math.prod(plan.shape) * itemsize, 1))
         base, attrs = self._read(plan, having[:some])
@@ -104,8 +100,7 @@ class StackedVariables:
 
     def _read(self, plan: Plan, rows: slice | NDArray[np.int64] = slice(None)) -> tuple[NDArray[Any], dict[str, Any]]:
         """Return the cells of the datasets at `rows`, (M, ...), and the attributes of the variable."""
-        having = sum(len(part.at) for part in plan.parts)
-        dtype, decoded = variable_dtype(plan, filled=having < len(self._labels) or plan.is_padded)
+        dtype, decoded = variable_dtype(plan, filled=len(plan.at) < len(self._labels) or plan.is_padded)
         shape = (len(self._labels), *plan.shape)
         cells = StackedCells(self._reads, self._labels, plan, shape, dtype, widens=True)
         return cells[(rows, *(slice(None) for _ in plan.dims))], self._combined(plan, decoded)
@@ -154,13 +149,8 @@ class StackedVariables:
         return None if same.all() else int(np.argmin(same))
 
     def _are_equal(self, plan: Plan, cells: NDArray[Any], base: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which cells equal those of `base`, which broadcast against them; what is missing equals itself."""
-        if cells.dtype.kind in "OST":
-            found: NDArray[np.bool_] = np.asarray(_with_none(cells) == _with_none(base), np.bool_)
-            return found
-        same: NDArray[np.bool_] = cells == base
-        if cells.dtype.kind in "fmM":
-            same |= (cells != cells) & (base != base)  # noqa: PLR0124 - NaN and NaT
+        """Return which cells equal those of `base`, or are as near as the tolerance."""
+        same = equal_cells(cells, base)
         if self._options.tolerance is not None and cells.dtype.kind in "iuf":
             # As unsigned integers, differences of integers do not wrap around.
             high, low = np.maximum(cells, base), np.minimum(cells, base)
@@ -169,11 +159,3 @@ class StackedVariables:
             unit = abs(float(scale)) if isinstance(scale, int | float | np.number) and scale else 1.0
             same |= apart * unit <= self._options.tolerance
         return same
-
-
-def _with_none(cells: NDArray[Any]) -> NDArray[np.object_]:
-    """Return text, bytes or dates as objects, None for what is missing."""
-    flat: Sequence[object] = cells.reshape(-1).tolist()
-    out = np.empty(len(flat), object)
-    out[:] = [None if is_missing(cell) else cell for cell in flat]
-    return out.reshape(cells.shape)

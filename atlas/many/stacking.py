@@ -98,9 +98,9 @@ class _Stack:
 
     def _align(self, plans: Sequence[Plan]) -> xr.Dataset:
         """Return the datasets aligned by their labels, one by one."""
-        dim, count = self._options.concat_dim, len(self._labels)
+        dim = self._options.concat_dim
         for plan in plans:
-            if sum(len(part.at) for part in plan.parts) < count:
+            if not self._fleet.has_all(plan):
                 raise InvalidValueError(
                     f"missing='fill' does not go with join={self._options.join!r} where labels differ, as some "
                     f"datasets lack variable {plan.name!r}; use missing='drop' or variables="
