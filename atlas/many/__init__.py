@@ -7,7 +7,7 @@
 - `lazy_cells` indexes the cells of many datasets, `blocks` makes dask arrays of them, `bulk_reads` reads what a handle
   or one version shows.
 - `stacked_variables`: variables in memory along the new dimension, or once where all are equal; `stacking`: datasets
-  that are made of them. `padded`: the lengths of what is filled at the end.
+  that are made of them; `padded`: stacks as a dataset, with the lengths of what is filled.
 - `rows`: what lies along one dimension, one dataset after another; `ragged` and `concatenated` datasets that are made
   of it; `sequence`: the order of labels, overlaps and gaps.
 - `row_shapes`: ragged datasets to padded ones and back, and to one dataset; `accessor`: `xr.Dataset.atlas`.

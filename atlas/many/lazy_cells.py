@@ -109,13 +109,11 @@ class LazyCells(ThreadedArray):
         """Return the cells at the positions `first` along the first axis, and in a box of the others."""
 
     def _box_of(self, part: Part, corner: Sequence[int], extent: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return a box of the variable's last axes in the order of those of a part, clipped to it."""
-        dims = self._plan.dims[len(self._plan.dims) - len(corner) :]
-        lengths = self._plan.shape_of(part)[len(self._plan.dims) - len(corner) :]
-        clipped = [max(min(n, own - c), 0) for c, n, own in zip(corner, extent, lengths, strict=True)]
+        """Return a box of the variable's last axes in the order of those of a part."""
         if part.array.dims == self._plan.dims:  # of which one may occur twice
-            return list(corner), clipped
-        box = dict(zip(dims, zip(corner, clipped, strict=True), strict=True))
+            return list(corner), list(extent)
+        dims = self._plan.dims[len(self._plan.dims) - len(corner) :]
+        box = dict(zip(dims, zip(corner, extent, strict=True), strict=True))
         pairs = [box[dim] for dim in part.array.dims if dim in box]
         return [begin for begin, _ in pairs], [length for _, length in pairs]
 
@@ -228,20 +226,24 @@ class StackedCells(LazyCells):
             return [((mine,), self._read_flat(part, rows, spans, corner, extent))]
         counts = np.clip(length - corner[0], 0, extent[0])
         spans = np.stack([begin + np.minimum(corner[0], length), counts], axis=1)
-        own = self._box_of(part, corner[1:], extent[1:])[1]
+        own = self._clipped(part, corner, extent)[1:]
         if 0 in own or not counts.any():
             return []
-        cells = self._read_flat(part, rows, spans, corner[1:], extent[1:])
+        cells = self._read_flat(part, rows, spans, corner[1:], own)
         known = np.zeros((total, extent[0]), bool)
         known[mine] = np.arange(extent[0]) < counts[:, None]
         return [((known, *map(slice, own)), cells)]
+
+    def _clipped(self, part: Part, corner: list[int], extent: list[int]) -> list[int]:
+        """Return the extent of a box within a part, 0 along an axis that the part ends before."""
+        lengths = self._plan.shape_of(part)
+        return [max(min(n, length - c), 0) for c, n, length in zip(corner, extent, lengths, strict=True)]
 
     def _read_alike(
         self, part: Part, mine: NDArray[np.int64], rows: NDArray[np.int64], corner: list[int], extent: list[int]
     ) -> list[tuple[_Place, NDArray[Any]]]:
         """Read datasets of one shape, as `_read_part` does."""
-        lengths = self._plan.shape_of(part)
-        own = [max(min(n, length - c), 0) for c, n, length in zip(corner, extent, lengths, strict=True)]
+        own = self._clipped(part, corner, extent)
         if 0 in own:
             return []
         return [((mine, *map(slice, own)), self._read_stacked(part, rows, corner, own))]

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from atlas.errors import InvalidValueError
 from atlas.format.names import check_names, matching_names
-from atlas.many.assembling import assemble
 from atlas.many.attribute_variables import attribute_variables
 from atlas.many.blocks import Blocks
 from atlas.many.bulk_reads import PinnedReads
 from atlas.many.concatenated import open_concatenated
 from atlas.many.fleet import Fleet
 from atlas.many.lazy_cells import StackedCells
-from atlas.many.padded import length_variables
+from atlas.many.padded import assemble_stack
 from atlas.many.ragged import open_ragged
 from atlas.many.stacked_variables import StackedVariables
 
@@ -96,6 +95,4 @@ def _open_stacked(
         cells_of = partial(StackedCells, reads, fleet.labels, plan, shape)
         filled = plan.is_padded or not fleet.has_all(plan)
         variables[plan.name] = blocks.variable(plan, dims, options.combine_attrs, cells_of, filled=filled)
-    lengths = length_variables(fleet, plans, options.new_dim)
-    ds = assemble(variables, plans, fleet, options.new_dim, fleet.attributes(options.combine_attrs))
-    return ds.assign_coords(lengths) if lengths else ds
+    return assemble_stack(variables, plans, fleet, options.stack)

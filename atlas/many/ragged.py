@@ -20,6 +20,8 @@ from atlas.many.rows import dimension_of_rows, flat_variable, row_sizes, select_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from atlas.many.blocks import Blocks
     from atlas.many.bulk_reads import PinnedReads
     from atlas.many.fleet import Fleet
@@ -27,12 +29,17 @@ if TYPE_CHECKING:
     from atlas.many.plans import Plan
     from atlas.many.stacked_variables import StackedVariables
 
-__all__ = ["ROW_SIZE", "SAMPLE_KEY", "open_ragged"]
+__all__ = ["ROW_SIZE", "SAMPLE_KEY", "count_variable", "open_ragged"]
 
 ROW_SIZE = "row_size"
 """Name of the count variable."""
 SAMPLE_KEY = "sample_dimension"
 """Its attribute that names the dimension along which cells follow one another."""
+
+
+def count_variable(sample: str, dim: str, sizes: NDArray[np.int64]) -> xr.Variable:
+    """Return the variable that tells how many cells along the sample dimension each dataset along `dim` has."""
+    return xr.Variable((dim,), sizes, {"long_name": "number of cells of each dataset", SAMPLE_KEY: sample})
 
 
 def open_ragged(
@@ -58,8 +65,7 @@ def open_ragged(
         plan.name: flat_variable(fleet, plan, offsets, reads, options, blocks) if plan in flat else stacked.read(plan)
         for plan in plans
     }
-    counts = {"long_name": "number of cells of each dataset", SAMPLE_KEY: sample}
-    variables[ROW_SIZE] = xr.Variable((options.new_dim,), sizes, counts)
+    variables[ROW_SIZE] = count_variable(sample, options.new_dim, sizes)
     attrs = fleet.attributes(options.combine_attrs)
     if options.feature_type is not None:
         attrs["featureType"] = options.feature_type

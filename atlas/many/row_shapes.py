@@ -14,9 +14,9 @@ import xarray as xr
 from atlas.errors import DatasetNotFoundError, InvalidValueError
 from atlas.format.strings import is_missing
 from atlas.many.combining import equal_cells
-from atlas.many.padded import PADDED_KEY, length_name
+from atlas.many.padded import PADDED_KEY, length_variable
 from atlas.many.part_cells import filler
-from atlas.many.ragged import ROW_SIZE, SAMPLE_KEY
+from atlas.many.ragged import ROW_SIZE, SAMPLE_KEY, count_variable
 from atlas.many.unaligned_index import UnalignedIndex
 from atlas.xarray.attribute_owners import FILL_KEY
 
@@ -30,9 +30,8 @@ __all__ = ["select_row", "to_padded", "to_ragged"]
 
 def to_padded(ds: xr.Dataset) -> xr.Dataset:
     """Return a ragged dataset with its rows along the dimension of the datasets, filled at the end. See `accessor`."""
-    counts, sample = _counts(ds, SAMPLE_KEY, "ragged", "open_many(combine='ragged')")
-    sizes = _sizes(counts, ds.sizes.get(sample, 0), is_sum=True)
-    (dim,) = counts.dims
+    name_of_counts, dim, sample = _counts(ds, SAMPLE_KEY, "ragged", "open_many(combine='ragged')")
+    sizes = _sizes(ds, name_of_counts)
     longest = int(sizes.max(initial=0))
     filled = np.arange(longest) < sizes[:, None]
 
@@ -49,21 +48,14 @@ def to_padded(ds: xr.Dataset) -> xr.Dataset:
         out[filled] = cells
         return xr.Variable((dim, *rows.dims), out, variable.attrs)
 
-    made = {
-        name: pad(str(name), variable)
-        for name, variable in ds.variables.items()
-        if sample in variable.dims and variable is not counts
-    }
-    lengths = {PADDED_KEY: sample, "long_name": f"number of cells of each dataset along {sample}"}
-    coords = {length_name(sample): xr.Variable(counts.dims, sizes, lengths)}
-    return _with(ds, made, coords, without=_name_of(ds, counts))
+    made = {name: pad(str(name), variable) for name, variable in ds.variables.items() if sample in variable.dims}
+    return _with(ds, made, dict([length_variable(sample, dim, sizes)]), without=name_of_counts)
 
 
 def to_ragged(ds: xr.Dataset) -> xr.Dataset:
     """Return a padded dataset with the cells of each row one after another, without filled ends. See `accessor`."""
-    counts, padded = _counts(ds, PADDED_KEY, "padded", "open_many(missing='fill')")
-    sizes = _sizes(counts, ds.sizes.get(padded, 0), is_sum=False)
-    (dim,) = counts.dims
+    name_of_counts, dim, padded = _counts(ds, PADDED_KEY, "padded", "open_many(missing='fill')")
+    sizes = _sizes(ds, name_of_counts)
     known = np.arange(ds.sizes[padded]) < sizes[:, None]
 
     def flatten(name: str, variable: xr.Variable) -> xr.Variable:
@@ -73,21 +65,20 @@ def to_ragged(ds: xr.Dataset) -> xr.Dataset:
         cells = rows.to_numpy()
         if dim in ds.variables[name].dims and not _are_missing(cells[~known], variable.attrs):
             raise InvalidValueError(
-                f"variable {name!r} has cells after the end that {_name_of(ds, counts)!r} tells of a row; "
+                f"variable {name!r} has cells after the end that {name_of_counts!r} tells of a row; "
                 "set them to what is missing, or set the lengths"
             )
         return xr.Variable(rows.dims[1:], cells[known], variable.attrs)
 
     made = {name: flatten(str(name), variable) for name, variable in ds.variables.items() if padded in variable.dims}
-    row_size = {"long_name": "number of cells of each dataset", SAMPLE_KEY: padded}
-    made[ROW_SIZE] = xr.Variable(counts.dims, sizes, row_size)
-    return _with(ds, made, {}, without=_name_of(ds, counts))
+    made[ROW_SIZE] = count_variable(padded, dim, sizes)
+    return _with(ds, made, {}, without=name_of_counts)
 
 
 def select_row(ds: xr.Dataset, label: object) -> xr.Dataset:
     """Return one dataset of a ragged, padded or stacked one. See `accessor`."""
-    found = [variable for variable in ds.variables.values() if {SAMPLE_KEY, PADDED_KEY} & variable.attrs.keys()]
-    dim = found[0].dims[0] if found else "dataset"
+    found = [name for name, variable in ds.variables.items() if {SAMPLE_KEY, PADDED_KEY} & variable.attrs.keys()]
+    dim = ds.variables[found[0]].dims[0] if found else "dataset"
     if dim not in ds.coords or ds[dim].dims != (dim,):
         raise InvalidValueError(
             f"this dataset has no coordinate {dim!r} with the names of its rows; it has {list(ds.coords)}"
@@ -99,38 +90,40 @@ def select_row(ds: xr.Dataset, label: object) -> xr.Dataset:
         )
     row = int(rows[0])
     cuts: dict[Any, Any] = {}
-    for counts in found:
-        axis = counts.attrs.get(SAMPLE_KEY, counts.attrs.get(PADDED_KEY))
-        sizes = _sizes(counts, ds.sizes.get(axis, 0), is_sum=SAMPLE_KEY in counts.attrs)
-        begin = int(sizes[:row].sum()) if SAMPLE_KEY in counts.attrs else 0
-        cuts[axis] = slice(begin, begin + int(sizes[row]))
-    one = ds.drop_vars([_name_of(ds, counts) for counts in found]).isel(cuts).isel({dim: row})
+    for name in found:
+        attrs, sizes = ds.variables[name].attrs, _sizes(ds, name)
+        begin = int(sizes[:row].sum()) if SAMPLE_KEY in attrs else 0
+        cuts[attrs.get(SAMPLE_KEY, attrs.get(PADDED_KEY))] = slice(begin, begin + int(sizes[row]))
+    one = ds.drop_vars(found).isel(cuts).isel({dim: row})
     for axis in cuts:
         if axis in one.coords and one[axis].dims == (axis,) and axis not in one.xindexes:
             one = one.set_xindex(axis)
     return one
 
 
-def _counts(ds: xr.Dataset, key: str, shape: str, made_by: str) -> tuple[xr.Variable, str]:
-    """Return the variable that tells the lengths of the rows, and the dimension that they lie along."""
-    found = [variable for variable in ds.variables.values() if key in variable.attrs]
+def _counts(ds: xr.Dataset, key: str, shape: str, made_by: str) -> tuple[str, str, str]:
+    """Return the name of the variable that tells the lengths of rows, its dimension, and that which they lie along."""
+    found = [str(name) for name, variable in ds.variables.items() if key in variable.attrs]
     if len(found) != 1:
-        names = [_name_of(ds, variable) for variable in found]
         raise InvalidValueError(
             f"a {shape} dataset has one variable with the attribute {key!r}, as of {made_by}; this one has "
-            f"{names or 'none'}"
+            f"{found or 'none'}"
         )
-    counts, dim = found[0], found[0].attrs[key]
+    counts = ds.variables[found[0]]
+    dim = counts.attrs[key]
     if dim not in ds.dims or counts.ndim != 1 or counts.dtype.kind not in "iu":
         raise InvalidValueError(
-            f"variable {_name_of(ds, counts)!r} tells lengths along {dim!r}: it has integers along one dimension, and "
+            f"variable {found[0]!r} tells lengths along {dim!r}: it has integers along one dimension, and "
             f"{dim!r} is another; it is {counts.dtype} of {counts.dims}, and the dataset has {list(ds.dims)}"
         )
-    return counts, str(dim)
+    return found[0], str(counts.dims[0]), str(dim)
 
 
-def _sizes(counts: xr.Variable, length: int, *, is_sum: bool) -> NDArray[np.int64]:
-    """Return the lengths of the rows, which add up to `length`, or are `length` at most."""
+def _sizes(ds: xr.Dataset, name: Any) -> NDArray[np.int64]:
+    """Return the lengths of rows that a variable tells: ragged ones add up to the axis, others are as long at most."""
+    counts = ds.variables[name]
+    is_sum = SAMPLE_KEY in counts.attrs
+    length = ds.sizes.get(counts.attrs[SAMPLE_KEY if is_sum else PADDED_KEY], 0)
     sizes: NDArray[np.int64] = counts.to_numpy().astype(np.int64)
     found = int(sizes.sum()) if is_sum else int(sizes.max(initial=0))
     if sizes.min(initial=0) < 0 or (found != length if is_sum else found > length):
@@ -158,10 +151,6 @@ def _with(
         elif name in named and variable.ndim > 1 and name in variable.dims:
             out = out.set_xindex(str(name), UnalignedIndex)
     return out
-
-
-def _name_of(ds: xr.Dataset, variable: xr.Variable) -> str:
-    return next(str(name) for name, other in ds.variables.items() if other is variable)
 
 
 def _are_missing(cells: NDArray[Any], attrs: Mapping[Any, Any]) -> bool:

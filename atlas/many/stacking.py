@@ -14,12 +14,11 @@ import xarray as xr
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
-from atlas.many.assembling import assemble
 from atlas.many.bulk_reads import HandleReads
 from atlas.many.combining import common_cells
 from atlas.many.encodings import set_common_encodings
 from atlas.many.fleet import Fleet
-from atlas.many.padded import length_variables
+from atlas.many.padded import assemble_stack
 from atlas.many.stacked_variables import StackedVariables
 from atlas.runtime.threads import run_io
 
@@ -80,11 +79,8 @@ class _Stack:
             run_io(self._variables.read, unread, _SIDE_BY_SIDE) if side_by_side else map(self._variables.read, unread)
         )
         made = known | {plan.name: variable for plan, variable in zip(unread, read, strict=True)}
-        attrs = self._fleet.attributes(self._options.combine_attrs)
         ordered = {plan.name: made[plan.name] for plan in plans}
-        lengths = length_variables(self._fleet, plans, self._options.concat_dim)
-        ds = assemble(ordered, plans, self._fleet, self._options.concat_dim, attrs)
-        return ds.assign_coords(lengths) if lengths else ds
+        return assemble_stack(ordered, plans, self._fleet, self._options)
 
     # Labels that differ
 
