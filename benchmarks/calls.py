@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.environments import EnvironmentFailedError, default_folder, interpreter
 from benchmarks.measuring import link_package
-from benchmarks.report import machine_line, replace_between, table
+from benchmarks.report import insert_section, table
 from benchmarks.targets import number, verdict
 from benchmarks.workloads import WORKLOADS
 
@@ -422,8 +422,7 @@ def main() -> None:
     text = tables(measure(pythons, arguments.datasets, arguments.rounds, names))
     print(text)
     if arguments.page:
-        where = f"{machine_line()} Load average {load:.1f} before, {os.getloadavg()[0]:.1f} after."
-        replace_between(arguments.page, BEGIN, END, ["`python -m benchmarks.calls`", "", where, "", text])
+        insert_section(arguments.page, BEGIN, END, "python -m benchmarks.calls", load, [text])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.report import machine_line, replace_between, table
+from benchmarks.report import insert_section, table
 from benchmarks.targets import number, verdict
 
 __all__ = ["BEGIN", "END", "WAYS", "main", "make_files", "rows"]
@@ -141,8 +141,7 @@ def main() -> None:
     lines = table(["files", "way", "s", "speed in that of netCDF4", "peak, MiB"], body)
     print("\n".join(lines))
     if arguments.page:
-        where = f"{machine_line()} Load average {load:.1f} before, {os.getloadavg()[0]:.1f} after."
-        replace_between(arguments.page, BEGIN, END, ["`python -m benchmarks.ingest`", "", where, "", *lines])
+        insert_section(arguments.page, BEGIN, END, "python -m benchmarks.ingest", load, lines)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import xarray as xr
 from atlas import Atlas, RaggedArray
 from benchmarks import fleets
 from benchmarks.compared import HEAD, SMALL, Call, Fleet, Table, measure, peak, rows
-from benchmarks.report import machine_line, replace_between, table
+from benchmarks.report import insert_section, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -207,8 +207,7 @@ def main() -> None:
         print("\n".join(own), flush=True)
         text += own
     if arguments.page:
-        where = f"{machine_line()} Load average {load:.1f} before, {os.getloadavg()[0]:.1f} after."
-        replace_between(arguments.page, BEGIN, END, ["`python -m benchmarks.many`", "", where, "", *text[:-1]])
+        insert_section(arguments.page, BEGIN, END, "python -m benchmarks.many", load, text[:-1])
 
 
 if __name__ == "__main__":

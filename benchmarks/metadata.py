@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.report import machine_line, replace_between, table
+from benchmarks.report import insert_section, table
 from benchmarks.targets import number, verdict
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ def main() -> None:
     lines = table(["datasets", "metadata", "loop, ms", "columns, ms", "loop / columns"], body)
     print("\n".join(lines))
     if arguments.page:
-        where = f"{machine_line()} Load average {load:.1f} before, {os.getloadavg()[0]:.1f} after."
-        replace_between(arguments.page, BEGIN, END, ["`python -m benchmarks.metadata`", "", where, "", *lines])
+        insert_section(arguments.page, BEGIN, END, "python -m benchmarks.metadata", load, lines)
 
 
 if __name__ == "__main__":

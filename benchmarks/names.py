@@ -18,7 +18,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.report import machine_line, replace_between, table
+from benchmarks.report import insert_section, table
 from benchmarks.targets import number, verdict
 
 __all__ = ["BEGIN", "END", "FLEETS", "flush", "main", "make_files", "rows"]
@@ -117,8 +117,7 @@ def main() -> None:
         lines = table(["array names", "arrays", "loop, ms", "flush, ms", "flush / loop"], body)
         print("\n".join(lines), flush=True)  # the files of all runs take a while to delete
     if arguments.page:
-        where = f"{machine_line()} Load average {load:.1f} before, {os.getloadavg()[0]:.1f} after."
-        replace_between(arguments.page, BEGIN, END, ["`python -m benchmarks.names`", "", where, "", *lines])
+        insert_section(arguments.page, BEGIN, END, "python -m benchmarks.names", load, lines)
 
 
 if __name__ == "__main__":

@@ -216,6 +216,12 @@ def replace_between(page: Path, begin: str, end: str, lines: Sequence[str]) -> N
     page.write_text("\n".join([before + begin, "", *lines, "", end + after]))
 
 
+def insert_section(page: Path, begin: str, end: str, command: str, load: float, lines: Sequence[str]) -> None:
+    """Write the lines that a command has made between two markers of a page; `load` is the load average before."""
+    where = f"{machine_line()} Load average {load:.1f} before, {os.getloadavg()[0]:.1f} after."
+    replace_between(page, begin, end, [f"`{command}`", "", where, "", *lines])
+
+
 def _aims(report: Report) -> list[str]:
     if report.fraction < 1:
         return ["Targets are set for all datasets, and this run had fewer."]
