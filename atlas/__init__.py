@@ -16,7 +16,7 @@ The rooms, from the top down; each imports only from rows below its own:
 - `catalog`           datasets, schemas and attributes in memory; the chunk index
 - `chunking`          the grid and regions of chunks
 - `kernels`, `format`, `storage`   compiled loops; bytes <-> values; bytes by key
-- `runtime`           memory, threads, forks, the log, what is installed
+- `runtime`           memory, threads, forks, the log, what is installed, checks of arguments
 - `errors`            every error
 """
 

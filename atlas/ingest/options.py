@@ -11,6 +11,7 @@ import numpy as np
 
 from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
+from atlas.runtime.arguments import check_choice, check_flag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,16 +90,11 @@ class IngestOptions:
         object.__setattr__(self, "drop", tuple(check_names("drop", self.drop)))  # an iterator gives its names once
         Every.parse(self.flush_every)
         self._check_chunks()
-        for name, value, known in (
-            ("if_exists", self.if_exists, ("error", "skip")),
-            ("on_error", self.on_error, ("raise", "skip")),
-            ("on_unsupported", self.on_unsupported, ("raise", "drop")),
-        ):
-            if not isinstance(value, str) or value not in known:
-                raise InvalidValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+        check_choice("if_exists", self.if_exists, ("error", "skip"))
+        check_choice("on_error", self.on_error, ("raise", "skip"))
+        check_choice("on_unsupported", self.on_unsupported, ("raise", "drop"))
         for name, flag in (("raw", self.raw), ("resume", self.resume), ("overwrite", self.overwrite)):
-            if not isinstance(flag, bool | np.bool_):
-                raise InvalidTypeError(f"{name} is True or False, not {type(flag).__name__} {flag!r}")
+            check_flag(name, flag)
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
             raise InvalidValueError(f"workers is a number of processes from 1 on, not {self.workers!r}")
         is_number = isinstance(self.seconds, int | float) and not isinstance(self.seconds, bool)

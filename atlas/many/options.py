@@ -11,6 +11,7 @@ from atlas.errors import InvalidTypeError, InvalidValueError
 from atlas.format.names import check_names
 from atlas.many.combining import check_combine_attrs
 from atlas.many.windows import check_positions
+from atlas.runtime.arguments import check_choice, check_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,12 +55,8 @@ class StackOptions:
             raise InvalidTypeError(
                 f"concat_dim is the name of the new dimension, not {self.concat_dim!r}; write 'dataset'"
             )
-        for name, value, known in (
-            ("join", self.join, (None, "exact", "outer", "inner", "override")),
-            ("missing", self.missing, ("raise", "fill", "drop")),
-        ):
-            if not isinstance(value, str | None) or value not in known:
-                raise InvalidValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+        check_choice("join", self.join, (None, "exact", "outer", "inner", "override"))
+        check_choice("missing", self.missing, ("raise", "fill", "drop"))
         if self.tolerance is not None and not (
             isinstance(self.tolerance, int | float | np.integer | np.floating) and self.tolerance >= 0
         ):
@@ -99,15 +96,11 @@ class ManyOptions:
         if not isinstance(self.attributes, bool):
             object.__setattr__(self, "attributes", tuple(check_names("attributes", self.attributes)))
         check_positions(self.isel)
-        for name, value, known in (
-            ("combine", self.combine, ("stack", "concat", "ragged")),
-            ("feature_type", self.feature_type, (None, "profile", "timeSeries", "trajectory")),
-            ("join", self.join, (None, "exact", "override")),
-        ):
-            if not isinstance(value, str | None) or value not in known:
-                aligns = name == "join" and isinstance(value, str) and value in ("outer", "inner")
-                more = "; to_xarray_many() aligns labels" if aligns else ""
-                raise InvalidValueError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}{more}")
+        aligns = isinstance(self.join, str) and self.join in ("outer", "inner")
+        check_choice("combine", self.combine, ("stack", "concat", "ragged"))
+        check_choice("feature_type", self.feature_type, (None, "profile", "timeSeries", "trajectory"))
+        more = "; to_xarray_many() aligns labels" if aligns else ""
+        check_choice("join", self.join, (None, "exact", "override"), more)
         if not isinstance(self.dim, str | None):
             raise InvalidTypeError(f"dim is the name of a dimension, not {self.dim!r}; write 'dataset'")
         if self.feature_type is not None and self.combine != "ragged":
@@ -119,8 +112,7 @@ class ManyOptions:
                 f"attributes={self.attributes!r} become variables along the dimension of the datasets, and "
                 "combine='concat' makes none; use it with combine='stack' or 'ragged', or attributes_across()"
             )
-        if not isinstance(self.sort, bool | np.bool_):
-            raise InvalidTypeError(f"sort is True or False, not {type(self.sort).__name__} {self.sort!r}")
+        check_flag("sort", self.sort)
         _ = self.stack
 
     @property

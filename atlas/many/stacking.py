@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from atlas.errors import InvalidTypeError, InvalidValueError
+from atlas.errors import InvalidValueError
 from atlas.format.names import check_names
 from atlas.many.bulk_reads import HandleReads
 from atlas.many.combining import common_cells
@@ -20,6 +20,7 @@ from atlas.many.encodings import set_common_encodings
 from atlas.many.fleet import Fleet
 from atlas.many.padded import assemble_stack
 from atlas.many.stacked_variables import StackedVariables
+from atlas.runtime.arguments import check_flag
 from atlas.runtime.threads import run_io
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def to_xarray_many(
 ) -> xr.Dataset:
     """Many datasets stacked along a new dimension, whose coordinate is their names. See `Atlas.to_xarray_many`."""
     labels = check_names("names", names)
-    if not isinstance(parallel, bool | np.bool_):
-        raise InvalidTypeError(f"parallel is True or False, not {type(parallel).__name__} {parallel!r}")
+    check_flag("parallel", parallel)
     if not labels:
         raise InvalidValueError("names is empty; to_xarray_many needs at least one dataset name")
     return _Stack(session, labels, options).read(parallel=bool(parallel))

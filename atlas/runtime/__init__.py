@@ -1,4 +1,4 @@
-"""The process that the package runs in: its memory, threads, forks, log and environment. Every room may use it.
+"""What every room may use: the process it runs in, with memory, threads, forks, log and environment, and its checks.
 
 - `memory`   how much memory is available; refuses what exceeds it
 - `threads`  the package's threads, for work and for waits
@@ -8,6 +8,8 @@
 - `tracing`  the log on stderr
 - `notices`  lines on a terminal about what takes long
 - `late_names`  names of a package that load their module on first use
+- `import_hook`  what is called once a package has been imported
+- `arguments`  checks of arguments that many calls have
 - `installation`  the line that installs an extra; another package of the same import name
 
 Imports only `errors`. Knows nothing of stores, arrays or keys.
