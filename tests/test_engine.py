@@ -345,12 +345,17 @@ class TestMany:
         assert raw["salinity"].values.tolist() == [0, 1, 2, 1, 2, 3, 4, 5]
         assert raw["salinity"].attrs == {"scale_factor": 0.5}
 
-    def test_names_or_a_pattern_choose_which(self, casts):
-        stacked = xr.open_dataset(
-            casts, **ENGINE, names=["cast2", "cast0"], drop_variables=["when", "salinity", "level"]
-        )
-        assert stacked["dataset"].values.tolist() == ["cast2", "cast0"]
+    @pytest.mark.parametrize("names", [["cast0", "cast2"], iter(["cast0", "cast2"]), "cast[02]"])
+    def test_names_or_a_pattern_choose_which(self, casts, names):
+        stacked = xr.open_dataset(casts, **ENGINE, names=names, drop_variables=["when", "salinity", "level"])
+        assert stacked["dataset"].values.tolist() == ["cast0", "cast2"]
         assert list(stacked.data_vars) == ["lat"]
+
+    def test_a_selection_may_be_in_another_order(self, casts):
+        stacked = xr.open_dataset(casts, **ENGINE, names=["cast2", "cast0"], variables=["lat"])
+        assert stacked["lat"].values.tolist() == [3, 0]
+
+    def test_many_are_opened_along_their_dimension(self, casts):
         joined = xr.open_dataset(casts, **ENGINE, names="cast[01]", combine="concat", isel={"level": slice(0, 2)})
         assert joined["level"].values.tolist() == [0, 1, 10]
         assert list(joined.xindexes) == ["level"]
@@ -377,6 +382,7 @@ class TestMany:
             ({"group": "cast0", "combine": "ragged"}, "group='cast0' opens one dataset, and combine= is of those"),
             ({"combine": "merge"}, "combine is one of"),
             ({"names": "x*"}, "matches none of the 3 datasets"),
+            ({"names": "x*", "drop_variables": ["lat"]}, "matches none of the 3 datasets"),
         ],
     )
     def test_arguments_that_do_not_go_together(self, casts, options, says):

@@ -19,10 +19,10 @@ from atlas.catalog.datasets import Datasets
 from atlas.errors import ArrayNotFoundError, AtlasError, CorruptStoreError, InvalidValueError, StaleHandleError
 from atlas.format.attribute_keys import check_key, find_key, flatten_key
 from atlas.format.attributes import decode_value, plain_value
-from atlas.format.names import check_names
+from atlas.format.names import check_names, matching_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -149,6 +149,27 @@ class StoreView:
         """Return all dataset names in the order they were created."""
         with self.locks.state:
             return self.datasets.names()
+
+    def chosen_names(self, names: Iterable[str] | None) -> list[str]:
+        """Return the datasets that the argument `names` chooses: names, which may be missing, a pattern, None for all.
+
+        Raises `InvalidTypeError` as `check_names` does, and `InvalidValueError` where it chooses none.
+        """
+        if names is not None and not isinstance(names, str):
+            chosen = check_names("names", names)
+            if not chosen:
+                raise InvalidValueError("names is empty; open_many needs at least one dataset name")
+            return chosen
+        known = self.dataset_names()
+        if not known:
+            raise InvalidValueError("the store holds no dataset; add one with add_xr_dataset and flush it")
+        chosen = known if names is None else matching_names(known, names)
+        if not chosen:
+            raise InvalidValueError(
+                f"names={names!r} matches none of the {len(known)} datasets; * stands for any text, ? for one "
+                f"character, [ab] for one of them, as in names={known[0][:1] + '*'!r}"
+            )
+        return chosen
 
     def array_names(self) -> list[str]:
         """Return the distinct array names over all datasets, sorted."""

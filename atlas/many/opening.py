@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from atlas.errors import InvalidValueError
-from atlas.format.names import check_names, matching_names
 from atlas.many.attribute_variables import attribute_variables
 from atlas.many.blocks import Blocks
 from atlas.many.bulk_reads import PinnedReads
@@ -37,29 +36,10 @@ def open_many(session: Session, names: Iterable[str] | None, options: ManyOption
             raise InvalidValueError(
                 "unflushed changes have no version yet and cannot be read lazily: call flush() before open_many()"
             )
-        labels = _labels(session, names)
+        labels = session.view.chosen_names(names)
         opened = _open(session, labels, options, PinnedReads(session, version), chunks)
         if session.catalog.version == version and not session.pending:
             return opened
-
-
-def _labels(session: Session, names: Iterable[str] | None) -> list[str]:
-    """Return the names of the datasets that a list or a pattern names; None is for all."""
-    if names is not None and not isinstance(names, str):
-        labels = check_names("names", names)
-        if not labels:
-            raise InvalidValueError("names is empty; open_many needs at least one dataset name")
-        return labels
-    known = session.view.dataset_names()
-    if not known:
-        raise InvalidValueError("the store holds no dataset; add one with add_xr_dataset and flush it")
-    labels = known if names is None else matching_names(known, names)
-    if not labels:
-        raise InvalidValueError(
-            f"names={names!r} matches none of the {len(known)} datasets; * stands for any text, ? for one character, "
-            f"[ab] for one of them, as in names={known[0][:1] + '*'!r}"
-        )
-    return labels
 
 
 def _open(session: Session, labels: list[str], options: ManyOptions, reads: PinnedReads, chunks: Chunks) -> xr.Dataset:

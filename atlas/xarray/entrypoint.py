@@ -233,10 +233,9 @@ def _check_many(options: Mapping[str, Any], group: object) -> None:
 def _open_many(
     opened: OpenStore, options: dict[str, Any], decoders: Mapping[str, Any], dropped: Collection[str]
 ) -> xr.Dataset:
-    names = options.pop("names", None)
+    names = opened.session.view.chosen_names(options.pop("names", None))
     if dropped and "variables" not in options:
-        view = opened.session.view
-        layouts = view.layouts(view.dataset_names() if names is None else list(names))
+        layouts = opened.session.view.layouts(names)
         options["variables"] = list(dict.fromkeys(name for layout in layouts for name in layout if name not in dropped))
     ds = atlas.xarray.decode_dataset(
         opened.store.open_many(names, **options).drop_vars(dropped, errors="ignore"), decoders
