@@ -98,7 +98,8 @@ def decode_dataset(ds: xr.Dataset, decoders: Mapping[str, Any]) -> xr.Dataset:
     out = ds.drop_indexes(reindexed).assign(changed).set_coords(named)
     out.attrs = attrs
     for name in reindexed:
-        out = out.set_xindex(name, type(ds.xindexes[name]))
+        if name not in out.xindexes:  # assigned without one, as it does not have the name of its dimension
+            out = out.set_xindex(name, type(ds.xindexes[name]))
     return out
 
 

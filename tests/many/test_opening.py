@@ -344,7 +344,9 @@ class TestSelections:
         np.testing.assert_array_equal(cells.isel(level=level, band=band), flat("t")[[3, 40, 3, 68], [0, 2, 1, 1]])
 
     def test_an_index_out_of_bounds(self, profiles):
-        with pytest.raises(InvalidIndexError, match="index 69 is out of bounds for an axis of 69 cells"):
+        # xarray 2025.6 finds it before the store is asked.
+        said = "index 69 is out of bounds for an axis of 69 cells|range object index out of range"
+        with pytest.raises(IndexError, match=said):
             _ = profiles.open_many(combine="ragged")["t"][69].values
 
     def test_only_the_datasets_wanted_are_read_and_each_once(self, source, monkeypatch):
