@@ -440,7 +440,7 @@ class Atlas:
             Where an `encoding` holds a value that cannot be stored, such as a codec object of zarr.
 
         """
-        atlas.xarray.add(self, self._session, ds, name, chunks=chunks)
+        atlas.xarray.add(self, self._session, atlas.xarray.contents_of(ds), name, chunks=chunks)
 
     def add_many(
         self,

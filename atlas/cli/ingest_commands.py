@@ -21,7 +21,7 @@ from atlas.errors import CorruptStoreError, StorageError, StoreExistsError, Stor
 from atlas.ingest import SUFFIXES, Every, IngestInterruptedError, find_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from atlas.format.block_types import Codec, Filter
@@ -201,14 +201,19 @@ def _ingest(
     begun = time.perf_counter()
     chunks, drop = reading["chunks"], reading["drop"]
     stopped = None
-    with closing(ReportPrinter()) as printer, _terminable():
+    with closing(ReportPrinter()) as printer, _terminable() as check_terminated:
+
+        def progress(so_far: IngestReport) -> None:
+            printer(so_far)
+            check_terminated()
+
         try:
             found = store.add_many(
                 sources,
                 names=lambda file: prefix + separator.join(file.parts),
                 follow_links=reading.pop("follow"),
                 on_error="skip",
-                progress=printer,
+                progress=progress,
                 **reading,
             )
         except IngestInterruptedError as error:
@@ -232,18 +237,28 @@ class _TerminatedError(KeyboardInterrupt):
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM interrupt like Ctrl-C, so that what was read is stored."""
+def _terminable() -> Iterator[Callable[[], None]]:
+    """Let SIGTERM interrupt like Ctrl-C, so that what was read is stored; yields what raises it again.
+
+    Python drops what a signal raises while an object is finalized, so that the interrupt has to be looked for too.
+    """
+    asked = False
 
     def stop(*_: object) -> None:
+        nonlocal asked
+        asked = True
         raise _TerminatedError
 
+    def check() -> None:
+        if asked:
+            raise _TerminatedError
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield check
         return
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield check
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -3,8 +3,8 @@
 - `sources`: which files; what of the folders is passed over.
 - `options` of `Atlas.add_many`, checked; `report`: what became of each source.
 - `adding`: adds what was read and commits as it goes; `commits`: when.
-- `workers`: processes that read, and may crash; `worker` is what runs in them, `reading` reads one file,
-  `classic_netcdf` finds those that were cut short.
+- `workers`: processes that read, and may crash; `worker` is what runs in them, `reading` reads one file.
+- `netcdf_variables`: the variables of an open file; `decoding` decodes them; `classic_netcdf` finds files cut short.
 - `provenance`: the file that a dataset came from, and whether it has changed since.
 - `progress`: a bar, or lines.
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from atlas.ingest.reading import LargeVariable, ReadFile
     from atlas.ingest.sources import FileSource, Found
     from atlas.session import Session
+    from atlas.xarray import Contents
     from atlas.xarray.interfaces import StoreInterface
 
 __all__ = ["add_files"]
@@ -213,40 +214,37 @@ class _Ingest:
         )
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
-        ds = self._assembled(source.path, read, worker)
-        chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in ds.dims}
+        contents = self._assembled(source.path, read, worker)
+        chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in contents.dims}
         try:
             if self._options.overwrite and self._session.view.exists(source.name):
                 self._session.writer.delete_dataset(source.name)
             with dask.config.set(scheduler="synchronous"):
-                atlas.xarray.add(self._store, self._session, ds, source.name, chunks, hidden)
+                atlas.xarray.add(self._store, self._session, contents, source.name, chunks, hidden)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - odd files lead to errors of any type, and cost themselves alone
             reason = " ".join(str(error).split())
             reason = reason if isinstance(error, AtlasError) else f"{type(error).__name__}: {reason}"
             return replace(result, status="failed", reason=reason)
-        self._policy.add(len(report.results), ds.nbytes)
+        self._policy.add(len(report.results), contents.nbytes)
         return result
 
-    def _assembled(self, path: Path, read: ReadFile, worker: Worker) -> xr.Dataset:
-        """Return the dataset of a file, its large variables read block by block."""
+    def _assembled(self, path: Path, read: ReadFile, worker: Worker) -> Contents:
+        """Return what a file holds, its large variables read block by block."""
         if not read.large:
-            return read.ds
-        made = {}
+            return read.contents
+        variables = dict(read.contents.variables)
         for name, large in read.large.items():
             cells = _RemoteCells(worker, path, self._read, read, name)
             blocks = da.from_array(cells, self._lengths(large), name=f"{path}:{name}", asarray=False)  # type: ignore[no-untyped-call]
-            made[name] = xr.Variable(large.dims, blocks, large.attrs, large.encoding)
-        ds = read.ds.assign(made).set_coords([name for name in made if name in read.coords])
-        ordered = ds[read.order]
-        ordered.encoding = read.ds.encoding
-        return ordered
+            variables[name] = xr.Variable(large.dims, blocks, large.attrs, large.encoding)
+        return replace(read.contents, variables={name: variables[name] for name in read.order})
 
     def _lengths(self, large: LargeVariable) -> Any:
         """Return the lengths of the blocks of a large variable."""
         chunks = self._options.chunks or {}
-        asked = {axis: chunks[dim] for axis, dim in enumerate(large.dims) if dim in chunks}
+        asked = {axis: chunks[str(dim)] for axis, dim in enumerate(large.dims) if dim in chunks}
         if asked:
             return tuple(asked.get(axis, -1) for axis in range(len(large.dims)))
         if large.dtype == object:

@@ -1,12 +1,13 @@
-"""Reads one NetCDF file as a dataset in memory; runs in a process of its own, which a damaged file may end.
+"""Reads one NetCDF file; runs in a process of its own, which a damaged file may end.
 
-Variables that are large are left to `read_block`. Times that cannot be decoded keep their numbers. Imports netCDF4
+Variables that are large are left to `read_block`. Dates that cannot be decoded keep their numbers. Imports netCDF4
 when a file is opened.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import warnings
 from contextlib import contextmanager
@@ -14,15 +15,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
-from xarray.backends import NetCDF4DataStore
 
 from atlas.errors import InvalidValueError
 from atlas.format.names import check_name
 from atlas.ingest.classic_netcdf import check_length
+from atlas.ingest.decoding import UndecodedError, are_times, decode, unify_missing, unreadable
+from atlas.ingest.netcdf_variables import lazy_variable, read_attributes, read_variable
 from atlas.ingest.provenance import Fingerprint, fingerprint
+from atlas.xarray import Contents
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Hashable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -32,6 +35,8 @@ __all__ = ["LARGE_BYTES", "LargeVariable", "ReadFile", "ReadOptions", "read_bloc
 
 LARGE_BYTES = 64 << 20
 """Bytes from which a variable is read block by block."""
+_CELL_BYTES = 8
+"""The most bytes that a number has once it is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class ReadOptions:
 class LargeVariable:
     """A variable whose cells are read block by block."""
 
-    dims: tuple[str, ...]
+    dims: tuple[Hashable, ...]
     """Names of its axes."""
     shape: tuple[int, ...]
     """Its shape."""
@@ -68,12 +73,10 @@ class LargeVariable:
 class ReadFile:
     """What a file holds."""
 
-    ds: xr.Dataset
-    """The dataset without the large variables; coordinates among those are named in `coords`."""
+    contents: Contents
+    """The dataset without the large variables; coordinates among those are named in its `coords`."""
     order: list[str]
     """Names of all variables, in their order."""
-    coords: frozenset[str]
-    """Names of the coordinates."""
     large: dict[str, LargeVariable]
     """The large variables."""
     fingerprint: Fingerprint
@@ -93,19 +96,19 @@ def read_file(path: Path, options: ReadOptions) -> ReadFile:
     before = fingerprint(path, digest=False)
     check_length(path)
     kept_raw: dict[str, str] = {}
-    with _opened(path) as (file, skipped):
+    with _opened(path) as (file, skipped), _quiet():
         unsupported = _check_variables(path, file, skipped, options)
         dims, variables = frozenset(file.dimensions), frozenset((*file.variables, *skipped))
+        leave_out = {*options.drop, *unsupported}
         while True:
             try:
-                loaded, large, names, coords = _load(file, (*options.drop, *unsupported), kept_raw, options)
+                contents, large, order = _load(file, str(path.absolute()), leave_out, kept_raw, options)
                 break
-            except _UndecodedError as error:
+            except UndecodedError as error:
                 kept_raw[error.variable] = error.reason
-    loaded.encoding["source"] = str(path.absolute())
     after = fingerprint(path, digest=True)
     _check_unchanged(path, before, after)
-    return ReadFile(loaded, names, coords, large, after, dims, variables, unsupported, kept_raw)
+    return ReadFile(contents, order, large, after, dims, variables, unsupported, kept_raw)
 
 
 def read_block(
@@ -120,14 +123,15 @@ def read_block(
 
     Raises `InvalidValueError` where the file has been changed since.
     """
-    with _opened(path) as (file, _), _decoded(file, options.drop, kept_raw, options) as ds:
-        found = ds.variables[variable]
+    with _opened(path) as (file, _), _quiet():
+        lazy = {name: lazy_variable(name, found) for name, found in file.variables.items() if name not in options.drop}
+        found = decode(lazy, {}, (), kept_raw, raw=options.raw).variables[variable]
         try:
-            cells: NDArray[Any] = found[key].to_numpy()
+            cells = unify_missing(found[key].to_numpy(), found)
         except MemoryError:
             raise
         except Exception as error:
-            raise _unreadable(variable, error) from error
+            raise unreadable(variable, error) from error
     _check_unchanged(path, read, fingerprint(path, digest=False))
     return cells
 
@@ -149,6 +153,14 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     found = (re.search(r"variable '(.*)' has unsupported (.*)datatype", str(one.message)) for one in warned)
     with file:
         yield file, {match[1]: f"is of a {match[2]}dtype that netCDF4 cannot read" for match in found if match}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out warnings: xarray has one for each odd encoding, and raises what it cannot decode."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _check_variables(path: Path, file: Any, skipped: dict[str, str], options: ReadOptions) -> dict[str, str]:
@@ -188,44 +200,66 @@ def _unsupported(name: str, datatype: Any) -> str | None:
     return None
 
 
-class _UndecodedError(Exception):
-    """Times of a variable cannot be decoded."""
-
-    def __init__(self, variable: str, reason: str) -> None:
-        super().__init__(variable, reason)
-        self.variable, self.reason = variable, reason
-
-
 def _load(
-    file: Any, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
-) -> tuple[xr.Dataset, dict[str, LargeVariable], list[str], frozenset[str]]:
-    """Read all variables of a file but the large ones, which are described.
+    file: Any, source: str, leave_out: Collection[str], kept_raw: Collection[str], options: ReadOptions
+) -> tuple[Contents, dict[str, LargeVariable], list[str]]:
+    """Read all variables of a file but the large ones, which are described; with the names of all.
 
-    Raises `_UndecodedError` for times that cannot be decoded, and else what names the variable that cannot be read.
+    Raises `UndecodedError` for dates that cannot be decoded, and else what names the variable that cannot be read.
     """
+    read, in_memory = dict[str, xr.Variable](), set[str]()
+    for name, stored in file.variables.items():
+        if name in leave_out:
+            continue
+        is_small = stored.dimensions == (name,) or math.prod(stored.shape) * _CELL_BYTES <= options.large_bytes
+        try:
+            variable = read_variable(stored, source) if is_small else None
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise unreadable(name, error) from error
+        if variable is not None:
+            in_memory.add(name)
+        read[name] = lazy_variable(name, stored) if variable is None else variable
+    decoded = decode(read, read_attributes(file), in_memory, kept_raw, raw=options.raw)
     large: dict[str, LargeVariable] = {}
-    with _decoded(file, leave_out, kept_raw, options) as ds:
-        names, coords = [str(name) for name in ds.variables], frozenset(map(str, ds.coords))
-        for name, variable in zip(names, ds.variables.values(), strict=True):
-            is_large = variable.nbytes > options.large_bytes and name not in ds.indexes
-            are_times = not options.raw and name not in kept_raw and _are_times(variable)
-            try:
-                if not is_large:
-                    variable.load()
-                elif are_times:
-                    _check_times(variable, options.large_bytes)
-            except MemoryError:
-                raise
-            except Exception as error:
-                if are_times:
-                    raise _UndecodedError(name, _one_line(error)) from error
-                raise _unreadable(name, error) from error
-            if is_large:
-                dims, attrs, encoding = tuple(map(str, variable.dims)), dict(variable.attrs), dict(variable.encoding)
-                large[name] = LargeVariable(dims, variable.shape, variable.dtype, attrs, encoding)
-        loaded = ds.drop_vars(list(large))
-        loaded.encoding = ds.encoding
-        return loaded, large, names, coords
+    variables: dict[str, xr.Variable] = {}
+    for name, variable in decoded.variables.items():
+        is_large = variable.nbytes > options.large_bytes and variable.dims != (name,)
+        if name in decoded.lazy:
+            decodes_dates = not options.raw and name not in kept_raw
+            _read_cells(name, variable, options, is_large=is_large, decodes_dates=decodes_dates)
+        if is_large:
+            large[name] = LargeVariable(
+                variable.dims, variable.shape, variable.dtype, variable.attrs, variable.encoding
+            )
+        else:
+            variables[name] = variable
+    encoding = {
+        "unlimited_dims": {name for name, dim in file.dimensions.items() if dim.isunlimited()},
+        "source": source,
+    }
+    indexes = {name: variables[name].dtype for name in decoded.coords if read[name].dims == (name,)}
+    return Contents(variables, decoded.coords, indexes, decoded.attrs, encoding), large, list(decoded.variables)
+
+
+def _read_cells(name: str, variable: xr.Variable, options: ReadOptions, *, is_large: bool, decodes_dates: bool) -> None:
+    """Read the cells of a variable; of a large one only its dates, to know that they can be decoded.
+
+    Raises `UndecodedError` for dates that cannot, and else what names the variable.
+    """
+    decodes_dates = decodes_dates and are_times(variable)
+    try:
+        if not is_large:
+            variable.data = unify_missing(variable.load().data, variable)
+        elif decodes_dates:
+            _check_times(variable, options.large_bytes)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if decodes_dates:
+            raise UndecodedError(name, error) from error
+        raise unreadable(name, error) from error
 
 
 def _check_times(variable: xr.Variable, block_bytes: int) -> None:
@@ -235,86 +269,3 @@ def _check_times(variable: xr.Variable, block_bytes: int) -> None:
         found = variable[start : start + rows].to_numpy().dtype
         if found != variable.dtype:
             raise InvalidValueError(f"some are out of the range of {variable.dtype}")
-
-
-def _unreadable(name: str, error: Exception) -> InvalidValueError:
-    return InvalidValueError(
-        f"variable {name!r} cannot be read: {_one_line(error)}; leave it out with drop=[{name!r}] (--drop {name} of "
-        "the command)"
-    )
-
-
-@contextmanager
-def _decoded(
-    file: Any, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
-) -> Iterator[xr.Dataset]:
-    """Yield the dataset in a file; the times `kept_raw` keep their numbers. Raises `_UndecodedError`."""
-    with warnings.catch_warnings():
-        # Archives are full of odd encodings, which xarray warns about; values that it cannot decode raise.
-        warnings.simplefilter("ignore")
-        decode_times = not options.raw and (dict.fromkeys(kept_raw, False) or True)
-        try:
-            ds = _dataset(file, leave_out, decode_times, options)
-        except MemoryError:
-            raise
-        except Exception as error:  # xarray does not say which variable it is
-            undecoded = None if options.raw else _find_undecoded(file, leave_out, kept_raw, options)
-            if undecoded is not None:
-                raise _UndecodedError(undecoded, _one_line(error)) from error
-            for name in file.variables:
-                others = tuple(other for other in file.variables if other != name)
-                if name not in leave_out and not _opens(file, others, decode_times, options):
-                    raise _unreadable(name, error) from error
-            raise
-        yield ds
-
-
-def _dataset(file: Any, leave_out: tuple[str, ...], decode_times: object, options: ReadOptions) -> xr.Dataset:
-    return xr.open_dataset(
-        NetCDF4DataStore(file),  # type: ignore[no-untyped-call]
-        mask_and_scale=not options.raw,
-        decode_times=decode_times,  # type: ignore[arg-type]
-        decode_timedelta=False,
-        decode_coords=not options.raw,
-        concat_characters=True,
-        drop_variables=list(leave_out) or None,
-        cache=False,
-    )
-
-
-def _opens(file: Any, leave_out: tuple[str, ...], decode_times: object, options: ReadOptions) -> bool:
-    try:
-        _dataset(file, leave_out, decode_times, options)
-    except Exception:  # noqa: BLE001 - what is wrong in a file leads to errors of any type
-        return False
-    return True
-
-
-def _find_undecoded(
-    file: Any, leave_out: tuple[str, ...], kept_raw: Collection[str], options: ReadOptions
-) -> str | None:
-    """Return the first variable of times that cannot be decoded, by decoding them one by one."""
-    if not _opens(file, leave_out, decode_times=False, options=options):
-        return None
-    raw = _dataset(file, leave_out, decode_times=False, options=options).variables
-    times = [str(name) for name, variable in raw.items() if _are_times(variable)]
-    bounds = [raw[name].attrs.get("bounds") for name in times]  # they have the units of their times
-    names = dict.fromkeys([*times, *(name for name in bounds if isinstance(name, str) and name in raw)])
-    for name in names:
-        if name not in kept_raw:
-            chosen = {other: other == name for other in names}
-            if not _opens(file, leave_out, chosen, options):
-                return name
-    return None
-
-
-def _are_times(variable: xr.Variable) -> bool:
-    """Return whether a variable has, or had before it was decoded, units of times, as xarray knows them."""
-    units = (found.get("units") for found in (variable.attrs, variable.encoding))
-    return any(isinstance(text, str) and "since" in text for text in units)
-
-
-def _one_line(error: Exception) -> str:
-    """Return what an error says, without advice on arguments of xarray."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.partition(" Try opening your dataset with decode_times")[0].removesuffix(".")

@@ -2,7 +2,8 @@
 
 Only this package and `atlas.many` import xarray and dask.
 
-- `writing`: an `xr.Dataset` becomes a dataset of the store, one dask block at a time.
+- `contents`: what an `xr.Dataset` holds, or what else becomes a dataset.
+- `writing`: contents become a dataset of the store, one dask block at a time.
 - `chunk_shapes`: the chunk shape of each variable.
 - `dask_blocks`: the blocks of a dask array, checked against what dask declared.
 - `reading`: a dataset of the store becomes an `xr.Dataset`.
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
+    from atlas.xarray.contents import Contents, contents_of
     from atlas.xarray.decoding import decode_dataset
     from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from atlas.xarray.writing import add
 
 __all__ = [
+    "Contents",
     "add",
+    "contents_of",
     "decode_dataset",
     "open_each",
     "open_lazily",
@@ -44,7 +48,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Contents": "contents",
     "add": "writing",
+    "contents_of": "contents",
     "decode_dataset": "decoding",
     "open_each": "trees",
     "open_lazily": "opening",

@@ -12,17 +12,19 @@ from atlas.errors import InvalidTypeError, InvalidValueError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from atlas.xarray.contents import Contents
+
 __all__ = ["Chunks", "check_chunks", "chunk_shape"]
 
 Chunks: TypeAlias = Mapping[Any, int | Sequence[int]]
 """Lengths of chunks by dimension, and chunk shapes by variable, in cells."""
 
 
-def check_chunks(ds: xr.Dataset, chunks: object) -> Chunks:
+def check_chunks(contents: Contents, chunks: object) -> Chunks:
     """Return what a caller gave as `chunks`, checked: a dimension has a length, a variable a shape.
 
     Raises `InvalidTypeError` for what is no mapping, or maps a variable to a length, and `InvalidValueError` for a name
-    that `ds` does not have and for a length below 1.
+    that `contents` does not have and for a length below 1.
     """
     if chunks is None:
         return {}
@@ -33,19 +35,19 @@ def check_chunks(ds: xr.Dataset, chunks: object) -> Chunks:
         )
     for name, value in chunks.items():
         is_length = _is_length(value)
-        if is_length and name in ds.dims:
+        if is_length and name in contents.dims:
             if value < 1:
                 raise InvalidValueError(f"chunks has length {value} for dimension {name!r}; give it 1 or more cells")
-        elif name in ds.variables:
+        elif name in contents.variables:
             if is_length:
-                shape = list(ds.variables[name].shape)
+                shape = list(contents.variables[name].shape)
                 raise InvalidTypeError(
                     f"chunks has {value} for variable {name!r}; give it a chunk shape, such as {shape}"
                 )
         else:
             raise InvalidValueError(
                 f"chunks names {name!r}, which the dataset does not have; its dimensions, which take a length, are "
-                f"{list(ds.dims)}, and its variables, which take a chunk shape, {list(ds.variables)}"
+                f"{list(contents.dims)}, and its variables, which take a chunk shape, {list(contents.variables)}"
             )
     return chunks
 

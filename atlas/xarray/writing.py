@@ -1,4 +1,4 @@
-"""Adds an xarray dataset to the store, all of it or nothing: checks every variable first, then writes.
+"""Adds what an xarray dataset holds to the store, all of it or nothing: checks every variable first, then writes.
 
 Coordinates come before data variables. A dask-backed variable is written block by block in C order, one `write_array`
 each, with one block in memory at a time; every other variable takes one `write_array`. Never flushes, and never
@@ -13,10 +13,8 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from xarray.indexes import PandasIndex, PandasMultiIndex
 
-from atlas.errors import AtlasError, InvalidTypeError, UnsupportedDtypeError
+from atlas.errors import AtlasError, UnsupportedDtypeError
 from atlas.format.attribute_keys import DTYPE_KEY, EXACT_FILL_KEY, INDEXES_KEY, ORDER_KEY
 from atlas.format.dtypes import parse_dtype
 from atlas.format.names import check_name
@@ -35,12 +33,14 @@ from atlas.xarray.time_encoding import NANOSECONDS, encode_times, is_stored_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import xarray as xr
     from numpy.typing import NDArray
 
     from atlas.format.attribute_keys import AttributeKey
     from atlas.format.schema import ArraySchema
     from atlas.session import Session
     from atlas.xarray.chunk_shapes import Chunks
+    from atlas.xarray.contents import Contents
     from atlas.xarray.dask_blocks import Part
     from atlas.xarray.interfaces import DatasetInterface, StoreInterface
 
@@ -73,24 +73,20 @@ class _ArrayPlan:
 def add(
     store: StoreInterface,
     session: Session,
-    ds: xr.Dataset,
+    contents: Contents,
     name: str,
     chunks: Chunks | None = None,
     hidden: Mapping[AttributeKey, object] | None = None,
 ) -> None:
-    """Create the dataset `name` of `store` from `ds`, with hidden attributes; for `chunks` see `chunk_shapes`.
+    """Create the dataset `name` of `store` of `contents`, with hidden attributes; for `chunks` see `chunk_shapes`.
 
     Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError), naming the
     variable, for dtypes that are not stored and for a MultiIndex; `InvalidTypeError` for cells, fill values and names
     of a wrong type; `InvalidValueError` for names, chunks and attributes that cannot be stored; `OutOfRangeError` for
     times outside 64 bits of nanoseconds. After any error, also one of dask, the store does not have the dataset.
     """
-    if not isinstance(ds, xr.Dataset):
-        raise InvalidTypeError(
-            f"ds is an xarray.Dataset, not {type(ds).__name__}; convert it, for example with to_dataset()"
-        )
-    plans, attributes = _plan(session, ds, check_chunks(ds, chunks))
-    encodings = record_encodings(name, ds.encoding, {plan.name: plan.variable.encoding for plan in plans})
+    plans, attributes = _plan(session, contents, check_chunks(contents, chunks))
+    encodings = record_encodings(name, contents.encoding, {plan.name: plan.variable.encoding for plan in plans})
     with session.locks.building.passing():
         view = store.create_dataset(name)
         try:
@@ -112,54 +108,32 @@ def _likely_alike(plans: Sequence[_ArrayPlan]) -> frozenset[str]:
     return frozenset([plan.name for plan in coords] + [value for value in found if isinstance(value, str)])
 
 
-def _plan(session: Session, ds: xr.Dataset, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
-    # Once: each of these properties makes an object.
-    indexed, coords, variables = _indexed(ds), list(ds.coords), ds.variables
-    names: list[Any] = coords + list(ds.data_vars)
-    own = frozenset(coords)
-    plans = [
-        _plan_variable(session, ds, check_name("array", name), chunks, indexed=name in indexed, coordinate=name in own)
-        for name in names
-    ]
+def _plan(session: Session, contents: Contents, chunks: Chunks) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
+    variables, indexes = contents.variables, contents.indexes
+    coords = [name for name in variables if name in contents.coords]
+    names = coords + [name for name in variables if name not in contents.coords]
+    plans = [_plan_variable(session, contents, check_name("array", name), chunks) for name in names]
     attributes: dict[AttributeKey, object] = {
         (plan.name, key): value for plan in plans for key, value in plan.attributes.items()
     }
-    attributes |= {(key,): value for key, value in encode_attributes("dataset", ds.attrs).items()}
-    check_owners({None: ds.attrs} | {plan.name: plan.variable.attrs for plan in plans}, names)
-    if set(indexed) != {name for name in coords if variables[name].dims == (name,)}:
-        attributes[INDEXES_KEY,] = json.dumps(indexed)
+    attributes |= {(key,): value for key, value in encode_attributes("dataset", contents.attrs).items()}
+    check_owners({None: contents.attrs} | {plan.name: plan.variable.attrs for plan in plans}, names)
+    if set(indexes) != {name for name in coords if variables[name].dims == (name,)}:
+        attributes[INDEXES_KEY,] = json.dumps(list(indexes))
     if list(variables) != names[len(coords) :] + coords:
         attributes[ORDER_KEY,] = json.dumps(list(variables))
     attributes[COORDS_KEY] = json.dumps(coords)
     return plans, attributes
 
 
-def _indexed(ds: xr.Dataset) -> list[Any]:
-    """Return the names of the coordinates that have an index. Raises `UnsupportedDtypeError` for one that is lost."""
-    names: list[Any] = []
-    for index, variables in ds.xindexes.group_by_index():
-        if type(index) is not PandasIndex:
-            remedy = f"ds.drop_indexes({list(variables)!r})"
-            if isinstance(index, PandasMultiIndex):
-                remedy = f"ds.reset_index({index.dim!r})"
-            listed = ", ".join(map(repr, variables))
-            raise UnsupportedDtypeError(
-                f"the index of {listed} is a {type(index).__name__}, which is not stored; use {remedy} first"
-            )
-        names += variables
-    return names
-
-
-def _plan_variable(
-    session: Session, ds: xr.Dataset, name: str, chunks: Chunks, *, indexed: bool, coordinate: bool
-) -> _ArrayPlan:
-    variable = ds.variables[name]
+def _plan_variable(session: Session, contents: Contents, name: str, chunks: Chunks) -> _ArrayPlan:
+    variable, indexed = contents.variables[name], name in contents.indexes
     owner, dask_backed = f"variable {name!r}", is_dask_backed(variable)
     attrs = dict(variable.attrs)
     exact_fill = attrs.pop(FILL_KEY, None)
     attributes = encode_attributes(owner, attrs)
     try:
-        dtype, xarray_dtype = _dtypes(ds, variable, name)
+        dtype, xarray_dtype = _dtypes(variable, name, contents.indexes.get(name))
         chosen = chunk_shape(name, variable, chunks, indexed=indexed, dask_backed=dask_backed)
         schema = session.schemas.make(
             dtype,
@@ -170,9 +144,7 @@ def _plan_variable(
             nan_is_missing=dtype == STORED_DATES or _had_missing_values(variable),
         )
     except UnsupportedDtypeError as error:
-        raise UnsupportedDtypeError(
-            f"{owner}: {error}{_remedy(name, variable, indexed=name in ds.xindexes)}"
-        ) from error
+        raise UnsupportedDtypeError(f"{owner}: {error}{_remedy(name, variable, indexed=indexed)}") from error
     except AtlasError as error:
         raise type(error)(f"{owner}: {error}") from error
     if FILL_KEY in variable.attrs:
@@ -186,7 +158,7 @@ def _plan_variable(
         attributes=attributes,
         xarray_dtype=xarray_dtype,
         dask_backed=dask_backed,
-        coordinate=coordinate,
+        coordinate=name in contents.coords,
     )
 
 
@@ -195,8 +167,11 @@ def _had_missing_values(variable: xr.Variable) -> bool:
     return any(variable.encoding.get(key) is not None for key in ("_FillValue", "missing_value"))
 
 
-def _dtypes(ds: xr.Dataset, variable: xr.Variable, name: str) -> tuple[str, str | None]:
-    """Return the stored dtype of a variable, and the dtype to record, None where the stored one tells it."""
+def _dtypes(variable: xr.Variable, name: str, index_dtype: Any) -> tuple[str, str | None]:
+    """Return the stored dtype of a variable, and the dtype to record, None where the stored one tells it.
+
+    `index_dtype` is that of its labels, None where it has no index.
+    """
     dtype = variable.dtype
     if not isinstance(dtype, np.dtype):
         return _stored_dtype(dtype), string_dtype_to_record(dtype)
@@ -206,11 +181,8 @@ def _dtypes(ds: xr.Dataset, variable: xr.Variable, name: str) -> tuple[str, str 
     dates = cftime_dtype(first)
     if dates is not None:
         return STORED_DATES, dates
-    index = ds.xindexes.get(name)
-    return (
-        "bytes" if isinstance(first, bytes) else "string",
-        string_dtype_to_record(index.index.dtype) if isinstance(index, PandasIndex) else None,
-    )
+    recorded = None if index_dtype is None else string_dtype_to_record(index_dtype)
+    return "bytes" if isinstance(first, bytes) else "string", recorded
 
 
 def _first_present(name: str, variable: xr.Variable) -> object:

@@ -326,3 +326,22 @@ def test_without_netcdf4_the_extra_is_named_and_no_file_is_blamed(run, folder, t
     assert not (tmp_path / "s").exists()
     with pytest.raises(MissingExtraError):
         check_netcdf()
+
+
+def test_sigterm_that_python_drops_is_seen_after_the_next_file(run, folder, tmp_path, monkeypatch):
+    class Finalized:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    store_dataset, dropped = atlas.xarray.add, []
+
+    def add(*arguments):
+        store_dataset(*arguments)
+        Finalized()
+
+    monkeypatch.setattr("atlas.xarray.add", add, raising=False)
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+    result = run("create", folder, tmp_path / "s", code=143)
+    assert [found.exc_type.__name__ for found in dropped] == ["_TerminatedError"]
+    assert "interrupted with 2 files left" in result.stderr
+    assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024"]

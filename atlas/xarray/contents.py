@@ -1,0 +1,69 @@
+"""What an xarray dataset holds, as `writing` takes it: a source without a Dataset needs to make none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+from xarray.indexes import PandasIndex, PandasMultiIndex
+
+from atlas.errors import InvalidTypeError, UnsupportedDtypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Contents", "contents_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Variables, and what is said of them."""
+
+    variables: Mapping[Any, xr.Variable]
+    """The variables by name, in their order; cells may not be loaded yet."""
+    coords: frozenset[Any]
+    """Names of those that are coordinates."""
+    indexes: Mapping[Any, Any]
+    """dtypes of the labels in indexes, by the names of the coordinates that have one."""
+    attrs: Mapping[Any, Any] = field(default_factory=dict)
+    """Attributes of the dataset."""
+    encoding: Mapping[Any, Any] = field(default_factory=dict)
+    """Encoding of the dataset."""
+
+    @property
+    def dims(self) -> list[Any]:
+        """Names of all dimensions."""
+        return list(dict.fromkeys(dim for variable in self.variables.values() for dim in variable.dims))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all cells in memory, whether they are there or not."""
+        return sum(variable.nbytes for variable in self.variables.values())
+
+
+def contents_of(ds: object) -> Contents:
+    """Return what a dataset holds.
+
+    Raises `InvalidTypeError` for what is none, and `UnsupportedDtypeError` for an index that would be lost.
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidTypeError(
+            f"ds is an xarray.Dataset, not {type(ds).__name__}; convert it, for example with to_dataset()"
+        )
+    return Contents(ds.variables, frozenset(ds.coords), _indexes(ds), ds.attrs, ds.encoding)
+
+
+def _indexes(ds: xr.Dataset) -> dict[Any, Any]:
+    indexes: dict[Any, Any] = {}
+    for index, variables in ds.xindexes.group_by_index():
+        if type(index) is not PandasIndex:
+            remedy = f"ds.drop_indexes({list(variables)!r})"
+            if isinstance(index, PandasMultiIndex):
+                remedy = f"ds.reset_index({index.dim!r})"
+            listed = ", ".join(map(repr, variables))
+            raise UnsupportedDtypeError(
+                f"the index of {listed} is a {type(index).__name__}, which is not stored; use {remedy} first"
+            )
+        indexes.update(dict.fromkeys(variables, index.index.dtype))
+    return indexes
