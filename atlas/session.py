@@ -104,6 +104,7 @@ class Session:
     def renew(self) -> None:
         """Make the locks anew and declare pending arrays anew, in a forked child: it shares neither with its parent."""
         self.locks.renew()
+        self.writer.renew()
         before, after = self.view.datasets.renew_generation()
         self.writes.renew_generation(before, after)
 

@@ -20,6 +20,7 @@ from atlas.format.config import StoreConfig
 from atlas.format.documents import parse_encoding
 from atlas.format.names import check_names
 from atlas.read.cache_pool import pool_for
+from atlas.runtime.arguments import parse_choice
 from atlas.runtime.limits import limits_or_default
 from atlas.session import Session
 from atlas.storage import open_storage
@@ -53,16 +54,6 @@ if TYPE_CHECKING:
     from atlas.verification import Progress, VerifyReport
 
 __all__ = ["Atlas", "session_of", "verify"]
-
-
-def _choice(what: str, value: object, choices: Mapping[str, str]) -> str:
-    """Return the option that `value` names, in any case; `choices` maps names to options."""
-    remedy = f"use one of {', '.join(choices)}"
-    if not isinstance(value, str):
-        raise InvalidTypeError(f"{what} must be a str, not {type(value).__name__} {value!r}; {remedy}")
-    if value.lower() not in choices:
-        raise InvalidValueError(f"unknown {what} {value!r}; {remedy}")
-    return choices[value.lower()]
 
 
 def _is_read_only(mode: object) -> bool:
@@ -181,8 +172,8 @@ class Atlas:
         """
         sizes, pool = limits_or_default(limits), pool_for(cache_bytes)
         config = StoreConfig(
-            _choice("codec", codec, {name: name for name in CODECS} | {"uncompressed": "none"}),
-            _choice("filter", filter, {"auto": "auto"} | {name: name for name in FILTERS}),
+            parse_choice("codec", codec, {name: name for name in CODECS} | {"uncompressed": "none"}),
+            parse_choice("filter", filter, {"auto": "auto"} | {name: name for name in FILTERS}),
             parse_encoding(meta_format, meta_compression),
             sizes.pack_commits,
         )
@@ -441,6 +432,45 @@ class Atlas:
 
         """
         atlas.xarray.add(self, self._session, atlas.xarray.contents_of(ds), name, chunks=chunks)
+
+    def replace_dataset(
+        self, name: str, ds: xr.Dataset, chunks: Mapping[str, int | Sequence[int]] | None = None
+    ) -> None:
+        """Put an xarray dataset in the place of a dataset, all of it or nothing; does not flush.
+
+        The new one has nothing of the old, and its place in `list_datasets` and all selections. The old one, with what
+        is pending of it, goes once everything is written: `ds` may be computed from it. Earlier versions keep it.
+
+        Parameters
+        ----------
+        name : str
+            Name of the dataset to replace.
+        ds : xarray.Dataset
+            What replaces it.
+        chunks : mapping of str to int or sequence of int, optional
+            See `add_xr_dataset`.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            (KeyError) where the store has none of that name.
+        UnsupportedDtypeError, InvalidValueError, InvalidTypeError, OutOfRangeError
+            What `add_xr_dataset` raises. The dataset is then as it was.
+
+        `flush` raises `ConflictError` where another writer has changed or replaced the dataset since this handle's
+        version.
+
+        Examples
+        --------
+        >>> store = atlas.Atlas.create(path)
+        >>> for name in ("monday", "tuesday"):
+        ...     store.add_xr_dataset(xr.Dataset({"t": ("x", [1.0, 2.0])}), name)
+        >>> store.replace_dataset("monday", store.to_xarray("monday") + 1)
+        >>> store.list_datasets(), store.to_xarray("monday")["t"].values
+        (['monday', 'tuesday'], array([2., 3.]))
+
+        """
+        atlas.xarray.replace(self._session, atlas.xarray.contents_of(ds), name, chunks=chunks)
 
     def add_many(
         self,

@@ -228,6 +228,8 @@ class Catalog:
             else:
                 need(known.name == dataset.name, f"dataset {dataset.identity} changes its name")
                 self.datasets[dataset.identity] = dataset
+        replaced, own = document.get("replaced", []), [dataset.identity for dataset in read_rows(document["rows"])]
+        need(replaced == sorted(set(replaced)) and set(replaced) <= set(own), "ids that are replaced")
         dropped = set(document["dropped"])
         self.segments = [segment for segment in self.segments if segment["key"] not in dropped] + document["segments"]
         need(len({dataset.name for dataset in self.datasets.values()}) == len(self.datasets), "a name is there twice")

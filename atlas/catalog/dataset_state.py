@@ -31,7 +31,18 @@ def check_array_name(name: object) -> None:
 class DatasetState:
     """One dataset."""
 
-    __slots__ = ("_attributes", "_load", "_set", "arrays", "coordinates", "identity", "name", "new", "shared")
+    __slots__ = (
+        "_attributes",
+        "_load",
+        "_set",
+        "arrays",
+        "coordinates",
+        "identity",
+        "name",
+        "new",
+        "replaced",
+        "shared",
+    )
 
     def __init__(
         self,
@@ -58,6 +69,8 @@ class DatasetState:
             self._attributes = attributes
         self.new = new
         """Whether it was created since the last flush."""
+        self.replaced = False
+        """Whether it is committed, and nothing that it has was there before: it was replaced since the last flush."""
         self.coordinates: frozenset[str] = frozenset()
         """Those of its arrays that were declared as coordinates since the last flush."""
 

@@ -59,6 +59,7 @@ class Datasets:
         self.deleted: dict[str, int] = {}
         """Committed datasets that were deleted since the last flush: name and id."""
         self._next_id = catalog.next_id
+        self._drafts: dict[str, DatasetState] = {}  # what is to replace datasets, by names that no dataset may have
         self._declarations = Declarations()
         self._selections = SelectionCache()
 
@@ -69,8 +70,8 @@ class Datasets:
 
     @property
     def pending(self) -> bool:
-        """Whether anything was created, changed or deleted since the last flush."""
-        return bool(self.edited or self.deleted)
+        """Whether anything was created, changed or deleted since the last flush, or is about to be replaced."""
+        return bool(self.edited or self.deleted or self._drafts)
 
     # Looking up
 
@@ -126,7 +127,7 @@ class Datasets:
             raise InvalidTypeError(
                 f"a dataset name is a str, not {type(name).__name__} {name!r}; list_datasets() returns the names"
             )
-        state = self.edited.get(name)
+        state = self.edited.get(name) or self._drafts.get(name)
         if state is not None:
             return state
         row = self._row(name)
@@ -141,7 +142,7 @@ class Datasets:
     def edit(self, name: str) -> DatasetState:
         """Return a dataset for the caller to change."""
         self._selections.clear()
-        state = self.edited.get(name)
+        state = self.edited.get(name) or self._drafts.get(name)
         if state is None:
             state = self.edited[name] = self.state(name)
         return state
@@ -352,6 +353,46 @@ class Datasets:
         if not state.new:
             self.deleted[name] = state.identity
         return state
+
+    def begin_draft(self, name: str) -> str:
+        """Begin what is to replace a dataset, and return the name that `state` and `edit` know it by.
+
+        Nothing else shows it. Raises `DatasetNotFoundError`.
+        """
+        self.state(name)
+        draft = f"/{self._next_id}"
+        self._drafts[draft] = DatasetState(self._next_id, name, _NO_ARRAYS, {}, new=True)
+        self._next_id += 1
+        return draft
+
+    def pop_draft(self, draft: str) -> DatasetState | None:
+        """Forget a draft and return it; None where it has replaced its dataset."""
+        return self._drafts.pop(draft, None)
+
+    def pop_drafts(self) -> list[DatasetState]:
+        """Forget all drafts and return them."""
+        drafts, self._drafts = list(self._drafts.values()), {}
+        return drafts
+
+    def replace(self, name: str, draft: str) -> tuple[DatasetState, DatasetState, DatasetState]:
+        """Let a draft take the place of a dataset; return that dataset, the draft and what the dataset is now.
+
+        The dataset keeps its id, which is its place among the others. Raises `DatasetNotFoundError`, and keeps the
+        draft then.
+        """
+        before = self.state(name)
+        made = self._drafts.pop(draft)
+        arrays = made.arrays if before.new else self._declarations.anew(made.arrays, before.arrays)
+        after = DatasetState(before.identity, name, arrays, made.attributes_now(), new=before.new)
+        after.replaced, after.coordinates = not before.new, made.coordinates
+        self._selections.clear()
+        self.edited[name] = after
+        return before, made, after
+
+    def restore(self, name: str) -> DatasetState:
+        """Forget how a committed dataset was changed, and return its last state."""
+        self._selections.clear()
+        return self.edited.pop(name)
 
     def set_attribute(self, dataset: str, key: AttributeKey, value: object) -> None:
         """Set an attribute, in the position of the one that is shown alike, if there is one."""

@@ -35,6 +35,17 @@ class Declarations:
             entry = self._entries[key] = ArrayEntry(*key)
         return entry
 
+    def anew(self, arrays: dict[str, ArrayEntry], before: dict[str, ArrayEntry]) -> dict[str, ArrayEntry]:
+        """Return the arrays of a new dataset as those of a committed one, whose arrays `before` they replace.
+
+        They are of another generation than all of these: a flush whose answer was lost may have committed chunks of
+        what was replaced once already.
+        """
+        if any(entry.generation == self.generation for entry in before.values()):
+            generation = _new_generation()
+            return {name: replace(entry, generation=generation) for name, entry in arrays.items()}
+        return {name: self.entry(name, entry.schema, new=False) for name, entry in arrays.items()}
+
     def forget_entries(self) -> None:
         """Forget the entries. The generation stays."""
         self._entries = {}

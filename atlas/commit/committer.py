@@ -230,6 +230,7 @@ class Committer:
             rows,
             tuple(dropped),
             tuple(replace(ref, shift_from=shift.first, shift_by=shift.by) if shift.by else ref for ref in refs),
+            replaced=np.array(sorted(state.identity for state in rebased.changed if state.replaced), np.int64),
         )
         return writer.prepare(changes, [created] if pages else [], message=message)
 

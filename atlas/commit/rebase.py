@@ -17,7 +17,7 @@ from atlas.format.attribute_codec import encoded_text
 from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from atlas.catalog.catalog import Catalog
     from atlas.catalog.datasets import Datasets
@@ -71,7 +71,7 @@ def rebase(datasets: Datasets, writes: PendingWrites, tip: Tip, *, pending_wins:
             f"the store at {tip.log.storage.describe} was replaced by an empty one; what is pending is kept: "
             "call refresh() to move to the empty store, then flush() to store it there"
         )
-    found = Conflicts(datasets)
+    found, replaced = Conflicts(datasets), tip.replaced
     changed, created, deleted = [], [], {}
     for state in datasets.edited.values():
         if state.new:
@@ -83,9 +83,13 @@ def rebase(datasets: Datasets, writes: PendingWrites, tip: Tip, *, pending_wins:
                 else:
                     found.add(state.name, None, "both have created it")
         elif (row := target.row_by_id(state.identity)) is None:
-            found.add(state.name, None, "it was deleted there and changed here")
+            found.add(state.name, None, f"it was deleted there and {'replaced' if state.replaced else 'changed'} here")
         else:
-            changed.append(_merge_dataset(state, base, target, row, found, pending_wins=pending_wins))
+            changed.append(
+                state if state.replaced else _merge_dataset(state, base, target, row, found, pending_wins=pending_wins)
+            )
+            if not pending_wins:
+                _check_replaced(state, base, target, row, replaced, found)
     for name, identity in datasets.deleted.items():
         if (row := target.row_by_id(identity)) is not None:
             deleted[name] = identity
@@ -101,6 +105,16 @@ def rebase(datasets: Datasets, writes: PendingWrites, tip: Tip, *, pending_wins:
             else "call refresh() to see their changes, then flush() to store yours on top"
         )
     return RebasedChanges(changed, deleted, IdShift(base.next_id, target.next_id - base.next_id), created)
+
+
+def _check_replaced(
+    state: DatasetState, base: Catalog, tip: Catalog, row: int, replaced: Container[int], found: Conflicts
+) -> None:
+    """Add a conflict where one side replaced a dataset, in row `row` of the tip, and the other changed it."""
+    if state.replaced and not _is_unchanged(base, tip, state.identity, row):
+        found.add(state.name, None, "it was changed there and replaced here")
+    elif not state.replaced and state.identity in replaced:
+        found.add(state.name, None, "it was replaced there and changed here")
 
 
 def _is_unchanged(base: Catalog, tip: Catalog, identity: int, row: int) -> bool:

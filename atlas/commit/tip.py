@@ -50,6 +50,11 @@ class Tip:
         steps = self.steps
         return None if steps is None or any(changes.reset for changes in steps) else steps
 
+    @property
+    def replaced(self) -> set[int]:
+        """The ids of datasets that the commits replaced, as far as they are known."""
+        return {identity for changes in self.steps or () for identity in changes.replaced.tolist()}
+
     def tombstones(self, keys: Iterable[str]) -> bool:
         """Return whether the commits may have tombstoned one of the files `keys`, so that no commit may name it."""
         if self.commits is None:

@@ -83,6 +83,8 @@ class Changes:
     """Whether everything before this commit is forgotten first. Ids that were given are not given again."""
     tombstoned: tuple[str, ...] = ()
     """Keys of segments and pages that this commit tombstones: no later commit may name them."""
+    replaced: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Ids of the datasets of `rows`, ascending, that have nothing of what they were: for writers that merge."""
 
 
 # Segments
@@ -183,6 +185,8 @@ def changes_to_json(kind: str, changes: Changes, **extra: object) -> dict[str, A
         document["reset"] = True
     if changes.tombstoned:
         document["tombstoned"] = list(changes.tombstoned)
+    if len(changes.replaced):
+        document["replaced"] = changes.replaced.tolist()
     return document
 
 
@@ -212,6 +216,7 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
         next_id = check_int(document.get("next_id"), "next_id")
         deleted = check_list(document, "deleted")
         tombstoned = document.get("tombstoned", [])
+        rows = rows_from_json(document.get("rows"), next_id)
         return Changes(
             version,
             next_id,
@@ -219,12 +224,13 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
             check_ascending(
                 ints_from_json(deleted, "the list of deleted ids", len(deleted), next_id), "the list of deleted ids"
             ),
-            rows_from_json(document.get("rows"), next_id),
+            rows,
             tuple(check_key(key, "arrays") for key in check_list(document, "dropped")),
             _segments_from_json(check_list(document, "segments")),
             _writers(document) if kind == "checkpoint" else ((version, _text(document, "writer")),),
             document.get("reset", False) is True,
             tuple(_tombstoned(key) for key in (tombstoned if isinstance(tombstoned, list) else [None])),
+            _replaced(document.get("replaced", []), rows, next_id),
         )
     except (AtlasError, ValueError, TypeError) as error:
         if isinstance(error, CorruptStoreError):
@@ -234,6 +240,17 @@ def changes_from_json(kind: str, document: dict[str, Any]) -> Changes:
 
 def _tombstoned(key: object) -> str:
     return check_key(key, "pages" if isinstance(key, str) and key.startswith("pages/") else "arrays")
+
+
+def _replaced(value: object, rows: RowBatch, next_id: int) -> NDArray[np.int64]:
+    if not isinstance(value, list):
+        raise CorruptStoreError("its field 'replaced' is not a list of ids")
+    ids = check_ascending(
+        ints_from_json(value, "the list of replaced ids", len(value), next_id), "the list of replaced ids"
+    )
+    if not np.isin(ids, rows.ids).all():
+        raise CorruptStoreError("it replaces a dataset of which it has no row")
+    return ids
 
 
 def _text(document: dict[str, Any], name: str) -> str:

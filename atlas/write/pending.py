@@ -12,7 +12,7 @@ from atlas.write.single_chunks import draft_single_chunks
 from atlas.write.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from threading import RLock
     from typing import Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.catalog.id_shift import IdShift
     from atlas.format.config import StoreConfig
+    from atlas.format.dataset_columns import ArrayEntry
     from atlas.runtime.limits import Limits
     from atlas.storage import Storage
     from atlas.write.encoding import PendingChunk
@@ -77,6 +78,12 @@ class PendingWrites:
         for array in arrays:
             if array in self.by_array:
                 self.by_array[array].drop(dataset)
+
+    def move(self, dataset: int, to: int, arrays: Mapping[str, ArrayEntry]) -> None:
+        """Give what is staged of a new dataset to another one, whose arrays are `arrays`. See `Staging.move`."""
+        for array, entry in arrays.items():
+            if array in self.by_array:
+                self.by_array[array].move(dataset, to, entry.generation)
 
     # Memory
 

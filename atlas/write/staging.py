@@ -325,6 +325,21 @@ class Staging:
         self._rows = [ChunkRows(**(rows.columns() | {"dataset": shift.apply(rows.dataset)})) for rows in self._rows]
         self._index = None
 
+    def move(self, dataset: int, to: int, generation: int) -> None:
+        """Give what is staged of a new dataset to another one, of which nothing is staged, under a generation."""
+        chunks = self._raw.pop(dataset, None)
+        if chunks is not None:
+            self._raw[to] = {chunk: pending._replace(generation=generation) for chunk, pending in chunks.items()}
+        for at, rows in enumerate(self._rows):
+            own = rows.dataset == dataset
+            if own.any():
+                columns = {
+                    "dataset": np.where(own, to, rows.dataset),
+                    "generation": np.where(own, generation, rows.generation),
+                }
+                self._rows[at] = ChunkRows(**(rows.columns() | columns))
+                self._index = None
+
     def renew_generation(self, before: int, after: int) -> None:
         """Give chunks of the generation `before` the generation `after`."""
         self._raw = {

@@ -82,11 +82,47 @@ class Writer:
             view.changed()
 
     def discard_dataset(self, name: str) -> None:
-        """Forget a dataset that was created since the last flush, with what is pending of it."""
-        with self._view.locks.changing:
-            if not self._view.datasets.state(name).new:
+        """Forget that a dataset was created or replaced since the last flush, with what is pending of it."""
+        view = self._view
+        with view.locks.changing:
+            state = view.datasets.state(name)
+            if state.new:
+                self.delete_dataset(name)
+                return
+            if not state.replaced:
                 raise DatasetExistsError(f"dataset {name!r} is flushed already; use delete_dataset")
-            self.delete_dataset(name)
+            view.datasets.restore(name)
+            self._pending.drop(state.identity, state.arrays)
+            view.changed()
+
+    def begin_replacement(self, name: str) -> str:
+        """Begin what is to replace a dataset, and return the name to define, write and set attributes by.
+
+        The caller must pass the gate `building` until `replace_dataset` or `discard_replacement` has returned.
+        """
+        with self._view.locks.changing:
+            return self._view.datasets.begin_draft(name)
+
+    def replace_dataset(self, name: str, draft: str) -> None:
+        """Let what `begin_replacement` began take the place of a dataset and of what is pending of it."""
+        view = self._view
+        with view.locks.changing:
+            before, made, after = view.datasets.replace(name, draft)
+            self._pending.drop(before.identity, before.arrays)
+            self._pending.move(made.identity, after.identity, after.arrays)
+            view.changed()
+
+    def discard_replacement(self, draft: str) -> None:
+        """Forget what `begin_replacement` began, where it has replaced nothing yet."""
+        with self._view.locks.changing:
+            made = self._view.datasets.pop_draft(draft)
+            if made is not None:
+                self._pending.drop(made.identity, made.arrays)
+
+    def renew(self) -> None:
+        """Forget what threads of the parent were about to put in the place of datasets, in a forked child."""
+        for made in self._view.datasets.pop_drafts():
+            self._pending.drop(made.identity, made.arrays)
 
     # Attributes
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
     from atlas.xarray.trees import open_each, to_datatree
-    from atlas.xarray.writing import add
+    from atlas.xarray.writing import add, replace
 
 __all__ = [
     "Contents",
@@ -43,6 +43,7 @@ __all__ = [
     "decode_dataset",
     "open_each",
     "open_lazily",
+    "replace",
     "to_datatree",
     "to_xarray",
 ]
@@ -54,6 +55,7 @@ _MODULES = {
     "decode_dataset": "decoding",
     "open_each": "trees",
     "open_lazily": "opening",
+    "replace": "writing",
     "to_datatree": "trees",
     "to_xarray": "reading",
 }

@@ -1,4 +1,6 @@
-"""Adds what an xarray dataset holds to the store, all of it or nothing: checks every variable first, then writes.
+"""Adds what an xarray dataset holds to the store, or replaces a dataset, all of it or nothing.
+
+Checks every variable first, then writes.
 
 Coordinates come before data variables. A dask-backed variable is written block by block in C order, one `write_array`
 each, with one block in memory at a time; every other variable takes one `write_array`. Never flushes, and never
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.errors import AtlasError, UnsupportedDtypeError
+from atlas.errors import AtlasError, DatasetNotFoundError, UnsupportedDtypeError
 from atlas.format.attribute_keys import DTYPE_KEY, EXACT_FILL_KEY, INDEXES_KEY, ORDER_KEY
 from atlas.format.dtypes import parse_dtype
 from atlas.format.names import check_name
@@ -31,7 +33,7 @@ from atlas.xarray.strings import check_declared, check_strings, objects_to_recor
 from atlas.xarray.time_encoding import NANOSECONDS, encode_times, is_stored_time, time_dtype_to_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -42,9 +44,9 @@ if TYPE_CHECKING:
     from atlas.xarray.chunk_shapes import Chunks
     from atlas.xarray.contents import Contents
     from atlas.xarray.dask_blocks import Part
-    from atlas.xarray.interfaces import DatasetInterface, StoreInterface
+    from atlas.xarray.interfaces import StoreInterface
 
-__all__ = ["add"]
+__all__ = ["add", "replace"]
 
 _BOUNDS = ("bounds", "climatology")
 """Attributes of CF by which a coordinate names the variable with the bounds of its cells (CF, 7.1 and 7.4)."""
@@ -85,20 +87,69 @@ def add(
     of a wrong type; `InvalidValueError` for names, chunks and attributes that cannot be stored; `OutOfRangeError` for
     times outside 64 bits of nanoseconds. After any error, also one of dask, the store does not have the dataset.
     """
-    plans, attributes = _plan(session, contents, check_chunks(contents, chunks))
-    encodings = record_encodings(name, contents.encoding, {plan.name: plan.variable.encoding for plan in plans})
+    plans, attributes = _checked(session, contents, name, chunks, hidden)
     with session.locks.building.passing():
         view = store.create_dataset(name)
         try:
-            session.writer.define_arrays(name, {plan.name: plan.schema for plan in plans}, _likely_alike(plans))
-            for plan in plans:
-                recorded = _write(view, plan)
-                if recorded is not None:
-                    attributes[plan.name, DTYPE_KEY] = recorded
-            session.writer.set_attributes(name, {**attributes, **encodings, **(hidden or {})})
+            _write_all(session, name, view.write_array, plans, attributes)
         except BaseException:
             session.writer.discard_dataset(name)
             raise
+
+
+def replace(
+    session: Session,
+    contents: Contents,
+    name: str,
+    chunks: Chunks | None = None,
+    hidden: Mapping[AttributeKey, object] | None = None,
+) -> None:
+    """Put `contents` in the place of the dataset `name`, which stays until all of them are written; see `add`.
+
+    Raises `DatasetNotFoundError` where there is none of that name, and what `add` raises. After any error the store has
+    the dataset that it had, with what was pending of it.
+    """
+    try:
+        session.view.check_exists(name)
+    except DatasetNotFoundError as error:
+        raise DatasetNotFoundError(
+            f"there is no dataset {name!r} in the store to replace; add_xr_dataset(ds, {name!r}) adds it, and "
+            "list_datasets() returns those that exist"
+        ) from error
+    plans, attributes = _checked(session, contents, name, chunks, hidden)
+    with session.locks.building.passing():
+        draft = session.writer.begin_replacement(name)
+        try:
+            _write_all(session, draft, partial(session.writer.write_array, draft), plans, attributes)
+            session.writer.replace_dataset(name, draft)
+        except BaseException:
+            session.writer.discard_replacement(draft)
+            raise
+
+
+def _checked(
+    session: Session, contents: Contents, name: str, chunks: Chunks | None, hidden: Mapping[AttributeKey, object] | None
+) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
+    """Return the arrays that contents become, and its attributes."""
+    plans, attributes = _plan(session, contents, check_chunks(contents, chunks))
+    encodings = record_encodings(name, contents.encoding, {plan.name: plan.variable.encoding for plan in plans})
+    return plans, {**attributes, **encodings, **(hidden or {})}
+
+
+def _write_all(
+    session: Session,
+    name: str,
+    write_array: Callable[[str, Sequence[int], NDArray[Any]], None],
+    plans: Sequence[_ArrayPlan],
+    attributes: dict[AttributeKey, object],
+) -> None:
+    """Write what a dataset becomes to a new one."""
+    session.writer.define_arrays(name, {plan.name: plan.schema for plan in plans}, _likely_alike(plans))
+    for plan in plans:
+        recorded = _write(write_array, plan)
+        if recorded is not None:
+            attributes[plan.name, DTYPE_KEY] = recorded
+    session.writer.set_attributes(name, attributes)
 
 
 def _likely_alike(plans: Sequence[_ArrayPlan]) -> frozenset[str]:
@@ -237,7 +288,7 @@ def _remedy(name: str, variable: xr.Variable, *, indexed: bool) -> str:
     return f"; use ds.drop_vars({name!r})" + (f".assign({parts}), a variable for each part" if parts else "")
 
 
-def _write(view: DatasetInterface, plan: _ArrayPlan) -> str | None:
+def _write(write_array: Callable[[str, Sequence[int], NDArray[Any]], None], plan: _ArrayPlan) -> str | None:
     """Write the cells of a variable, and return the dtype to record."""
     recorded = plan.xarray_dtype
     parts = dask_blocks(plan.name, plan.variable.data) if plan.dask_backed else _whole(plan.variable)
@@ -246,7 +297,7 @@ def _write(view: DatasetInterface, plan: _ArrayPlan) -> str | None:
         cells = _encode_cells(plan, load())
         if recorded is None and plan.schema.datatype.kind == "string":
             recorded = objects_to_record(cells)
-        view.write_array(plan.name, start=start, data=cells)
+        write_array(plan.name, start, cells)
         del cells
     return recorded
 

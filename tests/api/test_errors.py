@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from atlas import Atlas, AtlasError, errors
 from tests.api.samples import put
@@ -72,6 +73,9 @@ WRONG = {
     "open missing": (lambda s, v: s.open_dataset("e"), KeyError, "'e'"),
     "open a number": (lambda s, v: s.open_dataset(1), TypeError, "1"),
     "delete missing": (lambda s, v: s.delete_dataset("e"), KeyError, "'e'"),
+    "replace missing": (lambda s, v: s.replace_dataset("e", xr.Dataset()), KeyError, "'e'.*add_xr_dataset"),
+    "replace by no dataset": (lambda s, v: s.replace_dataset("d", {"t": [1]}), TypeError, "dict"),
+    "replace the other way round": (lambda s, v: s.replace_dataset(xr.Dataset(), "d"), TypeError, r"\(name, ds\)"),
     "to_xarray missing": (lambda s, v: s.to_xarray("e"), KeyError, "'e'"),
     "delete array missing": (lambda s, v: v.delete_array("x"), KeyError, "'x'"),
     "delete attribute missing": (lambda s, v: v.delete_attribute("x"), KeyError, "'x'"),

@@ -52,6 +52,7 @@ CHANGES = Changes(
     ((8, "w"),),
     reset=True,
     tombstoned=("arrays/t/x.seg", "pages/x"),
+    replaced=column(3, 9),
 )
 EMPTY = Changes(0, 0, writers=((0, "w"),))
 
@@ -77,6 +78,7 @@ def test_changes_come_back(kind, changes):
     assert (back.dropped, back.segments) == (changes.dropped, changes.segments)
     assert (back.writers, back.reset, back.tombstoned) == (changes.writers, changes.reset, changes.tombstoned)
     np.testing.assert_array_equal(back.deleted, changes.deleted)
+    np.testing.assert_array_equal(back.replaced, changes.replaced)
     assert_rows(back.rows, changes.rows)
 
 
@@ -417,6 +419,12 @@ def test_rows_that_contradict_themselves(field, value):
 def test_lists_of_deleted_ids_that_break_a_rule(deleted):
     with pytest.raises(CorruptStoreError):
         changes_from_json("commit", documents() | {"deleted": deleted})
+
+
+@pytest.mark.parametrize("replaced", [[3, 2], [3, 3], [4], [20], [-1], [None], {"start": 2, "count": 2}, None])
+def test_lists_of_replaced_ids_that_break_a_rule(replaced):
+    with pytest.raises(CorruptStoreError, match="replace"):
+        changes_from_json("commit", documents() | {"replaced": replaced})
 
 
 def test_every_refusal_is_of_the_family():

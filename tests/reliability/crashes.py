@@ -137,6 +137,19 @@ def flushing(s: Script) -> None:
 
 
 @scenario()
+def replacing_datasets(s: Script) -> None:
+    two_datasets(s)
+    s.write("a", "t", noise(2, 3), start=[2])
+    s.replace("a", t=noise(3, 8), u=np.arange(3))
+    s.dataset("c", number=2)
+    s.replace("c", t=noise(4, 2))
+    s.flush()
+    s.replace("a", t=noise(5, 5))
+    s.flush()
+    s.compact(keep_days=0)
+
+
+@scenario()
 def overwriting(s: Script) -> None:
     two_datasets(s)
     s.write("a", "t", noise(2, 3), start=[2])

@@ -6,6 +6,8 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import xarray as xr
+
 from atlas.catalog.chunk_index import load_segment
 from atlas.commit.commit_records import named_files
 from atlas.errors import ConflictError
@@ -171,6 +173,18 @@ class Twin:
         self.model.pending = True
         if self.store is not None:
             self.store.delete_dataset(dataset)
+
+    def replace(self, dataset: str, **arrays: np.ndarray) -> None:
+        """Put a dataset of other arrays in the place of one."""
+        model = self.model.datasets[dataset] = ModelDataset(attributes={"_pyatlas_coords": "[]"})
+        for array, cells in arrays.items():
+            dims = tuple(f"{array}{axis}" for axis in range(cells.ndim))
+            model.arrays[array] = ModelArray(str(cells.dtype), dims, cells.shape, cells.shape, None)
+            model.arrays[array].write((0,) * cells.ndim, cells)
+        self.model.pending = True
+        if self.store is not None:
+            ds = xr.Dataset({array: (own.dims, arrays[array]) for array, own in model.arrays.items()})
+            self.store.replace_dataset(dataset, ds)
 
     def flush(self, message: str | None = None) -> None:
         """Commit."""

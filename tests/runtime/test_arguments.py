@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import InvalidTypeError, InvalidValueError
-from atlas.runtime.arguments import check_choice, check_flag
+from atlas.runtime.arguments import check_choice, check_flag, parse_choice
 
 
 @pytest.mark.parametrize("value", ["a", None])
@@ -31,3 +31,14 @@ def test_what_is_no_flag_is_named(value):
     with pytest.raises(InvalidTypeError) as caught:
         check_flag("whole", value)
     assert str(caught.value) == f"whole is True or False, not {type(value).__name__} {value!r}"
+
+
+@pytest.mark.parametrize("value", ["none", "None", "NONE"])
+def test_names_in_any_case_are_options(value):
+    assert parse_choice("codec", value, {"zstd": "zstd", "none": "no"}) == "no"
+
+
+@pytest.mark.parametrize(("value", "error"), [("lz", InvalidValueError), (3, InvalidTypeError)])
+def test_other_names_are_refused_with_those_that_there_are(value, error):
+    with pytest.raises(error, match=r"codec.*; use one of zstd, none"):
+        parse_choice("codec", value, {"zstd": "zstd", "none": "no"})

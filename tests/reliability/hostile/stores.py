@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
+import xarray as xr
 
 from atlas import Atlas
 from atlas.runtime import limits
@@ -103,6 +104,19 @@ def _replaced(store: Atlas) -> None:
     view.define_array("n", "int16", ["x"], [3])
     view.write_array("n", [0], np.arange(3, dtype="i2"))
     again.flush()
+
+
+def _anew(store: Atlas) -> None:
+    """Datasets that others have replaced, of the same arrays, of others and of none."""
+    for name, cells in (("a", 4), ("b", 3), ("c", 5)):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", np.arange(cells, dtype="i2"))}, {"x": np.arange(cells)}), name)
+    store.flush()
+    store.replace_dataset("a", xr.Dataset({"t": ("x", np.arange(9, 13, dtype="i2"))}, attrs={"again": 1}))
+    store.replace_dataset("c", xr.Dataset({"w": ("y", words(3))}))
+    store.flush()
+    store.replace_dataset("a", xr.Dataset())
+    store.add_xr_dataset(xr.Dataset({"t": ("x", np.arange(2, dtype="i2"))}), "d")
+    store.flush()
 
 
 def _times(fleet: Fleet) -> None:
@@ -226,6 +240,8 @@ STORES = {
     "versions": _Recipe(_versions, modelled=False),
     "versions-msgpack": _Recipe(_versions, {"meta_format": "msgpack", "meta_compression": "lz4"}, modelled=False),
     "replaced": _Recipe(_replaced, modelled=False),
+    "anew": _Recipe(_anew, modelled=False),
+    "anew-msgpack": _Recipe(_anew, {"meta_format": "msgpack", "meta_compression": "zstd"}, modelled=False),
     "times": _Recipe(_times),
     "shared": _Recipe(_shared, joined_at_once=1000),
     "shared-msgpack": _Recipe(
