@@ -516,14 +516,17 @@ class Atlas:
             Lengths of chunks by dimension, in cells; dimensions that a file lacks are ignored.
         raw : bool, default False
             Whether to keep packed values, missing values and times as they are in the files.
-        if_exists : {"error", "skip"}, default "error"
+        if_exists : {"error", "skip", "replace", "update"}, default "error"
             What to do with a file whose name the store has from elsewhere, or from an earlier form of the file.
+            "replace" puts it in the place of that dataset, as `replace_dataset` does; "update" does so where the
+            dataset came from the same path, and fails otherwise. A file that cannot be stored leaves the dataset as it
+            is.
         on_error : {"raise", "skip"}, default "raise"
             Whether a file that cannot be stored ends the call, or the others go on.
         on_unsupported : {"raise", "drop"}, default "raise"
             Whether a variable that is not stored, of a compound dtype or of lists, fails its file or is left out.
         resume : bool, default True
-            Whether to pass over files that the store has already, unchanged.
+            Whether to pass over files that the store has already, unchanged, whatever `if_exists` says.
         flush_every : str, default "5 min"
             How much to add before it is committed: a number of "s", "min", "h", "files", "KiB", "MiB" or "GiB".
         overwrite : bool, default False

@@ -70,10 +70,14 @@ def _reading(command: Any) -> Any:
         click.option("--follow", is_flag=True, help="Search folders that links lead to."),
         click.option(
             "--if-exists",
-            type=click.Choice(["error", "skip"]),
+            type=click.Choice(["error", "skip", "replace", "update"]),
             default="error",
             show_default=True,
-            help="What to do with a file whose name the store has from elsewhere.",
+            help="What to do with a file whose name the store has, but not as the file is now. update replaces a "
+            "dataset that came from the same file, replace one from anywhere.",
+        ),
+        click.option(
+            "--update", is_flag=True, help="Short for --if-exists update: store files anew that have changed since."
         ),
         click.option(
             "--on-unsupported",
@@ -92,6 +96,19 @@ def _reading(command: Any) -> Any:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _settle_update(reading: dict[str, Any]) -> None:
+    """Take --update for what it is short for."""
+    if not reading.pop("update"):
+        return
+    given = click.get_current_context().get_parameter_source("if_exists") is not ParameterSource.DEFAULT
+    if given and reading["if_exists"] != "update":
+        raise click.UsageError(
+            f"--update is short for --if-exists update, and --if-exists {reading['if_exists']} says otherwise; give "
+            "only one of them"
+        )
+    reading["if_exists"] = "update"
 
 
 _codec = click.option("--codec", default="zstd", show_default=True, help="Compression: zstd, lz4 or none.")
@@ -132,6 +149,7 @@ def create(
     """
     if append and overwrite:
         raise click.UsageError("--append adds to the store and --overwrite replaces it; give only one of them")
+    _settle_update(reading)
     _check_sources([str(folder)], **reading)
     try:
         target = Atlas.open(store) if append else Atlas.create(store, codec, filter=filter)
@@ -174,8 +192,10 @@ def add(
     STORE is made if it is missing.
 
     SOURCES are folders, which are searched with what is below them, files, and quoted patterns such as 'data/*.nc'. As
-    for `atlas create`, each file becomes one dataset; files that the store has already, unchanged, are skipped.
+    for `atlas create`, each file becomes one dataset; files that the store has already, unchanged, are skipped. With
+    --update those that have changed since replace their datasets.
     """
+    _settle_update(reading)
     _check_sources(sources, **reading)
     try:
         target = Atlas.open(store)
@@ -279,7 +299,8 @@ def _summarize(report: IngestReport, store: Atlas, seconds: float, stopped: Base
     if report.sources and report.count("present") == report.sources:
         click.echo(f"nothing new to store; the store has {count_text(found.datasets, 'dataset')}: {sizes}")
         return
-    stored = f"stored {count_text(report.count('stored'), 'dataset')} in {seconds:.1f} s"
+    updated = f", updated {report.count('updated'):,}" if report.count("updated") else ""
+    stored = f"stored {count_text(report.count('stored'), 'dataset')}{updated} in {seconds:.1f} s"
     click.echo(f"{stored}; the store now has {found.datasets:,}: {sizes}")
     if stopped is not None:
         left = report.sources - len(report.results)

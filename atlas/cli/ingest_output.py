@@ -43,7 +43,7 @@ def _lines_of(result: SourceResult) -> list[str]:
         lines.append(f"not stored: {result.source}: {result.reason}")
     elif result.status == "skipped":
         lines.append(f"skipped: {result.source}: {result.reason}")
-    if result.status == "stored":
+    if result.status in ("stored", "updated"):
         lines += [f"stored in part: {result.source}: variable {name!r} {why}" for name, why in result.dropped.items()]
         lines += [
             f"times not decoded: {result.source}: variable {name!r} keeps its numbers: {why}"

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
     from atlas.format.attribute_keys import AttributeKey
     from atlas.ingest.options import IngestOptions
+    from atlas.ingest.provenance import Fingerprint
     from atlas.ingest.reading import LargeVariable, ReadFile
+    from atlas.ingest.report import Status
     from atlas.ingest.sources import FileSource, Found
     from atlas.session import Session
     from atlas.xarray import Contents
@@ -143,7 +145,8 @@ class _Ingest:
 
     def _complaint(self) -> str:
         """Return what is to be said of the first failure."""
-        report, kept = self._report, f"; {self._report.count('stored')} sources were stored before it"
+        report = self._report
+        kept = f"; {report.count('stored') + report.count('updated')} sources were stored before it"
         if report.failures:
             first = report.failures[0]
             return f"{first.source} is not stored: {first.reason}{kept}, and on_error='skip' goes on with the others"
@@ -172,33 +175,39 @@ class _Ingest:
         finally:
             free.put(worker)
 
-    def _known(self, source: FileSource) -> SourceResult | None:
-        """Return what becomes of a source that need not be read, None of others."""
+    def _known(self, source: FileSource, now: Fingerprint | None = None) -> SourceResult | None:
+        """Return what becomes of a source that need not be read, None of others; `now` is that of one that was read."""
         result = partial(SourceResult, path_text(source.path), source.name)
         if source.reason is not None:
             return result("failed", source.reason)
         try:
             if self._options.overwrite or not self._session.view.exists(source.name):
                 return None
-            return result(*self._compare(source))
+            found = self._compare(source, now)
+            return None if found is None else result(*found)
         except (AtlasError, OSError) as error:
             return result("failed", str(error))
 
-    def _compare(self, source: FileSource) -> tuple[Any, str | None]:
-        """Return what becomes of a source whose dataset the store has."""
+    def _compare(self, source: FileSource, now: Fingerprint | None) -> tuple[Status, str | None] | None:
+        """Return what becomes of a source whose dataset the store has, None where it is to replace that."""
         before = read_fingerprint(self._session.view.exact_attributes(source.name).get((INGESTED_KEY,)))
-        now = fingerprint(source.path, digest=False)
+        found = fingerprint(source.path, digest=False) if now is None else now
         if self._options.resume and before is not None:
-            is_same = before.is_unchanged(now) or before.has_equal_bytes(fingerprint(source.path, digest=True))
+            is_same = before.is_unchanged(found) or before.has_equal_bytes(now or fingerprint(source.path, digest=True))
             if is_same:
                 return "present", None
-        of = "" if before is None else f", from {before.path}" + (", changed since" if before.path == now.path else "")
-        reason = f"the store has a dataset {source.name!r} already{of}"
-        if self._options.if_exists == "skip":
+        is_own, if_exists = before is not None and before.path == found.path, self._options.if_exists
+        if if_exists == "replace" or (if_exists == "update" and is_own):
+            return None
+        of = "" if before is None else f", from {before.path}"
+        changed = ", changed since" if is_own and self._options.resume else ""
+        reason = f"the store has a dataset {source.name!r} already{of}{changed}"
+        if if_exists == "skip":
             return "skipped", reason
+        replacing = "if_exists='update' (--update" if is_own else "if_exists='replace' (--if-exists replace"
         return "failed", (
-            f"{reason}; keep that one with if_exists='skip' (--if-exists skip of the command), choose another name, or "
-            "delete it first"
+            f"{reason}; replace that one with {replacing} of the command), keep it with if_exists='skip' (--if-exists "
+            "skip), or choose another name"
         )
 
     def _add(self, source: FileSource, outcome: tuple[ReadFile, Worker] | AtlasError) -> SourceResult:
@@ -209,8 +218,17 @@ class _Ingest:
         read, worker = outcome
         report.dims |= read.dims
         report.variables |= read.variables
+        replaces = not self._options.overwrite and self._session.view.exists(source.name)
+        # A commit may have brought what another writer has added or changed since the source was looked at.
+        known = self._known(source, read.fingerprint) if replaces else None
+        if known is not None:
+            return known
         result = SourceResult(
-            path_text(source.path), source.name, "stored", dropped=read.dropped, kept_raw=read.kept_raw
+            path_text(source.path),
+            source.name,
+            "updated" if replaces else "stored",
+            dropped=read.dropped,
+            kept_raw=read.kept_raw,
         )
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
@@ -220,7 +238,10 @@ class _Ingest:
             if self._options.overwrite and self._session.view.exists(source.name):
                 self._session.writer.delete_dataset(source.name)
             with dask.config.set(scheduler="synchronous"):
-                atlas.xarray.add(self._store, self._session, contents, source.name, chunks, hidden)
+                if replaces:
+                    atlas.xarray.replace(self._session, contents, source.name, chunks, hidden)
+                else:
+                    atlas.xarray.add(self._store, self._session, contents, source.name, chunks, hidden)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - odd files lead to errors of any type, and cost themselves alone
@@ -254,7 +275,7 @@ class _Ingest:
             return da.core.normalize_chunks("auto", large.shape, dtype=large.dtype)  # type: ignore[no-untyped-call]
 
     def _commit(self) -> None:
-        """Commit what was added. A name that another writer has taken meanwhile costs itself alone."""
+        """Commit what was added. A name that another writer has taken or changed meanwhile costs itself alone."""
         if not self._policy.waiting:
             return
         interrupted: KeyboardInterrupt | None = None
@@ -278,8 +299,7 @@ class _Ingest:
                     result = self._report.results[at]
                     self._session.writer.discard_dataset(result.dataset)
                     self._policy.waiting.remove(at)
-                    reason = f"another writer has added a dataset {result.dataset!r} meanwhile; choose another name"
-                    self._report.results[at] = replace(result, status="failed", reason=reason)
+                    self._report.results[at] = replace(result, status="failed", reason=_taken(result))
                 if not self._policy.waiting:
                     break
             except BaseException:
@@ -290,6 +310,16 @@ class _Ingest:
         self._policy.committed()
         if interrupted is not None:
             raise interrupted
+
+
+def _taken(result: SourceResult) -> str:
+    """Return what is to be said of a source whose dataset another writer has added or changed meanwhile."""
+    if result.status == "updated":
+        return f"another writer has changed the dataset {result.dataset!r} meanwhile, and it stays so; add it again"
+    return (
+        f"another writer has added a dataset {result.dataset!r} meanwhile; choose another name, or replace theirs with "
+        "if_exists='replace' (--if-exists replace of the command)"
+    )
 
 
 class _RemoteCells:

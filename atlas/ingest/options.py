@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Every", "IfExists", "IngestOptions", "OnError", "OnUnsupported"]
 
-IfExists: TypeAlias = Literal["error", "skip"]
-"""What becomes of a source whose dataset the store has from elsewhere."""
+IfExists: TypeAlias = Literal["error", "skip", "replace", "update"]
+"""What becomes of a source whose dataset the store has, but not as the source is now."""
 OnError: TypeAlias = Literal["raise", "skip"]
 """What becomes of the rest where a source cannot be stored."""
 OnUnsupported: TypeAlias = Literal["raise", "drop"]
@@ -69,7 +69,7 @@ class IngestOptions:
     raw: bool = False
     """Whether packed values, missing values and times stay as they are in the file."""
     if_exists: IfExists = "error"
-    """What becomes of a source whose dataset the store has from elsewhere."""
+    """What becomes of a source whose dataset the store has, but not as the source is now."""
     on_error: OnError = "raise"
     """What becomes of the rest where a source cannot be stored."""
     on_unsupported: OnUnsupported = "raise"
@@ -90,7 +90,7 @@ class IngestOptions:
         object.__setattr__(self, "drop", tuple(check_names("drop", self.drop)))  # an iterator gives its names once
         Every.parse(self.flush_every)
         self._check_chunks()
-        check_choice("if_exists", self.if_exists, ("error", "skip"))
+        check_choice("if_exists", self.if_exists, ("error", "skip", "replace", "update"))
         check_choice("on_error", self.on_error, ("raise", "skip"))
         check_choice("on_unsupported", self.on_unsupported, ("raise", "drop"))
         for name, flag in (("raw", self.raw), ("resume", self.resume), ("overwrite", self.overwrite)):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 __all__ = ["IngestInterruptedError", "IngestReport", "SourceResult", "Status"]
 
-Status: TypeAlias = Literal["stored", "present", "skipped", "failed"]
+Status: TypeAlias = Literal["stored", "updated", "present", "skipped", "failed"]
 """What became of a source."""
 
 
@@ -20,7 +20,8 @@ class SourceResult:
     dataset: str
     """Name of its dataset."""
     status: Status
-    """"present" where the store had it unchanged, "skipped" where it had the name from elsewhere."""
+    """"updated" where it replaced the dataset of its name, "present" where the store had it unchanged, "skipped" where
+    it had the name otherwise."""
     reason: str | None = None
     """Why it was skipped or failed, and what to do."""
     dropped: dict[str, str] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class IngestReport:
         return asdict(self) | {"dims": sorted(self.dims), "variables": sorted(self.variables)}
 
     def __str__(self) -> str:
-        counts = {status: self.count(status) for status in ("stored", "present", "skipped", "failed")}
+        counts = {status: self.count(status) for status in get_args(Status)}
         told = [f"{count:,} {status}" for status, count in counts.items() if count]
         for what, found in (
             ("other files", len(self.others)),

@@ -142,6 +142,35 @@ def test_append_with_nothing_new_says_so(run, store, folder):
     assert Atlas.open(store).version == 1
 
 
+def test_update_replaces_what_has_changed_and_says_how_much(run, store, folder):
+    before = Atlas.open(store).list_datasets()
+    month(9).to_netcdf(folder / "jan.nc")
+    month(4).to_netcdf(folder / "apr.nc")
+    refused = run("add", folder, store, code=1)
+    assert "changed since; replace that one with if_exists='update' (--update of the command)" in refused.stderr
+    result = run("add", folder, store, "--update")
+    assert result.stdout.startswith("stored 0 datasets, updated 1 in ")
+    assert Atlas.open(store).list_datasets() == [*before, "apr"]
+    with xr.open_dataset(folder / "jan.nc") as expected:
+        xr.testing.assert_identical(Atlas.open(store).to_xarray("jan"), expected.load())
+    again = run("create", folder, store, "--append", "--update", "--if-exists", "update")
+    assert again.stdout.startswith("nothing new to store")
+
+
+def test_replace_takes_files_from_anywhere(run, store, folder, tmp_path):
+    (tmp_path / "more").mkdir()
+    month(9).to_netcdf(tmp_path / "more" / "jan.nc")
+    refused = run("add", tmp_path / "more", store, "--update", code=1)
+    assert "replace that one with if_exists='replace' (--if-exists replace of the command)" in refused.stderr
+    assert "updated 1 in" in run("add", tmp_path / "more", store, "--if-exists", "replace").stdout
+
+
+def test_update_contradicts_other_words_on_what_exists(run, store, folder):
+    for word in ("skip", "replace", "error"):
+        result = run("add", folder, store, "--update", "--if-exists", word, code=2)
+        assert f"--update is short for --if-exists update, and --if-exists {word} says otherwise" in result.stderr
+
+
 def test_append_keeps_the_encoding_and_warns_of_another(run, store, folder):
     result = run("create", folder, store, "--append", "--codec", "lz4", "--filter", "auto")
     assert result.stderr.splitlines()[0] == "Warning: --codec lz4 had no effect: the store has codec zstd"

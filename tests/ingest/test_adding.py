@@ -100,7 +100,7 @@ class TestAgain:
         store.add_many(folder)
         profile(9).to_netcdf(folder / "c0.nc")
         with pytest.raises(
-            IngestError, match=r"already, from .*c0\.nc, changed since; keep that one with if_exists='skip'"
+            IngestError, match=r"already, from .*c0\.nc, changed since; replace that one with if_exists='update'"
         ):
             store.add_many(folder)
         report = store.add_many(folder, if_exists="skip")
@@ -115,8 +115,8 @@ class TestAgain:
         report = store.add_many(folder, on_error="skip")
         assert [one.dataset for one in report.failures] == ["c0"]
         assert report.failures[0].reason == (
-            "the store has a dataset 'c0' already; keep that one with if_exists='skip' (--if-exists skip of the "
-            "command), choose another name, or delete it first"
+            "the store has a dataset 'c0' already; replace that one with if_exists='replace' (--if-exists replace of "
+            "the command), keep it with if_exists='skip' (--if-exists skip), or choose another name"
         )
 
     def test_without_resume_nothing_is_passed_over(self, folder):
@@ -134,6 +134,161 @@ class TestAgain:
         assert "by" in text
         assert store.to_xarray("c2").attrs == {"platform": "P2"}
         assert INGESTED_KEY not in store["c2"].attributes()
+
+
+class TestReplacing:
+    """`if_exists="replace"` and `"update"`."""
+
+    @pytest.fixture
+    def store(self, folder):
+        """A store of the files, of which c0 and 2026.c3 have changed since, and of a dataset c9 from elsewhere."""
+        store = Atlas.create(folder.parent / "s")
+        store.add_many(folder)
+        store.add_xr_dataset(profile(50), "c9")
+        store.flush()
+        for name, at in (("c0", 60), ("2026/c3", 61)):
+            profile(at).to_netcdf(folder / f"{name}.nc")
+        return store
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_update_replaces_what_has_changed_since_in_its_place(self, store, folder, workers):
+        profile(9).to_netcdf(folder / "c8.nc")
+        before = store.version
+        report = store.add_many(folder, if_exists="update", workers=workers)
+        assert str(report) == "7 sources: 1 stored, 2 updated, 4 present"
+        assert [one.dataset for one in report.results if one.status == "updated"] == ["2026.c3", "c0"]
+        found = Atlas.open(folder.parent / "s")
+        assert found.list_datasets() == [*NAMES, "c9", "c8"]
+        for name, at in (("c0", 60), ("2026.c3", 61), ("c2", 2), ("c8", 9), ("c9", 50)):
+            xr.testing.assert_identical(found.to_xarray(name), profile(at))
+        xr.testing.assert_identical(Atlas.open(folder.parent / "s", version=before).to_xarray("c0"), profile(0))
+        again = store.add_many(folder, if_exists="update")
+        assert (again.count("present"), again.versions) == (7, [])
+
+    def test_update_leaves_what_came_from_elsewhere(self, store, folder, tmp_path):
+        profile(9).to_netcdf(folder / "c9.nc")
+        (tmp_path / "more").mkdir()
+        profile(70).to_netcdf(tmp_path / "more" / "c2.nc")
+        report = store.add_many([folder, tmp_path / "more" / "c2.nc"], if_exists="update", on_error="skip")
+        assert {one.dataset for one in report.failures} == {"c2", "c9"}  # both files named c2 fail
+        report = store.add_many([folder / "c9.nc", tmp_path / "more"], if_exists="update", on_error="skip")
+        assert [one.reason for one in report.failures] == [
+            f"the store has a dataset {name!r} already{of}; replace that one with if_exists='replace' (--if-exists "
+            "replace of the command), keep it with if_exists='skip' (--if-exists skip), or choose another name"
+            for name, of in (("c9", ""), ("c2", f", from {folder / 'c2.nc'}"))
+        ]
+        xr.testing.assert_identical(store.to_xarray("c9"), profile(50))
+        xr.testing.assert_identical(store.to_xarray("c2"), profile(2))
+
+    def test_replace_replaces_what_came_from_anywhere(self, store, folder, tmp_path):
+        (tmp_path / "more").mkdir()
+        for name, at in (("c9", 9), ("c2", 70)):
+            profile(at).to_netcdf(tmp_path / "more" / f"{name}.nc")
+        (tmp_path / "more" / "c4.nc").write_bytes((folder / "c4.nc").read_bytes())
+        report = store.add_many(tmp_path / "more", if_exists="replace")
+        assert str(report) == "3 sources: 2 updated, 1 present"
+        found = Atlas.open(folder.parent / "s")
+        assert found.list_datasets() == [*NAMES, "c9"]
+        for name, at in (("c9", 9), ("c2", 70), ("c4", 4), ("c0", 0)):
+            xr.testing.assert_identical(found.to_xarray(name), profile(at))
+
+    @pytest.mark.parametrize("if_exists", ["update", "replace"])
+    def test_without_resume_unchanged_files_are_read_again(self, folder, if_exists):
+        store = Atlas.create(MemoryStorage())
+        store.add_many(folder)
+        assert store.add_many(folder, if_exists=if_exists, resume=False).count("updated") == 6
+        assert store.list_datasets() == NAMES
+
+    def test_a_file_that_cannot_be_stored_leaves_its_dataset_as_it_is(self, store, folder):
+        (folder / "c0.nc").write_bytes(b"no NetCDF")
+        with netCDF4.Dataset(folder / "c2.nc", "w") as file:
+            file.createDimension("n", 2)
+            file.createVariable("_tmp", "f8", ("n",))[:] = [1, 2]
+        report = store.add_many(folder, if_exists="update", on_error="skip")
+        assert [one.dataset for one in report.failures] == ["c0", "c2"]
+        assert report.count("updated") == 1
+        found = Atlas.open(folder.parent / "s")
+        for name, at in (("c0", 0), ("c2", 2), ("2026.c3", 61)):
+            xr.testing.assert_identical(found.to_xarray(name), profile(at))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda other: other["c0"].set_attribute("by", "another"),
+            lambda other: other.replace_dataset("c0", profile(80)),
+            lambda other: other.delete_dataset("c0"),
+        ],
+    )
+    def test_a_name_that_another_writer_changes_costs_itself_alone(self, store, folder, monkeypatch, change):
+        monkeypatch.setattr("atlas.ingest.commits._FIRST_SECONDS", 3600.0)  # one commit, however slow the machine is
+
+        def meanwhile(report):
+            if report.results[-1].dataset == "c0":
+                other = Atlas.open(folder.parent / "s")
+                change(other)
+                other.flush()
+
+        report = store.add_many(folder, if_exists="update", on_error="skip", progress=meanwhile)
+        assert [(one.dataset, one.reason) for one in report.failures] == [
+            ("c0", "another writer has changed the dataset 'c0' meanwhile, and it stays so; add it again")
+        ]
+        assert (report.count("updated"), store._session.pending) == (1, False)
+        found = Atlas.open(folder.parent / "s")
+        assert found.list_datasets() == store.list_datasets()
+        xr.testing.assert_identical(found.to_xarray("2026.c3"), profile(61))
+        report = store.add_many(folder, if_exists="replace")
+        assert (report.count("updated") + report.count("stored"), report.is_complete) == (1, True)
+        xr.testing.assert_identical(Atlas.open(folder.parent / "s").to_xarray("c0"), profile(60))
+
+    def test_a_dataset_that_a_commit_has_brought_is_looked_at_again(self, folder):
+        storage = MemoryStorage()
+        store = Atlas.create(storage)
+
+        def meanwhile(report):
+            if report.results[-1].dataset == "2026.c1":
+                other = Atlas.open(storage)
+                other.add_many([folder / "c2.nc"])
+                other.add_xr_dataset(profile(50), "c4")
+                other.flush()
+
+        report = store.add_many(folder, if_exists="update", on_error="skip", flush_every="1 file", progress=meanwhile)
+        assert {one.dataset: one.status for one in report.results if one.status != "stored"} == {
+            "c2": "present",
+            "c4": "failed",
+        }
+        xr.testing.assert_identical(Atlas.open(storage).to_xarray("c4"), profile(50))
+
+    def test_a_killed_update_goes_on_where_it_was(self, folder, tmp_path):
+        names = [f"c{at}" for at in range(40)]
+        for at, name in enumerate(names):
+            profile(at).to_netcdf(folder / f"{name}.nc")
+        store = Atlas.create(tmp_path / "s")
+        store.add_many([folder / f"{name}.nc" for name in names])
+        for at, name in enumerate(names):
+            profile(at + 100).to_netcdf(folder / f"{name}.nc")
+        updated, killed = 0, 0
+        while updated < 40:
+            script = textwrap.dedent(
+                f"""
+                import atlas, os
+                stop = lambda report: os.kill(os.getpid(), 9) if report.count("updated") == 15 else None
+                atlas.Atlas.open({str(tmp_path / "s")!r}).add_many(
+                    {[str(folder / f"{name}.nc") for name in names]}, if_exists="update", flush_every="4 files",
+                    progress=stop,
+                )
+                """
+            )
+            killed += subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+            found, before = Atlas.open(tmp_path / "s"), updated
+            assert found.list_datasets() == names
+            levels = [found.to_xarray(name).attrs["platform"] for name in names]
+            updated = sum(platform == f"P{at + 100}" for at, platform in enumerate(levels))
+            assert levels == [f"P{at + 100 * (at < updated)}" for at in range(40)]
+            assert updated > before
+        assert killed in (2, 3)  # a slow machine commits more often
+        for at, name in enumerate(names):
+            xr.testing.assert_identical(found.to_xarray(name), profile(at + 100))
+        assert found.verify().ok
 
 
 class TestFailures:
@@ -234,9 +389,11 @@ class TestCommits:
                 other.flush()
 
         report = store.add_many(folder, on_error="skip", progress=take)
-        assert [(one.dataset, one.reason) for one in report.failures] == [
-            ("2026.c3", "another writer has added a dataset '2026.c3' meanwhile; choose another name")
-        ]
+        reason = (
+            "another writer has added a dataset '2026.c3' meanwhile; choose another name, or replace theirs with "
+            "if_exists='replace' (--if-exists replace of the command)"
+        )
+        assert [(one.dataset, one.reason) for one in report.failures] == [("2026.c3", reason)]
         found = Atlas.open(storage)
         assert sorted(found.list_datasets()) == NAMES
         assert found["2026.c3"].attributes() == {"by": "another"}

@@ -29,12 +29,15 @@ FALSE_TEXTS = ["", "5", "min", "5 minutes", "5 Min", "5 kib", "5 MB", "-1 s", "+
 FALSE_TEXTS += [".5 s", "1. s", "1,5 h", "1_000 s", "nan s", "inf s", "5 min 3 s", "5; s", "1" * 16 + " s"]
 
 
+KNOWN = "'error', 'skip', 'replace', 'update'"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "error", "said"),
     [
-        ("if_exists", "replace", InvalidValueError, "if_exists is one of 'error', 'skip', not 'replace'"),
-        ("if_exists", None, InvalidValueError, "if_exists is one of 'error', 'skip', not None"),
-        ("if_exists", ["skip"], InvalidValueError, "if_exists is one of 'error', 'skip', not ['skip']"),
+        ("if_exists", "new", InvalidValueError, f"if_exists is one of {KNOWN}, not 'new'"),
+        ("if_exists", None, InvalidValueError, f"if_exists is one of {KNOWN}, not None"),
+        ("if_exists", ["skip"], InvalidValueError, f"if_exists is one of {KNOWN}, not ['skip']"),
         ("on_error", "ignore", InvalidValueError, "on_error is one of 'raise', 'skip', not 'ignore'"),
         ("on_error", True, InvalidValueError, "on_error is one of 'raise', 'skip', not True"),
         ("on_unsupported", "skip", InvalidValueError, "on_unsupported is one of 'raise', 'drop', not 'skip'"),

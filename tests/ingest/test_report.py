@@ -24,7 +24,7 @@ def test_statuses_are_counted_and_failures_listed():
 
 def test_it_is_complete_where_nothing_failed_and_everything_was_dealt_with():
     assert IngestReport().is_complete
-    assert report_of("stored", "present", "skipped").is_complete
+    assert report_of("stored", "present", "skipped", "updated").is_complete
     assert report_of("stored", others=["a"], links=["b"], versions=[3]).is_complete
     assert not report_of("stored", "failed").is_complete
     assert not report_of("stored", sources=2).is_complete
@@ -34,6 +34,7 @@ def test_it_is_complete_where_nothing_failed_and_everything_was_dealt_with():
 def test_as_text_it_says_what_is_not_zero():
     assert str(IngestReport()) == "0 sources: none dealt with"
     assert str(report_of(sources=3)) == "3 sources: none dealt with"
+    assert str(report_of("updated", "present", "stored", "updated")) == "4 sources: 1 stored, 2 updated, 1 present"
     assert str(report_of("failed", "stored", "stored")) == "3 sources: 2 stored, 1 failed"
     assert str(report_of(*["present"] * 1200, "skipped", sources=1300)) == "1,300 sources: 1,200 present, 1 skipped"
     told = report_of("stored", others=["a", "b"], links=["c"], unreadable=[("d", "Permission denied")])
