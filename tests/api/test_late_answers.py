@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+import xarray as xr
 from obstore.store import MemoryStore
 
 from atlas import Atlas
@@ -83,6 +84,29 @@ def test_a_commit_executed_after_its_flush_has_failed_finds_its_files(places, in
         store.flush()
         store.compact(keep_versions=1, keep_days=0)
     assert Atlas.open(plain).list_datasets() == ["d1", "d2"]
+
+
+@pytest.mark.parametrize("when", ["after the next", "before the retry", "after the retry"])
+def test_a_dataset_replaced_again_after_a_lost_answer_has_nothing_of_the_first_one(places, injector, when):
+    faulty, plain = places
+    store = Atlas.create(faulty)
+    for name, cells in (("a", 4), ("b", 4)):
+        store.add_xr_dataset(xr.Dataset({"t": ("x", np.zeros(cells))}), name)
+    store.flush()
+    store.replace_dataset("a", xr.Dataset({"t": ("x", np.ones(8)), "u": ("x", np.ones(8))}), chunks={"x": 1})
+    with pytest.raises(StorageError):
+        fail(store, injector, "commits/", when)
+    store.replace_dataset("a", xr.Dataset({"t": ("x", np.full(8, 2.0))}, attrs={"second": 1}), chunks={"x": 4})
+    with injector.paused():
+        store.flush()
+        for moment in ("after the next", "before the retry", "after the retry"):
+            injector.release(moment)
+    for handle in (store, Atlas.open(plain)):
+        assert handle.list_datasets() == ["a", "b"]
+        assert handle["a"].list_arrays() == ["t"]
+        assert handle["a"]["t"][:].tolist() == [2.0] * 8
+        assert dict(handle["a"].attrs) == {"second": 1}
+    assert Atlas.open(plain).verify().ok
 
 
 def test_a_commit_that_may_still_be_executed_gives_way_to_another_writer(places, injector):
