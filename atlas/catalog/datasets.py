@@ -324,7 +324,8 @@ class Datasets:
         check_name("dataset", name)
         if name in self.edited or self._row(name) is not None:
             raise DatasetExistsError(
-                f"there is a dataset {name!r} already; open it with open_dataset(), or call delete_dataset() first"
+                f"there is a dataset {name!r} already; open it with open_dataset(), put another in its place with "
+                "replace_dataset(), or call delete_dataset() first"
             )
 
     def _add(self, name: str) -> DatasetState:
