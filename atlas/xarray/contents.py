@@ -48,9 +48,9 @@ def contents_of(ds: object) -> Contents:
     Raises `InvalidTypeError` for what is none, and `UnsupportedDtypeError` for an index that would be lost.
     """
     if not isinstance(ds, xr.Dataset):
-        raise InvalidTypeError(
-            f"ds is an xarray.Dataset, not {type(ds).__name__}; convert it, for example with to_dataset()"
-        )
+        order = "call add_xr_dataset(ds, name) and replace_dataset(name, ds)"
+        remedy = order if isinstance(ds, str) else "convert it, for example with to_dataset()"
+        raise InvalidTypeError(f"ds is an xarray.Dataset, not {type(ds).__name__}; {remedy}")
     return Contents(ds.variables, frozenset(ds.coords), _indexes(ds), ds.attrs, ds.encoding)
 
 
