@@ -449,6 +449,7 @@ class Atlas:
         names: Callable[[Path], str] | None = None,
         pattern: str | None = None,
         follow_links: bool = False,
+        engine: str | None = None,
         drop: Sequence[str] = (),
         chunks: Mapping[str, int] | None = None,
         raw: bool = False,
@@ -462,7 +463,7 @@ class Atlas:
         timeout: float = 600.0,
         progress: bool | Callable[[IngestReport], None] = False,
     ) -> IngestReport:
-        """Add NetCDF files, one dataset for each, and commit as it goes.
+        """Add NetCDF files, Zarr stores and what other engines of xarray read, one dataset for each; commit as it goes.
 
         Each file is read in a process of its own, which it may crash without taking the rest along, and is stored whole
         or not at all. What was read is committed early at first, then as `flush_every` says, and at the end; the same
@@ -471,15 +472,19 @@ class Atlas:
         Parameters
         ----------
         sources : path, pattern, or sequence of them
-            Folders, which are searched with what is below them; files; and patterns such as `"data/*.nc"`.
+            Folders, which are searched with what is below them; files; and patterns such as `"data/*.nc"`. A folder
+            that is a Zarr store counts as a file.
         names : callable, optional
             Returns the name of a dataset; gets the path of a file below its folder without the suffix. Without it, the
             path with "." for "/".
         pattern : str, optional
             A shell pattern for the names of files in folders. Without it, files of the suffixes .nc, .nc3, .nc4, .cdf
-            and .netcdf are taken.
+            and .netcdf, and Zarr stores, are taken.
         follow_links : bool, default False
             Whether to search folders that links lead to.
+        engine : str, optional
+            The engine of xarray that reads all sources, such as "h5netcdf" or "cfgrib"; with `pattern`, where their
+            suffix is none of these.
         drop : sequence of str, default ()
             Variables to leave out.
         chunks : mapping of str to int, optional
@@ -518,9 +523,9 @@ class Atlas:
             (ValueError) with the report as `report`, where a file or folder cannot be stored or read and `on_error` is
             "raise". What was read before is committed.
         InvalidValueError
-            (ValueError) for an unknown option, while changes are pending, and for a source that is not there.
+            (ValueError) for an unknown option or engine, while changes are pending, and for a source that is not there.
         MissingExtraError
-            (ImportError) where netCDF4 is not installed.
+            (ImportError) where netCDF4 is needed and not installed.
         StorageError
             (OSError) where a commit fails, for example on a full disk. Earlier commits stay.
         KeyboardInterrupt
@@ -536,11 +541,11 @@ class Atlas:
         (1, ['buoy'])
 
         """
+        search = atlas.ingest.Search(names, pattern, follow_links, engine)
         options = atlas.ingest.IngestOptions(
             drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, overwrite, workers, timeout
         )
-        found = atlas.ingest.find_files(sources, pattern=pattern, follow_links=follow_links, name_of=names)
-        return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, progress)
+        return atlas.ingest.add_sources(self, self._session, sources, search, options, atlas.__version__, progress)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.

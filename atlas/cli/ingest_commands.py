@@ -59,13 +59,19 @@ def _reading(command: Any) -> Any:
             help="Do not decode: keep packed values, missing values and times as in the files. Character arrays always "
             "become strings.",
         ),
+        click.option(
+            "--engine",
+            metavar="NAME",
+            help="The engine of xarray that reads all files, such as h5netcdf or cfgrib; default: netCDF4, and zarr "
+            "for Zarr stores.",
+        ),
         click.option("--separator", default=".", show_default=True, help="Text that replaces / in dataset names."),
         click.option("--prefix", default="", metavar="TEXT", help="Text before each dataset name."),
         click.option(
             "--pattern",
             metavar="PATTERN",
             help="Shell pattern for the names of files in folders, such as 'wrfout_*'; default: files that end in "
-            f"{', '.join(sorted(SUFFIXES))}.",
+            f"{', '.join(sorted(SUFFIXES))}, and Zarr stores.",
         ),
         click.option("--follow", is_flag=True, help="Search folders that links lead to."),
         click.option(
@@ -186,12 +192,16 @@ def add(
     _ingest(target, sources, **reading)
 
 
-def _check_sources(sources: Sequence[str], *, pattern: str | None, follow: bool, flush_every: str, **_: Any) -> None:
+def _check_sources(
+    sources: Sequence[str], *, pattern: str | None, follow: bool, engine: str | None, flush_every: str, **_: Any
+) -> None:
     """Refuse what names no file, before a store is made."""
     Every.parse(flush_every)
-    if not find_files(sources, pattern=pattern, follow_links=follow).files:
+    if not find_files(sources, pattern=pattern, follow_links=follow, engine=engine).files:
         wanted = f"match {pattern!r}" if pattern else f"end in {', '.join(sorted(SUFFIXES))}; --pattern chooses others"
-        raise click.ClickException(f"no NetCDF files in {', '.join(sources)} and subfolders, which {wanted}")
+        raise click.ClickException(
+            f"no {'' if pattern else 'NetCDF '}files in {', '.join(sources)} and subfolders, which {wanted}"
+        )
 
 
 def _ingest(

@@ -4,7 +4,7 @@
 - `options` of `Atlas.add_many`, checked; `report`: what became of each source.
 - `adding`: adds what was read and commits as it goes; `commits`: when.
 - `workers`: processes that read, and may crash; `worker` is what runs in them, `reading` reads one file,
-  `classic_netcdf` finds those that were cut short.
+  `classic_netcdf` finds those that were cut short; `engines` reads by other engines of xarray.
 - `provenance`: the file that a dataset came from, and whether it has changed since.
 - `progress`: a bar, or lines.
 
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
-    from atlas.ingest.adding import add_files
+    from atlas.ingest.adding import add_sources
     from atlas.ingest.options import Every, IngestOptions
     from atlas.ingest.progress import Progress
     from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
-    from atlas.ingest.sources import SUFFIXES, check_netcdf, find_files
+    from atlas.ingest.sources import SUFFIXES, Search, check_netcdf, check_zarr, find_files
 
 __all__ = [
     "SUFFIXES",
@@ -31,9 +31,11 @@ __all__ = [
     "IngestOptions",
     "IngestReport",
     "Progress",
+    "Search",
     "SourceResult",
-    "add_files",
+    "add_sources",
     "check_netcdf",
+    "check_zarr",
     "find_files",
 ]
 
@@ -44,9 +46,11 @@ _MODULES = {
     "IngestOptions": "options",
     "IngestReport": "report",
     "Progress": "progress",
+    "Search": "sources",
     "SourceResult": "report",
-    "add_files": "adding",
+    "add_sources": "adding",
     "check_netcdf": "sources",
+    "check_zarr": "sources",
     "find_files": "sources",
 }
 

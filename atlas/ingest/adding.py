@@ -27,24 +27,23 @@ from atlas.ingest.progress import Progress
 from atlas.ingest.provenance import describe_source, fingerprint, read_fingerprint
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
-from atlas.ingest.sources import path_text
+from atlas.ingest.sources import find_files, path_text
 from atlas.ingest.workers import Worker
 from atlas.runtime.threads import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from atlas.format.attribute_keys import AttributeKey
     from atlas.ingest.options import IngestOptions
     from atlas.ingest.reading import LargeVariable, ReadFile
-    from atlas.ingest.sources import FileSource, Found
+    from atlas.ingest.sources import FileSource, Found, Search, Sources
     from atlas.session import Session
     from atlas.xarray.interfaces import StoreInterface
 
-__all__ = ["add_files"]
+__all__ = ["add_sources"]
 
 _AHEAD = 4
 """Files for each worker that are read or waiting, before the next one is begun."""
@@ -52,15 +51,16 @@ _Outcome: TypeAlias = "SourceResult | tuple[ReadFile, Worker] | AtlasError"
 """What became of a source, or what was read of it."""
 
 
-def add_files(
+def add_sources(
     store: StoreInterface,
     session: Session,
-    found: Found,
+    sources: Sources,
+    search: Search,
     options: IngestOptions,
     version: str,
     progress: bool | Callable[[IngestReport], None] = False,
 ) -> IngestReport:
-    """Add files to a store, and return what became of each.
+    """Add sources to a store, and return what became of each.
 
     `version` is that of this package. `progress` is called after each source; True shows it. Raises what
     `Atlas.add_many` says.
@@ -71,6 +71,13 @@ def add_files(
         )
     if not (isinstance(progress, bool) or callable(progress)):
         raise InvalidTypeError(f"progress is True, False or a function, not {type(progress).__name__} {progress!r}")
+    found = find_files(
+        sources,
+        pattern=search.pattern,
+        follow_links=search.follow_links,
+        name_of=search.names,
+        engine=search.engine,
+    )
     ingest = _Ingest(store, session, options, version, found)
     if progress is True:
         with closing(Progress()) as shown:
@@ -158,14 +165,15 @@ class _Ingest:
 
         def read(source: FileSource) -> tuple[FileSource, _Outcome]:
             known = self._known(source)
-            return source, known or self._read_file(free, source.path)
+            return source, known or self._read_file(free, source)
 
         return run_ahead(read, self._files, count, _AHEAD * count)
 
-    def _read_file(self, free: SimpleQueue[Worker], path: Path) -> _Outcome:
+    def _read_file(self, free: SimpleQueue[Worker], source: FileSource) -> _Outcome:
         worker = free.get()
         try:
-            return worker.call("file", path, self._read), worker
+            call = ("file",) if source.engine is None else ("engine", source.engine)
+            return worker.call(*call, source.path, self._read), worker
         except AtlasError as error:
             return error
         finally:
@@ -213,7 +221,7 @@ class _Ingest:
         )
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
-        ds = self._assembled(source.path, read, worker)
+        ds = self._assembled(source, read, worker)
         chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in ds.dims}
         try:
             if self._options.overwrite and self._session.view.exists(source.name):
@@ -229,14 +237,14 @@ class _Ingest:
         self._policy.add(len(report.results), ds.nbytes)
         return result
 
-    def _assembled(self, path: Path, read: ReadFile, worker: Worker) -> xr.Dataset:
+    def _assembled(self, source: FileSource, read: ReadFile, worker: Worker) -> xr.Dataset:
         """Return the dataset of a file, its large variables read block by block."""
         if not read.large:
             return read.ds
         made = {}
         for name, large in read.large.items():
-            cells = _RemoteCells(worker, path, self._read, read, name)
-            blocks = da.from_array(cells, self._lengths(large), name=f"{path}:{name}", asarray=False)  # type: ignore[no-untyped-call]
+            cells = _RemoteCells(worker, source, self._read, read, name)
+            blocks = da.from_array(cells, self._lengths(large), name=f"{source.path}:{name}", asarray=False)  # type: ignore[no-untyped-call]
             made[name] = xr.Variable(large.dims, blocks, large.attrs, large.encoding)
         ds = read.ds.assign(made).set_coords([name for name in made if name in read.coords])
         ordered = ds[read.order]
@@ -297,9 +305,10 @@ class _Ingest:
 class _RemoteCells:
     """The cells of a large variable, read by a worker block by block."""
 
-    def __init__(self, worker: Worker, path: Path, options: ReadOptions, read: ReadFile, name: str) -> None:
+    def __init__(self, worker: Worker, source: FileSource, options: ReadOptions, read: ReadFile, name: str) -> None:
         left_out = replace(options, drop=(*options.drop, *read.dropped))
-        self._call = partial(worker.call, "block", path, left_out, read.fingerprint, tuple(read.kept_raw), name)
+        call = ("block",) if source.engine is None else ("engine block", source.engine)
+        self._call = partial(worker.call, *call, source.path, left_out, read.fingerprint, tuple(read.kept_raw), name)
         large = read.large[name]
         self.shape, self.dtype, self.ndim = large.shape, large.dtype, len(large.shape)
 
