@@ -26,7 +26,6 @@ from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.format.versions import Version
-    from atlas.ingest.options import IfExists, OnError, OnUnsupported
+    from atlas.ingest.options import IfExists, OnError, OnUnsupported, Sources
     from atlas.ingest.report import IngestReport
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
@@ -444,7 +443,7 @@ class Atlas:
 
     def add_many(
         self,
-        sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        sources: Sources,
         *,
         names: Callable[[Path], str] | None = None,
         pattern: str | None = None,
@@ -463,7 +462,9 @@ class Atlas:
         timeout: float = 600.0,
         progress: bool | Callable[[IngestReport], None] = False,
     ) -> IngestReport:
-        """Add NetCDF files, Zarr stores and what other engines of xarray read, one dataset for each; commit as it goes.
+        """Add files, one dataset for each, or datasets of xarray, and commit as it goes.
+
+        Files are NetCDF, Zarr stores, and what other engines of xarray read.
 
         Each file is read in a process of its own, which it may crash without taking the rest along, and is stored whole
         or not at all. What was read is committed early at first, then as `flush_every` says, and at the end; the same
@@ -471,9 +472,11 @@ class Atlas:
 
         Parameters
         ----------
-        sources : path, pattern, or sequence of them
+        sources : path, pattern, sequence of them, mapping of str to xr.Dataset, or iterable of pairs (str, xr.Dataset)
             Folders, which are searched with what is below them; files; and patterns such as `"data/*.nc"`. A folder
-            that is a Zarr store counts as a file.
+            that is a Zarr store counts as a file. Datasets with their names are added in this process; of an iterator
+            one is taken at a time, and the options `drop`, `raw`, `on_unsupported`, `resume`, `workers`, `timeout` and
+            those from `names` to `engine` are not for them.
         names : callable, optional
             Returns the name of a dataset; gets the path of a file below its folder without the suffix. Without it, the
             path with "." for "/".
@@ -521,7 +524,9 @@ class Atlas:
         ------
         IngestError
             (ValueError) with the report as `report`, where a file or folder cannot be stored or read and `on_error` is
-            "raise". What was read before is committed.
+            "raise"; and where an iterator of datasets raises. What was read before is committed.
+        InvalidTypeError
+            (TypeError) for a source that is neither a path nor a name with a dataset.
         InvalidValueError
             (ValueError) for an unknown option or engine, while changes are pending, and for a source that is not there.
         MissingExtraError

@@ -1,6 +1,7 @@
 """Files of others become datasets of the store, one for each. Never imports `atlas.store`.
 
 - `sources`: which files; what of the folders is passed over.
+- `datasets`: sources that are xarray datasets, one at a time.
 - `options` of `Atlas.add_many`, checked; `report`: what became of each source.
 - `adding`: adds what was read and commits as it goes; `commits`: when.
 - `workers`: processes that read, and may crash; `worker` is what runs in them, `reading` reads one file,

@@ -22,12 +22,13 @@ import atlas.xarray
 from atlas.errors import AtlasError, ConflictError, IngestError, InvalidTypeError, InvalidValueError, StorageError
 from atlas.format.attribute_keys import INGESTED_KEY
 from atlas.ingest.commits import CommitPolicy
+from atlas.ingest.datasets import check_pair, split_sources
 from atlas.ingest.options import Every
 from atlas.ingest.progress import Progress
 from atlas.ingest.provenance import describe_source, fingerprint, read_fingerprint
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
-from atlas.ingest.sources import find_files, path_text
+from atlas.ingest.sources import Found, find_files, path_text
 from atlas.ingest.workers import Worker
 from atlas.runtime.threads import run_ahead
 
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atlas.format.attribute_keys import AttributeKey
-    from atlas.ingest.options import IngestOptions
+    from atlas.ingest.datasets import Elements
+    from atlas.ingest.options import IngestOptions, Sources
     from atlas.ingest.reading import LargeVariable, ReadFile
-    from atlas.ingest.sources import FileSource, Found, Search, Sources
+    from atlas.ingest.sources import FileSource, Search
     from atlas.session import Session
     from atlas.xarray.interfaces import StoreInterface
 
@@ -71,16 +73,20 @@ def add_sources(
         )
     if not (isinstance(progress, bool) or callable(progress)):
         raise InvalidTypeError(f"progress is True, False or a function, not {type(progress).__name__} {progress!r}")
-    found = find_files(
-        sources,
-        pattern=search.pattern,
-        follow_links=search.follow_links,
-        name_of=search.names,
-        engine=search.engine,
-    )
-    ingest = _Ingest(store, session, options, version, found)
+    paths, elements = split_sources(sources, search, options)
+    if paths is None:
+        found = Found()
+    else:
+        found = find_files(
+            paths,
+            pattern=search.pattern,
+            follow_links=search.follow_links,
+            name_of=search.names,
+            engine=search.engine,
+        )
+    ingest = _Ingest(store, session, options, version, found, elements)
     if progress is True:
-        with closing(Progress()) as shown:
+        with closing(Progress() if elements is None else Progress("dataset", has_total=False)) as shown:
             return ingest.run(shown)
     return ingest.run(None if progress is False else progress)
 
@@ -89,23 +95,31 @@ class _Ingest:
     """One call of `add_many`."""
 
     def __init__(
-        self, store: StoreInterface, session: Session, options: IngestOptions, version: str, found: Found
+        self,
+        store: StoreInterface,
+        session: Session,
+        options: IngestOptions,
+        version: str,
+        found: Found,
+        elements: Elements | None,
     ) -> None:
         self._store, self._session, self._options, self._version = store, session, options, version
-        self._files = found.files
+        self._files, self._elements = found.files, elements
         self._report = IngestReport(
             others=found.others, links=found.links, unreadable=found.unreadable, sources=len(found.files)
         )
         self._policy = CommitPolicy(Every.parse(options.flush_every))
+        self._replaced = set[str]()  # names that were added in place of everything in the store
         self._read = ReadOptions(tuple(options.drop), options.raw, options.on_unsupported == "drop")
 
     def run(self, progress: Callable[[IngestReport], None] | None) -> IngestReport:
-        """Add all files."""
+        """Add all sources."""
         report = self._report
         try:
-            with ExitStack() as stack, closing(self._read_ahead(stack)) as sources:
-                for source, outcome in sources:
-                    result = outcome if isinstance(outcome, SourceResult) else self._add(source, outcome)
+            with ExitStack() as stack, closing(self._begin(stack)) as sources:
+                for add in sources:
+                    result = add()
+                    del add  # it may hold a dataset, while the iterator makes the next one
                     report.results.append(result)
                     if self._policy.is_due() and not self._options.overwrite:
                         self._commit()
@@ -156,16 +170,38 @@ class _Ingest:
         folder, reason = report.unreadable[0]
         return f"the folder {folder} could not be read: {reason}{kept}; on_error='skip' passes it over"
 
-    def _read_ahead(self, stack: ExitStack) -> Generator[tuple[FileSource, _Outcome], None, None]:
-        """Yield each source with what became of it, or what was read, in their order."""
+    def _begin(self, stack: ExitStack) -> Generator[Callable[[], SourceResult], None, None]:
+        """Yield for each source, in their order, a call that adds it."""
+        return self._read_ahead(stack) if self._elements is None else self._take(self._elements)
+
+    def _take(self, elements: Elements) -> Generator[Callable[[], SourceResult], None, None]:
+        """Take datasets one at a time."""
+        report = self._report
+        while True:
+            try:
+                element = next(elements)
+            except StopIteration:
+                return
+            except Exception as error:
+                report.sources += 1  # the one that did not come: the report is not complete
+                raised = f"the iterator of datasets raised {type(error).__name__}: {error}"
+                stored = f"{report.count('stored')} sources were stored before it"
+                raise IngestError(f"{raised}; {stored}", report) from error
+            name, ds = check_pair(element)
+            report.sources += 1
+            yield partial(self._add_dataset, name, ds)
+            del element, ds
+
+    def _read_ahead(self, stack: ExitStack) -> Generator[Callable[[], SourceResult], None, None]:
+        """Read files, and those after them meanwhile."""
         count = self._options.workers
         free: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(count):
             free.put(stack.enter_context(Worker(self._options.seconds)))
 
-        def read(source: FileSource) -> tuple[FileSource, _Outcome]:
+        def read(source: FileSource) -> Callable[[], SourceResult]:
             known = self._known(source)
-            return source, known or self._read_file(free, source)
+            return partial(self._add, source, known or self._read_file(free, source))
 
         return run_ahead(read, self._files, count, _AHEAD * count)
 
@@ -201,6 +237,10 @@ class _Ingest:
                 return "present", None
         of = "" if before is None else f", from {before.path}" + (", changed since" if before.path == now.path else "")
         reason = f"the store has a dataset {source.name!r} already{of}"
+        return self._refuse(reason)
+
+    def _refuse(self, reason: str) -> tuple[Any, str]:
+        """Return what becomes of a source whose name the store has from elsewhere, which `reason` says."""
         if self._options.if_exists == "skip":
             return "skipped", reason
         return "failed", (
@@ -208,9 +248,27 @@ class _Ingest:
             "delete it first"
         )
 
-    def _add(self, source: FileSource, outcome: tuple[ReadFile, Worker] | AtlasError) -> SourceResult:
+    def _add_dataset(self, name: str, ds: xr.Dataset) -> SourceResult:
+        """Add a dataset that was given."""
+        if name in self._replaced:
+            return SourceResult(name, name, "failed", f"a dataset {name!r} was given before it; choose another name")
+        try:
+            if not self._options.overwrite and self._session.view.exists(name):
+                return SourceResult(name, name, *self._refuse(f"the store has a dataset {name!r} already"))
+        except AtlasError as error:
+            return SourceResult(name, name, "failed", str(error))
+        self._report.dims.update(map(str, ds.dims))
+        self._report.variables.update(map(str, ds.variables))
+        result = self._store_dataset(SourceResult(name, name, "stored"), ds, {})
+        if self._options.overwrite and result.status == "stored":
+            self._replaced.add(name)
+        return result
+
+    def _add(self, source: FileSource, outcome: _Outcome) -> SourceResult:
         """Add what was read of a file."""
         report = self._report
+        if isinstance(outcome, SourceResult):
+            return outcome
         if isinstance(outcome, AtlasError):
             return SourceResult(path_text(source.path), source.name, "failed", str(outcome))
         read, worker = outcome
@@ -222,19 +280,23 @@ class _Ingest:
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
         ds = self._assembled(source, read, worker)
+        with dask.config.set(scheduler="synchronous"):
+            return self._store_dataset(result, ds, hidden)
+
+    def _store_dataset(self, result: SourceResult, ds: xr.Dataset, hidden: dict[AttributeKey, object]) -> SourceResult:
+        """Add a dataset, and return `result`, or that it failed."""
         chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in ds.dims}
         try:
-            if self._options.overwrite and self._session.view.exists(source.name):
-                self._session.writer.delete_dataset(source.name)
-            with dask.config.set(scheduler="synchronous"):
-                atlas.xarray.add(self._store, self._session, ds, source.name, chunks, hidden)
+            if self._options.overwrite and self._session.view.exists(result.dataset):
+                self._session.writer.delete_dataset(result.dataset)
+            atlas.xarray.add(self._store, self._session, ds, result.dataset, chunks, hidden)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - odd files lead to errors of any type, and cost themselves alone
             reason = " ".join(str(error).split())
             reason = reason if isinstance(error, AtlasError) else f"{type(error).__name__}: {reason}"
             return replace(result, status="failed", reason=reason)
-        self._policy.add(len(report.results), ds.nbytes)
+        self._policy.add(len(self._report.results), ds.nbytes)
         return result
 
     def _assembled(self, source: FileSource, read: ReadFile, worker: Worker) -> xr.Dataset:

@@ -16,7 +16,7 @@ class SourceResult:
     """What became of one source."""
 
     source: str
-    """Its path."""
+    """Its path; of a dataset its name."""
     dataset: str
     """Name of its dataset."""
     status: Status
@@ -44,7 +44,7 @@ class IngestReport:
     versions: list[int] = field(default_factory=list)
     """Versions that were committed."""
     sources: int = 0
-    """Number of sources that were found."""
+    """Number of sources that were found; datasets are counted as they come."""
     dims: set[str] = field(default_factory=set)
     """Names of dimensions in the files that were read."""
     variables: set[str] = field(default_factory=set)

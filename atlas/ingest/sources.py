@@ -10,21 +10,22 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from atlas.errors import InvalidNameError, InvalidTypeError, InvalidValueError, MissingExtraError
 from atlas.format.names import check_name
 from atlas.runtime.installation import missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
+
+    from atlas.ingest.options import Paths
 
 __all__ = [
     "SUFFIXES",
     "FileSource",
     "Found",
     "Search",
-    "Sources",
     "check_engine",
     "check_netcdf",
     "check_zarr",
@@ -32,8 +33,6 @@ __all__ = [
     "path_text",
 ]
 
-Sources: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
-"""Folders, files and patterns."""
 SUFFIXES = frozenset({".nc", ".nc3", ".nc4", ".cdf", ".netcdf"})
 """Suffixes of NetCDF files, compared in lower case."""
 _ZARR_FILES = frozenset({"zarr.json", ".zgroup", ".zmetadata"})
@@ -111,7 +110,7 @@ def check_engine(engine: str | None) -> None:
 
 
 def find_files(
-    sources: Sources,
+    sources: Paths,
     *,
     pattern: str | None = None,
     follow_links: bool = False,
