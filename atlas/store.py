@@ -473,10 +473,11 @@ class Atlas:
         Parameters
         ----------
         sources : path, pattern, sequence of them, mapping of str to xr.Dataset, or iterable of pairs (str, xr.Dataset)
-            Folders, which are searched with what is below them; files; and patterns such as `"data/*.nc"`. A folder
-            that is a Zarr store counts as a file. Datasets with their names are added in this process; of an iterator
-            one is taken at a time, and the options `drop`, `raw`, `on_unsupported`, `resume`, `workers`, `timeout` and
-            those from `names` to `engine` are not for them.
+            Folders, which are searched with what is below them; files; and patterns such as `"data/*.nc"`; URLs of
+            https, http and s3, with "/" at the end for all files below. A folder that is a Zarr store counts as a file.
+            Datasets with their names are added in this process; of an iterator one is taken at a time, and the options
+            `drop`, `raw`, `on_unsupported`, `resume`, `workers`, `timeout` and those from `names` to `engine` are not
+            for them.
         names : callable, optional
             Returns the name of a dataset; gets the path of a file below its folder without the suffix. Without it, the
             path with "." for "/".

@@ -179,7 +179,8 @@ def add(
 
     STORE is made if it is missing.
 
-    SOURCES are folders, which are searched with what is below them, files, and quoted patterns such as 'data/*.nc'. As
+    SOURCES are folders, which are searched with what is below them, files, quoted patterns such as 'data/*.nc', and
+    URLs (https, http, s3), with / at the end for all files below. As
     for `atlas create`, each file becomes one dataset; files that the store has already, unchanged, are skipped.
     """
     _check_sources(sources, **reading)
@@ -197,7 +198,10 @@ def _check_sources(
 ) -> None:
     """Refuse what names no file, before a store is made."""
     Every.parse(flush_every)
-    if not find_files(sources, pattern=pattern, follow_links=follow, engine=engine).files:
+    found = find_files(sources, pattern=pattern, follow_links=follow, engine=engine)
+    if not found.files:
+        for folder, reason in found.unreadable:
+            note(f"not read: the folder {folder}: {reason}")
         wanted = f"match {pattern!r}" if pattern else f"end in {', '.join(sorted(SUFFIXES))}; --pattern chooses others"
         raise click.ClickException(
             f"no {'' if pattern else 'NetCDF '}files in {', '.join(sources)} and subfolders, which {wanted}"

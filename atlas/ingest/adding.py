@@ -7,10 +7,13 @@ all, and every one ends in the report.
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dask
@@ -25,10 +28,10 @@ from atlas.ingest.commits import CommitPolicy
 from atlas.ingest.datasets import check_pair, split_sources
 from atlas.ingest.options import Every
 from atlas.ingest.progress import Progress
-from atlas.ingest.provenance import describe_source, fingerprint, read_fingerprint
+from atlas.ingest.provenance import Fingerprint, describe_source, fingerprint, read_fingerprint
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
-from atlas.ingest.sources import Found, find_files, path_text
+from atlas.ingest.sources import Found, find_files
 from atlas.ingest.workers import Worker
 from atlas.runtime.threads import run_ahead
 
@@ -109,6 +112,7 @@ class _Ingest:
             others=found.others, links=found.links, unreadable=found.unreadable, sources=len(found.files)
         )
         self._policy = CommitPolicy(Every.parse(options.flush_every))
+        self._free: SimpleQueue[Worker] = SimpleQueue()
         self._replaced = set[str]()  # names that were added in place of everything in the store
         self._read = ReadOptions(tuple(options.drop), options.raw, options.on_unsupported == "drop")
 
@@ -195,29 +199,51 @@ class _Ingest:
     def _read_ahead(self, stack: ExitStack) -> Generator[Callable[[], SourceResult], None, None]:
         """Read files, and those after them meanwhile."""
         count = self._options.workers
-        free: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(count):
-            free.put(stack.enter_context(Worker(self._options.seconds)))
+            self._free.put(stack.enter_context(Worker(self._options.seconds)))
+        folder = None
+        if any(source.url is not None for source in self._files):
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="atlas-", ignore_cleanup_errors=True)))
 
         def read(source: FileSource) -> Callable[[], SourceResult]:
             known = self._known(source)
-            return partial(self._add, source, known or self._read_file(free, source))
+            if known is None and source.url is not None:
+                assert folder is not None
+                source = replace(source, path=Path(mkdtemp(dir=folder)) / source.path.name)
+            return partial(self._add, source, known or self._read_file(source))
 
         return run_ahead(read, self._files, count, _AHEAD * count)
 
-    def _read_file(self, free: SimpleQueue[Worker], source: FileSource) -> _Outcome:
-        worker = free.get()
+    def _read_file(self, source: FileSource) -> _Outcome:
+        worker = self._free.get()
         try:
+            if source.url is not None:
+                worker.call("fetch", source.url, source.path)
             call = ("file",) if source.engine is None else ("engine", source.engine)
             return worker.call(*call, source.path, self._read), worker
         except AtlasError as error:
             return error
         finally:
-            free.put(worker)
+            self._free.put(worker)
+
+    def _fingerprint(self, source: FileSource, *, digest: bool) -> Fingerprint:
+        """Return that of a source as it is now. Raises `AtlasError` and `OSError`."""
+        if source.url is None:
+            return fingerprint(source.path, digest=digest)
+        worker = self._free.get()
+        try:
+            if not digest:
+                return Fingerprint(source.url, *worker.call("stat", source.url))
+            with TemporaryDirectory(prefix="atlas-") as folder:
+                path = Path(folder) / source.path.name
+                worker.call("fetch", source.url, path)
+                return replace(fingerprint(path, digest=True), path=source.url)
+        finally:
+            self._free.put(worker)
 
     def _known(self, source: FileSource) -> SourceResult | None:
         """Return what becomes of a source that need not be read, None of others."""
-        result = partial(SourceResult, path_text(source.path), source.name)
+        result = partial(SourceResult, source.origin, source.name)
         if source.reason is not None:
             return result("failed", source.reason)
         try:
@@ -230,10 +256,11 @@ class _Ingest:
     def _compare(self, source: FileSource) -> tuple[Any, str | None]:
         """Return what becomes of a source whose dataset the store has."""
         before = read_fingerprint(self._session.view.exact_attributes(source.name).get((INGESTED_KEY,)))
-        now = fingerprint(source.path, digest=False)
+        now = self._fingerprint(source, digest=False)
         if self._options.resume and before is not None:
-            is_same = before.is_unchanged(now) or before.has_equal_bytes(fingerprint(source.path, digest=True))
-            if is_same:
+            is_dated = now.mtime_ns != 0  # a server may not say
+            is_same = before.is_unchanged(now) and is_dated
+            if is_same or before.has_equal_bytes(self._fingerprint(source, digest=True)):
                 return "present", None
         of = "" if before is None else f", from {before.path}" + (", changed since" if before.path == now.path else "")
         reason = f"the store has a dataset {source.name!r} already{of}"
@@ -265,21 +292,28 @@ class _Ingest:
         return result
 
     def _add(self, source: FileSource, outcome: _Outcome) -> SourceResult:
-        """Add what was read of a file."""
+        """Add what was read of a file, and remove what was fetched."""
+        try:
+            return self._add_file(source, outcome)
+        finally:
+            if source.url is not None and source.path.is_absolute():
+                shutil.rmtree(source.path.parent, ignore_errors=True)
+
+    def _add_file(self, source: FileSource, outcome: _Outcome) -> SourceResult:
         report = self._report
         if isinstance(outcome, SourceResult):
             return outcome
         if isinstance(outcome, AtlasError):
-            return SourceResult(path_text(source.path), source.name, "failed", str(outcome))
+            return SourceResult(source.origin, source.name, "failed", str(outcome))
         read, worker = outcome
         report.dims |= read.dims
         report.variables |= read.variables
-        result = SourceResult(
-            path_text(source.path), source.name, "stored", dropped=read.dropped, kept_raw=read.kept_raw
-        )
+        result = SourceResult(source.origin, source.name, "stored", dropped=read.dropped, kept_raw=read.kept_raw)
         now = dt.datetime.now(dt.UTC)
-        hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
+        origin = read.fingerprint if source.url is None else replace(read.fingerprint, path=source.url)
+        hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(origin, self._version, now)}
         ds = self._assembled(source, read, worker)
+        ds.encoding["source"] = origin.path
         with dask.config.set(scheduler="synchronous"):
             return self._store_dataset(result, ds, hidden)
 

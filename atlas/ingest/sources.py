@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from atlas.errors import InvalidNameError, InvalidTypeError, InvalidValueError, MissingExtraError
+from atlas.errors import AtlasError, InvalidNameError, InvalidTypeError, InvalidValueError, MissingExtraError
 from atlas.format.names import check_name
 from atlas.runtime.installation import missing_extra
+from atlas.storage.urls import is_url, list_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +67,13 @@ class FileSource:
     """Why it cannot become one."""
     engine: str | None = None
     """The engine of xarray that reads it; None for NetCDF."""
+    url: str | None = None
+    """Where it is to be fetched from; `path` is then its name, and once it was fetched where it is."""
+
+    @property
+    def origin(self) -> str:
+        """What the report calls it."""
+        return path_text(self.path) if self.url is None else self.url
 
 
 @dataclass(slots=True)
@@ -119,7 +128,8 @@ def find_files(
 ) -> Found:
     """Return the files that sources name: folders with what is below them, files, and patterns such as `data/*.nc`.
 
-    A folder that is a Zarr store counts as a file. `engine` reads all of them.
+    A folder that is a Zarr store counts as a file. `engine` reads all of them. A URL names a file, or with "/" at its
+    end all files below it, which are listed.
 
     `name_of` gets the path of a file below its folder, or its name where it was named itself, without the suffix; else
     "." stands for "/" in names. `pattern` chooses files of folders by their name, in place of the suffixes of NetCDF.
@@ -143,9 +153,12 @@ def find_files(
             f"sources are paths or patterns, or a sequence of them, not {type(sources).__name__} {sources!r}"
         ) from error
     name_of = name_of or _with_dots
-    found, below, stores = Found(), dict[Path, Path](), set[Path]()
+    found, below, stores = Found(), dict[Path | str, Path](), set[Path | str]()
     chosen = None if pattern is None else re.compile(translate(pattern)).match
     for source in given:
+        if is_url(source):
+            below |= {url: inner for url, inner in _behind(str(source), chosen, found) if url not in below}
+            continue
         for path in _named(source):
             if path.is_dir() and not _is_zarr(path):
                 for file, is_store in _below(path, chosen, found, follow_links=follow_links):
@@ -163,9 +176,11 @@ def find_files(
             check_zarr()
         except MissingExtraError as error:
             missing = str(error)
-    for path, name in names.items():
-        reason = _refusal(path, name) or clashes.get(path) or (missing if path in stores else None)
-        found.files.append(FileSource(path, shown[path], reason, engine or ("zarr" if path in stores else None)))
+    for where, name in names.items():
+        reason = _refusal(where, name) or clashes.get(where) or (missing if where in stores else None)
+        engine_of = engine or ("zarr" if where in stores else None)
+        url, file = (where, Path(below[where].name)) if isinstance(where, str) else (None, where)
+        found.files.append(FileSource(file, shown[where], reason, engine_of, url))
     if engine is None and len(stores) < max(len(found.files), 1):
         check_netcdf()
     # Sources may overlap.
@@ -198,6 +213,27 @@ def _named(source: object) -> list[Path]:
     if not matches:
         raise InvalidValueError(f"{str(source)!r} is neither a folder nor a file, and matches none")
     return matches
+
+
+def _behind(url: str, chosen: Callable[[str], object] | None, found: Found) -> list[tuple[str, Path]]:
+    """Return the URLs of a file, or of those below it, each with its path below that, and note what is passed over."""
+    if not url.endswith("/"):
+        return [(url, Path(unquote(url.rpartition("/")[2])))]
+    try:
+        urls = list_urls(url)
+    except (MissingExtraError, InvalidValueError):
+        raise
+    except (AtlasError, OSError) as error:
+        found.unreadable.append((url, str(error)))
+        return []
+    files = []
+    for one in urls:
+        inner = Path(unquote(one).removeprefix(unquote(url)))
+        if chosen(inner.name) if chosen else inner.suffix.lower() in SUFFIXES:
+            files.append((one, inner))
+        else:
+            found.others.append(one)
+    return files
 
 
 def _below(
@@ -251,7 +287,7 @@ def _folders(folder: Path, found: Found, *, follow_links: bool) -> Iterator[tupl
             yield path, names
 
 
-def _clashes(names: dict[Path, str]) -> dict[Path, str]:
+def _clashes(names: dict[Path | str, str]) -> dict[Path | str, str]:
     """Return the reason for each file that shares its dataset name with another; none of them is stored."""
     by_name = defaultdict(list)
     for path, name in names.items():
@@ -259,15 +295,16 @@ def _clashes(names: dict[Path, str]) -> dict[Path, str]:
     reasons = {}
     for name, paths in by_name.items():
         for path in paths if len(paths) > 1 else ():
-            others = ", ".join(path_text(other) for other in paths if other != path)
+            others = ", ".join(_text(other) for other in paths if other != path)
             reasons[path] = f"{others} would also be dataset {name!r}; rename all but one, or choose other names"
     return reasons
 
 
-def _refusal(path: Path, name: object) -> str | None:
+def _refusal(path: Path | str, name: object) -> str | None:
     """Return why a file cannot become a dataset of that name."""
     try:
-        os.fsencode(path.absolute()).decode()
+        if isinstance(path, Path):
+            os.fsencode(path.absolute()).decode()
     except UnicodeDecodeError:
         return "its path is not valid UTF-8; rename the file or its folder"
     try:
@@ -275,6 +312,10 @@ def _refusal(path: Path, name: object) -> str | None:
     except (InvalidNameError, InvalidTypeError) as error:
         return str(error)
     return None
+
+
+def _text(path: Path | str) -> str:
+    return path if isinstance(path, str) else path_text(path)
 
 
 def path_text(path: Path) -> str:

@@ -18,6 +18,7 @@ from atlas.errors import AtlasError
 from atlas.ingest.engines import read_engine_block, read_with_engine
 from atlas.ingest.reading import read_block, read_file
 from atlas.runtime.threads import run_behind
+from atlas.storage.urls import fetch_url, stat_url
 
 __all__ = ["main"]
 
@@ -32,6 +33,8 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "block": read_block,
     "engine": read_with_engine,
     "engine block": read_engine_block,
+    "stat": stat_url,
+    "fetch": fetch_url,
 }
 
 
