@@ -22,7 +22,7 @@ from atlas.ingest import SUFFIXES, Every, IngestInterruptedError, find_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
+    from typing import Any, TextIO
 
     from atlas.format.block_types import Codec, Filter
     from atlas.ingest import IngestReport
@@ -94,6 +94,11 @@ def _reading(command: Any) -> Any:
             "--timeout", type=float, default=600.0, show_default=True, help="Seconds that reading a file may take."
         ),
         click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as JSON."),
+        click.option(
+            "--log-file",
+            type=click.File("a", encoding="utf-8", errors="backslashreplace", lazy=False),
+            help="Append a line for each file as it goes: time, status, dataset, source, reason.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -209,13 +214,20 @@ def _check_sources(
 
 
 def _ingest(
-    store: Atlas, sources: Sequence[str], *, separator: str, prefix: str, report: Path | None, **reading: Any
+    store: Atlas,
+    sources: Sequence[str],
+    *,
+    separator: str,
+    prefix: str,
+    report: Path | None,
+    log_file: TextIO | None,
+    **reading: Any,
 ) -> None:
     """Add sources to a store, and print and write what became of them; ends with the exit code."""
     begun = time.perf_counter()
     chunks, drop = reading["chunks"], reading["drop"]
     stopped = None
-    with closing(ReportPrinter()) as printer, _terminable():
+    with closing(ReportPrinter(log_file)) as printer, _terminable():
         try:
             found = store.add_many(
                 sources,
@@ -228,6 +240,11 @@ def _ingest(
         except IngestInterruptedError as error:
             found, stopped = error.report, error.__cause__
         except StorageError as error:
+            if report is not None:
+                try:
+                    _write_report(report, printer.report)
+                except click.ClickException as unwritten:  # what ended the run is to be said too
+                    note(f"Warning: {unwritten.message}")
             kept = len(Atlas.open(store.describe().location).list_datasets())
             raise click.ClickException(
                 f"{error}; the store has {count_text(kept, 'dataset')}. Once the cause is gone, run it again (create: "
@@ -237,8 +254,15 @@ def _ingest(
     if stopped is None:
         note_unused_options(found, chunks, drop)
     if report is not None:
-        report.write_bytes(orjson.dumps(found.to_dict(), option=orjson.OPT_INDENT_2))
+        _write_report(report, found)
     _summarize(found, store, time.perf_counter() - begun, stopped)
+
+
+def _write_report(path: Path, report: IngestReport) -> None:
+    try:
+        path.write_bytes(orjson.dumps(report.to_dict(), option=orjson.OPT_INDENT_2))
+    except OSError as error:  # such as the full disk that ended the run
+        raise click.ClickException(f"the report cannot be written: {error}") from error
 
 
 class _TerminatedError(KeyboardInterrupt):

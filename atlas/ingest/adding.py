@@ -125,10 +125,10 @@ class _Ingest:
                     result = add()
                     del add  # it may hold a dataset, while the iterator makes the next one
                     report.results.append(result)
-                    if self._policy.is_due() and not self._options.overwrite:
-                        self._commit()
                     if progress is not None:
                         progress(report)
+                    if self._policy.is_due() and not self._options.overwrite:
+                        self._commit()
                     if result.status == "failed" and self._options.on_error == "raise":
                         break
         except KeyboardInterrupt as error:

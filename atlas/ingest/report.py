@@ -71,13 +71,14 @@ class IngestReport:
     def __str__(self) -> str:
         counts = {status: self.count(status) for status in ("stored", "present", "skipped", "failed")}
         told = [f"{count:,} {status}" for status, count in counts.items() if count]
-        for what, found in (
-            ("other files", len(self.others)),
-            ("links not followed", len(self.links)),
-            ("unreadable folders", len(self.unreadable)),
+        for one, many, found in (
+            ("other file", "other files", len(self.others)),
+            ("link not followed", "links not followed", len(self.links)),
+            ("unreadable folder", "unreadable folders", len(self.unreadable)),
         ):
-            told += [f"{found:,} {what}"] if found else []
-        return f"{self.sources:,} sources: {', '.join(told) or 'none dealt with'}"
+            told += [f"{found:,} {one if found == 1 else many}"] if found else []
+        sources = "source" if self.sources == 1 else "sources"
+        return f"{self.sources:,} {sources}: {', '.join(told) or 'none dealt with'}"
 
 
 class IngestInterruptedError(KeyboardInterrupt):
