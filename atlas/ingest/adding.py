@@ -324,7 +324,8 @@ class _Ingest:
             if self._options.overwrite and self._session.view.exists(result.dataset):
                 self._session.writer.delete_dataset(result.dataset)
             atlas.xarray.add(self._store, self._session, ds, result.dataset, chunks, hidden)
-        except StorageError:
+        except StorageError as error:  # such as a full disk, for changes that wait for a commit
+            self._report.results.append(replace(result, status="failed", reason=str(error)))
             raise
         except Exception as error:  # noqa: BLE001 - odd files lead to errors of any type, and cost themselves alone
             reason = " ".join(str(error).split())

@@ -115,13 +115,14 @@ class _Source:
                 yield ds
 
     def _arguments(self, decode_times: object, *, raw: bool) -> dict[str, Any]:
-        """Return the arguments about decoding that the engine takes: one of others need not know any."""
+        """Return those of the arguments below that the engine takes: one of others need not know any."""
         arguments = {
             "mask_and_scale": not raw,
             "decode_times": not raw and decode_times,
             "decode_timedelta": False,
             "decode_coords": not raw,
             "concat_characters": True,
+            "indexpath": "",  # else cfgrib writes an index beside each file
         }
         taken = self._entrypoint.open_dataset_parameters or ()
         return {name: value for name, value in arguments.items() if name in taken}

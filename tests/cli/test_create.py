@@ -386,6 +386,24 @@ class TestLog:
         assert [(result["status"], result["dataset"]) for result in report["results"]] == expected[3:]
         assert "the commit that it was in failed" in report["results"][0]["reason"]
 
+    def test_a_file_that_ends_the_run_is_in_the_log_and_in_the_report(self, run, folder, tmp_path, monkeypatch):
+        whole = atlas.xarray.add
+
+        def full(store, session, ds, name, *rest):
+            if name == "deep.feb":
+                raise StorageError(28, "No space left on device")
+            whole(store, session, ds, name, *rest)
+
+        monkeypatch.setattr("atlas.xarray.add", full, raising=False)
+        log, written = tmp_path / "log.tsv", tmp_path / "r.json"
+        said = run("create", folder, tmp_path / "s", "--log-file", log, "--report", written, code=1).stderr
+        assert "No space left on device; the store has 1 dataset." in said
+        expected = [("stored", "deep.er.mar.2024"), ("failed", "deep.feb")]
+        assert [line[:2] for line in logged(log)] == expected
+        results = json.loads(written.read_text())["results"]
+        assert [(result["status"], result["dataset"]) for result in results] == expected
+        assert results[1]["reason"] == "[Errno 28] No space left on device"
+
     def test_a_log_that_cannot_be_written_costs_no_file(self, run, folder, tmp_path):
         assert "--log-file" in run("create", folder, tmp_path / "s", "--log-file", tmp_path, code=2).stderr
         assert not (tmp_path / "s").exists()

@@ -292,6 +292,24 @@ class TestEngine:
         assert block.tolist() == [2.0, 3.0]
 
 
+def test_cfgrib_leaves_no_index_beside_the_files(monkeypatch, tmp_path):
+    taken = []
+
+    class Grib(TextEntrypoint):
+        open_dataset_parameters = ("filename_or_obj", "drop_variables", "indexpath", "decode_times")
+
+        def open_dataset(self, filename_or_obj, *, drop_variables=None, indexpath="{path}.idx", decode_times=True):
+            taken.append((indexpath, decode_times))
+            return super().open_dataset(filename_or_obj)
+
+    path = tmp_path / "a.grib2"
+    path.write_text("1 2 3")
+    monkeypatch.setattr(xr.backends.plugins, "list_engines", lambda: {"cfgrib": Grib()})
+    monkeypatch.setattr(xr.backends, "list_engines", lambda: {"cfgrib": Grib()})
+    assert read_with_engine("cfgrib", path, options_of()).ds["words"].values.tolist() == [1, 2, 3]
+    assert set(taken) == {("", False), ("", True)}
+
+
 class Words(BackendArray):
     """The numbers in a text file, read when they are used."""
 
