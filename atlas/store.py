@@ -27,7 +27,6 @@ from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.format.versions import Version
-    from atlas.ingest.options import IfExists, OnError, OnUnsupported
+    from atlas.ingest.options import IfExists, OnError, OnUnsupported, Sources
     from atlas.ingest.report import IngestReport
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
@@ -474,11 +473,12 @@ class Atlas:
 
     def add_many(
         self,
-        sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        sources: Sources,
         *,
         names: Callable[[Path], str] | None = None,
         pattern: str | None = None,
         follow_links: bool = False,
+        engine: str | None = None,
         drop: Sequence[str] = (),
         chunks: Mapping[str, int] | None = None,
         raw: bool = False,
@@ -492,7 +492,9 @@ class Atlas:
         timeout: float = 600.0,
         progress: bool | Callable[[IngestReport], None] = False,
     ) -> IngestReport:
-        """Add NetCDF files, one dataset for each, and commit as it goes.
+        """Add files, one dataset for each, or datasets of xarray, and commit as it goes.
+
+        Files are NetCDF, Zarr stores, and what other engines of xarray read.
 
         Each file is read in a process of its own, which it may crash without taking the rest along, and is stored whole
         or not at all. What was read is committed early at first, then as `flush_every` says, and at the end; the same
@@ -500,16 +502,23 @@ class Atlas:
 
         Parameters
         ----------
-        sources : path, pattern, or sequence of them
-            Folders, which are searched with what is below them; files; and patterns such as `"data/*.nc"`.
+        sources : path, pattern, sequence of them, mapping of str to xr.Dataset, or iterable of pairs (str, xr.Dataset)
+            Folders, which are searched with what is below them; files; and patterns such as `"data/*.nc"`; URLs of
+            https, http and s3, with "/" at the end for all files below. A folder that is a Zarr store counts as a file.
+            Datasets with their names are added in this process; of an iterator one is taken at a time, and the options
+            `drop`, `raw`, `on_unsupported`, `resume`, `workers`, `timeout` and those from `names` to `engine` are not
+            for them.
         names : callable, optional
             Returns the name of a dataset; gets the path of a file below its folder without the suffix. Without it, the
             path with "." for "/".
         pattern : str, optional
             A shell pattern for the names of files in folders. Without it, files of the suffixes .nc, .nc3, .nc4, .cdf
-            and .netcdf are taken.
+            and .netcdf, and Zarr stores, are taken.
         follow_links : bool, default False
             Whether to search folders that links lead to.
+        engine : str, optional
+            The engine of xarray that reads all sources, such as "h5netcdf" or "cfgrib"; with `pattern`, where their
+            suffix is none of these.
         drop : sequence of str, default ()
             Variables to leave out.
         chunks : mapping of str to int, optional
@@ -549,11 +558,13 @@ class Atlas:
         ------
         IngestError
             (ValueError) with the report as `report`, where a file or folder cannot be stored or read and `on_error` is
-            "raise". What was read before is committed.
+            "raise"; and where an iterator of datasets raises. What was read before is committed.
+        InvalidTypeError
+            (TypeError) for a source that is neither a path nor a name with a dataset.
         InvalidValueError
-            (ValueError) for an unknown option, while changes are pending, and for a source that is not there.
+            (ValueError) for an unknown option or engine, while changes are pending, and for a source that is not there.
         MissingExtraError
-            (ImportError) where netCDF4 is not installed.
+            (ImportError) where netCDF4 is needed and not installed.
         StorageError
             (OSError) where a commit fails, for example on a full disk. Earlier commits stay.
         KeyboardInterrupt
@@ -569,11 +580,11 @@ class Atlas:
         (1, ['buoy'])
 
         """
+        search = atlas.ingest.Search(names, pattern, follow_links, engine)
         options = atlas.ingest.IngestOptions(
             drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, overwrite, workers, timeout
         )
-        found = atlas.ingest.find_files(sources, pattern=pattern, follow_links=follow_links, name_of=names)
-        return atlas.ingest.add_files(self, self._session, found, options, atlas.__version__, progress)
+        return atlas.ingest.add_sources(self, self._session, sources, search, options, atlas.__version__, progress)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.

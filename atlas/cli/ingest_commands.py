@@ -22,7 +22,7 @@ from atlas.ingest import SUFFIXES, Every, IngestInterruptedError, find_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, TextIO
 
     from atlas.format.block_types import Codec, Filter
     from atlas.ingest import IngestReport
@@ -59,13 +59,19 @@ def _reading(command: Any) -> Any:
             help="Do not decode: keep packed values, missing values and times as in the files. Character arrays always "
             "become strings.",
         ),
+        click.option(
+            "--engine",
+            metavar="NAME",
+            help="The engine of xarray that reads all files, such as h5netcdf or cfgrib; default: netCDF4, and zarr "
+            "for Zarr stores.",
+        ),
         click.option("--separator", default=".", show_default=True, help="Text that replaces / in dataset names."),
         click.option("--prefix", default="", metavar="TEXT", help="Text before each dataset name."),
         click.option(
             "--pattern",
             metavar="PATTERN",
             help="Shell pattern for the names of files in folders, such as 'wrfout_*'; default: files that end in "
-            f"{', '.join(sorted(SUFFIXES))}.",
+            f"{', '.join(sorted(SUFFIXES))}, and Zarr stores.",
         ),
         click.option("--follow", is_flag=True, help="Search folders that links lead to."),
         click.option(
@@ -92,6 +98,11 @@ def _reading(command: Any) -> Any:
             "--timeout", type=float, default=600.0, show_default=True, help="Seconds that reading a file may take."
         ),
         click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as JSON."),
+        click.option(
+            "--log-file",
+            type=click.File("a", encoding="utf-8", errors="backslashreplace", lazy=False),
+            help="Append a line for each file as it goes: time, status, dataset, source, reason.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -191,9 +202,10 @@ def add(
 
     STORE is made if it is missing.
 
-    SOURCES are folders, which are searched with what is below them, files, and quoted patterns such as 'data/*.nc'. As
-    for `atlas create`, each file becomes one dataset; files that the store has already, unchanged, are skipped. With
-    --update those that have changed since replace their datasets.
+    SOURCES are folders, which are searched with what is below them, files, quoted patterns such as 'data/*.nc', and
+    URLs (https, http, s3), with / at the end for all files below. As for `atlas create`, each file becomes one dataset;
+    files that the store has already, unchanged, are skipped. With --update those that have changed since replace their
+    datasets.
     """
     _settle_update(reading)
     _check_sources(sources, **reading)
@@ -206,22 +218,36 @@ def add(
     _ingest(target, sources, **reading)
 
 
-def _check_sources(sources: Sequence[str], *, pattern: str | None, follow: bool, flush_every: str, **_: Any) -> None:
+def _check_sources(
+    sources: Sequence[str], *, pattern: str | None, follow: bool, engine: str | None, flush_every: str, **_: Any
+) -> None:
     """Refuse what names no file, before a store is made."""
     Every.parse(flush_every)
-    if not find_files(sources, pattern=pattern, follow_links=follow).files:
+    found = find_files(sources, pattern=pattern, follow_links=follow, engine=engine)
+    if not found.files:
+        for folder, reason in found.unreadable:
+            note(f"not read: the folder {folder}: {reason}")
         wanted = f"match {pattern!r}" if pattern else f"end in {', '.join(sorted(SUFFIXES))}; --pattern chooses others"
-        raise click.ClickException(f"no NetCDF files in {', '.join(sources)} and subfolders, which {wanted}")
+        raise click.ClickException(
+            f"no {'' if pattern else 'NetCDF '}files in {', '.join(sources)} and subfolders, which {wanted}"
+        )
 
 
 def _ingest(
-    store: Atlas, sources: Sequence[str], *, separator: str, prefix: str, report: Path | None, **reading: Any
+    store: Atlas,
+    sources: Sequence[str],
+    *,
+    separator: str,
+    prefix: str,
+    report: Path | None,
+    log_file: TextIO | None,
+    **reading: Any,
 ) -> None:
     """Add sources to a store, and print and write what became of them; ends with the exit code."""
     begun = time.perf_counter()
     chunks, drop = reading["chunks"], reading["drop"]
     stopped = None
-    with closing(ReportPrinter()) as printer, _terminable() as check_terminated:
+    with closing(ReportPrinter(log_file)) as printer, _terminable() as check_terminated:
 
         def progress(so_far: IngestReport) -> None:
             printer(so_far)
@@ -239,6 +265,11 @@ def _ingest(
         except IngestInterruptedError as error:
             found, stopped = error.report, error.__cause__
         except StorageError as error:
+            if report is not None:
+                try:
+                    _write_report(report, printer.report)
+                except click.ClickException as unwritten:  # what ended the run is to be said too
+                    note(f"Warning: {unwritten.message}")
             kept = len(Atlas.open(store.describe().location).list_datasets())
             raise click.ClickException(
                 f"{error}; the store has {count_text(kept, 'dataset')}. Once the cause is gone, run it again (create: "
@@ -248,8 +279,15 @@ def _ingest(
     if stopped is None:
         note_unused_options(found, chunks, drop)
     if report is not None:
-        report.write_bytes(orjson.dumps(found.to_dict(), option=orjson.OPT_INDENT_2))
+        _write_report(report, found)
     _summarize(found, store, time.perf_counter() - begun, stopped)
+
+
+def _write_report(path: Path, report: IngestReport) -> None:
+    try:
+        path.write_bytes(orjson.dumps(report.to_dict(), option=orjson.OPT_INDENT_2))
+    except OSError as error:  # such as the full disk that ended the run
+        raise click.ClickException(f"the report cannot be written: {error}") from error
 
 
 class _TerminatedError(KeyboardInterrupt):

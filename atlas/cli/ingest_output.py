@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime as dt
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from tqdm import tqdm
 
 from atlas.cli.formatting import count_text
-from atlas.ingest import Progress
+from atlas.ingest import IngestReport, Progress, SourceResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from atlas.ingest import IngestReport, SourceResult
 
 __all__ = ["ReportPrinter", "note_passed_over", "note_unused_options"]
 
@@ -22,13 +21,52 @@ _NAMED = 3
 
 
 class ReportPrinter(Progress):
-    """Shows progress, and prints each failure, and what is not in a dataset, as it comes."""
+    """Shows progress, prints each failure, and what is not in a dataset, as it comes, and logs each source."""
+
+    def __init__(self, log: TextIO | None = None) -> None:
+        super().__init__()
+        self._log, self._logged = log, list[SourceResult]()
+        self.report = IngestReport()
+        """What has become of the sources so far."""
 
     def __call__(self, report: IngestReport) -> None:
         """Show what has become of one more source."""
+        self.report = report
+        self._log_changes()
         for line in _lines_of(report.results[-1]):
             note(line)
         super().__call__(report)
+
+    def close(self) -> None:
+        """Remove the bar, and log what has become of sources since they were logged, as where their commit failed."""
+        super().close()
+        self._log_changes(since=0)
+
+    def _log_changes(self, since: int | None = None) -> None:
+        """Log new results, and of those from `since` on what is not as it was logged."""
+        results, logged = self.report.results, self._logged
+        for at in range(len(logged) if since is None else since, len(results)):
+            if at == len(logged):
+                logged.append(results[at])
+            elif logged[at] is results[at]:
+                continue
+            self._write(results[at])
+
+    def _write(self, result: SourceResult) -> None:
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        fields = (now, result.status, result.dataset, result.source, result.reason or "")
+        if self._log is None:
+            return
+        try:
+            self._log.write("\t".join(map(_one_line, fields)) + "\n")
+            self._log.flush()
+        except OSError as error:
+            self._log = None
+            note(f"Warning: nothing more is logged, as --log-file cannot be written: {error}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines()).replace("\t", " ")
 
 
 def note(message: str) -> None:

@@ -1,10 +1,12 @@
 """Files of others become datasets of the store, one for each. Never imports `atlas.store`.
 
 - `sources`: which files; what of the folders is passed over.
+- `datasets`: sources that are xarray datasets, one at a time.
 - `options` of `Atlas.add_many`, checked; `report`: what became of each source.
 - `adding`: adds what was read and commits as it goes; `commits`: when.
-- `workers`: processes that read, and may crash; `worker` is what runs in them, `reading` reads one file.
-- `netcdf_variables`: the variables of an open file; `decoding` decodes them; `classic_netcdf` finds files cut short.
+- `workers`: processes that read, and may crash; `worker` is what runs in them.
+- `reading` reads one file: `open_files` says what it needs of one, `netcdf_file` and `engines` open it, `decoding`
+  decodes it; `classic_netcdf` finds files that were cut short.
 - `provenance`: the file that a dataset came from, and whether it has changed since.
 - `progress`: a bar, or lines.
 
@@ -18,11 +20,11 @@ from typing import TYPE_CHECKING
 from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
-    from atlas.ingest.adding import add_files
+    from atlas.ingest.adding import add_sources
     from atlas.ingest.options import Every, IngestOptions
     from atlas.ingest.progress import Progress
     from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
-    from atlas.ingest.sources import SUFFIXES, check_netcdf, find_files
+    from atlas.ingest.sources import SUFFIXES, Search, check_netcdf, check_zarr, find_files
 
 __all__ = [
     "SUFFIXES",
@@ -31,9 +33,11 @@ __all__ = [
     "IngestOptions",
     "IngestReport",
     "Progress",
+    "Search",
     "SourceResult",
-    "add_files",
+    "add_sources",
     "check_netcdf",
+    "check_zarr",
     "find_files",
 ]
 
@@ -44,9 +48,11 @@ _MODULES = {
     "IngestOptions": "options",
     "IngestReport": "report",
     "Progress": "progress",
+    "Search": "sources",
     "SourceResult": "report",
-    "add_files": "adding",
+    "add_sources": "adding",
     "check_netcdf": "sources",
+    "check_zarr": "sources",
     "find_files": "sources",
 }
 

@@ -7,10 +7,13 @@ all, and every one ends in the report.
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dask
@@ -22,32 +25,32 @@ import atlas.xarray
 from atlas.errors import AtlasError, ConflictError, IngestError, InvalidTypeError, InvalidValueError, StorageError
 from atlas.format.attribute_keys import INGESTED_KEY
 from atlas.ingest.commits import CommitPolicy
+from atlas.ingest.datasets import check_pair, split_sources
 from atlas.ingest.options import Every
 from atlas.ingest.progress import Progress
-from atlas.ingest.provenance import describe_source, fingerprint, read_fingerprint
+from atlas.ingest.provenance import Fingerprint, describe_source, fingerprint, read_fingerprint
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
-from atlas.ingest.sources import path_text
+from atlas.ingest.sources import Found, find_files
 from atlas.ingest.workers import Worker
 from atlas.runtime.threads import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from atlas.format.attribute_keys import AttributeKey
-    from atlas.ingest.options import IngestOptions
-    from atlas.ingest.provenance import Fingerprint
+    from atlas.ingest.datasets import Elements
+    from atlas.ingest.options import IngestOptions, Sources
     from atlas.ingest.reading import LargeVariable, ReadFile
     from atlas.ingest.report import Status
-    from atlas.ingest.sources import FileSource, Found
+    from atlas.ingest.sources import FileSource, Search
     from atlas.session import Session
     from atlas.xarray import Contents
     from atlas.xarray.interfaces import StoreInterface
 
-__all__ = ["add_files"]
+__all__ = ["add_sources"]
 
 _AHEAD = 4
 """Files for each worker that are read or waiting, before the next one is begun."""
@@ -55,15 +58,16 @@ _Outcome: TypeAlias = "SourceResult | tuple[ReadFile, Worker] | AtlasError"
 """What became of a source, or what was read of it."""
 
 
-def add_files(
+def add_sources(
     store: StoreInterface,
     session: Session,
-    found: Found,
+    sources: Sources,
+    search: Search,
     options: IngestOptions,
     version: str,
     progress: bool | Callable[[IngestReport], None] = False,
 ) -> IngestReport:
-    """Add files to a store, and return what became of each.
+    """Add sources to a store, and return what became of each.
 
     `version` is that of this package. `progress` is called after each source; True shows it. Raises what
     `Atlas.add_many` says.
@@ -74,9 +78,20 @@ def add_files(
         )
     if not (isinstance(progress, bool) or callable(progress)):
         raise InvalidTypeError(f"progress is True, False or a function, not {type(progress).__name__} {progress!r}")
-    ingest = _Ingest(store, session, options, version, found)
+    paths, elements = split_sources(sources, search, options)
+    if paths is None:
+        found = Found()
+    else:
+        found = find_files(
+            paths,
+            pattern=search.pattern,
+            follow_links=search.follow_links,
+            name_of=search.names,
+            engine=search.engine,
+        )
+    ingest = _Ingest(store, session, options, version, found, elements)
     if progress is True:
-        with closing(Progress()) as shown:
+        with closing(Progress() if elements is None else Progress("dataset", has_total=False)) as shown:
             return ingest.run(shown)
     return ingest.run(None if progress is False else progress)
 
@@ -85,28 +100,37 @@ class _Ingest:
     """One call of `add_many`."""
 
     def __init__(
-        self, store: StoreInterface, session: Session, options: IngestOptions, version: str, found: Found
+        self,
+        store: StoreInterface,
+        session: Session,
+        options: IngestOptions,
+        version: str,
+        found: Found,
+        elements: Elements | None,
     ) -> None:
-        self._store, self._session, self._options, self._version = store, session, options, version
-        self._files = found.files
+        self._target, self._session, self._options, self._version = store, session, options, version
+        self._files, self._elements = found.files, elements
         self._report = IngestReport(
             others=found.others, links=found.links, unreadable=found.unreadable, sources=len(found.files)
         )
         self._policy = CommitPolicy(Every.parse(options.flush_every))
+        self._free: SimpleQueue[Worker] = SimpleQueue()
+        self._replaced = set[str]()  # names that were added in place of everything in the store
         self._read = ReadOptions(tuple(options.drop), options.raw, options.on_unsupported == "drop")
 
     def run(self, progress: Callable[[IngestReport], None] | None) -> IngestReport:
-        """Add all files."""
+        """Add all sources."""
         report = self._report
         try:
-            with ExitStack() as stack, closing(self._read_ahead(stack)) as sources:
-                for source, outcome in sources:
-                    result = outcome if isinstance(outcome, SourceResult) else self._add(source, outcome)
+            with ExitStack() as stack, closing(self._begin(stack)) as sources:
+                for add in sources:
+                    result = add()
+                    del add  # it may hold a dataset, while the iterator makes the next one
                     report.results.append(result)
-                    if self._policy.is_due() and not self._options.overwrite:
-                        self._commit()
                     if progress is not None:
                         progress(report)
+                    if self._policy.is_due() and not self._options.overwrite:
+                        self._commit()
                     if result.status == "failed" and self._options.on_error == "raise":
                         break
         except KeyboardInterrupt as error:
@@ -145,39 +169,82 @@ class _Ingest:
 
     def _complaint(self) -> str:
         """Return what is to be said of the first failure."""
-        report = self._report
-        kept = f"; {report.count('stored') + report.count('updated')} sources were stored before it"
+        report, kept = self._report, f"; {self._report.count('stored')} sources were stored before it"
         if report.failures:
             first = report.failures[0]
             return f"{first.source} is not stored: {first.reason}{kept}, and on_error='skip' goes on with the others"
         folder, reason = report.unreadable[0]
         return f"the folder {folder} could not be read: {reason}{kept}; on_error='skip' passes it over"
 
-    def _read_ahead(self, stack: ExitStack) -> Generator[tuple[FileSource, _Outcome], None, None]:
-        """Yield each source with what became of it, or what was read, in their order."""
-        count = self._options.workers
-        free: SimpleQueue[Worker] = SimpleQueue()
-        for _ in range(count):
-            free.put(stack.enter_context(Worker(self._options.seconds)))
+    def _begin(self, stack: ExitStack) -> Generator[Callable[[], SourceResult], None, None]:
+        """Yield for each source, in their order, a call that adds it."""
+        return self._read_ahead(stack) if self._elements is None else self._take(self._elements)
 
-        def read(source: FileSource) -> tuple[FileSource, _Outcome]:
+    def _take(self, elements: Elements) -> Generator[Callable[[], SourceResult], None, None]:
+        """Take datasets one at a time."""
+        report = self._report
+        while True:
+            try:
+                element = next(elements)
+            except StopIteration:
+                return
+            except Exception as error:
+                report.sources += 1  # the one that did not come: the report is not complete
+                raised = f"the iterator of datasets raised {type(error).__name__}: {error}"
+                stored = f"{report.count('stored')} sources were stored before it"
+                raise IngestError(f"{raised}; {stored}", report) from error
+            name, ds = check_pair(element)
+            report.sources += 1
+            yield partial(self._add_dataset, name, ds)
+            del element, ds
+
+    def _read_ahead(self, stack: ExitStack) -> Generator[Callable[[], SourceResult], None, None]:
+        """Read files, and those after them meanwhile."""
+        count = self._options.workers
+        for _ in range(count):
+            self._free.put(stack.enter_context(Worker(self._options.seconds)))
+        folder = None
+        if any(source.url is not None for source in self._files):
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="atlas-", ignore_cleanup_errors=True)))
+
+        def read(source: FileSource) -> Callable[[], SourceResult]:
             known = self._known(source)
-            return source, known or self._read_file(free, source.path)
+            if known is None and source.url is not None:
+                assert folder is not None
+                source = replace(source, path=Path(mkdtemp(dir=folder)) / source.path.name)
+            return partial(self._add, source, known or self._read_file(source))
 
         return run_ahead(read, self._files, count, _AHEAD * count)
 
-    def _read_file(self, free: SimpleQueue[Worker], path: Path) -> _Outcome:
-        worker = free.get()
+    def _read_file(self, source: FileSource) -> _Outcome:
+        worker = self._free.get()
         try:
-            return worker.call("file", path, self._read), worker
+            if source.url is not None:
+                worker.call("fetch", source.url, source.path)
+            return worker.call("file", source.path, self._read, source.engine, source.url), worker
         except AtlasError as error:
             return error
         finally:
-            free.put(worker)
+            self._free.put(worker)
+
+    def _fingerprint(self, source: FileSource, *, digest: bool) -> Fingerprint:
+        """Return that of a source as it is now. Raises `AtlasError` and `OSError`."""
+        if source.url is None:
+            return fingerprint(source.path, digest=digest)
+        worker = self._free.get()
+        try:
+            if not digest:
+                return Fingerprint(source.url, *worker.call("stat", source.url))
+            with TemporaryDirectory(prefix="atlas-") as folder:
+                path = Path(folder) / source.path.name
+                worker.call("fetch", source.url, path)
+                return replace(fingerprint(path, digest=True), path=source.url)
+        finally:
+            self._free.put(worker)
 
     def _known(self, source: FileSource, now: Fingerprint | None = None) -> SourceResult | None:
         """Return what becomes of a source that need not be read, None of others; `now` is that of one that was read."""
-        result = partial(SourceResult, path_text(source.path), source.name)
+        result = partial(SourceResult, source.origin, source.name)
         if source.reason is not None:
             return result("failed", source.reason)
         try:
@@ -191,17 +258,24 @@ class _Ingest:
     def _compare(self, source: FileSource, now: Fingerprint | None) -> tuple[Status, str | None] | None:
         """Return what becomes of a source whose dataset the store has, None where it is to replace that."""
         before = read_fingerprint(self._session.view.exact_attributes(source.name).get((INGESTED_KEY,)))
-        found = fingerprint(source.path, digest=False) if now is None else now
+        found = self._fingerprint(source, digest=False) if now is None else now
         if self._options.resume and before is not None:
-            is_same = before.is_unchanged(found) or before.has_equal_bytes(now or fingerprint(source.path, digest=True))
-            if is_same:
+            is_same = before.is_unchanged(found) and found.mtime_ns != 0  # a server may not say the time
+            if is_same or before.has_equal_bytes(now or self._fingerprint(source, digest=True)):
                 return "present", None
-        is_own, if_exists = before is not None and before.path == found.path, self._options.if_exists
-        if if_exists == "replace" or (if_exists == "update" and is_own):
-            return None
+        is_own = before is not None and before.path == found.path
         of = "" if before is None else f", from {before.path}"
         changed = ", changed since" if is_own and self._options.resume else ""
-        reason = f"the store has a dataset {source.name!r} already{of}{changed}"
+        return self._refuse(f"the store has a dataset {source.name!r} already{of}{changed}", is_own=is_own)
+
+    def _refuse(self, reason: str, *, is_own: bool = False) -> tuple[Status, str] | None:
+        """Return what becomes of a source whose name the store has, which `reason` says; None where it replaces that.
+
+        `is_own` tells whether the dataset came from the same source.
+        """
+        if_exists = self._options.if_exists
+        if if_exists == "replace" or (if_exists == "update" and is_own):
+            return None
         if if_exists == "skip":
             return "skipped", reason
         replacing = "if_exists='update' (--update" if is_own else "if_exists='replace' (--if-exists replace"
@@ -210,11 +284,39 @@ class _Ingest:
             "skip), or choose another name"
         )
 
-    def _add(self, source: FileSource, outcome: tuple[ReadFile, Worker] | AtlasError) -> SourceResult:
-        """Add what was read of a file."""
+    def _add_dataset(self, name: str, ds: xr.Dataset) -> SourceResult:
+        """Add a dataset that was given."""
+        if name in self._replaced:
+            return SourceResult(name, name, "failed", f"a dataset {name!r} was given before it; choose another name")
+        try:
+            exists = not self._options.overwrite and self._session.view.exists(name)
+            refused = self._refuse(f"the store has a dataset {name!r} already") if exists else None
+            contents = atlas.xarray.contents_of(ds)
+        except AtlasError as error:
+            return SourceResult(name, name, "failed", str(error))
+        if refused is not None:
+            return SourceResult(name, name, *refused)
+        self._report.dims.update(map(str, ds.dims))
+        self._report.variables.update(map(str, ds.variables))
+        result = self._store(SourceResult(name, name, "updated" if exists else "stored"), contents, {})
+        if self._options.overwrite and result.status == "stored":
+            self._replaced.add(name)
+        return result
+
+    def _add(self, source: FileSource, outcome: _Outcome) -> SourceResult:
+        """Add what was read of a file, and remove what was fetched."""
+        try:
+            return self._add_file(source, outcome)
+        finally:
+            if source.url is not None and source.path.is_absolute():
+                shutil.rmtree(source.path.parent, ignore_errors=True)
+
+    def _add_file(self, source: FileSource, outcome: _Outcome) -> SourceResult:
         report = self._report
+        if isinstance(outcome, SourceResult):
+            return outcome
         if isinstance(outcome, AtlasError):
-            return SourceResult(path_text(source.path), source.name, "failed", str(outcome))
+            return SourceResult(source.origin, source.name, "failed", str(outcome))
         read, worker = outcome
         report.dims |= read.dims
         report.variables |= read.variables
@@ -223,42 +325,42 @@ class _Ingest:
         known = self._known(source, read.fingerprint) if replaces else None
         if known is not None:
             return known
-        result = SourceResult(
-            path_text(source.path),
-            source.name,
-            "updated" if replaces else "stored",
-            dropped=read.dropped,
-            kept_raw=read.kept_raw,
-        )
+        status: Status = "updated" if replaces else "stored"
+        result = SourceResult(source.origin, source.name, status, dropped=read.dropped, kept_raw=read.kept_raw)
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
-        contents = self._assembled(source.path, read, worker)
+        with dask.config.set(scheduler="synchronous"):
+            return self._store(result, self._assembled(source, read, worker), hidden)
+
+    def _store(self, result: SourceResult, contents: Contents, hidden: dict[AttributeKey, object]) -> SourceResult:
+        """Store a dataset, and return `result`, or that it failed."""
         chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in contents.dims}
+        name = result.dataset
         try:
-            if self._options.overwrite and self._session.view.exists(source.name):
-                self._session.writer.delete_dataset(source.name)
-            with dask.config.set(scheduler="synchronous"):
-                if replaces:
-                    atlas.xarray.replace(self._session, contents, source.name, chunks, hidden)
-                else:
-                    atlas.xarray.add(self._store, self._session, contents, source.name, chunks, hidden)
-        except StorageError:
+            if self._options.overwrite and self._session.view.exists(name):
+                self._session.writer.delete_dataset(name)
+            if result.status == "updated":
+                atlas.xarray.replace(self._session, contents, name, chunks, hidden)
+            else:
+                atlas.xarray.add(self._target, self._session, contents, name, chunks, hidden)
+        except StorageError as error:  # such as a full disk, for changes that wait for a commit
+            self._report.results.append(replace(result, status="failed", reason=str(error)))
             raise
         except Exception as error:  # noqa: BLE001 - odd files lead to errors of any type, and cost themselves alone
             reason = " ".join(str(error).split())
             reason = reason if isinstance(error, AtlasError) else f"{type(error).__name__}: {reason}"
             return replace(result, status="failed", reason=reason)
-        self._policy.add(len(report.results), contents.nbytes)
+        self._policy.add(len(self._report.results), contents.nbytes)
         return result
 
-    def _assembled(self, path: Path, read: ReadFile, worker: Worker) -> Contents:
+    def _assembled(self, source: FileSource, read: ReadFile, worker: Worker) -> Contents:
         """Return what a file holds, its large variables read block by block."""
         if not read.large:
             return read.contents
         variables = dict(read.contents.variables)
         for name, large in read.large.items():
-            cells = _RemoteCells(worker, path, self._read, read, name)
-            blocks = da.from_array(cells, self._lengths(large), name=f"{path}:{name}", asarray=False)  # type: ignore[no-untyped-call]
+            cells = _RemoteCells(worker, source, self._read, read, name)
+            blocks = da.from_array(cells, self._lengths(large), name=f"{source.path}:{name}", asarray=False)  # type: ignore[no-untyped-call]
             variables[name] = xr.Variable(large.dims, blocks, large.attrs, large.encoding)
         return replace(read.contents, variables={name: variables[name] for name in read.order})
 
@@ -325,9 +427,12 @@ def _taken(result: SourceResult) -> str:
 class _RemoteCells:
     """The cells of a large variable, read by a worker block by block."""
 
-    def __init__(self, worker: Worker, path: Path, options: ReadOptions, read: ReadFile, name: str) -> None:
+    def __init__(self, worker: Worker, source: FileSource, options: ReadOptions, read: ReadFile, name: str) -> None:
         left_out = replace(options, drop=(*options.drop, *read.dropped))
-        self._call = partial(worker.call, "block", path, left_out, read.fingerprint, tuple(read.kept_raw), name)
+        kept_raw = tuple(read.kept_raw)
+        self._call = partial(
+            worker.call, "block", source.path, left_out, source.engine, read.fingerprint, kept_raw, name
+        )
         large = read.large[name]
         self.shape, self.dtype, self.ndim = large.shape, large.dtype, len(large.shape)
 

@@ -52,6 +52,7 @@ class UndecodedError(Exception):
 def decode(
     variables: Mapping[str, xr.Variable],
     attrs: dict[str, Any],
+    coords: Collection[str],
     in_memory: Collection[str],
     kept_raw: Collection[str],
     *,
@@ -59,12 +60,14 @@ def decode(
 ) -> Decoded:
     """Decode the variables of a file; those in memory are changed. With `raw`, only characters are joined to text.
 
+    `coords` are the names of coordinates, to which those in attributes are added.
+
     Raises `UndecodedError` for dates that cannot be decoded, unless `kept_raw` names them, and `InvalidValueError` for
     other variables that cannot.
     """
     bounds = {variable.attrs.get("bounds") for variable in variables.values() if _bounds_dates(variable)}
     done: dict[str, xr.Variable] = {}
-    named: set[str] = set()
+    named = set(coords)
     for name, variable in variables.items():
         coordinates = variable.attrs.get("coordinates", "")
         is_own = name in in_memory and name not in bounds and name not in kept_raw and isinstance(coordinates, str)
@@ -83,9 +86,9 @@ def decode(
     for name, variable in done.items():
         if name in dims and not variable.ndim:
             raise unreadable(name, ValueError("it has no dimension, and a dimension has its name"))
-    coords = {name for name, variable in done.items() if name in named or variable.dims == (name,)}
-    ordered = sorted(variables, key=coords.__contains__)  # data variables first, as xarray has them
-    return Decoded({name: done[name] for name in ordered}, frozenset(coords), frozenset(lazy), attrs)
+    own = frozenset(name for name, variable in done.items() if name in named or variable.dims == (name,))
+    ordered = sorted(variables, key=own.__contains__)  # data variables first, as xarray has them
+    return Decoded({name: done[name] for name in ordered}, own, frozenset(lazy), attrs)
 
 
 def are_times(variable: xr.Variable) -> bool:
@@ -139,17 +142,17 @@ def _decode_plain(variable: xr.Variable, *, raw: bool) -> xr.Variable | None:
         is_fill = cells == fill
         if is_fill.any():
             cells[is_fill] = np.nan
+    dates = None
     if isinstance(units, str) and "since" in units:
         try:
             dates = decode_cf_datetime(cells, units, attrs.get("calendar"), None)
         except Exception:  # noqa: BLE001 - xarray says why
             return None
         encoding.update((key, attrs.pop(key)) for key in ("units", "calendar") if key in attrs)
-        # The setter of `data` would have pandas convert the dates.
-        variable = xr.Variable(variable.dims, dates, attrs, encoding, fastpath=True)
     if fill is not None:
         encoding[_FILL] = attrs.pop(_FILL)
-    return variable
+    # The setter of `data` would have pandas convert the dates.
+    return variable if dates is None else xr.Variable(variable.dims, dates, attrs, encoding, fastpath=True)
 
 
 def _keeps_integers(variable: xr.Variable) -> bool:

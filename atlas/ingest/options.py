@@ -14,9 +14,17 @@ from atlas.format.names import check_names
 from atlas.runtime.arguments import check_choice, check_flag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import os
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["Every", "IfExists", "IngestOptions", "OnError", "OnUnsupported"]
+    import xarray as xr
+
+__all__ = ["Every", "IfExists", "IngestOptions", "OnError", "OnUnsupported", "Paths", "Sources"]
+
+Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+"""Folders, files and patterns."""
+Sources: TypeAlias = "Paths | Mapping[str, xr.Dataset] | Iterable[tuple[str, xr.Dataset]]"
+"""What becomes datasets."""
 
 IfExists: TypeAlias = Literal["error", "skip", "replace", "update"]
 """What becomes of a source whose dataset the store has, but not as the source is now."""

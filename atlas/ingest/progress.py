@@ -23,15 +23,17 @@ _COUNT_SECONDS = 0.5
 class Progress:
     """Shows counts, rate and the time left, on stderr. Call it after each source, and close it."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "file", *, has_total: bool = True) -> None:
+        """Count in `unit`; without `has_total`, the report counts sources as they come."""
+        self._unit, self._has_total = unit, has_total
         self._out: TextIO = sys.stderr
         self._begun = self._shown = time.monotonic()
         self._counted = -math.inf
-        self._bar = tqdm(unit="file", file=self._out, leave=False, dynamic_ncols=True, disable=None)
+        self._bar = tqdm(unit=unit, file=self._out, leave=False, dynamic_ncols=True, disable=None)
 
     def __call__(self, report: IngestReport) -> None:
         """Show what has become of the sources so far."""
-        if self._bar.total is None:
+        if self._has_total and self._bar.total is None:
             self._bar.reset(report.sources)
         now = time.monotonic()
         if self._bar.disable:
@@ -39,18 +41,19 @@ class Progress:
                 self._shown = now
                 print(self._line(report, now - self._begun), file=self._out, flush=True)
             return
-        if now - self._counted >= _COUNT_SECONDS or len(report.results) == report.sources:
+        is_last = self._has_total and len(report.results) == report.sources
+        if now - self._counted >= _COUNT_SECONDS or is_last:
             self._counted = now
             self._bar.set_postfix(stored=report.count("stored"), failed=len(report.failures), refresh=False)
         self._bar.update()
 
-    @staticmethod
-    def _line(report: IngestReport, seconds: float) -> str:
+    def _line(self, report: IngestReport, seconds: float) -> str:
         done = len(report.results)
         rate = done / seconds
-        left = tqdm.format_interval((report.sources - done) / rate)
-        failed = len(report.failures)
-        return f"{done:,} of {report.sources:,} files, {failed:,} failed, {rate:.3g} files/s, {left} left"
+        total = f" of {report.sources:,}" if self._has_total else ""
+        left = f", {tqdm.format_interval((report.sources - done) / rate)} left" if self._has_total else ""
+        units = f"{self._unit}s"
+        return f"{done:,}{total} {units}, {len(report.failures):,} failed, {rate:.3g} {units}/s{left}"
 
     def close(self) -> None:
         """Remove the bar."""

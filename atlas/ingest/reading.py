@@ -1,35 +1,34 @@
-"""Reads one NetCDF file; runs in a process of its own, which a damaged file may end.
+"""Reads one file; runs in a process of its own, which a damaged file may end.
 
-Variables that are large are left to `read_block`. Dates that cannot be decoded keep their numbers. Imports netCDF4
-when a file is opened.
+Variables that are large are left to `read_block`. Dates that cannot be decoded keep their numbers.
 """
 
 from __future__ import annotations
 
-import importlib
-import math
-import re
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from atlas.errors import InvalidValueError
-from atlas.format.names import check_name
 from atlas.ingest.classic_netcdf import check_length
 from atlas.ingest.decoding import UndecodedError, are_times, decode, unify_missing, unreadable
-from atlas.ingest.netcdf_variables import lazy_variable, read_attributes, read_variable
+from atlas.ingest.engines import open_by_engine
+from atlas.ingest.netcdf_file import open_netcdf
 from atlas.ingest.provenance import Fingerprint, fingerprint
 from atlas.xarray import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from atlas.ingest.open_files import OpenFile
 
 __all__ = ["LARGE_BYTES", "LargeVariable", "ReadFile", "ReadOptions", "read_block", "read_file"]
 
@@ -91,29 +90,34 @@ class ReadFile:
     """Times that could not be decoded, and why."""
 
 
-def read_file(path: Path, options: ReadOptions) -> ReadFile:
-    """Read a file. Raises `InvalidValueError` for one that cannot be stored, and what netCDF4 and xarray raise."""
-    before = fingerprint(path, digest=False)
-    check_length(path)
+def read_file(path: Path, options: ReadOptions, engine: str | None = None, origin: str | None = None) -> ReadFile:
+    """Read a file, by netCDF4 or an engine of xarray; `origin` is where it came from, if it is a copy.
+
+    Raises `InvalidValueError` for one that cannot be stored, and what netCDF4 and xarray raise.
+    """
+    before, origin = fingerprint(path, digest=False), origin or str(path.absolute())
+    if engine is None or path.is_file():
+        check_length(path)
     kept_raw: dict[str, str] = {}
-    with _opened(path) as (file, skipped), _quiet():
-        unsupported = _check_variables(path, file, skipped, options)
-        dims, variables = frozenset(file.dimensions), frozenset((*file.variables, *skipped))
-        leave_out = {*options.drop, *unsupported}
+    with _quiet(), _opened(path, engine) as file:
+        unsupported = _check_variables(path, engine, file, options)
         while True:
             try:
-                contents, large, order = _load(file, str(path.absolute()), leave_out, kept_raw, options)
+                leave_out = {*options.drop, *unsupported}
+                contents, large, order = _load(file, origin, leave_out, kept_raw, options)
                 break
             except UndecodedError as error:
                 kept_raw[error.variable] = error.reason
+        dims, variables = frozenset(file.dims), frozenset((*file.names, *unsupported))
     after = fingerprint(path, digest=True)
     _check_unchanged(path, before, after)
-    return ReadFile(contents, order, large, after, dims, variables, unsupported, kept_raw)
+    return ReadFile(contents, order, large, replace(after, path=origin), dims, variables, unsupported, kept_raw)
 
 
 def read_block(
     path: Path,
     options: ReadOptions,
+    engine: str | None,
     read: Fingerprint,
     kept_raw: tuple[str, ...],
     variable: str,
@@ -123,16 +127,16 @@ def read_block(
 
     Raises `InvalidValueError` where the file has been changed since.
     """
-    with _opened(path) as (file, _), _quiet():
-        lazy = {name: lazy_variable(name, found) for name, found in file.variables.items() if name not in options.drop}
-        found = decode(lazy, {}, (), kept_raw, raw=options.raw).variables[variable]
+    with _quiet(), _opened(path, engine) as file:
+        lazy = {name: file.open(name) for name in file.names if name not in options.drop}
+        found = decode(lazy, {}, file.coords, (), kept_raw, raw=options.raw).variables[variable]
         try:
             cells = unify_missing(found[key].to_numpy(), found)
         except MemoryError:
             raise
         except Exception as error:
             raise unreadable(variable, error) from error
-    _check_unchanged(path, read, fingerprint(path, digest=False))
+    _check_unchanged(path, read, replace(fingerprint(path, digest=False), path=read.path))
     return cells
 
 
@@ -141,18 +145,8 @@ def _check_unchanged(path: Path, before: Fingerprint, after: Fingerprint) -> Non
         raise InvalidValueError(f"{path.name} was changed while it was read; add it again once it is whole")
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
-    """Open a file as netCDF4 does, which leaves out variables of some dtypes: with their names and why.
-
-    Raises what netCDF4 raises.
-    """
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        file = importlib.import_module("netCDF4").Dataset(path)
-    found = (re.search(r"variable '(.*)' has unsupported (.*)datatype", str(one.message)) for one in warned)
-    with file:
-        yield file, {match[1]: f"is of a {match[2]}dtype that netCDF4 cannot read" for match in found if match}
+def _opened(path: Path, engine: str | None) -> AbstractContextManager[OpenFile]:
+    return open_netcdf(path) if engine is None else open_by_engine(engine, path)
 
 
 @contextmanager
@@ -163,20 +157,20 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _check_variables(path: Path, file: Any, skipped: dict[str, str], options: ReadOptions) -> dict[str, str]:
+def _check_variables(path: Path, engine: str | None, file: OpenFile, options: ReadOptions) -> dict[str, str]:
     """Return which variables are not stored, and why.
 
     Raises `InvalidValueError` where there are any and they are not to be dropped, and for a file with groups.
     """
-    if file.groups:
-        groups = list(file.groups)
+    groups = file.groups
+    if groups:
+        by = "" if engine is None else f"engine={engine!r}, "
         raise InvalidValueError(
             f"{path.name} has the group{'s' if len(groups) > 1 else ''} {', '.join(groups)}; only files whose "
             "variables are all in the root can be stored. Write each group to a file of its own first: "
-            f"xarray.open_dataset({path.name!r}, group={groups[0]!r}).to_netcdf(...)"
+            f"xarray.open_dataset({path.name!r}, {by}group={groups[0]!r}).to_netcdf(...)"
         )
-    found = {name: _unsupported(name, variable.datatype) for name, variable in file.variables.items()} | skipped
-    unsupported = {name: reason for name, reason in found.items() if reason is not None and name not in options.drop}
+    unsupported = {name: reason for name, reason in file.unsupported().items() if name not in options.drop}
     if unsupported and not options.drop_unsupported:
         name, reason = next(iter(unsupported.items()))
         raise InvalidValueError(
@@ -186,42 +180,29 @@ def _check_variables(path: Path, file: Any, skipped: dict[str, str], options: Re
     return unsupported
 
 
-def _unsupported(name: str, datatype: Any) -> str | None:
-    """Return why a variable is not stored."""
-    netCDF4 = importlib.import_module("netCDF4")  # noqa: N806 - its own spelling
-    if isinstance(datatype, netCDF4.CompoundType):
-        return f"is of the compound dtype {datatype.name!r}, and compound dtypes are not stored"
-    if isinstance(datatype, netCDF4.VLType) and datatype.dtype is not str:
-        return f"has lists of {datatype.dtype} of different lengths (vlen), which are not stored"
-    try:
-        check_name("array", name)
-    except ValueError as error:
-        return f"has a name that no array may have: {error}"
-    return None
-
-
 def _load(
-    file: Any, source: str, leave_out: Collection[str], kept_raw: Collection[str], options: ReadOptions
+    file: OpenFile, origin: str, leave_out: Collection[str], kept_raw: Collection[str], options: ReadOptions
 ) -> tuple[Contents, dict[str, LargeVariable], list[str]]:
     """Read all variables of a file but the large ones, which are described; with the names of all.
 
     Raises `UndecodedError` for dates that cannot be decoded, and else what names the variable that cannot be read.
     """
     read, in_memory = dict[str, xr.Variable](), set[str]()
-    for name, stored in file.variables.items():
+    for name in file.names:
         if name in leave_out:
             continue
-        is_small = stored.dimensions == (name,) or math.prod(stored.shape) * _CELL_BYTES <= options.large_bytes
         try:
-            variable = read_variable(stored, source) if is_small else None
+            variable = file.read(name, options.large_bytes // _CELL_BYTES)
         except MemoryError:
             raise
         except Exception as error:
             raise unreadable(name, error) from error
         if variable is not None:
             in_memory.add(name)
-        read[name] = lazy_variable(name, stored) if variable is None else variable
-    decoded = decode(read, read_attributes(file), in_memory, kept_raw, raw=options.raw)
+        read[name] = file.open(name) if variable is None else variable
+        if "source" in read[name].encoding:
+            read[name].encoding["source"] = origin
+    decoded = decode(read, file.attrs, file.coords, in_memory, kept_raw, raw=options.raw)
     large: dict[str, LargeVariable] = {}
     variables: dict[str, xr.Variable] = {}
     for name, variable in decoded.variables.items():
@@ -235,10 +216,7 @@ def _load(
             )
         else:
             variables[name] = variable
-    encoding = {
-        "unlimited_dims": {name for name, dim in file.dimensions.items() if dim.isunlimited()},
-        "source": source,
-    }
+    encoding = file.encoding | {"source": origin}
     indexes = {name: variables[name].dtype for name in decoded.coords if read[name].dims == (name,)}
     return Contents(variables, decoded.coords, indexes, decoded.attrs, encoding), large, list(decoded.variables)
 

@@ -16,7 +16,7 @@ class SourceResult:
     """What became of one source."""
 
     source: str
-    """Its path."""
+    """Its path; of a dataset its name."""
     dataset: str
     """Name of its dataset."""
     status: Status
@@ -45,7 +45,7 @@ class IngestReport:
     versions: list[int] = field(default_factory=list)
     """Versions that were committed."""
     sources: int = 0
-    """Number of sources that were found."""
+    """Number of sources that were found; datasets are counted as they come."""
     dims: set[str] = field(default_factory=set)
     """Names of dimensions in the files that were read."""
     variables: set[str] = field(default_factory=set)
@@ -72,13 +72,14 @@ class IngestReport:
     def __str__(self) -> str:
         counts = {status: self.count(status) for status in get_args(Status)}
         told = [f"{count:,} {status}" for status, count in counts.items() if count]
-        for what, found in (
-            ("other files", len(self.others)),
-            ("links not followed", len(self.links)),
-            ("unreadable folders", len(self.unreadable)),
+        for one, many, found in (
+            ("other file", "other files", len(self.others)),
+            ("link not followed", "links not followed", len(self.links)),
+            ("unreadable folder", "unreadable folders", len(self.unreadable)),
         ):
-            told += [f"{found:,} {what}"] if found else []
-        return f"{self.sources:,} sources: {', '.join(told) or 'none dealt with'}"
+            told += [f"{found:,} {one if found == 1 else many}"] if found else []
+        sources = "source" if self.sources == 1 else "sources"
+        return f"{self.sources:,} {sources}: {', '.join(told) or 'none dealt with'}"
 
 
 class IngestInterruptedError(KeyboardInterrupt):

@@ -11,23 +11,53 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from atlas.errors import InvalidNameError, InvalidTypeError, InvalidValueError
+from atlas.errors import AtlasError, InvalidNameError, InvalidTypeError, InvalidValueError, MissingExtraError
 from atlas.format.names import check_name
 from atlas.runtime.installation import missing_extra
+from atlas.storage.urls import is_url, list_urls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["SUFFIXES", "FileSource", "Found", "check_netcdf", "find_files", "path_text"]
+    from atlas.ingest.options import Paths
+
+__all__ = [
+    "SUFFIXES",
+    "FileSource",
+    "Found",
+    "Search",
+    "check_engine",
+    "check_netcdf",
+    "check_zarr",
+    "find_files",
+    "path_text",
+]
 
 SUFFIXES = frozenset({".nc", ".nc3", ".nc4", ".cdf", ".netcdf"})
 """Suffixes of NetCDF files, compared in lower case."""
+_ZARR_FILES = frozenset({"zarr.json", ".zgroup", ".zmetadata"})
+"""Files that tell a Zarr store from other folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How files are found and named, see `find_files`."""
+
+    names: Callable[[Path], str] | None = None
+    """Returns the name of a dataset."""
+    pattern: str | None = None
+    """A shell pattern for the names of files in folders."""
+    follow_links: bool = False
+    """Whether folders that links lead to are searched."""
+    engine: str | None = None
+    """The engine of xarray that reads all files."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file that becomes a dataset."""
+    """A file, or a folder that is one Zarr store, that becomes a dataset."""
 
     path: Path
     """Where it is."""
@@ -35,6 +65,15 @@ class FileSource:
     """Name of the dataset."""
     reason: str | None = None
     """Why it cannot become one."""
+    engine: str | None = None
+    """The engine of xarray that reads it; None for NetCDF."""
+    url: str | None = None
+    """Where it is to be fetched from; `path` is then its name, and once it was fetched where it is."""
+
+    @property
+    def origin(self) -> str:
+        """What the report calls it."""
+        return path_text(self.path) if self.url is None else self.url
 
 
 @dataclass(slots=True)
@@ -57,22 +96,48 @@ def check_netcdf() -> None:
         raise missing_extra("netcdf", "NetCDF files need netCDF4", "netCDF4")
 
 
+def check_zarr() -> None:
+    """Raise `MissingExtraError` where zarr is not installed."""
+    if importlib.util.find_spec("zarr") is None:
+        raise missing_extra("zarr", "Zarr stores need zarr", "zarr")
+
+
+def check_engine(engine: str | None) -> None:
+    """Raise `InvalidValueError` for an engine that xarray does not have, `InvalidTypeError` for what is no name."""
+    if engine is None:
+        return
+    if not isinstance(engine, str):
+        raise InvalidTypeError(f"engine is the name of an engine of xarray, not {type(engine).__name__} {engine!r}")
+    import xarray as xr  # noqa: PLC0415 - takes a while, and the command imports this module for its help
+
+    installed = sorted(xr.backends.list_engines())
+    if engine not in installed:
+        raise InvalidValueError(
+            f"xarray has no engine {engine!r}; installed are {', '.join(installed)}. Install the package that brings "
+            "it, or choose one of these"
+        )
+
+
 def find_files(
-    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    sources: Paths,
     *,
     pattern: str | None = None,
     follow_links: bool = False,
     name_of: Callable[[Path], str] | None = None,
+    engine: str | None = None,
 ) -> Found:
     """Return the files that sources name: folders with what is below them, files, and patterns such as `data/*.nc`.
+
+    A folder that is a Zarr store counts as a file. `engine` reads all of them. A URL names a file, or with "/" at its
+    end all files below it, which are listed.
 
     `name_of` gets the path of a file below its folder, or its name where it was named itself, without the suffix; else
     "." stands for "/" in names. `pattern` chooses files of folders by their name, in place of the suffixes of NetCDF.
 
-    Raises `InvalidValueError` where a source is neither a folder nor a file and matches none, and `MissingExtraError`
-    where netCDF4 is not installed.
+    Raises `InvalidValueError` where a source is neither a folder nor a file and matches none, or xarray does not have
+    the engine, and `MissingExtraError` where netCDF4 is needed and not installed.
     """
-    check_netcdf()
+    check_engine(engine)
     if not isinstance(pattern, str | None):
         raise InvalidTypeError(
             f"pattern is a shell pattern such as 'wrfout_*', not {type(pattern).__name__} {pattern!r}"
@@ -88,25 +153,49 @@ def find_files(
             f"sources are paths or patterns, or a sequence of them, not {type(sources).__name__} {sources!r}"
         ) from error
     name_of = name_of or _with_dots
-    found, below = Found(), dict[Path, Path]()
+    found, below, stores = Found(), dict[Path | str, Path](), set[Path | str]()
     chosen = None if pattern is None else re.compile(translate(pattern)).match
     for source in given:
+        if is_url(source):
+            below |= {url: inner for url, inner in _behind(str(source), chosen, found) if url not in below}
+            continue
         for path in _named(source):
-            if path.is_dir():
-                for file in _below(path, chosen, found, follow_links=follow_links):
+            if path.is_dir() and not _is_zarr(path):
+                for file, is_store in _below(path, chosen, found, follow_links=follow_links):
                     below.setdefault(file, file.relative_to(path))
+                    stores |= {file} if is_store else set()
             else:
-                below.setdefault(path, Path(path.name))
-    names = {path: name_of(inner.with_suffix("")) for path, inner in below.items()}
+                below.setdefault(path, Path(path.name or path.absolute().name))
+                stores |= {path} if path.is_dir() else set()
+    names = {path: name_of(_without_suffix(inner, is_store=path in stores)) for path, inner in below.items()}
     shown = {path: str(name).encode("utf-8", "backslashreplace").decode() for path, name in names.items()}
     clashes = _clashes(shown)
-    found.files = [
-        FileSource(path, shown[path], _refusal(path, name) or clashes.get(path)) for path, name in names.items()
-    ]
+    missing = None
+    if stores and engine is None:
+        try:
+            check_zarr()
+        except MissingExtraError as error:
+            missing = str(error)
+    for where, name in names.items():
+        reason = _refusal(where, name) or clashes.get(where) or (missing if where in stores else None)
+        engine_of = engine or ("zarr" if where in stores else None)
+        url, file = (where, Path(below[where].name)) if isinstance(where, str) else (None, where)
+        found.files.append(FileSource(file, shown[where], reason, engine_of, url))
+    if engine is None and len(stores) < max(len(found.files), 1):
+        check_netcdf()
     # Sources may overlap.
     found.others, found.links = list(dict.fromkeys(found.others)), list(dict.fromkeys(found.links))
     found.unreadable = list(dict.fromkeys(found.unreadable))
     return found
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _ZARR_FILES)
+
+
+def _without_suffix(path: Path, *, is_store: bool) -> Path:
+    """Return a path without its suffix; that of a folder may be part of a name, such as run1.5."""
+    return path.with_suffix("") if not is_store or path.suffix.lower() == ".zarr" else path
 
 
 def _with_dots(path: Path) -> str:
@@ -126,23 +215,48 @@ def _named(source: object) -> list[Path]:
     return matches
 
 
-def _below(folder: Path, chosen: Callable[[str], object] | None, found: Found, *, follow_links: bool) -> Iterable[Path]:
-    """Return the files below a folder, sorted, and note what is passed over."""
+def _behind(url: str, chosen: Callable[[str], object] | None, found: Found) -> list[tuple[str, Path]]:
+    """Return the URLs of a file, or of those below it, each with its path below that, and note what is passed over."""
+    if not url.endswith("/"):
+        return [(url, Path(unquote(url.rpartition("/")[2])))]
+    try:
+        urls = list_urls(url)
+    except (MissingExtraError, InvalidValueError):
+        raise
+    except (AtlasError, OSError) as error:
+        found.unreadable.append((url, str(error)))
+        return []
+    files = []
+    for one in urls:
+        inner = Path(unquote(one).removeprefix(unquote(url)))
+        if chosen(inner.name) if chosen else inner.suffix.lower() in SUFFIXES:
+            files.append((one, inner))
+        else:
+            found.others.append(one)
+    return files
+
+
+def _below(
+    folder: Path, chosen: Callable[[str], object] | None, found: Found, *, follow_links: bool
+) -> list[tuple[Path, bool]]:
+    """Return the files below a folder, sorted, each with whether it is a Zarr store, and note what is passed over."""
     files = []
     for path, names in _folders(folder, found, follow_links=follow_links):
-        for name in sorted(names):
-            is_wanted = chosen(name) if chosen else os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a name
+        is_store = not _ZARR_FILES.isdisjoint(names)
+        for file in [path] if is_store else [path / name for name in names]:
+            is_wanted = chosen(file.name) if chosen else is_store or file.suffix.lower() in SUFFIXES
             if is_wanted:
-                files.append(path / name)
+                files.append((file, is_store))
             else:
-                found.others.append(path_text(path / name))
+                found.others.append(path_text(file))
     return sorted(files)
 
 
 def _folders(folder: Path, found: Found, *, follow_links: bool) -> Iterator[tuple[Path, list[str]]]:
     """Yield a folder and those below it, each with the names of its files, and note what is passed over.
 
-    No folder comes twice. Links are followed last, so that one has its own path rather than that of a link.
+    No folder comes twice. Links are followed last, so that one has its own path rather than that of a link. What is
+    below a Zarr store belongs to it.
     """
     waiting, searched = deque([folder]), set[str]()
 
@@ -161,7 +275,10 @@ def _folders(folder: Path, found: Found, *, follow_links: bool) -> Iterator[tupl
                         found.links.append(path_text(path))
                     continue
                 searched.add(real)
+            if not _ZARR_FILES.isdisjoint(names):
+                folders.clear()
             folders.sort()
+            names.sort()
             links = [path / name for name in folders if (path / name).is_symlink()]
             if follow_links:
                 waiting.extend(links)
@@ -170,7 +287,7 @@ def _folders(folder: Path, found: Found, *, follow_links: bool) -> Iterator[tupl
             yield path, names
 
 
-def _clashes(names: dict[Path, str]) -> dict[Path, str]:
+def _clashes(names: dict[Path | str, str]) -> dict[Path | str, str]:
     """Return the reason for each file that shares its dataset name with another; none of them is stored."""
     by_name = defaultdict(list)
     for path, name in names.items():
@@ -178,15 +295,16 @@ def _clashes(names: dict[Path, str]) -> dict[Path, str]:
     reasons = {}
     for name, paths in by_name.items():
         for path in paths if len(paths) > 1 else ():
-            others = ", ".join(path_text(other) for other in paths if other != path)
+            others = ", ".join(_text(other) for other in paths if other != path)
             reasons[path] = f"{others} would also be dataset {name!r}; rename all but one, or choose other names"
     return reasons
 
 
-def _refusal(path: Path, name: object) -> str | None:
+def _refusal(path: Path | str, name: object) -> str | None:
     """Return why a file cannot become a dataset of that name."""
     try:
-        os.fsencode(path.absolute()).decode()
+        if isinstance(path, Path):
+            os.fsencode(path.absolute()).decode()
     except UnicodeDecodeError:
         return "its path is not valid UTF-8; rename the file or its folder"
     try:
@@ -194,6 +312,10 @@ def _refusal(path: Path, name: object) -> str | None:
     except (InvalidNameError, InvalidTypeError) as error:
         return str(error)
     return None
+
+
+def _text(path: Path | str) -> str:
+    return path if isinstance(path, str) else path_text(path)
 
 
 def path_text(path: Path) -> str:

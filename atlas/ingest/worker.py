@@ -9,6 +9,7 @@ import importlib
 import os
 import pickle
 import sys
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from atlas.errors import AtlasError
 from atlas.ingest.reading import read_block, read_file
 from atlas.runtime.threads import run_behind
+from atlas.storage.urls import fetch_url, stat_url
 
 __all__ = ["main"]
 
@@ -24,14 +26,21 @@ if TYPE_CHECKING:
 
     Request = tuple[str, tuple[Any, ...]]
 
-_CALLS: dict[str, Callable[..., Any]] = {"begin": lambda: None, "file": read_file, "block": read_block}
+_CALLS: dict[str, Callable[..., Any]] = {
+    "begin": lambda: None,
+    "file": read_file,
+    "block": read_block,
+    "stat": stat_url,
+    "fetch": fetch_url,
+}
 
 
 def main() -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(int(sys.argv[1]), "wb")
     os.dup2(2, 1)
-    importlib.import_module("netCDF4")  # else the first file takes the time
+    with suppress(ModuleNotFoundError):  # only NetCDF needs it
+        importlib.import_module("netCDF4")  # else the first file takes the time
     requests: SimpleQueue[Request] = SimpleQueue()
     run_behind(partial(_take_requests, requests))
     while True:

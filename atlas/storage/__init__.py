@@ -5,10 +5,11 @@
 - `descriptors`      its open files; `durable` its single steps; `sync_queue` its files that are not synced yet
 - `objects`          objects behind an obstore handle
 - `obstore_handle`   the methods that it calls; `conditional_put` the probe for an atomic put-if-absent
+- `urls`             files behind URLs, to read, whatever their names
 - `memory`           a dictionary, for tests and throw-away stores
 
 `open_storage` makes one from what a user passes. obstore is imported only for an object store, by `objects`,
-`obstore_handle` and `conditional_put`. No knowledge of what the bytes mean.
+`obstore_handle`, `urls` and `conditional_put`. No knowledge of what the bytes mean.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ a single writer is asserted, and to work in a forked child after obstore was use
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
 import pickle
@@ -16,7 +17,7 @@ import threading
 import uuid
 from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -144,6 +145,28 @@ class ObjectStorage(Storage):
             batches = self._handle.list(prefix=folder or None)
             keys = [str(entry["path"]) for batch in batches for entry in batch]
         return sorted(key for key in keys if key.startswith(start) and is_key(key))
+
+    # -- reading what others have stored, under any key
+
+    def find(self, prefix: str) -> Keys:
+        """Return the keys of all objects below a folder; "" is the whole location. Errors as for `list`."""
+        with self._errors(prefix):
+            batches = self._handle.list(prefix=prefix.rstrip("/") or None)
+            return [str(entry["path"]) for batch in batches for entry in batch]
+
+    def stat(self, key: str) -> tuple[int, int]:
+        """Return the size in bytes and the time, in nanoseconds since 1970. Errors as for `size`."""
+        with self._errors(key, missing_is_builtin=True):
+            found = self._handle.head(key)
+        return int(found["size"]), _nanoseconds(found["last_modified"])
+
+    def download(self, key: str, file: IO[bytes]) -> int:
+        """Write an object to a file, block by block, and return its time as `stat` does. Errors as for `size`."""
+        with self._errors(key, missing_is_builtin=True):
+            answer = self._handle.get(key)
+            for block in answer.stream():
+                file.write(block)
+        return _nanoseconds(answer.meta["last_modified"])
 
     # -- writing
 
@@ -307,6 +330,10 @@ class _Blocks:
                     block.clear()
         if block:
             yield bytes(block)
+
+
+def _nanoseconds(time: dt.datetime) -> int:
+    return (time - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1) * 1000
 
 
 def _first_line(error: BaseException) -> str:

@@ -32,8 +32,15 @@ UNSUPPORTED = (NotImplementedError, obstore.exceptions.NotSupportedError)
 class Answer(Protocol):
     """What `ObstoreHandle.get` returns."""
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """A mapping with the object's `size` and `last_modified`."""
+
     def buffer(self) -> Buffer:
         """Return the bytes of the object."""
+
+    def stream(self) -> Iterable[Buffer]:
+        """Return the bytes of the object in blocks."""
 
 
 class ObstoreHandle(Protocol):
@@ -58,7 +65,7 @@ class ObstoreHandle(Protocol):
         """Return the bytes of a range, or fewer where the object ends within it."""
 
     def head(self, path: str) -> Mapping[str, Any]:
-        """Return a mapping with the object's `size`."""
+        """Return a mapping with the object's `size` and `last_modified`."""
 
     def list(self, prefix: str | None = None) -> Iterable[Sequence[Mapping[str, Any]]]:
         """Return batches of mappings with an object's `path`."""

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import netCDF4
 import numpy as np
@@ -374,3 +377,93 @@ def test_sigterm_that_python_drops_is_seen_after_the_next_file(run, folder, tmp_
     assert [found.exc_type.__name__ for found in dropped] == ["_TerminatedError"]
     assert "interrupted with 2 files left" in result.stderr
     assert Atlas.open(tmp_path / "s").list_datasets() == ["deep.er.mar.2024"]
+
+
+def logged(path):
+    """The lines of a log without their times, which are checked."""
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    for time_text, *_ in lines:
+        assert datetime.fromisoformat(time_text).tzinfo is not None
+    return [tuple(line[1:]) for line in lines]
+
+
+class TestLog:
+    def test_each_file_has_a_line_and_runs_are_appended(self, run, folder, tmp_path):
+        (folder / "bad.nc").write_text("no NetCDF")
+        log = tmp_path / "log.tsv"
+        run("create", folder, tmp_path / "s", "--log-file", log, code=1)
+        lines = logged(log)
+        assert [line[:3] for line in lines] == [
+            ("failed", "bad", f"{folder}/bad.nc"),
+            ("stored", "deep.er.mar.2024", f"{folder}/deep/er/mar.2024.NC"),
+            ("stored", "deep.feb", f"{folder}/deep/feb.nc4"),
+            ("stored", "jan", f"{folder}/jan.nc"),
+        ]
+        assert "Unknown file format" in lines[0][3]
+        assert lines[1][3] == ""
+        run("add", folder / "jan.nc", tmp_path / "s", "--log-file", log)
+        assert logged(log)[4:] == [("present", "jan", f"{folder}/jan.nc", "")]
+
+    def test_an_interrupt_leaves_the_lines_until_then(self, run, folder, tmp_path, monkeypatch):
+        whole = atlas.xarray.add
+
+        def stop_at_the_last(store, session, ds, name, *rest):
+            if name == "jan":
+                raise KeyboardInterrupt
+            whole(store, session, ds, name, *rest)
+
+        monkeypatch.setattr("atlas.xarray.add", stop_at_the_last, raising=False)
+        run("create", folder, tmp_path / "s", "--log-file", tmp_path / "log.tsv", code=130)
+        assert [line[:2] for line in logged(tmp_path / "log.tsv")] == [
+            ("stored", "deep.er.mar.2024"),
+            ("stored", "deep.feb"),
+        ]
+
+    def test_a_commit_that_fails_is_in_the_log_and_in_the_report(self, run, folder, tmp_path, monkeypatch):
+        def full(self, *arguments):
+            raise StorageError(28, "No space left on device")
+
+        monkeypatch.setattr("atlas.ingest.commits._FIRST_SECONDS", 1e6)  # one commit, at the end
+        monkeypatch.setattr(Session, "flush", full)
+        log, written = tmp_path / "log.tsv", tmp_path / "r.json"
+        run("create", folder, tmp_path / "s", "--log-file", log, "--report", written, code=1)
+        names = ["deep.er.mar.2024", "deep.feb", "jan"]
+        expected = [("stored", name) for name in names] + [("failed", name) for name in names]
+        assert [line[:2] for line in logged(log)] == expected
+        report = json.loads(written.read_text())
+        assert [(result["status"], result["dataset"]) for result in report["results"]] == expected[3:]
+        assert "the commit that it was in failed" in report["results"][0]["reason"]
+
+    def test_a_file_that_ends_the_run_is_in_the_log_and_in_the_report(self, run, folder, tmp_path, monkeypatch):
+        whole = atlas.xarray.add
+
+        def full(store, session, ds, name, *rest):
+            if name == "deep.feb":
+                raise StorageError(28, "No space left on device")
+            whole(store, session, ds, name, *rest)
+
+        monkeypatch.setattr("atlas.xarray.add", full, raising=False)
+        log, written = tmp_path / "log.tsv", tmp_path / "r.json"
+        said = run("create", folder, tmp_path / "s", "--log-file", log, "--report", written, code=1).stderr
+        assert "No space left on device; the store has 1 dataset." in said
+        expected = [("stored", "deep.er.mar.2024"), ("failed", "deep.feb")]
+        assert [line[:2] for line in logged(log)] == expected
+        results = json.loads(written.read_text())["results"]
+        assert [(result["status"], result["dataset"]) for result in results] == expected
+        assert results[1]["reason"] == "[Errno 28] No space left on device"
+
+    def test_a_log_that_cannot_be_written_costs_no_file(self, run, folder, tmp_path):
+        assert "--log-file" in run("create", folder, tmp_path / "s", "--log-file", tmp_path, code=2).stderr
+        assert not (tmp_path / "s").exists()
+        if Path("/dev/full").exists():
+            result = run("create", folder, tmp_path / "s", "--log-file", "/dev/full")
+            assert "Warning: nothing more is logged, as --log-file cannot be written" in result.stderr
+            assert "stored 3 datasets" in result.stdout
+
+
+def test_an_engine_reads_all_files(run, folder, tmp_path):
+    run("create", folder, tmp_path / "s", "--engine", "netcdf4")
+    assert len(Atlas.open(tmp_path / "s").list_datasets()) == 3
+    result = run("create", folder, tmp_path / "t", "--engine", "grib9", code=1)
+    assert "xarray has no engine 'grib9'; installed are" in result.stderr
+    assert not (tmp_path / "t").exists()

@@ -363,7 +363,7 @@ class TestFailures:
         store = Atlas.create(MemoryStorage())
         with pytest.raises(InvalidValueError, match="'nowhere' is neither a folder nor a file, and matches none"):
             store.add_many("nowhere")
-        with pytest.raises(InvalidTypeError, match="a source is a path or a pattern"):
+        with pytest.raises(InvalidTypeError, match="sources are paths or patterns, a mapping"):
             store.add_many([3])
         with pytest.raises(InvalidValueError, match="write '5 min', '50 files' or '256 MiB'"):
             store.add_many(folder, flush_every="often")

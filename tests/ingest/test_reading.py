@@ -90,7 +90,7 @@ def blockwise(path, read, chosen, rows=1):
     for name, large in read.large.items():
         key = tuple(slice(None) for _ in large.shape[1:])
         blocks = [
-            read_block(path, chosen, read.fingerprint, tuple(read.kept_raw), name, (slice(at, at + rows), *key))
+            read_block(path, chosen, None, read.fingerprint, tuple(read.kept_raw), name, (slice(at, at + rows), *key))
             for at in range(0, large.shape[0], rows)
         ]
         assert {block.dtype for block in blocks} == {large.dtype}
@@ -461,7 +461,7 @@ class TestFilesThatChange:
     def test_between_two_blocks(self, path):
         write_odd_file("packed", path)
         read = read_file(path, options(large_bytes=0))
-        block = partial(read_block, path, options(), read.fingerprint, (), "packed_to_double")
+        block = partial(read_block, path, options(), None, read.fingerprint, (), "packed_to_double")
         np.testing.assert_allclose(block((slice(2, 4),)), [-2.7, -3.1])
         write(path, lambda file: create(file, "packed_to_double", np.arange(3.0)))
         with pytest.raises(InvalidValueError, match=r"^a\.nc was changed while it was read; add it again"):

@@ -37,8 +37,9 @@ def test_as_text_it_says_what_is_not_zero():
     assert str(report_of("updated", "present", "stored", "updated")) == "4 sources: 1 stored, 2 updated, 1 present"
     assert str(report_of("failed", "stored", "stored")) == "3 sources: 2 stored, 1 failed"
     assert str(report_of(*["present"] * 1200, "skipped", sources=1300)) == "1,300 sources: 1,200 present, 1 skipped"
+    assert str(report_of("stored", "stored", others=["a"])) == "2 sources: 2 stored, 1 other file"
     told = report_of("stored", others=["a", "b"], links=["c"], unreadable=[("d", "Permission denied")])
-    assert str(told) == "1 sources: 1 stored, 2 other files, 1 links not followed, 1 unreadable folders"
+    assert str(told) == "1 source: 1 stored, 2 other files, 1 link not followed, 1 unreadable folder"
 
 
 def test_as_values_it_is_json_and_has_everything():

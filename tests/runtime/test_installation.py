@@ -68,6 +68,7 @@ def without_obstore():
 MISSING = {
     "obstore": ("cloud", without_obstore),
     "netCDF4": ("netcdf", atlas.ingest.check_netcdf),
+    "zarr": ("zarr", atlas.ingest.check_zarr),
     "cftime": ("netcdf", lambda: decode_dates("t", np.array([1], "m8[us]"), "cftime[360_day,1]")),
     "iris_sample_data": ("demo", lambda: run_demo(None)),
     "matplotlib": ("demo", lambda: run_demo(None)),

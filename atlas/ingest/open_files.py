@@ -1,0 +1,49 @@
+"""What `atlas.ingest.reading` needs of a file that is open, whatever opened it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import xarray as xr
+
+__all__ = ["OpenFile"]
+
+
+class OpenFile(Protocol):
+    """A file that is open. All names are those of its root."""
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of its groups."""
+
+    @property
+    def dims(self) -> Collection[str]:
+        """Names of its dimensions."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its variables, in their order."""
+
+    @property
+    def coords(self) -> frozenset[str]:
+        """Names of variables that are coordinates, whatever attributes say."""
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Its attributes."""
+
+    @property
+    def encoding(self) -> dict[str, Any]:
+        """The encoding of the dataset, without its source."""
+
+    def unsupported(self) -> dict[str, str]:
+        """Return the names of what cannot be stored, those that cannot be read included, with the reasons."""
+
+    def read(self, name: str, most_cells: int) -> xr.Variable | None:
+        """Return a variable undecoded and with its cells; None where they are too many or no plain numbers."""
+
+    def open(self, name: str) -> xr.Variable:
+        """Return a variable undecoded, whose cells are read when they are needed."""
