@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import threading
 from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,6 @@ with (
                 store.add_xr_dataset(ds, f"{path.name}{number}")
         store.flush()
     assert len(Atlas.open(storage).list_datasets()) == 20 * len(paths)
-tqdm.get_lock()  # else each life makes one, and leaves it when it is killed
+tqdm.set_lock(threading.RLock())  # its own is shared by all processes: one that is killed would keep it
 assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads must not be forked"
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # lives have logs; a life that is killed as it begins another is no news
