@@ -10,6 +10,7 @@
 - `report`, `plot` rows to tables, to the page in `docs`, to a picture
 - `calls`          what single calls take, and reads in many threads
 - `scaling`        what grows with datasets, chunks and flushes
+- `real_files`     what becomes of the NetCDF and HDF5 files of other packages; no times
 - `decisions`      the measurements behind docs/decisions.md
 - `__main__`       the command line
 """

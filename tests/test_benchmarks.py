@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import json
@@ -707,3 +708,53 @@ def test_every_engine_has_pinned_packages() -> None:
     for entry in ENGINES.values():
         if entry.environment is not None:
             assert all("==" in pin for pin in PINS[entry.environment])
+
+
+def test_files_of_other_packages_are_listed_with_what_becomes_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    xr = pytest.importorskip("xarray")
+    real_files = importlib.import_module("benchmarks.real_files")
+    files = tmp_path / "whole-1.0" / "tests"
+    files.mkdir(parents=True)
+    for name in ("a.nc", "b.nc", "c.nc", "d.nc"):
+        xr.Dataset({"t": ("x", [1.5, np.nan])}).to_netcdf(files / name)
+    (files / "readme.txt").write_text("not wanted")
+    (files / "text.cdl").write_text("no CDL")
+    (tmp_path / "downloads" / "odd-2.0").mkdir(parents=True)
+    with tarfile.open(tmp_path / "downloads" / "whole-1.0.tar.gz", "w:gz") as archive:
+        archive.add(files.parent, "whole-1.0")
+    with h5py.File(tmp_path / "downloads" / "odd-2.0" / "odd.h5", "w") as odd:
+        odd["cells"] = np.arange(3)
+        odd["references"] = np.array([odd["cells"].ref], h5py.ref_dtype)
+    (tmp_path / "downloads" / "odd-2.0" / "odd.nc").write_bytes(b"no | NetCDF")
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{real_files.BEGIN}\nold\n{real_files.END}\nafter\n")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.argv", ["real_files", str(tmp_path / "downloads"), "--page", str(page)])
+    real_files.main()
+    lines = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    assert lines[0] == "| package | stored | failed | not made |"
+    assert lines[2:5] == ["| odd-2.0 | 1 | 1 | 0 |", "| whole-1.0 | 4 | 0 | 1 |", "| all | 5 | 1 | 1 |"]
+    unseen = "**netCDF4 does not show references (reference)**"
+    assert set(lines[7:]) == {
+        f"| `odd.h5` | odd-2.0 | HDF5 | stored | {unseen} |",
+        "| `odd.nc` | odd-2.0 | other | failed | [Errno -51] NetCDF: Unknown file format: 'FILE' |",
+        "| `tests/a.nc` and 3 more | whole-1.0 | NetCDF 4 | stored |  |",
+        "| `tests/text.cdl` | whole-1.0 | CDL | not made | ncgen is not installed |",
+    }
+    assert "\n".join(lines[2:5]) in capsys.readouterr().out
+    assert "old" not in page.read_text()
+
+
+def test_a_dataset_that_xarray_reads_otherwise_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    xr = pytest.importorskip("xarray")
+    real_files = importlib.import_module("benchmarks.real_files")
+    xr.Dataset({"t": ("x", [1.5])}).to_netcdf(tmp_path / "a.nc")
+    store = atlas.Atlas.create(tmp_path / "store")
+    result = store.add_many(tmp_path / "a.nc").results[0]
+    assert real_files._difference(store, result, tmp_path / "a.nc") is None
+    xr.Dataset({"t": ("x", [2.5])}).to_netcdf(tmp_path / "a.nc")
+    assert "Differing data variables" in real_files._difference(store, result, tmp_path / "a.nc")

@@ -9,6 +9,7 @@ import time
 CAMPAIGNS: dict[str, str] = {
     "crashes": "every crash of every operation, with all that a power cut may leave",
     "kills": "processes killed while they write, alone or two at once",
+    "ingest_kills": "processes killed while they add files, or those that read for them",
     "faults": "faults of storages and object stores, one and two in a row",
     "faults_local": "faults of the system's calls, full disks, limits of size",
     "faults_s3": "faults before an S3 server",
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="as much as the usual tests run")
     parser.add_argument("--scenario", metavar="NAME", help="only this one: of crashes or of faults")
     parser.add_argument("--minutes", metavar="N", type=float, help="of longrun, which takes 20 otherwise")
+    parser.add_argument("--kills", metavar="N", type=int, help="of ingest_kills, which kills 1,000 times otherwise")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(CAMPAIGNS)
     if unknown:
@@ -37,6 +39,10 @@ def main() -> None:
         if arguments.names != ["longrun"]:
             parser.error("--minutes takes one campaign: longrun")
         options["minutes"] = arguments.minutes
+    if arguments.kills is not None:
+        if arguments.names != ["ingest_kills"]:
+            parser.error("--kills takes one campaign: ingest_kills")
+        options["kills"] = arguments.kills
     print("| campaign | figures | lost or wrong | seconds |\n|---|---|---|---|", flush=True)
     for name in arguments.names or CAMPAIGNS:
         begun = time.monotonic()
