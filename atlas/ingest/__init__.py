@@ -6,6 +6,7 @@
 - `workers`: processes that read, and may crash; `worker` is what runs in them, `reading` reads one file,
   `classic_netcdf` finds those that were cut short.
 - `provenance`: the file that a dataset came from, and whether it has changed since.
+- `splitting`: one dataset becomes many; `part_labels`: what names them.
 - `progress`: a bar, or lines.
 
 As in `atlas.xarray`, each name below loads its module on first use.
