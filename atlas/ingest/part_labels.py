@@ -17,7 +17,7 @@ from atlas.format.names import check_name
 from atlas.format.strings import is_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -99,20 +99,27 @@ def list_positions(found: NDArray[np.int64]) -> str:
     return listed if len(found) <= _MOST_LISTED else f"{listed} and {len(found) - _MOST_LISTED} more"
 
 
-def _factorize(name: str, cells: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _factorize(name: str, cells: NDArray[Any]) -> tuple[NDArray[np.int64], Iterable[Any]]:
     """Return the number of each cell's value, -1 where pandas finds it missing, and the values as they first appear."""
     kind = cells.dtype.kind
-    if kind == "T":
-        cells = cells.astype(object)
-    elif kind in "mM":
+    if kind in "SUTO":
+        return _factorize_objects(name, cells.tolist())
+    if kind in "mM":
         numbers, distinct = pd.factorize(cells.view(np.int64))
         return numbers, distinct.view(cells.dtype)
-    elif kind not in "biufSUO" or (kind == "f" and cells.dtype.itemsize > 8):
+    if kind not in "biuf" or (kind == "f" and cells.dtype.itemsize > 8):
         raise InvalidValueError(_no_text(name, f"the dtype {cells.dtype}"))
+    return pd.factorize(cells.astype(cells.dtype.newbyteorder("="), copy=False))  # type: ignore[no-any-return]
+
+
+def _factorize_objects(name: str, cells: list[Any]) -> tuple[NDArray[np.int64], Iterable[Any]]:
+    """Do that for objects, among them text: pandas before 3 compares text up to the first NUL."""
+    found: dict[Any, int] = {}
     try:
-        return pd.factorize(cells.astype(cells.dtype.newbyteorder("="), copy=False))  # type: ignore[no-any-return]
+        numbers = [found.setdefault(cell, len(found)) for cell in cells]
     except TypeError as error:  # objects that cannot be hashed
         raise InvalidValueError(_no_text(name, f"objects that cannot be compared: {error}")) from error
+    return np.array(numbers, np.int64), found
 
 
 def _no_text(name: str, found: str) -> str:
@@ -127,7 +134,6 @@ def _scalar(value: Any) -> Any:
 def _text(name: str, value: Any) -> str:
     """Return a value as text, "" for text of blanks."""
     if isinstance(value, bytes):
-        value = bytes(value)  # of NumPy's, whose repr says so
         try:
             value = value.decode()
         except UnicodeDecodeError as error:

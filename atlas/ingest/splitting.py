@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["part_name", "split_dataset"]
 
-INSTANCE_KEY = "instance_dimension"
+_INSTANCE_KEY = "instance_dimension"
 _ROLES = ("profile_id", "timeseries_id", "trajectory_id")
 """Roles of CF that name what lies along a dimension, the finest first."""
 
@@ -266,7 +266,7 @@ def _links(ds: xr.Dataset, instance: str) -> list[_Link]:
     for name, variable in ds.variables.items():
         if SAMPLE_KEY in variable.attrs and instance in variable.dims:
             links.append(_Link(str(name), instance, str(variable.attrs[SAMPLE_KEY]), is_index=False))
-        if str(variable.attrs.get(INSTANCE_KEY)) == instance:
+        if str(variable.attrs.get(_INSTANCE_KEY)) == instance:
             links.append(_Link(str(name), instance, str((*variable.dims, "")[0]), is_index=True))
     return links
 
@@ -275,7 +275,7 @@ def _whole_numbers(ds: xr.Dataset, link: _Link) -> NDArray[np.int64]:
     """Return the row sizes or indices of a link. Raises `InvalidValueError`, which names it, where they do not fit."""
     variable = ds.variables[link.name]
     if link.sample not in ds.dims or variable.ndim != 1 or variable.dtype.kind not in "iuf":
-        what, key = ("instances", INSTANCE_KEY) if link.is_index else ("lengths of rows", SAMPLE_KEY)
+        what, key = ("instances", _INSTANCE_KEY) if link.is_index else ("lengths of rows", SAMPLE_KEY)
         raise InvalidValueError(
             f"a variable with the attribute {key!r} has whole numbers along one dimension, {what}, and "
             f"the attribute names another dimension; {link.name!r} is {variable.dtype} of {list(variable.dims)}, "

@@ -282,6 +282,10 @@ class TestLabels:
         assert message.startswith(f"each part is named by its value of 'id', and {label!r} is no valid label: ")
         assert message.endswith("; change that value in the file, or split by another variable")
 
+    def test_that_differ_after_a_nul(self):
+        ds = xr.Dataset({"id": ("row", objects("a\0b", "a\0c", "a"))})
+        assert "'a\\x00b' is no valid label" in refused(ds, by="id")
+
     def test_that_become_one(self):
         ds = xr.Dataset({"id": ("row", objects("a/b", "a.b"))})
         assert "'a/b' and 'a.b' of 'id' both become 'a.b', as '/' becomes '.'" in refused(ds, by="id")
