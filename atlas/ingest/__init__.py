@@ -8,6 +8,7 @@
 - `reading` reads one file: `open_files` says what it needs of one, `netcdf_file` and `engines` open it, `decoding`
   decodes it; `classic_netcdf` finds files that were cut short.
 - `provenance`: the file that a dataset came from, and whether it has changed since.
+- `splitting`: one dataset becomes many; `part_labels`: what names them.
 - `progress`: a bar, or lines.
 
 As in `atlas.xarray`, each name below loads its module on first use.

@@ -67,7 +67,7 @@ _CELL_KEYS: Final = frozenset(
     {"dtype", "scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned", "units", "calendar"}
 )
 """What together decides the cells in a file: with some of them alone xarray would write other cells."""
-_LAYOUT_KEYS: Final = frozenset({"chunksizes", "preferred_chunks", "original_shape", "chunks", "shards"})
+LAYOUT_KEYS: Final = frozenset({"chunksizes", "preferred_chunks", "original_shape", "chunks", "shards"})
 """What has an entry for each dimension."""
 
 _encoded: dict[object, tuple[str, tuple[object, ...]]] = {}
@@ -131,7 +131,7 @@ def common_encoding(records: Sequence[object], *, stacked: bool) -> dict[str, An
     if differing & _CELL_KEYS:
         differing |= _CELL_KEYS
     if stacked:
-        differing |= _LAYOUT_KEYS
+        differing |= LAYOUT_KEYS
     differing.add("source")
     return {key: value for key, value in decode_encoding(first, None).items() if key not in differing}
 
