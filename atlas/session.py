@@ -49,6 +49,7 @@ from atlas.read.cache_pool import pool_for
 from atlas.read.reader import Reader
 from atlas.read.snapshot import take_snapshot
 from atlas.runtime.forks import renew_in_children
+from atlas.runtime.interrupts import deferred_interrupts
 from atlas.runtime.locks import ForkSafeLock, HandleLocks
 from atlas.storage.keys import unique_name
 from atlas.write.pending import PendingWrites
@@ -160,9 +161,9 @@ class Session:
                     return
                 segments, joined, dropped = self._join_small(segments, closing)
                 kept = closing.pop_all()
-            with kept:
-                result = self.committer.commit_pending(segments, joined, dropped, message)
-            self._show(result)
+            with kept, ExitStack() as until_shown:
+                result = self.committer.commit_pending(segments, joined, dropped, message, until_shown)
+                self._show(result)
             self.committer.writer.checkpoint(self.catalog)
 
     def discard(self) -> None:
@@ -293,13 +294,14 @@ class Session:
                 action="rollback",
                 message=f"to version {version}" if message is None else message,
             )
-            result = self.committer.commit_next(prepared)
-            if result is None:
-                raise ConflictError(
-                    f"another writer has committed to the store at {self.view.storage.describe} since version "
-                    f"{self.catalog.version}, which a rollback would undo unseen: call refresh() first"
-                )
-            self._show(result)
+            with deferred_interrupts():
+                result = self.committer.commit_next(prepared)
+                if result is None:
+                    raise ConflictError(
+                        f"another writer has committed to the store at {self.view.storage.describe} since version "
+                        f"{self.catalog.version}, which a rollback would undo unseen: call refresh() first"
+                    )
+                self._show(result)
             self.committer.writer.checkpoint(self.catalog)
             return self.catalog.version
 
@@ -362,9 +364,10 @@ class Session:
         writer.finish_replacement(self.catalog)
         writer.write_pages(self.catalog)
         collector.list_files(self.view.storage)
-        result = self.committer.commit_replacements(self._replacements(), collector.tombstone)
-        if result is not None:
-            self._show(result)
+        with ExitStack() as until_shown:
+            result = self.committer.commit_replacements(self._replacements(), collector.tombstone, until_shown)
+            if result is not None:
+                self._show(result)
         with self.locks.moving:
             # Before the files go that they lead to: reads that begin now find the new ones.
             self.view.forget_indexes()

@@ -490,6 +490,8 @@ class Atlas:
         overwrite: bool = False,
         workers: int = 1,
         timeout: float = 600.0,
+        split: str | None = None,
+        split_by: str | None = None,
         progress: bool | Callable[[IngestReport], None] = False,
     ) -> IngestReport:
         """Add files, one dataset for each, or datasets of xarray, and commit as it goes.
@@ -545,6 +547,11 @@ class Atlas:
             Processes that read.
         timeout : float, default 600
             The longest time that reading a file, or one block of a large variable, may take, in seconds.
+        split : str, optional
+            A dimension: each of its positions becomes a dataset, named by the label of the position after the name of
+            the whole and a dot. Ragged arrays of CF are followed. Of each source all cells are in memory then.
+        split_by : str, optional
+            A variable with one value for each position of a dimension: each value becomes a dataset and its label.
         progress : bool or callable, default False
             Whether to show a bar on stderr, or a line every 30 seconds where that is no terminal; or a function that is
             called with the report after each source.
@@ -582,8 +589,9 @@ class Atlas:
         """
         search = atlas.ingest.Search(names, pattern, follow_links, engine)
         options = atlas.ingest.IngestOptions(
-            drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, overwrite, workers, timeout
-        )
+            drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, overwrite, workers, timeout,
+            split, split_by,
+        )  # fmt: skip
         return atlas.ingest.add_sources(self, self._session, sources, search, options, atlas.__version__, progress)
 
     def to_xarray(self, name: str) -> xr.Dataset:

@@ -144,7 +144,7 @@ def test_the_page_on_many_as_one_runs_as_pasted(tmp_path, monkeypatch):
 
 def test_the_page_on_ingest_runs_as_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_page("ingest.md", 5)
+    run_page("ingest.md", 6)
 
 
 def test_the_section_on_replacing_runs_as_pasted(tmp_path, monkeypatch):

@@ -92,6 +92,16 @@ def _reading(command: Any) -> Any:
             show_default=True,
             help="Whether a variable that is not stored fails its file or is left out.",
         ),
+        click.option(
+            "--split",
+            metavar="DIM",
+            help="Make a dataset of each position along a dimension, such as the stations of a file.",
+        ),
+        click.option(
+            "--split-by",
+            metavar="VARIABLE",
+            help="Make a dataset of each value of a variable, such as PLATFORM_NUMBER of Argo's profiles.",
+        ),
         click.option("--flush-every", default="5 min", show_default=True, help="How much to add between two commits."),
         click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Reading processes."),
         click.option(

@@ -20,11 +20,13 @@ from atlas.format.changes import Changes, PageRef
 from atlas.format.dataset_columns import RowBatch
 from atlas.format.names import folder_name
 from atlas.format.segment import SegmentRef
+from atlas.runtime.interrupts import deferred_interrupts
 from atlas.runtime.threads import run_all, run_io
 from atlas.storage.keys import unique_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import ExitStack
 
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.catalog.id_shift import IdShift
@@ -145,9 +147,16 @@ class Committer:
     # Commits
 
     def commit_pending(
-        self, segments: Sequence[NewSegment], joined: Sequence[NewSegment], dropped: Sequence[str], message: str | None
+        self,
+        segments: Sequence[NewSegment],
+        joined: Sequence[NewSegment],
+        dropped: Sequence[str],
+        message: str | None,
+        until_shown: ExitStack,
     ) -> CommitResult:
         """Write `segments` and commit them with all pending changes.
+
+        The caller closes `until_shown` once it shows the version that was made: interrupts wait until then.
 
         `joined` are segments that hold the live chunks of the segments `dropped`, by key. Where other writers have
         committed since, the commit goes on top of theirs, without the joined segments.
@@ -159,6 +168,7 @@ class Committer:
         refs = self.write_segments([*joined, *segments])
         prepared = None
         try:
+            until_shown.enter_context(deferred_interrupts())
             while True:
                 prepared = self._prepare(tip, changes, refs, dropped, message)
                 result = self._commit(tip, prepared, changes.shift)
@@ -238,8 +248,11 @@ class Committer:
         self,
         replacements: Mapping[str, SegmentReplacement],
         tombstone: Callable[[Tip, list[str]], tuple[str, ...]],
+        until_shown: ExitStack,
     ) -> CommitResult | None:
         """Commit replacements of segments, by array name; return None where there is nothing to commit.
+
+        For `until_shown` see `commit_pending`.
 
         `tombstone` returns the keys of the files to tombstone, given the version before and the keys that are dropped.
         Arrays that other writers have written to meanwhile are left as they are.
@@ -247,6 +260,7 @@ class Committer:
         tip, shift = self._current_tip(), unchanged_base(self._view.datasets).shift
         left = dict(replacements)
         try:
+            until_shown.enter_context(deferred_interrupts())
             while True:
                 for array, replacement in list(left.items()):
                     same = tip.catalog.segments.get(array, []) == replacement.before
@@ -291,6 +305,9 @@ class Committer:
                 self._unresolved = result
             if not landed:
                 raise
+        except BaseException:
+            self._unresolved = result  # a second interrupt, after which the answer is as unknown
+            raise
         return result
 
     def resolve(self) -> None:

@@ -4,6 +4,7 @@
 - `datasets`: sources that are xarray datasets, one at a time.
 - `options` of `Atlas.add_many`, checked; `report`: what became of each source.
 - `adding`: adds what was read and commits as it goes; `commits`: when.
+- `large_variables`: dask arrays of which workers read one block at a time.
 - `workers`: processes that read, and may crash; `worker` is what runs in them.
 - `reading` reads one file: `open_files` says what it needs of one, `netcdf_file` and `engines` open it, `decoding`
   decodes it; `classic_netcdf` finds files that were cut short.

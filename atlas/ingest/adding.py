@@ -8,42 +8,42 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import dask
-import dask.array as da
-import numpy as np
-import xarray as xr
 
 import atlas.xarray
 from atlas.errors import AtlasError, ConflictError, IngestError, InvalidTypeError, InvalidValueError, StorageError
 from atlas.format.attribute_keys import INGESTED_KEY
 from atlas.ingest.commits import CommitPolicy
 from atlas.ingest.datasets import check_pair, split_sources
+from atlas.ingest.large_variables import whole_contents
 from atlas.ingest.options import Every
 from atlas.ingest.progress import Progress
 from atlas.ingest.provenance import Fingerprint, describe_source, fingerprint, read_fingerprint
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
 from atlas.ingest.sources import Found, find_files
+from atlas.ingest.splitting import part_name, split_dataset
 from atlas.ingest.workers import Worker
 from atlas.runtime.threads import run_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
-    from numpy.typing import NDArray
+    import xarray as xr
 
     from atlas.format.attribute_keys import AttributeKey
     from atlas.ingest.datasets import Elements
     from atlas.ingest.options import IngestOptions, Sources
-    from atlas.ingest.reading import LargeVariable, ReadFile
+    from atlas.ingest.reading import ReadFile
     from atlas.ingest.report import Status
     from atlas.ingest.sources import FileSource, Search
     from atlas.session import Session
@@ -117,32 +117,41 @@ class _Ingest:
         self._free: SimpleQueue[Worker] = SimpleQueue()
         self._replaced = set[str]()  # names that were added in place of everything in the store
         self._read = ReadOptions(tuple(options.drop), options.raw, options.on_unsupported == "drop")
+        if options.splits:
+            self._read = replace(self._read, large_bytes=sys.maxsize)  # parts are cut from cells in memory
 
     def run(self, progress: Callable[[IngestReport], None] | None) -> IngestReport:
         """Add all sources."""
         report = self._report
         try:
-            with ExitStack() as stack, closing(self._begin(stack)) as sources:
-                for add in sources:
-                    result = add()
-                    del add  # it may hold a dataset, while the iterator makes the next one
+            try:
+                self._add_all(progress)
+            except BaseException:
+                self._finish(is_whole=False)
+                raise
+            self._finish(is_whole=self._options.on_error == "skip" or report.is_complete)
+        except KeyboardInterrupt as error:
+            raise IngestInterruptedError(report) from error
+        if self._options.on_error == "raise" and not report.is_complete:
+            raise IngestError(self._complaint(), report)
+        return report
+
+    def _add_all(self, progress: Callable[[IngestReport], None] | None) -> None:
+        """Add sources and commit as it goes, up to the first failure that ends it."""
+        report = self._report
+        with ExitStack() as stack, closing(self._begin(stack)) as sources:
+            for add in sources:
+                results = add()
+                del add  # it may hold a dataset, while the iterator makes the next one
+                for result in results:
                     report.results.append(result)
                     if progress is not None:
                         progress(report)
                     if self._policy.is_due() and not self._options.overwrite:
                         self._commit()
                     if result.status == "failed" and self._options.on_error == "raise":
-                        break
-        except KeyboardInterrupt as error:
-            self._finish(is_whole=False)
-            raise IngestInterruptedError(report) from error
-        except BaseException:
-            self._finish(is_whole=False)
-            raise
-        self._finish(is_whole=self._options.on_error == "skip" or report.is_complete)
-        if self._options.on_error == "raise" and not report.is_complete:
-            raise IngestError(self._complaint(), report)
-        return report
+                        return
+                del results
 
     def _finish(self, *, is_whole: bool) -> None:
         """Commit what was added; what is to replace the store only where it is whole."""
@@ -176,11 +185,11 @@ class _Ingest:
         folder, reason = report.unreadable[0]
         return f"the folder {folder} could not be read: {reason}{kept}; on_error='skip' passes it over"
 
-    def _begin(self, stack: ExitStack) -> Generator[Callable[[], SourceResult], None, None]:
+    def _begin(self, stack: ExitStack) -> Generator[Callable[[], Iterator[SourceResult]], None, None]:
         """Yield for each source, in their order, a call that adds it."""
         return self._read_ahead(stack) if self._elements is None else self._take(self._elements)
 
-    def _take(self, elements: Elements) -> Generator[Callable[[], SourceResult], None, None]:
+    def _take(self, elements: Elements) -> Generator[Callable[[], Iterator[SourceResult]], None, None]:
         """Take datasets one at a time."""
         report = self._report
         while True:
@@ -198,7 +207,7 @@ class _Ingest:
             yield partial(self._add_dataset, name, ds)
             del element, ds
 
-    def _read_ahead(self, stack: ExitStack) -> Generator[Callable[[], SourceResult], None, None]:
+    def _read_ahead(self, stack: ExitStack) -> Generator[Callable[[], Iterator[SourceResult]], None, None]:
         """Read files, and those after them meanwhile."""
         count = self._options.workers
         for _ in range(count):
@@ -207,8 +216,8 @@ class _Ingest:
         if any(source.url is not None for source in self._files):
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="atlas-", ignore_cleanup_errors=True)))
 
-        def read(source: FileSource) -> Callable[[], SourceResult]:
-            known = self._known(source)
+        def read(source: FileSource) -> Callable[[], Iterator[SourceResult]]:
+            known = self._known(source) if source.reason or not self._options.splits else None
             if known is None and source.url is not None:
                 assert folder is not None
                 source = replace(source, path=Path(mkdtemp(dir=folder)) / source.path.name)
@@ -284,53 +293,85 @@ class _Ingest:
             "skip), or choose another name"
         )
 
-    def _add_dataset(self, name: str, ds: xr.Dataset) -> SourceResult:
+    def _add_dataset(self, name: str, ds: xr.Dataset) -> Iterator[SourceResult]:
         """Add a dataset that was given."""
-        if name in self._replaced:
-            return SourceResult(name, name, "failed", f"a dataset {name!r} was given before it; choose another name")
+        result = SourceResult(name, name, "stored")
         try:
-            exists = not self._options.overwrite and self._session.view.exists(name)
-            refused = self._refuse(f"the store has a dataset {name!r} already") if exists else None
             contents = atlas.xarray.contents_of(ds)
         except AtlasError as error:
-            return SourceResult(name, name, "failed", str(error))
-        if refused is not None:
-            return SourceResult(name, name, *refused)
+            yield replace(result, status="failed", reason=str(error))
+            return
         self._report.dims.update(map(str, ds.dims))
         self._report.variables.update(map(str, ds.variables))
-        result = self._store(SourceResult(name, name, "updated" if exists else "stored"), contents, {})
-        if self._options.overwrite and result.status == "stored":
-            self._replaced.add(name)
-        return result
 
-    def _add(self, source: FileSource, outcome: _Outcome) -> SourceResult:
+        def settle(dataset: str) -> SourceResult | None:
+            refused = self._refuse(f"the store has a dataset {dataset!r} already")
+            return None if refused is None else SourceResult(name, dataset, *refused)
+
+        yield from self._store_parts(result, contents, {}, settle)
+
+    def _add(self, source: FileSource, outcome: _Outcome) -> Iterator[SourceResult]:
         """Add what was read of a file, and remove what was fetched."""
         try:
-            return self._add_file(source, outcome)
+            yield from self._add_file(source, outcome)
         finally:
             if source.url is not None and source.path.is_absolute():
                 shutil.rmtree(source.path.parent, ignore_errors=True)
 
-    def _add_file(self, source: FileSource, outcome: _Outcome) -> SourceResult:
+    def _add_file(self, source: FileSource, outcome: _Outcome) -> Iterator[SourceResult]:
         report = self._report
         if isinstance(outcome, SourceResult):
-            return outcome
+            yield outcome
+            return
         if isinstance(outcome, AtlasError):
-            return SourceResult(source.origin, source.name, "failed", str(outcome))
+            yield SourceResult(source.origin, source.name, "failed", str(outcome))
+            return
         read, worker = outcome
         report.dims |= read.dims
         report.variables |= read.variables
-        replaces = not self._options.overwrite and self._session.view.exists(source.name)
-        # A commit may have brought what another writer has added or changed since the source was looked at.
-        known = self._known(source, read.fingerprint) if replaces else None
-        if known is not None:
-            return known
-        status: Status = "updated" if replaces else "stored"
-        result = SourceResult(source.origin, source.name, status, dropped=read.dropped, kept_raw=read.kept_raw)
+
+        def settle(dataset: str) -> SourceResult | None:
+            # A commit may have brought what another writer has added or changed since the source was looked at.
+            return self._known(replace(source, name=dataset), read.fingerprint)
+
+        result = SourceResult(source.origin, source.name, "stored", dropped=read.dropped, kept_raw=read.kept_raw)
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
         with dask.config.set(scheduler="synchronous"):
-            return self._store(result, self._assembled(source, read, worker), hidden)
+            yield from self._store_parts(
+                result, whole_contents(source, read, worker, self._read, self._options.chunks or {}), hidden, settle
+            )
+
+    def _store_parts(
+        self,
+        result: SourceResult,
+        contents: Contents,
+        hidden: dict[AttributeKey, object],
+        settle: Callable[[str], SourceResult | None],
+    ) -> Iterator[SourceResult]:
+        """Store what was read as one dataset, or as the parts that it is split into; yield what became of each.
+
+        `settle` returns what becomes of one whose name the store has, None where it replaces that.
+        """
+        options, parts = self._options, iter([(result.dataset, contents)])
+        if options.splits:
+            try:
+                found = split_dataset(atlas.xarray.dataset_of(contents), along=options.split, by=options.split_by)
+            except AtlasError as error:
+                yield replace(result, status="failed", reason=str(error))
+                return
+            parts = ((part_name(result.dataset, label), atlas.xarray.contents_of(part)) for label, part in found)
+        for at, (name, part) in enumerate(parts):
+            self._report.sources += at > 0
+            made = replace(result, dataset=name)
+            try:
+                exists = not options.overwrite and self._session.view.exists(name)
+                known = settle(name) if exists else None
+            except AtlasError as error:
+                known = replace(made, status="failed", reason=str(error))
+            if name in self._replaced:
+                known = replace(made, status="failed", reason=f"a dataset {name!r} came before it; choose another name")
+            yield known or self._store(replace(made, status="updated") if exists else made, part, hidden)
 
     def _store(self, result: SourceResult, contents: Contents, hidden: dict[AttributeKey, object]) -> SourceResult:
         """Store a dataset, and return `result`, or that it failed."""
@@ -350,31 +391,10 @@ class _Ingest:
             reason = " ".join(str(error).split())
             reason = reason if isinstance(error, AtlasError) else f"{type(error).__name__}: {reason}"
             return replace(result, status="failed", reason=reason)
+        if self._options.overwrite:
+            self._replaced.add(name)
         self._policy.add(len(self._report.results), contents.nbytes)
         return result
-
-    def _assembled(self, source: FileSource, read: ReadFile, worker: Worker) -> Contents:
-        """Return what a file holds, its large variables read block by block."""
-        if not read.large:
-            return read.contents
-        variables = dict(read.contents.variables)
-        for name, large in read.large.items():
-            cells = _RemoteCells(worker, source, self._read, read, name)
-            blocks = da.from_array(cells, self._lengths(large), name=f"{source.path}:{name}", asarray=False)  # type: ignore[no-untyped-call]
-            variables[name] = xr.Variable(large.dims, blocks, large.attrs, large.encoding)
-        return replace(read.contents, variables={name: variables[name] for name in read.order})
-
-    def _lengths(self, large: LargeVariable) -> Any:
-        """Return the lengths of the blocks of a large variable."""
-        chunks = self._options.chunks or {}
-        asked = {axis: chunks[str(dim)] for axis, dim in enumerate(large.dims) if dim in chunks}
-        if asked:
-            return tuple(asked.get(axis, -1) for axis in range(len(large.dims)))
-        if large.dtype == object:
-            itemsize = large.dtype.itemsize * int(np.prod(large.shape[1:]))
-            return (max(1, self._read.large_bytes // max(itemsize, 1)), *large.shape[1:])
-        with dask.config.set({"array.chunk-size": self._read.large_bytes}):
-            return da.core.normalize_chunks("auto", large.shape, dtype=large.dtype)  # type: ignore[no-untyped-call]
 
     def _commit(self) -> None:
         """Commit what was added. A name that another writer has taken or changed meanwhile costs itself alone."""
@@ -422,21 +442,3 @@ def _taken(result: SourceResult) -> str:
         f"another writer has added a dataset {result.dataset!r} meanwhile; choose another name, or replace theirs with "
         "if_exists='replace' (--if-exists replace of the command)"
     )
-
-
-class _RemoteCells:
-    """The cells of a large variable, read by a worker block by block."""
-
-    def __init__(self, worker: Worker, source: FileSource, options: ReadOptions, read: ReadFile, name: str) -> None:
-        left_out = replace(options, drop=(*options.drop, *read.dropped))
-        kept_raw = tuple(read.kept_raw)
-        self._call = partial(
-            worker.call, "block", source.path, left_out, source.engine, read.fingerprint, kept_raw, name
-        )
-        large = read.large[name]
-        self.shape, self.dtype, self.ndim = large.shape, large.dtype, len(large.shape)
-
-    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
-        """Read a block."""
-        cells: NDArray[Any] = self._call(key)
-        return cells

@@ -92,6 +92,15 @@ class IngestOptions:
     """Processes that read."""
     seconds: float = 600.0
     """The longest time that reading a file, or one block of a large variable, may take."""
+    split: str | None = None
+    """A dimension, of which each position becomes a dataset."""
+    split_by: str | None = None
+    """A variable, of which each value becomes a dataset."""
+
+    @property
+    def splits(self) -> bool:
+        """Whether a source becomes many datasets."""
+        return self.split is not None or self.split_by is not None
 
     def __post_init__(self) -> None:
         """Refuse what is no option."""
@@ -105,6 +114,13 @@ class IngestOptions:
             check_flag(name, flag)
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
             raise InvalidValueError(f"workers is a number of processes from 1 on, not {self.workers!r}")
+        for name, text in (("split", self.split), ("split_by", self.split_by)):
+            if not isinstance(text, str | None):
+                raise InvalidTypeError(f"{name} is a name, a str, not {type(text).__name__} {text!r}")
+        if self.split is not None and self.split_by is not None:
+            raise InvalidValueError(
+                "split names a dimension, and split_by a variable whose values say what goes together; give one of them"
+            )
         is_number = isinstance(self.seconds, int | float) and not isinstance(self.seconds, bool)
         if not is_number or not self.seconds > 0:
             raise InvalidValueError(f"timeout is a number of seconds above 0, not {self.seconds!r}")

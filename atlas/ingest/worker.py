@@ -53,8 +53,11 @@ def main() -> None:
             text = " ".join(str(error).split()) or type(error).__name__
             is_said = isinstance(error, AtlasError | OSError | ValueError)
             answer = (text if is_said else f"{type(error).__name__}: {text}", None)
-        pickle.dump(answer, answers, protocol=5)
-        answers.flush()
+        try:
+            pickle.dump(answer, answers, protocol=5)
+            answers.flush()
+        except BrokenPipeError:  # the parent has ended
+            os._exit(0)
 
 
 def _take_requests(requests: SimpleQueue[Request]) -> None:

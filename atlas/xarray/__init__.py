@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
-    from atlas.xarray.contents import Contents, contents_of
+    from atlas.xarray.contents import Contents, contents_of, dataset_of
     from atlas.xarray.decoding import decode_dataset
     from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
@@ -40,6 +40,7 @@ __all__ = [
     "Contents",
     "add",
     "contents_of",
+    "dataset_of",
     "decode_dataset",
     "open_each",
     "open_lazily",
@@ -52,6 +53,7 @@ _MODULES = {
     "Contents": "contents",
     "add": "writing",
     "contents_of": "contents",
+    "dataset_of": "contents",
     "decode_dataset": "decoding",
     "open_each": "trees",
     "open_lazily": "opening",

@@ -13,7 +13,7 @@ from atlas.errors import InvalidTypeError, UnsupportedDtypeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Contents", "contents_of"]
+__all__ = ["Contents", "contents_of", "dataset_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,13 @@ def contents_of(ds: object) -> Contents:
         remedy = order if isinstance(ds, str) else "convert it, for example with to_dataset()"
         raise InvalidTypeError(f"ds is an xarray.Dataset, not {type(ds).__name__}; {remedy}")
     return Contents(ds.variables, frozenset(ds.coords), _indexes(ds), ds.attrs, ds.encoding)
+
+
+def dataset_of(contents: Contents) -> xr.Dataset:
+    """Return contents as a dataset, whose coordinates with the name of their dimension have an index."""
+    ds = xr.Dataset(contents.variables, attrs=contents.attrs).set_coords(contents.coords & contents.variables.keys())
+    ds.encoding = dict(contents.encoding)
+    return ds
 
 
 def _indexes(ds: xr.Dataset) -> dict[Any, Any]:

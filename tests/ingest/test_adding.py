@@ -609,3 +609,74 @@ def test_chunks_of_dimensions_that_only_variables_left_out_have(folder):
     assert store["c0"].list_arrays() == ["time"]
     store.add_many(folder / "c2.nc", drop=["t"], chunks={"level": 2, "time": 3})
     assert store["c2"].array_meta("qc")["chunk_shape"] == [2]
+
+
+class TestSplitting:
+    @pytest.fixture
+    def stations(self, tmp_path):
+        """A file of three stations."""
+        ds = xr.Dataset(
+            {"t": (("station", "hour"), np.arange(6.0).reshape(3, 2))},
+            {"station": ["a", "b", "c/d"], "hour": [0, 1]},
+            {"title": "stations"},
+        )
+        ds.to_netcdf(tmp_path / "day.nc")
+        return tmp_path / "day.nc"
+
+    def test_each_position_is_a_dataset_that_knows_its_file(self, stations):
+        store = Atlas.create(MemoryStorage())
+        report = store.add_many(stations, split="station")
+        assert [(one.dataset, one.status, one.source) for one in report.results] == [
+            (name, "stored", str(stations)) for name in ("day.a", "day.b", "day.c.d")
+        ]
+        assert (report.is_complete, report.sources, report.dims) == (True, 3, {"station", "hour"})
+        expected = xr.load_dataset(stations).isel(station=1)
+        xr.testing.assert_identical(store.to_xarray("day.b"), expected)
+        assert store.to_xarray("day.b").encoding["source"] == str(stations)
+        again = store.add_many(stations, split="station")
+        assert [one.status for one in again.results] == ["present"] * 3
+
+    def test_parts_of_a_file_that_has_changed_replace_theirs(self, stations):
+        store = Atlas.create(MemoryStorage())
+        store.add_many(stations, split="station")
+        ds = xr.load_dataset(stations)
+        (ds + 10).to_netcdf(stations)
+        assert store.add_many(stations, split="station", if_exists="update").count("updated") == 3
+        assert store["day.a"].read_array("t").tolist() == [10, 11]
+
+    def test_one_that_is_taken_costs_itself_alone(self, stations):
+        store = Atlas.create(MemoryStorage())
+        store.create_dataset("day.b")
+        store.flush()
+        report = store.add_many(stations, split="station", on_error="skip")
+        assert [one.status for one in report.results] == ["stored", "failed", "stored"]
+        assert report.failures[0].reason.startswith("the store has a dataset 'day.b' already; replace that one with")
+
+    def test_overwrite_takes_a_name_once(self, stations):
+        ds = xr.Dataset({"t": ("station", [1.0])}, {"station": ["b"]})
+        ds.to_netcdf(stations.with_name("day.x.nc"))
+        xr.load_dataset(stations).assign_coords(station=["a", "x.b", "c"]).to_netcdf(stations)
+        store = Atlas.create(MemoryStorage())
+        report = store.add_many(stations.parent, split="station", overwrite=True, on_error="skip")
+        assert [(one.dataset, one.status) for one in report.results] == [
+            ("day.a", "stored"),
+            ("day.x.b", "stored"),
+            ("day.c", "stored"),
+            ("day.x.b", "failed"),
+        ]
+        assert store["day.x.b"].read_array("t").tolist() == [2, 3]
+
+    def test_what_cannot_be_split_fails_by_name(self, stations):
+        store = Atlas.create(MemoryStorage())
+        report = store.add_many(stations, split="depth", on_error="skip")
+        assert "'depth'" in report.failures[0].reason
+        assert store.list_datasets() == []
+        with pytest.raises(InvalidValueError, match="give one of them"):
+            store.add_many(stations, split="a", split_by="b")
+        with pytest.raises(InvalidTypeError, match="split is a name"):
+            store.add_many(stations, split=3)
+
+    def test_datasets_of_this_process_are_split_too(self, stations):
+        store = Atlas.create(MemoryStorage())
+        store.add_many({"x": xr.load_dataset(stations)}, split="station")
+        assert store.list_datasets() == ["x.a", "x.b", "x.c.d"]

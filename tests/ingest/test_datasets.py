@@ -100,7 +100,7 @@ class TestTaken:
         store.add_many({"old": cast(1), "a": cast(2)})
         report = store.add_many([("a", cast(3)), ("a", cast(4)), ("b", cast(5))], overwrite=True, on_error="skip")
         assert [result.status for result in report.results] == ["stored", "failed", "stored"]
-        assert report.failures[0].reason == "a dataset 'a' was given before it; choose another name"
+        assert report.failures[0].reason == "a dataset 'a' came before it; choose another name"
         assert store.list_datasets() == ["a", "b"]
         assert store.to_xarray("a").attrs["at"] == 3
 

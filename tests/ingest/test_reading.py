@@ -21,6 +21,7 @@ from atlas.ingest import reading
 from atlas.ingest.provenance import fingerprint
 from atlas.ingest.reading import ReadOptions, read_block, read_file
 from atlas.storage import MemoryStorage
+from atlas.xarray import dataset_of
 from tests.xarray.netcdf_files import ODD_FILES, write_odd_file
 
 OPAQUE_FILE = zlib.decompress(
@@ -77,10 +78,8 @@ def shown(encoding):
 
 def read_ds(read):
     """The dataset that was read of a file, without its large variables."""
-    contents = read.contents
-    ds = xr.Dataset(contents.variables, attrs=contents.attrs).set_coords(contents.coords & contents.variables.keys())
-    assert {name: ds.indexes[name].dtype for name in ds.indexes}.keys() == contents.indexes.keys()
-    ds.encoding = contents.encoding
+    ds = dataset_of(read.contents)
+    assert {name: ds.indexes[name].dtype for name in ds.indexes}.keys() == read.contents.indexes.keys()
     return ds
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from atlas.errors import InvalidValueError
 from atlas.ingest.reading import ReadOptions, read_file
 from atlas.ingest.splitting import part_name, split_dataset
+from atlas.xarray import dataset_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,7 +327,7 @@ class TestByValue:
     def test_a_file_of_argo(self, tmp_path, raw):
         path = tmp_path / "argo.nc"
         write_argo(path)
-        ds = read_file(path, ReadOptions((), raw, drop_unsupported=False)).ds
+        ds = dataset_of(read_file(path, ReadOptions((), raw, drop_unsupported=False)).contents)
         parts = split(ds, by="PLATFORM_NUMBER")
         assert {label: part["CYCLE_NUMBER"].values.tolist() for label, part in parts.items()} == {
             "6901602": [1, 2],
@@ -346,7 +347,7 @@ class TestByValue:
     def test_missing_values_of_a_file(self, tmp_path, raw):
         path = tmp_path / "argo.nc"
         write_argo(path, numbers=("6901602 ", "        ", "6901602 "), cycles=(1, 99999, 99999))
-        ds = read_file(path, ReadOptions((), raw, drop_unsupported=False)).ds
+        ds = dataset_of(read_file(path, ReadOptions((), raw, drop_unsupported=False)).contents)
         assert refused(ds, by="PLATFORM_NUMBER") == (
             "each position of 'N_PROF' has a value of 'PLATFORM_NUMBER' that says which dataset it goes to, and 1 of "
             "3 are missing, at 1; fill these in the file, take those positions out of it, or split by another variable"
