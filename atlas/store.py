@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.format.versions import Version
-    from atlas.ingest.options import IfExists, OnError, OnUnsupported, Sources
+    from atlas.ingest.options import Groups, IfExists, OnError, OnUnsupported, Sources
     from atlas.ingest.report import IngestReport
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
@@ -492,6 +492,7 @@ class Atlas:
         timeout: float = 600.0,
         split: str | None = None,
         split_by: str | None = None,
+        groups: Groups = "refuse",
         progress: bool | Callable[[IngestReport], None] = False,
     ) -> IngestReport:
         """Add files, one dataset for each, or datasets of xarray, and commit as it goes.
@@ -534,8 +535,9 @@ class Atlas:
             is.
         on_error : {"raise", "skip"}, default "raise"
             Whether a file that cannot be stored ends the call, or the others go on.
-        on_unsupported : {"raise", "drop"}, default "raise"
-            Whether a variable that is not stored, of a compound dtype or of lists, fails its file or is left out.
+        on_unsupported : {"raise", "drop", "raw"}, default "raise"
+            Whether a variable that is not stored, of a compound dtype or of lists, fails its file or is left out; with
+            "raw" one that cannot be decoded, such as numbers scaled by a text, keeps the cells of its file.
         resume : bool, default True
             Whether to pass over files that the store has already, unchanged, whatever `if_exists` says.
         flush_every : str, default "5 min"
@@ -552,6 +554,9 @@ class Atlas:
             the whole and a dot. Ragged arrays of CF are followed. Of each source all cells are in memory then.
         split_by : str, optional
             A variable with one value for each position of a dimension: each value becomes a dataset and its label.
+        groups : {"refuse", "flatten"}, default "refuse"
+            Whether a NetCDF file with groups fails, or is stored with the names of groups before those of what is in
+            them, joined by "__".
         progress : bool or callable, default False
             Whether to show a bar on stderr, or a line every 30 seconds where that is no terminal; or a function that is
             called with the report after each source.
@@ -590,7 +595,7 @@ class Atlas:
         search = atlas.ingest.Search(names, pattern, follow_links, engine)
         options = atlas.ingest.IngestOptions(
             drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, overwrite, workers, timeout,
-            split, split_by,
+            split, split_by, groups,
         )  # fmt: skip
         return atlas.ingest.add_sources(self, self._session, sources, search, options, atlas.__version__, progress)
 

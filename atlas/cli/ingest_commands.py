@@ -87,10 +87,11 @@ def _reading(command: Any) -> Any:
         ),
         click.option(
             "--on-unsupported",
-            type=click.Choice(["raise", "drop"]),
+            type=click.Choice(["raise", "drop", "raw"]),
             default="raise",
             show_default=True,
-            help="Whether a variable that is not stored fails its file or is left out.",
+            help="Whether a variable that is not stored fails its file or is left out (drop), and one that cannot be "
+            "decoded keeps the cells of its file (raw).",
         ),
         click.option(
             "--split",
@@ -101,6 +102,13 @@ def _reading(command: Any) -> Any:
             "--split-by",
             metavar="VARIABLE",
             help="Make a dataset of each value of a variable, such as PLATFORM_NUMBER of Argo's profiles.",
+        ),
+        click.option(
+            "--groups",
+            type=click.Choice(["refuse", "flatten"]),
+            default="refuse",
+            show_default=True,
+            help="Whether a NetCDF file with groups fails, or is stored with names such as GROUP__VARIABLE.",
         ),
         click.option("--flush-every", default="5 min", show_default=True, help="How much to add between two commits."),
         click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Reading processes."),

@@ -84,7 +84,10 @@ def _lines_of(result: SourceResult) -> list[str]:
     if result.status in ("stored", "updated"):
         lines += [f"stored in part: {result.source}: variable {name!r} {why}" for name, why in result.dropped.items()]
         lines += [
-            f"times not decoded: {result.source}: variable {name!r} keeps its numbers: {why}"
+            f"stored in part: {result.source}: attribute {name!r} {why}" for name, why in result.lost_attributes.items()
+        ]
+        lines += [
+            f"not decoded: {result.source}: variable {name!r} keeps its numbers: {why}"
             for name, why in result.kept_raw.items()
         ]
     return lines

@@ -116,7 +116,13 @@ class _Ingest:
         self._policy = CommitPolicy(Every.parse(options.flush_every))
         self._free: SimpleQueue[Worker] = SimpleQueue()
         self._replaced = set[str]()  # names that were added in place of everything in the store
-        self._read = ReadOptions(tuple(options.drop), options.raw, options.on_unsupported == "drop")
+        self._read = ReadOptions(
+            tuple(options.drop),
+            options.raw,
+            drop_unsupported=options.on_unsupported == "drop",
+            keep_undecoded=options.on_unsupported == "raw",
+            flatten=options.groups == "flatten",
+        )
         if options.splits:
             self._read = replace(self._read, large_bytes=sys.maxsize)  # parts are cut from cells in memory
 
@@ -334,7 +340,14 @@ class _Ingest:
             # A commit may have brought what another writer has added or changed since the source was looked at.
             return self._known(replace(source, name=dataset), read.fingerprint)
 
-        result = SourceResult(source.origin, source.name, "stored", dropped=read.dropped, kept_raw=read.kept_raw)
+        result = SourceResult(
+            source.origin,
+            source.name,
+            "stored",
+            dropped=read.dropped,
+            kept_raw=read.kept_raw | read.untouched,
+            lost_attributes=read.lost_attributes,
+        )
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
         with dask.config.set(scheduler="synchronous"):

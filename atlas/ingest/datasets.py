@@ -27,7 +27,7 @@ _ACCEPTED = (
     "sources are paths or patterns, a mapping {name: ds} of xarray datasets, or pairs (name, ds) of them, also from an "
     "iterator"
 )
-_OF_FILES = ("drop", "raw", "on_unsupported", "resume", "workers", "seconds")
+_OF_FILES = ("drop", "raw", "on_unsupported", "resume", "workers", "seconds", "groups")
 """Options of reading files."""
 
 

@@ -20,10 +20,11 @@ from atlas.errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["Decoded", "UndecodedError", "are_times", "decode", "unify_missing", "unreadable"]
+__all__ = ["Decoded", "UndecodedError", "UnreadableError", "are_times", "decode", "unify_missing"]
 
 _FILL, _MISSING = "_FillValue", "missing_value"
-_LEFT_TO_XARRAY = frozenset({"_Unsigned", _MISSING, "scale_factor", "add_offset", "dtype", "bounds"})
+_PACKING = ("scale_factor", "add_offset")
+_LEFT_TO_XARRAY = frozenset({"_Unsigned", _MISSING, *_PACKING, "dtype", "bounds"})
 """Attributes of what is not decoded here; bounds of dates take their units from them."""
 
 
@@ -44,9 +45,11 @@ class Decoded:
 class UndecodedError(Exception):
     """Dates of a variable cannot be decoded."""
 
-    def __init__(self, variable: str, error: Exception) -> None:
+    def __init__(self, variable: str, error: Exception, cells: object = None) -> None:
         super().__init__(variable, error)
         self.variable, self.reason = variable, _one_line(variable, error)
+        if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" and cells.size:
+            self.reason += f"; its values go from {np.nanmin(cells):g} to {np.nanmax(cells):g}"
 
 
 def decode(
@@ -55,12 +58,14 @@ def decode(
     coords: Collection[str],
     in_memory: Collection[str],
     kept_raw: Collection[str],
+    untouched: Collection[str],
     *,
     raw: bool,
 ) -> Decoded:
     """Decode the variables of a file; those in memory are changed. With `raw`, only characters are joined to text.
 
-    `coords` are the names of coordinates, to which those in attributes are added.
+    `coords` are the names of coordinates, to which those in attributes are added. Dates of `kept_raw` keep their
+    numbers, and `untouched` are not decoded at all.
 
     Raises `UndecodedError` for dates that cannot be decoded, unless `kept_raw` names them, and `InvalidValueError` for
     other variables that cannot.
@@ -69,6 +74,12 @@ def decode(
     done: dict[str, xr.Variable] = {}
     named = set(coords)
     for name, variable in variables.items():
+        if name in untouched:
+            done[name] = variable
+            continue
+        for key in () if raw else _PACKING:
+            if isinstance(text := variable.attrs.get(key), str):
+                raise UnreadableError(name, TypeError(f"its {key} is the text {text!r}"), variable.attrs)
         coordinates = variable.attrs.get("coordinates", "")
         is_own = name in in_memory and name not in bounds and name not in kept_raw and isinstance(coordinates, str)
         found = _decode_plain(variable, raw=raw) if is_own else None
@@ -77,18 +88,19 @@ def decode(
             if coordinates and not raw:
                 found.encoding["coordinates"] = found.attrs.pop("coordinates")
                 named.update(coordinates.split())
-    lazy = variables.keys() - done.keys()
-    if lazy or "coordinates" in attrs:
-        others, attrs, more = _decode_by_xarray(variables, attrs, kept_raw, done.keys(), raw=raw)
+    left = variables.keys() - done.keys()
+    if left or "coordinates" in attrs:
+        others, attrs, more = _decode_by_xarray(variables, attrs, in_memory, kept_raw, done.keys(), raw=raw)
         done |= others
         named |= more
     dims = {dim for variable in done.values() for dim in variable.dims}
     for name, variable in done.items():
         if name in dims and not variable.ndim:
-            raise unreadable(name, ValueError("it has no dimension, and a dimension has its name"))
+            raise UnreadableError(name, ValueError("it has no dimension, and a dimension has its name"))
     own = frozenset(name for name, variable in done.items() if name in named or variable.dims == (name,))
     ordered = sorted(variables, key=own.__contains__)  # data variables first, as xarray has them
-    return Decoded({name: done[name] for name in ordered}, own, frozenset(lazy), attrs)
+    lazy = frozenset(left).union(name for name in untouched if name not in in_memory)
+    return Decoded({name: done[name] for name in ordered}, own, lazy, attrs)
 
 
 def are_times(variable: xr.Variable) -> bool:
@@ -114,12 +126,15 @@ def unify_missing(cells: np.ndarray[Any, Any], variable: xr.Variable) -> np.ndar
     return cells
 
 
-def unreadable(name: str, error: Exception) -> InvalidValueError:
-    """Return the error for a variable that cannot be read or decoded."""
-    reason = _one_line(name, error)
-    return InvalidValueError(
-        f"variable {name!r} cannot be read: {reason}; leave it out with drop=[{name!r}] (--drop {name} of the command)"
-    )
+class UnreadableError(InvalidValueError):
+    """A variable cannot be read or decoded."""
+
+    def __init__(self, variable: str, error: Exception, attrs: Mapping[Any, Any] | None = None) -> None:
+        self.variable, self.reason = variable, _one_line(variable, error)
+        advice = f"leave it out with drop=[{variable!r}] (--drop {variable} of the command)"
+        if attrs is not None and not isinstance(error, OSError | RuntimeError):  # netCDF4 raises these
+            advice = f"keep its cells as they are with on_unsupported='raw' (--on-unsupported raw), or {advice}"
+        super().__init__(f"variable {variable!r} cannot be read: {self.reason}; {advice}")
 
 
 def _bounds_dates(variable: xr.Variable) -> bool:
@@ -158,7 +173,7 @@ def _decode_plain(variable: xr.Variable, *, raw: bool) -> xr.Variable | None:
 def _keeps_integers(variable: xr.Variable) -> bool:
     """Return whether a variable stays as it is, as floats could not hold its integers, or for its named values."""
     attrs, dtype = variable.attrs, variable.encoding.get("dtype", variable.dtype)
-    is_packed = {"scale_factor", "add_offset", "_Unsigned"} & attrs.keys()
+    is_packed = {*_PACKING, "_Unsigned"} & attrs.keys()
     if variable.dtype.kind not in "iu" or is_packed or are_times(variable):
         return False
     fills = [np.asarray(attrs[key]) for key in (_FILL, _MISSING) if key in attrs]
@@ -170,6 +185,7 @@ def _keeps_integers(variable: xr.Variable) -> bool:
 def _decode_by_xarray(
     variables: Mapping[str, xr.Variable],
     attrs: dict[str, Any],
+    in_memory: Collection[str],
     kept_raw: Collection[str],
     done: Collection[str],
     *,
@@ -202,8 +218,8 @@ def _decode_by_xarray(
                 attempt(others)
             except Exception as error:
                 if not raw and _decodes(attempt, others):
-                    raise UndecodedError(name, error) from error
-                raise unreadable(name, error) from error
+                    raise UndecodedError(name, error, variables[name].data if name in in_memory else None) from error
+                raise UnreadableError(name, error, variables[name].attrs) from error
         raise
     for name in integers:
         found[name].attrs.setdefault(_FILL, found[name].attrs.get(_MISSING))

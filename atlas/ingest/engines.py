@@ -51,6 +51,7 @@ class EngineFile:
     def __init__(self, ds: xr.Dataset, groups: list[str]) -> None:
         self._ds, self.groups = ds, groups
         self.coords = frozenset(map(str, ds.coords))
+        self.lost_attributes = dict[str, str]()
 
     @property
     def dims(self) -> Collection[str]:

@@ -55,10 +55,8 @@ class _RemoteCells:
 
     def __init__(self, worker: Worker, source: FileSource, options: ReadOptions, read: ReadFile, name: str) -> None:
         left_out = replace(options, drop=(*options.drop, *read.dropped))
-        kept_raw = tuple(read.kept_raw)
-        self._call = partial(
-            worker.call, "block", source.path, left_out, source.engine, read.fingerprint, kept_raw, name
-        )
+        kept = (tuple(read.kept_raw), tuple(read.untouched))
+        self._call = partial(worker.call, "block", source.path, left_out, source.engine, read.fingerprint, *kept, name)
         large = read.large[name]
         self.shape, self.dtype, self.ndim = large.shape, large.dtype, len(large.shape)
 

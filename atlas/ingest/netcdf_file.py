@@ -19,6 +19,8 @@ import xarray as xr
 from xarray.backends import NetCDF4DataStore
 
 from atlas.format.names import check_name
+from atlas.ingest.groups import GroupPart, flatten_groups
+from atlas.ingest.hidden_contents import find_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -30,8 +32,11 @@ _DIGITS = "least_significant_digit"
 
 
 @contextmanager
-def open_netcdf(path: Path) -> Iterator[NetcdfFile]:
-    """Open a file. Raises what netCDF4 raises."""
+def open_netcdf(path: Path, *, flatten: bool = False) -> Iterator[NetcdfFile]:
+    """Open a file; with `flatten`, what is in groups counts as in the root. Raises what netCDF4 raises.
+
+    Raises `InvalidValueError` where two variables would have one name then.
+    """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         file = importlib.import_module("netCDF4").Dataset(path)
@@ -39,49 +44,53 @@ def open_netcdf(path: Path) -> Iterator[NetcdfFile]:
     found = (re.search(r"variable '(.*)' has unsupported (.*)datatype", str(one.message)) for one in warned)
     unread = {match[1]: f"is of a {match[2]}dtype that netCDF4 cannot read" for match in found if match}
     with file:
-        yield NetcdfFile(file, unread)
+        hidden = find_hidden(path, file)
+        parts = flatten_groups(file) if flatten else [GroupPart("", file)]
+        yield NetcdfFile(parts, hidden.variables | unread, hidden.attributes)
 
 
 class NetcdfFile:
-    """A file that netCDF4 has opened; see `OpenFile`."""
+    """A file that netCDF4 has opened, or parts of one; see `OpenFile`."""
 
-    def __init__(self, file: Any, unread: dict[str, str]) -> None:
-        self._file, self._unread = file, unread
+    def __init__(self, parts: list[GroupPart], unread: dict[str, str], lost_attributes: dict[str, str]) -> None:
+        self._parts, self._unread = parts, unread
+        self._variables = {
+            part.prefix + name: (part, variable) for part in parts for name, variable in part.group.variables.items()
+        }
+        known = {part.group.path for part in parts}
+        self.groups = [name for part in parts for name, group in part.group.groups.items() if group.path not in known]
         self.coords = frozenset[str]()
-
-    @property
-    def groups(self) -> list[str]:
-        """Names of its groups."""
-        return list(self._file.groups)
+        self.lost_attributes = lost_attributes
 
     @property
     def dims(self) -> Collection[str]:
         """Names of its dimensions."""
-        return list(self._file.dimensions)
+        return [part.prefix + name for part in self._parts for name in part.group.dimensions]
 
     @property
     def names(self) -> list[str]:
         """Names of its variables."""
-        return list(self._file.variables)
+        return list(self._variables)
 
     @property
     def attrs(self) -> dict[str, Any]:
         """Its attributes."""
-        return _attributes(self._file)
+        return {part.prefix + name: value for part in self._parts for name, value in _attributes(part.group).items()}
 
     @property
     def encoding(self) -> dict[str, Any]:
         """The encoding of the dataset."""
-        return {"unlimited_dims": {name for name, dim in self._file.dimensions.items() if dim.isunlimited()}}
+        dims = ((part.prefix + name, dim) for part in self._parts for name, dim in part.group.dimensions.items())
+        return {"unlimited_dims": {name for name, dim in dims if dim.isunlimited()}}
 
     def unsupported(self) -> dict[str, str]:
         """Return the names of what cannot be stored, with the reasons."""
-        found = {name: _unsupported(name, variable.datatype) for name, variable in self._file.variables.items()}
+        found = {name: _unsupported(name, variable.datatype) for name, (_, variable) in self._variables.items()}
         return {name: reason for name, reason in found.items() if reason is not None} | self._unread
 
     def read(self, name: str, most_cells: int) -> xr.Variable | None:
         """Return a variable with its cells; None where they are too many or no plain numbers."""
-        variable = self._file.variables[name]
+        part, variable = self._variables[name]
         dtype = variable.dtype
         if dtype is str or dtype.kind not in "iuf" or not dtype.isnative or _is_enumeration(variable):
             return None
@@ -89,24 +98,25 @@ class NetcdfFile:
             return None
         variable.set_auto_maskandscale(False)
         cells = np.asarray(variable[...])
-        attrs = _attributes(variable)
+        dims, attrs = part.dims(variable), part.named(_attributes(variable))
         encoding = {"dtype": dtype, **(variable.filters() or {})}
         chunks = variable.chunking()
         if chunks == "contiguous":
             encoding |= {"contiguous": True, "chunksizes": None}
         elif chunks is not None:
             encoding |= {"contiguous": False, "chunksizes": tuple(chunks)}
-            encoding["preferred_chunks"] = dict(zip(variable.dimensions, chunks, strict=True))
+            encoding["preferred_chunks"] = dict(zip(dims, chunks, strict=True))
         if _DIGITS in attrs:
             encoding[_DIGITS] = attrs.pop(_DIGITS)
         encoding |= {"source": "", "original_shape": cells.shape}
-        return xr.Variable(variable.dimensions, cells, attrs, encoding, fastpath=True)
+        return xr.Variable(dims, cells, attrs, encoding, fastpath=True)
 
     def open(self, name: str) -> xr.Variable:
         """Return a variable as xarray opens it. An enumeration says the names of its values, as CF does (3.5)."""
-        variable = self._file.variables[name]
-        store = NetCDF4DataStore(self._file)  # type: ignore[no-untyped-call]
-        found: xr.Variable = store.open_store_variable(name, variable)
+        part, variable = self._variables[name]
+        store = NetCDF4DataStore(part.group)  # type: ignore[no-untyped-call]
+        found: xr.Variable = store.open_store_variable(variable.name, variable)
+        found.dims, found.attrs = part.dims(variable), part.named(found.attrs)
         if _is_enumeration(variable) and not {"flag_values", "flag_meanings"} & found.attrs.keys():
             values: Mapping[str, int] = variable.datatype.enum_dict
             found.attrs["flag_values"] = np.array(list(values.values()), variable.dtype)

@@ -36,6 +36,10 @@ class OpenFile(Protocol):
         """Its attributes."""
 
     @property
+    def lost_attributes(self) -> dict[str, str]:
+        """Attributes that cannot be read, those of a variable after its name and a dot, and why."""
+
+    @property
     def encoding(self) -> dict[str, Any]:
         """The encoding of the dataset, without its source."""
 

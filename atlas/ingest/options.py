@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["Every", "IfExists", "IngestOptions", "OnError", "OnUnsupported", "Paths", "Sources"]
+__all__ = ["Every", "Groups", "IfExists", "IngestOptions", "OnError", "OnUnsupported", "Paths", "Sources"]
 
 Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 """Folders, files and patterns."""
@@ -30,8 +30,10 @@ IfExists: TypeAlias = Literal["error", "skip", "replace", "update"]
 """What becomes of a source whose dataset the store has, but not as the source is now."""
 OnError: TypeAlias = Literal["raise", "skip"]
 """What becomes of the rest where a source cannot be stored."""
-OnUnsupported: TypeAlias = Literal["raise", "drop"]
-"""What becomes of a variable that is not stored."""
+OnUnsupported: TypeAlias = Literal["raise", "drop", "raw"]
+"""What becomes of a variable that is not stored, or cannot be decoded."""
+Groups: TypeAlias = Literal["refuse", "flatten"]
+"""What becomes of a file with groups."""
 
 _UNITS = {"s": 1, "min": 60, "h": 3600, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "files": 1, "file": 1}
 _FIELD = {"s": "seconds", "min": "seconds", "h": "seconds", "files": "files", "file": "files"}
@@ -81,7 +83,7 @@ class IngestOptions:
     on_error: OnError = "raise"
     """What becomes of the rest where a source cannot be stored."""
     on_unsupported: OnUnsupported = "raise"
-    """What becomes of a variable that is not stored."""
+    """What becomes of a variable that is not stored, or cannot be decoded."""
     resume: bool = True
     """Whether sources that the store has already, unchanged, are passed over."""
     flush_every: str = "5 min"
@@ -97,6 +99,9 @@ class IngestOptions:
     split_by: str | None = None
     """A variable, of which each value becomes a dataset."""
 
+    groups: Groups = "refuse"
+    """What becomes of a file with groups."""
+
     @property
     def splits(self) -> bool:
         """Whether a source becomes many datasets."""
@@ -109,11 +114,12 @@ class IngestOptions:
         self._check_chunks()
         check_choice("if_exists", self.if_exists, ("error", "skip", "replace", "update"))
         check_choice("on_error", self.on_error, ("raise", "skip"))
-        check_choice("on_unsupported", self.on_unsupported, ("raise", "drop"))
+        check_choice("on_unsupported", self.on_unsupported, ("raise", "drop", "raw"))
         for name, flag in (("raw", self.raw), ("resume", self.resume), ("overwrite", self.overwrite)):
             check_flag(name, flag)
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
             raise InvalidValueError(f"workers is a number of processes from 1 on, not {self.workers!r}")
+        check_choice("groups", self.groups, ("refuse", "flatten"))
         for name, text in (("split", self.split), ("split_by", self.split_by)):
             if not isinstance(text, str | None):
                 raise InvalidTypeError(f"{name} is a name, a str, not {type(text).__name__} {text!r}")

@@ -14,7 +14,7 @@ import xarray as xr
 
 from atlas.errors import InvalidValueError
 from atlas.ingest.classic_netcdf import check_length
-from atlas.ingest.decoding import UndecodedError, are_times, decode, unify_missing, unreadable
+from atlas.ingest.decoding import UndecodedError, UnreadableError, are_times, decode, unify_missing
 from atlas.ingest.engines import open_by_engine
 from atlas.ingest.netcdf_file import open_netcdf
 from atlas.ingest.provenance import Fingerprint, fingerprint
@@ -48,6 +48,10 @@ class ReadOptions:
     """Whether nothing is decoded."""
     drop_unsupported: bool
     """Whether variables that are not stored are left out; else they fail the file."""
+    keep_undecoded: bool = False
+    """Whether variables that cannot be decoded keep their cells; else they fail the file."""
+    flatten: bool = False
+    """Whether what is in groups counts as in the root; else groups fail the file."""
     large_bytes: int = LARGE_BYTES
     """Bytes from which a variable is read block by block."""
 
@@ -88,6 +92,10 @@ class ReadFile:
     """Variables that are not stored, and why."""
     kept_raw: dict[str, str] = field(default_factory=dict)
     """Times that could not be decoded, and why."""
+    untouched: dict[str, str] = field(default_factory=dict)
+    """Others that could not be decoded, and why."""
+    lost_attributes: dict[str, str] = field(default_factory=dict)
+    """Attributes that could not be read, those of a variable after its name and a dot, and why."""
 
 
 def read_file(path: Path, options: ReadOptions, engine: str | None = None, origin: str | None = None) -> ReadFile:
@@ -99,19 +107,35 @@ def read_file(path: Path, options: ReadOptions, engine: str | None = None, origi
     if engine is None or path.is_file():
         check_length(path)
     kept_raw: dict[str, str] = {}
-    with _quiet(), _opened(path, engine) as file:
+    untouched: dict[str, str] = {}
+    with _quiet(), _opened(path, engine, options) as file:
         unsupported = _check_variables(path, engine, file, options)
         while True:
             try:
                 leave_out = {*options.drop, *unsupported}
-                contents, large, order = _load(file, origin, leave_out, kept_raw, options)
+                contents, large, order = _load(file, origin, leave_out, kept_raw, untouched, options)
                 break
             except UndecodedError as error:
                 kept_raw[error.variable] = error.reason
-        dims, variables = frozenset(file.dims), frozenset((*file.names, *unsupported))
+            except UnreadableError as error:
+                if not options.keep_undecoded or error.variable in untouched:
+                    raise
+                untouched[error.variable] = error.reason
+        dims, variables, lost = frozenset(file.dims), frozenset((*file.names, *unsupported)), file.lost_attributes
     after = fingerprint(path, digest=True)
     _check_unchanged(path, before, after)
-    return ReadFile(contents, order, large, replace(after, path=origin), dims, variables, unsupported, kept_raw)
+    return ReadFile(
+        contents,
+        order,
+        large,
+        replace(after, path=origin),
+        dims,
+        variables,
+        dropped=unsupported,
+        kept_raw=kept_raw,
+        untouched=untouched,
+        lost_attributes=lost,
+    )
 
 
 def read_block(
@@ -120,6 +144,7 @@ def read_block(
     engine: str | None,
     read: Fingerprint,
     kept_raw: tuple[str, ...],
+    untouched: tuple[str, ...],
     variable: str,
     key: tuple[slice, ...],
 ) -> NDArray[Any]:
@@ -127,15 +152,15 @@ def read_block(
 
     Raises `InvalidValueError` where the file has been changed since.
     """
-    with _quiet(), _opened(path, engine) as file:
+    with _quiet(), _opened(path, engine, options) as file:
         lazy = {name: file.open(name) for name in file.names if name not in options.drop}
-        found = decode(lazy, {}, file.coords, (), kept_raw, raw=options.raw).variables[variable]
+        found = decode(lazy, {}, file.coords, (), kept_raw, untouched, raw=options.raw).variables[variable]
         try:
             cells = unify_missing(found[key].to_numpy(), found)
         except MemoryError:
             raise
         except Exception as error:
-            raise unreadable(variable, error) from error
+            raise UnreadableError(variable, error, found.encoding) from error
     _check_unchanged(path, read, replace(fingerprint(path, digest=False), path=read.path))
     return cells
 
@@ -145,8 +170,8 @@ def _check_unchanged(path: Path, before: Fingerprint, after: Fingerprint) -> Non
         raise InvalidValueError(f"{path.name} was changed while it was read; add it again once it is whole")
 
 
-def _opened(path: Path, engine: str | None) -> AbstractContextManager[OpenFile]:
-    return open_netcdf(path) if engine is None else open_by_engine(engine, path)
+def _opened(path: Path, engine: str | None, options: ReadOptions) -> AbstractContextManager[OpenFile]:
+    return open_netcdf(path, flatten=options.flatten) if engine is None else open_by_engine(engine, path)
 
 
 @contextmanager
@@ -165,9 +190,10 @@ def _check_variables(path: Path, engine: str | None, file: OpenFile, options: Re
     groups = file.groups
     if groups:
         by = "" if engine is None else f"engine={engine!r}, "
+        flatten = "Take all as one dataset with groups='flatten' (--groups flatten), or w" if engine is None else "W"
         raise InvalidValueError(
             f"{path.name} has the group{'s' if len(groups) > 1 else ''} {', '.join(groups)}; only files whose "
-            "variables are all in the root can be stored. Write each group to a file of its own first: "
+            f"variables are all in the root can be stored. {flatten}rite each group to a file of its own first: "
             f"xarray.open_dataset({path.name!r}, {by}group={groups[0]!r}).to_netcdf(...)"
         )
     unsupported = {name: reason for name, reason in file.unsupported().items() if name not in options.drop}
@@ -181,7 +207,12 @@ def _check_variables(path: Path, engine: str | None, file: OpenFile, options: Re
 
 
 def _load(
-    file: OpenFile, origin: str, leave_out: Collection[str], kept_raw: Collection[str], options: ReadOptions
+    file: OpenFile,
+    origin: str,
+    leave_out: Collection[str],
+    kept_raw: Collection[str],
+    untouched: Collection[str],
+    options: ReadOptions,
 ) -> tuple[Contents, dict[str, LargeVariable], list[str]]:
     """Read all variables of a file but the large ones, which are described; with the names of all.
 
@@ -196,19 +227,19 @@ def _load(
         except MemoryError:
             raise
         except Exception as error:
-            raise unreadable(name, error) from error
+            raise UnreadableError(name, error) from error
         if variable is not None:
             in_memory.add(name)
         read[name] = file.open(name) if variable is None else variable
         if "source" in read[name].encoding:
             read[name].encoding["source"] = origin
-    decoded = decode(read, file.attrs, file.coords, in_memory, kept_raw, raw=options.raw)
+    decoded = decode(read, file.attrs, file.coords, in_memory, kept_raw, untouched, raw=options.raw)
     large: dict[str, LargeVariable] = {}
     variables: dict[str, xr.Variable] = {}
     for name, variable in decoded.variables.items():
         is_large = variable.nbytes > options.large_bytes and variable.dims != (name,)
         if name in decoded.lazy:
-            decodes_dates = not options.raw and name not in kept_raw
+            decodes_dates = not options.raw and name not in kept_raw and name not in untouched
             _read_cells(name, variable, options, is_large=is_large, decodes_dates=decodes_dates)
         if is_large:
             large[name] = LargeVariable(
@@ -237,7 +268,7 @@ def _read_cells(name: str, variable: xr.Variable, options: ReadOptions, *, is_la
     except Exception as error:
         if decodes_dates:
             raise UndecodedError(name, error) from error
-        raise unreadable(name, error) from error
+        raise UnreadableError(name, error, variable.encoding) from error
 
 
 def _check_times(variable: xr.Variable, block_bytes: int) -> None:

@@ -27,7 +27,9 @@ class SourceResult:
     dropped: dict[str, str] = field(default_factory=dict)
     """Variables that are not in the dataset, and why."""
     kept_raw: dict[str, str] = field(default_factory=dict)
-    """Variables of times that could not be decoded and have their numbers, and why."""
+    """Variables that could not be decoded and have the cells of the file, such as numbers of times, and why."""
+    lost_attributes: dict[str, str] = field(default_factory=dict)
+    """Attributes that could not be read, those of a variable after its name and a dot, and why."""
 
 
 @dataclass(slots=True)

@@ -91,9 +91,10 @@ class Found:
 
 
 def check_netcdf() -> None:
-    """Raise `MissingExtraError` where netCDF4 is not installed."""
-    if importlib.util.find_spec("netCDF4") is None:
-        raise missing_extra("netcdf", "NetCDF files need netCDF4", "netCDF4")
+    """Raise `MissingExtraError` where netCDF4 or h5py is not installed."""
+    for package in ("netCDF4", "h5py"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_extra("netcdf", f"NetCDF files need {package}", package)
 
 
 def check_zarr() -> None:

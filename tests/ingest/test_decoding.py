@@ -75,7 +75,7 @@ def test_plain_variables_are_as_xarray_decodes_them(found, raw, together):
             expected = {name: variable.load() for name, variable in expected.items()}
         except (ValueError, OverflowError, TypeError):
             return  # dates out of range, see test_reading
-        decoded = decode(fresh(variables), {"a": 1}, (), variables.keys(), (), raw=raw)
+        decoded = decode(fresh(variables), {"a": 1}, (), variables.keys(), (), (), raw=raw)
     assert decoded.attrs == attrs
     assert decoded.coords == coords & variables.keys()
     for name, variable in expected.items():
@@ -94,7 +94,7 @@ class TestIntegers:
 
     def decoded(self, attrs, cells=CELLS):
         variable = xr.Variable("x", cells.copy(), dict(attrs), {"dtype": cells.dtype})
-        return decode({"v": variable}, {}, (), ("v",), (), raw=False).variables["v"].load()
+        return decode({"v": variable}, {}, (), ("v",), (), (), raw=False).variables["v"].load()
 
     @pytest.mark.parametrize("attrs", [{"_FillValue": np.int64(7)}, {"missing_value": np.int64(7)}])
     def test_of_64_bits_stay_integers_with_their_fill(self, attrs):
@@ -141,7 +141,7 @@ class TestBlankText:
 def test_a_variable_without_dimensions_may_not_have_the_name_of_one():
     both = {"x": xr.Variable((), 1.0), "t": xr.Variable("x", [1.0, 2.0])}
     with pytest.raises(InvalidValueError, match=r"'x' cannot be read: it has no dimension, and .*drop=\['x'\]"):
-        decode(both, {}, (), both.keys(), (), raw=False)
+        decode(both, {}, (), both.keys(), (), (), raw=False)
 
 
 def test_dates_that_cannot_be_decoded_are_named_unless_they_are_kept():
@@ -152,8 +152,8 @@ def test_dates_that_cannot_be_decoded_are_named_unless_they_are_kept():
         }
 
     with pytest.raises(UndecodedError) as caught:
-        decode(both(), {}, (), ("ok", "bad"), (), raw=False)
+        decode(both(), {}, (), ("ok", "bad"), (), (), raw=False)
     assert (caught.value.variable, caught.value.reason[:27]) == ("bad", "unable to decode time units")
-    found = decode(both(), {}, (), ("ok", "bad"), ("bad",), raw=False)
+    found = decode(both(), {}, (), ("ok", "bad"), ("bad",), (), raw=False)
     assert found.variables["bad"].load().values.tolist() == [1]
     assert found.variables["ok"].dtype == "M8[ns]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 
 import netCDF4
@@ -25,7 +26,7 @@ zarr = pytest.importorskip("zarr")
 
 
 def options_of(drop=(), raw=False, drop_unsupported=False, large_bytes=LARGE_BYTES):
-    return ReadOptions(drop, raw, drop_unsupported, large_bytes)
+    return ReadOptions(drop, raw, drop_unsupported, large_bytes=large_bytes)
 
 
 def profile(at=1):
@@ -184,7 +185,7 @@ class TestZarr:
     def test_large_variables_are_stored_block_by_block(self, tmp_path, monkeypatch):
         cells = np.arange(10000.0).reshape(100, 100)
         path = write(xr.Dataset({"big": (("y", "x"), cells), "small": 1.0}), tmp_path / "big.zarr", 3, {})
-        monkeypatch.setattr(adding, "ReadOptions", lambda *arguments: ReadOptions(*arguments, 20000))
+        monkeypatch.setattr(adding, "ReadOptions", partial(ReadOptions, large_bytes=20000))
         store = Atlas.create(MemoryStorage())
         store.add_many(path, chunks={"x": 50})
         assert store.open_dataset("big").array_meta("big")["chunk_shape"] == [100, 50]
@@ -254,7 +255,7 @@ class TestReading:
 
 
 def partial_block(path, read, name, key):
-    return read_block(path, options_of(), "zarr", read.fingerprint, tuple(read.kept_raw), name, key)
+    return read_block(path, options_of(), "zarr", read.fingerprint, tuple(read.kept_raw), (), name, key)
 
 
 class TestEngine:
@@ -287,7 +288,7 @@ class TestEngine:
         read = read_file(path, options_of(large_bytes=8), "text")
         assert (dict(read.contents.variables), read.contents.attrs) == ({}, {"lines": 1})
         assert read.large["words"].shape == (3,)
-        block = read_block(path, options_of(), "text", read.fingerprint, (), "words", (slice(1, 3),))
+        block = read_block(path, options_of(), "text", read.fingerprint, (), (), "words", (slice(1, 3),))
         assert block.tolist() == [2.0, 3.0]
 
 

@@ -40,7 +40,7 @@ KNOWN = "'error', 'skip', 'replace', 'update'"
         ("if_exists", ["skip"], InvalidValueError, f"if_exists is one of {KNOWN}, not ['skip']"),
         ("on_error", "ignore", InvalidValueError, "on_error is one of 'raise', 'skip', not 'ignore'"),
         ("on_error", True, InvalidValueError, "on_error is one of 'raise', 'skip', not True"),
-        ("on_unsupported", "skip", InvalidValueError, "on_unsupported is one of 'raise', 'drop', not 'skip'"),
+        ("on_unsupported", "skip", InvalidValueError, "on_unsupported is one of 'raise', 'drop', 'raw', not 'skip'"),
         ("raw", "no", InvalidTypeError, "raw is True or False, not str 'no'"),
         ("resume", 0, InvalidTypeError, "resume is True or False, not int 0"),
         ("workers", 0, InvalidValueError, "workers is a number of processes from 1 on, not 0"),

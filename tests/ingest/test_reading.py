@@ -88,8 +88,9 @@ def blockwise(path, read, chosen, rows=1):
     ds = read_ds(read)
     for name, large in read.large.items():
         key = tuple(slice(None) for _ in large.shape[1:])
+        kept = tuple(read.kept_raw), tuple(read.untouched)
         blocks = [
-            read_block(path, chosen, None, read.fingerprint, tuple(read.kept_raw), name, (slice(at, at + rows), *key))
+            read_block(path, chosen, None, read.fingerprint, *kept, name, (slice(at, at + rows), *key))
             for at in range(0, large.shape[0], rows)
         ]
         assert {block.dtype for block in blocks} == {large.dtype}
@@ -390,7 +391,7 @@ class TestVariablesThatCannotBeRead:
     @pytest.mark.parametrize(
         ("attrs", "said"),
         [
-            ({"scale_factor": "0.1"}, "ufunc 'multiply' did not contain a loop"),
+            ({"scale_factor": "0.1"}, "its scale_factor is the text '0.1'"),
             ({"scale_factor": [0.1, 0.2]}, "can only convert an array of size 1"),
             ({"coordinates": 5}, "'numpy.int64' object has no attribute 'split'"),
         ],
@@ -406,7 +407,14 @@ class TestVariablesThatCannotBeRead:
         with pytest.raises(InvalidValueError) as caught:
             blockwise(path, read_file(path, chosen), chosen)
         assert str(caught.value).startswith(f"variable 'odd' cannot be read: {said}")
-        assert str(caught.value).endswith("; leave it out with drop=['odd'] (--drop odd of the command)")
+        assert str(caught.value).endswith(
+            "; keep its cells as they are with on_unsupported='raw' (--on-unsupported raw), or leave it out with "
+            "drop=['odd'] (--drop odd of the command)"
+        )
+        kept = options(large_bytes=large_bytes, keep_undecoded=True)
+        read = read_file(path, kept)
+        assert list(read.untouched) == ["odd"]
+        assert blockwise(path, read, kept)["odd"].values.tolist() == [0, 1, 2]
         assert read_ds(read_file(path, options("odd")))["ok"].values.tolist() == [0, 1, 2]
         assert read_ds(read_file(path, options(raw=True)))["odd"].values.tolist() == [0, 1, 2]
 
@@ -460,7 +468,7 @@ class TestFilesThatChange:
     def test_between_two_blocks(self, path):
         write_odd_file("packed", path)
         read = read_file(path, options(large_bytes=0))
-        block = partial(read_block, path, options(), None, read.fingerprint, (), "packed_to_double")
+        block = partial(read_block, path, options(), None, read.fingerprint, (), (), "packed_to_double")
         np.testing.assert_allclose(block((slice(2, 4),)), [-2.7, -3.1])
         write(path, lambda file: create(file, "packed_to_double", np.arange(3.0)))
         with pytest.raises(InvalidValueError, match=r"^a\.nc was changed while it was read; add it again"):

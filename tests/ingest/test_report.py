@@ -43,7 +43,14 @@ def test_as_text_it_says_what_is_not_zero():
 
 
 def test_as_values_it_is_json_and_has_everything():
-    result = SourceResult("d/ü.nc", "ü", "stored", dropped={"v": "has lists"}, kept_raw={"time": "out of range"})
+    result = SourceResult(
+        "d/ü.nc",
+        "ü",
+        "stored",
+        dropped={"v": "has lists"},
+        kept_raw={"time": "out of range"},
+        lost_attributes={"t.a": "is opaque"},
+    )
     failed = SourceResult("d/b.nc", "b", "failed", "cut short")
     report = IngestReport(
         [result, failed],
@@ -66,6 +73,7 @@ def test_as_values_it_is_json_and_has_everything():
                 "reason": None,
                 "dropped": {"v": "has lists"},
                 "kept_raw": {"time": "out of range"},
+                "lost_attributes": {"t.a": "is opaque"},
             },
             {
                 "source": "d/b.nc",
@@ -74,6 +82,7 @@ def test_as_values_it_is_json_and_has_everything():
                 "reason": "cut short",
                 "dropped": {},
                 "kept_raw": {},
+                "lost_attributes": {},
             },
         ],
         "others": ["d/notes.txt"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ class TestHttp:
     ):
         (tmp_path / "temporary").mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-        monkeypatch.setattr(adding, "ReadOptions", lambda *arguments: ReadOptions(*arguments, 20000))
+        monkeypatch.setattr(adding, "ReadOptions", partial(ReadOptions, large_bytes=20000))
         cells = np.arange(10000.0).reshape(100, 100)
         xr.Dataset({"big": (("y", "x"), cells)}).to_netcdf(folder / "big.nc", engine="netcdf4")
         store.add_many([f"{served}/big.nc", f"{served}/a.nc"])

@@ -87,7 +87,7 @@ class TestAnswers:
         assert str(found.contents.variables["t"].encoding) == str(wanted.contents.variables["t"].encoding)
         assert (found.fingerprint, found.order, found.contents.coords) == (wanted.fingerprint, ["t"], frozenset())
         assert (found.dims, found.variables, found.large) == (frozenset("x"), frozenset("t"), {})
-        block = worker.call("block", file, OPTIONS, None, fingerprint(file, digest=False), (), "t", (slice(1, 3),))
+        block = worker.call("block", file, OPTIONS, None, fingerprint(file, digest=False), (), (), "t", (slice(1, 3),))
         np.testing.assert_array_equal(block, [2.0, 3.0])
 
     def test_one_process_reads_file_after_file(self, worker, tmp_path):
@@ -138,7 +138,7 @@ class TestErrors:
 
     def test_those_of_other_kinds_say_their_kind(self, worker, file):
         with pytest.raises(ReadError, match=r"^KeyError: 'none'$"):
-            worker.call("block", file, OPTIONS, None, fingerprint(file, digest=False), (), "none", (slice(1),))
+            worker.call("block", file, OPTIONS, None, fingerprint(file, digest=False), (), (), "none", (slice(1),))
         with pytest.raises(ReadError, match=r"^TypeError: .* missing 1 required positional argument: 'options'$"):
             worker.call("file", file)
         with pytest.raises(ReadError, match=r"^KeyError: 'write'$"):
