@@ -5,7 +5,8 @@
 - `options` of `Atlas.add_many`, checked; `report`: what became of each source.
 - `adding`: adds what was read and commits as it goes; `commits`: when.
 - `large_variables`: dask arrays of which workers read one block at a time.
-- `workers`: processes that read, and may crash; `worker` is what runs in them.
+- `reading_ahead`: reads files while earlier ones are added. `workers`: processes that read, and may crash; `worker` is
+  what runs in them, `answers` how it answers.
 - `reading` reads one file: `open_files` says what it needs of one, `netcdf_file` and `engines` open it, `groups` makes
   its groups part of it, `decoding` decodes it. `classic_netcdf` finds files that were cut short, and
   `hidden_contents` what netCDF4 does not show.

@@ -12,10 +12,7 @@ import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from queue import SimpleQueue
-from tempfile import TemporaryDirectory, mkdtemp
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import dask
 
@@ -27,13 +24,12 @@ from atlas.ingest.datasets import check_pair, split_sources
 from atlas.ingest.large_variables import whole_contents
 from atlas.ingest.options import Every
 from atlas.ingest.progress import Progress
-from atlas.ingest.provenance import Fingerprint, describe_source, fingerprint, read_fingerprint
+from atlas.ingest.provenance import describe_source, read_fingerprint
 from atlas.ingest.reading import ReadOptions
+from atlas.ingest.reading_ahead import AheadReader
 from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
 from atlas.ingest.sources import Found, find_files
 from atlas.ingest.splitting import part_name, split_dataset
-from atlas.ingest.workers import Worker
-from atlas.runtime.threads import run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -43,7 +39,8 @@ if TYPE_CHECKING:
     from atlas.format.attribute_keys import AttributeKey
     from atlas.ingest.datasets import Elements
     from atlas.ingest.options import IngestOptions, Sources
-    from atlas.ingest.reading import ReadFile
+    from atlas.ingest.provenance import Fingerprint
+    from atlas.ingest.reading_ahead import Outcome
     from atlas.ingest.report import Status
     from atlas.ingest.sources import FileSource, Search
     from atlas.session import Session
@@ -51,11 +48,6 @@ if TYPE_CHECKING:
     from atlas.xarray.interfaces import StoreInterface
 
 __all__ = ["add_sources"]
-
-_AHEAD = 4
-"""Files for each worker that are read or waiting, before the next one is begun."""
-_Outcome: TypeAlias = "SourceResult | tuple[ReadFile, Worker] | AtlasError"
-"""What became of a source, or what was read of it."""
 
 
 def add_sources(
@@ -109,12 +101,11 @@ class _Ingest:
         elements: Elements | None,
     ) -> None:
         self._target, self._session, self._options, self._version = store, session, options, version
-        self._files, self._elements = found.files, elements
+        self._elements = elements
         self._report = IngestReport(
             others=found.others, links=found.links, unreadable=found.unreadable, sources=len(found.files)
         )
         self._policy = CommitPolicy(Every.parse(options.flush_every))
-        self._free: SimpleQueue[Worker] = SimpleQueue()
         self._replaced = set[str]()  # names that were added in place of everything in the store
         self._read = ReadOptions(
             tuple(options.drop),
@@ -125,6 +116,8 @@ class _Ingest:
         )
         if options.splits:
             self._read = replace(self._read, large_bytes=sys.maxsize)  # parts are cut from cells in memory
+
+        self._reader = AheadReader(found.files, self._read, options.workers, options.seconds, self._settle)
 
     def run(self, progress: Callable[[IngestReport], None] | None) -> IngestReport:
         """Add all sources."""
@@ -193,7 +186,12 @@ class _Ingest:
 
     def _begin(self, stack: ExitStack) -> Generator[Callable[[], Iterator[SourceResult]], None, None]:
         """Yield for each source, in their order, a call that adds it."""
-        return self._read_ahead(stack) if self._elements is None else self._take(self._elements)
+        if self._elements is not None:
+            yield from self._take(self._elements)
+            return
+        with closing(self._reader.read_all(stack)) as sources:
+            for source, outcome in sources:
+                yield partial(self._add, source, outcome)
 
     def _take(self, elements: Elements) -> Generator[Callable[[], Iterator[SourceResult]], None, None]:
         """Take datasets one at a time."""
@@ -213,49 +211,9 @@ class _Ingest:
             yield partial(self._add_dataset, name, ds)
             del element, ds
 
-    def _read_ahead(self, stack: ExitStack) -> Generator[Callable[[], Iterator[SourceResult]], None, None]:
-        """Read files, and those after them meanwhile."""
-        count = self._options.workers
-        for _ in range(count):
-            self._free.put(stack.enter_context(Worker(self._options.seconds)))
-        folder = None
-        if any(source.url is not None for source in self._files):
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="atlas-", ignore_cleanup_errors=True)))
-
-        def read(source: FileSource) -> Callable[[], Iterator[SourceResult]]:
-            known = self._known(source) if source.reason or not self._options.splits else None
-            if known is None and source.url is not None:
-                assert folder is not None
-                source = replace(source, path=Path(mkdtemp(dir=folder)) / source.path.name)
-            return partial(self._add, source, known or self._read_file(source))
-
-        return run_ahead(read, self._files, count, _AHEAD * count)
-
-    def _read_file(self, source: FileSource) -> _Outcome:
-        worker = self._free.get()
-        try:
-            if source.url is not None:
-                worker.call("fetch", source.url, source.path)
-            return worker.call("file", source.path, self._read, source.engine, source.url), worker
-        except AtlasError as error:
-            return error
-        finally:
-            self._free.put(worker)
-
-    def _fingerprint(self, source: FileSource, *, digest: bool) -> Fingerprint:
-        """Return that of a source as it is now. Raises `AtlasError` and `OSError`."""
-        if source.url is None:
-            return fingerprint(source.path, digest=digest)
-        worker = self._free.get()
-        try:
-            if not digest:
-                return Fingerprint(source.url, *worker.call("stat", source.url))
-            with TemporaryDirectory(prefix="atlas-") as folder:
-                path = Path(folder) / source.path.name
-                worker.call("fetch", source.url, path)
-                return replace(fingerprint(path, digest=True), path=source.url)
-        finally:
-            self._free.put(worker)
+    def _settle(self, source: FileSource) -> SourceResult | None:
+        """Return what becomes of a source that need not be read, None of others."""
+        return self._known(source) if source.reason or not self._options.splits else None
 
     def _known(self, source: FileSource, now: Fingerprint | None = None) -> SourceResult | None:
         """Return what becomes of a source that need not be read, None of others; `now` is that of one that was read."""
@@ -273,10 +231,10 @@ class _Ingest:
     def _compare(self, source: FileSource, now: Fingerprint | None) -> tuple[Status, str | None] | None:
         """Return what becomes of a source whose dataset the store has, None where it is to replace that."""
         before = read_fingerprint(self._session.view.exact_attributes(source.name).get((INGESTED_KEY,)))
-        found = self._fingerprint(source, digest=False) if now is None else now
+        found = self._reader.fingerprint(source, digest=False) if now is None else now
         if self._options.resume and before is not None:
             is_same = before.is_unchanged(found) and found.mtime_ns != 0  # a server may not say the time
-            if is_same or before.has_equal_bytes(now or self._fingerprint(source, digest=True)):
+            if is_same or before.has_equal_bytes(now or self._reader.fingerprint(source, digest=True)):
                 return "present", None
         is_own = before is not None and before.path == found.path
         of = "" if before is None else f", from {before.path}"
@@ -316,7 +274,7 @@ class _Ingest:
 
         yield from self._store_parts(result, contents, {}, settle)
 
-    def _add(self, source: FileSource, outcome: _Outcome) -> Iterator[SourceResult]:
+    def _add(self, source: FileSource, outcome: Outcome) -> Iterator[SourceResult]:
         """Add what was read of a file, and remove what was fetched."""
         try:
             yield from self._add_file(source, outcome)
@@ -324,7 +282,7 @@ class _Ingest:
             if source.url is not None and source.path.is_absolute():
                 shutil.rmtree(source.path.parent, ignore_errors=True)
 
-    def _add_file(self, source: FileSource, outcome: _Outcome) -> Iterator[SourceResult]:
+    def _add_file(self, source: FileSource, outcome: Outcome) -> Iterator[SourceResult]:
         report = self._report
         if isinstance(outcome, SourceResult):
             yield outcome

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from atlas.errors import AtlasError
+from atlas.ingest.answers import ANSWER_HEAD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 __all__ = ["ReadError", "Worker"]
@@ -41,7 +43,7 @@ class Worker:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._answers: BinaryIO | None = None
+        self._answers: int | None = None
         self._is_closed = False
 
     def call(self, name: str, *arguments: object) -> Any:
@@ -49,17 +51,37 @@ class Worker:
 
         Raises `ReadError` for what it raises, and where the process crashes or takes longer than its time.
         """
-        with self._lock:
-            if self._is_closed:
-                raise ReadError("reading was stopped")
-            if self._process is not None and self._process.poll() is not None:
-                self._end()  # while it had nothing to read
-            if self._process is None:
-                self._begin()
-            reason, answer = self._exchange(name, arguments, self._seconds, "reading it")
-        if reason is not None:
-            raise ReadError(reason)
+        answer = self.call_each(name, [arguments])[0]
+        if isinstance(answer, ReadError):
+            raise answer
         return answer
+
+    def call_each(self, name: str, each: Sequence[tuple[object, ...]]) -> list[Any]:
+        """Return what calls in the process return, or the `ReadError` of each, one for each tuple of arguments.
+
+        The process makes one after the other and does not wait for this one. Where answers would take too much memory,
+        the last ones are left out. One that crashes the process costs none of the others.
+        """
+        answers: list[Any] = []
+        with self._lock:
+            while len(answers) < len(each) and not self._is_closed:
+                left, is_enough = each[len(answers) :], False
+                try:
+                    if self._process is not None and self._process.poll() is not None:
+                        self._end()  # while it had nothing to read
+                    if self._process is None:
+                        self._begin()
+                    self._send(name, left)
+                    for _ in left:
+                        answer = self._receive(self._seconds, "reading it")
+                        is_enough = is_enough or answer is None
+                        if answer is not None:
+                            answers.append(answer[1] if answer[0] is None else ReadError(answer[0]))
+                except ReadError as error:
+                    answers.append(error)
+                if is_enough:
+                    return answers
+        return answers + [ReadError("reading was stopped")] * (len(each) - len(answers))
 
     def _begin(self) -> None:
         paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - "" is the current folder
@@ -81,21 +103,51 @@ class Worker:
             raise ReadError(f"no process could be begun to read it: {error}") from error
         finally:
             os.close(inner)
-        self._answers = os.fdopen(answers, "rb")
-        self._exchange("begin", (), _BEGIN_SECONDS, "starting the process that reads it")
+        self._answers = answers
+        self._send("begin", [()])
+        self._receive(_BEGIN_SECONDS, "starting the process that reads it")
 
-    def _exchange(self, name: str, arguments: tuple[object, ...], seconds: float, what: str) -> tuple[str | None, Any]:
-        """Send a request and return the answer: why it failed, or what it returns."""
-        process, answers = self._process, self._answers
+    def _send(self, name: str, each: Sequence[tuple[object, ...]]) -> None:
+        process = self._process
         assert process is not None
         assert process.stdin is not None
-        assert answers is not None
-        try:
-            pickle.dump((name, arguments), process.stdin, protocol=5)
+        with self._ending_on_errors():
+            pickle.dump((name, list(each)), process.stdin, protocol=5)
             process.stdin.flush()
-            is_late = not wait([answers.fileno()], seconds if seconds < _NO_LIMIT_SECONDS else None)
-            answer = (None, None) if is_late else pickle.load(answers)  # noqa: S301 - from a process of our own
+
+    def _receive(self, seconds: float, what: str) -> tuple[str | None, Any] | None:
+        """Return the next answer: why a call failed, or what it returned; None for one that was left out."""
+        with self._ending_on_errors():
+            size = self._read(ANSWER_HEAD.size, seconds)
+            data = None if size is None else self._read(ANSWER_HEAD.unpack(size)[0], seconds)
+            if data is not None:
+                answer: tuple[str | None, Any] | None = pickle.loads(data)  # noqa: S301 - from a process of our own
+                return answer
+        self._end()
+        raise ReadError(f"{what} took longer than {seconds:g} s and was stopped")
+
+    def _read(self, size: int, seconds: float) -> bytearray | None:
+        """Return bytes that the process sends; None where it sends nothing for too long. Raises `EOFError`."""
+        answers = self._answers
+        assert answers is not None
+        data = bytearray()
+        while len(data) < size:
+            if not wait([answers], seconds if seconds < _NO_LIMIT_SECONDS else None):
+                return None
+            part = os.read(answers, size - len(data))
+            if not part:
+                raise EOFError
+            data += part
+        return data
+
+    @contextmanager
+    def _ending_on_errors(self) -> Iterator[None]:
+        """End the process where an error comes up; `ReadError` says how it ended by itself."""
+        try:
+            yield
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            process = self._process
+            assert process is not None
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_END_SECONDS)
             self._end()
@@ -103,10 +155,6 @@ class Worker:
         except BaseException:
             self._end()  # an answer on the way would be taken for that of the next call
             raise
-        if is_late:
-            self._end()
-            raise ReadError(f"{what} took longer than {seconds:g} s and was stopped")
-        return answer
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -114,9 +162,10 @@ class Worker:
         if process is not None:
             process.kill()
             process.wait()
-            for pipe in (process.stdin, answers):
-                if pipe is not None:
-                    _close(pipe)
+            if process.stdin is not None:
+                _close(process.stdin)
+        if answers is not None:
+            os.close(answers)
 
     def __enter__(self) -> Self:
         return self

@@ -31,6 +31,11 @@ class Contents:
     encoding: Mapping[Any, Any] = field(default_factory=dict)
     """Encoding of the dataset."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle variables as what they hold, which takes a third of the time."""
+        parts = [(name, v.dims, v.data, v.attrs, v.encoding) for name, v in self.variables.items()]
+        return _made, (parts, self.coords, self.indexes, self.attrs, self.encoding)
+
     @property
     def dims(self) -> list[Any]:
         """Names of all dimensions."""
@@ -40,6 +45,13 @@ class Contents:
     def nbytes(self) -> int:
         """Bytes of all cells in memory, whether they are there or not."""
         return sum(variable.nbytes for variable in self.variables.values())
+
+
+def _made(parts: list[tuple[Any, ...]], *others: Any) -> Contents:
+    variables = {
+        name: xr.Variable(dims, data, attrs, encoding, fastpath=True) for name, dims, data, attrs, encoding in parts
+    }
+    return Contents(variables, *others)
 
 
 def contents_of(ds: object) -> Contents:

@@ -327,3 +327,56 @@ def test_processes_begin_in_threads_that_end(file):
         process = one._process.pid
         assert read(one, file).contents.attrs["first"] == 1
         assert one._process.pid == process
+
+
+class TestManyCalls:
+    """One request for several files."""
+
+    def calls(self, *paths):
+        return [(path, OPTIONS) for path in paths]
+
+    def test_each_has_its_answer_in_their_order(self, worker, tmp_path):
+        paths = [written(tmp_path / f"{first}.nc", first) for first in range(20)]
+        paths[7].write_text("no NetCDF")
+        answers = worker.call_each("file", self.calls(*paths))
+        assert isinstance(answers.pop(7), ReadError)
+        assert [answer.contents.attrs["first"] for answer in answers] == [*range(7), *range(8, 20)]
+
+    def test_one_that_ends_the_process_or_hangs_costs_none_of_the_others(self, tmp_path, fifo):
+        first, last = written(tmp_path / "1.nc", 1), written(tmp_path / "2.nc", 2)
+        with Worker(5) as one:
+            read(one, first)  # the process has begun
+            answers = one.call_each("file", self.calls(first, fifo, last))
+            assert str(answers[1]) == "reading it took longer than 5 s and was stopped"
+            assert [answers[at].contents.attrs["first"] for at in (0, 2)] == [1, 2]
+
+    def test_a_process_that_is_killed_within_them(self, tmp_path, fifo):
+        paths = [written(tmp_path / "1.nc", 1), fifo, written(tmp_path / "2.nc", 2)]
+        with Worker(60) as one, ThreadPoolExecutor(1) as threads:
+            call = threads.submit(one.call_each, "file", self.calls(*paths))
+            wait_until(lambda: is_waited_for(fifo))
+            one._process.kill()
+            answers = call.result()
+        assert str(answers[1]) == "the process that read it ended: SIGKILL; it may have run out of memory"
+        assert [answers[at].contents.attrs["first"] for at in (0, 2)] == [1, 2]
+
+    def test_leaving_ends_them(self, tmp_path, fifo):
+        paths = [written(tmp_path / "1.nc", 1), fifo, written(tmp_path / "2.nc", 2)]
+        with ThreadPoolExecutor(1) as threads:
+            with Worker(60) as one:
+                call = threads.submit(one.call_each, "file", self.calls(*paths))
+                wait_until(lambda: is_waited_for(fifo))
+            answers = call.result()
+        assert answers[0].contents.attrs["first"] == 1
+        assert str(answers[2]) == "reading was stopped"
+
+    def test_answers_that_take_much_memory_leave_out_the_others_and_the_next_call_is_answered(self, worker, tmp_path):
+        paths = []
+        for at in range(4):
+            paths.append(tmp_path / f"{at}.nc")
+            cells = xr.Dataset({"t": ("x", np.zeros(700_000))}, attrs={"first": at})
+            cells.to_netcdf(paths[-1], encoding={"t": {"zlib": True}})
+            assert paths[-1].stat().st_size < 100_000
+        answers = worker.call_each("file", self.calls(*paths))
+        assert [answer.contents.attrs["first"] for answer in answers] == [0, 1]
+        assert read(worker, paths[3]).contents.attrs["first"] == 3
