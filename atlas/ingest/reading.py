@@ -248,7 +248,7 @@ def _load(
         else:
             variables[name] = variable
     encoding = file.encoding | {"source": origin}
-    indexes = {name: variables[name].dtype for name in decoded.coords if read[name].dims == (name,)}
+    indexes = {name: variables[name].dtype for name in decoded.coords if decoded.variables[name].dims == (name,)}
     return Contents(variables, decoded.coords, indexes, decoded.attrs, encoding), large, list(decoded.variables)
 
 

@@ -71,6 +71,15 @@ def test_files_of_the_netcdf_library_have_none(tmp_path, form, monkeypatch):
     assert hidden(tmp_path / "b.nc") == Hidden()
 
 
+def test_a_signature_that_the_library_of_netcdf_cannot_read_ends_no_process(tmp_path):
+    with h5py.File(tmp_path / "old.nc", "w") as file:
+        file["t"] = np.arange(3.0)
+        file["t"].make_scale("t")
+        file.attrs["_NCProperties"] = np.bytes_("version=1|netcdflibversion=4.4.1.1|hdf5libversion=1.8.19")
+    for _ in range(20):
+        assert hidden(tmp_path / "old.nc") == Hidden()
+
+
 def test_hdf5_without_dimensions_is_stored_with_such_names_as_netcdf4_gives(tmp_path):
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["image"] = np.arange(6.0).reshape(2, 3)

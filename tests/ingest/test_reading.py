@@ -521,6 +521,18 @@ class TestCellsThatXarrayWouldChange:
         assert ds["cloud"].attrs["flag_values"].tolist() == [0, 3]
         assert ds["cloud"].attrs["flag_meanings"] == "clear very_high"
 
+    def test_joined_characters_are_an_index_where_they_have_the_name_of_their_dimension(self, path):
+        def characters(file):
+            file.createDimension("length", 4)
+            text = file.createVariable("x", "S1", ("x", "length"))
+            text._Encoding = "ascii"
+            text.set_auto_chartostring(False)
+            text[:] = np.array([b"a", b"bb", b"ccc"], "S4").view("S1").reshape(3, 4)
+
+        expected = opened(write(path, characters))
+        assert list(expected.indexes) == ["x"]
+        xr.testing.assert_identical(self.stored(path).to_xarray("a"), expected)
+
     def test_blank_characters_are_missing_text(self, path):
         def characters(file):
             file.createDimension("length", 4)
