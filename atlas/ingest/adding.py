@@ -116,7 +116,6 @@ class _Ingest:
         )
         if options.splits:
             self._read = replace(self._read, large_bytes=sys.maxsize)  # parts are cut from cells in memory
-
         self._reader = AheadReader(found.files, self._read, options.workers, options.seconds, self._settle)
 
     def run(self, progress: Callable[[IngestReport], None] | None) -> IngestReport:
