@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -12,6 +13,7 @@ from atlas import Atlas
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.reading_ahead import AheadReader
 from atlas.ingest.sources import FileSource
+from atlas.session import Session
 from atlas.storage import MemoryStorage
 
 
@@ -60,3 +62,26 @@ def test_they_are_stored(folder):
     store = Atlas.create(MemoryStorage())
     assert store.add_many(folder, workers=2).count("stored") == 40
     assert [store[name].attributes()["at"] for name in store.list_datasets()] == list(range(40))
+
+
+def test_reading_goes_on_while_a_commit_is_made(folder, monkeypatch):
+    read_batch, flush, done, during = AheadReader._read_batch, Session.flush, [], []
+
+    def slowly(self, batch):
+        time.sleep(0.2)
+        found = read_batch(self, batch)
+        done.append(len(batch))
+        return found
+
+    def waiting(self, *arguments):
+        before, until = len(done), time.monotonic() + 30
+        while len(done) == before < 5 and time.monotonic() < until:
+            time.sleep(0.01)
+        during.append(len(done) - before)
+        flush(self, *arguments)
+
+    monkeypatch.setattr(AheadReader, "_read_batch", slowly)
+    monkeypatch.setattr(Session, "flush", waiting)
+    Atlas.create(MemoryStorage()).add_many(folder, flush_every="1 file")
+    assert sum(done) == 40
+    assert during[0] >= 1
