@@ -14,6 +14,14 @@ from atlas.session import Session
 from atlas.storage import LocalStorage
 
 
+@pytest.fixture(autouse=True)
+def keyboard():
+    """Ctrl-C raises, also where the tests run in the background of a shell, which has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "files").mkdir()
