@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from atlas.errors import ReadOnlyError
 from atlas.runtime.forks import renew_in_children
+from atlas.runtime.interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 __all__ = ["ChangeCount", "ForkSafeLock", "Gate", "HandleLocks"]
 
@@ -103,6 +105,12 @@ class _Refused:
         pass
 
 
+@contextmanager
+def _moving(both: _Changing) -> Iterator[None]:
+    with deferred_interrupts(), both:
+        yield
+
+
 class HandleLocks:
     """The locks of one open store. Take several in the order `building`, `encoding`, `writing`, `loading`, `state`.
 
@@ -127,11 +135,15 @@ class HandleLocks:
         self.state = threading.RLock()
         """Guards the view of the store. Held for as long as memory takes."""
         self.changes.ended = self.changes.begun
-        self.moving = _Changing(self.writing, self.state, self.changes)
-        """Both: held while the handle moves to another version."""
-        self.changing: _Changing | _Refused = _Refused() if self.read_only else self.moving
+        self._both = _Changing(self.writing, self.state, self.changes)
+        self.changing: _Changing | _Refused = _Refused() if self.read_only else self._both
         """Both: held while the handle is changed in memory."""
         self._loading: dict[str, threading.Lock] = {}
+
+    @property
+    def moving(self) -> AbstractContextManager[None]:
+        """Both: held while the handle moves to another version. Interrupts wait, so that it never stops half-way."""
+        return _moving(self._both)
 
     def loading(self, array: str) -> threading.Lock:
         """Return the lock of a thread that reads the chunk index of an array name: others wait for what it finds."""

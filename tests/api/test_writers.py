@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
 from atlas import Atlas, session
+from atlas.catalog.datasets import Datasets
 from atlas.commit import partial_chunk_merge, tip
 from atlas.commit.commit_log import CommitLog
 from atlas.errors import ConflictError, CorruptStoreError, StaleHandleError, VersionNotFoundError
@@ -748,3 +751,26 @@ class TestNumbersThatWereFreed:
         catalog = read_catalog(storage.read)
         assert catalog.version == store.version
         assert [dataset.name for dataset in catalog.datasets.values()] == store.list_datasets()
+
+
+@pytest.mark.usefixtures("keyboard")
+def test_an_interrupt_as_a_handle_moves_on_leaves_it_at_the_later_version(storage, monkeypatch):
+    store = Atlas.create(storage)
+    other = Atlas.open(storage)
+    add(other, "a")
+    other.flush()
+    move_to = Datasets.move_to
+
+    def interrupted(self, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        move_to(self, *arguments)
+
+    monkeypatch.setattr(Datasets, "move_to", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.refresh()
+    monkeypatch.undo()
+    assert store.version == 1
+    assert store["a"].read_array("t").tolist() == [1, 2, 3, 4]
+    add(store, "b")
+    store.flush()
+    assert Atlas.open(storage).list_datasets() == ["a", "b"]

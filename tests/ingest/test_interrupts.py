@@ -13,13 +13,7 @@ from atlas.ingest import IngestInterruptedError
 from atlas.session import Session
 from atlas.storage import LocalStorage
 
-
-@pytest.fixture(autouse=True)
-def keyboard():
-    """Ctrl-C raises, also where the tests run in the background of a shell, which has SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("keyboard")
 
 
 @pytest.fixture

@@ -14,12 +14,7 @@ class StoppedError(Exception):
     pass
 
 
-@pytest.fixture(autouse=True)
-def keyboard():
-    """Ctrl-C raises, also where the tests run in the background of a shell, which has SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("keyboard")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -32,6 +33,21 @@ def test_a_read_only_handle_moves_and_refuses_changes():
     with pytest.raises(ReadOnlyError), locks.changing:
         pass
     assert locks.changes.begun == locks.changes.ended == 1
+
+
+@pytest.mark.usefixtures("keyboard")
+def test_a_handle_that_moves_is_interrupted_once_it_has_moved():
+    locks, moved = HandleLocks(), []
+
+    def move():
+        with locks.moving:
+            signal.raise_signal(signal.SIGINT)
+            moved.append(locks.changes.begun != locks.changes.ended)
+
+    with pytest.raises(KeyboardInterrupt):
+        move()
+    assert moved == [True]
+    assert locks.changes.begun == locks.changes.ended
 
 
 def test_locks_made_anew_are_free_in_the_middle_of_a_change():
