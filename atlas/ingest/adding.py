@@ -138,9 +138,7 @@ class _Ingest:
         """Add sources and commit as it goes, up to the first failure that ends it."""
         report = self._report
         with ExitStack() as stack, closing(self._begin(stack)) as sources:
-            for add in sources:
-                results = add()
-                del add  # it may hold a dataset, while the iterator makes the next one
+            for results in sources:
                 for result in results:
                     report.results.append(result)
                     if progress is not None:
@@ -149,7 +147,6 @@ class _Ingest:
                         self._commit()
                     if result.status == "failed" and self._options.on_error == "raise":
                         return
-                del results
 
     def _finish(self, *, is_whole: bool) -> None:
         """Commit what was added; what is to replace the store only where it is whole."""
@@ -176,23 +173,26 @@ class _Ingest:
 
     def _complaint(self) -> str:
         """Return what is to be said of the first failure."""
-        report, kept = self._report, f"; {self._report.count('stored')} sources were stored before it"
+        report, kept = self._report, self._kept()
         if report.failures:
             first = report.failures[0]
-            return f"{first.source} is not stored: {first.reason}{kept}, and on_error='skip' goes on with the others"
+            return f"{first.source} is not stored: {first.reason}; {kept}, and on_error='skip' goes on with the others"
         folder, reason = report.unreadable[0]
-        return f"the folder {folder} could not be read: {reason}{kept}; on_error='skip' passes it over"
+        return f"the folder {folder} could not be read: {reason}; {kept}; on_error='skip' passes it over"
 
-    def _begin(self, stack: ExitStack) -> Generator[Callable[[], Iterator[SourceResult]], None, None]:
-        """Yield for each source, in their order, a call that adds it."""
+    def _kept(self) -> str:
+        return f"{self._report.count('stored')} sources were stored before it"
+
+    def _begin(self, stack: ExitStack) -> Generator[Iterator[SourceResult], None, None]:
+        """Yield for each source, in their order, what adds it and gives what became of it."""
         if self._elements is not None:
             yield from self._take(self._elements)
             return
         with closing(self._reader.read_all(stack)) as sources:
             for source, outcome in sources:
-                yield partial(self._add, source, outcome)
+                yield self._add(source, outcome)
 
-    def _take(self, elements: Elements) -> Generator[Callable[[], Iterator[SourceResult]], None, None]:
+    def _take(self, elements: Elements) -> Generator[Iterator[SourceResult], None, None]:
         """Take datasets one at a time."""
         report = self._report
         while True:
@@ -203,11 +203,10 @@ class _Ingest:
             except Exception as error:
                 report.sources += 1  # the one that did not come: the report is not complete
                 raised = f"the iterator of datasets raised {type(error).__name__}: {error}"
-                stored = f"{report.count('stored')} sources were stored before it"
-                raise IngestError(f"{raised}; {stored}", report) from error
+                raise IngestError(f"{raised}; {self._kept()}", report) from error
             name, ds = check_pair(element)
             report.sources += 1
-            yield partial(self._add_dataset, name, ds)
+            yield self._add_dataset(name, ds)
             del element, ds
 
     def _settle(self, source: FileSource) -> SourceResult | None:

@@ -9,7 +9,7 @@ value stay integers, and text of nothing but fill values is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import xarray as xr
@@ -105,8 +105,11 @@ def decode(
 
 def are_times(variable: xr.Variable) -> bool:
     """Return whether a variable has, or had before it was decoded, units of dates, as xarray knows them."""
-    units = (found.get("units") for found in (variable.attrs, variable.encoding))
-    return any(isinstance(text, str) and "since" in text for text in units)
+    return _is_date(variable.attrs.get("units")) or _is_date(variable.encoding.get("units"))
+
+
+def _is_date(units: object) -> TypeGuard[str]:
+    return isinstance(units, str) and "since" in units
 
 
 def unify_missing(cells: np.ndarray[Any, Any], variable: xr.Variable) -> np.ndarray[Any, Any]:
@@ -158,7 +161,7 @@ def _decode_plain(variable: xr.Variable, *, raw: bool) -> xr.Variable | None:
         if is_fill.any():
             cells[is_fill] = np.nan
     dates = None
-    if isinstance(units, str) and "since" in units:
+    if _is_date(units):
         try:
             dates = decode_cf_datetime(cells, units, attrs.get("calendar"), None)
         except Exception:  # noqa: BLE001 - xarray says why

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from atlas.format.names import check_name
 from atlas.xarray.encoding_record import encode_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    import numpy as np
 
 __all__ = ["EngineFile", "open_by_engine"]
 
@@ -74,9 +72,13 @@ class EngineFile:
         return _storable(self._ds.encoding)
 
     def unsupported(self) -> dict[str, str]:
-        """Return the names of what cannot be stored, with the reasons."""
-        found = {name: _unsupported(name, self._ds.variables[name].dtype) for name in self.names}
-        return {name: reason for name, reason in found.items() if reason is not None}
+        """Return the names of what is of a dtype that is not stored, with the reasons."""
+        dtypes = {name: self._ds.variables[name].dtype for name in self.names}
+        return {
+            name: f"is of the compound dtype {dtype}, and compound dtypes are not stored"
+            for name, dtype in dtypes.items()
+            if dtype.kind == "V"
+        }
 
     def read(self, name: str, most_cells: int) -> None:
         """Leave all variables to `open`."""
@@ -91,14 +93,3 @@ class EngineFile:
 def _storable(encoding: Any) -> dict[str, Any]:
     _, lost = encode_encoding(encoding, None)
     return {key: value for key, value in encoding.items() if key not in lost}
-
-
-def _unsupported(name: str, dtype: np.dtype[Any]) -> str | None:
-    """Return why a variable is not stored."""
-    if dtype.kind == "V":
-        return f"is of the compound dtype {dtype}, and compound dtypes are not stored"
-    try:
-        check_name("array", name)
-    except ValueError as error:
-        return f"has a name that no array may have: {error}"
-    return None

@@ -12,13 +12,13 @@ import math
 import re
 import warnings
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from xarray.backends import NetCDF4DataStore
 
-from atlas.format.names import check_name
 from atlas.ingest.groups import GroupPart, flatten_groups
 from atlas.ingest.hidden_contents import find_hidden
 
@@ -39,7 +39,7 @@ def open_netcdf(path: Path, *, flatten: bool = False) -> Iterator[NetcdfFile]:
     """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        file = importlib.import_module("netCDF4").Dataset(path)
+        file = _netcdf4().Dataset(path)
     # netCDF4 leaves out variables of some dtypes.
     found = (re.search(r"variable '(.*)' has unsupported (.*)datatype", str(one.message)) for one in warned)
     unread = {match[1]: f"is of a {match[2]}dtype that netCDF4 cannot read" for match in found if match}
@@ -84,8 +84,8 @@ class NetcdfFile:
         return {"unlimited_dims": {name for name, dim in dims if dim.isunlimited()}}
 
     def unsupported(self) -> dict[str, str]:
-        """Return the names of what cannot be stored, with the reasons."""
-        found = {name: _unsupported(name, variable.datatype) for name, (_, variable) in self._variables.items()}
+        """Return the names of what is of a dtype that is not stored or cannot be read, with the reasons."""
+        found = {name: _unsupported(variable.datatype) for name, (_, variable) in self._variables.items()}
         return {name: reason for name, reason in found.items() if reason is not None} | self._unread
 
     def read(self, name: str, most_cells: int) -> xr.Variable | None:
@@ -129,18 +129,18 @@ def _attributes(owner: Any) -> dict[str, Any]:
 
 
 def _is_enumeration(variable: Any) -> bool:
-    return isinstance(variable.datatype, importlib.import_module("netCDF4").EnumType)
+    return isinstance(variable.datatype, _netcdf4().EnumType)
 
 
-def _unsupported(name: str, datatype: Any) -> str | None:
-    """Return why a variable is not stored."""
-    netCDF4 = importlib.import_module("netCDF4")  # noqa: N806 - its own spelling
-    if isinstance(datatype, netCDF4.CompoundType):
+def _unsupported(datatype: Any) -> str | None:
+    """Return why variables of a dtype are not stored."""
+    if isinstance(datatype, _netcdf4().CompoundType):
         return f"is of the compound dtype {datatype.name!r}, and compound dtypes are not stored"
-    if isinstance(datatype, netCDF4.VLType) and datatype.dtype is not str:
+    if isinstance(datatype, _netcdf4().VLType) and datatype.dtype is not str:
         return f"has lists of {datatype.dtype} of different lengths (vlen), which are not stored"
-    try:
-        check_name("array", name)
-    except ValueError as error:
-        return f"has a name that no array may have: {error}"
     return None
+
+
+@cache
+def _netcdf4() -> Any:
+    return importlib.import_module("netCDF4")

@@ -44,7 +44,7 @@ class OpenFile(Protocol):
         """The encoding of the dataset, without its source."""
 
     def unsupported(self) -> dict[str, str]:
-        """Return the names of what cannot be stored, those that cannot be read included, with the reasons."""
+        """Return the names of what is of a dtype that is not stored or cannot be read, with the reasons."""
 
     def read(self, name: str, most_cells: int) -> xr.Variable | None:
         """Return a variable undecoded and with its cells; None where they are too many or no plain numbers."""

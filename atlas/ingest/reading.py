@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from atlas.errors import InvalidValueError
+from atlas.format.names import check_name
 from atlas.ingest.classic_netcdf import check_length
 from atlas.ingest.decoding import UndecodedError, UnreadableError, are_times, decode, unify_missing
 from atlas.ingest.engines import open_by_engine
@@ -196,7 +197,9 @@ def _check_variables(path: Path, engine: str | None, file: OpenFile, options: Re
             f"variables are all in the root can be stored. {flatten}rite each group to a file of its own first: "
             f"xarray.open_dataset({path.name!r}, {by}group={groups[0]!r}).to_netcdf(...)"
         )
-    unsupported = {name: reason for name, reason in file.unsupported().items() if name not in options.drop}
+    reasons = file.unsupported()
+    found = {name: reasons.get(name) or _refused_name(name) for name in file.names} | reasons
+    unsupported = {name: reason for name, reason in found.items() if reason is not None and name not in options.drop}
     if unsupported and not options.drop_unsupported:
         name, reason = next(iter(unsupported.items()))
         raise InvalidValueError(
@@ -204,6 +207,15 @@ def _check_variables(path: Path, engine: str | None, file: OpenFile, options: Re
             "such with on_unsupported='drop' (--on-unsupported drop)"
         )
     return unsupported
+
+
+def _refused_name(name: str) -> str | None:
+    """Return why a variable of that name is not stored."""
+    try:
+        check_name("array", name)
+    except ValueError as error:
+        return f"has a name that no array may have: {error}"
+    return None
 
 
 def _load(

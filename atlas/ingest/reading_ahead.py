@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from contextlib import closing
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory, mkdtemp
@@ -60,7 +62,7 @@ class AheadReader:
         with closing(run_ahead(self._read_batch, self._batches(), self._workers, _AHEAD * self._workers)) as batches:
             for batch in batches:
                 for source, outcome in batch:
-                    yield source, self._read_one(source) if outcome is None else outcome
+                    yield self._read_one(source) if outcome is None else (source, outcome)
 
     def fingerprint(self, source: FileSource, *, digest: bool) -> Fingerprint:
         """Return that of a source as it is now. Raises `AtlasError` and `OSError`."""
@@ -95,33 +97,32 @@ class AheadReader:
 
     def _read_batch(self, batch: list[FileSource]) -> list[tuple[FileSource, Outcome | None]]:
         """Read files; None stands for those that would take too much memory beside the others."""
-        found = [self._settle(source) for source in batch]
-        left = [at for at, known in enumerate(found) if known is None]
-        outcomes: list[Outcome | None] = list(found)
-        if len(left) > 1:
-            worker = self._free.get()
-            try:
-                calls = [(batch[at].path, self._options, batch[at].engine, None) for at in left]
-                for at, answer in zip(left, worker.call_each("file", calls), strict=False):
-                    outcomes[at] = answer if isinstance(answer, AtlasError) else (answer, worker)
-            finally:
-                self._free.put(worker)
-        elif left and batch[left[0]].url is None:
-            outcomes[left[0]] = self._read_one(batch[left[0]])
-        elif left:
-            assert self._folder is not None
-            batch = [replace(batch[0], path=Path(mkdtemp(dir=self._folder)) / batch[0].path.name)]
-            outcomes = [self._read_one(batch[0])]
-        return list(zip(batch, outcomes, strict=True))
+        settled = [(source, self._settle(source)) for source in batch]
+        left = [source for source, known in settled if known is None]
+        read = iter(self._read_together(left) if len(left) > 1 else map(self._read_one, left))
+        return [next(read) if known is None else (source, known) for source, known in settled]
 
-    def _read_one(self, source: FileSource) -> Outcome:
+    def _read_together(self, files: list[FileSource]) -> list[tuple[FileSource, Outcome | None]]:
+        """Read small files with one request."""
+        worker = self._free.get()
+        try:
+            answers = worker.call_each("file", [(source.path, self._options, source.engine, None) for source in files])
+        finally:
+            self._free.put(worker)
+        outcomes = [answer if isinstance(answer, AtlasError) else (answer, worker) for answer in answers]
+        return list(zip_longest(files, outcomes))
+
+    def _read_one(self, source: FileSource) -> tuple[FileSource, Outcome]:
+        """Read a file, which is fetched first from where a URL says; its path is then that of the copy."""
         worker = self._free.get()
         try:
             if source.url is not None:
+                assert self._folder is not None
+                source = replace(source, path=Path(mkdtemp(dir=self._folder)) / source.path.name)
                 worker.call("fetch", source.url, source.path)
-            return worker.call("file", source.path, self._options, source.engine, source.url), worker
+            return source, (worker.call("file", source.path, self._options, source.engine, source.url), worker)
         except AtlasError as error:
-            return error
+            return source, error
         finally:
             self._free.put(worker)
 
@@ -130,6 +131,7 @@ def _is_small(source: FileSource) -> bool:
     if source.url is not None:
         return False
     try:
-        return source.path.stat().st_size <= _SMALL_BYTES and source.path.is_file()
+        found = source.path.stat()
     except OSError:
         return False
+    return stat.S_ISREG(found.st_mode) and found.st_size <= _SMALL_BYTES

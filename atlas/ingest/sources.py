@@ -230,11 +230,16 @@ def _behind(url: str, chosen: Callable[[str], object] | None, found: Found) -> l
     files = []
     for one in urls:
         inner = Path(unquote(one).removeprefix(unquote(url)))
-        if chosen(inner.name) if chosen else inner.suffix.lower() in SUFFIXES:
+        if _is_wanted(inner, chosen):
             files.append((one, inner))
         else:
             found.others.append(one)
     return files
+
+
+def _is_wanted(path: Path, chosen: Callable[[str], object] | None, *, is_store: bool = False) -> bool:
+    """Return whether a file of a folder is a source: its pattern decides, else its suffix and that it is a store."""
+    return bool(chosen(path.name)) if chosen else is_store or path.suffix.lower() in SUFFIXES
 
 
 def _below(
@@ -245,8 +250,7 @@ def _below(
     for path, names in _folders(folder, found, follow_links=follow_links):
         is_store = not _ZARR_FILES.isdisjoint(names)
         for file in [path] if is_store else [path / name for name in names]:
-            is_wanted = chosen(file.name) if chosen else is_store or file.suffix.lower() in SUFFIXES
-            if is_wanted:
+            if _is_wanted(file, chosen, is_store=is_store):
                 files.append((file, is_store))
             else:
                 found.others.append(path_text(file))

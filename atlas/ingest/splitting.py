@@ -255,7 +255,7 @@ def _follow_rows(
         if cut in found and name not in {link.name for link in links}:
             raise InvalidValueError(
                 f"{name!r} has the lengths of rows along {cut!r}, and would be wrong for parts of them; split along "
-                f"{list(variable.dims)}, or by a variable that lies there"
+                f"{list(variable.dims)}, or by a variable along one of them"
             )
     return links, found
 

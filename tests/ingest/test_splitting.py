@@ -228,7 +228,7 @@ class TestAlong:
     def test_rows_whose_lengths_would_be_wrong(self):
         assert refused(contiguous(), along="obs") == (
             "'row_size' has the lengths of rows along 'obs', and would be wrong for parts of them; split along "
-            "['profile'], or by a variable that lies there"
+            "['profile'], or by a variable along one of them"
         )
 
 

@@ -203,6 +203,6 @@ def _read(log: str, given: dict[int, Connection], arguments: list[str]) -> None:
 
 
 def _crash(event: str, arguments: tuple[Any, ...]) -> None:
-    """Crash where a file is opened that is to crash who reads it."""
+    """End the process as it opens a file of the kind that is to crash its reader."""
     if event == "open" and str(arguments[0]).endswith(CRASHING):
         os.kill(os.getpid(), signal.SIGSEGV)
