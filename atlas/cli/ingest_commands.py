@@ -18,7 +18,7 @@ from atlas.cli.arguments import store_argument
 from atlas.cli.formatting import count_text, size_text
 from atlas.cli.ingest_output import ReportPrinter, note, note_passed_over, note_unused_options
 from atlas.errors import CorruptStoreError, StorageError, StoreExistsError, StoreNotFoundError, UnsupportedFormatError
-from atlas.ingest import SUFFIXES, Every, IngestInterruptedError, find_files
+from atlas.ingest import SUFFIXES, IngestInterruptedError, IngestOptions, find_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -237,10 +237,11 @@ def add(
 
 
 def _check_sources(
-    sources: Sequence[str], *, pattern: str | None, follow: bool, engine: str | None, flush_every: str, **_: Any
+    sources: Sequence[str], *, pattern: str | None, follow: bool, engine: str | None, **reading: Any
 ) -> None:
-    """Refuse what names no file, before a store is made."""
-    Every.parse(flush_every)
+    """Refuse options that are wrong, and what names no file, before a store is made."""
+    options = {name: value for name, value in reading.items() if name in IngestOptions.__slots__}
+    IngestOptions(**options, seconds=reading["timeout"])
     found = find_files(sources, pattern=pattern, follow_links=follow, engine=engine)
     if not found.files:
         for folder, reason in found.unreadable:

@@ -25,14 +25,13 @@ from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
     from atlas.ingest.adding import add_sources
-    from atlas.ingest.options import Every, IngestOptions
+    from atlas.ingest.options import IngestOptions
     from atlas.ingest.progress import Progress
     from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
     from atlas.ingest.sources import SUFFIXES, Search, check_netcdf, check_zarr, find_files
 
 __all__ = [
     "SUFFIXES",
-    "Every",
     "IngestInterruptedError",
     "IngestOptions",
     "IngestReport",
@@ -47,7 +46,6 @@ __all__ = [
 
 _MODULES = {
     "SUFFIXES": "sources",
-    "Every": "options",
     "IngestInterruptedError": "report",
     "IngestOptions": "options",
     "IngestReport": "report",

@@ -286,6 +286,13 @@ def test_wrong_options_are_refused_before_anything_is_made(run, folder, tmp_path
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("wrong", ["--split a --split-by b", "--timeout -1", "--flush-every often", "--engine none"])
+@pytest.mark.parametrize("command", ["create", "add"])
+def test_options_that_are_wrong_make_no_store(run, folder, tmp_path, command, wrong):
+    assert run(command, folder, tmp_path / "s", *wrong.split(), code=1).stderr.startswith("Error: ")
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_folder_without_files_makes_no_store(run, tmp_path):
     (tmp_path / "empty").mkdir()
     result = run("create", tmp_path / "empty", tmp_path / "s", code=1)
