@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["chunk_batches", "copy_chunks", "find_live_chunks"]
 
+_FEW_CHUNKS = 64
+"""Chunks of a batch up to which they wait for other batches."""
 _STRING = 16
 """Bytes that a string is taken to have."""
 
@@ -101,7 +103,9 @@ def _put(
     staging: Staging, schema: ArraySchema, keys: ChunkKeys, cells: NDArray[Any], *, coordinate: bool = False
 ) -> None:
     """Stage N chunks with `cells` (N, cells)."""
-    if schema.datatype.cell is not None:
+    # A ragged fleet has few chunks of each shape: those of many shapes are encoded at once, into common blocks.
+    is_few = not coordinate and len(cells) <= _FEW_CHUNKS and cells.nbytes <= staging.limits.direct_bytes
+    if schema.datatype.cell is not None and not is_few:
         count = np.full(len(cells), cells.shape[1])
         staging.put_runs([ChunkRun(schema, keys, count, partial(cells.reshape, -1), coordinate)], lambda: None)
         return

@@ -7,7 +7,7 @@ import pytest
 
 from atlas import Atlas
 from atlas.errors import CorruptStoreError, StorageError
-from atlas.format.segment import HEADER
+from atlas.format.segment import HEADER, decode_index
 from atlas.runtime.limits import Limits
 from atlas.storage import MemoryStorage
 
@@ -43,6 +43,24 @@ def values(store):
 
 def segments(storage):
     return [key for key in storage.list("arrays") if key.startswith("arrays/t/")]
+
+
+def test_chunks_of_many_shapes_are_joined_in_common_blocks(storage):
+    store = Atlas.create(storage)
+    rng = np.random.default_rng(4)
+    lengths = rng.permutation(np.arange(1, 81))
+    for at, length in enumerate(lengths.tolist()):
+        view = store.create_dataset(f"d{at}")
+        view.define_array("t", "float32", ["x"], [length])
+        view.write_array("t", [0], rng.normal(size=length).astype("f4"))
+        if at % 20 == 19:
+            store.flush()
+    before = contents(store)
+    store.compact(keep_versions=1, keep_days=0)
+    assert contents(store) == contents(Atlas.open(storage)) == before
+    (ref,) = store._session.catalog.segments["t"]
+    index = decode_index(storage.read_range(ref.key, ref.footer.index_offset, ref.footer.index_length), ref.footer)
+    assert (len(index.chunks), len(index.blocks)) == (80, 1)
 
 
 def test_many_segments_become_one_with_the_same_contents(storage):
