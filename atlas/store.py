@@ -430,7 +430,7 @@ class Atlas:
             Where an `encoding` holds a value that cannot be stored, such as a codec object of zarr.
 
         """
-        atlas.xarray.add(self, self._session, atlas.xarray.contents_of(ds), name, chunks=chunks)
+        atlas.xarray.add(self._session, atlas.xarray.contents_of(ds), name, chunks=chunks)
 
     def replace_dataset(
         self, name: str, ds: xr.Dataset, chunks: Mapping[str, int | Sequence[int]] | None = None
@@ -597,7 +597,7 @@ class Atlas:
             drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, overwrite, workers, timeout,
             split, split_by, groups,
         )  # fmt: skip
-        return atlas.ingest.add_sources(self, self._session, sources, search, options, atlas.__version__, progress)
+        return atlas.ingest.add_sources(self._session, sources, search, options, atlas.__version__, progress)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.

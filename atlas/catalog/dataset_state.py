@@ -8,10 +8,10 @@ import numpy as np
 
 from atlas.catalog.column_builder import build_rows
 from atlas.errors import ArrayNotFoundError, InvalidTypeError
-from atlas.format.attribute_keys import find_key, flatten_key
+from atlas.format.attribute_keys import are_shown_apart, find_key, flatten_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from atlas.format.attribute_keys import AttributeKey
@@ -108,6 +108,16 @@ class DatasetState:
                 return
             found = self.attributes
         self._attributes = _with_attribute(found, key, value)
+
+    def set_attributes(self, values: Mapping[AttributeKey, Any]) -> None:
+        """Set many attributes likewise."""
+        found = self.attributes
+        if not found and are_shown_apart(tuple(values)):
+            found.update(values)
+            return
+        for key, value in values.items():
+            found = _with_attribute(found, key, value)
+        self._attributes = found
 
     def own_arrays(self) -> dict[str, ArrayEntry]:
         """Return its arrays in a dictionary of its own, which the caller may change."""

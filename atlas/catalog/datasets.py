@@ -26,7 +26,7 @@ from atlas.format.attribute_keys import array_keys, flatten_key, is_hidden, own_
 from atlas.format.names import check_each, check_name, check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -401,19 +401,20 @@ class Datasets:
         state.set_attribute(key, value)
         self._selections.clear()
 
-    def define(self, dataset: str, array: str, schema: ArraySchema) -> ArrayEntry:
-        """Add an array to a dataset and return it, or raise `ArrayExistsError` or `InvalidNameError`."""
+    def set_attributes(self, dataset: str, values: Mapping[AttributeKey, object]) -> None:
+        """Set many attributes likewise. Raises `DatasetNotFoundError`."""
+        self.edit(dataset).set_attributes(values)
+
+    def define(self, dataset: str, schemas: Mapping[str, ArraySchema]) -> None:
+        """Add arrays to a dataset, all of them or none. Raises `ArrayExistsError` or `InvalidNameError`."""
         state = self.state(dataset)
-        check_name("array", array)
-        if array in state.arrays:
-            raise ArrayExistsError(f"dataset {dataset!r} has an array {array!r} already; call delete_array() first")
-        entry = self._declarations.entry(array, schema, new=state.new)
-        if dataset in self.edited:
-            self._selections.clear()
-        else:
-            state = self.edit(dataset)
-        state.own_arrays()[array] = entry
-        return entry
+        for array in schemas:
+            check_name("array", array)
+            if array in state.arrays:
+                raise ArrayExistsError(f"dataset {dataset!r} has an array {array!r} already; call delete_array() first")
+        arrays = self.edit(dataset).own_arrays()
+        for array, schema in schemas.items():
+            arrays[array] = self._declarations.entry(array, schema, new=state.new)
 
     def entries_of(
         self, selection: ArraySelection, array: str, schema: ArraySchema

@@ -28,6 +28,7 @@ __all__ = [
     "SOURCE_KEY",
     "ArrayPrefixes",
     "AttributeKey",
+    "are_shown_apart",
     "array_keys",
     "check_key",
     "check_text",
@@ -135,6 +136,12 @@ def find_key(attributes: Collection[AttributeKey], text: str) -> AttributeKey | 
             return text[:dot], text[dot + 1 :]
         dot = text.find(".", dot + 1)
     return None
+
+
+@lru_cache(_MOST_KEYSETS)
+def are_shown_apart(keys: tuple[AttributeKey, ...]) -> bool:
+    """Return whether no two keys are shown by the same text."""
+    return len({flatten_key(key) for key in keys}) == len(keys)
 
 
 def is_hidden(key: AttributeKey) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from atlas.ingest.reading_ahead import AheadReader
 from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
 from atlas.ingest.sources import Found, find_files
 from atlas.ingest.splitting import part_name, split_dataset
+from atlas.runtime.cycles import collecting_rarely
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -45,13 +46,11 @@ if TYPE_CHECKING:
     from atlas.ingest.sources import FileSource, Search
     from atlas.session import Session
     from atlas.xarray import Contents
-    from atlas.xarray.interfaces import StoreInterface
 
 __all__ = ["add_sources"]
 
 
 def add_sources(
-    store: StoreInterface,
     session: Session,
     sources: Sources,
     search: Search,
@@ -81,7 +80,7 @@ def add_sources(
             name_of=search.names,
             engine=search.engine,
         )
-    ingest = _Ingest(store, session, options, version, found, elements)
+    ingest = _Ingest(session, options, version, found, elements)
     if progress is True:
         with closing(Progress() if elements is None else Progress("dataset", has_total=False)) as shown:
             return ingest.run(shown)
@@ -93,14 +92,13 @@ class _Ingest:
 
     def __init__(
         self,
-        store: StoreInterface,
         session: Session,
         options: IngestOptions,
         version: str,
         found: Found,
         elements: Elements | None,
     ) -> None:
-        self._target, self._session, self._options, self._version = store, session, options, version
+        self._session, self._options, self._version = session, options, version
         self._elements = elements
         self._report = IngestReport(
             others=found.others, links=found.links, unreadable=found.unreadable, sources=len(found.files)
@@ -137,7 +135,7 @@ class _Ingest:
     def _add_all(self, progress: Callable[[IngestReport], None] | None) -> None:
         """Add sources and commit as it goes, up to the first failure that ends it."""
         report = self._report
-        with ExitStack() as stack, closing(self._begin(stack)) as sources:
+        with collecting_rarely(), ExitStack() as stack, closing(self._begin(stack)) as sources:
             for results in sources:
                 for result in results:
                     report.results.append(result)
@@ -306,10 +304,9 @@ class _Ingest:
         )
         now = dt.datetime.now(dt.UTC)
         hidden: dict[AttributeKey, object] = {(INGESTED_KEY,): describe_source(read.fingerprint, self._version, now)}
-        with dask.config.set(scheduler="synchronous"):
-            yield from self._store_parts(
-                result, whole_contents(source, read, worker, self._read, self._options.chunks or {}), hidden, settle
-            )
+        contents = whole_contents(source, read, worker, self._read, self._options.chunks or {})
+        with dask.config.set(scheduler="synchronous") if read.large else nullcontext():
+            yield from self._store_parts(result, contents, hidden, settle)
 
     def _store_parts(
         self,
@@ -332,7 +329,7 @@ class _Ingest:
             parts = ((part_name(result.dataset, label), atlas.xarray.contents_of(part)) for label, part in found)
         for at, (name, part) in enumerate(parts):
             self._report.sources += at > 0
-            made = replace(result, dataset=name)
+            made = result if name == result.dataset else replace(result, dataset=name)
             try:
                 exists = not options.overwrite and self._session.view.exists(name)
                 known = settle(name) if exists else None
@@ -352,7 +349,7 @@ class _Ingest:
             if result.status == "updated":
                 atlas.xarray.replace(self._session, contents, name, chunks, hidden)
             else:
-                atlas.xarray.add(self._target, self._session, contents, name, chunks, hidden)
+                atlas.xarray.add(self._session, contents, name, chunks, hidden)
         except StorageError as error:  # such as a full disk, for changes that wait for a commit
             self._report.results.append(replace(result, status="failed", reason=str(error)))
             raise

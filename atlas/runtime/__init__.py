@@ -4,6 +4,8 @@
 - `threads`  the package's threads, for work and for waits
 - `forks`    what a forked child must begin anew
 - `locks`    locks that are free again in a forked child
+- `interrupts`  signals that wait until what must not be divided is done
+- `cycles`   how often Python looks for reference cycles
 - `limits`   the sizes of buffers, caches, blocks and documents, in one frozen value
 - `tracing`  the log on stderr
 - `notices`  lines on a terminal about what takes long

@@ -149,9 +149,7 @@ class Writer:
     def set_attributes(self, dataset: str, values: Mapping[AttributeKey, object]) -> None:
         """Set many attributes, all of them or none; see `set_attribute`."""
         with self._view.locks.changing:
-            self._view.datasets.state(dataset)
-            for key, value in values.items():
-                self._view.datasets.set_attribute(dataset, key, value)
+            self._view.datasets.set_attributes(dataset, values)
 
     def delete_attribute(self, dataset: str, key: AttributeKey) -> None:
         """Remove the attribute that is shown like `key`."""
@@ -168,7 +166,7 @@ class Writer:
     def define_array(self, dataset: str, array: str, schema: ArraySchema) -> None:
         """Add an array to a dataset."""
         with self._view.locks.changing:
-            self._view.datasets.define(dataset, array, schema)
+            self._view.datasets.define(dataset, {array: schema})
             self._view.changed()
 
     def define_arrays(self, dataset: str, schemas: Mapping[str, ArraySchema], coordinates: frozenset[str]) -> None:
@@ -178,8 +176,7 @@ class Writer:
         """
         datasets = self._view.datasets
         with self._view.locks.changing:
-            for array, schema in schemas.items():
-                datasets.define(dataset, array, schema)
+            datasets.define(dataset, schemas)
             datasets.edit(dataset).coordinates |= coordinates
             self._view.changed()
 
@@ -208,7 +205,10 @@ class Writer:
                 raise InvalidTypeError("start is a sequence of whole numbers, one a dimension, not None")
             whole = one_chunk(cells, schema, start, view.limits)
             if whole is not None:
-                if self._put_whole(dataset, array, schema, whole):
+                with locks.changing:
+                    is_put = self._put_whole(view.datasets.state(dataset), array, schema, whole)
+                    view.changed()
+                if is_put:
                     break
                 continue
             region = plan_region(schema, *check_region(schema.shape, start, cells.shape))
@@ -216,18 +216,38 @@ class Writer:
                 break
         self._bound_memory()
 
-    def _put_whole(self, dataset: str, array: str, schema: ArraySchema, cells: NDArray[Any]) -> bool:
-        """Stage an array of one chunk; False where it has got another schema, for which `cells` were not made."""
+    def write_arrays(self, dataset: str, data: Mapping[str, NDArray[Any]]) -> None:
+        """Write all cells of arrays; of small ones with one look at the dataset."""
         view = self._view
+        view.locks.check_writable()
+        whole: dict[str, tuple[ArraySchema, NDArray[Any]]] = {}
+        left: list[str] = []
+        for array, own in data.items():
+            schema = view.array(dataset, array).schema
+            cells = one_chunk(coerce_cells(own, schema, array), schema, [0] * own.ndim, view.limits)
+            if cells is None:
+                left.append(array)
+            else:
+                whole[array] = schema, cells
         with view.locks.changing:
             state = view.datasets.state(dataset)
-            entry = state.array(array)
-            if entry.schema is not schema and entry.schema != schema:
-                return False
-            chunk = PendingChunk(schema, entry.generation, cells, None, state.is_coordinate(entry))
-            self._pending.put(array, state.identity, 0, chunk)
+            left += [array for array, made in whole.items() if not self._put_whole(state, array, *made)]
             view.changed()
-            return True
+        self._bound_memory()
+        for array in left:
+            self.write_array(dataset, array, [0] * data[array].ndim, data[array])
+
+    def _put_whole(self, state: DatasetState, array: str, schema: ArraySchema, cells: NDArray[Any]) -> bool:
+        """Stage an array of one chunk; False where it has got another schema, for which `cells` were not made.
+
+        The caller must hold `changing`.
+        """
+        entry = state.array(array)
+        if entry.schema is not schema and entry.schema != schema:
+            return False
+        chunk = PendingChunk(schema, entry.generation, cells, None, state.is_coordinate(entry))
+        self._pending.put(array, state.identity, 0, chunk)
+        return True
 
     def write_index(self, dataset: str, array: str, key: object, value: object) -> None:
         """Write `value`, broadcast as NumPy does, to the cells that the NumPy index `key` takes. See `ArrayView`."""

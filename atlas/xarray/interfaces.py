@@ -59,9 +59,6 @@ class DatasetInterface(Protocol):
 class StoreInterface(Protocol):
     """An open store (`atlas.Atlas`)."""
 
-    def create_dataset(self, name: str) -> DatasetInterface:
-        """Create a dataset; FileExistsError where the name is taken."""
-
     def open_dataset(self, name: str) -> DatasetInterface:
         """Open a dataset; KeyError where the store has none of that name."""
 

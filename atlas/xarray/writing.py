@@ -2,17 +2,16 @@
 
 Checks every variable first, then writes.
 
-Coordinates come before data variables. A dask-backed variable is written block by block in C order, one `write_array`
-each, with one block in memory at a time; every other variable takes one `write_array`. Never flushes, and never
-changes the source.
+Coordinates come before data variables. A dask-backed variable is written block by block in C order, one write each,
+with one block in memory at a time. Every other variable takes one write, and the small ones take one together. Never
+flushes, and never changes the source.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from atlas.xarray.strings import check_declared, check_strings, objects_to_recor
 from atlas.xarray.time_encoding import NANOSECONDS, encode_times, is_stored_time, time_dtype_to_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -44,17 +43,17 @@ if TYPE_CHECKING:
     from atlas.xarray.chunk_shapes import Chunks
     from atlas.xarray.contents import Contents
     from atlas.xarray.dask_blocks import Part
-    from atlas.xarray.interfaces import StoreInterface
 
 __all__ = ["add", "replace"]
 
 _BOUNDS = ("bounds", "climatology")
 """Attributes of CF by which a coordinate names the variable with the bounds of its cells (CF, 7.1 and 7.4)."""
+_SMALL_BYTES = 64 << 10
+"""Bytes up to which an array waits for the others of its dataset: they are written together."""
 
 
-@dataclass(frozen=True, slots=True)
-class _ArrayPlan:
-    """A variable that has passed every check, and the array that it becomes."""
+class _ArrayPlan(NamedTuple):
+    """A variable that has passed every check, and the array that it becomes. A tuple: a fleet has millions."""
 
     name: str
     """Name of the array."""
@@ -73,14 +72,13 @@ class _ArrayPlan:
 
 
 def add(
-    store: StoreInterface,
     session: Session,
     contents: Contents,
     name: str,
     chunks: Chunks | None = None,
     hidden: Mapping[AttributeKey, object] | None = None,
 ) -> None:
-    """Create the dataset `name` of `store` of `contents`, with hidden attributes; for `chunks` see `chunk_shapes`.
+    """Create the dataset `name` of `contents`, with hidden attributes; for `chunks` see `chunk_shapes`.
 
     Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError), naming the
     variable, for dtypes that are not stored and for a MultiIndex; `InvalidTypeError` for cells, fill values and names
@@ -89,9 +87,9 @@ def add(
     """
     plans, attributes = _checked(session, contents, name, chunks, hidden)
     with session.locks.building.passing():
-        view = store.create_dataset(name)
+        session.writer.create_dataset(name)
         try:
-            _write_all(session, name, view.write_array, plans, attributes)
+            _write_all(session, name, plans, attributes)
         except BaseException:
             session.writer.discard_dataset(name)
             raise
@@ -120,7 +118,7 @@ def replace(
     with session.locks.building.passing():
         draft = session.writer.begin_replacement(name)
         try:
-            _write_all(session, draft, partial(session.writer.write_array, draft), plans, attributes)
+            _write_all(session, draft, plans, attributes)
             session.writer.replace_dataset(name, draft)
         except BaseException:
             session.writer.discard_replacement(draft)
@@ -137,19 +135,29 @@ def _checked(
 
 
 def _write_all(
-    session: Session,
-    name: str,
-    write_array: Callable[[str, Sequence[int], NDArray[Any]], None],
-    plans: Sequence[_ArrayPlan],
-    attributes: dict[AttributeKey, object],
+    session: Session, name: str, plans: Sequence[_ArrayPlan], attributes: dict[AttributeKey, object]
 ) -> None:
     """Write what a dataset becomes to a new one."""
-    session.writer.define_arrays(name, {plan.name: plan.schema for plan in plans}, _likely_alike(plans))
+    writer = session.writer
+    writer.define_arrays(name, {plan.name: plan.schema for plan in plans}, _likely_alike(plans))
+    small: dict[str, NDArray[Any]] = {}
     for plan in plans:
-        recorded = _write(write_array, plan)
+        recorded = plan.xarray_dtype
+        for start, load in _parts(plan):
+            # Loaded within the call, so that no variable keeps a block alive while the next one is computed.
+            cells = _encode_cells(plan, load())
+            if recorded is None and plan.schema.datatype.kind == "string":
+                recorded = objects_to_record(cells)
+            if not plan.dask_backed and cells.nbytes <= _SMALL_BYTES:
+                small[plan.name] = cells
+            else:
+                writer.write_array(name, plan.name, start, cells)
+            del cells
         if recorded is not None:
             attributes[plan.name, DTYPE_KEY] = recorded
-    session.writer.set_attributes(name, attributes)
+    if small:
+        writer.write_arrays(name, small)
+    writer.set_attributes(name, attributes)
 
 
 def _likely_alike(plans: Sequence[_ArrayPlan]) -> frozenset[str]:
@@ -215,7 +223,8 @@ def _plan_variable(session: Session, contents: Contents, name: str, chunks: Chun
 
 def _had_missing_values(variable: xr.Variable) -> bool:
     """Return whether xarray has made NaN or not-a-time of the missing values of a file."""
-    return any(variable.encoding.get(key) is not None for key in ("_FillValue", "missing_value"))
+    encoding = variable.encoding
+    return encoding.get("_FillValue") is not None or encoding.get("missing_value") is not None
 
 
 def _dtypes(variable: xr.Variable, name: str, index_dtype: Any) -> tuple[str, str | None]:
@@ -288,18 +297,8 @@ def _remedy(name: str, variable: xr.Variable, *, indexed: bool) -> str:
     return f"; use ds.drop_vars({name!r})" + (f".assign({parts}), a variable for each part" if parts else "")
 
 
-def _write(write_array: Callable[[str, Sequence[int], NDArray[Any]], None], plan: _ArrayPlan) -> str | None:
-    """Write the cells of a variable, and return the dtype to record."""
-    recorded = plan.xarray_dtype
-    parts = dask_blocks(plan.name, plan.variable.data) if plan.dask_backed else _whole(plan.variable)
-    for start, load in parts:
-        # Loaded within the call, so that no variable keeps a block alive while the next one is computed.
-        cells = _encode_cells(plan, load())
-        if recorded is None and plan.schema.datatype.kind == "string":
-            recorded = objects_to_record(cells)
-        write_array(plan.name, start, cells)
-        del cells
-    return recorded
+def _parts(plan: _ArrayPlan) -> Iterator[Part]:
+    return dask_blocks(plan.name, plan.variable.data) if plan.dask_backed else _whole(plan.variable)
 
 
 def _encode_cells(plan: _ArrayPlan, cells: NDArray[Any]) -> NDArray[Any]:

@@ -41,6 +41,21 @@ def test_attributes_are_set_in_their_places_whenever_they_are_looked_up(before, 
     assert list(state.attributes_now().items()) == list(want.items())
 
 
+@given(st.lists(KEYS, max_size=3), st.dictionaries(KEYS, st.integers(), max_size=6), st.booleans())
+def test_many_attributes_are_set_as_one_after_another(before, values, is_held):
+    stored = {}
+    for key in before:
+        stored = set_in(stored, key, "before")
+    want = stored
+    for key, value in values.items():
+        want = set_in(want, key, value)
+    state = DatasetState(0, "d", {}, lambda: dict(stored), new=False)
+    if is_held:
+        assert state.attributes == stored
+    state.set_attributes(values)
+    assert list(state.attributes.items()) == list(want.items())
+
+
 def test_what_has_no_dot_is_set_without_a_look_at_the_others():
     loads = []
     state = DatasetState(0, "d", {}, lambda: loads.append(None) or {"a": 1}, new=False)

@@ -38,7 +38,7 @@ def datasets():
     for name, schema in (("a", ONE), ("b", TWO), ("c", None)):
         found.create(name)
         if schema:
-            found.define(name, "t", schema)
+            found.define(name, {"t": schema})
     commit(found)
     return found
 
@@ -65,9 +65,9 @@ def test_what_is_created_twice_or_named_badly_is_refused(datasets):
     with pytest.raises(InvalidNameError):
         datasets.create("_a")
     with pytest.raises(ArrayExistsError):
-        datasets.define("a", "t", ONE)
+        datasets.define("a", {"t": ONE})
     with pytest.raises(InvalidNameError):
-        datasets.define("a", "x/y", ONE)
+        datasets.define("a", {"u": ONE, "x/y": ONE})  # all of them or none
     with pytest.raises(ArrayNotFoundError, match="it has 't'"):
         datasets.state("a").array("u")
     assert not datasets.pending
@@ -115,13 +115,13 @@ def test_changes_are_made_on_a_copy(datasets):
 def test_generations_tell_declarations_apart(datasets):
     assert datasets.state("a").arrays["t"].generation == 0
     del datasets.edit("a").own_arrays()["t"]
-    datasets.define("a", "t", ONE)
-    datasets.define("c", "t", ONE)
+    datasets.define("a", {"t": ONE})
+    datasets.define("c", {"t": ONE})
     second = datasets.generation
     assert [datasets.state(name).arrays["t"].generation for name in "ac"] == [second, second]
     commit(datasets)
     del datasets.edit("a").own_arrays()["t"]
-    datasets.define("a", "t", ONE)
+    datasets.define("a", {"t": ONE})
     third = datasets.state("a").arrays["t"].generation
     assert len({0, second, third}) == 3
     assert 0 < second < 2**63 > third > 0
@@ -130,13 +130,13 @@ def test_generations_tell_declarations_apart(datasets):
 def test_equal_declarations_share_one_entry(datasets):
     for name in "xyz":
         datasets.create(name)
-        datasets.define(name, "t", make_schema("int8", ["x"], [1]))
+        datasets.define(name, {"t": make_schema("int8", ["x"], [1])})
     assert len({id(datasets.state(name).arrays["t"]) for name in "xyz"}) == 1
 
 
 def test_array_names_follow_what_is_pending(datasets):
     assert datasets.array_names() == ["t"]
-    datasets.define("c", "s", ONE)
+    datasets.define("c", {"s": ONE})
     assert datasets.array_names() == ["s", "t"]
     datasets.delete("a")
     del datasets.edit("b").own_arrays()["t"]
@@ -147,9 +147,9 @@ def test_array_names_follow_what_is_pending(datasets):
 
 def test_an_array_is_looked_up_in_many(datasets):
     datasets.create("d")
-    datasets.define("d", "t", ONE)
+    datasets.define("d", {"t": ONE})
     del datasets.edit("b").own_arrays()["t"]
-    datasets.define("b", "t", ONE)
+    datasets.define("b", {"t": ONE})
     datasets.delete("a")
     later = datasets.generation
     found = datasets.arrays("t", ["b", "missing", "c", "d", "a", "b"])
@@ -180,7 +180,7 @@ def test_names_for_messages(datasets):
 def test_datasets_are_found_as_their_states_are(datasets):
     assert datasets.find("a") is None  # the names are not mapped yet
     datasets.create("d")
-    datasets.define("b", "u", ONE)
+    datasets.define("b", {"u": ONE})
     datasets.delete("c")
     for name in ("a", "b", "d"):
         state = datasets.state(name)
@@ -204,12 +204,12 @@ def test_datasets_made_together_part_when_one_is_changed():
     datasets.define_many(["c", "a"], "t", ONE)
     assert datasets.state("a").arrays == {"t": entry}
     assert datasets.state("a").arrays is datasets.state("c").arrays
-    datasets.define("a", "u", TWO)
+    datasets.define("a", {"u": TWO})
     del datasets.edit("c").own_arrays()["t"]
     assert [list(datasets.state(name).arrays) for name in "abc"] == [["t", "u"], [], []]
     commit(datasets)
     assert [list(datasets.state(name).arrays) for name in "abc"] == [["t", "u"], [], []]
-    datasets.define("b", "t", ONE)
+    datasets.define("b", {"t": ONE})
     datasets.create("d")
     defined = datasets.entries_of(datasets.arrays("v", ["d", "c", "b"]), "v", TWO)
     assert [(entry.generation, positions.tolist()) for entry, positions in defined] == [

@@ -414,10 +414,10 @@ class TestLog:
     def test_an_interrupt_leaves_the_lines_until_then(self, run, folder, tmp_path, monkeypatch):
         whole = atlas.xarray.add
 
-        def stop_at_the_last(store, session, ds, name, *rest):
+        def stop_at_the_last(session, ds, name, *rest):
             if name == "jan":
                 raise KeyboardInterrupt
-            whole(store, session, ds, name, *rest)
+            whole(session, ds, name, *rest)
 
         monkeypatch.setattr("atlas.xarray.add", stop_at_the_last, raising=False)
         run("create", folder, tmp_path / "s", "--log-file", tmp_path / "log.tsv", code=130)
@@ -444,10 +444,10 @@ class TestLog:
     def test_a_file_that_ends_the_run_is_in_the_log_and_in_the_report(self, run, folder, tmp_path, monkeypatch):
         whole = atlas.xarray.add
 
-        def full(store, session, ds, name, *rest):
+        def full(session, ds, name, *rest):
             if name == "deep.feb":
                 raise StorageError(28, "No space left on device")
-            whole(store, session, ds, name, *rest)
+            whole(session, ds, name, *rest)
 
         monkeypatch.setattr("atlas.xarray.add", full, raising=False)
         log, written = tmp_path / "log.tsv", tmp_path / "r.json"

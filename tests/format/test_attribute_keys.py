@@ -11,6 +11,7 @@ from atlas.format.attribute_keys import (
     DTYPE_KEY,
     SOURCE_KEY,
     ArrayPrefixes,
+    are_shown_apart,
     array_keys,
     check_key,
     check_text,
@@ -39,6 +40,20 @@ def test_the_key_that_is_shown_so_is_found(keys, text):
     assert find_key(dict.fromkeys(keys), text) == next((key for key in keys if flatten_key(key) == text), None)
     for key in keys:
         assert find_key(dict.fromkeys(keys), flatten_key(key)) == key
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ((), True),
+        (("a", "b", ("a", "b")), True),
+        (("a", ("a",)), False),
+        ((("a", "b.c"), ("a.b", "c")), False),
+        (("a.b", "c", ("a", "b")), False),
+    ],
+)
+def test_whether_keys_are_shown_by_texts_of_their_own(keys, expected):
+    assert are_shown_apart(keys) is expected
 
 
 @pytest.mark.parametrize("dots", [16, 17, 10**6])

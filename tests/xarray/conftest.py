@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from atlas import Atlas, DatasetView
+from atlas.write.writer import Writer
 
 
 def pytest_configure(config):
@@ -18,18 +19,23 @@ def store(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The reads and writes through the public methods of views, with their arguments."""
+    """The reads of views and what is written, with their arguments."""
     recorded = []
-    read, write = DatasetView.read_array, DatasetView.write_array
+    read, write, write_together = DatasetView.read_array, Writer.write_array, Writer.write_arrays
 
     def recorded_read(self, name, start=None, shape=None):
         recorded.append(("read", name, start, shape))
         return read(self, name, start=start, shape=shape)
 
-    def recorded_write(self, name, start, data):
+    def recorded_write(self, dataset, name, start, data):
         recorded.append(("write", name, start, data.shape))
-        write(self, name, start=start, data=data)
+        write(self, dataset, name, start, data)
+
+    def recorded_together(self, dataset, data):
+        recorded.append(("together", list(data)))
+        write_together(self, dataset, data)
 
     monkeypatch.setattr(DatasetView, "read_array", recorded_read)
-    monkeypatch.setattr(DatasetView, "write_array", recorded_write)
+    monkeypatch.setattr(Writer, "write_array", recorded_write)
+    monkeypatch.setattr(Writer, "write_arrays", recorded_together)
     return recorded

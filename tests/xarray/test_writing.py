@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from atlas import Atlas, DatasetView
+from atlas import Atlas
 from atlas.errors import (
     AtlasError,
     DatasetExistsError,
@@ -22,6 +22,7 @@ from atlas.errors import (
     OutOfRangeError,
     UnsupportedDtypeError,
 )
+from atlas.write.writer import Writer
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -275,22 +276,28 @@ def test_blocks_are_computed_one_at_a_time(store, monkeypatch):
         most.append(len(live))
         return np.ones((2, 2))
 
-    def written(self, name, start, data):
-        write(self, name, start=start, data=data)
+    def written(self, dataset, name, start, data):
+        write(self, dataset, name, start, data)
         live.clear()
 
-    write = DatasetView.write_array
-    monkeypatch.setattr(DatasetView, "write_array", written)
+    write = Writer.write_array
+    monkeypatch.setattr(Writer, "write_array", written)
     data = da.map_blocks(block, chunks=((2, 2, 2), (2, 2)), dtype=float, meta=np.empty((0, 0)))
     store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), data)}), "a")
     assert most == [1] * 6
 
 
-def test_every_other_variable_is_one_write(store, calls):
-    store.add_xr_dataset(xr.Dataset({"t": (("y", "x"), X), "s": 5}), "a", chunks={"t": [1, 2]})
-    view = store.open_dataset("a")
-    assert calls == [("write", "t", [0, 0], (2, 3)), ("write", "s", [], ())]
-    assert view.array_meta("t")["chunk_shape"] == [1, 2]
+def test_every_other_variable_is_one_write_and_small_ones_are_one_together(store, calls):
+    large, empty = np.arange(10_000.0), np.zeros(0)
+    ds = xr.Dataset({"t": (("y", "x"), X), "large": ("z", large), "s": 5, "empty": ("none", empty)})
+    store.add_xr_dataset(ds, "a", chunks={"t": [1, 2]})
+    assert calls == [
+        ("write", "large", [0], (10_000,)),
+        ("together", ["t", "s"]),
+        ("write", "t", [0, 0], (2, 3)),  # of several chunks
+    ]
+    assert store.open_dataset("a").array_meta("t")["chunk_shape"] == [1, 2]
+    xr.testing.assert_identical(store.to_xarray("a").load(), ds)
 
 
 def test_irregular_dask_chunks_take_the_largest(store, calls):
