@@ -7,8 +7,8 @@
 - `large_variables`: dask arrays of which workers read one block at a time.
 - `reading_ahead`: reads files while earlier ones are added. `workers`: processes that read, and may crash; `worker` is
   what runs in them, `answers` how it answers.
-- `reading` reads one file: `open_files` says what it needs of one, `netcdf_file` and `engines` open it, `groups` makes
-  its groups part of it, `decoding` decodes it. `classic_netcdf` finds files that were cut short, and
+- `reading` reads one file: `open_files` says what it needs of one, `plain_netcdf`, `netcdf_file` and `engines` open
+  it, `groups` makes its groups part of it, `decoding` decodes it. `classic_netcdf` finds files that were cut short, and
   `hidden_contents` what netCDF4 does not show.
 - `provenance`: the file that a dataset came from, and whether it has changed since.
 - `splitting`: one dataset becomes many; `part_labels`: what names them.

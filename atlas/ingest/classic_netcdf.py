@@ -7,12 +7,9 @@ costs neither time nor memory: nothing is read but its numbers.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from atlas.errors import InvalidValueError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["check_length"]
 
@@ -26,30 +23,29 @@ _MOST_AXES = 1024
 """Dimensions of a variable beyond which the C library reads none."""
 
 
-def check_length(path: Path) -> None:
+def check_length(name: str, file: BinaryIO) -> None:
     """Raise `InvalidValueError` where a classic NetCDF file is shorter than its header says, or the header is damaged.
 
-    Other files pass.
+    `name` is that of the file, for the message. Other files pass.
     """
-    with path.open("rb") as file:
-        magic = file.read(4)
-        if magic[:3] != b"CDF" or magic[3:] not in (b"\x01", b"\x02", b"\x05"):
-            return
-        size = file.seek(0, 2)
-        file.seek(4)
-        try:
-            wanted = _Header(file, magic[3], size).length()
-        except _DamageError as error:
-            raise InvalidValueError(
-                f"{path.name} is a classic NetCDF file whose header is cut short or damaged; fetch it again"
-            ) from error
+    magic = file.read(4)
+    if magic[:3] != b"CDF" or magic[3:] not in (b"\x01", b"\x02", b"\x05"):
+        return
+    size = file.seek(0, 2)
+    file.seek(4)
+    try:
+        wanted = _Header(file, magic[3], size).length()
+    except _DamageError as error:
+        raise InvalidValueError(
+            f"{name} is a classic NetCDF file whose header is cut short or damaged; fetch it again"
+        ) from error
     if wanted is None:
         raise InvalidValueError(
-            f"{path.name} does not say how many records it has, as while it is being written: add it once it is closed"
+            f"{name} does not say how many records it has, as while it is being written: add it once it is closed"
         )
     if size < wanted:
         raise InvalidValueError(
-            f"{path.name} has {size:,} bytes and its header says {wanted:,}: it was cut short, and what is missing "
+            f"{name} has {size:,} bytes and its header says {wanted:,}: it was cut short, and what is missing "
             "would read as zeros; fetch it again"
         )
 

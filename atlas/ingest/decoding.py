@@ -9,6 +9,7 @@ value stay integers, and text of nothing but fill values is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -26,6 +27,9 @@ _FILL, _MISSING = "_FillValue", "missing_value"
 _PACKING = ("scale_factor", "add_offset")
 _LEFT_TO_XARRAY = frozenset({"_Unsigned", _MISSING, *_PACKING, "dtype", "bounds"})
 """Attributes of what is not decoded here; bounds of dates take their units from them."""
+_MOST_SCALES = 256
+_MOST_NANOSECONDS = 1 << 62
+"""What dates may be away from 1970, so that no sum is out of 64 bits; they go to 2116."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,6 @@ def decode(
         if name in untouched:
             done[name] = variable
             continue
-        for key in () if raw else _PACKING:
-            if isinstance(text := variable.attrs.get(key), str):
-                raise UnreadableError(name, TypeError(f"its {key} is the text {text!r}"), variable.attrs)
         coordinates = variable.attrs.get("coordinates", "")
         is_own = name in in_memory and name not in bounds and name not in kept_raw and isinstance(coordinates, str)
         found = _decode_plain(variable, raw=raw) if is_own else None
@@ -88,6 +89,10 @@ def decode(
             if coordinates and not raw:
                 found.encoding["coordinates"] = found.attrs.pop("coordinates")
                 named.update(coordinates.split())
+            continue
+        for key in () if raw else _PACKING:
+            if isinstance(text := variable.attrs.get(key), str):
+                raise UnreadableError(name, TypeError(f"its {key} is the text {text!r}"), variable.attrs)
     left = variables.keys() - done.keys()
     if left or "coordinates" in attrs:
         others, attrs, more = _decode_by_xarray(variables, attrs, in_memory, kept_raw, done.keys(), raw=raw)
@@ -162,15 +167,49 @@ def _decode_plain(variable: xr.Variable, *, raw: bool) -> xr.Variable | None:
             cells[is_fill] = np.nan
     dates = None
     if _is_date(units):
-        try:
-            dates = decode_cf_datetime(cells, units, attrs.get("calendar"), None)
-        except Exception:  # noqa: BLE001 - xarray says why
+        dates = _decode_dates(cells, units, attrs.get("calendar"))
+        if dates is None:
             return None
         encoding.update((key, attrs.pop(key)) for key in ("units", "calendar") if key in attrs)
     if fill is not None:
         encoding[_FILL] = attrs.pop(_FILL)
     # The setter of `data` would have pandas convert the dates.
     return variable if dates is None else xr.Variable(variable.dims, dates, attrs, encoding, fastpath=True)
+
+
+def _decode_dates(cells: np.ndarray[Any, Any], units: str, calendar: Any) -> np.ndarray[Any, Any] | None:
+    """Return numbers as dates; None where xarray, which takes most of its time for the units, is to say what is wrong.
+
+    For the units of many files it is asked once what zero and one are.
+    """
+    try:
+        scale = _scale(units, calendar)
+        if scale is not None and cells.size:
+            first, last = (int(bound) for bound in (cells.min(), cells.max()))  # a NaN has none
+            epoch, step = scale
+            if all(abs(epoch) + abs(bound) * step < _MOST_NANOSECONDS for bound in (first, last)):
+                wide = cells.astype(np.float64 if cells.dtype.kind == "f" else np.int64)
+                return ((wide * step).astype(np.int64) + epoch).view("M8[ns]")
+    except (TypeError, ValueError, OverflowError):
+        pass
+    try:
+        dates: np.ndarray[Any, Any] = decode_cf_datetime(cells, units, calendar, None)
+    except Exception:  # noqa: BLE001 - xarray says why
+        return None
+    return dates
+
+
+@lru_cache(_MOST_SCALES)
+def _scale(units: str, calendar: Any) -> tuple[int, int] | None:
+    """Return the nanoseconds since 1970 of zero, and those from it to one; None where these are no such dates."""
+    try:
+        both = decode_cf_datetime(np.arange(2), units, calendar, None)
+    except Exception:  # noqa: BLE001 - xarray says why
+        return None
+    if both.dtype != "M8[ns]":
+        return None
+    zero, one = both.view(np.int64).tolist()
+    return zero, one - zero
 
 
 def _keeps_integers(variable: xr.Variable) -> bool:

@@ -48,6 +48,7 @@ class EngineFile:
 
     def __init__(self, ds: xr.Dataset, groups: list[str]) -> None:
         self._ds, self.groups = ds, groups
+        self.is_loaded = False
         self.coords = frozenset(map(str, ds.coords))
         self.lost_attributes = dict[str, str]()
 
@@ -79,9 +80,6 @@ class EngineFile:
             for name, dtype in dtypes.items()
             if dtype.kind == "V"
         }
-
-    def read(self, name: str, most_cells: int) -> None:
-        """Leave all variables to `open`."""
 
     def open(self, name: str) -> xr.Variable:
         """Return a variable, lazily."""

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["GROUP_JOINT", "Hidden", "find_hidden"]
+__all__ = ["GROUP_JOINT", "Hidden", "find_hidden", "hides_nothing"]
 
 GROUP_JOINT = "__"
 """What joins the names of groups and of what is in them, as cfdm and netcdf-flattener have it."""
 _SIGNATURE = b"_NCProperties"
 """The name of the attribute by which the NetCDF library, since 4.4.1, and those that write like it sign a file."""
+_CLASSIC = b"CDF"
 _OWN_ATTRIBUTES = frozenset(
     {"CLASS", "DIMENSION_LABELS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST", "_NCProperties", "_Netcdf4Coordinates",
      "_Netcdf4Dimid", "_nc3_strict"}
@@ -43,9 +44,12 @@ def find_hidden(path: Path, file: Any) -> Hidden:
 
     Names of what is in groups have the groups before them, joined by "__".
     """
-    if file.disk_format != "HDF5" or _is_signed(path):
-        return Hidden()
     found = Hidden()
+    if file.disk_format != "HDF5":
+        return found
+    with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
+        if hides_nothing(data):
+            return found
     with importlib.import_module("h5py").File(path, "r") as opened:
         _compare("", opened, file, found)
     return found
@@ -64,10 +68,10 @@ def _compare(prefix: str, opened: Any, shown: Any, found: Hidden) -> None:
             found.variables[f"{prefix}{name}"] = f"is of {_kind(opened[name].id.get_type())} that netCDF4 cannot read"
 
 
-def _is_signed(path: Path) -> bool:
+def hides_nothing(data: bytes | mmap) -> bool:
+    """Return whether the NetCDF library has written the file of these bytes."""
     # Not asked of netCDF4: version 4.10 of its library ends the process for some files that earlier ones have signed.
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        return data.find(_SIGNATURE) >= 0
+    return data[:3] == _CLASSIC or data.find(_SIGNATURE) >= 0
 
 
 def _compare_attributes(prefix: str, attributes: Any, shown: Any, found: Hidden) -> None:

@@ -1,14 +1,11 @@
-"""An open NetCDF file, its variables as they are there, undecoded.
+"""A NetCDF file that netCDF4 has opened, its variables as xarray opens them, undecoded.
 
-xarray takes twice the time of netCDF4 for a small file, as it makes a lazy array in several layers of each variable.
-Small variables of numbers are read at once here, as xarray's `NetCDF4DataStore` would give them; it opens the others.
 Imports netCDF4 when a file is opened.
 """
 
 from __future__ import annotations
 
 import importlib
-import math
 import re
 import warnings
 from contextlib import contextmanager
@@ -16,7 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from xarray.backends import NetCDF4DataStore
 
 from atlas.ingest.groups import GroupPart, flatten_groups
@@ -26,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["NetcdfFile", "open_netcdf"]
+    import xarray as xr
 
-_DIGITS = "least_significant_digit"
+__all__ = ["NetcdfFile", "open_netcdf"]
 
 
 @contextmanager
@@ -54,6 +50,7 @@ class NetcdfFile:
 
     def __init__(self, parts: list[GroupPart], unread: dict[str, str], lost_attributes: dict[str, str]) -> None:
         self._parts, self._unread = parts, unread
+        self.is_loaded = False
         self._variables = {
             part.prefix + name: (part, variable) for part in parts for name, variable in part.group.variables.items()
         }
@@ -87,29 +84,6 @@ class NetcdfFile:
         """Return the names of what is of a dtype that is not stored or cannot be read, with the reasons."""
         found = {name: _unsupported(variable.datatype) for name, (_, variable) in self._variables.items()}
         return {name: reason for name, reason in found.items() if reason is not None} | self._unread
-
-    def read(self, name: str, most_cells: int) -> xr.Variable | None:
-        """Return a variable with its cells; None where they are too many or no plain numbers."""
-        part, variable = self._variables[name]
-        dtype = variable.dtype
-        if dtype is str or dtype.kind not in "iuf" or not dtype.isnative or _is_enumeration(variable):
-            return None
-        if math.prod(variable.shape) > most_cells:
-            return None
-        variable.set_auto_maskandscale(False)
-        cells = np.asarray(variable[...])
-        dims, attrs = part.dims(variable), part.named(_attributes(variable))
-        encoding = {"dtype": dtype, **(variable.filters() or {})}
-        chunks = variable.chunking()
-        if chunks == "contiguous":
-            encoding |= {"contiguous": True, "chunksizes": None}
-        elif chunks is not None:
-            encoding |= {"contiguous": False, "chunksizes": tuple(chunks)}
-            encoding["preferred_chunks"] = dict(zip(dims, chunks, strict=True))
-        if _DIGITS in attrs:
-            encoding[_DIGITS] = attrs.pop(_DIGITS)
-        encoding |= {"source": "", "original_shape": cells.shape}
-        return xr.Variable(dims, cells, attrs, encoding, fastpath=True)
 
     def open(self, name: str) -> xr.Variable:
         """Return a variable as xarray opens it. An enumeration says the names of its values, as CF does (3.5)."""

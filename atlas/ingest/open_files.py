@@ -16,6 +16,10 @@ class OpenFile(Protocol):
     """A file that is open. All names are those of its root."""
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether variables come with their cells; else these are read when they are needed."""
+
+    @property
     def groups(self) -> list[str]:
         """Names of its groups."""
 
@@ -46,8 +50,5 @@ class OpenFile(Protocol):
     def unsupported(self) -> dict[str, str]:
         """Return the names of what is of a dtype that is not stored or cannot be read, with the reasons."""
 
-    def read(self, name: str, most_cells: int) -> xr.Variable | None:
-        """Return a variable undecoded and with its cells; None where they are too many or no plain numbers."""
-
     def open(self, name: str) -> xr.Variable:
-        """Return a variable undecoded, whose cells are read when they are needed."""
+        """Return a variable undecoded."""

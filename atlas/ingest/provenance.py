@@ -6,7 +6,7 @@ A folder that is one source, such as a Zarr store, counts as a file that has the
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,8 @@ class Fingerprint:
         return self.digest is not None and (self.size, self.digest) == (other.size, other.digest)
 
 
-def fingerprint(path: Path, *, digest: bool) -> Fingerprint:
-    """Return that of a file or folder; with `digest`, all of it is read. Raises `OSError`.
+def fingerprint(path: Path, *, digest: bool, data: bytes | None = None) -> Fingerprint:
+    """Return that of a file or folder; with `digest`, all of it is read, but for `data` of a file. Raises `OSError`.
 
     Size and time are those after the digest was made: one that differs in neither from an earlier fingerprint has not
     been changed meanwhile.
@@ -57,8 +57,9 @@ def fingerprint(path: Path, *, digest: bool) -> Fingerprint:
         return _of_folder(path, digest=digest)
     made = None
     if digest:
-        state = xxhash.xxh3_128()
-        _digest_file(path, state)
+        state = xxhash.xxh3_128() if data is None else xxhash.xxh3_128(data)
+        if data is None:
+            _digest_file(path, state)
         made = state.hexdigest()
     found = path.stat()
     return Fingerprint(str(path.absolute()), found.st_size, found.st_mtime_ns, made)
@@ -99,7 +100,9 @@ def _digest_file(path: Path, state: xxhash.xxh3_128) -> None:
 
 def describe_source(found: Fingerprint, version: str, now: dt.datetime) -> str:
     """Return as JSON where a dataset comes from, when it was added and by which version of this package."""
-    told = {name: value for name, value in asdict(found).items() if name != "listing" or value is not None}
+    told = {"path": found.path, "size": found.size, "mtime_ns": found.mtime_ns, "digest": found.digest}
+    if found.listing is not None:
+        told["listing"] = found.listing
     return orjson.dumps(told | {"added": now.isoformat(timespec="seconds"), "by": version}).decode()
 
 

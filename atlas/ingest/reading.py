@@ -8,6 +8,8 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -17,13 +19,14 @@ from atlas.format.names import check_name
 from atlas.ingest.classic_netcdf import check_length
 from atlas.ingest.decoding import UndecodedError, UnreadableError, are_times, decode, unify_missing
 from atlas.ingest.engines import open_by_engine
+from atlas.ingest.hidden_contents import hides_nothing
 from atlas.ingest.netcdf_file import open_netcdf
+from atlas.ingest.plain_netcdf import open_plain
 from atlas.ingest.provenance import Fingerprint, fingerprint
 from atlas.xarray import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
@@ -35,6 +38,9 @@ __all__ = ["LARGE_BYTES", "LargeVariable", "ReadFile", "ReadOptions", "read_bloc
 
 LARGE_BYTES = 64 << 20
 """Bytes from which a variable is read block by block."""
+_SMALL_BYTES = 1 << 20
+"""Bytes of a file that is read at once."""
+_MOST_NAMES = 4096
 _CELL_BYTES = 8
 """The most bytes that a number has once it is decoded."""
 
@@ -105,11 +111,15 @@ def read_file(path: Path, options: ReadOptions, engine: str | None = None, origi
     Raises `InvalidValueError` for one that cannot be stored, and what netCDF4 and xarray raise.
     """
     before, origin = fingerprint(path, digest=False), origin or str(path.absolute())
-    if engine is None or path.is_file():
-        check_length(path)
+    data = path.read_bytes() if engine is None and before.size <= _SMALL_BYTES else None
+    if data is not None:
+        check_length(path.name, BytesIO(data))
+    elif engine is None or path.is_file():
+        with path.open("rb") as file:
+            check_length(path.name, file)
     kept_raw: dict[str, str] = {}
     untouched: dict[str, str] = {}
-    with _quiet(), _opened(path, engine, options) as file:
+    with _quiet(), _opened(path, engine, options, data) as file:
         unsupported = _check_variables(path, engine, file, options)
         while True:
             try:
@@ -123,7 +133,7 @@ def read_file(path: Path, options: ReadOptions, engine: str | None = None, origi
                     raise
                 untouched[error.variable] = error.reason
         dims, variables, lost = frozenset(file.dims), frozenset((*file.names, *unsupported)), file.lost_attributes
-    after = fingerprint(path, digest=True)
+    after = fingerprint(path, digest=True, data=data)
     _check_unchanged(path, before, after)
     return ReadFile(
         contents,
@@ -171,8 +181,20 @@ def _check_unchanged(path: Path, before: Fingerprint, after: Fingerprint) -> Non
         raise InvalidValueError(f"{path.name} was changed while it was read; add it again once it is whole")
 
 
-def _opened(path: Path, engine: str | None, options: ReadOptions) -> AbstractContextManager[OpenFile]:
-    return open_netcdf(path, flatten=options.flatten) if engine is None else open_by_engine(engine, path)
+@contextmanager
+def _opened(path: Path, engine: str | None, options: ReadOptions, data: bytes | None = None) -> Iterator[OpenFile]:
+    """Open a file; `data` are the bytes of a small one."""
+    if engine is not None:
+        with open_by_engine(engine, path) as file:
+            yield file
+        return
+    if data is not None and hides_nothing(data):
+        with open_plain(path, data, options.large_bytes // _CELL_BYTES) as plain:
+            if plain is not None:
+                yield plain
+                return
+    with open_netcdf(path, flatten=options.flatten) as file:
+        yield file
 
 
 @contextmanager
@@ -209,6 +231,7 @@ def _check_variables(path: Path, engine: str | None, file: OpenFile, options: Re
     return unsupported
 
 
+@lru_cache(_MOST_NAMES)
 def _refused_name(name: str) -> str | None:
     """Return why a variable of that name is not stored."""
     try:
@@ -235,16 +258,17 @@ def _load(
         if name in leave_out:
             continue
         try:
-            variable = file.read(name, options.large_bytes // _CELL_BYTES)
+            read[name] = variable = file.open(name)
+            if _is_number(variable.dtype) and variable.size <= options.large_bytes // _CELL_BYTES:
+                if not file.is_loaded:
+                    variable.load()
+                in_memory.add(name)
         except MemoryError:
             raise
         except Exception as error:
             raise UnreadableError(name, error) from error
-        if variable is not None:
-            in_memory.add(name)
-        read[name] = file.open(name) if variable is None else variable
-        if "source" in read[name].encoding:
-            read[name].encoding["source"] = origin
+        if "source" in variable.encoding:
+            variable.encoding["source"] = origin
     decoded = decode(read, file.attrs, file.coords, in_memory, kept_raw, untouched, raw=options.raw)
     large: dict[str, LargeVariable] = {}
     variables: dict[str, xr.Variable] = {}
@@ -262,6 +286,10 @@ def _load(
     encoding = file.encoding | {"source": origin}
     indexes = {name: variables[name].dtype for name in decoded.coords if decoded.variables[name].dims == (name,)}
     return Contents(variables, decoded.coords, indexes, decoded.attrs, encoding), large, list(decoded.variables)
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iuf" and dtype.isnative
 
 
 def _read_cells(name: str, variable: xr.Variable, options: ReadOptions, *, is_large: bool, decodes_dates: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import stat
 from contextlib import closing
 from dataclasses import replace
@@ -33,8 +34,8 @@ _AHEAD = 4
 """Batches for each worker that are read or waiting, before the next one is begun."""
 _SMALL_BYTES = 256 << 10
 """Bytes up to which a file is read with others: a process that waits for the next request does nothing."""
-_BATCH_FILES = 16
-"""The most files of a batch."""
+_FEW_FILES, _MANY_FILES, _BATCH_BYTES = 8, 128, 4 << 20
+"""Files of a batch, so many that each worker has some batches, and the most bytes of one."""
 
 
 class AheadReader:
@@ -81,17 +82,19 @@ class AheadReader:
 
     def _batches(self) -> Iterator[list[FileSource]]:
         """Yield the files, small ones that follow each other together."""
+        most = min(max(len(self._files) // (_AHEAD * self._workers), _FEW_FILES), _MANY_FILES)
         batch: list[FileSource] = []
+        size = 0.0
         for source in self._files:
-            if _is_small(source):
-                batch.append(source)
-                if len(batch) < _BATCH_FILES:
-                    continue
-            elif batch:
+            own = _size(source)
+            if batch and (own > _SMALL_BYTES or len(batch) == most or size + own > _BATCH_BYTES):
                 yield batch
-                batch = []
-            yield batch or [source]
-            batch = []
+                batch, size = [], 0.0
+            if own > _SMALL_BYTES:
+                yield [source]
+            else:
+                batch.append(source)
+                size += own
         if batch:
             yield batch
 
@@ -127,11 +130,12 @@ class AheadReader:
             self._free.put(worker)
 
 
-def _is_small(source: FileSource) -> bool:
+def _size(source: FileSource) -> float:
+    """Return the bytes of a file that is here; infinity for all else, which is read alone."""
     if source.url is not None:
-        return False
+        return math.inf
     try:
         found = source.path.stat()
     except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size <= _SMALL_BYTES
+        return math.inf
+    return found.st_size if stat.S_ISREG(found.st_mode) else math.inf

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Self
 
 from atlas.errors import AtlasError
@@ -25,6 +26,8 @@ _BEGIN_SECONDS = 120.0
 """The longest time that a process may take to begin, which is no time of a file."""
 _END_SECONDS = 1.0
 """The longest time to wait for the exit code of a process that has closed its pipe."""
+_PIPE_BYTES = 1 << 20
+"""Bytes that answers may take until they are received, where the system can tell a pipe so."""
 _NO_LIMIT_SECONDS = 1e6
 """A time that is none to wait for, as the operating system takes it in milliseconds, 31 bits."""
 
@@ -44,6 +47,8 @@ class Worker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: int | None = None
+        self._received = bytearray()
+        self._waiting = select.poll()
         self._is_closed = False
 
     def call(self, name: str, *arguments: object) -> Any:
@@ -85,10 +90,13 @@ class Worker:
 
     def _begin(self) -> None:
         paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - "" is the current folder
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
         # -P: no module of the current folder, unless this process too imports from there.
         command = [sys.executable, "-P", "-m", "atlas.ingest.worker"]
         answers, inner = os.pipe()
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # more than the system allows
+                fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this package
                 [*command, str(inner)],
@@ -104,6 +112,7 @@ class Worker:
         finally:
             os.close(inner)
         self._answers = answers
+        self._waiting.register(answers, select.POLLIN)
         self._send("begin", [()])
         self._receive(_BEGIN_SECONDS, "starting the process that reads it")
 
@@ -118,27 +127,28 @@ class Worker:
     def _receive(self, seconds: float, what: str) -> tuple[str | None, Any] | None:
         """Return the next answer: why a call failed, or what it returned; None for one that was left out."""
         with self._ending_on_errors():
-            size = self._read(ANSWER_HEAD.size, seconds)
-            data = None if size is None else self._read(ANSWER_HEAD.unpack(size)[0], seconds)
-            if data is not None:
-                answer: tuple[str | None, Any] | None = pickle.loads(data)  # noqa: S301 - from a process of our own
-                return answer
+            if self._fill(ANSWER_HEAD.size, seconds):
+                size = ANSWER_HEAD.unpack_from(self._received)[0]
+                if self._fill(ANSWER_HEAD.size + size, seconds):
+                    with memoryview(self._received) as received:
+                        answer: tuple[str | None, Any] | None = pickle.loads(received[ANSWER_HEAD.size :])  # noqa: S301 - from a process of our own
+                    del self._received[: ANSWER_HEAD.size + size]
+                    return answer
         self._end()
         raise ReadError(f"{what} took longer than {seconds:g} s and was stopped")
 
-    def _read(self, size: int, seconds: float) -> bytearray | None:
-        """Return bytes that the process sends; None where it sends nothing for too long. Raises `EOFError`."""
+    def _fill(self, size: int, seconds: float) -> bool:
+        """Receive up to so many bytes at least; False where nothing comes for too long. Raises `EOFError`."""
         answers = self._answers
         assert answers is not None
-        data = bytearray()
-        while len(data) < size:
-            if not wait([answers], seconds if seconds < _NO_LIMIT_SECONDS else None):
-                return None
-            part = os.read(answers, size - len(data))
+        while len(self._received) < size:
+            if not self._waiting.poll(seconds * 1000 if seconds < _NO_LIMIT_SECONDS else None):
+                return False
+            part = os.read(answers, _PIPE_BYTES)
             if not part:
                 raise EOFError
-            data += part
-        return data
+            self._received += part
+        return True
 
     @contextmanager
     def _ending_on_errors(self) -> Iterator[None]:
@@ -159,12 +169,14 @@ class Worker:
     def _end(self) -> None:
         process, self._process = self._process, None
         answers, self._answers = self._answers, None
+        self._received.clear()
         if process is not None:
             process.kill()
             process.wait()
             if process.stdin is not None:
                 _close(process.stdin)
         if answers is not None:
+            self._waiting.unregister(answers)
             os.close(answers)
 
     def __enter__(self) -> Self:

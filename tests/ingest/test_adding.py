@@ -318,30 +318,22 @@ class TestFailures:
         ]
         assert report.count("stored") == 6
 
-    def test_a_file_that_crashes_its_reader_costs_itself_alone(self, folder, tmp_path):
-        # A module of that name in front of the real one ends the process, as a damaged file may make the C library do.
+    def test_a_file_that_crashes_its_reader_costs_itself_alone(self, folder, tmp_path, monkeypatch):
+        # A hook ends the process, as a damaged file may make the C library do.
         (tmp_path / "first").mkdir()
-        (tmp_path / "first" / "netCDF4.py").write_text(
+        (tmp_path / "first" / "sitecustomize.py").write_text(
             textwrap.dedent(
-                f"""
-                import importlib.util, os, sys
-                sys.path.remove({str(tmp_path / "first")!r})
-                sys.modules.pop("netCDF4")
-                import netCDF4
-                class Dataset(netCDF4.Dataset):
-                    def __init__(self, path, *rest, **more):
-                        if "c2" in str(path):
-                            os.kill(os.getpid(), 11)
-                        super().__init__(path, *rest, **more)
-                netCDF4.Dataset = Dataset
+                """
+                import os, sys
+                def crash(event, arguments):
+                    if event == "open" and "c2" in str(arguments[0]):
+                        os.kill(os.getpid(), 11)
+                sys.addaudithook(crash)
                 """
             )
         )
-        sys.path.insert(0, str(tmp_path / "first"))
-        try:
-            report = Atlas.create(MemoryStorage()).add_many(folder, on_error="skip")
-        finally:
-            sys.path.remove(str(tmp_path / "first"))
+        monkeypatch.syspath_prepend(tmp_path / "first")
+        report = Atlas.create(MemoryStorage()).add_many(folder, on_error="skip")
         assert [(one.dataset, one.reason) for one in report.failures] == [
             ("c2", "the process that read it ended: SIGSEGV, as a damaged file may make it")
         ]

@@ -61,15 +61,21 @@ def wanted_length(raw, variables, records):
     return len(raw.rstrip(b"\0")) if has_values else len(raw)
 
 
+def check(path):
+    """Check the length of a file."""
+    with path.open("rb") as file:
+        check_length(path.name, file)
+
+
 @pytest.fixture
 def cut_file(tmp_path):
     """A function that writes bytes to the file a.nc and checks its length."""
 
-    def check(raw):
+    def check_bytes(raw):
         (tmp_path / "a.nc").write_bytes(raw)
-        check_length(tmp_path / "a.nc")
+        check(tmp_path / "a.nc")
 
-    return check
+    return check_bytes
 
 
 def is_refused(path, raw=None):
@@ -78,7 +84,7 @@ def is_refused(path, raw=None):
         path.write_bytes(raw)
     refusal = None
     try:
-        check_length(path)
+        check(path)
     except InvalidValueError as error:
         refusal = str(error)
     assert refusal is None or SAID.fullmatch(refusal)
@@ -119,7 +125,7 @@ def test_every_file_passes_whole_and_none_that_lacks_a_byte_of_a_value(made, cut
     with TemporaryDirectory() as folder:
         path = Path(folder) / "a.nc"
         write(path, form, variables, records=records, attributes=attributes)
-        check_length(path)
+        check(path)
         raw = path.read_bytes()
         assert raw[:4] == CLASSIC[form]
         wanted = wanted_length(raw, variables, records)
@@ -160,7 +166,7 @@ def test_a_cut_file_reads_as_zeros_without_the_check(tmp_path):
     with netCDF4.Dataset(tmp_path / "a.nc") as file:
         assert file["v0"][:].tolist() == [0x41414141, 0x41414141, 0]
     with pytest.raises(InvalidValueError, match="cut short"):
-        check_length(tmp_path / "a.nc")
+        check(tmp_path / "a.nc")
 
 
 def test_variables_beyond_4_gib_count_although_their_size_is_not_in_the_header(tmp_path):
@@ -171,11 +177,11 @@ def test_variables_beyond_4_gib_count_although_their_size_is_not_in_the_header(t
         file.createVariable("a", "f8", ("x",))[-1] = 1.0  # all before it is a hole in the file
     size = path.stat().st_size
     assert size > 600_000_000 * 8
-    check_length(path)
+    check(path)
     with path.open("r+b") as file:
         file.truncate(size - 1)
     with pytest.raises(InvalidValueError, match=f"has {size - 1:,} bytes and its header says {size:,}"):
-        check_length(path)
+        check(path)
 
 
 @pytest.mark.parametrize("form", ["NETCDF3_CLASSIC", "NETCDF3_64BIT_DATA"])
@@ -194,9 +200,9 @@ def test_records_that_are_not_counted_are_refused(tmp_path, cut_file, form):
 @pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF4_CLASSIC"])
 def test_files_of_hdf5_pass_whole_or_not(tmp_path, kind):
     write(tmp_path / "a.nc", kind, [("i4", ("time", "x"))], records=2)
-    check_length(tmp_path / "a.nc")
+    check(tmp_path / "a.nc")
     (tmp_path / "a.nc").write_bytes((tmp_path / "a.nc").read_bytes()[:-50])
-    check_length(tmp_path / "a.nc")
+    check(tmp_path / "a.nc")
 
 
 @pytest.mark.parametrize("raw", [b"", b"CDF", b"CDF\x03" + bytes(40), b"CDX\x01" + bytes(40), b"text"])

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from atlas import Atlas
+from atlas.ingest import reading_ahead
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.reading_ahead import AheadReader
 from atlas.ingest.sources import FileSource
@@ -33,9 +34,23 @@ def reader(folder, workers=1, settle=lambda source: None):
     return AheadReader(files, ReadOptions((), False, False), workers, 60, settle)
 
 
-def test_small_files_that_follow_each_other_are_read_together(folder):
-    assert [len(batch) for batch in reader(folder)._batches()] == [16, 4, 1, 16, 3]
-    assert [source.name for batch in reader(folder)._batches() for source in batch] == [f"{at:02d}" for at in range(40)]
+@pytest.mark.parametrize(("workers", "expected"), [(1, [10, 10, 1, 10, 9]), (2, [8, 8, 4, 1, 8, 8, 3])])
+def test_small_files_that_follow_each_other_are_read_together(folder, workers, expected):
+    batches = list(reader(folder, workers)._batches())
+    assert [len(batch) for batch in batches] == expected
+    assert [source.name for batch in batches for source in batch] == [f"{at:02d}" for at in range(40)]
+
+
+def test_many_bytes_are_not_read_together(folder, monkeypatch):
+    sizes = [path.stat().st_size for path in sorted(folder.glob("*.nc"))]
+    monkeypatch.setattr(reading_ahead, "_BATCH_BYTES", sum(sizes[:3]))
+    batches = list(reader(folder)._batches())
+    assert len(batches[0]) == 3
+    assert all(
+        sum(source.path.stat().st_size for source in batch) <= sum(sizes[:3])
+        for batch in batches[:-1]
+        if len(batch) > 1
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import netCDF4
 import numpy as np
@@ -19,7 +20,6 @@ import pytest
 import xarray as xr
 
 import atlas
-from atlas.ingest import workers
 from atlas.ingest.provenance import fingerprint
 from atlas.ingest.reading import ReadOptions, read_file
 from atlas.ingest.workers import ReadError, Worker
@@ -196,7 +196,7 @@ class TestCrashes:
             raise KeyboardInterrupt
 
         read(worker, file)
-        monkeypatch.setattr(workers, "wait", interrupt)
+        monkeypatch.setattr(worker, "_waiting", SimpleNamespace(poll=interrupt))
         with pytest.raises(KeyboardInterrupt):
             read(worker, written(tmp_path / "b.nc", 7))
         assert read(worker, file).contents.attrs["first"] == 1
@@ -226,21 +226,17 @@ class TestTimes:
 
 
 def test_what_is_printed_in_the_process_is_no_answer(file, tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text("print('started', flush=True)")
-    (tmp_path / "netCDF4.py").write_text(
+    (tmp_path / "sitecustomize.py").write_text(
         textwrap.dedent(
             f"""
             import os, sys
-            sys.path.remove({str(tmp_path)!r})
-            sys.modules.pop("netCDF4")
-            import netCDF4
-            class Dataset(netCDF4.Dataset):
-                def __init__(self, *arguments, **options):
-                    print("opened", *arguments, flush=True)
+            def show(event, arguments):
+                if event == "open" and str(arguments[0]) == {str(file)!r}:
+                    print("opened", arguments[0], flush=True)
                     os.write(1, b"as the C library prints")
                     sys.stdout.write("not flushed")
-                    super().__init__(*arguments, **options)
-            netCDF4.Dataset = Dataset
+            print("started", flush=True)
+            sys.addaudithook(show)
             """
         )
     )
@@ -257,8 +253,7 @@ def test_what_is_printed_in_the_process_is_no_answer(file, tmp_path, monkeypatch
         os.close(write_end)
     with os.fdopen(read_end, "rb") as printed:
         said = printed.read().decode()
-    assert said.count(f"opened {file}") == 3
-    assert said.count("as the C library prints") == 3
+    assert said.count(f"opened {file}") == said.count("as the C library prints") >= 3
 
 
 def test_modules_come_from_where_this_process_has_them(file, tmp_path, monkeypatch):
