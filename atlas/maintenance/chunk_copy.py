@@ -6,22 +6,26 @@ and by what the staging holds before it spills. Never commits.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.batches import equal_runs, first_alike, slices_by_bytes
+from atlas.chunking.ragged import FlatBoxes, check_boxes
 from atlas.chunking.regions import chunk_box, plan_region
 from atlas.format.digests import content_of
 from atlas.format.segment import NO_DIGEST
+from atlas.kernels import Boxes
 from atlas.read.fetch import Targets
-from atlas.read.gather import read_boxes
+from atlas.read.gather import read_boxes, read_flat
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -31,10 +35,10 @@ if TYPE_CHECKING:
     from atlas.runtime.limits import Limits
     from atlas.write.staging import Staging
 
-__all__ = ["chunk_batches", "copy_chunks", "find_live_chunks"]
+__all__ = ["chunk_batches", "copy_chunks", "find_live_chunks", "gather_few"]
 
-_FEW_CHUNKS = 64
-"""Chunks of a batch up to which they wait for other batches."""
+_FEW_CHUNKS = 512
+"""Chunks of a schema up to which they are copied with those of others."""
 _STRING = 16
 """Bytes that a string is taken to have."""
 
@@ -49,11 +53,14 @@ def copy_chunks(
     """Copy the live chunks that `index` has of the N `targets` into `staging`, under other ids and generations.
 
     `ids` and `generations` (N,) are those that the chunks of each target get. A chunk that several datasets share is
-    copied once.
+    copied once. Targets of several schemas are those of `gather_few`.
 
     Raises `CorruptStoreError` where a chunk cannot be read; other chunks may have been copied by then.
     """
     rows, owner = find_live_chunks(index, targets)
+    if targets.number is not None:
+        _copy_few(index, targets, staging, ids, generations, owner)
+        return
     keys = ChunkKeys(ids[owner], generations[owner], index.rows.chunk[rows])
     is_coordinate = index.rows.digest[rows] != NO_DIGEST
     is_coordinate |= targets.schema.dims == (targets.array,)
@@ -67,6 +74,59 @@ def copy_chunks(
         _put(staging, targets.schema, keys.take(first[batch]), cells, coordinate=True)
         for own, at in zip(cells, batch.tolist(), strict=True):
             _put_copies(staging, targets.schema, keys.take(some[begin[at] + 1 : begin[at + 1]]), own)
+        _bound_memory(staging)
+
+
+def gather_few(groups: Iterable[Targets], index: ChunkIndex) -> Iterator[Targets]:
+    """Yield targets of one schema each, and those of one chunk whose schemas have few targets together.
+
+    A ragged fleet has tens of schemas, and each takes a pass. What datasets share stays as it is.
+    """
+    together: dict[object, list[Targets]] = {}
+    has_shared = bool((index.rows.digest != NO_DIGEST).any())
+    for group in groups:
+        schema = group.schema
+        is_small = schema.chunks == 1 and len(schema.shape) > 0 and schema.datatype.cell is not None
+        if has_shared or not is_small or schema.dims == (group.array,) or len(group.ids) > _FEW_CHUNKS:
+            yield group
+        else:
+            together.setdefault((schema.datatype.name, schema.shape[1:]), []).append(group)
+    for some in together.values():
+        count = [len(group.ids) for group in some]
+        yield replace(
+            some[0],
+            ids=np.concatenate([group.ids for group in some]),
+            generations=np.concatenate([group.generations for group in some]),
+            schemas=[group.schema for group in some],
+            number=np.repeat(np.arange(len(some)), count),
+        )
+
+
+def _copy_few(
+    index: ChunkIndex,
+    targets: Targets,
+    staging: Staging,
+    ids: NDArray[np.int64],
+    generations: NDArray[np.int64],
+    owner: NDArray[np.int64],
+) -> None:
+    """Copy the chunks of the targets `owner` (M,), which have several schemas and one chunk each."""
+    assert targets.number is not None
+    schemas, datatype = targets.schemas, targets.schema.datatype
+    shapes = check_boxes(schemas, None, None)
+    nbytes = shapes.extent.prod(axis=1) * datatype.itemsize
+    for batch in slices_by_bytes(nbytes[targets.number[owner]], staging.limits.copied_bytes):
+        at = owner[batch]
+        number = targets.number[at]
+        flat = FlatBoxes(Boxes(*(column[number] for column in shapes)))
+        part = replace(targets, ids=targets.ids[at], generations=targets.generations[at], number=number)
+        cells = read_flat([index], part, flat, staging.limits)
+        keys = zip(
+            ids[at].tolist(), generations[at].tolist(), number.tolist(), pairwise(flat.offsets.tolist()), strict=True
+        )
+        for dataset, generation, schema, (first, stop) in keys:
+            own = cells[first:stop].reshape(-1).view(datatype.cell or object)
+            staging.put(dataset, 0, PendingChunk(schemas[schema], generation, own))
         _bound_memory(staging)
 
 
@@ -103,9 +163,7 @@ def _put(
     staging: Staging, schema: ArraySchema, keys: ChunkKeys, cells: NDArray[Any], *, coordinate: bool = False
 ) -> None:
     """Stage N chunks with `cells` (N, cells)."""
-    # A ragged fleet has few chunks of each shape: those of many shapes are encoded at once, into common blocks.
-    is_few = not coordinate and len(cells) <= _FEW_CHUNKS and cells.nbytes <= staging.limits.direct_bytes
-    if schema.datatype.cell is not None and not is_few:
+    if schema.datatype.cell is not None:
         count = np.full(len(cells), cells.shape[1])
         staging.put_runs([ChunkRun(schema, keys, count, partial(cells.reshape, -1), coordinate)], lambda: None)
         return

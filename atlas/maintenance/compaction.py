@@ -10,7 +10,7 @@ import numpy as np
 from atlas.catalog.chunk_index import EMPTY
 from atlas.catalog.sorted_search import find_sorted
 from atlas.format.segment import NO_DIGEST
-from atlas.maintenance.chunk_copy import copy_chunks, find_live_chunks
+from atlas.maintenance.chunk_copy import copy_chunks, find_live_chunks, gather_few
 from atlas.maintenance.tiering import segments_to_rewrite
 from atlas.read.fetch import Targets
 
@@ -48,7 +48,7 @@ def compact_array(
     if 0 < len(chosen) < len(refs):
         rows = np.flatnonzero(np.isin(index.source, chosen))
         index = replace(index, rows=index.rows.take(rows), source=index.source[rows], columns=())
-    for group in targets if chosen else ():
+    for group in gather_few(targets, index) if chosen else ():
         copy_chunks(index, group, staging, group.ids, group.generations)
     return [refs[at] for at in chosen]
 
@@ -62,7 +62,7 @@ def join_segments(array: str, index: ChunkIndex, datasets: Datasets, staging: St
     ids = np.unique(index.rows.dataset)
     rows = find_sorted(catalog.ids, ids)
     names = [catalog.names[row] for row in rows[rows >= 0].tolist()]
-    for group in _targets(array, names, datasets) if names else ():
+    for group in gather_few(_targets(array, names, datasets), index) if names else ():
         copy_chunks(index, group, staging, group.ids, group.generations)
 
 

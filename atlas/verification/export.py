@@ -14,7 +14,7 @@ from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.batches import equal_runs
 from atlas.format.attribute_keys import ArrayPrefixes, flatten_key
 from atlas.format.dataset_columns import ArrayEntry
-from atlas.maintenance.chunk_copy import copy_chunks
+from atlas.maintenance.chunk_copy import copy_chunks, gather_few
 from atlas.read.fetch import Targets
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def export_whole(
         # Rows that share a chunk of a lost segment are of arrays that are broken.
         table = load_chunk_index(storage, [ref for ref in refs if ref.key not in lost], lost={})
         staging = target.writes.by_array[array] = target.writes.new_staging(array)
-        for targets in _whole_arrays(catalog, array, rows, broken.get(array, frozenset())):
+        for targets in gather_few(_whole_arrays(catalog, array, rows, broken.get(array, frozenset())), table):
             ids = new_ids[find_sorted(catalog.ids[rows], targets.ids)]
             copy_chunks(table, targets, staging, ids, np.zeros(len(ids), np.int64))
     target.view.changed()

@@ -5,7 +5,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from atlas import Atlas
+from atlas import Atlas, verify
 from atlas.errors import CorruptStoreError, StorageError
 from atlas.format.segment import HEADER, decode_index
 from atlas.runtime.limits import Limits
@@ -48,19 +48,23 @@ def segments(storage):
 def test_chunks_of_many_shapes_are_joined_in_common_blocks(storage):
     store = Atlas.create(storage)
     rng = np.random.default_rng(4)
-    lengths = rng.permutation(np.arange(1, 81))
-    for at, length in enumerate(lengths.tolist()):
+    for at, length in enumerate(rng.permutation(np.arange(1, 81)).tolist()):
         view = store.create_dataset(f"d{at}")
-        view.define_array("t", "float32", ["x"], [length])
-        view.write_array("t", [0], rng.normal(size=length).astype("f4"))
+        view.define_array("t", "float32", ["x", "y"], [length, 2], None, [None, -1.0][at % 2])
+        if at % 10:  # else nothing is written, which stays so
+            view.write_array("t", [0, 0], rng.normal(size=(length, 2)).astype("f4"))
         if at % 20 == 19:
             store.flush()
+    store.open_dataset("d5").write_array("t", [0, 1], np.array([[7]], "f4"))
+    store.delete_dataset("d6")
+    store.flush()
     before = contents(store)
     store.compact(keep_versions=1, keep_days=0)
     assert contents(store) == contents(Atlas.open(storage)) == before
     (ref,) = store._session.catalog.segments["t"]
     index = decode_index(storage.read_range(ref.key, ref.footer.index_offset, ref.footer.index_length), ref.footer)
-    assert (len(index.chunks), len(index.blocks)) == (80, 1)
+    assert (len(index.chunks), len(index.blocks)) == (71, 2)  # blocks have one fill value
+    assert verify(storage).ok
 
 
 def test_many_segments_become_one_with_the_same_contents(storage):
