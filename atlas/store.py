@@ -27,6 +27,7 @@ from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.format.versions import Version
-    from atlas.ingest.options import Groups, IfExists, OnError, OnUnsupported, Sources
+    from atlas.ingest.options import Encoding, Groups, IfExists, OnError, OnUnsupported, Sources
     from atlas.ingest.report import IngestReport
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
@@ -493,7 +494,9 @@ class Atlas:
         split: str | None = None,
         split_by: str | None = None,
         groups: Groups = "refuse",
+        encoding: Encoding = "keep",
         progress: bool | Callable[[IngestReport], None] = False,
+        report: str | os.PathLike[str] | None = None,
     ) -> IngestReport:
         """Add files, one dataset for each, or datasets of xarray, and commit as it goes.
 
@@ -557,9 +560,14 @@ class Atlas:
         groups : {"refuse", "flatten"}, default "refuse"
             Whether a NetCDF file with groups fails, or is stored with the names of groups before those of what is in
             them, joined by "__".
+        encoding : {"keep", "drop"}, default "keep"
+            Whether datasets keep how their files pack, compress and chunk variables, so that `to_netcdf` writes such
+            files again. Cells, and what is missing, are the same without.
         progress : bool or callable, default False
             Whether to show a bar on stderr, or a line every 30 seconds where that is no terminal; or a function that is
             called with the report after each source.
+        report : path, optional
+            A file to write the report to, as JSON, also where the call raises.
 
         Returns
         -------
@@ -578,7 +586,8 @@ class Atlas:
         MissingExtraError
             (ImportError) where netCDF4 is needed and not installed.
         StorageError
-            (OSError) where a commit fails, for example on a full disk. Earlier commits stay.
+            (OSError) where a commit fails, for example on a full disk, and where the report cannot be written. Earlier
+            commits stay.
         KeyboardInterrupt
             With the report as `report`, once what was read is committed.
 
@@ -595,9 +604,9 @@ class Atlas:
         search = atlas.ingest.Search(names, pattern, follow_links, engine)
         options = atlas.ingest.IngestOptions(
             drop, chunks, raw, if_exists, on_error, on_unsupported, resume, flush_every, overwrite, workers, timeout,
-            split, split_by, groups,
+            split, split_by, groups, encoding,
         )  # fmt: skip
-        return atlas.ingest.add_sources(self._session, sources, search, options, atlas.__version__, progress)
+        return atlas.ingest.add_sources(self._session, sources, search, options, atlas.__version__, progress, report)
 
     def to_xarray(self, name: str) -> xr.Dataset:
         """Return a dataset as an `xr.Dataset`; variables stored in more than one chunk are dask-backed.

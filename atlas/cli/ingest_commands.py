@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 from click.core import ParameterSource
 
 from atlas import Atlas
@@ -18,7 +17,7 @@ from atlas.cli.arguments import store_argument
 from atlas.cli.formatting import count_text, size_text
 from atlas.cli.ingest_output import ReportPrinter, note, note_passed_over, note_unused_options
 from atlas.errors import CorruptStoreError, StorageError, StoreExistsError, StoreNotFoundError, UnsupportedFormatError
-from atlas.ingest import SUFFIXES, IngestInterruptedError, IngestOptions, find_files
+from atlas.ingest import SUFFIXES, IngestInterruptedError, IngestOptions, check_report_file, find_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,6 +108,13 @@ def _reading(command: Any) -> Any:
             default="refuse",
             show_default=True,
             help="Whether a NetCDF file with groups fails, or is stored with names such as GROUP__VARIABLE.",
+        ),
+        click.option(
+            "--encoding",
+            type=click.Choice(["keep", "drop"]),
+            default="keep",
+            show_default=True,
+            help="Whether datasets keep how their files pack, compress and chunk variables.",
         ),
         click.option("--flush-every", default="5 min", show_default=True, help="How much to add between two commits."),
         click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Reading processes."),
@@ -242,6 +248,7 @@ def _check_sources(
     """Refuse options that are wrong, and what names no file, before a store is made."""
     options = {name: value for name, value in reading.items() if name in IngestOptions.__slots__}
     IngestOptions(**options, seconds=reading["timeout"])
+    check_report_file(reading["report"])
     found = find_files(sources, pattern=pattern, follow_links=follow, engine=engine)
     if not found.files:
         for folder, reason in found.unreadable:
@@ -258,7 +265,6 @@ def _ingest(
     *,
     separator: str,
     prefix: str,
-    report: Path | None,
     log_file: TextIO | None,
     **reading: Any,
 ) -> None:
@@ -282,13 +288,10 @@ def _ingest(
                 **reading,
             )
         except IngestInterruptedError as error:
+            _note_what_came_with(error)
             found, stopped = error.report, error.__cause__
         except StorageError as error:
-            if report is not None:
-                try:
-                    _write_report(report, printer.report)
-                except click.ClickException as unwritten:  # what ended the run is to be said too
-                    note(f"Warning: {unwritten.message}")
+            _note_what_came_with(error)
             kept = len(Atlas.open(store.describe().location).list_datasets())
             raise click.ClickException(
                 f"{error}; the store has {count_text(kept, 'dataset')}. Once the cause is gone, run it again (create: "
@@ -297,16 +300,13 @@ def _ingest(
     note_passed_over(found)
     if stopped is None:
         note_unused_options(found, chunks, drop)
-    if report is not None:
-        _write_report(report, found)
     _summarize(found, store, time.perf_counter() - begun, stopped)
 
 
-def _write_report(path: Path, report: IngestReport) -> None:
-    try:
-        path.write_bytes(orjson.dumps(report.to_dict(), option=orjson.OPT_INDENT_2))
-    except OSError as error:  # such as the full disk that ended the run
-        raise click.ClickException(f"the report cannot be written: {error}") from error
+def _note_what_came_with(error: BaseException) -> None:
+    """Print the notes of an error, such as that the report could not be written either."""
+    for text in getattr(error, "__notes__", ()):
+        note(f"Warning: {text}")
 
 
 class _TerminatedError(KeyboardInterrupt):

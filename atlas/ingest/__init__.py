@@ -2,7 +2,7 @@
 
 - `sources`: which files; what of the folders is passed over.
 - `datasets`: sources that are xarray datasets, one at a time.
-- `options` of `Atlas.add_many`, checked; `report`: what became of each source.
+- `options` of `Atlas.add_many`, checked; `report`: what became of each source, `report_file`: the same in a file.
 - `adding`: adds what was read and commits as it goes; `commits`: when.
 - `large_variables`: dask arrays of which workers read one block at a time.
 - `reading_ahead`: reads files while earlier ones are added. `workers`: processes that read, and may crash; `worker` is
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from atlas.ingest.options import IngestOptions
     from atlas.ingest.progress import Progress
     from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
+    from atlas.ingest.report_file import check_report_file
     from atlas.ingest.sources import SUFFIXES, Search, check_netcdf, check_zarr, find_files
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SourceResult",
     "add_sources",
     "check_netcdf",
+    "check_report_file",
     "check_zarr",
     "find_files",
 ]
@@ -54,6 +56,7 @@ _MODULES = {
     "SourceResult": "report",
     "add_sources": "adding",
     "check_netcdf": "sources",
+    "check_report_file": "report_file",
     "check_zarr": "sources",
     "find_files": "sources",
 }

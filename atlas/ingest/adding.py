@@ -28,11 +28,13 @@ from atlas.ingest.provenance import describe_source, read_fingerprint
 from atlas.ingest.reading import ReadOptions
 from atlas.ingest.reading_ahead import AheadReader
 from atlas.ingest.report import IngestInterruptedError, IngestReport, SourceResult
+from atlas.ingest.report_file import check_report_file, written_to
 from atlas.ingest.sources import Found, find_files
 from atlas.ingest.splitting import part_name, split_dataset
 from atlas.runtime.cycles import collecting_rarely
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Generator, Iterator
 
     import xarray as xr
@@ -57,12 +59,14 @@ def add_sources(
     options: IngestOptions,
     version: str,
     progress: bool | Callable[[IngestReport], None] = False,
+    report: str | os.PathLike[str] | None = None,
 ) -> IngestReport:
     """Add sources to a store, and return what became of each.
 
-    `version` is that of this package. `progress` is called after each source; True shows it. Raises what
-    `Atlas.add_many` says.
+    `version` is that of this package. `progress` is called after each source; True shows it. `report` is a file to
+    write that to. Raises what `Atlas.add_many` says.
     """
+    file = check_report_file(report)
     if session.pending:
         raise InvalidValueError(
             "unflushed changes would be committed with what is added: call flush() before add_many()"
@@ -81,10 +85,11 @@ def add_sources(
             engine=search.engine,
         )
     ingest = _Ingest(session, options, version, found, elements)
-    if progress is True:
-        with closing(Progress() if elements is None else Progress("dataset", has_total=False)) as shown:
-            return ingest.run(shown)
-    return ingest.run(None if progress is False else progress)
+    with written_to(file, ingest.report):
+        if progress is True:
+            with closing(Progress() if elements is None else Progress("dataset", has_total=False)) as shown:
+                return ingest.run(shown)
+        return ingest.run(None if progress is False else progress)
 
 
 class _Ingest:
@@ -100,9 +105,10 @@ class _Ingest:
     ) -> None:
         self._session, self._options, self._version = session, options, version
         self._elements = elements
-        self._report = IngestReport(
+        self.report = IngestReport(
             others=found.others, links=found.links, unreadable=found.unreadable, sources=len(found.files)
         )
+        """What became of each source so far."""
         self._policy = CommitPolicy(Every.parse(options.flush_every))
         self._replaced = set[str]()  # names that were added in place of everything in the store
         self._read = ReadOptions(
@@ -118,7 +124,7 @@ class _Ingest:
 
     def run(self, progress: Callable[[IngestReport], None] | None) -> IngestReport:
         """Add all sources."""
-        report = self._report
+        report = self.report
         try:
             try:
                 self._add_all(progress)
@@ -134,7 +140,7 @@ class _Ingest:
 
     def _add_all(self, progress: Callable[[IngestReport], None] | None) -> None:
         """Add sources and commit as it goes, up to the first failure that ends it."""
-        report = self._report
+        report = self.report
         with collecting_rarely(), ExitStack() as stack, closing(self._begin(stack)) as sources:
             for results in sources:
                 for result in results:
@@ -153,7 +159,7 @@ class _Ingest:
             return
         try:
             if is_whole and self._policy.waiting:
-                added = {self._report.results[at].dataset for at in self._policy.waiting}
+                added = {self.report.results[at].dataset for at in self._policy.waiting}
                 for name in self._session.view.dataset_names():
                     if name not in added:
                         self._session.writer.delete_dataset(name)
@@ -166,12 +172,12 @@ class _Ingest:
     def _revoke(self, reason: str) -> None:
         """Say of what was added that it is not stored."""
         for at in self._policy.waiting:
-            self._report.results[at] = replace(self._report.results[at], status="failed", reason=reason)
+            self.report.results[at] = replace(self.report.results[at], status="failed", reason=reason)
         self._policy.waiting.clear()
 
     def _complaint(self) -> str:
         """Return what is to be said of the first failure."""
-        report, kept = self._report, self._kept()
+        report, kept = self.report, self._kept()
         if report.failures:
             first = report.failures[0]
             return f"{first.source} is not stored: {first.reason}; {kept}, and on_error='skip' goes on with the others"
@@ -179,7 +185,7 @@ class _Ingest:
         return f"the folder {folder} could not be read: {reason}; {kept}; on_error='skip' passes it over"
 
     def _kept(self) -> str:
-        return f"{self._report.count('stored')} sources were stored before it"
+        return f"{self.report.count('stored')} sources were stored before it"
 
     def _begin(self, stack: ExitStack) -> Generator[Iterator[SourceResult], None, None]:
         """Yield for each source, in their order, what adds it and gives what became of it."""
@@ -192,7 +198,7 @@ class _Ingest:
 
     def _take(self, elements: Elements) -> Generator[Iterator[SourceResult], None, None]:
         """Take datasets one at a time."""
-        report = self._report
+        report = self.report
         while True:
             try:
                 element = next(elements)
@@ -261,8 +267,8 @@ class _Ingest:
         except AtlasError as error:
             yield replace(result, status="failed", reason=str(error))
             return
-        self._report.dims.update(map(str, ds.dims))
-        self._report.variables.update(map(str, ds.variables))
+        self.report.dims.update(map(str, ds.dims))
+        self.report.variables.update(map(str, ds.variables))
 
         def settle(dataset: str) -> SourceResult | None:
             refused = self._refuse(f"the store has a dataset {dataset!r} already")
@@ -279,7 +285,7 @@ class _Ingest:
                 shutil.rmtree(source.path.parent, ignore_errors=True)
 
     def _add_file(self, source: FileSource, outcome: Outcome) -> Iterator[SourceResult]:
-        report = self._report
+        report = self.report
         if isinstance(outcome, SourceResult):
             yield outcome
             return
@@ -328,7 +334,7 @@ class _Ingest:
                 return
             parts = ((part_name(result.dataset, label), atlas.xarray.contents_of(part)) for label, part in found)
         for at, (name, part) in enumerate(parts):
-            self._report.sources += at > 0
+            self.report.sources += at > 0
             made = result if name == result.dataset else replace(result, dataset=name)
             try:
                 exists = not options.overwrite and self._session.view.exists(name)
@@ -342,16 +348,16 @@ class _Ingest:
     def _store(self, result: SourceResult, contents: Contents, hidden: dict[AttributeKey, object]) -> SourceResult:
         """Store a dataset, and return `result`, or that it failed."""
         chunks = {dim: length for dim, length in (self._options.chunks or {}).items() if dim in contents.dims}
-        name = result.dataset
+        name, keeps = result.dataset, self._options.encoding == "keep"
         try:
             if self._options.overwrite and self._session.view.exists(name):
                 self._session.writer.delete_dataset(name)
             if result.status == "updated":
-                atlas.xarray.replace(self._session, contents, name, chunks, hidden)
+                atlas.xarray.replace(self._session, contents, name, chunks, hidden, keeps_encoding=keeps)
             else:
-                atlas.xarray.add(self._session, contents, name, chunks, hidden)
+                atlas.xarray.add(self._session, contents, name, chunks, hidden, keeps_encoding=keeps)
         except StorageError as error:  # such as a full disk, for changes that wait for a commit
-            self._report.results.append(replace(result, status="failed", reason=str(error)))
+            self.report.results.append(replace(result, status="failed", reason=str(error)))
             raise
         except Exception as error:  # noqa: BLE001 - odd files lead to errors of any type, and cost themselves alone
             reason = " ".join(str(error).split())
@@ -359,7 +365,7 @@ class _Ingest:
             return replace(result, status="failed", reason=reason)
         if self._options.overwrite:
             self._replaced.add(name)
-        self._policy.add(len(self._report.results), contents.nbytes)
+        self._policy.add(len(self.report.results), contents.nbytes)
         return result
 
     def _commit(self) -> None:
@@ -379,22 +385,22 @@ class _Ingest:
                 interrupted = error
             except ConflictError as error:
                 taken = {name for name, _ in error.collisions}
-                lost = [at for at in self._policy.waiting if self._report.results[at].dataset in taken]
+                lost = [at for at in self._policy.waiting if self.report.results[at].dataset in taken]
                 if not lost:
                     self._revoke("the commit that it was in met another writer's; add it again")
                     raise
                 for at in lost:
-                    result = self._report.results[at]
+                    result = self.report.results[at]
                     self._session.writer.discard_dataset(result.dataset)
                     self._policy.waiting.remove(at)
-                    self._report.results[at] = replace(result, status="failed", reason=_taken(result))
+                    self.report.results[at] = replace(result, status="failed", reason=_taken(result))
                 if not self._policy.waiting:
                     break
             except BaseException:
                 self._revoke("the commit that it was in failed; once the cause is gone, add it again")
                 raise
         if self._policy.waiting:
-            self._report.versions.append(self._session.catalog.version)
+            self.report.versions.append(self._session.catalog.version)
         self._policy.committed()
         if interrupted is not None:
             raise interrupted

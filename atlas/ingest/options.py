@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["Every", "Groups", "IfExists", "IngestOptions", "OnError", "OnUnsupported", "Paths", "Sources"]
+__all__ = ["Encoding", "Every", "Groups", "IfExists", "IngestOptions", "OnError", "OnUnsupported", "Paths", "Sources"]
 
 Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 """Folders, files and patterns."""
@@ -32,6 +32,8 @@ OnError: TypeAlias = Literal["raise", "skip"]
 """What becomes of the rest where a source cannot be stored."""
 OnUnsupported: TypeAlias = Literal["raise", "drop", "raw"]
 """What becomes of a variable that is not stored, or cannot be decoded."""
+Encoding: TypeAlias = Literal["keep", "drop"]
+"""Whether datasets keep the encodings of their sources."""
 Groups: TypeAlias = Literal["refuse", "flatten"]
 """What becomes of a file with groups."""
 
@@ -98,9 +100,10 @@ class IngestOptions:
     """A dimension, of which each position becomes a dataset."""
     split_by: str | None = None
     """A variable, of which each value becomes a dataset."""
-
     groups: Groups = "refuse"
     """What becomes of a file with groups."""
+    encoding: Encoding = "keep"
+    """Whether datasets keep the encodings of their sources."""
 
     @property
     def splits(self) -> bool:
@@ -120,6 +123,7 @@ class IngestOptions:
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
             raise InvalidValueError(f"workers is a number of processes from 1 on, not {self.workers!r}")
         check_choice("groups", self.groups, ("refuse", "flatten"))
+        check_choice("encoding", self.encoding, ("keep", "drop"))
         for name, text in (("split", self.split), ("split_by", self.split_by)):
             if not isinstance(text, str | None):
                 raise InvalidTypeError(f"{name} is a name, a str, not {type(text).__name__} {text!r}")

@@ -77,15 +77,19 @@ def add(
     name: str,
     chunks: Chunks | None = None,
     hidden: Mapping[AttributeKey, object] | None = None,
+    *,
+    keeps_encoding: bool = True,
 ) -> None:
     """Create the dataset `name` of `contents`, with hidden attributes; for `chunks` see `chunk_shapes`.
+
+    Without `keeps_encoding`, encodings say what is missing and are not stored.
 
     Raises FileExistsError for a name that is taken; `UnsupportedDtypeError` (NotImplementedError), naming the
     variable, for dtypes that are not stored and for a MultiIndex; `InvalidTypeError` for cells, fill values and names
     of a wrong type; `InvalidValueError` for names, chunks and attributes that cannot be stored; `OutOfRangeError` for
     times outside 64 bits of nanoseconds. After any error, also one of dask, the store does not have the dataset.
     """
-    plans, attributes = _checked(session, contents, name, chunks, hidden)
+    plans, attributes = _checked(session, contents, name, chunks, hidden, keeps_encoding=keeps_encoding)
     with session.locks.building.passing():
         session.writer.create_dataset(name)
         try:
@@ -101,6 +105,8 @@ def replace(
     name: str,
     chunks: Chunks | None = None,
     hidden: Mapping[AttributeKey, object] | None = None,
+    *,
+    keeps_encoding: bool = True,
 ) -> None:
     """Put `contents` in the place of the dataset `name`, which stays until all of them are written; see `add`.
 
@@ -114,7 +120,7 @@ def replace(
             f"there is no dataset {name!r} in the store to replace; add_xr_dataset(ds, {name!r}) adds it, and "
             "list_datasets() returns those that exist"
         ) from error
-    plans, attributes = _checked(session, contents, name, chunks, hidden)
+    plans, attributes = _checked(session, contents, name, chunks, hidden, keeps_encoding=keeps_encoding)
     with session.locks.building.passing():
         draft = session.writer.begin_replacement(name)
         try:
@@ -126,12 +132,19 @@ def replace(
 
 
 def _checked(
-    session: Session, contents: Contents, name: str, chunks: Chunks | None, hidden: Mapping[AttributeKey, object] | None
+    session: Session,
+    contents: Contents,
+    name: str,
+    chunks: Chunks | None,
+    hidden: Mapping[AttributeKey, object] | None,
+    *,
+    keeps_encoding: bool,
 ) -> tuple[list[_ArrayPlan], dict[AttributeKey, object]]:
     """Return the arrays that contents become, and its attributes."""
     plans, attributes = _plan(session, contents, check_chunks(contents, chunks))
-    encodings = record_encodings(name, contents.encoding, {plan.name: plan.variable.encoding for plan in plans})
-    return plans, {**attributes, **encodings, **(hidden or {})}
+    if keeps_encoding:
+        attributes |= record_encodings(name, contents.encoding, {plan.name: plan.variable.encoding for plan in plans})
+    return plans, {**attributes, **(hidden or {})}
 
 
 def _write_all(

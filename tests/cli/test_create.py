@@ -304,11 +304,11 @@ def test_a_folder_without_files_makes_no_store(run, tmp_path):
 def test_an_interrupt_keeps_whole_files_and_append_adds_the_rest(run, folder, tmp_path, monkeypatch):
     whole, added = atlas.xarray.add, []
 
-    def stop_at_the_third(store, session, ds, name, *rest):
+    def stop_at_the_third(session, ds, name, *rest, **more):
         if len(added) == 2:
             raise KeyboardInterrupt
         added.append(name)
-        whole(store, session, ds, name, *rest)
+        whole(session, ds, name, *rest, **more)
 
     monkeypatch.setattr("atlas.xarray.add", stop_at_the_third, raising=False)
     result = run("create", folder, tmp_path / "s", code=130)
@@ -374,8 +374,8 @@ def test_sigterm_that_python_drops_is_seen_after_the_next_file(run, folder, tmp_
 
     store_dataset, dropped = atlas.xarray.add, []
 
-    def add(*arguments):
-        store_dataset(*arguments)
+    def add(*arguments, **more):
+        store_dataset(*arguments, **more)
         Finalized()
 
     monkeypatch.setattr("atlas.xarray.add", add, raising=False)
@@ -414,10 +414,10 @@ class TestLog:
     def test_an_interrupt_leaves_the_lines_until_then(self, run, folder, tmp_path, monkeypatch):
         whole = atlas.xarray.add
 
-        def stop_at_the_last(session, ds, name, *rest):
+        def stop_at_the_last(session, ds, name, *rest, **more):
             if name == "jan":
                 raise KeyboardInterrupt
-            whole(session, ds, name, *rest)
+            whole(session, ds, name, *rest, **more)
 
         monkeypatch.setattr("atlas.xarray.add", stop_at_the_last, raising=False)
         run("create", folder, tmp_path / "s", "--log-file", tmp_path / "log.tsv", code=130)
@@ -444,10 +444,10 @@ class TestLog:
     def test_a_file_that_ends_the_run_is_in_the_log_and_in_the_report(self, run, folder, tmp_path, monkeypatch):
         whole = atlas.xarray.add
 
-        def full(session, ds, name, *rest):
+        def full(session, ds, name, *rest, **more):
             if name == "deep.feb":
                 raise StorageError(28, "No space left on device")
-            whole(session, ds, name, *rest)
+            whole(session, ds, name, *rest, **more)
 
         monkeypatch.setattr("atlas.xarray.add", full, raising=False)
         log, written = tmp_path / "log.tsv", tmp_path / "r.json"
@@ -466,6 +466,34 @@ class TestLog:
             result = run("create", folder, tmp_path / "s", "--log-file", "/dev/full")
             assert "Warning: nothing more is logged, as --log-file cannot be written" in result.stderr
             assert "stored 3 datasets" in result.stdout
+
+
+class TestReport:
+    def test_is_written_and_encodings_are_dropped(self, run, folder, tmp_path):
+        run("create", folder, tmp_path / "s", "--report", tmp_path / "r.json", "--encoding", "drop")
+        assert {result["status"] for result in json.loads((tmp_path / "r.json").read_text())["results"]} == {"stored"}
+        assert Atlas.open(tmp_path / "s").to_xarray("jan").encoding == {}
+
+    def test_to_no_place_leaves_no_store(self, run, folder, tmp_path):
+        said = run("create", folder, tmp_path / "s", "--report", tmp_path / "none" / "r.json", code=1).stderr
+        assert "report is the path of a file to write" in said
+        assert "which does not exist" in said
+        assert not (tmp_path / "s").exists()
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+    def test_that_cannot_be_written_is_an_error_and_a_warning_beside_another(self, run, folder, tmp_path, monkeypatch):
+        said = run("create", folder, tmp_path / "s", "--report", "/dev/full", code=1).stderr
+        assert (
+            "Error: [Errno 28] the report cannot be written: No space left on device: '/dev/full'; the store has 3"
+            in said
+        )
+
+        def interrupted(*arguments, **more):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("atlas.xarray.add", interrupted, raising=False)
+        said = run("create", folder, tmp_path / "t", "--report", "/dev/full", code=130).stderr
+        assert "Warning: [Errno 28] the report cannot be written: No space left on device: '/dev/full'\n" in said
 
 
 def test_an_engine_reads_all_files(run, folder, tmp_path):

@@ -603,6 +603,44 @@ def test_chunks_of_dimensions_that_only_variables_left_out_have(folder):
     assert store["c2"].array_meta("qc")["chunk_shape"] == [2]
 
 
+class TestEncoding:
+    @pytest.fixture
+    def packed(self, tmp_path):
+        cells = np.array([20.5, np.nan, 21.0])
+        ds = xr.Dataset({"t": ("time", cells)}, {"time": np.array([0, 1, 2], "M8[D]").astype("M8[ns]")})
+        packing = {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -9, "zlib": True}
+        ds.to_netcdf(tmp_path / "a.nc", encoding={"t": packing, "time": {"units": "hours since 1970-01-01"}})
+        return tmp_path / "a.nc"
+
+    @pytest.mark.parametrize("if_exists", ["error", "replace"])
+    def test_is_kept_or_dropped_and_cells_are_the_same(self, packed, if_exists):
+        kept, dropped = Atlas.create(MemoryStorage()), Atlas.create(MemoryStorage())
+        if if_exists == "replace":
+            dropped.create_dataset("a")
+            dropped.flush()
+        kept.add_many(packed)
+        dropped.add_many(packed, encoding="drop", if_exists=if_exists)
+        assert kept.to_xarray("a").t.encoding.items() >= {"scale_factor": 0.5, "_FillValue": -9, "zlib": True}.items()
+        ds = dropped.to_xarray("a")
+        assert [ds[name].encoding for name in (*ds.variables,)] == [{}, {}]
+        assert "source" not in ds.encoding
+        xr.testing.assert_identical(ds.load(), kept.to_xarray("a").load())
+        # NaN means missing in both.
+        assert dropped["a"].array_stats("t") == kept["a"].array_stats("t")
+        assert dropped["a"].array_meta("t") == kept["a"].array_meta("t")
+
+    def test_of_datasets_too(self, packed):
+        store = Atlas.create(MemoryStorage())
+        with xr.open_dataset(packed) as ds:
+            store.add_many({"b": ds}, encoding="drop")
+            assert ds.t.encoding["scale_factor"] == 0.5
+        assert store.to_xarray("b").t.encoding == {}
+
+    def test_another_word_is_refused(self, packed):
+        with pytest.raises(InvalidValueError, match="encoding is"):
+            Atlas.create(MemoryStorage()).add_many(packed, encoding="lose")
+
+
 class TestSplitting:
     @pytest.fixture
     def stations(self, tmp_path):
