@@ -17,9 +17,12 @@ import xarray as xr
 from xarray.coding.times import decode_cf_datetime
 
 from atlas.errors import InvalidValueError
+from atlas.xarray import LoadedVariable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from atlas.ingest.open_files import FileVariable
 
 __all__ = ["Decoded", "UndecodedError", "UnreadableError", "are_times", "decode", "unify_missing"]
 
@@ -36,7 +39,7 @@ _MOST_NANOSECONDS = 1 << 62
 class Decoded:
     """Variables as they are stored."""
 
-    variables: dict[str, xr.Variable]
+    variables: dict[str, FileVariable]
     """By name, in the order of the file, data variables first."""
     coords: frozenset[str]
     """Names of coordinates."""
@@ -57,7 +60,7 @@ class UndecodedError(Exception):
 
 
 def decode(
-    variables: Mapping[str, xr.Variable],
+    variables: Mapping[str, FileVariable],
     attrs: dict[str, Any],
     coords: Collection[str],
     in_memory: Collection[str],
@@ -75,7 +78,7 @@ def decode(
     other variables that cannot.
     """
     bounds = {variable.attrs.get("bounds") for variable in variables.values() if _bounds_dates(variable)}
-    done: dict[str, xr.Variable] = {}
+    done: dict[str, FileVariable] = {}
     named = set(coords)
     for name, variable in variables.items():
         if name in untouched:
@@ -108,7 +111,7 @@ def decode(
     return Decoded({name: done[name] for name in ordered}, own, lazy, attrs)
 
 
-def are_times(variable: xr.Variable) -> bool:
+def are_times(variable: FileVariable) -> bool:
     """Return whether a variable has, or had before it was decoded, units of dates, as xarray knows them."""
     return _is_date(variable.attrs.get("units")) or _is_date(variable.encoding.get("units"))
 
@@ -117,7 +120,7 @@ def _is_date(units: object) -> TypeGuard[str]:
     return isinstance(units, str) and "since" in units
 
 
-def unify_missing(cells: np.ndarray[Any, Any], variable: xr.Variable) -> np.ndarray[Any, Any]:
+def unify_missing(cells: np.ndarray[Any, Any], variable: FileVariable) -> np.ndarray[Any, Any]:
     """Return the cells of a decoded variable where those that are missing but do not say so do.
 
     That is text which was joined of characters that all are the fill value, and integers that equal `missing_value`.
@@ -145,11 +148,11 @@ class UnreadableError(InvalidValueError):
         super().__init__(f"variable {variable!r} cannot be read: {self.reason}; {advice}")
 
 
-def _bounds_dates(variable: xr.Variable) -> bool:
+def _bounds_dates(variable: FileVariable) -> bool:
     return isinstance(variable.attrs.get("bounds"), str) and are_times(variable)
 
 
-def _decode_plain(variable: xr.Variable, *, raw: bool) -> xr.Variable | None:
+def _decode_plain(variable: FileVariable, *, raw: bool) -> FileVariable | None:
     """Return a variable in memory decoded, which changes it; None where it is left to xarray, unchanged."""
     cells, attrs, encoding = variable.data, variable.attrs, variable.encoding
     if not _LEFT_TO_XARRAY.isdisjoint(attrs):
@@ -173,8 +176,8 @@ def _decode_plain(variable: xr.Variable, *, raw: bool) -> xr.Variable | None:
         encoding.update((key, attrs.pop(key)) for key in ("units", "calendar") if key in attrs)
     if fill is not None:
         encoding[_FILL] = attrs.pop(_FILL)
-    # The setter of `data` would have pandas convert the dates.
-    return variable if dates is None else xr.Variable(variable.dims, dates, attrs, encoding, fastpath=True)
+    # The setter of `data` of xarray would have pandas convert the dates.
+    return variable if dates is None else LoadedVariable(variable.dims, dates, attrs, encoding)
 
 
 def _decode_dates(cells: np.ndarray[Any, Any], units: str, calendar: Any) -> np.ndarray[Any, Any] | None:
@@ -212,7 +215,7 @@ def _scale(units: str, calendar: Any) -> tuple[int, int] | None:
     return zero, one - zero
 
 
-def _keeps_integers(variable: xr.Variable) -> bool:
+def _keeps_integers(variable: FileVariable) -> bool:
     """Return whether a variable stays as it is, as floats could not hold its integers, or for its named values."""
     attrs, dtype = variable.attrs, variable.encoding.get("dtype", variable.dtype)
     is_packed = {*_PACKING, "_Unsigned"} & attrs.keys()
@@ -225,7 +228,7 @@ def _keeps_integers(variable: xr.Variable) -> bool:
 
 
 def _decode_by_xarray(
-    variables: Mapping[str, xr.Variable],
+    variables: Mapping[str, FileVariable],
     attrs: dict[str, Any],
     in_memory: Collection[str],
     kept_raw: Collection[str],
@@ -239,7 +242,7 @@ def _decode_by_xarray(
     def attempt(leave_out: Collection[str], *, dates: bool = True) -> tuple[Any, Any, Any]:
         times = not raw and dates and (dict.fromkeys(kept_raw, False) or True)
         return xr.conventions.decode_cf_variables(
-            {name: variable.copy(deep=False) for name, variable in variables.items()},
+            {name: _copied(variable) for name, variable in variables.items()},
             attrs,
             mask_and_scale=not raw and (dict.fromkeys(integers, False) or True),
             decode_times=times,
@@ -266,6 +269,11 @@ def _decode_by_xarray(
     for name in integers:
         found[name].attrs.setdefault(_FILL, found[name].attrs.get(_MISSING))
     return dict(found), dict(attributes), set(coords)
+
+
+def _copied(variable: FileVariable) -> xr.Variable:
+    """Return a variable as xarray has it, with attributes and an encoding of its own."""
+    return variable.to_variable() if isinstance(variable, LoadedVariable) else variable.copy(deep=False)
 
 
 def _decodes(attempt: Any, leave_out: Collection[str]) -> bool:

@@ -48,7 +48,6 @@ class EngineFile:
 
     def __init__(self, ds: xr.Dataset, groups: list[str]) -> None:
         self._ds, self.groups = ds, groups
-        self.is_loaded = False
         self.coords = frozenset(map(str, ds.coords))
         self.lost_attributes = dict[str, str]()
 

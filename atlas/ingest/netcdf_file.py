@@ -50,7 +50,6 @@ class NetcdfFile:
 
     def __init__(self, parts: list[GroupPart], unread: dict[str, str], lost_attributes: dict[str, str]) -> None:
         self._parts, self._unread = parts, unread
-        self.is_loaded = False
         self._variables = {
             part.prefix + name: (part, variable) for part in parts for name, variable in part.group.variables.items()
         }

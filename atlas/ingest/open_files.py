@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     import xarray as xr
 
-__all__ = ["OpenFile"]
+    from atlas.xarray import LoadedVariable
+
+    FileVariable: TypeAlias = xr.Variable | LoadedVariable
+
+__all__ = ["FileVariable", "OpenFile"]
 
 
 class OpenFile(Protocol):
     """A file that is open. All names are those of its root."""
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether variables come with their cells; else these are read when they are needed."""
 
     @property
     def groups(self) -> list[str]:
@@ -50,5 +50,5 @@ class OpenFile(Protocol):
     def unsupported(self) -> dict[str, str]:
         """Return the names of what is of a dtype that is not stored or cannot be read, with the reasons."""
 
-    def open(self, name: str) -> xr.Variable:
+    def open(self, name: str) -> FileVariable:
         """Return a variable undecoded."""

@@ -18,8 +18,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import xarray as xr
 from xarray.coding.strings import create_vlen_dtype
+
+from atlas.xarray import LoadedVariable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -96,7 +97,6 @@ class PlainFile:
         self._to_count, self._to_type, self._to_length = byref(self._count), byref(self._type), byref(self._length)
         self._name, self._axes = ctypes.create_string_buffer(_MOST_NAME + 1), (c_int * _MOST_AXES)()
         self._values = ctypes.create_string_buffer(_FEW_BYTES)
-        self.is_loaded = True
         self.groups = list[str]()
         self.coords = frozenset[str]()
         self.lost_attributes = dict[str, str]()
@@ -132,7 +132,7 @@ class PlainFile:
         """Return nothing: what is not stored is in no plain file."""
         return {}
 
-    def open(self, name: str) -> xr.Variable:
+    def open(self, name: str) -> LoadedVariable:
         """Return a variable undecoded, with its cells."""
         found = self._variables[name]
         attrs = self._attributes(found.number, found.attributes)
@@ -151,7 +151,7 @@ class PlainFile:
         if _DIGITS in attrs:
             encoding[_DIGITS] = attrs.pop(_DIGITS)
         encoding["source"], encoding["original_shape"] = "", found.shape
-        return xr.Variable(found.dims, cells, attrs, encoding, fastpath=True)
+        return LoadedVariable(found.dims, cells, attrs, encoding)
 
     def _check(self, code: int) -> None:
         if code:

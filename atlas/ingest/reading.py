@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
@@ -23,7 +23,7 @@ from atlas.ingest.hidden_contents import hides_nothing
 from atlas.ingest.netcdf_file import open_netcdf
 from atlas.ingest.plain_netcdf import open_plain
 from atlas.ingest.provenance import Fingerprint, fingerprint
-from atlas.xarray import Contents
+from atlas.xarray import Contents, LoadedVariable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from atlas.ingest.open_files import OpenFile
+    from atlas.ingest.open_files import FileVariable, OpenFile
 
 __all__ = ["LARGE_BYTES", "LargeVariable", "ReadFile", "ReadOptions", "read_block", "read_file"]
 
@@ -166,6 +166,7 @@ def read_block(
     with _quiet(), _opened(path, engine, options) as file:
         lazy = {name: file.open(name) for name in file.names if name not in options.drop}
         found = decode(lazy, {}, file.coords, (), kept_raw, untouched, raw=options.raw).variables[variable]
+        assert isinstance(found, xr.Variable)  # a file that is opened for a block is not plain
         try:
             cells = unify_missing(found[key].to_numpy(), found)
         except MemoryError:
@@ -253,14 +254,15 @@ def _load(
 
     Raises `UndecodedError` for dates that cannot be decoded, and else what names the variable that cannot be read.
     """
-    read, in_memory = dict[str, xr.Variable](), set[str]()
+    read: dict[str, FileVariable] = {}
+    in_memory = set[str]()
     for name in file.names:
         if name in leave_out:
             continue
         try:
             read[name] = variable = file.open(name)
             if _is_number(variable.dtype) and variable.size <= options.large_bytes // _CELL_BYTES:
-                if not file.is_loaded:
+                if isinstance(variable, xr.Variable):
                     variable.load()
                 in_memory.add(name)
         except MemoryError:
@@ -271,7 +273,7 @@ def _load(
             variable.encoding["source"] = origin
     decoded = decode(read, file.attrs, file.coords, in_memory, kept_raw, untouched, raw=options.raw)
     large: dict[str, LargeVariable] = {}
-    variables: dict[str, xr.Variable] = {}
+    variables: dict[str, FileVariable] = {}
     for name, variable in decoded.variables.items():
         is_large = variable.nbytes > options.large_bytes and variable.dims != (name,)
         if name in decoded.lazy:
@@ -285,21 +287,26 @@ def _load(
             variables[name] = variable
     encoding = file.encoding | {"source": origin}
     indexes = {name: variables[name].dtype for name in decoded.coords if decoded.variables[name].dims == (name,)}
-    return Contents(variables, decoded.coords, indexes, decoded.attrs, encoding), large, list(decoded.variables)
+    found = cast("dict[str, xr.Variable]", variables)
+    return Contents(found, decoded.coords, indexes, decoded.attrs, encoding), large, list(decoded.variables)
 
 
 def _is_number(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "iuf" and dtype.isnative
 
 
-def _read_cells(name: str, variable: xr.Variable, options: ReadOptions, *, is_large: bool, decodes_dates: bool) -> None:
+def _read_cells(
+    name: str, variable: FileVariable, options: ReadOptions, *, is_large: bool, decodes_dates: bool
+) -> None:
     """Read the cells of a variable; of a large one only its dates, to know that they can be decoded.
 
     Raises `UndecodedError` for dates that cannot, and else what names the variable.
     """
     decodes_dates = decodes_dates and are_times(variable)
     try:
-        if not is_large:
+        if isinstance(variable, LoadedVariable):
+            variable.data = unify_missing(variable.data, variable)
+        elif not is_large:
             variable.data = unify_missing(variable.load().data, variable)
         elif decodes_dates:
             _check_times(variable, options.large_bytes)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from atlas.runtime.late_names import late_names
 
 if TYPE_CHECKING:
-    from atlas.xarray.contents import Contents, contents_of, dataset_of
+    from atlas.xarray.contents import Contents, LoadedVariable, contents_of, dataset_of
     from atlas.xarray.decoding import decode_dataset
     from atlas.xarray.opening import open_lazily
     from atlas.xarray.reading import to_xarray
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Contents",
+    "LoadedVariable",
     "add",
     "contents_of",
     "dataset_of",
@@ -51,6 +52,7 @@ __all__ = [
 
 _MODULES = {
     "Contents": "contents",
+    "LoadedVariable": "contents",
     "add": "writing",
     "contents_of": "contents",
     "dataset_of": "contents",

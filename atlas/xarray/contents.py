@@ -14,9 +14,51 @@ from atlas.errors import InvalidTypeError, UnsupportedDtypeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Contents", "contents_of", "dataset_of"]
+    from numpy.typing import NDArray
+
+__all__ = ["Contents", "LoadedVariable", "contents_of", "dataset_of"]
 
 _SMALL_BYTES = 64 << 10
+
+
+class LoadedVariable:
+    """What an `xr.Variable` in memory holds, while nothing more is asked of it: made in a tenth of the time."""
+
+    __slots__ = ("attrs", "data", "dims", "encoding")
+
+    def __init__(
+        self, dims: tuple[Any, ...], data: NDArray[Any], attrs: dict[Any, Any], encoding: dict[Any, Any]
+    ) -> None:
+        self.dims, self.data, self.attrs, self.encoding = dims, data, attrs, encoding
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its cells."""
+        return self.data.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of its axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of its cells."""
+        return self.data.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its cells."""
+        return self.data.nbytes
+
+    def to_variable(self) -> xr.Variable:
+        """Return it as xarray has it, with the same cells, and attributes and an encoding of its own."""
+        return xr.Variable(self.dims, self.data, dict(self.attrs), dict(self.encoding), fastpath=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +66,8 @@ class Contents:
     """Variables, and what is said of them."""
 
     variables: Mapping[Any, xr.Variable]
-    """The variables by name, in their order; cells may not be loaded yet."""
+    """The variables by name, in their order; cells may not be loaded yet. In the process that reads a file they may be
+    each a `LoadedVariable`."""
     coords: frozenset[Any]
     """Names of those that are coordinates."""
     indexes: Mapping[Any, Any]
@@ -85,7 +128,11 @@ def contents_of(ds: object) -> Contents:
 
 def dataset_of(contents: Contents) -> xr.Dataset:
     """Return contents as a dataset, whose coordinates with the name of their dimension have an index."""
-    ds = xr.Dataset(contents.variables, attrs=contents.attrs).set_coords(contents.coords & contents.variables.keys())
+    variables = {
+        name: variable.to_variable() if isinstance(variable, LoadedVariable) else variable
+        for name, variable in contents.variables.items()
+    }
+    ds = xr.Dataset(variables, attrs=contents.attrs).set_coords(contents.coords & contents.variables.keys())
     ds.encoding = dict(contents.encoding)
     return ds
 

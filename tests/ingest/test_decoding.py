@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from atlas.errors import InvalidValueError
 from atlas.ingest.decoding import UndecodedError, decode, unify_missing
+from atlas.xarray import LoadedVariable
 
 FLOATS = st.sampled_from(["f4", "f8"])
 NUMBERS = st.sampled_from(["i1", "i2", "i4", "i8", "u1", "u2", "u4", "f4", "f8"])
@@ -58,9 +59,18 @@ def fresh(given_variables):
     return {name: variable.copy() for name, variable in given_variables.items()}
 
 
-@given(st.lists(variables(), min_size=1, max_size=4), st.booleans(), st.booleans())
+def loaded(variable):
+    """A variable as the process that reads has it."""
+    return LoadedVariable(variable.dims, variable.values, variable.attrs, variable.encoding)
+
+
+def as_xarray(variable):
+    return variable.to_variable() if isinstance(variable, LoadedVariable) else variable.load()
+
+
+@given(st.lists(variables(), min_size=1, max_size=4), st.booleans(), st.booleans(), st.booleans())
 @pytest.mark.filterwarnings("ignore")
-def test_plain_variables_are_as_xarray_decodes_them(found, raw, together):
+def test_plain_variables_are_as_xarray_decodes_them(found, raw, together, are_loaded):
     """`together`: a variable that xarray decodes is among them, which must change none of the others."""
     variables = dict(zip(["lat", "b", "c", "d"], found, strict=False))
     if together:
@@ -75,11 +85,12 @@ def test_plain_variables_are_as_xarray_decodes_them(found, raw, together):
             expected = {name: variable.load() for name, variable in expected.items()}
         except (ValueError, OverflowError, TypeError):
             return  # dates out of range, see test_reading
-        decoded = decode(fresh(variables), {"a": 1}, (), variables.keys(), (), (), raw=raw)
+        own = {name: loaded(variable) if are_loaded else variable for name, variable in fresh(variables).items()}
+        decoded = decode(own, {"a": 1}, (), variables.keys(), (), (), raw=raw)
     assert decoded.attrs == attrs
     assert decoded.coords == coords & variables.keys()
     for name, variable in expected.items():
-        own = decoded.variables[name].load()
+        own = as_xarray(decoded.variables[name])
         xr.testing.assert_identical(own, variable)
         assert own.dtype == variable.dtype
         assert {k: (type(v), repr(v)) for k, v in own.encoding.items()} == {
