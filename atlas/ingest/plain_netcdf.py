@@ -25,6 +25,7 @@ from atlas.xarray import LoadedVariable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
+
 __all__ = ["PlainFile", "open_plain"]
 
 _CLASSIC = b"CDF"
@@ -64,7 +65,7 @@ def open_plain(path: Path, data: bytes, most_cells: int) -> Iterator[PlainFile |
     try:
         try:
             file = PlainFile(library, number.value, most_cells)
-        except (_LeftError, RuntimeError, UnicodeDecodeError):
+        except (_LeftError, RuntimeError, UnicodeDecodeError, KeyError):
             file = None
         yield file
     finally:
@@ -135,7 +136,7 @@ class PlainFile:
     def open(self, name: str) -> LoadedVariable:
         """Return a variable undecoded, with its cells."""
         found = self._variables[name]
-        attrs = self._attributes(found.number, found.attributes)
+        attrs = found.attrs.copy()
         dtype: Any = _DTYPES.get(found.kind, str)
         if found.kind == _STRING:
             cells = self._strings(found, attrs.get("_Encoding", "utf-8"))
@@ -178,8 +179,8 @@ class PlainFile:
         kind, own = self._type.value, [self._dims[dim] for dim in axes[: self._count.value]]
         if (kind not in _DTYPES and kind != _STRING) or not (self._is_classic or self._is_common(at)):
             raise _LeftError
-        described = _Described(at, kind, tuple(dim for dim, _ in own), tuple(size for _, size in own), attributes.value)
-        return name.value.decode(), described
+        text, dims, shape = name.value.decode(), tuple(dim for dim, _ in own), tuple(size for _, size in own)
+        return text, _Described(at, kind, dims, shape, self._attributes(at, attributes.value))
 
     def _is_common(self, variable: int) -> bool:
         """Return whether a variable of an HDF5 file has the byte order of this machine and no odd filters."""
@@ -261,7 +262,7 @@ class PlainFile:
 
 
 class _Described(NamedTuple):
-    """What a file says of a variable but its attributes."""
+    """What a file says of a variable."""
 
     number: int
     """The number by which the library knows it."""
@@ -271,8 +272,8 @@ class _Described(NamedTuple):
     """Names of its axes."""
     shape: tuple[int, ...]
     """Its shape."""
-    attributes: int
-    """How many attributes it has."""
+    attrs: dict[str, Any]
+    """Its attributes."""
 
 
 @cache
