@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import select
@@ -26,8 +25,8 @@ _BEGIN_SECONDS = 120.0
 """The longest time that a process may take to begin, which is no time of a file."""
 _END_SECONDS = 1.0
 """The longest time to wait for the exit code of a process that has closed its pipe."""
-_PIPE_BYTES = 1 << 20
-"""Bytes that answers may take until they are received, where the system can tell a pipe so."""
+_PART_BYTES = 1 << 20
+"""The most bytes that are received at once: all that a pipe holds."""
 _NO_LIMIT_SECONDS = 1e6
 """A time that is none to wait for, as the operating system takes it in milliseconds, 31 bits."""
 
@@ -94,9 +93,6 @@ class Worker:
         # -P: no module of the current folder, unless this process too imports from there.
         command = [sys.executable, "-P", "-m", "atlas.ingest.worker"]
         answers, inner = os.pipe()
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
-            with suppress(OSError):  # more than the system allows
-                fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this package
                 [*command, str(inner)],
@@ -130,8 +126,8 @@ class Worker:
             if self._fill(ANSWER_HEAD.size, seconds):
                 size = ANSWER_HEAD.unpack_from(self._received)[0]
                 if self._fill(ANSWER_HEAD.size + size, seconds):
-                    with memoryview(self._received) as received:
-                        answer: tuple[str | None, Any] | None = pickle.loads(received[ANSWER_HEAD.size :])  # noqa: S301 - from a process of our own
+                    with memoryview(self._received)[ANSWER_HEAD.size :] as data:
+                        answer: tuple[str | None, Any] | None = pickle.loads(data)  # noqa: S301 - from a process of our own
                     del self._received[: ANSWER_HEAD.size + size]
                     return answer
         self._end()
@@ -144,7 +140,7 @@ class Worker:
         while len(self._received) < size:
             if not self._waiting.poll(seconds * 1000 if seconds < _NO_LIMIT_SECONDS else None):
                 return False
-            part = os.read(answers, _PIPE_BYTES)
+            part = os.read(answers, _PART_BYTES)
             if not part:
                 raise EOFError
             self._received += part
