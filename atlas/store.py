@@ -27,7 +27,6 @@ from atlas.storage import open_storage
 from atlas.verification import KnownVersion, verify_storage
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from atlas.format.block_types import Codec, Filter
     from atlas.format.documents import MetaCompression, MetaFormat
     from atlas.format.versions import Version
-    from atlas.ingest.options import Encoding, Groups, IfExists, OnError, OnUnsupported, Sources
+    from atlas.ingest.options import Encoding, Groups, IfExists, OnError, OnUnsupported, ReportFile, Sources
     from atlas.ingest.report import IngestReport
     from atlas.maintenance.compaction_report import CompactionReport
     from atlas.maintenance.description import StoreDescription
@@ -105,9 +104,7 @@ class Atlas:
 
     def __init__(self, *_: object, **__: object) -> None:
         """Use `Atlas.create` or `Atlas.open`."""
-        raise InvalidTypeError(
-            "Atlas.open(path) opens a store, and Atlas.create(path) makes one; Atlas(...) does neither"
-        )
+        raise InvalidTypeError("Atlas(...) makes no store; call Atlas.open(path) or Atlas.create(path)")
 
     # Opening
 
@@ -496,7 +493,7 @@ class Atlas:
         groups: Groups = "refuse",
         encoding: Encoding = "keep",
         progress: bool | Callable[[IngestReport], None] = False,
-        report: str | os.PathLike[str] | None = None,
+        report: ReportFile | None = None,
     ) -> IngestReport:
         """Add files, one dataset for each, or datasets of xarray, and commit as it goes.
 

@@ -53,7 +53,7 @@ class FlatBoxes:
 
     def parts(self, chunks: int) -> list[tuple[int, int]]:
         """Return the boxes in parts, first number and the one after the last, of about so many chunks or one box."""
-        part = (np.cumsum(self._chunks) - 1) // chunks
+        part = (np.cumsum(self._chunks) - 1) // max(chunks, 1)
         edges = np.flatnonzero(part[1:] != part[:-1]) + 1
         return list(pairwise([0, *edges.tolist(), len(part)]))
 

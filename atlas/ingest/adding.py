@@ -34,14 +34,13 @@ from atlas.ingest.splitting import part_name, split_dataset
 from atlas.runtime.cycles import collecting_rarely
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Generator, Iterator
 
     import xarray as xr
 
     from atlas.format.attribute_keys import AttributeKey
     from atlas.ingest.datasets import Elements
-    from atlas.ingest.options import IngestOptions, Sources
+    from atlas.ingest.options import IngestOptions, ReportFile, Sources
     from atlas.ingest.provenance import Fingerprint
     from atlas.ingest.reading_ahead import Outcome
     from atlas.ingest.report import Status
@@ -59,7 +58,7 @@ def add_sources(
     options: IngestOptions,
     version: str,
     progress: bool | Callable[[IngestReport], None] = False,
-    report: str | os.PathLike[str] | None = None,
+    report: ReportFile | None = None,
 ) -> IngestReport:
     """Add sources to a store, and return what became of each.
 

@@ -19,10 +19,23 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["Encoding", "Every", "Groups", "IfExists", "IngestOptions", "OnError", "OnUnsupported", "Paths", "Sources"]
+__all__ = [
+    "Encoding",
+    "Every",
+    "Groups",
+    "IfExists",
+    "IngestOptions",
+    "OnError",
+    "OnUnsupported",
+    "Paths",
+    "ReportFile",
+    "Sources",
+]
 
 Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 """Folders, files and patterns."""
+ReportFile: TypeAlias = "str | os.PathLike[str]"
+"""A file that a report is written to."""
 Sources: TypeAlias = "Paths | Mapping[str, xr.Dataset] | Iterable[tuple[str, xr.Dataset]]"
 """What becomes datasets."""
 

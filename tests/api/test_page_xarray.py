@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from atlas import Atlas, DatasetView
+from atlas.write.writer import Writer
 
 
 @pytest.fixture
@@ -53,12 +54,13 @@ def test_the_dask_chunk_shape_becomes_the_one_on_disk(store, ds):
 
 def test_blocks_are_streamed_one_at_a_time_in_order(store, ds, monkeypatch):
     calls = []
-    write = DatasetView.write_array
-    monkeypatch.setattr(
-        DatasetView,
-        "write_array",
-        lambda self, name, start, data: (calls.append((name, start, data.shape)), write(self, name, start, data))[1],
-    )
+    write = Writer.write_array
+
+    def recorded(self, dataset, name, start, data):
+        calls.append((name, start, data.shape))
+        write(self, dataset, name, start, data)
+
+    monkeypatch.setattr(Writer, "write_array", recorded)
     store.add_xr_dataset(ds.chunk({"lat": 5, "lon": 9}), "d")
     assert [call for call in calls if call[0] == "temperature"] == [
         ("temperature", [0, 0], (5, 9)),
