@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from atlas.format.schema import ArraySchema
 
-__all__ = ["FlatBoxes", "check_boxes", "check_row_sizes", "clip_boxes"]
+__all__ = ["FlatBoxes", "check_boxes", "check_row_sizes", "clip_boxes", "take_boxes"]
 
 _LARGEST = 2**63 - 1
 
@@ -62,7 +62,7 @@ class FlatBoxes:
 
         Raises `TooLargeError` where the plan exceeds the available memory.
         """
-        boxes, counts = Boxes(*(column[first:stop] for column in self.boxes)), self._chunks[first:stop]
+        boxes, counts = take_boxes(self.boxes, slice(first, stop)), self._chunks[first:stop]
         edges = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=edges[1:])
         chunks = int(edges[-1])
@@ -71,6 +71,11 @@ class FlatBoxes:
         geometry, chunk, cells = plan_chunks(boxes, counts, self.offsets[first:stop], np.array(self.shape, np.int64))
         whole = bool((geometry.extent == geometry.part).all())
         return Region(geometry, chunk, cells, whole, edges)
+
+
+def take_boxes(boxes: Boxes, at: slice | Sequence[int] | NDArray[np.int64]) -> Boxes:
+    """Return the boxes at positions, each as often as it is named."""
+    return Boxes(*(column[at] for column in boxes))
 
 
 def check_boxes(schemas: Sequence[ArraySchema], start: Sequence[int] | None, shape: Sequence[int] | None) -> Boxes:

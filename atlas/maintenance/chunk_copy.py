@@ -15,12 +15,10 @@ import numpy as np
 
 from atlas.catalog.sorted_search import find_sorted
 from atlas.chunking.batches import equal_runs, first_alike, slices_by_bytes
-from atlas.chunking.ragged import FlatBoxes, check_boxes
+from atlas.chunking.ragged import FlatBoxes, check_boxes, take_boxes
 from atlas.chunking.regions import chunk_box, plan_region
 from atlas.format.digests import content_of
 from atlas.format.segment import NO_DIGEST
-from atlas.kernels import Boxes
-from atlas.read.fetch import Targets
 from atlas.read.gather import read_boxes, read_flat
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
 
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.chunk_index import ChunkIndex
     from atlas.format.schema import ArraySchema
+    from atlas.read.fetch import Targets
     from atlas.runtime.limits import Limits
     from atlas.write.staging import Staging
 
@@ -118,9 +117,8 @@ def _copy_few(
     for batch in slices_by_bytes(nbytes[targets.number[owner]], staging.limits.copied_bytes):
         at = owner[batch]
         number = targets.number[at]
-        flat = FlatBoxes(Boxes(*(column[number] for column in shapes)))
-        part = replace(targets, ids=targets.ids[at], generations=targets.generations[at], number=number)
-        cells = read_flat([index], part, flat, staging.limits)
+        flat = FlatBoxes(take_boxes(shapes, number))
+        cells = read_flat([index], targets.take(at), flat, staging.limits)
         keys = zip(
             ids[at].tolist(), generations[at].tolist(), number.tolist(), pairwise(flat.offsets.tolist()), strict=True
         )
@@ -153,10 +151,9 @@ def _read_batches(
     """
     schema = targets.schema
     for chunk, batch in chunk_batches(index.rows.chunk[rows], schema, limits.copied_bytes):
-        at = owner[batch]
-        part = Targets(targets.array, schema, targets.ids[at], targets.generations[at], targets.name_of)
+        part = targets.take(owner[batch])
         boxes = read_boxes([index], part, plan_region(schema, *chunk_box(schema, chunk)), limits)
-        yield batch, boxes.reshape(len(at), -1).view(schema.datatype.cell or object)
+        yield batch, boxes.reshape(len(batch), -1).view(schema.datatype.cell or object)
 
 
 def _put(

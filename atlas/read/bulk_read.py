@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.chunking.ragged import FlatBoxes, check_boxes, clip_boxes
+from atlas.chunking.ragged import FlatBoxes, check_boxes, clip_boxes, take_boxes
 from atlas.chunking.regions import check_region
 from atlas.errors import ArrayNotFoundError, DatasetNotFoundError, InvalidValueError
-from atlas.kernels import Boxes
 from atlas.read.allocation import allocate_result
 from atlas.read.ragged_array import RaggedArray
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from atlas.catalog.selection import ArraySelection, SchemaGroup
     from atlas.format.schema import ArraySchema
+    from atlas.kernels import Boxes
     from atlas.read.snapshot import ReadSnapshot
 
 __all__ = ["read_across", "read_ragged", "read_stacked"]
@@ -76,7 +76,7 @@ def _passes(
             alike.setdefault((schemas[number].datatype.name, *others), []).append(at)
         for some in alike.values():
             numbers = [ranked[at] for at in some]
-            own = Boxes(*(column[some] for column in boxes))
+            own = take_boxes(boxes, some)
             passes.append(([schemas[number] for number in numbers], own, numbers))
     return passes
 
@@ -107,12 +107,12 @@ def _read_rows(
     """
     ids, generations = selection.ids[at], selection.generations[at]
     if spans is not None:
-        own = Boxes(*(column[number] for column in boxes))
+        own = take_boxes(boxes, number)
         own.start[:, 0], own.extent[:, 0] = spans.T
         flat = FlatBoxes(own)
         return snapshot.read_flat(schemas, number, ids, generations, flat), flat.offsets
     if len(schemas) > 1:
-        flat = FlatBoxes(Boxes(*(column[number] for column in boxes)))
+        flat = FlatBoxes(take_boxes(boxes, number))
         return snapshot.read_flat(schemas, number, ids, generations, flat), flat.offsets
     # Arrays of one schema need no plan each.
     (schema,), axes = schemas, len(schemas[0].dims)

@@ -45,11 +45,12 @@ class Targets:
 
     def some(self, first: int, stop: int) -> Targets:
         """Return the targets from number `first` up to `stop`, which is left out."""
-        if first == 0 and stop >= len(self.ids):
-            return self
-        some = slice(first, stop)
-        number = None if self.number is None else self.number[some]
-        return replace(self, ids=self.ids[some], generations=self.generations[some], number=number)
+        return self if first == 0 and stop >= len(self.ids) else self.take(slice(first, stop))
+
+    def take(self, at: slice | NDArray[np.int64]) -> Targets:
+        """Return the targets at positions."""
+        number = None if self.number is None else self.number[at]
+        return replace(self, ids=self.ids[at], generations=self.generations[at], number=number)
 
     def schemas_of(self, arrays: NDArray[np.int64]) -> tuple[Sequence[ArraySchema], NDArray[np.int64]]:
         """Return schemas, and which of them each of the arrays with the numbers `arrays` (C,) has, (C,)."""

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.chunking.batches import slices_by_bytes
-from atlas.chunking.ragged import FlatBoxes, check_boxes
+from atlas.chunking.ragged import FlatBoxes, check_boxes, take_boxes
 from atlas.chunking.regions import plan_region
-from atlas.kernels import Boxes
 from atlas.write.encoding import ChunkKeys, ChunkRun, PendingChunk
 from atlas.write.splitting import gather_cells
 
@@ -94,7 +93,7 @@ def _is_coordinate(rows: Rows) -> bool:
 
 def _planned(rows: Rows, limits: Limits) -> Iterator[tuple[NDArray[np.int64], Region]]:
     """Yield regions of a bounded number of chunks, and which array each chunk is of."""
-    flat = FlatBoxes(Boxes(*(column[rows.number] for column in check_boxes(rows.schemas, None, None))))
+    flat = FlatBoxes(take_boxes(check_boxes(rows.schemas, None, None), rows.number))
     for first, stop in flat.parts(limits.lookup_chunks):
         region = flat.plan(first, stop)
         assert region.edges is not None
