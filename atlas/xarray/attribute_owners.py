@@ -125,35 +125,38 @@ def check_owners(attrs: Mapping[str | None, Mapping[Any, Any]], arrays: Collecti
     Raises `InvalidNameError` for an attribute whose name makes it one of another array.
     """
     names = tuple((owner, tuple(map(str, own))) for owner, own in attrs.items())
-    if _are_own(names, tuple(arrays)):
+    astray = _first_astray(names, tuple(arrays))
+    if astray is None:
         return
-    prefixes = ArrayPrefixes(arrays)
-    for owner, own in attrs.items():
-        for key in own:
-            text = recover_text(str(key))
-            array, name = _split(prefixes, owner, text)
-            if array != owner:
-                here = "ds" if owner is None else f"ds[{owner!r}]"
-                new = text.replace(".", "_")
-                while new in own:
-                    new += "_"
-                raise InvalidNameError(
-                    f"{'dataset' if owner is None else f'variable {owner!r}'}: the attribute {text!r} would come back "
-                    f"as the attribute {name!r} of variable {array!r}, as their names are joined by a dot; rename it: "
-                    f"{here}.attrs[{new!r}] = {here}.attrs.pop({key!r})"
-                )
+    owner, text, array, name = astray
+    own = attrs[owner]
+    key = next(key for key in own if recover_text(str(key)) == text)
+    here = "ds" if owner is None else f"ds[{owner!r}]"
+    new = text.replace(".", "_")
+    while new in own:
+        new += "_"
+    raise InvalidNameError(
+        f"{'dataset' if owner is None else f'variable {owner!r}'}: the attribute {text!r} would come back as the "
+        f"attribute {name!r} of variable {array!r}, as their names are joined by a dot; rename it: "
+        f"{here}.attrs[{new!r}] = {here}.attrs.pop({key!r})"
+    )
 
 
 @lru_cache(_MOST_LISTS)
-def _are_own(names: tuple[tuple[str | None, tuple[str, ...]], ...], arrays: tuple[str, ...]) -> bool:
-    """Return whether attributes come back where they are; the datasets of a fleet have the same names."""
+def _first_astray(
+    names: tuple[tuple[str | None, tuple[str, ...]], ...], arrays: tuple[str, ...]
+) -> tuple[str | None, str, str | None, str] | None:
+    """Return the first attribute that comes back elsewhere, by owner and name, with those that it has then.
+
+    The datasets of a fleet have the same names.
+    """
     prefixes = ArrayPrefixes(arrays)
-    return all(_split(prefixes, owner, recover_text(key))[0] == owner for owner, own in names for key in own)
-
-
-def _split(prefixes: ArrayPrefixes, owner: str | None, text: str) -> tuple[str | None, str]:
-    """Return the owner that an attribute comes back to, and its name there."""
-    return prefixes.split(text if owner is None else flatten_key((owner, text)))
+    for owner, own in names:
+        for text in map(recover_text, own):
+            array, name = prefixes.split(text if owner is None else flatten_key((owner, text)))
+            if array != owner:
+                return owner, text, array, name
+    return None
 
 
 def assign_attributes(attributes: Mapping[AttributeKey, object], arrays: Collection[str]) -> OwnedAttributes:
