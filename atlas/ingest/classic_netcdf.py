@@ -11,7 +11,10 @@ from typing import BinaryIO
 
 from atlas.errors import InvalidValueError
 
-__all__ = ["check_length"]
+__all__ = ["MAGIC", "check_length"]
+
+MAGIC = b"CDF"
+"""The first bytes of a file; the next says which of the formats it is."""
 
 _DIMENSIONS, _VARIABLES, _ATTRIBUTES = 10, 11, 12
 """Tags of lists."""
@@ -29,7 +32,7 @@ def check_length(name: str, file: BinaryIO) -> None:
     `name` is that of the file, for the message. Other files pass.
     """
     magic = file.read(4)
-    if magic[:3] != b"CDF" or magic[3:] not in (b"\x01", b"\x02", b"\x05"):
+    if magic[:3] != MAGIC or magic[3:] not in (b"\x01", b"\x02", b"\x05"):
         return
     size = file.seek(0, 2)
     file.seek(4)

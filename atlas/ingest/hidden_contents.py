@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING, Any
 
+from atlas.ingest.classic_netcdf import MAGIC
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,7 +21,6 @@ GROUP_JOINT = "__"
 """What joins the names of groups and of what is in them, as cfdm and netcdf-flattener have it."""
 _SIGNATURE = b"_NCProperties"
 """The name of the attribute by which the NetCDF library, since 4.4.1, and those that write like it sign a file."""
-_CLASSIC = b"CDF"
 _OWN_ATTRIBUTES = frozenset(
     {"CLASS", "DIMENSION_LABELS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST", "_NCProperties", "_Netcdf4Coordinates",
      "_Netcdf4Dimid", "_nc3_strict"}
@@ -71,7 +72,7 @@ def _compare(prefix: str, opened: Any, shown: Any, found: Hidden) -> None:
 def hides_nothing(data: bytes | mmap) -> bool:
     """Return whether the NetCDF library has written the file of these bytes."""
     # Not asked of netCDF4: version 4.10 of its library ends the process for some files that earlier ones have signed.
-    return data[:3] == _CLASSIC or data.find(_SIGNATURE) >= 0
+    return data[: len(MAGIC)] == MAGIC or data.find(_SIGNATURE) >= 0
 
 
 def _compare_attributes(prefix: str, attributes: Any, shown: Any, found: Hidden) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from xarray.coding.strings import create_vlen_dtype
 
+from atlas.ingest.classic_netcdf import MAGIC
 from atlas.xarray import LoadedVariable
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PlainFile", "open_plain"]
 
-_CLASSIC = b"CDF"
-_HDF5_FORMATS = (3, 4)
-"""Formats of NetCDF that are HDF5."""
 _CHAR, _STRING = 2, 12
 """Types of NetCDF for text."""
 _DTYPES: Final = {
@@ -58,13 +56,13 @@ _DIGITS = "least_significant_digit"
 @contextmanager
 def open_plain(path: Path, data: bytes, most_cells: int) -> Iterator[PlainFile | None]:
     """Open a file whose bytes are `data`; None where it has other contents, or a variable more than `most_cells`."""
-    library, number = _library(), c_int()
-    if library is None or _open(library, path, data, byref(number)):
+    library, number, is_classic = _library(), c_int(), data.startswith(MAGIC)
+    if library is None or _open(library, path, None if is_classic else data, byref(number)):
         yield None
         return
     try:
         try:
-            file = PlainFile(library, number.value, most_cells)
+            file = PlainFile(library, number.value, most_cells, is_classic=is_classic)
         except (_LeftError, RuntimeError, UnicodeDecodeError, KeyError):
             file = None
         yield file
@@ -72,14 +70,12 @@ def open_plain(path: Path, data: bytes, most_cells: int) -> Iterator[PlainFile |
         library.nc_close(number)
 
 
-def _open(library: Any, path: Path, data: bytes, number: Any) -> int:
-    """Open a file, and return the code of what went wrong."""
+def _open(library: Any, path: Path, data: bytes | None, number: Any) -> Any:
+    """Open a file, of `data` in memory if there are any, and return the code of what went wrong."""
     # Memory is faster. Some classic files cannot be opened there: the library rounds their size up to a page.
-    if data.startswith(_CLASSIC):
-        code: int = library.nc_open(os.fsencode(path), 0, number)
-    else:
-        code = library.nc_open_mem(b"memory", 0, c_size_t(len(data)), data, number)
-    return code
+    if data is None:
+        return library.nc_open(os.fsencode(path), 0, number)
+    return library.nc_open_mem(b"memory", 0, c_size_t(len(data)), data, number)
 
 
 class _LeftError(Exception):
@@ -92,8 +88,8 @@ class PlainFile:
     Of what the library is called with, all but whole numbers and pointers to what is held here says its type.
     """
 
-    def __init__(self, library: Any, number: int, most_cells: int) -> None:
-        self._library, self._number = library, number
+    def __init__(self, library: Any, number: int, most_cells: int, *, is_classic: bool) -> None:
+        self._library, self._number, self._is_classic = library, number, is_classic
         self._count, self._type, self._length = c_int(), c_int(), c_size_t()
         self._to_count, self._to_type, self._to_length = byref(self._count), byref(self._type), byref(self._length)
         self._name, self._axes = ctypes.create_string_buffer(_MOST_NAME + 1), (c_int * _MOST_AXES)()
@@ -101,8 +97,6 @@ class PlainFile:
         self.groups = list[str]()
         self.coords = frozenset[str]()
         self.lost_attributes = dict[str, str]()
-        self._check(library.nc_inq_format(number, self._to_type))
-        self._is_classic = self._type.value not in _HDF5_FORMATS
         for inquire in (library.nc_inq_grps, library.nc_inq_typeids):
             self._check(inquire(number, self._to_count, None))
             if self._count.value:

@@ -57,9 +57,11 @@ def fingerprint(path: Path, *, digest: bool, data: bytes | None = None) -> Finge
         return _of_folder(path, digest=digest)
     made = None
     if digest:
-        state = xxhash.xxh3_128() if data is None else xxhash.xxh3_128(data)
+        state = xxhash.xxh3_128()
         if data is None:
             _digest_file(path, state)
+        else:
+            state.update(data)
         made = state.hexdigest()
     found = path.stat()
     return Fingerprint(str(path.absolute()), found.st_size, found.st_mtime_ns, made)

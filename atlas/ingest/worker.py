@@ -7,7 +7,6 @@ Ends with its parent, whose end of stdin closes, also while a read hangs. What l
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import pickle
@@ -42,7 +41,6 @@ _CALLS: dict[str, Callable[..., Any]] = {
 def main() -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(int(sys.argv[1]), "wb")
-    gc.freeze()  # what was imported stays
     os.dup2(2, 1)
     with suppress(ModuleNotFoundError):  # only NetCDF needs it
         importlib.import_module("netCDF4")  # else the first file takes the time

@@ -89,6 +89,7 @@ class Worker:
 
     def _begin(self) -> None:
         paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - "" is the current folder
+        # Threads for linear algebra, which reading never uses, spin as they begin.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
         # -P: no module of the current folder, unless this process too imports from there.
         command = [sys.executable, "-P", "-m", "atlas.ingest.worker"]
